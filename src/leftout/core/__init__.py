@@ -1,0 +1,1 @@
+"""What every layer shares: errors, checks, blocks under a memory budget, progress, fingerprints."""

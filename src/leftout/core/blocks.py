@@ -1,0 +1,70 @@
+"""How is a long axis cut so that no temporary outgrows its share of memory?"""
+
+from collections.abc import Iterator
+
+import psutil
+import torch
+
+from leftout.core.errors import MemoryBudgetError, OptionError
+
+UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+UNITS |= {unit + "i": 1024**power for power, unit in enumerate(("k", "m", "g", "t"), start=1)}
+
+
+def blocks(n: int, size: int) -> Iterator[slice]:
+    """Yield slices covering 0…n, none longer than `size`; peak memory is one block."""
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def free_memory(device: torch.device | None = None) -> int:
+    """Return the bytes that a new allocation could take on `device` without swapping."""
+    if device is not None and device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def memory_budget(memory: int | float | str | None, *, device: torch.device | None = None) -> int:
+    """Return a budget in bytes.
+
+    Args:
+        memory: bytes, or a text such as "4GB" or "512MiB"; None takes 60 % of what is free now.
+
+    Raises:
+        OptionError: a text that is no size, or a size that is not positive.
+    """
+    if memory is None:
+        return int(0.6 * free_memory(device))
+    if isinstance(memory, str):
+        text = memory.strip().lower().removesuffix("b").strip()
+        digits = text.rstrip("kmgti ")
+        unit = text[len(digits) :].strip()
+        try:
+            size = float(digits) * UNITS[unit]
+        except (ValueError, KeyError):
+            raise OptionError(
+                f"`memory` must be a number of bytes or a size such as '4GB' or '512MiB'; "
+                f"got {memory!r}."
+            ) from None
+    else:
+        size = float(memory)
+    if not 0 < size < float("inf"):
+        raise OptionError(f"`memory` must be positive; got {memory!r}.")
+    return int(size)
+
+
+def check_fits(what: str, needed: int, budget: int, *, advice: str) -> None:
+    """Raise when `what` needs more bytes than the budget, before anything is allocated."""
+    if needed > budget:
+        raise MemoryBudgetError(
+            f"{what} needs {sized(needed)}, more than the budget of {sized(budget)}. {advice}"
+        )
+
+
+def sized(size: float) -> str:
+    """Return a number of bytes as a person reads it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(size) < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

@@ -1,0 +1,70 @@
+"""Checks at the public door: each raises one sentence that says what must hold and what came."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from leftout.core.errors import DataError, OptionError, ShapeError
+
+
+def check_rows(name: str, value: Tensor, n: int, *, of: str = "`gram`") -> None:
+    """Raise unless `value` has one row per training point."""
+    if value.shape[0] != n:
+        raise ShapeError(
+            f"`{name}` must have {n} rows, the side of {of}; got {tuple(value.shape)}."
+        )
+
+
+def check_matrix(name: str, value: Tensor) -> None:
+    """Raise unless `value` is two-dimensional."""
+    if value.ndim != 2:
+        raise ShapeError(
+            f"`{name}` must be two-dimensional (rows, columns); got {tuple(value.shape)}."
+        )
+
+
+def check_finite(name: str, value: Tensor) -> None:
+    """Raise if any number is NaN or infinite, naming the first such row."""
+    if value.numel() == 0 or not value.dtype.is_floating_point:
+        return
+    bad = ~torch.isfinite(value)
+    if not bool(bad.any()):
+        return
+    rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten()
+    raise DataError(
+        f"`{name}` must be finite; row {int(rows[0])} holds NaN or infinity "
+        f"({len(rows)} of {len(value)} rows do). Repair or drop these rows."
+    )
+
+
+def check_at_least(name: str, value: float, low: float) -> None:
+    """Raise unless low ≤ value < ∞ (NaN fails too)."""
+    if not low <= value < math.inf:
+        raise OptionError(f"`{name}` must be a finite number ≥ {low:g}; got {value!r}.")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Raise unless 0 < value < ∞ (NaN fails too)."""
+    if not 0 < value < math.inf:
+        raise OptionError(f"`{name}` must be a finite number > 0; got {value!r}.")
+
+
+def check_between(name: str, value: float, low: float, high: float) -> None:
+    """Raise unless low < value < high (NaN fails too)."""
+    if not low < value < high:
+        raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {value!r}.")
+
+
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise OptionError(f"`{name}` must be one of {listed}; got {value!r}.")
+
+
+def check_index(name: str, value: int, n: int) -> None:
+    """Raise unless `value` is the number of one of n rows."""
+    if not 0 <= value < n:
+        raise OptionError(f"`{name}` must be a row number from 0 to {n - 1}; got {value}.")

@@ -1,0 +1,8 @@
+"""Which leftout made this? Written into every saved result."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+try:
+    __version__ = version("leftout")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+unknown"
