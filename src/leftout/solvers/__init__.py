@@ -1,0 +1,1 @@
+"""Linear algebra on Gram matrices: factors, spectra, resolvents, Krylov spaces."""
