@@ -1,0 +1,1 @@
+"""What was left out? Exact effects of removing, relabelling, reweighting and adding examples."""

@@ -1,0 +1,176 @@
+"""Can these numbers be trusted? Evidence for leave-one-out at one training time, with refits.
+
+Three kinds: a *proved* bound on what the quadrature adds to any prediction change,
+
+    2 √k(x, x) · max_s √s |g(s) − quadrature(s)| · ‖Y − f_0‖      (with and without the example),
+
+an *estimate* of what rounding adds, 10 eps (s_max + λ) μ^(−3/2) √k(x, x) ‖Y − f_0‖ with
+μ = max(s_min + λ, 1/ηt): g moves by at most that much when K moves by 10 eps s_max; and a few
+examples *really* left out, by Lanczos on the matrix without them, which shares nothing with factor,
+downdate or quadrature.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from leftout.attribution.instant import Instant
+from leftout.attribution.instants import instants
+from leftout.attribution.queries import queries_of, query_blocks
+from leftout.core.certificate import Certificate, Refit
+from leftout.core.checks import check_at_least
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At
+from leftout.solvers.krylov import filtered_vector, largest_eigenvalue
+from leftout.solvers.quadrature import quadrature_error
+
+EPS = torch.finfo(torch.float64).eps
+BACKWARD = 10.0
+"""A backward-stable factorisation perturbs K by a small multiple of eps·s_max; ten is generous."""
+
+
+def certify(
+    fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed: int = 0
+) -> Certificate:
+    """Return the evidence for the leave-one-out changes at one training time.
+
+    Args:
+        refits: random training examples to leave out really, each in one random output.
+        seed: chooses them.
+
+    Cost:
+        some 50 products with K and, for each refit, products until Lanczos has converged: about
+        √cond · 15 of them, at most n.
+    """
+    check_at_least("refits", refits, 0)
+    examples = queries_of(fitted, query)
+    (time,) = fitted.times(at)
+    (moment,) = instants(fitted, [time], total=len(fitted) - 1)
+    generator = torch.Generator().manual_seed(seed)
+    high, low = _ends(fitted, time, generator)
+    ridge = fitted.rule.shifted(len(fitted) - 1)
+    pace = fitted.rule.pace(time, len(fitted) - 1)
+    floor = max(low + ridge, 1 / pace if pace > 0 else math.inf)
+    # k(x, x) of queries may exceed that of the training examples; both count.
+    top = max(
+        float(fitted.gram.diagonal().max()),
+        float(fitted.kernel.diagonal(examples.inputs).max()),
+    )
+    size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
+    effective = (high + ridge) / floor if floor > 0 else math.inf
+    return Certificate(
+        at=time,
+        condition=(high + ridge) / (low + ridge) if low + ridge > 0 else math.inf,
+        effective_condition=effective,
+        effective_rank=float(fitted.gram.diagonal().sum()) / high if high > 0 else 0.0,
+        residual=_residual(fitted, moment, time),
+        quadrature=2 * size * _quadrature_error(fitted, time),
+        rounding=BACKWARD * EPS * effective * size / math.sqrt(floor) if floor > 0 else math.inf,
+        scale=size / math.sqrt(floor) if floor > 0 else math.inf,
+        dtype="float64",
+        kernel_dtype=fitted.record["kernel_dtype"],
+        device=fitted.device.type,
+        refits=_refits(fitted, examples, moment, time, refits, generator),
+    )
+
+
+def _ends(fitted: Fitted, time: float, generator: torch.Generator) -> tuple[float, float]:
+    """Return s_max and s_min: from the spectrum, or by Lanczos on K and on its inverse."""
+    if 0 < time < math.inf:
+        return fitted.spectrum.largest, fitted.spectrum.smallest
+    if time == 0:
+        return fitted.largest, 0.0
+    ridge = fitted.rule.shifted(len(fitted) - 1)
+    inverse = fitted.inverse(ridge)
+    flipped = largest_eigenvalue(
+        lambda x: inverse @ x, len(fitted), generator=generator, device=fitted.device, rtol=1e-4
+    )
+    return fitted.largest, 1 / flipped - ridge
+
+
+def _quadrature_error(fitted: Fitted, time: float) -> float:
+    """Return a bound on max √s |g − quadrature| over the spectrum; 0 where none is used."""
+    if not 0 < time < math.inf:
+        return 0.0
+    total, spectrum = len(fitted) - 1, fitted.spectrum
+    ((_, quadrature),) = fitted.rule.quadratures([time], total=total, high=spectrum.largest)
+    exact = fitted.rule.filter(time, total)
+    error = quadrature_error(quadrature, exact, high=spectrum.largest, extra=spectrum.values)
+    return float(error[0])
+
+
+def _residual(fitted: Fitted, moment: Instant, time: float) -> float:
+    """Return the backward error of the solve, or of the decomposition on the data."""
+    if time == math.inf:
+        dual = moment.dual()
+        left = fitted.gram @ dual + fitted.rule.shifted(moment.total) * dual - fitted.residual
+        # The backward error: relative to all that was added up, whatever the condition number.
+        size = (fitted.largest + fitted.rule.shifted(moment.total)) * dual.norm()
+        return float(left.norm() / (size + fitted.residual.norm()))
+    if time == 0:
+        return 0.0
+    spectrum = fitted.spectrum
+    product = spectrum.vectors @ (spectrum.values[:, None] * spectrum.coordinates(fitted.residual))
+    left = fitted.gram @ fitted.residual - product
+    return float(left.norm() / (spectrum.largest * fitted.residual.norm()))
+
+
+def _refits(
+    fitted: Fitted,
+    examples: Examples,
+    moment: Instant,
+    time: float,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[Refit, ...]:
+    """Return a few random leave-one-out columns beside those of the model fitted without."""
+    n = len(fitted)
+    chosen = torch.randperm(n, generator=generator)[: min(count, n if n > 1 else 0)].tolist()
+    outputs = torch.randint(0, fitted.residual.shape[1], (len(chosen),), generator=generator)
+    pairs = list(zip(chosen, outputs.tolist(), strict=True))
+    again = [
+        moment.as_fitted()[:, output] - _dual_without(fitted, row, output, time)
+        for row, output in tracked(pairs, what="refits")
+    ]
+    engine: list[list[Tensor]] = [[] for _ in pairs]
+    refit: list[list[Tensor]] = [[] for _ in pairs]
+    for block in query_blocks(fitted, examples) if pairs else []:
+        for j, (row, output) in enumerate(pairs):
+            single = moment.singles(block.features, slice(row, row + 1), output)
+            engine[j].append(-single[:, 0])
+            refit[j].append(block.features.cross @ again[j])
+    return tuple(
+        _compared(row, torch.cat(ours), torch.cat(theirs))
+        for (row, _), ours, theirs in zip(pairs, engine, refit, strict=True)
+    )
+
+
+def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:
+    difference = (engine - refit).abs()
+    worst = int(difference.argmax())
+    largest = float(refit.abs().max())
+    relative = float(difference[worst]) / largest if largest > 0 else float(difference[worst])
+    return Refit(row, worst, float(engine[worst]), float(refit[worst]), relative)
+
+
+def _dual_without(fitted: Fitted, row: int, output: int, time: float) -> Tensor:
+    """Return the dual of one output of the model fitted without a row; that entry is zero."""
+    if time == 0:
+        return torch.zeros_like(fitted.residual[:, output])
+    total = len(fitted) - 1
+    keep = torch.ones_like(fitted.residual[:, output])
+    keep[row] = 0
+    if time == math.inf:
+        ridge = fitted.rule.shifted(total)
+        return filtered_vector(
+            lambda x: keep * (fitted.gram @ x), fitted.residual[:, output] * keep,
+            lambda s: 1 / (s + ridge),
+        )  # fmt: skip
+    learned = fitted.rule.filter(time, total)
+    return filtered_vector(
+        lambda x: keep * (fitted.gram @ x), fitted.residual[:, output] * keep, learned
+    )

@@ -1,0 +1,201 @@
+"""What if a label were another, an example weighed more, or one more were there?
+
+Each is a rank-one edit of the same resolvents as leaving out, exact at any training time. Edits given
+together are separate: each is made alone, to the full data.
+
+Sign, as everywhere: `relabel` and `reweight` compare the example as it is ("with") with the example
+as edited ("without"), so weight 0 is leaving out. `add` compares with the new example and without.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.effects import effect_array, effects
+from leftout.attribution.instants import instants
+from leftout.attribution.labelled import EDIT_SIGN, SIGN, Of, check_of
+from leftout.attribution.queries import queries_of
+from leftout.core.checks import check_at_least, check_index
+from leftout.core.errors import OptionError, ShapeError
+from leftout.data.pairs import Data
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At
+
+
+def relabel(
+    fitted: Fitted,
+    query: Data,
+    index: int | Sequence[int],
+    target: Any,
+    *,
+    at: At | Sequence[At] = None,
+    of: Of = "loss",
+) -> xr.DataArray:
+    """Return the effect of giving training examples other targets, each alone.
+
+    Args:
+        index: row number of a training example, or several.
+        target: the new class (name or number) or value of each, in the units of the given targets;
+            one for all, or one each.
+
+    Returns:
+        A DataArray (query, edit): positive = the loss is lower with the target as it is.
+
+    Raises:
+        OptionError: a row number out of range, or a class that training does not have.
+
+    Cost:
+        n² an edit and time, after the factorisation.
+    """
+    check_of(of)
+    rows = _rows(fitted, index)
+    examples = queries_of(fitted, query)
+    by = _targets(fitted, target, len(rows)) - fitted.train.targets.to(fitted.device)[rows]
+    times = fitted.times(at)
+    duals = [one.relabelled(rows, by) for one in instants(fitted, times, total=len(fitted))]
+    values = effects(fitted, examples, torch.stack(duals), times=times, of=of)
+    return effect_array(
+        fitted, examples, values if of == "loss" else -values, at=at, of=of, axis="edit",
+        names=[fitted.train.ids[i] for i in rows.tolist()], method="relabel", sign=EDIT_SIGN[of],
+    )  # fmt: skip
+
+
+def reweight(
+    fitted: Fitted,
+    query: Data,
+    index: int | Sequence[int],
+    weight: float,
+    *,
+    at: At | Sequence[At] = None,
+    of: Of = "loss",
+) -> xr.DataArray:
+    """Return the effect of training examples weighing `weight` in the loss, each alone.
+
+    Args:
+        index: row number of a training example, or several.
+        weight: ω ≥ 0; 0 leaves the example out, 1 changes nothing, 2 counts it twice. Under
+            `loss="mean"` the loss is divided by the sum of the weights.
+
+    Returns:
+        A DataArray (query, edit): positive = the loss is lower with the example as it is.
+
+    Cost:
+        n² an edit and time, after the factorisation.
+    """
+    check_of(of)
+    check_at_least("weight", weight, 0)
+    rows = _rows(fitted, index)
+    examples = queries_of(fitted, query)
+    times = fitted.times(at)
+    total = len(fitted) - 1 + weight
+    # K^½ D K^½ = K + (ω − 1) K^½ e eᵀ K^½: the top eigenvalue rises by at most (ω − 1) K_ii.
+    beyond = max(0.0, weight - 1) * float(fitted.gram.diagonal()[rows].max())
+    moments = instants(fitted, times, total=total, beyond=beyond)
+    duals = torch.stack([one.reweighted(rows, weight) for one in moments])
+    values = effects(fitted, examples, duals, times=times, of=of)
+    return effect_array(
+        fitted, examples, values if of == "loss" else -values, at=at, of=of, axis="edit",
+        names=[fitted.train.ids[i] for i in rows.tolist()], method="reweight", sign=EDIT_SIGN[of],
+    )  # fmt: skip
+
+
+def add(
+    fitted: Fitted,
+    query: Data,
+    inputs: Any,
+    targets: Any,
+    *,
+    at: At | Sequence[At] = None,
+    of: Of = "loss",
+) -> xr.DataArray:
+    """Return the effect of training on one more example, for several candidates each alone.
+
+    Args:
+        inputs: (a, d…) prepared like the training inputs, or one example (d…).
+        targets: class or value of each, in the units of the given targets.
+
+    Returns:
+        A DataArray (query, edit): positive = adding the example lowers the loss. It is what
+        `leave_one_out` says of the example in a model fitted with it.
+
+    Raises:
+        NotPositiveError: at ridge 0 an input that training has already.
+
+    Cost:
+        n²a after the factorisation, and the kernel to the new examples.
+    """
+    check_of(of)
+    examples = queries_of(fitted, query)
+    points = torch.as_tensor(inputs, dtype=torch.float64)
+    if points.shape == fitted.train.inputs.shape[1:]:
+        points = points[None]
+        targets = [targets] if not hasattr(targets, "__len__") else targets
+    if points.shape[1:] != fitted.train.inputs.shape[1:] or not len(points):
+        raise ShapeError(
+            f"`inputs` must have shape {('a', *fitted.train.inputs.shape[1:])} like the training "
+            f"inputs; got {tuple(points.shape)}."
+        )
+    fitted.kernel.check("inputs", points)
+    values = _targets(fitted, targets, len(points))
+    times = fitted.times(at)
+    to_itself = fitted.kernel.diagonal(points).to(fitted.gram)
+    moments = instants(
+        fitted, times, total=len(fitted) + 1, beyond=float(to_itself.max())
+    )  # the top eigenvalue of a block matrix is at most the sum of its blocks'
+    to_train = fitted.cross(points).T
+    found = [one.added(to_train, to_itself, values - fitted.initial(points)) for one in moments]
+    change = effects(
+        fitted, examples, torch.stack([dual for dual, _ in found]), times=times, of=of,
+        new=(points, torch.stack([own for _, own in found])),
+    )  # fmt: skip
+    return effect_array(
+        fitted, examples, -change if of == "loss" else change, at=at, of=of, axis="edit",
+        names=range(len(points)), method="add", sign=SIGN[of],
+    )  # fmt: skip
+
+
+def _rows(fitted: Fitted, index: int | Sequence[int]) -> Tensor:
+    rows = torch.as_tensor(index, dtype=torch.long).reshape(-1)
+    for row in rows.tolist():
+        check_index("index", row, len(fitted))
+    return rows.to(fitted.device)
+
+
+def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
+    """Return new targets, encoded like those of training: one for all, or one each."""
+    encoding = fitted.train.encoding
+    if encoding.classes is not None:
+        given = (
+            [target] if isinstance(target, str | int | np.integer) else np.asarray(target).tolist()
+        )
+        numbers = [_class_number(one, encoding.classes) for one in given]
+        values = encoding.encode(torch.tensor(numbers, dtype=torch.long))
+    else:
+        given = torch.as_tensor(target, dtype=torch.float64)
+        shape = (-1, encoding.outputs)
+        values = given.reshape(shape) - torch.tensor(encoding.offset, dtype=torch.float64)
+    if len(values) not in (1, count):
+        raise ShapeError(
+            f"`target` must hold one entry for all or one for each of {count} examples; "
+            f"got {len(values)}."
+        )
+    if not bool(torch.isfinite(values).all()):
+        raise OptionError(f"`target` must be finite; got {target!r}.")
+    return values.expand(count, -1).to(fitted.device)
+
+
+def _class_number(given: Any, classes: tuple[str, ...]) -> int:
+    """Return the number of a class: by its name first, so that class "7" is what 7 means."""
+    if str(given) in classes:
+        return classes.index(str(given))
+    if isinstance(given, int | np.integer) and 0 <= int(given) < len(classes):
+        return int(given)
+    raise OptionError(
+        f"`target` must be a class of the training data, by name ({', '.join(classes[:20])}) or by "
+        f"number 0 … {len(classes) - 1}; got {given!r}."
+    )

@@ -1,0 +1,82 @@
+"""What is written on every result: axes, sign, units, and what it was made from."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from leftout.core.checks import check_choice
+from leftout.core.version import __version__
+from leftout.data.examples import Examples
+from leftout.dynamics.fitted import Fitted
+
+Of = Literal["loss", "prediction"]
+
+SIGN: dict[str, str] = {
+    "loss": "loss without the example minus loss with it: positive = the example helped",
+    "prediction": "prediction with the example minus prediction without it",
+}
+EDIT_SIGN: dict[str, str] = {
+    "loss": "loss with the example as edited minus loss as it is: positive = it is better as it is",
+    "prediction": "prediction with the example as it is minus prediction with it as edited",
+}
+UNITS = {"loss": "½ Σ (prediction − target)² over outputs", "prediction": "target units"}
+
+
+def check_of(of: Of) -> None:
+    """Raise unless `of` names something that changes."""
+    check_choice("of", of, tuple(SIGN))
+
+
+def attributes(
+    fitted: Fitted, query: Examples, *, of: Of, method: str, sign: str, **more: Any
+) -> dict[str, Any]:
+    """Return the attributes of a result; values are numbers or text, so that any format keeps them."""
+    made = {
+        "method": method,
+        "of": of,
+        "sign": sign,
+        "units": UNITS[of],
+        "orientation": "rows are queries, columns training examples",
+        "rule": json.dumps(fitted.rule.record),
+        "loss": fitted.rule.record["loss"],
+        "kernel": json.dumps(fitted.kernel.record),
+        "dtype": "float64",
+        "kernel_dtype": fitted.record["kernel_dtype"],
+        "leftout_version": __version__,
+        "train_fingerprint": fitted.train.fingerprint,
+        "query_fingerprint": query.fingerprint,
+        "fitted_fingerprint": fitted.record["weights"],
+    }
+    return made | more
+
+
+def labelled(
+    values: np.ndarray,
+    *,
+    times: Sequence[float],
+    scalar: bool,
+    coordinates: dict[str, Sequence[Any]],
+    attrs: dict[str, Any],
+    name: str,
+) -> xr.DataArray:
+    """Return values (at, …) under their axes; the axis `at` goes when one time was asked for.
+
+    Args:
+        coordinates: name and labels of every axis after `at`, in order.
+    """
+    dims = ("at", *coordinates)
+    labels: dict[str, Any] = {
+        axis: np.asarray(list(entries)) for axis, entries in coordinates.items()
+    }
+    array = xr.DataArray(
+        values, dims=dims, coords={"at": np.asarray(times, dtype=float), **labels},
+        attrs=attrs, name=name,
+    )  # fmt: skip
+    if not scalar:
+        return array
+    end = "end of training" if times[0] == math.inf else float(times[0])
+    return array.isel(at=0, drop=True).assign_attrs(at=end)

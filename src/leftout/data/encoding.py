@@ -1,0 +1,108 @@
+"""How do class numbers become targets, and predictions class numbers again?
+
+A network with squared loss predicts numbers. Two classes become one column of −1 and +1; more
+become one column each. Because f_0 = 0 is what the kernel says about a point far from all data,
+the columns are centred so that zero means "no opinion":
+
+    "uniform"  one-hot minus 1/k (two classes: ∓1); regression: as given
+    "mean"     minus the mean of the training targets
+    "none"     one-hot as it is (two classes: ∓1); regression: as given
+
+The centre is a constant of the preparation: it is not recomputed when an example is left out.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from leftout.core.checks import check_choice
+from leftout.core.errors import DataError, ShapeError
+
+Centre = Literal["uniform", "mean", "none"]
+CENTRES: tuple[Centre, ...] = ("uniform", "mean", "none")
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Class names (None for regression) and the centre that was subtracted from each column."""
+
+    classes: tuple[str, ...] | None
+    offset: tuple[float, ...]
+    centre: Centre = "none"
+
+    @property
+    def outputs(self) -> int:
+        """Return k, the number of target columns."""
+        return len(self.offset)
+
+    def encode(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n k"]:
+        """Return the targets of class numbers."""
+        assert self.classes is not None
+        return _columns(labels, len(self.classes)) - torch.tensor(self.offset, dtype=torch.float64)
+
+    def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
+        """Return the class number that each prediction speaks for."""
+        values = self.uncentred(predictions)
+        if values.shape[1] == 1:
+            return (values[:, 0] >= 0).long()
+        return values.argmax(1)
+
+    def class_scores(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m c"]:
+        """Return one number per class, larger = more of this class, in target units.
+
+        Two classes share one column: the score of the second class is +f, of the first −f.
+        """
+        values = self.uncentred(predictions)
+        return torch.cat([-values, values], dim=1) if values.shape[1] == 1 else values
+
+    def uncentred(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+        """Return predictions in the units of the original targets."""
+        offset = torch.tensor(self.offset, dtype=torch.float64, device=predictions.device)
+        return predictions.double() + offset
+
+
+def encoding_of_classes(
+    labels: Int64[Tensor, " n"], classes: tuple[str, ...], *, centre: Centre = "uniform"
+) -> Encoding:
+    """Return the encoding of class numbers 0 … c − 1, centred as asked.
+
+    Raises:
+        DataError: fewer than two classes, or a label outside them (the first row is named).
+    """
+    check_choice("centre", centre, CENTRES)
+    count = len(classes)
+    if count < 2:
+        raise DataError(f"`labels` must hold at least two classes; got {count}.")
+    outside = ((labels < 0) | (labels >= count)).nonzero().flatten()
+    if len(outside):
+        row = int(outside[0])
+        raise DataError(
+            f"`labels` must lie in 0 … {count - 1}, the {count} classes; row {row} is "
+            f"{int(labels[row])}."
+        )
+    columns = _columns(labels, count)
+    if centre == "mean":
+        offset = columns.mean(0)
+    elif centre == "uniform" and count > 2:
+        offset = torch.full((count,), 1 / count, dtype=torch.float64)
+    else:
+        offset = torch.zeros(columns.shape[1], dtype=torch.float64)
+    return Encoding(classes=classes, offset=tuple(offset.tolist()), centre=centre)
+
+
+def encoding_of_numbers(targets: Float64[Tensor, "n k"], *, centre: Centre = "mean") -> Encoding:
+    """Return the encoding of regression targets, centred as asked."""
+    check_choice("centre", centre, CENTRES)
+    if targets.ndim != 2:
+        raise ShapeError(f"`targets` must have shape (n, k); got {tuple(targets.shape)}.")
+    offset = targets.mean(0) if centre == "mean" else torch.zeros_like(targets[0])
+    return Encoding(classes=None, offset=tuple(offset.tolist()), centre=centre)
+
+
+def _columns(labels: Tensor, count: int) -> Tensor:
+    if count == 2:
+        return (2.0 * labels.double() - 1)[:, None]  # (n, 1)
+    return torch.nn.functional.one_hot(labels, count).double()  # (n, c)

@@ -1,0 +1,94 @@
+"""What is an example? Inputs as the kernel sees them, targets, and all that a person finds it by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leftout.core.checks import check_finite
+from leftout.core.errors import DataError, ShapeError
+from leftout.core.fingerprint import fingerprint
+from leftout.data.encoding import Encoding
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """n examples, prepared: row i of every field is the same example.
+
+    Attributes:
+        inputs: (n, d…) float64, scaled as `preparation["normalise"]` says.
+        targets: (n, k) float64, centred: what the model is fitted to.
+        encoding: how targets stand for classes or numbers.
+        labels: (n,) class numbers; None for regression.
+        ids: a name per example by which a person finds it again (file name, row number).
+        images: (n, h, w) or (n, h, w, 3) uint8 to look at; None for tables.
+        table: (n, c) raw values to look at, with their names in `columns`; None for images.
+        preparation: source, normalise, seed, … : everything that made these numbers.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    encoding: Encoding
+    labels: Tensor | None = None
+    ids: tuple[str, ...] = ()
+    images: np.ndarray | None = None
+    table: np.ndarray | None = None
+    columns: tuple[str, ...] | None = None
+    preparation: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n = len(self.inputs)
+        if n == 0:
+            raise DataError("`inputs` must hold at least one example; got none.")
+        if self.inputs.dtype != torch.float64 or self.targets.dtype != torch.float64:
+            raise ShapeError(
+                f"`inputs` and `targets` must be float64; got {self.inputs.dtype} and "
+                f"{self.targets.dtype}."
+            )
+        if tuple(self.targets.shape) != (n, self.encoding.outputs):
+            raise ShapeError(
+                f"`targets` must have shape ({n}, {self.encoding.outputs}): one row per example, "
+                f"one column per output; got {tuple(self.targets.shape)}."
+            )
+        if not self.ids:
+            object.__setattr__(self, "ids", tuple(str(i) for i in range(n)))
+        for name in ("labels", "ids", "images", "table"):
+            value = getattr(self, name)
+            if value is not None and len(value) != n:
+                raise ShapeError(f"`{name}` must have {n} entries, as `inputs`; got {len(value)}.")
+        check_finite("inputs", self.inputs)
+        check_finite("targets", self.targets)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Return the class names; None for regression."""
+        return self.encoding.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a hash of inputs, targets and ids."""
+        return fingerprint(self.inputs, self.targets, list(self.ids))
+
+    def select(self, rows: Sequence[int] | Tensor | np.ndarray) -> "Examples":
+        """Return the examples of these row numbers, in this order."""
+        index = torch.as_tensor(rows, dtype=torch.long)
+        where = index.numpy()
+        return replace(
+            self,
+            inputs=self.inputs[index],
+            targets=self.targets[index],
+            labels=None if self.labels is None else self.labels[index],
+            ids=tuple(self.ids[i] for i in where),
+            images=None if self.images is None else self.images[where],
+            table=None if self.table is None else self.table[where],
+        )
+
+    def relabelled(self, labels: Tensor) -> "Examples":
+        """Return the same examples under other class numbers, encoded as before."""
+        return replace(self, labels=labels, targets=self.encoding.encode(labels))

@@ -1,0 +1,1 @@
+"""Training as a function of the spectrum: rules, and the model they fit."""

@@ -1,0 +1,256 @@
+"""What does the network predict? A kernel, training data and a rule; everything else follows.
+
+    f_t(x) = f_0(x) + K(x, X) g_t(K) (Y − f_0(X))
+
+The end of training needs one Cholesky factorisation, finite times one eigendecomposition; each is
+made when first asked for and kept.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from leftout.core.blocks import check_fits, memory_budget
+from leftout.core.errors import NotPositiveError, OptionError
+from leftout.core.fingerprint import fingerprint
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data, examples_of, inputs_of
+from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.kernels import assemble
+from leftout.kernels.base import Kernel
+from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
+from leftout.solvers.krylov import largest_eigenvalue
+from leftout.solvers.resolvent import filtered_coordinates
+from leftout.solvers.spectrum import Spectrum, spectrum_of
+
+
+def fit(
+    kernel: Kernel,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> "Fitted":
+    """Return the model that `rule` makes of the kernel and the training examples.
+
+    Args:
+        kernel: which network, in its infinitely wide limit.
+        train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
+            pair are classes; others are taken as given.
+        rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
+        dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
+        device: where everything is computed.
+        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
+
+    Raises:
+        LeftoutError: inputs that the kernel is not defined on, numbers that are not finite, or a
+            Gram matrix that would not fit.
+
+    Cost:
+        the kernel, n² evaluations; factorisations come when something is asked.
+    """
+    examples = examples_of(train, name="train")
+    where = torch.device(device) if device is not None else examples.inputs.device
+    budget = memory_budget(memory, device=where)
+    n = len(examples)
+    check_fits(
+        f"A model of {n} examples", 3 * 8 * n * n, budget,
+        advice="Take fewer examples (`n_train`), or raise `memory`.",
+    )  # fmt: skip
+    kernel.check("inputs", examples.inputs)
+    gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
+    return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=dtype, memory=budget)
+
+
+@final
+class Fitted:
+    """A kernel fitted to examples. Made by `fit`; nothing in it changes afterwards but caches."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        train: Examples,
+        rule: Rule,
+        gram: Float64[Tensor, "n n"],
+        *,
+        kernel_dtype: torch.dtype,
+        memory: int,
+    ) -> None:
+        self.kernel = kernel
+        self.train = train
+        self.rule = rule
+        self.gram = gram
+        self.kernel_dtype = kernel_dtype
+        self.memory = memory
+        initial = kernel.initial(train.inputs)
+        targets = train.targets.to(gram.device)
+        self.residual = targets if initial is None else targets - initial.to(gram)
+        self._factor: CholeskyFactor | None = None
+        self._inverse: tuple[float, Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.gram)
+
+    def __repr__(self) -> str:
+        return f"Fitted({self.kernel!r}, {len(self)} examples, rule={self.rule!r})"
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the Gram matrix lives."""
+        return self.gram.device
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Return all eigenpairs of the Gram matrix; 9n³ flops, once."""
+        return spectrum_of(self.gram)
+
+    @cached_property
+    def largest(self) -> float:
+        """Return s_max: from the spectrum if it is known, else by Lanczos."""
+        if "spectrum" in self.__dict__:
+            return self.spectrum.largest
+        generator = torch.Generator().manual_seed(0)
+        return largest_eigenvalue(
+            lambda x: self.gram @ x, len(self), generator=generator, device=self.device
+        )
+
+    def factor(self, ridge: float) -> CholeskyFactor:
+        """Return the Cholesky factor of K + ridge·I; the last one is kept.
+
+        Raises:
+            NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
+        """
+        if self._factor is None or self._factor.ridge != ridge:
+            self._factor = None
+            try:
+                self._factor = factor_cholesky(self.gram, ridge=ridge)
+            except NotPositiveError as error:
+                raise NotPositiveError(f"{error}{_repeated(self.train)}") from None
+        return self._factor
+
+    def inverse(self, ridge: float) -> Float64[Tensor, "n n"]:
+        """Return (K + ridge·I)⁻¹; the last one is kept."""
+        if self._inverse is None or self._inverse[0] != ridge:
+            self._inverse = None
+            self._inverse = (ridge, self.factor(ridge).inverse())
+        return self._inverse[1]
+
+    def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
+        """Return training times as numbers, inf for the end; raise if one is none of the rule's."""
+        asked = list(at) if isinstance(at, Iterable) else [at]
+        if not asked:
+            raise OptionError("`at` must hold at least one training time; got none.")
+        return tuple(self.rule.time(one) for one in asked)
+
+    def check_trainable(self, times: Sequence[float], *, total: float, beyond: float = 0.0) -> None:
+        """Raise where training diverges, or goes on beyond what double precision resolves.
+
+        Args:
+            total: sum of the examples' weights, of the data as edited.
+            beyond: how far an edit can raise the spectrum above that of `gram`.
+        """
+        if self.rule.can_diverge:
+            self.rule.check_converges(self.largest + beyond, total)
+        finite = [time for time in times if 0 < time < math.inf]
+        if not finite:
+            return
+        low = self.spectrum.smallest + self.rule.shifted(total)
+        pace = self.rule.pace(max(finite), total)
+        if low * pace < -0.05:
+            raise NotPositiveError(
+                f"`at` = {max(finite):g} is beyond what double precision resolves: the Gram matrix "
+                f"is singular to rounding (smallest eigenvalue {low:.2g}), and training would "
+                f"amplify that. Ask for at ≤ {max(finite) * 0.05 / (-low * pace):.2g}, or pass a "
+                "`ridge` > 0."
+            )
+
+    def dual(self, time: float, *, total: float | None = None) -> Float64[Tensor, "n k"]:
+        """Return g(K) (Y − f_0): f_t(x) = f_0(x) + K(x, X) dual."""
+        total = len(self) if total is None else total
+        if time == math.inf:
+            return self.factor(self.rule.shifted(total)).solve(self.residual)
+        if time == 0:
+            return torch.zeros_like(self.residual)
+        inside = filtered_coordinates(self.spectrum, self.residual, self.rule.filter(time, total))
+        return self.spectrum.vectors @ inside
+
+    def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "m n"]:
+        """Return K(inputs, training inputs)."""
+        return self.kernel_between(inputs, self.train.inputs)
+
+    def kernel_between(
+        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "a ..."]
+    ) -> Float64[Tensor, "m a"]:
+        """Return the kernel between any two batches, neither of them the training inputs."""
+        return assemble.cross(
+            self.kernel, queries, inputs, dtype=self.kernel_dtype, device=self.device,
+            memory=self.memory,
+        )  # fmt: skip
+
+    @property
+    def output_names(self) -> list[str]:
+        """Return a name per output: classes where each has a column, else numbers."""
+        classes, outputs = self.train.classes, self.residual.shape[1]
+        if classes is None:
+            return [str(c) for c in range(outputs)]
+        return list(classes) if len(classes) == outputs else [classes[-1]]
+
+    def initial(self, inputs: Tensor) -> Float64[Tensor, "m k"]:
+        """Return f_0 at the inputs."""
+        value = self.kernel.initial(inputs)
+        if value is None:
+            outputs = self.train.encoding.outputs
+            return torch.zeros(len(inputs), outputs, dtype=torch.float64, device=self.device)
+        return value.to(self.gram)
+
+    def predict(self, inputs: Any, at: At = None) -> Float64[Tensor, "m k"]:
+        """Return f_t at the inputs, in centred target units.
+
+        Args:
+            inputs: Examples, or an array or tensor prepared like the training inputs.
+            at: training time; None for the end.
+
+        Cost:
+            one factorisation, once; then mnk and the cross kernel.
+        """
+        points = inputs_of(inputs, name="inputs")
+        self.kernel.check("inputs", points)
+        (time,) = self.times(at)
+        self.check_trainable([time], total=len(self))
+        return self.initial(points) + self.cross(points) @ self.dual(time)
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """Return what this model is: kernel, rule, types and fingerprints, JSON-like."""
+        return {
+            "kernel": self.kernel.record,
+            "rule": self.rule.record,
+            "dtype": "float64",
+            "kernel_dtype": str(self.kernel_dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "train": self.train.fingerprint,
+            "weights": fingerprint(self.kernel.record, self.rule.record, self.train.fingerprint),
+        }
+
+
+def _repeated(train: Examples) -> str:
+    """Return a sentence that names two identical inputs, or nothing."""
+    rows = train.inputs.flatten(1) if train.inputs.ndim > 1 else train.inputs[:, None]
+    _, group = torch.unique(rows, dim=0, return_inverse=True)
+    order = group.argsort(stable=True)
+    same = (group[order][1:] == group[order][:-1]).nonzero().flatten()
+    if not len(same):
+        return ""
+    one, other = int(order[same[0]]), int(order[same[0] + 1])
+    alike = bool(torch.equal(train.targets[one], train.targets[other]))
+    return (
+        f" Examples {train.ids[one]!r} and {train.ids[other]!r} have identical inputs and "
+        f"{'the same target' if alike else 'different targets'}."
+    )

@@ -1,0 +1,265 @@
+"""How does training use the spectrum? f_t(x) = f_0(x) + K(x, X) g_t(K) (Y − f_0(X)).
+
+With σ = s + λ, s an eigenvalue of K, sum loss ½ Σ (f − y)² + ½ λ ‖w − w_0‖²:
+
+    Ridge              g = 1 / σ                         the minimiser
+    GradientFlow       g = (1 − e^{−ηtσ}) / σ            t ≥ 0
+    GradientDescent    g = (1 − (1 − ησ)^t) / σ          t = 0, 1, 2, …
+
+`loss="mean"` divides the data term by the number of examples: rate η/n and ridge nλ in the formulas
+above. Without one example that is η/(n − 1) and (n − 1)λ: the filter itself changes on removal.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from numbers import Real
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from leftout.core.checks import check_at_least, check_choice, check_positive
+from leftout.core.errors import DivergenceError, OptionError
+from leftout.solvers.quadrature import (
+    FEW_STEPS,
+    Quadrature,
+    circle_quadrature,
+    descent_quadrature,
+    flow_quadrature,
+    windows,
+)
+
+Loss = Literal["sum", "mean"]
+LOSSES: tuple[Loss, ...] = ("sum", "mean")
+
+At = float | None
+"""A training time: flow time, number of steps, or None (and inf) for the end of training."""
+
+Filter = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Rule(ABC):
+    """A way of training, as a filter of the spectrum.
+
+    Methods take `total`, the sum of the examples' weights: n, n − 1 without one of them, and so on.
+    It matters for `loss="mean"` only.
+    """
+
+    can_diverge: ClassVar[bool] = False
+
+    def shifted(self, total: float) -> float:
+        """Return λ as it is added to K."""
+        ridge: float = self.ridge  # type: ignore[attr-defined]
+        return ridge * total if self.loss == "mean" else ridge  # type: ignore[attr-defined]
+
+    @abstractmethod
+    def time(self, at: At) -> float:
+        """Return a training time as a number, inf for the end; raise if it is none of this rule's."""
+
+    @abstractmethod
+    def filter(self, time: float, total: float) -> Filter:
+        """Return g at a finite time, a function of the eigenvalues of K."""
+
+    @abstractmethod
+    def quadratures(
+        self, times: Sequence[float], *, total: float, high: float
+    ) -> list[tuple[list[int], Quadrature]]:
+        """Return positions in `times` and the quadrature that serves them; finite times above 0."""
+
+    @abstractmethod
+    def pace(self, time: float, total: float) -> float:
+        """Return τ, the time in 1/eigenvalue of K: modes with s + λ ≫ 1/τ are learned."""
+
+    def check_converges(self, high: float, total: float) -> None:
+        """Raise if training diverges on a spectrum that reaches up to `high`."""
+        assert not self.can_diverge, "a rule that can diverge says when"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters, JSON-like."""
+        return {"rule": type(self).__name__, **asdict(self)}
+
+
+@final
+@dataclass(frozen=True)
+class Ridge(Rule):
+    """The minimiser of ½ Σ (f − y)² + ½ ridge ‖w − w_0‖², the end of training.
+
+    Args:
+        ridge: λ ≥ 0, in the units of K, added to it as given.
+        loss: "sum", or "mean" for 1/(2n) Σ (f − y)² + ½ ridge ‖w − w_0‖², that is nλ added to K.
+    """
+
+    ridge: float = 1.0
+    loss: Loss = "sum"
+
+    def __post_init__(self) -> None:
+        check_at_least("ridge", self.ridge, 0)
+        check_choice("loss", self.loss, LOSSES)
+
+    def time(self, at: At) -> float:
+        if at is not None and at != math.inf:
+            raise OptionError(
+                f"`at` must be None under {self!r}, which has no training time; got {at!r}. "
+                "Use GradientFlow or GradientDescent."
+            )
+        return math.inf
+
+    def filter(self, time: float, total: float) -> Filter:
+        return lambda values: 1 / (values + self.shifted(total))
+
+    def quadratures(
+        self, times: Sequence[float], *, total: float, high: float
+    ) -> list[tuple[list[int], Quadrature]]:
+        assert not times, "Ridge has no finite times"
+        return []
+
+    def pace(self, time: float, total: float) -> float:
+        return math.inf
+
+
+@final
+@dataclass(frozen=True)
+class GradientFlow(Rule):
+    """Gradient descent with infinitesimal steps, from f_0.
+
+    Args:
+        rate: η > 0; time t enters as ηt, in 1/eigenvalue of K.
+        ridge: λ ≥ 0, decay towards the initial weights.
+        loss: "sum", or "mean": η/n for η and nλ for λ.
+
+    Source:
+        Rethinking influence functions, eqs. 3 and 20 (there time is 2t/n); smooth unique
+        information, eqs. 10 and 11.
+    """
+
+    rate: float = 1.0
+    ridge: float = 0.0
+    loss: Loss = "sum"
+
+    def __post_init__(self) -> None:
+        check_positive("rate", self.rate)
+        check_at_least("ridge", self.ridge, 0)
+        check_choice("loss", self.loss, LOSSES)
+
+    def time(self, at: At) -> float:
+        if at is None:
+            return math.inf
+        if not isinstance(at, Real) or isinstance(at, bool) or not at >= 0:
+            raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {at!r}.")
+        return float(at)
+
+    def pace(self, time: float, total: float) -> float:
+        return time * self.rate / (total if self.loss == "mean" else 1)
+
+    def filter(self, time: float, total: float) -> Filter:
+        pace, ridge = self.pace(time, total), self.shifted(total)
+
+        def flow(values: Tensor) -> Tensor:
+            sigma = values + ridge
+            # expm1: the slow modes, τσ ≪ 1, are the ones that a finite time is asked about.
+            learned = -torch.expm1(-pace * sigma)
+            return torch.where(sigma == 0, torch.full_like(sigma, pace), learned / sigma)
+
+        return flow
+
+    def quadratures(
+        self, times: Sequence[float], *, total: float, high: float
+    ) -> list[tuple[list[int], Quadrature]]:
+        ridge = self.shifted(total)
+        return [
+            (group, flow_quadrature([self.pace(times[j], total) for j in group], ridge=ridge))
+            for group in windows(times)
+        ]
+
+
+@final
+@dataclass(frozen=True)
+class GradientDescent(Rule):
+    """Full-batch gradient descent with a fixed rate, from f_0.
+
+    Args:
+        rate: η > 0; converges while η (s_max + λ) < 2.
+        ridge: λ ≥ 0, weight decay towards the initial weights.
+        loss: "sum", or "mean": η/n for η and nλ for λ.
+
+    Source:
+        Smooth unique information, section 4, in discrete time: (I − η(K + λI))^t.
+    """
+
+    can_diverge: ClassVar[bool] = True
+
+    rate: float
+    ridge: float = 0.0
+    loss: Loss = "sum"
+
+    def __post_init__(self) -> None:
+        check_positive("rate", self.rate)
+        check_at_least("ridge", self.ridge, 0)
+        check_choice("loss", self.loss, LOSSES)
+
+    def time(self, at: At) -> float:
+        if at is None or at == math.inf:
+            return math.inf
+        if not isinstance(at, Real) or isinstance(at, bool) or at < 0 or at != math.floor(at):
+            raise OptionError(
+                f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}."
+            )
+        return float(at)
+
+    def step(self, total: float) -> float:
+        """Return η as it multiplies the gradient of the sum."""
+        return self.rate / (total if self.loss == "mean" else 1)
+
+    def pace(self, time: float, total: float) -> float:
+        return time * self.step(total)
+
+    def check_converges(self, high: float, total: float) -> None:
+        reach = self.step(total) * (high + self.shifted(total))
+        if reach >= 2:
+            # The largest rate that the user may pass: both readings are linear in it.
+            critical = 2 * self.rate / reach
+            raise DivergenceError(
+                f"`rate` must be below the critical rate 2 / (s_max + ridge) = {critical:.6g}, or "
+                f"gradient descent diverges; got {self.rate:g}."
+            )
+
+    def filter(self, time: float, total: float) -> Filter:
+        step, ridge, count = self.step(total), self.shifted(total), int(time)
+
+        def descent(values: Tensor) -> Tensor:
+            sigma = values + ridge
+            if count < FEW_STEPS:
+                # η Σ_j (1 − ησ)^j: no difference of nearly equal numbers, complex σ too.
+                term = torch.full_like(sigma, step)
+                result = torch.zeros_like(sigma)
+                for _ in range(count):
+                    result, term = result + term, term * (1 - step * sigma)
+                return result
+            x = step * sigma
+            slow = -torch.expm1(count * torch.log1p(-x.clamp(max=0.5)))
+            learned = torch.where(x < 0.5, slow, 1 - (1 - x) ** count)
+            return torch.where(sigma == 0, torch.full_like(sigma, step * count), learned / sigma)
+
+        return descent
+
+    def quadratures(
+        self, times: Sequence[float], *, total: float, high: float
+    ) -> list[tuple[list[int], Quadrature]]:
+        few = [j for j, time in enumerate(times) if time < FEW_STEPS]
+        many = [j for j, time in enumerate(times) if time >= FEW_STEPS]
+        found = []
+        if few:
+            functions = [self.filter(times[j], total) for j in few]
+            found.append((few, circle_quadrature(functions, high=high)))
+        for group in windows([times[j] for j in many]):
+            positions = [many[j] for j in group]
+            steps = [int(times[j]) for j in positions]
+            nodes = descent_quadrature(
+                steps, rate=self.step(total), ridge=self.shifted(total), high=high
+            )
+            found.append((positions, nodes))
+        return found
