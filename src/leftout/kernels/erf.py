@@ -1,0 +1,128 @@
+"""How alike are two inputs to an infinitely wide network of error functions?
+
+With K the kernel of the pre-activations, an erf turns it into
+
+    E[erf(u) erf(v)] = (2/π) arcsin(2 K12 / sqrt((1 + 2 K11)(1 + 2 K22))),
+    E[erf' erf']     = (4/π) / sqrt((1 + 2 K11)(1 + 2 K22) − 4 K12²),
+
+and a fully connected layer of weight variance w and bias variance b turns it into wK + b. The
+tangent kernel T starts at K; an erf multiplies it by E[erf' erf'], a layer makes it K' + wT.
+
+The determinant Δ under the last root loses digits when K is large and the inputs nearly equal; with
+gap and total, D = sqrt(K11 K22) − K12 and S = sqrt(K11 K22) + K12, it is a sum of positive terms,
+
+    Δ = 1 + 2 (K11 + K22) + 4 D S,        arcsin(…) = atan2(2 K12, √Δ).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leftout.kernels.base import Kernel
+from leftout.kernels.layers import (
+    Kind,
+    check_network,
+    dense_gap_and_total,
+    input_gap_and_total,
+    input_scales,
+)
+from leftout.kernels.rows import check_vectors, flat
+
+
+@final
+@dataclass(frozen=True)
+class Erf(Kernel):
+    """The kernel of a fully connected network of error functions, neural-tangents' conventions.
+
+    The non-linearity is erf(u) itself, not a rescaled one. `depth` counts hidden layers. Every
+    layer, the readout too, has weight variance over fan-in and the bias variance: the first layer's
+    kernel is weight_variance · x·z / d + bias_variance. `kind` is "ntk" (all layers trained) or
+    "nngp" (only the readout).
+
+    Cost:
+        One product, and for each hidden layer an arctangent, two square roots and some ten passes
+        over each block.
+
+    Accuracy:
+        In units of sqrt(k(x, x) k(z, z)), with δ the error of a cosine and ε the rounding of the
+        dtype: about 8 (depth + 1)(1 + κ) ε + 4 κ δ, where κ = weight_variance + bias_variance is
+        what K can be at most behind an erf. The first layer, where K is as large as the inputs, has
+        its gap from the rows (`leftout.kernels.angles`); in later layers D is a difference, off by
+        κε. No root of a small number and no arcsin near 1 is ever taken.
+
+    Source:
+        Williams 1997, "Computing with infinite networks" (the first formula); the second is its
+        derivative; Jacot, Gabriel & Hongler 2018, "Neural tangent kernel" (T).
+    """
+
+    depth: int
+    weight_variance: float = 2.0
+    bias_variance: float = 0.0
+    kind: Kind = "ntk"
+
+    normalise = "sphere"
+
+    def __post_init__(self) -> None:
+        check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+
+    def block(
+        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "m n"]:
+        """Return the kernel of every pair."""
+        x, z = flat(queries), flat(inputs)
+        w, b = self.weight_variance, self.bias_variance
+        gap, total = input_gap_and_total(x, z)
+        left, right = input_scales(x).square(), input_scales(z).square()
+        dense_gap_and_total(gap, total, left, right, weight_variance=w, bias_variance=b)
+        left, right = w * left + b, w * right + b
+        covariance = (total - gap).div_(2)
+        tangent = covariance.clone() if self.kind == "ntk" else None
+        for _ in range(self.depth):
+            root = gap.mul_(total).mul_(4).add_((2 * left)[:, None] + 2 * right + 1).sqrt_()
+            covariance = torch.atan2(covariance.mul_(2), root).mul_(2 / math.pi).mul_(w).add_(b)
+            if tangent is not None:
+                tangent.mul_(4 * w / math.pi).div_(root).add_(covariance)
+            left, right = (_variance_after_erf(side) * w + b for side in (left, right))
+            norms = torch.outer(left, right).sqrt_()
+            gap, total = norms - covariance, norms.add_(covariance)
+        return covariance if tangent is None else tangent
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Return k(x, x)."""
+        w, b = self.weight_variance, self.bias_variance
+        variance = input_scales(flat(inputs)).square() * w + b
+        tangent = variance
+        for _ in range(self.depth):
+            slope = 4 / math.pi / (1 + 4 * variance).sqrt()
+            variance = _variance_after_erf(variance) * w + b
+            tangent = tangent * slope * w + variance
+        return tangent if self.kind == "ntk" else variance
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless every input is a vector of finite numbers; the zero vector is one too.
+
+        Raises:
+            DataError: not floating-point, NaN or infinity.
+            ShapeError: no axis of features.
+        """
+        check_vectors(name, inputs)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters."""
+        return {
+            "name": "erf",
+            "depth": int(self.depth),
+            "weight_variance": float(self.weight_variance),
+            "bias_variance": float(self.bias_variance),
+            "kind": self.kind,
+        }
+
+
+def _variance_after_erf(variance: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return E[erf(u)²]."""
+    return torch.atan2(2 * variance, (1 + 4 * variance).sqrt()) * (2 / math.pi)

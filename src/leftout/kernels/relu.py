@@ -1,0 +1,139 @@
+"""How alike are two inputs to an infinitely wide ReLU network with several hidden layers?
+
+With K the kernel of the pre-activations and θ the angle it gives a pair, a ReLU turns K into
+
+    E[relu(u) relu(v)] = sqrt(K11 K22) (sin θ + (π − θ) cos θ) / 2π,  E[relu' relu'] = (π − θ) / 2π,
+
+and a fully connected layer of weight variance w and bias variance b turns it into wK + b. The
+tangent kernel T starts at K; a ReLU multiplies it by E[relu' relu'], a layer makes it K' + wT.
+
+Instead of the cosine, gap and total D = sqrt(K11 K22) − K12 and S = sqrt(K11 K22) + K12 are carried
+(`leftout.kernels.layers`). As √(DS) = c sin θ, (S − D) / 2 = c cos θ, c = (S + D) / 2, a ReLU gives
+
+    D' = ½ [D − (√(DS) − θ (S − D) / 2) / π],        S' = c − D',        K11' = K11 / 2.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor
+
+from leftout.kernels.angles import angle
+from leftout.kernels.base import Kernel
+from leftout.kernels.layers import (
+    Kind,
+    check_network,
+    dense_gap_and_total,
+    input_gap_and_total,
+    input_scales,
+)
+from leftout.kernels.rows import check_not_zero, check_vectors, flat
+
+
+@final
+@dataclass(frozen=True)
+class ReLU(Kernel):
+    """The kernel of a fully connected ReLU network, neural-tangents' conventions.
+
+    `depth` counts hidden layers. Every layer, the readout too, has weight variance over fan-in and
+    the bias variance, so the first layer's kernel is weight_variance · x·z / d + bias_variance.
+    `kind` is "ntk" (all layers trained) or "nngp" (only the readout). Without bias the kernel is
+    homogeneous, k(ax, bz) = ab k(x, z) for a, b > 0.
+
+    Cost:
+        One product, and for each hidden layer an arctangent, three square roots and twenty passes
+        over each block.
+
+    Accuracy:
+        In units of sqrt(k(x, x) k(z, z)), with δ the error of a cosine and ε the rounding of the
+        dtype: about 4 (depth + 1) ε for pairs with 1 − |cos θ| < 2^-10 at the input, 7.3 δ for each
+        layer more for others. Angles shrink from layer to layer, and their errors with them: the
+        relative error of D does not grow, as D E[relu' relu'] ≤ D'. Equal inputs have D = 0
+        in every layer, exactly, and K11 on the diagonal to the last bit.
+
+    Source:
+        Cho & Saul 2009, "Kernel methods for deep learning" (arc-cosine kernels); Jacot, Gabriel &
+        Hongler 2018, "Neural tangent kernel". The gap recursion is derived here.
+    """
+
+    depth: int
+    weight_variance: float = 2.0
+    bias_variance: float = 0.0
+    kind: Kind = "ntk"
+
+    normalise = "sphere"
+
+    def __post_init__(self) -> None:
+        check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+
+    def block(
+        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "m n"]:
+        """Return the kernel of every pair."""
+        x, z = flat(queries), flat(inputs)
+        w, b = self.weight_variance, self.bias_variance
+        gap, total = input_gap_and_total(x, z)
+        left, right = input_scales(x).square(), input_scales(z).square()
+        tangent = None
+        for layer in range(self.depth + 1):
+            dense_gap_and_total(gap, total, left, right, weight_variance=w, bias_variance=b)
+            left, right = w * left + b, w * right + b
+            if self.kind == "ntk":
+                covariance = (total - gap).div_(2)
+                tangent = covariance if tangent is None else tangent.mul_(w).add_(covariance)
+            if layer < self.depth:
+                gap, total, open_share = _after_relu(gap, total)
+                left, right = left / 2, right / 2
+                if tangent is not None:
+                    tangent.mul_(open_share)
+        return (total - gap).div_(2) if tangent is None else tangent
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Return k(x, x): every ReLU halves both kernels."""
+        w, b = self.weight_variance, self.bias_variance
+        variance = input_scales(flat(inputs)).square() * w + b
+        tangent = variance
+        for _ in range(self.depth):
+            variance = variance / 2 * w + b
+            tangent = tangent / 2 * w + variance
+        return tangent if self.kind == "ntk" else variance
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless every input is a vector with a direction.
+
+        Raises:
+            DataError: not floating-point, NaN or infinity, or a zero vector without a bias.
+            ShapeError: no axis of features.
+        """
+        check_vectors(name, inputs)
+        if self.bias_variance == 0:
+            check_not_zero(
+                name,
+                inputs,
+                why="Without a bias it has no angle to the others: drop it, or give the kernel a "
+                "positive `bias_variance`.",
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters."""
+        return {
+            "name": "relu",
+            "depth": int(self.depth),
+            "weight_variance": float(self.weight_variance),
+            "bias_variance": float(self.bias_variance),
+            "kind": self.kind,
+        }
+
+
+def _after_relu(
+    gap: Float[Tensor, "m n"], total: Float[Tensor, "m n"]
+) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"], Float[Tensor, "m n"]]:
+    """Return D and S after a ReLU, and E[relu' relu'], the share of gates that both inputs open."""
+    theta = angle(gap, total)
+    lost = (gap * total).sqrt_().sub_((total - gap).mul_(theta).div_(2)).div_(math.pi)
+    # Below θ = 1e-16 the rounding of `lost`, εθ, exceeds the gap θ²/2, which then is 0 to any use.
+    after = (gap - lost).div_(2).clamp_(min=0)
+    return after, (total + gap).div_(2).sub_(after), theta.mul_(-1 / (2 * math.pi)).add_(0.5)
