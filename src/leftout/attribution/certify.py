@@ -5,9 +5,10 @@ Three kinds: a *proved* bound on what the quadrature adds to any prediction chan
     2 √k(x, x) · max_s √s |g(s) − quadrature(s)| · ‖Y − f_0‖      (with and without the example),
 
 an *estimate* of what rounding adds, 10 eps (s_max + λ) μ^(−3/2) √k(x, x) ‖Y − f_0‖ with
-μ = max(s_min + λ, 1/ηt): g moves by at most that much when K moves by 10 eps s_max; and a few
-examples *really* left out, by Lanczos on the matrix without them, which shares nothing with factor,
-downdate or quadrature.
+μ = max(s_min + λ, 1/ηt): g moves by at most that much when K moves by 10 eps s_max (for descent just
+below the critical rate, g is steeper at s_max, and its slope there counts); and a few examples
+*really* left out, by Lanczos on the matrix without them, which shares nothing with factor, downdate
+or quadrature.
 """
 
 import math
@@ -48,12 +49,13 @@ def certify(
     """
     check_at_least("refits", refits, 0)
     examples = queries_of(fitted, query)
-    (time,) = fitted.times(at)
+    time = fitted.rule.time(at)
     (moment,) = instants(fitted, [time], total=len(fitted) - 1)
+    total = moment.total
     generator = torch.Generator().manual_seed(seed)
-    high, low = _ends(fitted, time, generator)
-    ridge = fitted.rule.shifted(len(fitted) - 1)
-    pace = fitted.rule.pace(time, len(fitted) - 1)
+    high, low = _ends(fitted, time, total, generator)
+    ridge = fitted.rule.shifted(total)
+    pace = fitted.rule.pace(time, total)
     floor = max(low + ridge, 1 / pace if pace > 0 else math.inf)
     # k(x, x) of queries may exceed that of the training examples; both count.
     top = max(
@@ -68,8 +70,8 @@ def certify(
         effective_condition=effective,
         effective_rank=float(fitted.gram.diagonal().sum()) / high if high > 0 else 0.0,
         residual=_residual(fitted, moment, time),
-        quadrature=2 * size * _quadrature_error(fitted, time),
-        rounding=BACKWARD * EPS * effective * size / math.sqrt(floor) if floor > 0 else math.inf,
+        quadrature=2 * size * _quadrature_error(fitted, time, total),
+        rounding=BACKWARD * EPS * size * _amplification(fitted, time, total, high, floor),
         scale=size / math.sqrt(floor) if floor > 0 else math.inf,
         dtype="float64",
         kernel_dtype=fitted.record["kernel_dtype"],
@@ -78,13 +80,15 @@ def certify(
     )
 
 
-def _ends(fitted: Fitted, time: float, generator: torch.Generator) -> tuple[float, float]:
+def _ends(
+    fitted: Fitted, time: float, total: float, generator: torch.Generator
+) -> tuple[float, float]:
     """Return s_max and s_min: from the spectrum, or by Lanczos on K and on its inverse."""
     if 0 < time < math.inf:
         return fitted.spectrum.largest, fitted.spectrum.smallest
     if time == 0:
         return fitted.largest, 0.0
-    ridge = fitted.rule.shifted(len(fitted) - 1)
+    ridge = fitted.rule.shifted(total)
     inverse = fitted.inverse(ridge)
     flipped = largest_eigenvalue(
         lambda x: inverse @ x, len(fitted), generator=generator, device=fitted.device, rtol=1e-4
@@ -92,11 +96,22 @@ def _ends(fitted: Fitted, time: float, generator: torch.Generator) -> tuple[floa
     return fitted.largest, 1 / flipped - ridge
 
 
-def _quadrature_error(fitted: Fitted, time: float) -> float:
+def _amplification(fitted: Fitted, time: float, total: float, high: float, floor: float) -> float:
+    """Return how far √s g moves when K moves by s_max + λ, at the bottom or at the top."""
+    if floor <= 0:
+        return math.inf
+    reach = high + fitted.rule.shifted(total)
+    # Before anything is learned, ηt(s_max + λ) < 1, g ≈ ηt has no slope but its own rounding.
+    bottom = max(reach / floor, math.sqrt(reach / floor)) / math.sqrt(floor)
+    top = fitted.rule.overshoot(time, total, high) if 0 < time < math.inf else 0.0
+    return max(bottom, top / math.sqrt(reach)) if reach > 0 else bottom
+
+
+def _quadrature_error(fitted: Fitted, time: float, total: float) -> float:
     """Return a bound on max √s |g − quadrature| over the spectrum; 0 where none is used."""
     if not 0 < time < math.inf:
         return 0.0
-    total, spectrum = len(fitted) - 1, fitted.spectrum
+    spectrum = fitted.spectrum
     ((_, quadrature),) = fitted.rule.quadratures([time], total=total, high=spectrum.largest)
     exact = fitted.rule.filter(time, total)
     error = quadrature_error(quadrature, exact, high=spectrum.largest, extra=spectrum.values)
@@ -110,13 +125,18 @@ def _residual(fitted: Fitted, moment: Instant, time: float) -> float:
         left = fitted.gram @ dual + fitted.rule.shifted(moment.total) * dual - fitted.residual
         # The backward error: relative to all that was added up, whatever the condition number.
         size = (fitted.largest + fitted.rule.shifted(moment.total)) * dual.norm()
-        return float(left.norm() / (size + fitted.residual.norm()))
+        return _relative(left, size + fitted.residual.norm())
     if time == 0:
         return 0.0
     spectrum = fitted.spectrum
     product = spectrum.vectors @ (spectrum.values[:, None] * spectrum.coordinates(fitted.residual))
     left = fitted.gram @ fitted.residual - product
-    return float(left.norm() / (spectrum.largest * fitted.residual.norm()))
+    return _relative(left, spectrum.largest * fitted.residual.norm())
+
+
+def _relative(left: Tensor, size: Tensor) -> float:
+    """Return ‖left‖ / size; where there is nothing, as with targets of zero, nothing is left."""
+    return float(left.norm() / size) if float(size) > 0 else float(left.norm())
 
 
 def _refits(
@@ -133,7 +153,7 @@ def _refits(
     outputs = torch.randint(0, fitted.residual.shape[1], (len(chosen),), generator=generator)
     pairs = list(zip(chosen, outputs.tolist(), strict=True))
     again = [
-        moment.as_fitted()[:, output] - _dual_without(fitted, row, output, time)
+        moment.as_fitted()[:, output] - _dual_without(fitted, row, output, time, moment.total)
         for row, output in tracked(pairs, what="refits")
     ]
     engine: list[list[Tensor]] = [[] for _ in pairs]
@@ -157,11 +177,10 @@ def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:
     return Refit(row, worst, float(engine[worst]), float(refit[worst]), relative)
 
 
-def _dual_without(fitted: Fitted, row: int, output: int, time: float) -> Tensor:
+def _dual_without(fitted: Fitted, row: int, output: int, time: float, total: float) -> Tensor:
     """Return the dual of one output of the model fitted without a row; that entry is zero."""
     if time == 0:
         return torch.zeros_like(fitted.residual[:, output])
-    total = len(fitted) - 1
     keep = torch.ones_like(fitted.residual[:, output])
     keep[row] = 0
     if time == math.inf:

@@ -7,8 +7,9 @@ Sign, as everywhere: `relabel` and `reweight` compare the example as it is ("wit
 as edited ("without"), so weight 0 is leaving out. `add` compares with the new example and without.
 """
 
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -20,17 +21,21 @@ from leftout.attribution.effects import effect_array, effects
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import EDIT_SIGN, SIGN, Of, check_of
 from leftout.attribution.queries import queries_of
-from leftout.core.checks import check_at_least, check_index
-from leftout.core.errors import OptionError, ShapeError
+from leftout.core.checks import check_at_least, check_index, row_numbers
+from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.solvers.krylov import largest_eigenvalue
+
+Rows = SupportsIndex | Sequence[SupportsIndex]
+"""One row number or several: integers, or an array or tensor of them."""
 
 
 def relabel(
     fitted: Fitted,
     query: Data,
-    index: int | Sequence[int],
+    index: Rows,
     target: Any,
     *,
     at: At | Sequence[At] = None,
@@ -68,7 +73,7 @@ def relabel(
 def reweight(
     fitted: Fitted,
     query: Data,
-    index: int | Sequence[int],
+    index: Rows,
     weight: float,
     *,
     at: At | Sequence[At] = None,
@@ -94,8 +99,9 @@ def reweight(
     times = fitted.times(at)
     total = len(fitted) - 1 + weight
     # K^½ D K^½ = K + (ω − 1) K^½ e eᵀ K^½: the top eigenvalue rises by at most (ω − 1) K_ii.
-    beyond = max(0.0, weight - 1) * float(fitted.gram.diagonal()[rows].max())
-    moments = instants(fitted, times, total=total, beyond=beyond)
+    bound = max(0.0, weight - 1) * float(fitted.gram.diagonal()[rows].max())
+    tops = (_top_reweighted(fitted, row, weight) for row in rows.tolist())
+    moments = instants(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
     duals = torch.stack([one.reweighted(rows, weight) for one in moments])
     values = effects(fitted, examples, duals, times=times, of=of)
     return effect_array(
@@ -144,10 +150,12 @@ def add(
     values = _targets(fitted, targets, len(points))
     times = fitted.times(at)
     to_itself = fitted.kernel.diagonal(points).to(fitted.gram)
-    moments = instants(
-        fitted, times, total=len(fitted) + 1, beyond=float(to_itself.max())
-    )  # the top eigenvalue of a block matrix is at most the sum of its blocks'
     to_train = fitted.cross(points).T
+    # The top eigenvalue of a block matrix is at most the sum of its diagonal blocks'.
+    bound = float(to_itself.max())
+    tops = (_top_bordered(fitted, k, own) for k, own in zip(to_train.T, to_itself, strict=True))
+    total = len(fitted) + 1
+    moments = instants(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
     found = [one.added(to_train, to_itself, values - fitted.initial(points)) for one in moments]
     change = effects(
         fitted, examples, torch.stack([dual for dual, _ in found]), times=times, of=of,
@@ -159,26 +167,65 @@ def add(
     )  # fmt: skip
 
 
-def _rows(fitted: Fitted, index: int | Sequence[int]) -> Tensor:
-    rows = torch.as_tensor(index, dtype=torch.long).reshape(-1)
-    for row in rows.tolist():
+def _rise(fitted: Fitted, total: float, bound: float, tops: Iterator[float]) -> float:
+    """Return how far edits can raise the spectrum: by a bound, or exactly where that would diverge."""
+    try:
+        fitted.rule.check_converges(fitted.largest + bound, total)
+    except DivergenceError:
+        return max(0.0, max(tops) - fitted.largest)
+    return bound
+
+
+def _top_reweighted(fitted: Fitted, row: int, weight: float) -> float:
+    """Return the top eigenvalue of D^½ K D^½, D the identity but for one weight."""
+    root = torch.ones(len(fitted), dtype=torch.float64, device=fitted.device)
+    root[row] = math.sqrt(weight)
+    return largest_eigenvalue(
+        lambda x: root * (fitted.gram @ (root * x)), len(fitted),
+        generator=torch.Generator().manual_seed(0), device=fitted.device,
+    )  # fmt: skip
+
+
+def _top_bordered(
+    fitted: Fitted, to_train: Float64[Tensor, " n"], to_itself: Float64[Tensor, ""]
+) -> float:
+    """Return the top eigenvalue of K with one more row and column."""
+
+    def apply(x: Tensor) -> Tensor:
+        inside = fitted.gram @ x[:-1] + to_train * x[-1]
+        return torch.cat([inside, (to_train @ x[:-1] + to_itself * x[-1])[None]])
+
+    return largest_eigenvalue(
+        apply, len(fitted) + 1, generator=torch.Generator().manual_seed(0), device=fitted.device
+    )
+
+
+def _rows(fitted: Fitted, index: Rows) -> Tensor:
+    rows = row_numbers("index", index)
+    if not rows:
+        raise OptionError("`index` must name at least one training example; got none.")
+    for row in rows:
         check_index("index", row, len(fitted))
-    return rows.to(fitted.device)
+    return torch.tensor(rows, dtype=torch.long, device=fitted.device)
 
 
 def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
     """Return new targets, encoded like those of training: one for all, or one each."""
     encoding = fitted.train.encoding
     if encoding.classes is not None:
-        given = (
-            [target] if isinstance(target, str | int | np.integer) else np.asarray(target).tolist()
-        )
+        given = np.atleast_1d(np.asarray(target)).tolist()
         numbers = [_class_number(one, encoding.classes) for one in given]
         values = encoding.encode(torch.tensor(numbers, dtype=torch.long))
     else:
-        given = torch.as_tensor(target, dtype=torch.float64)
-        shape = (-1, encoding.outputs)
-        values = given.reshape(shape) - torch.tensor(encoding.offset, dtype=torch.float64)
+        try:
+            given = torch.as_tensor(target, dtype=torch.float64)
+            values = given.reshape(-1, encoding.outputs)
+        except (TypeError, ValueError, RuntimeError):
+            raise OptionError(
+                f"`target` must hold {encoding.outputs} numbers an example, as in training; "
+                f"got {target!r}."
+            ) from None
+        values = values - torch.tensor(encoding.offset, dtype=torch.float64)
     if len(values) not in (1, count):
         raise ShapeError(
             f"`target` must hold one entry for all or one for each of {count} examples; "

@@ -26,6 +26,8 @@ def instants(
         n³ for the end of training, 9n³ once for finite times; then 4n²(k + 1) a node, 40 nodes (80
         for descent beyond rate·s = 1) for all times within a factor of 10.
     """
+    # Without its only example the network stays at f_0, whatever the filter: any total will do.
+    total = total or len(fitted)
     fitted.check_trainable(times, total=len(fitted))
     fitted.check_trainable(times, total=total, beyond=beyond)
     made: dict[float, Instant] = {0.0: Untrained(fitted, total=total)}

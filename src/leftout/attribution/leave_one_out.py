@@ -90,25 +90,26 @@ def leave_one_out(
         )  # fmt: skip
     moments = instants(fitted, times, total=n - 1)
     attrs = attributes(fitted, examples, of=of, method="leave_one_out", sign=SIGN[of])
-    kept: list[list[Tensor]] = [[] for _ in times]
+    changes = loss_changes if of == "loss" else prediction_changes
+    shape = (len(times), m, 4, top) if top else (len(times), rows, n, *[k] * (of == "prediction"))
+    found = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
     for block in query_blocks(fitted, examples):
         for position, instant in enumerate(moments):
-            change = (loss_changes if of == "loss" else prediction_changes)(instant, block)
             if mean:
-                change = change.sum(0) / m
-                kept[position] = [kept[position][0] + change] if kept[position] else [change]
+                found[position, 0] += changes(instant, block).sum(0) / m
+            elif top:
+                found[position, block.rows] = _extremes(changes(instant, block), top)
             else:
-                kept[position].append(change if top is None else _extremes(change, top))
-    if top is not None:
-        return _ranked(
-            [torch.cat(parts) for parts in kept], times, is_scalar(at), examples.ids, attrs
-        )
+                changes(instant, block, into=found[position, block.rows])
+    values = found.cpu().numpy()
+    if top:
+        return _ranked(values, times, is_scalar(at), examples.ids, attrs)
     axes: dict[str, Sequence] = {} if mean else {"query": examples.ids}
     axes["train"] = fitted.train.ids
     if of == "prediction":
         axes["output"] = fitted.output_names
-    values = np.stack([(parts[0] if mean else torch.cat(parts)).cpu().numpy() for parts in kept])
     if mean:
+        values = values[:, 0]
         attrs["mean_over"] = "query"
     return labelled(
         values, times=times, scalar=is_scalar(at), coordinates=axes, attrs=attrs, name="influence"
@@ -140,13 +141,12 @@ def _extremes(change: Float64[Tensor, "b n"], top: int) -> Float64[Tensor, "b fo
 
 
 def _ranked(
-    kept: list[Tensor],
+    values: np.ndarray,
     times: Sequence[float],
     scalar: bool,
     ids: Sequence[str],
     attrs: dict[str, object],
 ) -> xr.Dataset:
-    values = torch.stack(kept).cpu().numpy()  # (t, m, 4, top)
     axes = {"query": ids, "rank": range(1, values.shape[-1] + 1)}
     names = ("helpful", "helpful_train", "harmful", "harmful_train")
     arrays = {}

@@ -6,7 +6,7 @@ afresh; the numbers are the same. Without all examples the network stays at f_0.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 import xarray as xr
@@ -19,6 +19,7 @@ from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, Of, check_of
 from leftout.attribution.queries import queries_of
 from leftout.core.blocks import blocks
+from leftout.core.checks import row_numbers
 from leftout.core.errors import OptionError
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -27,7 +28,8 @@ from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import spectrum_of
 
-Groups = Sequence[Iterable[int]] | Mapping[Any, Iterable[int]]
+Group = Iterable[SupportsIndex]
+Groups = Sequence[Group] | Mapping[Any, Group]
 
 
 def leave_out(
@@ -90,6 +92,7 @@ def _dual_changes(
     """Return how the dual changes at each time without a group, by the cheaper way."""
     n, gone = len(fitted), len(rows)
     if gone == n:
+        fitted.check_trainable(times, total=n)
         return torch.stack([-fitted.dual(time) for time in times])
     if _afresh_is_cheaper(fitted, times, n, gone):
         return _afresh(fitted, times, rows)
@@ -115,7 +118,8 @@ def _afresh(
     total = int(keep.sum())
     fitted.check_trainable(times, total=total)
     gram, residual = fitted.gram[keep][:, keep], fitted.residual[keep]
-    spectrum = spectrum_of(gram) if any(0 < time < math.inf for time in times) else None
+    finite = any(0 < time < math.inf for time in times)
+    spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
     changes = []
     for time in times:
         change = -fitted.dual(time)
@@ -130,9 +134,9 @@ def _afresh(
     return torch.stack(changes)
 
 
-def _rows(group: Iterable[int], name: Any, n: int) -> Int64[Tensor, " g"]:
+def _rows(group: Group, name: Any, n: int) -> Int64[Tensor, " g"]:
     """Return the row numbers of a group, checked."""
-    rows = torch.as_tensor(list(group), dtype=torch.long)
+    rows = torch.tensor(row_numbers(f"groups[{name!r}]", group), dtype=torch.long)
     if not len(rows):
         raise OptionError(f"`groups`: group {name!r} is empty; name at least one training row.")
     outside = rows[(rows < 0) | (rows >= n)]

@@ -1,9 +1,9 @@
 """Which queries are asked about, and in blocks of what size?"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
+import numpy as np
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -16,13 +16,13 @@ from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 
-COLUMNS = 1024
+COLUMNS = 512
 """Training examples whose effects are made at a time: wide enough for full speed of a product."""
 
 
 def is_scalar(at: At | Sequence[At]) -> bool:
     """Return whether one training time was asked for, rather than a sequence of them."""
-    return not isinstance(at, Iterable)
+    return np.ndim(at) == 0  # type: ignore[arg-type]
 
 
 def queries_of(fitted: Fitted, query: Data) -> Examples:
@@ -56,45 +56,59 @@ class Block:
     targets: Float64[Tensor, "b k"]
 
 
-def query_blocks(fitted: Fitted, query: Examples, *, size: int | None = None) -> Iterator[Block]:
+def query_blocks(
+    fitted: Fitted,
+    query: Examples,
+    *,
+    size: int | None = None,
+    skip: Collection[int] = (),
+) -> Iterator[Block]:
     """Yield the queries in blocks whose kernel rows fit the memory budget.
 
     Args:
         size: queries in a block; as many as a sixth of the budget holds if not said (kernel rows,
             their coordinates, the result and temporaries of the same size).
+        skip: first queries of the blocks to leave out, because they are done.
     """
     n = len(fitted)
     size = size or max(1, min(len(query), fitted.memory // (6 * 8 * n)))
-    for rows in tracked(
-        list(blocks(len(query), size)), what="queries", total=-(-len(query) // size)
-    ):
+    parts = [rows for rows in blocks(len(query), size) if rows.start not in skip]
+    for rows in tracked(parts, what="queries"):
         inputs = query.inputs[rows]
         features = Features(fitted, fitted.cross(inputs), fitted.initial(inputs))
         yield Block(rows, features, query.targets[rows].to(fitted.device))
 
 
-def loss_changes(instant: Instant, block: Block) -> Float64[Tensor, "b n"]:
+def loss_changes(
+    instant: Instant, block: Block, *, into: Float64[Tensor, "b n"] | None = None
+) -> Float64[Tensor, "b n"]:
     """Return loss without each training example minus loss with all, at a block of queries.
 
     With error e = f − y and change c of an output, ½ (e + c)² − ½ e² = c (e + c/2).
 
+    Args:
+        into: where to write the result; a new tensor if None.
+
     Cost:
-        one product (b × n)(n × n) an output; b·n numbers and a block of columns.
+        one product (b × n)(n × n) an output; two blocks of columns besides the result.
     """
     n = len(instant.fitted)
     error = instant.predictions(block.features) - block.targets  # (b, k)
-    total = torch.zeros(len(error), n, dtype=torch.float64, device=error.device)
+    total = error.new_empty(len(error), n) if into is None else into
+    total.zero_()
     for columns in blocks(n, COLUMNS):
         for output in range(error.shape[1]):
             change = instant.singles(block.features, columns, output)  # (b, c)
-            total[:, columns] += change * (error[:, output, None] + change / 2)
+            total[:, columns] += change.div(2).add_(error[:, output, None]).mul_(change)
     return total
 
 
-def prediction_changes(instant: Instant, block: Block) -> Float64[Tensor, "b n k"]:
+def prediction_changes(
+    instant: Instant, block: Block, *, into: Float64[Tensor, "b n k"] | None = None
+) -> Float64[Tensor, "b n k"]:
     """Return prediction with all training examples minus prediction without each."""
     n, k = len(instant.fitted), block.targets.shape[1]
-    total = torch.empty(len(block.targets), n, k, dtype=torch.float64, device=block.targets.device)
+    total = block.targets.new_empty(len(block.targets), n, k) if into is None else into
     for columns in blocks(n, COLUMNS):
         for output in range(k):
             total[:, columns, output] = -instant.singles(block.features, columns, output)

@@ -1,7 +1,9 @@
 """Checks at the public door: each raises one sentence that says what must hold and what came."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,6 +64,21 @@ def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise OptionError(f"`{name}` must be one of {listed}; got {value!r}.")
+
+
+def row_numbers(name: str, given: Any) -> list[int]:
+    """Return row numbers, one or several in any form, as a list; raise unless each is whole."""
+    given = given.tolist() if hasattr(given, "tolist") else given
+    rows = []
+    for entry in given if isinstance(given, Iterable) else [given]:
+        entry = entry.item() if isinstance(entry, Tensor) else entry
+        # A truth value is an index to Python: a mask would be read as rows 0 and 1.
+        if isinstance(entry, bool) or not isinstance(entry, Integral):
+            raise OptionError(
+                f"`{name}` must be row numbers, whole and no truth values; got {entry!r}."
+            )
+        rows.append(int(entry))
+    return rows
 
 
 def check_index(name: str, value: int, n: int) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, final
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -19,6 +20,7 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.data.examples import Examples
+from leftout.data.identical import identical
 from leftout.data.pairs import Data, examples_of, inputs_of
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels import assemble
@@ -109,7 +111,7 @@ class Fitted:
     @cached_property
     def spectrum(self) -> Spectrum:
         """Return all eigenpairs of the Gram matrix; 9n³ flops, once."""
-        return spectrum_of(self.gram)
+        return spectrum_of(self.gram, made_in=self.kernel_dtype)
 
     @cached_property
     def largest(self) -> float:
@@ -144,7 +146,8 @@ class Fitted:
 
     def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
         """Return training times as numbers, inf for the end; raise if one is none of the rule's."""
-        asked = list(at) if isinstance(at, Iterable) else [at]
+        values = at.tolist() if isinstance(at, np.ndarray | np.generic | Tensor) else at
+        asked = list(values) if isinstance(values, Iterable) else [values]
         if not asked:
             raise OptionError("`at` must hold at least one training time; got none.")
         return tuple(self.rule.time(one) for one in asked)
@@ -222,7 +225,7 @@ class Fitted:
         """
         points = inputs_of(inputs, name="inputs")
         self.kernel.check("inputs", points)
-        (time,) = self.times(at)
+        time = self.rule.time(at)
         self.check_trainable([time], total=len(self))
         return self.initial(points) + self.cross(points) @ self.dual(time)
 
@@ -242,13 +245,10 @@ class Fitted:
 
 def _repeated(train: Examples) -> str:
     """Return a sentence that names two identical inputs, or nothing."""
-    rows = train.inputs.flatten(1) if train.inputs.ndim > 1 else train.inputs[:, None]
-    _, group = torch.unique(rows, dim=0, return_inverse=True)
-    order = group.argsort(stable=True)
-    same = (group[order][1:] == group[order][:-1]).nonzero().flatten()
-    if not len(same):
+    same = identical(train.inputs)
+    if not same:
         return ""
-    one, other = int(order[same[0]]), int(order[same[0] + 1])
+    one, other = same[0][:2]
     alike = bool(torch.equal(train.targets[one], train.targets[other]))
     return (
         f" Examples {train.ids[one]!r} and {train.ids[other]!r} have identical inputs and "

@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from numbers import Real
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, SupportsFloat, final
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ from leftout.solvers.quadrature import (
 Loss = Literal["sum", "mean"]
 LOSSES: tuple[Loss, ...] = ("sum", "mean")
 
-At = float | None
+At = SupportsFloat | None
 """A training time: flow time, number of steps, or None (and inf) for the end of training."""
 
 Filter = Callable[[Tensor], Tensor]
@@ -76,6 +76,13 @@ class Rule(ABC):
     def check_converges(self, high: float, total: float) -> None:
         """Raise if training diverges on a spectrum that reaches up to `high`."""
         assert not self.can_diverge, "a rule that can diverge says when"
+
+    def overshoot(self, time: float, total: float, high: float) -> float:
+        """Return how far what is learned of the mode at `high` can move, as |d(σg) / d log σ|.
+
+        Nothing to speak of where modes settle; just below the critical rate of descent they do not.
+        """
+        return 0.0
 
     @property
     def record(self) -> dict[str, Any]:
@@ -148,7 +155,7 @@ class GradientFlow(Rule):
     def time(self, at: At) -> float:
         if at is None:
             return math.inf
-        if not isinstance(at, Real) or isinstance(at, bool) or not at >= 0:
+        if not isinstance(at, Real) or isinstance(at, bool) or not float(at) >= 0:
             raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {at!r}.")
         return float(at)
 
@@ -202,13 +209,15 @@ class GradientDescent(Rule):
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
-        if at is None or at == math.inf:
+        if at is None:
             return math.inf
-        if not isinstance(at, Real) or isinstance(at, bool) or at < 0 or at != math.floor(at):
-            raise OptionError(
-                f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}."
-            )
-        return float(at)
+        if isinstance(at, Real) and not isinstance(at, bool):
+            steps = float(at)
+            if steps >= 0 and (steps == math.inf or steps.is_integer()):
+                return steps
+        raise OptionError(
+            f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}."
+        )
 
     def step(self, total: float) -> float:
         """Return η as it multiplies the gradient of the sum."""
@@ -227,22 +236,27 @@ class GradientDescent(Rule):
                 f"gradient descent diverges; got {self.rate:g}."
             )
 
+    def overshoot(self, time: float, total: float, high: float) -> float:
+        x = self.step(total) * (high + self.shifted(total))
+        # t·x·|1 − x|^(t − 1), at the worst time up to this one.
+        return x * min(time, 1 / (2 - x)) if x > 1 else 0.0
+
     def filter(self, time: float, total: float) -> Filter:
-        step, ridge, count = self.step(total), self.shifted(total), int(time)
+        step, ridge = self.step(total), self.shifted(total)
 
         def descent(values: Tensor) -> Tensor:
             sigma = values + ridge
-            if count < FEW_STEPS:
+            if time < FEW_STEPS:
                 # η Σ_j (1 − ησ)^j: no difference of nearly equal numbers, complex σ too.
                 term = torch.full_like(sigma, step)
                 result = torch.zeros_like(sigma)
-                for _ in range(count):
+                for _ in range(int(time)):
                     result, term = result + term, term * (1 - step * sigma)
                 return result
             x = step * sigma
-            slow = -torch.expm1(count * torch.log1p(-x.clamp(max=0.5)))
-            learned = torch.where(x < 0.5, slow, 1 - (1 - x) ** count)
-            return torch.where(sigma == 0, torch.full_like(sigma, step * count), learned / sigma)
+            slow = -torch.expm1(time * torch.log1p(-x.clamp(max=0.5)))
+            learned = torch.where(x < 0.5, slow, 1 - (1 - x) ** time)
+            return torch.where(sigma == 0, torch.full_like(sigma, step * time), learned / sigma)
 
         return descent
 
@@ -257,7 +271,7 @@ class GradientDescent(Rule):
             found.append((few, circle_quadrature(functions, high=high)))
         for group in windows([times[j] for j in many]):
             positions = [many[j] for j in group]
-            steps = [int(times[j]) for j in positions]
+            steps = [times[j] for j in positions]
             nodes = descent_quadrature(
                 steps, rate=self.step(total), ridge=self.shifted(total), high=high
             )

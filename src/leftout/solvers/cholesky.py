@@ -39,7 +39,7 @@ def factor_cholesky(gram: Float64[Tensor, "n n"], *, ridge: float) -> CholeskyFa
         ridge: λ ≥ 0, added as given.
 
     Raises:
-        NotPositiveError: K + λI is not numerically positive definite. No jitter is added.
+        NotPositiveError: K + λI is not positive definite, or not to rounding. No jitter is added.
 
     Cost:
         n³/3 flops; one n × n temporary, freed on return, besides the factor.
@@ -48,10 +48,14 @@ def factor_cholesky(gram: Float64[Tensor, "n n"], *, ridge: float) -> CholeskyFa
     shifted = gram.clone()
     shifted.diagonal().add_(ridge)
     lower, pivot = torch.linalg.cholesky_ex(shifted)
-    if int(pivot):
+    # A pivot of a singular matrix is rounding, of either sign: n·eps·diagonal bounds its size.
+    noise = len(gram) * torch.finfo(gram.dtype).eps * shifted.diagonal()
+    lost = (lower.diagonal().square() <= noise).nonzero().flatten()
+    first = int(pivot) or (int(lost[0]) + 1 if len(lost) else 0)
+    if first:
         raise NotPositiveError(
-            f"`gram` + {ridge:g}·I is not positive definite: pivot {int(pivot)} of {len(gram)} is "
-            "not positive. Pass a larger `ridge`, ask for a finite training time, or drop repeated "
-            "inputs. No jitter was added."
+            f"`gram` + {ridge:g}·I is not positive definite: pivot {first} of {len(gram)} is not "
+            "positive beyond rounding. Pass a larger `ridge`, ask for a finite training time, or "
+            "drop repeated inputs. No jitter was added."
         )
     return CholeskyFactor(lower, ridge)

@@ -103,7 +103,7 @@ def flow_quadrature(times: Sequence[float], *, ridge: float) -> Quadrature:
 
 
 def descent_quadrature(
-    steps: Sequence[int], *, rate: float, ridge: float, high: float
+    steps: Sequence[float], *, rate: float, ridge: float, high: float
 ) -> Quadrature:
     """Return nodes for (1 − (1 − η(s + ridge))^t) / (s + ridge), t ≥ 10 of one window.
 
@@ -114,14 +114,16 @@ def descent_quadrature(
         high: upper bound of s; where η(high + λ) > 1 the mirror image is added.
     """
     log, slope, step = _hyperbola(min(steps))
+    # As floats, all above 2^53 even: more steps than an int64 counts are a whole number too.
+    counts = np.asarray(steps, dtype=float)[:, None]
     slope = -step / (1j * math.pi) * slope * np.exp(-log) / rate
-    power = np.exp(-np.asarray(steps)[:, None] * log)  # (t, q)
+    power = np.exp(-counts * log)  # (t, q)
     # expm1: for many steps the nodes crowd at log → 0, and 1 − e^{−log} would lose their digits.
     nodes = -np.expm1(-log) / rate
     weights = power * slope / nodes
     if rate * (high + ridge) > 1:
         mirror = (1 + np.exp(-log)) / rate
-        sign = np.where(np.asarray(steps) % 2 == 0, 1.0, -1.0)[:, None]
+        sign = np.where(counts % 2 == 0, 1.0, -1.0)
         nodes = np.concatenate([nodes, mirror])
         weights = np.concatenate([weights, -sign * power * slope / mirror], axis=1)
     return Quadrature(nodes=torch.from_numpy(nodes - ridge), weights=torch.from_numpy(weights))
@@ -134,8 +136,9 @@ def circle_quadrature(
 
     Args:
         functions: of a complex argument s; polynomials of degree below 2 · `CIRCLE_NODES`.
-        high: upper bound of the spectrum, > 0.
+        high: upper bound of the spectrum.
     """
+    high = high if high > 0 else 1.0  # K = 0: any disc around 0 will do, but not an empty one
     angle = (torch.arange(CIRCLE_NODES, dtype=torch.float64) + 0.5) * math.pi / CIRCLE_NODES
     ray = torch.polar(torch.full_like(angle, CIRCLE_RADIUS * high / 2), angle)
     nodes = high / 2 + ray

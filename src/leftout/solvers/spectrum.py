@@ -36,8 +36,11 @@ class Spectrum:
         return self.vectors.T @ rhs
 
 
-def spectrum_of(gram: Float64[Tensor, "n n"]) -> Spectrum:
+def spectrum_of(gram: Float64[Tensor, "n n"], *, made_in: torch.dtype = torch.float64) -> Spectrum:
     """Return all eigenpairs of a positive semi-definite matrix.
+
+    Args:
+        made_in: the type in which its entries were evaluated, whose rounding they carry.
 
     Raises:
         NotPositiveError: the smallest eigenvalue is below −n·eps·s_max, more than rounding gives.
@@ -52,7 +55,7 @@ def spectrum_of(gram: Float64[Tensor, "n n"]) -> Spectrum:
     values, vectors = torch.linalg.eigh(gram)
     values, vectors = values.flip(0), vectors.flip(1)
     low, high = float(values[-1]), float(values[0])
-    if low < -len(gram) * torch.finfo(gram.dtype).eps * max(high, 0.0) or high < 0:
+    if low < -len(gram) * torch.finfo(made_in).eps * max(high, 0.0) or high < 0:
         raise NotPositiveError(
             f"`gram` must be positive semi-definite; its smallest eigenvalue is {low:.3g} and its "
             f"largest {high:.3g}. Check that the kernel is one; nothing was clipped."
