@@ -6,6 +6,8 @@
 """
 
 from leftout import kernels as kernels
+from leftout.app.audit import audit as audit
+from leftout.app.run import open_run as open
 from leftout.attribution.certify import certify as certify
 from leftout.attribution.edits import add as add
 from leftout.attribution.edits import relabel as relabel
@@ -16,6 +18,7 @@ from leftout.attribution.leave_out import leave_out as leave_out
 from leftout.core.errors import LeftoutError as LeftoutError
 from leftout.core.version import __version__ as __version__
 from leftout.data.examples import Examples as Examples
+from leftout.data.load import load as load
 from leftout.dynamics.fitted import Fitted as Fitted
 from leftout.dynamics.fitted import fit as fit
 from leftout.dynamics.rules import GradientDescent as GradientDescent

@@ -1,0 +1,234 @@
+"""What is in this data set? Fit, leave everything out once, and list what a person should look at."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from leftout.app import store
+from leftout.app.findings import Findings, Moment
+from leftout.app.report import write_report
+from leftout.app.run import (
+    Target,
+    finish,
+    prepare,
+)
+from leftout.attribution.certify import certify
+from leftout.attribution.instants import instants
+from leftout.attribution.labelled import SIGN, attributes, labelled
+from leftout.attribution.leave_one_out import out_of_sample
+from leftout.attribution.queries import loss_changes, queries_of, query_blocks
+from leftout.core.blocks import check_fits
+from leftout.core.version import __version__
+from leftout.curation.duplicates import duplicates
+from leftout.curation.mislabelled import Mislabelled, mislabelled
+from leftout.curation.rare import outliers, rare
+from leftout.curation.redundant import redundant
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data
+from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.rules import At, Rule
+from leftout.kernels.base import Kernel
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """A fitted model and what was found; `run` is its folder, where it has one."""
+
+    fitted: Fitted
+    findings: Findings
+    run: Path | None = None
+
+    def report(self, path: str | Path) -> Path:
+        """Write the report, one self-contained HTML file, and return its path."""
+        return write_report(self.findings, Path(path))
+
+
+def audit(
+    kernel: Kernel,
+    train: Data,
+    query: Data,
+    *,
+    rule: Rule | None = None,
+    at: At | Sequence[At] = None,
+    out: str | Path | None = None,
+    refits: int = 3,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+    asked: dict[str, Any] | None = None,
+) -> Audit:
+    """Return what a data set's examples do to the predictions, and which of them to look at.
+
+    Args:
+        kernel, rule, dtype, device, memory: as for `fit`.
+        train, query: Examples, or pairs (inputs, targets).
+        at: training times at which to ask; lists are made at the last of them.
+        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `report.html`,
+            `run.json`). Work goes to `NAME.part` and is renamed when whole; a run that was stopped
+            goes on where it stopped.
+        refits: training examples really left out, for the certificate.
+        seed: chooses them.
+        asked: what the user typed, kept in `run.json` so that the run can be made again.
+
+    Raises:
+        StoreError: `out` holds another computation.
+        LeftoutError: whatever `fit` and `leave_one_out` refuse.
+
+    Cost:
+        as `plan` says: the factorisation, one product (m × n)(n × n) a time and output for the
+        scores, as much again for the order of removal, some twenty n³ for its joint effects at
+        finite times.
+    """
+    fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
+    examples = queries_of(fitted, query)
+    times = sorted(set(fitted.times(at)))
+    target = None
+    if out is not None:
+        target = prepare(Path(out), _identity(fitted, examples, times, refits, seed))
+    scores = _scores(fitted, examples, times, target)
+    moments = tuple(_moment(fitted, examples, time) for time in times)
+    judged = times[-1]
+    labels = mislabelled(fitted, at=judged)
+    findings = Findings(
+        train=fitted.train,
+        query=examples,
+        settings=_settings(fitted, examples, times),
+        moments=moments,
+        judged=len(times) - 1,
+        scores=scores,
+        suspects=labels.suspects,
+        redundant=redundant(fitted, examples, at=judged),
+        rare=rare(fitted, at=judged),
+        outliers=outliers(fitted),
+        duplicates=duplicates(fitted.train),
+        certificate=certify(fitted, examples, at=judged, refits=refits, seed=seed),
+    )
+    if target is None:
+        return Audit(fitted, findings)
+    if target.part is not None:
+        store.write_tables(target.part, _tables(findings, labels))
+        finish(target, findings, asked=asked or {})
+    return Audit(fitted, dataclasses.replace(findings, scores=target.scores()), target.run)
+
+
+def _scores(
+    fitted: Fitted, query: Examples, times: list[float], target: Target | None
+) -> xr.DataArray:
+    """Return influence (at, query, train), in memory or in the store of a run."""
+    n, m = len(fitted), len(query)
+    attrs = attributes(fitted, query, of="loss", method="leave_one_out", sign=SIGN["loss"])
+    if target is not None and target.part is None:
+        return target.scores()
+    if target is None:
+        check_fits(
+            f"The scores ({len(times)} × {m} × {n})", 8 * len(times) * m * n, fitted.memory,
+            advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
+        )  # fmt: skip
+    elif not (target.folder / store.DONE).exists():
+        store.create(
+            target.folder, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs
+        )
+    finished = set() if target is None else store.done(target.folder)
+    moments = instants(fitted, times, total=n - 1)
+    kept = []
+    for block in query_blocks(fitted, query, size=store.BLOCK, skip=finished):
+        values = np.stack([loss_changes(one, block).cpu().numpy() for one in moments])
+        if target is None:
+            kept.append(values)
+        else:
+            store.write_block(target.folder, block.rows.start, values)
+    if target is not None:
+        return target.scores()
+    return labelled(
+        np.concatenate(kept, axis=1), times=times, scalar=False,
+        coordinates={"query": query.ids, "train": fitted.train.ids}, attrs=attrs, name="influence",
+    )  # fmt: skip
+
+
+def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
+    at = None if time == math.inf else time
+    predictions = fitted.predict(query, at).cpu()
+    left_out = out_of_sample(fitted, at).cpu()
+    return Moment(
+        at=time,
+        predictions=predictions,
+        out_of_sample=left_out,
+        query_loss=_loss(predictions, query),
+        left_out_loss=_loss(left_out, fitted.train),
+        query_accuracy=_accuracy(predictions, query),
+        left_out_accuracy=_accuracy(left_out, fitted.train),
+    )
+
+
+def _loss(predictions: torch.Tensor, examples: Examples) -> float:
+    return float((predictions - examples.targets).square().sum(1).mean() / 2)
+
+
+def _accuracy(predictions: torch.Tensor, examples: Examples) -> float | None:
+    if examples.labels is None:
+        return None
+    right = examples.encoding.decode(predictions) == examples.labels
+    return float(right.double().mean())
+
+
+def _identity(
+    fitted: Fitted, query: Examples, times: list[float], refits: int, seed: int
+) -> dict[str, Any]:
+    """Return what makes two runs the same computation."""
+    return {
+        "fitted": fitted.record,
+        "query": query.fingerprint,
+        "at": [None if time == math.inf else time for time in times],
+        "refits": refits,
+        "seed": seed,
+        "block": store.BLOCK,
+    }
+
+
+def _settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, Any]:
+    """Return what was audited and how, in reading order."""
+    train = fitted.train
+    kernel, rule = dict(fitted.kernel.record), dict(fitted.rule.record)
+    of_kernel = ", ".join(f"{k} {v}" for k, v in kernel.items() if k != "name")
+    of_rule = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
+    said = {
+        "data": train.preparation.get("source", "arrays"),
+        "training examples": len(train),
+        "queries": len(query),
+        "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),
+        "inputs": f"{tuple(train.inputs.shape[1:])}, normalise {train.preparation.get('normalise')}",
+        "targets": f"centre {train.encoding.centre}",
+        "kernel": str(kernel["name"]) + (f" ({of_kernel})" if of_kernel else ""),
+        "rule": f"{rule['rule']} ({of_rule})",
+        "loss": f"{rule['loss']} over examples of ½ Σ (prediction − target)²",
+        "training times": ", ".join("end" if t == math.inf else f"{t:g}" for t in times),
+        "precision": f"float64, kernel evaluated in {fitted.record['kernel_dtype']}",
+        "device": fitted.device.type,
+        "version": f"leftout {__version__}",
+    }
+    return said
+
+
+def _tables(findings: Findings, labels: Mislabelled) -> xr.Dataset:
+    """Return predictions and margins, to be stored beside the scores."""
+    return xr.Dataset(
+        {
+            "prediction": (
+                ("at", "query", "output"),
+                np.stack([one.predictions.numpy() for one in findings.moments]),
+            ),
+            "left_out_prediction": (
+                ("at", "train", "output"),
+                np.stack([one.out_of_sample.numpy() for one in findings.moments]),
+            ),
+            "margin": (("train",), labels.margins.numpy()),
+        }
+    )

@@ -1,0 +1,118 @@
+"""What did the user choose? Words of the command line to kernels, rules and data."""
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from leftout.core.errors import OptionError
+from leftout.data.examples import Examples
+from leftout.data.load import load
+from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
+from leftout.kernels.base import Kernel
+from leftout.kernels.erf import Erf
+from leftout.kernels.relu import ReLU
+from leftout.kernels.two_layer_relu import TwoLayerReLU
+
+
+class KernelName(StrEnum):
+    """Kernels by the words of the command line."""
+
+    TWO_LAYER_RELU = "two-layer-relu"
+    RELU = "relu"
+    ERF = "erf"
+
+
+class RuleName(StrEnum):
+    """Rules by the words of the command line."""
+
+    RIDGE = "ridge"
+    FLOW = "flow"
+    DESCENT = "descent"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """Everything that decides what is computed; saved in `run.json` and read back from it."""
+
+    data: str = "digits"
+    classes: str | None = None
+    n_train: int | None = None
+    n_query: int | None = None
+    seed: int = 0
+    normalise: str | None = None
+    centre: str | None = None
+    target: str | None = None
+    kernel: str = KernelName.TWO_LAYER_RELU
+    depth: int = 2
+    weight_variance: float = 2.0
+    bias_variance: float = 0.0
+    kind: str = "ntk"
+    rule: str | None = None
+    ridge: float | None = None
+    rate: float | None = None
+    loss: Loss = "sum"
+    at: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> "Choices":
+        """Return choices from a record; an unknown word is an error."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        unknown = sorted(set(record) - known)
+        if unknown:
+            raise OptionError(f"`asked` holds {unknown[0]!r}, which this version does not know.")
+        given = dict(record)
+        if "at" in given:
+            given["at"] = tuple(given["at"])
+        return cls(**given)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return the choices, JSON-like."""
+        return dataclasses.asdict(self)
+
+    def examples(self, kernel: Kernel) -> tuple[Examples, Examples]:
+        """Return training examples and queries, scaled for the kernel unless said otherwise."""
+        normalise = self.normalise if self.normalise is not None else kernel.normalise
+        classes = None if self.classes is None else [c.strip() for c in self.classes.split(",")]
+        more = {} if self.target is None else {"target": self.target}
+        return load(
+            self.data,
+            classes=classes,
+            n_train=self.n_train,
+            n_query=self.n_query,
+            seed=self.seed,
+            normalise=None if normalise == "none" else normalise,
+            centre=self.centre,
+            **more,
+        )
+
+    def made_kernel(self) -> Kernel:
+        """Return the kernel."""
+        if self.kernel == KernelName.TWO_LAYER_RELU:
+            return TwoLayerReLU()
+        family = ReLU if self.kernel == KernelName.RELU else Erf
+        return family(
+            self.depth,
+            weight_variance=self.weight_variance,
+            bias_variance=self.bias_variance,
+            kind=self.kind,
+        )
+
+    def made_rule(self) -> Rule:
+        """Return the rule: ridge, or flow where a training time is asked for."""
+        name = self.rule or (RuleName.FLOW if self.at else RuleName.RIDGE)
+        if name == RuleName.RIDGE:
+            if self.rate is not None:
+                raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
+            return Ridge(1.0 if self.ridge is None else self.ridge, loss=self.loss)
+        ridge = 0.0 if self.ridge is None else self.ridge
+        if name == RuleName.FLOW:
+            return GradientFlow(1.0 if self.rate is None else self.rate, ridge, loss=self.loss)
+        if self.rate is None:
+            raise OptionError("--rule descent needs --rate, below 2 / (s_max + ridge).")
+        return GradientDescent(self.rate, ridge, loss=self.loss)
+
+    def times(self) -> list[float | None]:
+        """Return the training times asked for; the end where none was."""
+        return list(self.at) or [None]

@@ -1,0 +1,289 @@
+"""The command line: words in, one public call, one record out.
+
+Whatever a user can put right is one sentence on stderr and exit status 2; a run stopped by hand is
+status 130 and goes on when run again.
+"""
+
+import contextlib
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from leftout.app import store
+from leftout.app.audit import Audit, audit
+from leftout.app.check import check
+from leftout.app.choices import Choices
+from leftout.app.options import MACHINE, with_choices
+from leftout.app.plan import plan
+from leftout.attribution.labelled import SIGN
+from leftout.attribution.leave_one_out import leave_one_out
+from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.version import __version__
+from leftout.data.examples import Examples
+from leftout.dynamics.fitted import fit
+
+app = typer.Typer(
+    name="leftout",
+    help="What would your network say if this training example had been left out?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …", rich_help_panel=MACHINE)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"leftout {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(
+    "audit",
+    epilog="Example: leftout audit digits --ridge 0.1 --out run",
+)
+@with_choices
+def audit_command(
+    *,
+    choices: Choices,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("run"),
+    again: Annotated[
+        Path | None,
+        typer.Option(help="run.json of a run to repeat, into --out (else RUN-again)."),
+    ] = None,
+    refits: Annotated[
+        int, typer.Option(help="Examples really left out, as evidence.", rich_help_panel=MACHINE)
+    ] = 3,
+    memory: Memory = None,
+    device: Device = None,
+) -> None:
+    """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
+    folder = Path.cwd()
+    if again is not None:
+        choices, refits, folder = _asked_before(again)
+        if out == Path("run"):
+            out = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
+    out = out.resolve()
+    asked = {"choices": choices.record, "refits": refits, "folder": str(folder)}
+    with contextlib.chdir(folder):
+        kernel = choices.made_kernel()
+        train, query = choices.examples(kernel)
+        found = audit(
+            kernel, train, query, rule=choices.made_rule(), at=choices.times(), out=out,
+            refits=refits, seed=choices.seed, device=device, memory=memory, asked=asked,
+        )  # fmt: skip
+    _show(found)
+
+
+@app.command(
+    "influence",
+    epilog="Example: leftout influence digits --of-query digits/0003 --top 5",
+)
+@with_choices
+def influence_command(
+    *,
+    choices: Choices,
+    of_query: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a query, again for each; the mean over all queries if not said."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Most helpful and most harmful examples shown.")] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save all scores: FILE.csv, or FILE.zarr for any size."),
+    ] = None,
+    of: Annotated[
+        Literal["loss", "prediction"], typer.Option(help="What is saved with --out.")
+    ] = "loss",
+    memory: Memory = None,
+    device: Device = None,
+) -> None:
+    """Show which training examples helped or harmed a prediction, exactly."""
+    kernel = choices.made_kernel()
+    train, query = choices.examples(kernel)
+    wanted = _selected(query, of_query)
+    fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
+    if out is not None:
+        _save(leave_one_out(fitted, wanted, at=choices.times(), of=of), out)
+    if not 1 <= top <= len(train):
+        raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
+    times = fitted.times(choices.times())
+    scores = leave_one_out(fitted, wanted, at=choices.times(), mean=of_query is None)
+    console = Console()
+    for position, time in enumerate(times):
+        rows = scores.values[position].reshape(-1, len(train))
+        names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
+        for name, row in zip(names, rows, strict=True):
+            console.print(_ranking(name, time, row, train, top))
+    console.print(f"Influence in loss units: {SIGN['loss']}.", style="dim")
+
+
+@app.command("plan", epilog="Example: leftout plan mnist:DIR --n-train 5000 --at 1 --at 10")
+@with_choices
+def plan_command(*, choices: Choices, memory: Memory = None, device: Device = None) -> None:
+    """Say what an audit will take - memory, time, method - before anything is allocated."""
+    train, query = choices.examples(choices.made_kernel())
+    found = plan(choices, len(train), len(query), train, memory=memory, device=device)
+    console = Console()
+    table = Table("step", "seconds", "memory", "method", title="leftout audit would take")
+    for step in found.steps:
+        table.add_row(step.name, f"{step.seconds:.1f}", step.memory_text, step.method)
+    console.print(table)
+    console.print(found.summary)
+
+
+@app.command("check", epilog="Example: leftout check")
+def check_command() -> None:
+    """Say whether this installation is sound: a minute of self-tests, with the numbers."""
+    console = Console()
+    table = Table("test", "found", "allowed", "", title=f"leftout {__version__}")
+    results = check()
+    for one in results:
+        table.add_row(
+            one.name, f"{one.found:.2e}", f"{one.allowed:.2e}", "ok" if one.sound else "FAILED"
+        )
+    console.print(table)
+    if not all(one.sound for one in results):
+        raise typer.Exit(1)
+    console.print("Everything is sound.")
+
+
+def main() -> None:
+    """Run the command line; errors that a user can put right become one sentence and status 2."""
+    try:
+        app(standalone_mode=True)
+    except LeftoutError as error:
+        _fail(str(error))
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        _fail(f"{error.strerror or error}{where}")
+    except KeyboardInterrupt:
+        print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"leftout: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _asked_before(path: Path) -> tuple[Choices, int, Path]:
+    """Return the choices of a run, its refits and the folder it was asked in."""
+    record = store.read_json(path)
+    asked = record.get("asked") if isinstance(record, dict) else None
+    if not asked:
+        raise OptionError(
+            f"--again needs the run.json of a run made by this command; {str(path)!r} says not "
+            "what was asked (a run made in Python is made again there)."
+        )
+    folder = Path(asked.get("folder", "."))
+    if not folder.is_dir():
+        folder = Path.cwd()
+    return Choices.of(asked["choices"]), int(asked["refits"]), folder
+
+
+def _show(found: Audit) -> None:
+    """Print the short table at the end of an audit."""
+    findings = found.findings
+    moment = findings.moments[findings.judged]
+    table = Table(show_header=False, title="leftout audit", title_justify="left")
+    for name, value in _summary(findings, moment):
+        table.add_row(name, Text(value))
+    console = Console()
+    console.print(table)
+    for one in findings.suspects[:5]:
+        console.print(Text(f"  {findings.train.ids[one.row]}: {one.reason}"), soft_wrap=True)
+    print(f"report: {found.run / 'report.html'}" if found.run else "")
+
+
+def _summary(findings: Any, moment: Any) -> list[tuple[str, str]]:
+    n = len(findings.train)
+    said = [("training examples, queries", f"{n}, {len(findings.query)}")]
+    if moment.query_accuracy is not None:
+        said.append(("accuracy on queries", f"{moment.query_accuracy:.1%}"))
+        said.append(("exact left-out accuracy on training", f"{moment.left_out_accuracy:.1%}"))
+    else:
+        said.append(("mean loss on queries", f"{moment.query_loss:.4g}"))
+        said.append(("exact left-out loss on training", f"{moment.left_out_loss:.4g}"))
+    said.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
+    stop = findings.redundant.stop
+    said.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))
+    said.append(("under-sampled, outliers", f"{len(findings.rare)}, {len(findings.outliers)}"))
+    said.append(("identical inputs", f"{len(findings.duplicates)} groups"))
+    said.append(
+        ("engine against refits", f"{findings.certificate.refit_difference:.1e} relative, at most")
+    )
+    return said
+
+
+def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
+    if ids is None:
+        return query
+    where = {name: i for i, name in enumerate(query.ids)}
+    missing = [name for name in ids if name not in where]
+    if missing:
+        raise OptionError(
+            f"--of-query {missing[0]!r} is no query; there are {len(query)}, such as "
+            f"{', '.join(map(repr, query.ids[:3]))}."
+        )
+    return query.select([where[name] for name in ids])
+
+
+def _ranking(name: str, time: float, row: Any, train: Examples, top: int) -> Table:
+    """Return the most helpful and most harmful examples of one query, as a table."""
+    when = "end of training" if time == math.inf else f"time {time:g}"
+    table = Table("most helpful", "influence", "most harmful", "influence", title=f"{name}, {when}")
+    order = row.argsort(kind="stable")
+    for low, high in zip(order[:top], order[::-1][:top], strict=True):
+        table.add_row(
+            Text(_named(train, int(high))), f"{row[high]:+.3e}",
+            Text(_named(train, int(low))), f"{row[low]:+.3e}",
+        )  # fmt: skip
+    return table
+
+
+def _named(train: Examples, row: int) -> str:
+    if train.labels is None or train.classes is None:
+        return train.ids[row]
+    return f"{train.ids[row]} ({train.classes[int(train.labels[row])]})"
+
+
+def _save(scores: Any, out: Path) -> None:
+    """Write all scores, whole or not at all."""
+    part = out.with_name(out.name + ".part")
+    if out.exists():
+        raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
+    if out.suffix == ".zarr":
+        scores.to_dataset(name="influence").to_zarr(
+            part, mode="w", zarr_format=2, consolidated=False
+        )
+    elif out.suffix == ".csv":
+        scores.to_dataframe(name="influence").to_csv(part)
+    else:
+        raise OptionError(f"--out must end in .csv or .zarr; got {str(out)!r}.")
+    part.replace(out)
+
+

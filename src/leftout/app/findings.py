@@ -1,0 +1,63 @@
+"""What did an audit find? One frozen record: the report, the tables and the reader all use it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.certificate import Certificate
+from leftout.curation.duplicates import Duplicates
+from leftout.curation.mislabelled import Suspect
+from leftout.curation.rare import Outlier, Rare
+from leftout.curation.redundant import Redundant
+from leftout.data.examples import Examples
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The model at one training time: how well it predicts, with and without each example.
+
+    Attributes:
+        at: training time (flow) or step (descent); inf is the end of training.
+        predictions: at the queries, (m, k).
+        out_of_sample: at the training examples, each without itself, (n, k).
+        query_loss: mean over queries of ½ Σ (f − y)².
+        left_out_loss: the same over training examples, each predicted without itself.
+        query_accuracy: share of queries whose class is right; None for regression.
+        left_out_accuracy: the same for the left-out predictions.
+    """
+
+    at: float
+    predictions: Float64[Tensor, "m k"]
+    out_of_sample: Float64[Tensor, "n k"]
+    query_loss: float
+    left_out_loss: float
+    query_accuracy: float | None
+    left_out_accuracy: float | None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that an audit found; lists are in the order a person should look at them.
+
+    Attributes:
+        settings: what was audited and how, as label and value, in reading order.
+        moments: one per training time asked for, in the order of `scores.at`.
+        judged: position in `moments` of the time at which the lists were made.
+        scores: influence in loss units, dims (at, query, train); positive = the example helped.
+    """
+
+    train: Examples
+    query: Examples
+    settings: dict[str, Any]
+    moments: tuple[Moment, ...]
+    judged: int
+    scores: xr.DataArray
+    suspects: tuple[Suspect, ...]
+    redundant: Redundant
+    rare: tuple[Rare, ...]
+    outliers: tuple[Outlier, ...]
+    duplicates: tuple[Duplicates, ...]
+    certificate: Certificate

@@ -1,0 +1,127 @@
+"""The flags that every command shares, said once.
+
+Typer reads a command's flags from its signature. `with_choices` gives a command the flags of `_flags`
+beside its own, and hands them over as one `Choices` record.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import typer
+
+from leftout.app.choices import Choices, KernelName, RuleName
+
+DATA = "Data"
+MODEL = "Model"
+MACHINE = "Machine"
+
+
+
+
+def _flags(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="digits, mnist:DIR, cifar10:DIR, a folder or .zip of images by split and class, "
+            "FILE.npz, FILE.csv, FILE.parquet, or FILE.py:FUNCTION returning (train, query)."
+        ),
+    ] = "digits",
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Classes to keep, in this order: 7,9.", rich_help_panel=DATA),
+    ] = None,
+    n_train: Annotated[
+        int | None, typer.Option(help="Training examples to take.", rich_help_panel=DATA)
+    ] = None,
+    n_query: Annotated[
+        int | None, typer.Option(help="Queries to take.", rich_help_panel=DATA)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of split and subsets.", rich_help_panel=DATA)] = 0,
+    normalise: Annotated[
+        Literal["unit", "sphere", "standard", "none"] | None,
+        typer.Option(
+            help="Scaling of inputs: norm 1, norm √d, mean 0 and deviation 1, none; what the "
+            "kernel asks for if not said.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    centre: Annotated[
+        Literal["uniform", "mean", "none"] | None,
+        typer.Option(
+            help="What is subtracted from targets: 1/classes, their mean, nothing.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Column to predict in a table; the last.", rich_help_panel=DATA),
+    ] = None,
+    kernel: Annotated[
+        KernelName, typer.Option(help="Which infinitely wide network.", rich_help_panel=MODEL)
+    ] = KernelName.TWO_LAYER_RELU,
+    depth: Annotated[
+        int, typer.Option(help="Hidden layers of relu and erf.", rich_help_panel=MODEL)
+    ] = 2,
+    weight_variance: Annotated[
+        float, typer.Option(help="Of relu and erf, times fan-in.", rich_help_panel=MODEL)
+    ] = 2.0,
+    bias_variance: Annotated[
+        float, typer.Option(help="Of relu and erf.", rich_help_panel=MODEL)
+    ] = 0.0,
+    kind: Annotated[
+        Literal["ntk", "nngp"],
+        typer.Option(help="All layers trained, or the last alone.", rich_help_panel=MODEL),
+    ] = "ntk",
+    rule: Annotated[
+        RuleName | None,
+        typer.Option(help="How it is trained; flow where --at is given.", rich_help_panel=MODEL),
+    ] = None,
+    ridge: Annotated[
+        float | None,
+        typer.Option(
+            help="λ, added to the kernel matrix as given; 1 for ridge, 0 for the others.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(help="η of flow (1) and descent (needed).", rich_help_panel=MODEL),
+    ] = None,
+    loss: Annotated[
+        Literal["sum", "mean"],
+        typer.Option(help="Over examples: mean divides rate and data by n.", rich_help_panel=MODEL),
+    ] = "sum",
+    at: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Training time or number of steps, again for each; inf is the end.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+) -> None:
+    """Hold the shared flags."""
+
+
+def with_choices(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with the shared flags, which it gets as `choices`."""
+    shared = inspect.signature(_flags).parameters
+    own = [
+        one for name, one in inspect.signature(command).parameters.items() if name != "choices"
+    ]
+
+    @functools.wraps(command)
+    def wrapper(**given: Any) -> None:
+        taken = {name: given.pop(name) for name in shared}
+        taken["at"] = tuple(taken["at"] or ())
+        for name in ("kernel", "rule"):
+            taken[name] = None if taken[name] is None else str(taken[name])
+        command(choices=Choices(**taken), **given)
+
+    both = [
+        one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*shared.values(), *own)
+    ]
+    wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in both}
+    return wrapper

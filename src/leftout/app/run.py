@@ -1,0 +1,205 @@
+"""Where do results live? A folder that is whole or not there: `NAME.part` until it is renamed.
+
+scores.zarr     influence (at, query, train), predictions, margins; labelled, read by xarray
+suspects.csv    every training example whose label is doubted, most doubtful first
+redundant.csv   the order of removal, and the exact joint effect where it was computed
+report.html     for a person
+run.json        everything needed to make it again
+"""
+
+import csv
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from leftout.app import store
+from leftout.app.findings import Findings
+from leftout.app.report import write_report
+from leftout.core.errors import StoreError
+from leftout.core.fingerprint import fingerprint
+from leftout.core.version import __version__
+
+RUN = "run.json"
+SUSPECTS = ("id", "given", "suggested", "margin", "reason")
+REDUNDANT = ("rank", "id", "label", "share", "query_loss", "query_accuracy")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The folder of a run. `part` is where work goes on; None where the run is whole already."""
+
+    run: Path
+    part: Path | None
+    identity: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Return where the files are now."""
+        return self.part or self.run
+
+    def scores(self) -> xr.DataArray:
+        """Return the influence of a store, read when looked at."""
+        where = self.run if self.run.is_dir() else self.folder
+        return store.opened(where)["influence"]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run, read back.
+
+    Attributes:
+        scores: influence (at, query, train), read when looked at.
+        tables: everything in the store: predictions, left-out predictions, margins.
+        suspects, redundant: the tables of the CSV files.
+        record: `run.json`.
+        report: path of the report.
+    """
+
+    path: Path
+    scores: xr.DataArray
+    tables: xr.Dataset
+    suspects: pd.DataFrame
+    redundant: pd.DataFrame
+    record: dict[str, Any]
+    report: Path
+
+
+def prepare(run: Path, identity: dict[str, Any]) -> Target:
+    """Return where to work: a new folder, one that was left half-way, or one that is whole.
+
+    Raises:
+        StoreError: the folder holds another computation, or something that is no run.
+    """
+    wanted = {"leftout": __version__, "identity": fingerprint(identity)}
+    if run.exists():
+        _check_same(run, wanted)
+        return Target(run, None, identity)
+    part = run.with_name(run.name + ".part")
+    if part.exists():
+        _check_same(part, wanted)
+    else:
+        try:
+            part.mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(f"{str(part)!r} cannot be made: {error.strerror}.") from None
+        store.write_json(part / RUN, wanted)
+    return Target(run, part, identity)
+
+
+def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None:
+    """Write tables, report and record, and rename the folder: now it is whole."""
+    assert target.part is not None
+    part = target.part
+    _write_csv(part / "suspects.csv", SUSPECTS, _suspects(findings))
+    _write_csv(part / "redundant.csv", REDUNDANT, _redundant(findings))
+    write_report(findings, part / "report.html")
+    record = {
+        "leftout": __version__,
+        "identity": fingerprint(target.identity),
+        "asked": asked,
+        "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        "computation": target.identity,
+        "preparation": {
+            "train": findings.train.preparation,
+            "query": findings.query.preparation,
+        },
+        "moments": [
+            {name: value for name, value in vars(one).items() if isinstance(value, float | None)}
+            for one in findings.moments
+        ],
+        "certificate": dataclasses.asdict(findings.certificate),
+    }
+    store.write_json(part / RUN, record)
+    (part / store.DONE).unlink(missing_ok=True)
+    part.rename(target.run)
+
+
+def open_run(run: str | Path) -> Run:
+    """Return a finished run: scores, tables, record.
+
+    Raises:
+        StoreError: no such run, one that was stopped half-way, or of another version.
+    """
+    path = Path(run)
+    if not path.is_dir():
+        part = path.with_name(path.name + ".part")
+        more = " It was stopped half-way: run it again to finish it." if part.is_dir() else ""
+        raise StoreError(f"{str(path)!r} is no finished run.{more}")
+    record = store.read_json(path / RUN)
+    if not isinstance(record, dict) or record.get("leftout") != __version__:
+        found = record.get("leftout") if isinstance(record, dict) else None
+        raise StoreError(
+            f"{str(path)!r} was made by leftout {found}, this is {__version__}. Make it again: "
+            f"leftout audit --again {path / RUN} --out NEW."
+        )
+    tables = store.opened(path)
+    return Run(
+        path=path,
+        scores=tables["influence"],
+        tables=tables,
+        suspects=_read_csv(path / "suspects.csv"),
+        redundant=_read_csv(path / "redundant.csv"),
+        record=record,
+        report=path / "report.html",
+    )
+
+
+def _check_same(folder: Path, wanted: dict[str, str]) -> None:
+    record = store.read_json(folder / RUN) if (folder / RUN).exists() else None
+    if not isinstance(record, dict) or "identity" not in record:
+        raise StoreError(f"{str(folder)!r} exists and is no run of leftout. Choose another `out`.")
+    if record.get("leftout") != wanted["leftout"]:
+        raise StoreError(
+            f"{str(folder)!r} was made by leftout {record.get('leftout')}, this is "
+            f"{wanted['leftout']}. Choose another `out`, or remove it."
+        )
+    if record["identity"] != wanted["identity"]:
+        raise StoreError(
+            f"{str(folder)!r} holds another computation (other data, kernel, rule or times). "
+            "Choose another `out`, or remove it."
+        )
+
+
+def _suspects(findings: Findings) -> list[tuple[Any, ...]]:
+    return [
+        (findings.train.ids[one.row], one.given, one.suggested, repr(one.margin), one.reason)
+        for one in findings.suspects
+    ]
+
+
+def _redundant(findings: Findings) -> list[tuple[Any, ...]]:
+    """Return the order; loss and accuracy stand where everything up to that row was removed."""
+    found, train = findings.redundant, findings.train
+    at = {count: j for j, count in enumerate(found.counts)}
+    rows = []
+    for rank, row in enumerate(found.order, start=1):
+        j = at.get(rank)
+        loss = "" if j is None else repr(found.loss[j])
+        accuracy = "" if j is None or found.accuracy is None else repr(found.accuracy[j])
+        label = (
+            "" if train.labels is None or train.classes is None
+            else train.classes[int(train.labels[row])]
+        )  # fmt: skip
+        rows.append((rank, train.ids[row], label, repr(rank / len(train)), loss, accuracy))
+    return rows
+
+
+def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    # Ids and labels are text even where they look like numbers ("007", "NA").
+    text = {"id": str, "given": str, "suggested": str, "label": str, "reason": str}
+    try:
+        return pd.read_csv(path, dtype=text, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{str(path)!r} is not readable: {error}.") from None

@@ -1,0 +1,1 @@
+"""Which examples should a person look at, and why?"""

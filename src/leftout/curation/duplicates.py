@@ -1,0 +1,32 @@
+"""Which inputs are there twice, and do their labels agree?"""
+
+from dataclasses import dataclass
+
+from leftout.data.examples import Examples
+from leftout.data.identical import identical
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Training examples with identical inputs.
+
+    Attributes:
+        rows: their row numbers.
+        conflicting: whether their targets differ.
+    """
+
+    rows: tuple[int, ...]
+    conflicting: bool
+
+
+def duplicates(examples: Examples) -> tuple[Duplicates, ...]:
+    """Return groups of identical inputs, those with conflicting targets first.
+
+    Cost:
+        linear in the size of the inputs.
+    """
+    groups = [
+        Duplicates(rows, bool((examples.targets[list(rows)] != examples.targets[rows[0]]).any()))
+        for rows in identical(examples.inputs)
+    ]
+    return tuple(sorted(groups, key=lambda group: (not group.conflicting, group.rows)))

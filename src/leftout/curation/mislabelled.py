@@ -1,0 +1,161 @@
+"""Which labels are wrong? Those that a model which never saw the example would not have given it.
+
+The margin of an example is its left-out score of the given class minus the best of the others: exact,
+from the model fitted without that very example, so an example cannot vouch for its own label. Negative
+margins are doubted. For numbers instead of classes the margin is how far the left-out residual stays
+inside 3.5 robust standard deviations (median absolute deviation; Iglewicz & Hoaglin 1993).
+
+Why it is doubted is read off the left-out prediction itself, f(x_i) = Σ_j k(x_i, x_j) u_j: the training
+examples j whose terms speak most for the suggestion and against the given class.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.instant import Instant
+from leftout.attribution.instants import instants
+from leftout.attribution.leave_one_out import out_of_sample
+from leftout.attribution.leave_out import left_out_dual
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At
+
+NEIGHBOURS = 5
+"""Opposing training examples named for each suspect: what fits a line and an eye."""
+
+ROBUST = 1.4826
+"""Median absolute deviation to standard deviation, for normal residuals."""
+
+FENCE = 3.5
+"""Robust standard deviations beyond which a number is doubted (Iglewicz & Hoaglin)."""
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A training example and its term in score[suggested] − score[given], left out, > 0: opposes."""
+
+    row: int
+    pull: float
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A training example whose label is doubted.
+
+    Attributes:
+        row: its row number.
+        given: its class, or its value as text.
+        suggested: what the left-out prediction says instead.
+        margin: left-out score of the given class minus the best other, in target units; < 0.
+        scores: left-out score per class; for numbers the left-out prediction per output.
+        opposing: the training examples that speak most for the suggestion, strongest first.
+        reason: one sentence for a person.
+    """
+
+    row: int
+    given: str
+    suggested: str
+    margin: float
+    scores: tuple[float, ...]
+    opposing: tuple[Neighbour, ...]
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Mislabelled:
+    """Margins of all examples; the doubted ones with reasons, most doubtful first."""
+
+    margins: Float64[Tensor, " n"]
+    suspects: tuple[Suspect, ...]
+
+
+def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
+    """Return the exact left-out margin of every training label, and the doubted ones.
+
+    Args:
+        at: training time; None is the end.
+
+    Cost:
+        that of `out_of_sample`, and n² a suspect at finite times (n k at the end).
+    """
+    train = fitted.train
+    predicted = out_of_sample(fitted, at).cpu()
+    scores, margins, suggested = judged(train, predicted)
+    order = margins.argsort(stable=True).tolist()
+    (moment,) = instants(fitted, fitted.times(at), total=len(fitted) - 1)
+    doubted = [i for i in order if float(margins[i]) < 0]
+    suspects = tuple(
+        _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
+        for i in tracked(doubted, what="suspects")
+    )
+    return Mislabelled(margins, suspects)
+
+
+def judged(
+    train: Examples, predicted: Float64[Tensor, "n k"]
+) -> tuple[Float64[Tensor, "n c"], Float64[Tensor, " n"], list[int]]:
+    """Return scores, margins and what is suggested instead: a class, or the output most off."""
+    if train.labels is None:
+        residual = train.targets - predicted
+        spread = residual - residual.median(0).values
+        scale = ROBUST * spread.abs().median(0).values
+        inside = FENCE * scale - spread.abs()  # (n, k)
+        worst = inside.min(1)
+        return train.encoding.uncentred(predicted), worst.values, worst.indices.tolist()
+    scores = train.encoding.class_scores(predicted)
+    given = scores.gather(1, train.labels[:, None])[:, 0]
+    others = scores.scatter(1, train.labels[:, None], -torch.inf)
+    return scores, given - others.amax(1), others.argmax(1).tolist()
+
+
+def _suspect(
+    moment: Instant, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
+) -> Suspect:
+    train = moment.fitted.train
+    opposing = _opposing(moment, row, suggested, scores)
+    names = ", ".join(train.ids[one.row] for one in opposing[:3]) or "none in particular"
+    if train.labels is None:
+        value = train.encoding.uncentred(train.targets[row : row + 1])[0]
+        given, instead = f"{float(value[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
+        reason = (
+            f"Without it the model predicts {instead} where {given} is given, further off than "
+            f"{FENCE} robust standard deviations. Pulling that way most: {names}."
+        )
+    else:
+        assert train.classes is not None
+        label = int(train.labels[row])
+        given, instead = train.classes[label], train.classes[suggested]
+        reason = (
+            f"Without it the model says {instead} ({float(scores[suggested]):+.2f}) rather than "
+            f"{given} ({float(scores[label]):+.2f}). Speaking most for {instead}: {names}."
+        )
+    return Suspect(row, given, instead, margin, tuple(scores.tolist()), opposing, reason)
+
+
+def _opposing(
+    moment: Instant, row: int, suggested: int, scores: Float64[Tensor, " c"]
+) -> tuple[Neighbour, ...]:
+    """Return the training examples whose terms pull the left-out prediction most to the suggestion."""
+    fitted = moment.fitted
+    train = fitted.train
+    dual = left_out_dual(moment, torch.tensor([row], device=fitted.device))  # (n, k)
+    if train.labels is None:
+        off = float(
+            scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested]
+        )
+        direction = torch.zeros(dual.shape[1], dtype=torch.float64)
+        direction[suggested] = 1.0 if off >= 0 else -1.0
+    elif dual.shape[1] == 1:
+        # Two classes share the column f: their scores are −f and +f.
+        direction = torch.tensor([2.0 if suggested == 1 else -2.0], dtype=torch.float64)
+    else:
+        direction = torch.zeros(dual.shape[1], dtype=torch.float64)
+        direction[suggested], direction[int(train.labels[row])] = 1.0, -1.0
+    terms = fitted.gram[row] * (dual @ direction.to(dual.device))
+    best = terms.topk(min(NEIGHBOURS, len(terms) - 1))
+    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return tuple(Neighbour(j, pull) for j, pull in pairs if pull > 0 and j != row)
