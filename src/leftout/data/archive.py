@@ -1,0 +1,136 @@
+"""Arrays in a .npz archive: `x_train`, `y_train`, `x_test`, `y_test`; or `x`, `y`, split by seed.
+
+`x` of shape (n, h, w), (n, h, w, 3) or (n, 3, h, w) within 0 … 255 or 0 … 1 is pictures, anything
+else is features, flattened. Ids are `x_train[12]`. Pickled objects are refused.
+"""
+
+import math
+import warnings
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from leftout.core.errors import DataError
+from leftout.data.files import check_allocation
+from leftout.data.found import Found
+from leftout.data.pixels import pixel_range, rows_of_array
+from leftout.data.targets import joined_targets, raw_targets, target_array
+from leftout.data.zipped import member_bytes, open_zip, reason
+
+SPLIT = ("x_train", "y_train", "x_test", "y_test")
+WHOLE = ("x", "y")
+LONGEST_HEADER = 10_000
+
+
+def npz(path: Path, source: str) -> Found:
+    """Return the arrays of an archive.
+
+    Raises:
+        DataError: not an archive, damaged, arrays missing, or of a type that is no number.
+        MemoryBudgetError: an array says that it is larger than memory.
+    """
+    with open_zip(path) as archive:
+        held = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        wanted = next((names for names in (SPLIT, WHOLE) if set(names) <= set(held)), None)
+        if wanted is None:
+            raise DataError(
+                f"`{path}` must hold the arrays {', '.join(SPLIT)}, or x and y; it holds "
+                f"{', '.join(sorted(held)) or 'none'}."
+            )
+        arrays = {name: _array(archive, name) for name in wanted}
+    if wanted == WHOLE:
+        return found_of_arrays(source, {"x": arrays["x"]}, {"y": arrays["y"]})
+    return found_of_arrays(
+        source,
+        {name: arrays[name] for name in ("x_train", "x_test")},
+        {name: arrays[name] for name in ("y_train", "y_test")},
+    )
+
+
+def found_of_arrays(
+    source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]
+) -> Found:
+    """Return one named pair of arrays (to be split by seed), or two: training, then query."""
+    for name, array in inputs.items():
+        check_numbers(name, array)
+    for (name, array), (of, per_row) in zip(inputs.items(), targets.items(), strict=True):
+        check_lengths(name, array, of, per_row)
+    parts = list(inputs.values())
+    values = [target_array(name, array) for name, array in targets.items()]
+    if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
+        shapes = " and ".join(f"`{name}` {array.shape}" for name, array in inputs.items())
+        raise DataError(f"`{source}` must have inputs of one shape; got {shapes}.")
+    white = pixel_range(parts)
+    starts = np.cumsum([0] + [len(part) for part in parts])
+    queried = None if len(parts) == 1 else np.arange(starts[-1]) >= starts[1]
+
+    def picked(rows: np.ndarray) -> np.ndarray:
+        owner = np.searchsorted(starts, rows, side="right") - 1
+        result = np.empty((len(rows), *parts[0].shape[1:]), dtype=np.result_type(*parts))
+        for number, part in enumerate(parts):
+            result[owner == number] = part[rows[owner == number] - starts[number]]
+        return result
+
+    return Found(
+        source=source,
+        ids=[f"{name}[{row}]" for name, array in inputs.items() for row in range(len(array))],
+        targets=joined_targets("y", *values) if len(values) == 2 else raw_targets("y", values[0]),
+        read=lambda rows: rows_of_array(picked(rows), white),
+        queried=queried,
+        record={"format": "arrays", "white": white},
+    )
+
+
+def check_numbers(name: str, array: np.ndarray) -> None:
+    """Raise unless an array holds real numbers, one row per example."""
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"`{name}` must hold real numbers; got dtype {array.dtype}. Encode it as numbers first."
+        )
+    if array.ndim < 2 or 0 in array.shape:
+        raise DataError(f"`{name}` must have shape (n, d…), none of them 0; got {array.shape}.")
+
+
+def check_lengths(name: str, array: np.ndarray, of: str, values: np.ndarray) -> None:
+    """Raise unless inputs and targets are as many."""
+    if len(array) != (len(values) if values.ndim else -1):
+        raise DataError(
+            f"`{of}` must have one row per row of `{name}`; got {values.shape} and {array.shape}."
+        )
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Return one array, its checksum verified, its header believed only if the bytes agree."""
+    member = f"{name}.npy"
+    size = archive.getinfo(member).file_size
+    check_allocation(f"`{name}` in {archive.filename}", 2 * size)
+    content = member_bytes(archive, member, limit=size)
+    stream = BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            version = npy.read_magic(stream)
+            header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = header(stream, max_header_size=LONGEST_HEADER)
+            if dtype.hasobject:
+                raise DataError(
+                    f"`{name}` in {archive.filename} must hold numbers or texts; it holds pickled "
+                    "objects, which could run code. Save it with a plain dtype."
+                )
+            expected = math.prod(shape) * dtype.itemsize
+            if expected != len(content) - stream.tell():
+                raise DataError(
+                    f"`{name}` in {archive.filename} must hold {expected} bytes for shape {shape} "
+                    f"of {dtype}; got {len(content) - stream.tell()}. It is damaged."
+                )
+            stream.seek(0)
+            return npy.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"`{name}` in {archive.filename} is no whole array: {reason(error)}. Save it again."
+        ) from error

@@ -1,0 +1,40 @@
+"""Is this a file that can be read whole? Devices and pipes are not: they would never end."""
+
+from pathlib import Path
+
+from leftout.core.blocks import check_fits, memory_budget
+from leftout.core.errors import DataError
+
+
+def check_file(path: Path) -> None:
+    """Raise unless `path` is an ordinary file."""
+    if not path.exists():
+        raise DataError(f"`{path}` must be a file; there is none of this name. Check the path.")
+    if not path.is_file():
+        raise DataError(f"`{path}` must be an ordinary file; it is a folder, a device or a pipe.")
+
+
+def check_folder(path: Path) -> None:
+    """Raise unless `path` is a folder."""
+    if not path.is_dir():
+        raise DataError(f"`{path}` must be a folder; there is none of this name. Check the path.")
+
+
+def file_bytes(path: Path) -> bytes:
+    """Return the content of an ordinary file.
+
+    Raises:
+        DataError: missing, no ordinary file, or not readable.
+        MemoryBudgetError: larger than what may be used of the free memory.
+    """
+    check_file(path)
+    check_allocation(f"`{path}`", path.stat().st_size)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"`{path}` must be readable; got {error}.") from error
+
+
+def check_allocation(what: str, size: int) -> None:
+    """Raise when `what` would take more bytes than the free memory allows."""
+    check_fits(what, size, memory_budget(None), advice="Take fewer or smaller examples.")

@@ -1,0 +1,282 @@
+"""A folder or .zip of pictures, by split and class: SPLIT/CLASS/FILE, or CLASS/FILE.
+
+One folder around all of it is allowed (`cifar10/train/airplane/0001.jpg`). Without splits, the seed
+makes them. Files are listed first and decoded when they are chosen; an id is the path inside.
+"""
+
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from leftout.core.blocks import sized
+from leftout.core.errors import DataError
+from leftout.core.progress import tracked
+from leftout.data.files import check_allocation, file_bytes
+from leftout.data.found import Found, Rows
+from leftout.data.pixels import WHITE, rows_of_images
+from leftout.data.split import QUERY, TRAIN, named_splits
+from leftout.data.targets import RawTargets, raw_targets
+from leftout.data.zipped import member_bytes, open_zip, reason
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
+"""Decoders that may run. Others are refused whatever the file's name says: some call programs."""
+
+LARGEST_FILE = 2**28
+LARGEST_PICTURE = 2**24
+"""Bytes of a file and pixels of a picture beyond which no kernel on pixels is meant."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Paths of pictures inside a source, sorted, and a way to their bytes, in the order asked."""
+
+    paths: tuple[str, ...]
+    contents: Callable[[Sequence[str]], Iterator[bytes]]
+    ignored: int
+
+
+def image_folder(folder: Path, source: str) -> Found:
+    """Return the pictures of a folder (laid out as the module says)."""
+    paths, ignored, seen = [], 0, set[Path]()
+    for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        _check_new(Path(place), seen)
+        for name in names:
+            path = Path(place, name)
+            if name.lower().endswith(SUFFIXES) and not _hidden(name):
+                paths.append(path.relative_to(folder).as_posix())
+                _check_text(paths[-1])
+            else:
+                ignored += 1
+
+    def contents(chosen: Sequence[str]) -> Iterator[bytes]:
+        return (_folder_bytes(folder / path) for path in chosen)
+
+    return _found(Listing(tuple(sorted(paths)), contents, ignored), source)
+
+
+def image_zip(path: Path, source: str) -> Found:
+    """Return the pictures of a .zip archive; nothing is unpacked to disk."""
+    paths, ignored = [], 0
+    with open_zip(path) as archive:
+        for entry in archive.infolist():
+            hidden = any(_hidden(part) for part in PurePosixPath(entry.filename).parts)
+            if entry.filename.lower().endswith(SUFFIXES) and not hidden:
+                paths.append(entry.filename)
+            else:
+                _check_name(archive, entry)
+                ignored += not entry.is_dir()
+
+    def contents(chosen: Sequence[str]) -> Iterator[bytes]:
+        with open_zip(path) as archive:
+            for name in chosen:
+                yield member_bytes(archive, name, limit=LARGEST_FILE)
+
+    return _found(Listing(tuple(sorted(paths)), contents, ignored), source)
+
+
+def _unreadable(error: OSError) -> None:
+    """Raise for a folder that cannot be listed: passing over it would lose its examples."""
+    raise DataError(f"`{error.filename}` must be readable; got {error.strerror}.") from error
+
+
+def _check_new(folder: Path, seen: set[Path]) -> None:
+    """Raise when links lead into a folder a second time: it may be a circle, without an end."""
+    place = folder.resolve()
+    if place in seen:
+        raise DataError(
+            f"`{folder}` must be reached once; a link leads into {place} again. Remove the link."
+        )
+    seen.add(place)
+
+
+def _check_text(path: str) -> None:
+    """Raise when a file name is no text: it could not be shown, nor written into a table."""
+    try:
+        path.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"`{path!a}` must have a name in UTF-8. Rename the file.") from error
+
+
+def _check_name(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise when the directory and the member disagree about a name: a damaged name would hide."""
+    try:
+        archive.open(entry).close()
+    except Exception as error:
+        raise DataError(
+            f"`{entry.filename}` in {archive.filename} cannot be read: {reason(error)}. Fetch or "
+            "pack the archive again."
+        ) from error
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _folder_bytes(path: Path) -> bytes:
+    if path.is_file() and path.stat().st_size > LARGEST_FILE:
+        raise DataError(
+            f"`{path}` must be at most {sized(LARGEST_FILE)}; it is {sized(path.stat().st_size)}."
+        )
+    return file_bytes(path)
+
+
+def _found(listing: Listing, source: str) -> Found:
+    if not listing.paths:
+        raise DataError(
+            f"`{source}` must hold pictures ({', '.join(SUFFIXES)}) in folders by class, or by "
+            "split and class; there is none."
+        )
+    splits, classes = _layout(listing.paths, source)
+    unused: list[str] = []
+    kept, queried = np.arange(len(classes)), None
+    if splits is not None:
+        kept, queried, unused = named_splits(source, splits)
+    paths = [listing.paths[row] for row in kept]
+    targets = raw_targets("classes", np.array(classes)[kept])
+    return Found(
+        source=source,
+        ids=paths,
+        targets=_by_name(targets),
+        read=lambda rows: _rows(listing, [paths[row] for row in rows]),
+        queried=queried,
+        record={
+            "format": "images",
+            "white": WHITE,
+            "unused_splits": unused,
+            "ignored_files": listing.ignored,
+        },
+    )
+
+
+def _by_name(targets: RawTargets) -> RawTargets:
+    """Return class folders 0 … 12 in the order of their numbers, not of their texts."""
+    if not all(name.isdecimal() and len(name) < 10 for name in targets.classes):
+        return targets
+    order = sorted(range(len(targets.classes)), key=lambda i: (int(targets.classes[i]), i))
+    assert targets.labels is not None
+    place = np.argsort(np.array(order))
+    return RawTargets(place[targets.labels], tuple(targets.classes[i] for i in order), None)
+
+
+def _layout(paths: Sequence[str], source: str) -> tuple[list[str] | None, list[str]]:
+    """Return the split (None: there are none) and the class of every path.
+
+    Raises:
+        DataError: paths of different depth, or too deep, or splits without classes.
+    """
+    folders = [PurePosixPath(path).parts[:-1] for path in paths]
+    names = (TRAIN, *QUERY)
+    if len({parts[:1] for parts in folders}) == 1 and folders[0][:1]:
+        # One folder around everything, unless it is a split or the only class.
+        deeper = min(len(parts) for parts in folders) > 1
+        if deeper and folders[0][0].lower() not in names:
+            folders = [parts[1:] for parts in folders]
+    depths = [len(parts) for parts in folders]
+    odd = next((i for i, depth in enumerate(depths) if depth != depths[0]), None)
+    if odd is not None:
+        raise DataError(
+            f"`{source}` must hold all pictures at one depth, as SPLIT/CLASS/FILE or CLASS/FILE; "
+            f"got {paths[0]!r} and {paths[odd]!r}."
+        )
+    firsts = {parts[0].lower() for parts in folders if parts}
+    if depths[0] == 2:
+        return [parts[0] for parts in folders], [parts[1] for parts in folders]
+    if depths[0] == 1 and not firsts <= set(names):
+        return None, [parts[0] for parts in folders]
+    raise DataError(
+        f"`{source}` must hold pictures as SPLIT/CLASS/FILE or CLASS/FILE, with at most one folder "
+        f"around them; got {paths[0]!r}, where the class is missing or a folder too many."
+    )
+
+
+def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
+    """Return the decoded pictures; grey among coloured ones become coloured, which loses nothing.
+
+    Raises:
+        DataError: two pictures of different size, or one that cannot be decoded.
+    """
+    pictures: list[np.ndarray] = []
+    contents: Iterable[bytes] = listing.contents(paths)
+    contents = tracked(contents, what="decoding pictures", total=len(paths))
+    for path, content in zip(paths, contents, strict=True):
+        picture = decoded(content, path)
+        if pictures and picture.shape[:2] != pictures[0].shape[:2]:
+            first, second = (f"{p.shape[1]} × {p.shape[0]}" for p in (pictures[0], picture))
+            raise DataError(
+                f"`{path}` must have the size of the others: it is {second} pixels, "
+                f"{paths[0]!r} is {first}. Scale or crop all pictures to one size."
+            )
+        if not pictures:
+            # Eight bytes a number as inputs, one as picture.
+            check_allocation(f"{len(paths)} pictures", 9 * len(paths) * picture.size)
+        pictures.append(picture)
+    if len({picture.ndim for picture in pictures}) > 1:
+        pictures = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
+    return rows_of_images(np.stack(pictures))
+
+
+def decoded(content: bytes, name: str) -> np.ndarray:
+    """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour.
+
+    Raises:
+        DataError: damaged, of no known format, too large, animated, transparent, or of more than
+            8 bits a channel.
+    """
+    try:
+        with warnings.catch_warnings():
+            # What the decoder only warns about (odd sizes, broken tags) is a damaged file here.
+            warnings.simplefilter("error")
+            # Decoding skips the checksums of a PNG; `verify` reads them, and spends the file.
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
+                image.verify()
+            with Image.open(BytesIO(content), formats=FORMATS) as image:
+                _check_picture(image, name)
+                image.load()
+                return _pixels(image, name)
+    except DataError:
+        raise
+    # A damaged file ends in OSError, SyntaxError, ValueError, IndexError, struct.error …
+    except Exception as error:
+        raise DataError(
+            f"`{name}` cannot be decoded as a picture: {reason(error)}. Repair or remove it."
+        ) from error
+
+
+def _check_picture(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > LARGEST_PICTURE:
+        raise DataError(
+            f"`{name}` must have at most {LARGEST_PICTURE} pixels; it says {width} × {height}. "
+            "Scale it down."
+        )
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a photograph with a preview in the same file
+        raise DataError(f"`{name}` must be one picture; it is animated, {frames} frames.")
+
+
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"))
+    if image.mode.startswith(("I", "F")):
+        raise DataError(
+            f"`{name}` must have 8 bits a channel; its mode is {image.mode!r}. Convert it, or pass "
+            "the numbers as .npz."
+        )
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A").getextrema()
+        if alpha != (255, 255):
+            raise DataError(
+                f"`{name}` must be opaque; it has transparent pixels. Flatten it onto a background."
+            )
+    if image.mode == "LA":
+        return np.asarray(image.convert("LA").getchannel("L"))
+    return np.asarray(image.convert("RGB"))

@@ -1,0 +1,84 @@
+"""`FILE.py:function`: a function of the user's own that returns `(train, query)`.
+
+This is the one reader that runs code, because it was asked to by name.
+"""
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+from leftout.core.errors import DataError
+from leftout.data.archive import found_of_arrays
+from leftout.data.arrays import pair_arrays
+from leftout.data.examples import Examples
+from leftout.data.files import file_bytes
+from leftout.data.found import Found
+
+Loaded = tuple[Examples, Examples]
+
+
+def module(source: str) -> Found | Loaded:
+    """Return what the function of a file returns.
+
+    Args:
+        source: "FILE.py:function"; modules beside FILE.py can be imported by it.
+
+    Raises:
+        DataError: no such file or function; the user's code failed (its exception is the cause of
+            ours); what came back is no pair.
+    """
+    place, _, name = source.rpartition(":")
+    path = Path(place).expanduser()
+    code = file_bytes(path)
+    beside = str(path.resolve().parent)
+    namespace = types.ModuleType(f"leftout_user_{path.stem}")
+    namespace.__file__ = str(path)
+    sys.path.insert(0, beside)
+    sys.modules[namespace.__name__] = namespace  # where dataclasses and pickling look it up
+    try:
+        exec(compile(code, str(path), "exec"), namespace.__dict__)
+        function = getattr(namespace, name, None)
+        if not callable(function):
+            raise DataError(f"`{path}` must define a function {name!r}; it does not.")
+        returned = function()
+    except DataError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise DataError(
+            f"`{source}` must return (train, query); it raised {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        sys.path.remove(beside)
+    return found_of_pair(returned, source)
+
+
+def found_of_pair(pair: Any, source: str) -> Found | Loaded:
+    """Return a pair of Examples as it is, a pair of pairs as rows to choose from.
+
+    Raises:
+        DataError: neither; or one of each.
+    """
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        length = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
+        raise DataError(
+            f"`{source}` must be a pair (train, query), each Examples or a pair (inputs, targets); "
+            f"got {type(pair).__name__}{length}."
+        )
+    train, query = pair
+    if isinstance(train, Examples) and isinstance(query, Examples):
+        if train.encoding != query.encoding:
+            raise DataError(
+                f"`{source}` must code training and query targets alike; got {train.encoding} and "
+                f"{query.encoding}. Make the queries with the encoding of the training examples."
+            )
+        return train, query
+    if isinstance(train, Examples) or isinstance(query, Examples):
+        raise DataError(
+            f"`{source}` must be two Examples, or two pairs (inputs, targets); got "
+            f"{type(train).__name__} and {type(query).__name__}."
+        )
+    inputs, targets = {}, {}
+    for name, part in (("train", train), ("query", query)):
+        inputs[name], targets[f"{name} targets"] = pair_arrays(part, name)
+    return found_of_arrays(source, inputs, targets)

@@ -1,0 +1,82 @@
+"""How are inputs scaled before a kernel sees them? As asked, by one recorded step, never silently.
+
+"unit"      every input to norm 1, over all its features
+"sphere"    every input to norm √d, d features
+"standard"  minus the mean, over the standard deviation of the *training* inputs: feature by
+            feature in tables, one number for all pixels in pictures
+None        as read
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.errors import DataError
+
+Normalise = Literal["unit", "sphere", "standard"]
+NORMALISATIONS: tuple[Normalise | None, ...] = ("unit", "sphere", "standard", None)
+
+
+def to_norm(
+    inputs: Float64[Tensor, "n ..."], ids: Sequence[str], *, norm: float
+) -> Float64[Tensor, "n ..."]:
+    """Return the inputs, each scaled to this norm.
+
+    Raises:
+        DataError: an input is zero everywhere, so that it has no direction; its id is named.
+    """
+    rows = inputs.flatten(1)  # (n, d)
+    largest = rows.abs().amax(1, keepdim=True)
+    zero = (largest[:, 0] == 0).nonzero().flatten()
+    if len(zero):
+        raise DataError(
+            f"`inputs` must not be zero to be scaled to a norm; {ids[int(zero[0])]} is "
+            f"({len(zero)} of {len(rows)} are). Drop it, or use `normalise='standard'` or None."
+        )
+    rows = rows / largest  # first, so that the squares neither overflow nor vanish
+    rows = rows * (norm / torch.linalg.vector_norm(rows, dim=1, keepdim=True))
+    return torch.reshape(rows, inputs.shape)
+
+
+def normalised(
+    train: Float64[Tensor, "n ..."],
+    query: Float64[Tensor, "m ..."],
+    *,
+    normalise: Normalise | None,
+    pictures: bool,
+    ids: tuple[Sequence[str], Sequence[str]],
+    columns: Sequence[str] | None = None,
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return training inputs and queries scaled as asked, and the record of the step.
+
+    A constant column says nothing about the examples it is constant on: "standard" leaves it
+    centred, in its own units, and the record lists it under `constant_columns`.
+    """
+    record: dict[str, Any] = {"normalise": normalise}
+    if normalise in ("unit", "sphere"):
+        norm = 1.0 if normalise == "unit" else train[0].numel() ** 0.5
+        return to_norm(train, ids[0], norm=norm), to_norm(query, ids[1], norm=norm), record
+    if normalise == "standard":
+        axes = tuple(range(train.ndim)) if pictures else (0,)
+        mean = train.mean(axes)
+        spread = train.std(axes, correction=0)
+        # Equal values, not a spread of zero: the mean of equal values may round, and 1e-17 is not
+        # a scale to divide by.
+        constant = train.amax(axes) == train.amin(axes)
+        scale = torch.where(constant, torch.ones_like(spread), spread)
+        record |= {
+            "mean": mean.tolist(),
+            "scale": scale.tolist(),
+            "of": "pixels" if pictures else "columns",
+        }
+        if not pictures:
+            names = columns or [str(place) for place in range(constant.numel())]
+            which = constant.flatten().nonzero().flatten().tolist()
+            record["constant_columns"] = [names[place] for place in which]
+        elif bool(constant):
+            raise DataError("`inputs` must differ to be standardised; all pixels have one value.")
+        train, query = (train - mean) / scale, (query - mean) / scale
+    return train, query, record

@@ -1,0 +1,122 @@
+"""Examples from what a program already holds: arrays, tensors, lists, a Dataset or a DataLoader.
+
+Nothing is scaled. Classes (integers, truth values, texts) are coded as usual; floats are targets as
+they are. Queries are coded as the training examples were, with the training `encoding`.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from leftout.core.checks import check_finite
+from leftout.core.errors import DataError, ShapeError
+from leftout.data.arrays import float64_tensor, input_array, pair_arrays
+from leftout.data.encoding import Encoding, encoding_of_classes, encoding_of_numbers
+from leftout.data.examples import Examples
+from leftout.data.targets import KINDS, raw_targets
+
+Data = Examples | tuple[Any, Any] | list[Any] | Dataset[Any] | DataLoader[Any]
+"""What a public call takes as training examples or queries: see `examples_of`."""
+
+
+def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "train") -> Examples:
+    """Return the examples, on the CPU, in float64, in the order given.
+
+    Args:
+        data: Examples (returned as they are), a pair (inputs, targets), a map-style Dataset of such
+            pairs, or a DataLoader in fixed order.
+        encoding: of the training examples, for queries; None makes one: classes centred
+            "uniform", numbers not centred.
+        name: what messages call the data.
+
+    Raises:
+        DataError: a query of a class without training examples; classes where numbers were
+            trained, or the reverse; a shuffled loader; NaN, complex or object inputs.
+        ShapeError: inputs and targets of different length, or other columns than in training.
+    """
+    if isinstance(data, Examples):
+        if encoding is not None and data.encoding != encoding:
+            raise DataError(
+                f"`{name}` must be coded as the training examples, {encoding}; got "
+                f"{data.encoding}. Load both together, or pass a pair (inputs, targets)."
+            )
+        return data
+    inputs, values = pair_arrays(data, name)
+    if encoding is None:
+        labels, targets, encoding = _coded(values)
+    else:
+        labels, targets = _coded_as(values, encoding, name)
+    tensor = float64_tensor(inputs)
+    check_finite(f"{name} inputs", tensor)
+    return Examples(
+        inputs=tensor,
+        targets=targets,
+        encoding=encoding,
+        labels=labels,
+        preparation={
+            "source": type(data).__name__ if not isinstance(data, tuple | list) else "arrays",
+            "normalise": None,
+            "centre": encoding.centre,
+            "classes": None if encoding.classes is None else list(encoding.classes),
+        },
+    )
+
+
+def inputs_of(data: Any, name: str = "inputs") -> Tensor:
+    """Return the inputs of Examples, or of a tensor, array or list, as float64, on the CPU.
+
+    Raises:
+        DataError: no real numbers, NaN or infinity.
+        ShapeError: no rows, or rows of different lengths.
+    """
+    if isinstance(data, Examples):
+        return data.inputs
+    tensor = float64_tensor(input_array(name, data))
+    check_finite(name, tensor)
+    return tensor
+
+
+def _coded(values: np.ndarray) -> tuple[Tensor | None, Tensor, Encoding]:
+    raw = raw_targets("targets", values)
+    if raw.labels is None:
+        numbers = torch.from_numpy(raw.numbers)
+        return None, numbers, encoding_of_numbers(numbers, centre="none")
+    labels = torch.from_numpy(raw.labels)
+    encoding = encoding_of_classes(labels, raw.classes)
+    return labels, encoding.encode(labels), encoding
+
+
+def _coded_as(values: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor | None, Tensor]:
+    """Return labels and targets under an encoding that exists."""
+    kind = KINDS[values.dtype.kind]
+    if encoding.classes is None:
+        if values.dtype.kind not in "fiu":
+            raise DataError(
+                f"`{name} targets` must be numbers, as the training targets are; got {kind}."
+            )
+        numbers = float64_tensor(values if values.ndim == 2 else values[:, None])
+        if numbers.shape[1] != encoding.outputs:
+            raise ShapeError(
+                f"`{name} targets` must have {encoding.outputs} columns, as the training targets; "
+                f"got {values.shape}."
+            )
+        return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64)
+    if values.dtype.kind == "f":
+        raise DataError(
+            f"`{name} targets` must be classes, as the training targets are, among "
+            f"{', '.join(encoding.classes)}; got floats. Pass integers or class names."
+        )
+    raw = raw_targets(f"{name} targets", values)
+    unseen = [value for value in raw.classes if value not in encoding.classes]
+    if unseen:
+        raise DataError(
+            f"`{name} targets` must be among the training classes {', '.join(encoding.classes)}; "
+            f"got {unseen[0]!r}."
+        )
+    number = torch.tensor([encoding.classes.index(value) for value in raw.classes])
+    assert raw.labels is not None
+    labels = number[torch.from_numpy(raw.labels)]
+    return labels, encoding.encode(labels)

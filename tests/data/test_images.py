@@ -1,0 +1,277 @@
+import os
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_files import picture, pictures, write_folder, write_zip
+from PIL import Image
+
+from leftout.core.errors import DataError, MemoryBudgetError
+from leftout.data import images as module
+from leftout.data.images import decoded
+from leftout.data.load import load
+
+
+def encoded(arrays, prefix=""):
+    return {prefix + path: picture(array) for path, array in arrays.items()}
+
+
+def refused(source, match, error=DataError, **options) -> None:
+    with pytest.raises(error, match=match):
+        load(source, **options)
+
+
+@pytest.mark.parametrize("prefix", ["", "animals/"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_pictures_come_back_by_split_and_class(tmp_path, prefix, packed, shape) -> None:
+    arrays = pictures(shape)
+    source = tmp_path / ("data.zip" if packed else "data")
+    (write_zip if packed else write_folder)(source, encoded(arrays, prefix))
+    train, query = load(source, normalise=None)
+    for part, split in ((train, "train"), (query, "test")):
+        paths = sorted(path for path in arrays if path.startswith(split))
+        assert list(part.ids) == [prefix + path for path in paths]
+        assert np.array_equal(part.images, np.stack([arrays[path] for path in paths]))
+        expected = part.images if len(shape) == 2 else part.images.transpose(0, 3, 1, 2)
+        assert np.array_equal(part.inputs.numpy(), expected / 255)
+    assert train.classes == ("cat", "dog")
+    assert train.labels.tolist() == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("prefix", ["", "animals/"])
+def test_a_folder_without_splits_is_split_by_seed(tmp_path, prefix) -> None:
+    arrays = {path.split("/", 1)[1]: value for path, value in pictures(each=8).items()}
+    write_folder(tmp_path / "data", encoded(arrays, prefix))
+    train, query = load(tmp_path / "data", seed=5)
+    again, _ = load(tmp_path / "data", seed=5)
+    assert train.preparation["split"] == "by seed"
+    assert sorted(train.ids + query.ids) == sorted(prefix + path for path in arrays)
+    assert np.bincount(query.labels.numpy()).tolist() == [2, 2]
+    assert train.fingerprint == again.fingerprint
+
+
+def test_only_chosen_pictures_are_decoded(tmp_path, monkeypatch) -> None:
+    seen = []
+    whole = module.decoded
+    monkeypatch.setattr(
+        module, "decoded", lambda data, name: seen.append(name) or whole(data, name)
+    )
+    write_zip(tmp_path / "data.zip", encoded(pictures(each=20)))
+    train, query = load(tmp_path / "data.zip", n_train=6, n_query=4)
+    assert seen == [*train.ids, *query.ids]
+
+
+def test_class_folders_that_are_numbers_are_in_the_order_of_the_numbers(tmp_path) -> None:
+    files = {
+        f"{label}/{number}.png": picture(np.full((2, 2), label + 1, np.uint8))
+        for label in (10, 9, 2)
+        for number in range(4)
+    }
+    write_folder(tmp_path / "data", files)
+    train, _ = load(tmp_path / "data")
+    assert train.classes == ("2", "9", "10")
+    assert train.labels.tolist() == [train.classes.index(id.split("/")[0]) for id in train.ids]
+
+
+def test_other_and_hidden_files_are_passed_over_and_counted(tmp_path) -> None:
+    extra = {"readme.txt": b"x", "__MACOSX/train/cat/0.png": b"x", "train/cat/.hidden.png": b"x"}
+    write_zip(tmp_path / "data.zip", encoded(pictures()) | extra)
+    assert load(tmp_path / "data.zip")[0].preparation["ignored_files"] == 3
+    del extra["__MACOSX/train/cat/0.png"]
+    write_folder(tmp_path / "data", encoded(pictures()) | extra)
+    assert load(tmp_path / "data")[0].preparation["ignored_files"] == 2
+
+
+def test_the_unused_split_is_on_record(tmp_path) -> None:
+    files = encoded(pictures())
+    files |= {path.replace("test", "val"): content for path, content in files.items()}
+    write_folder(tmp_path / "data", files)
+    train, query = load(tmp_path / "data")
+    assert train.preparation["unused_splits"] == ["val"]
+    assert query.ids[0] == "test/cat/0.png"
+
+
+def test_grey_among_coloured_pictures_becomes_coloured(tmp_path) -> None:
+    files = encoded(pictures())
+    files["train/dog/0.png"] = picture(np.arange(20, dtype=np.uint8).reshape(4, 5))
+    write_folder(tmp_path / "data", files)
+    train, _ = load(tmp_path / "data", normalise=None)
+    row = train.ids.index("train/dog/0.png")
+    assert np.array_equal(train.images[row], np.arange(20).reshape(4, 5, 1).repeat(3, 2))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_two_sizes_are_refused_with_both_names(tmp_path, packed) -> None:
+    files = encoded(pictures())
+    files["train/dog/2.png"] = picture(np.ones((5, 4, 3), np.uint8))
+    source = tmp_path / ("data.zip" if packed else "data")
+    (write_zip if packed else write_folder)(source, files)
+    refused(source, r"`train/dog/2.png` must .* 4 × 5 pixels, 'train/cat/0.png' is 5 × 4\.")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM"])
+def test_a_truncated_picture_is_named(kind) -> None:
+    random = np.random.default_rng(0)
+    content = picture(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), kind)
+    assert decoded(content, "a").shape == (16, 16, 3)
+    with pytest.raises(DataError, match=r"`a` cannot be decoded as a picture: .* Repair or remove"):
+        decoded(content[: len(content) // 2], "a")
+
+
+def test_a_file_that_is_no_picture_is_named(tmp_path) -> None:
+    write_folder(tmp_path / "data", encoded(pictures()) | {"train/cat/0.png": b"not a picture"})
+    refused(tmp_path / "data", "`train/cat/0.png` cannot be decoded as a picture")
+
+
+def test_formats_whose_decoders_call_programs_are_refused() -> None:
+    stream = BytesIO()
+    Image.new("RGB", (4, 4)).save(stream, "EPS")
+    with pytest.raises(DataError, match="`a` cannot be decoded as a picture"):
+        decoded(stream.getvalue(), "a")
+
+
+def saved(image, kind="PNG", **options):
+    stream = BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def test_what_would_lose_information_is_refused() -> None:
+    clear = Image.new("RGBA", (4, 4), (1, 2, 3, 254))
+    with pytest.raises(DataError, match="`a` must be opaque; it has transparent pixels"):
+        decoded(saved(clear), "a")
+    with pytest.raises(DataError, match="`a` must have 8 bits a channel; its mode is 'I;16'"):
+        decoded(saved(Image.fromarray(np.ones((4, 4), np.uint16))), "a")
+    frames = [Image.new("L", (4, 4), value) for value in (0, 99)]
+    moving = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match="`a` must be one picture; it is animated, 2 frames"):
+        decoded(moving, "a")
+
+
+def test_opaque_pictures_of_every_mode_are_read() -> None:
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    image = Image.fromarray(grey)
+    assert np.array_equal(decoded(saved(image), "a"), grey)
+    assert np.array_equal(decoded(saved(image.convert("LA")), "a"), grey)
+    assert np.array_equal(decoded(saved(image.convert("RGBA")), "a"), grey[..., None].repeat(3, 2))
+    assert np.array_equal(decoded(saved(image.convert("1", dither=0)), "a"), grey * 0)
+    palette = Image.new("RGB", (4, 4), (9, 8, 7)).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert decoded(saved(palette), "a")[0, 0].tolist() == [9, 8, 7]
+
+
+def test_a_picture_that_says_it_is_enormous_is_refused_by_its_size() -> None:
+    image = saved(Image.new("L", (5000, 5000)))
+    with pytest.raises(DataError, match="at most 16777216 pixels; it says 5000 × 5000"):
+        decoded(image, "a")
+    header = bytearray(image)
+    header[16:24] = b"\x00\x01\x00\x00" * 2
+    with pytest.raises(DataError, match="`a` cannot be decoded as a picture"):
+        decoded(bytes(header), "a")
+
+
+def test_a_member_that_says_it_is_enormous_is_refused_by_its_size(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "LARGEST_FILE", 100)
+    bomb = {"train/cat/0.png": b"\0" * 101}
+    write_zip(tmp_path / "data.zip", encoded(pictures((1, 1))) | bomb)
+    refused(tmp_path / "data.zip", "`train/cat/0.png` in .* at most 100 B unpacked; it says 101 B")
+    write_folder(tmp_path / "data", encoded(pictures((1, 1))) | bomb)
+    refused(tmp_path / "data", "must be at most 100 B; it is 101 B")
+
+
+def test_more_pictures_than_memory_are_refused(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("leftout.data.files.memory_budget", lambda _: 5000)
+    write_zip(tmp_path / "data.zip", encoded(pictures()))
+    refused(tmp_path / "data.zip", "16 pictures needs 8.64 kB, more than", MemoryBudgetError)
+
+
+@pytest.mark.parametrize(
+    ("paths", "match"),
+    [
+        (["train/cat/0.png", "test/0.png"], r"at one depth, .* 'test/0.png' and 'train/cat/0.png'"),
+        (["0.png", "1.png"], r"at most one folder around them; got '0.png', where the class is"),
+        (["train/0.png", "test/1.png"], "where the class is missing or a folder too many"),
+        (["a/b/c/0.png", "a/c/c/0.png", "b/c/c/0.png"], "or a folder too many"),
+        (["train/cat/0.png", "extra/cat/0.png"], "must name its splits .* got 'extra'"),
+        (["train/cat/0.png"], "must have a split 'train' and one of"),
+        (["cat/0.txt"], "must hold pictures .* there is none"),
+        (["train/cat/0.png", "test/cow/0.png"], "query test/cow/0.png is of class 'cow'"),
+    ],
+)
+def test_odd_layouts_are_refused(tmp_path, paths, match) -> None:
+    files = {path: picture(np.ones((2, 2), np.uint8)) for path in paths}
+    write_folder(tmp_path / "data", files)
+    refused(tmp_path / "data", match)
+
+
+def test_the_only_class_folder_is_no_folder_around_it(tmp_path) -> None:
+    files = {f"cat/{number}.png": picture(np.ones((2, 2), np.uint8)) for number in range(9)}
+    write_folder(tmp_path / "data", files)
+    refused(tmp_path / "data", "must hold at least two classes; got only 'cat'")
+
+
+def test_an_archive_that_is_none_or_damaged_is_refused(tmp_path) -> None:
+    path = tmp_path / "data.zip"
+    refused(path, "must be a file; there is none of this name")
+    path.write_bytes(b"PK nonsense")
+    refused(path, "must be a whole zip archive; got BadZipFile: File is not a zip file")
+    write_zip(path, encoded(pictures()))
+    content = bytearray(path.read_bytes())
+    content[60] ^= 1  # inside the first picture
+    path.write_bytes(bytes(content))
+    refused(path, "`train/cat/0.png` in .* cannot be read: .* Fetch or pack the archive again")
+
+
+def test_a_damaged_name_is_not_passed_over(tmp_path) -> None:
+    path = tmp_path / "data.zip"
+    write_zip(path, encoded(pictures()))
+    content = path.read_bytes()
+    place = content.rindex(b"train/cat/3.png")  # in the directory, not at the member
+    path.write_bytes(content[:place] + b"train/cat/3.pnx" + content[place + 15 :])
+    refused(path, "`train/cat/3.pnx` in .* cannot be read")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_name_twice_in_an_archive_is_refused(tmp_path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for _ in range(2):
+            archive.writestr("cat/0.png", b"x")
+    refused(tmp_path / "data.zip", "must hold each name once; 'cat/0.png' is there 2 times")
+
+
+def test_a_device_among_the_pictures_is_refused(tmp_path) -> None:
+    write_folder(tmp_path / "data", encoded(pictures()))
+    (tmp_path / "data/train/cat/0.png").unlink()
+    (tmp_path / "data/train/cat/0.png").symlink_to("/dev/zero")
+    refused(tmp_path / "data", "must be an ordinary file; it is a folder, a device or a pipe")
+
+
+def test_links_to_folders_are_followed_and_circles_refused(tmp_path) -> None:
+    write_folder(tmp_path / "data", encoded(pictures()))
+    (tmp_path / "data/train/dog").rename(tmp_path / "elsewhere")
+    (tmp_path / "data/train/dog").symlink_to(tmp_path / "elsewhere")
+    assert len(load(tmp_path / "data")[0]) == 8
+    (tmp_path / "data/train/cow").symlink_to(tmp_path / "data")
+    refused(tmp_path / "data", r"must be reached once; a link leads into .*data again")
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(tmp_path, monkeypatch) -> None:
+    write_folder(tmp_path / "data", encoded(pictures()))
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    refused(tmp_path / "data", r"dog` must be readable; got Permission denied")
+
+
+def test_a_file_name_that_is_no_text_is_refused(tmp_path) -> None:
+    write_folder(tmp_path / "data", encoded(pictures()))
+    name = os.fsencode(tmp_path / "data/train/cat/") + b"\xff.png"
+    Path(os.fsdecode(name)).write_bytes(picture(np.ones((2, 2), np.uint8)))
+    refused(tmp_path / "data", r"udcff.png'` must have a name in UTF-8\. Rename the file")
