@@ -14,17 +14,14 @@ import xarray as xr
 from leftout.app import store
 from leftout.app.findings import Findings, Moment
 from leftout.app.report import write_report
-from leftout.app.run import (
-    Target,
-    finish,
-    prepare,
-)
+from leftout.app.run import Target, abandon, finish, prepare
 from leftout.attribution.certify import certify
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, attributes, labelled
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.attribution.queries import loss_changes, queries_of, query_blocks
+from leftout.attribution.queries import blocks_at_moments, loss_changes, queries_of
 from leftout.core.blocks import check_fits
+from leftout.core.checks import check_at_least
 from leftout.core.version import __version__
 from leftout.curation.duplicates import duplicates
 from leftout.curation.mislabelled import Mislabelled, mislabelled
@@ -87,36 +84,51 @@ def audit(
         scores, as much again for the order of removal, some twenty n³ for its joint effects at
         finite times.
     """
+    check_at_least("refits", refits, 0)
     fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
     examples = queries_of(fitted, query)
     times = sorted(set(fitted.times(at)))
-    target = None
-    if out is not None:
-        target = prepare(Path(out), _identity(fitted, examples, times, refits, seed))
-    scores = _scores(fitted, examples, times, target)
-    moments = tuple(_moment(fitted, examples, time) for time in times)
-    judged = times[-1]
-    labels = mislabelled(fitted, at=judged)
-    findings = Findings(
-        train=fitted.train,
-        query=examples,
-        settings=_settings(fitted, examples, times),
-        moments=moments,
-        judged=len(times) - 1,
-        scores=scores,
-        suspects=labels.suspects,
-        redundant=redundant(fitted, examples, at=judged),
-        rare=rare(fitted, at=judged),
-        outliers=outliers(fitted),
-        duplicates=duplicates(fitted.train),
-        certificate=certify(fitted, examples, at=judged, refits=refits, seed=seed),
-    )
-    if target is None:
-        return Audit(fitted, findings)
+    if out is None:
+        return Audit(fitted, _found(fitted, examples, times, None, refits, seed)[0])
+    target = prepare(Path(out), _identity(fitted, examples, times, refits, seed))
+    try:
+        findings, labels = _found(fitted, examples, times, target, refits, seed)
+    except Exception:
+        abandon(target)
+        raise
     if target.part is not None:
         store.write_tables(target.part, _tables(findings, labels))
         finish(target, findings, asked=asked or {})
     return Audit(fitted, dataclasses.replace(findings, scores=target.scores()), target.run)
+
+
+def _found(
+    fitted: Fitted,
+    query: Examples,
+    times: list[float],
+    target: Target | None,
+    refits: int,
+    seed: int,
+) -> tuple[Findings, Mislabelled]:
+    """Return what is found, and what was made of the labels of all examples."""
+    scores = _scores(fitted, query, times, target)
+    judged = times[-1]
+    labels = mislabelled(fitted, at=judged)
+    findings = Findings(
+        train=fitted.train,
+        query=query,
+        settings=_settings(fitted, query, times),
+        moments=tuple(_moment(fitted, query, time) for time in times),
+        judged=len(times) - 1,
+        scores=scores,
+        suspects=labels.suspects,
+        redundant=redundant(fitted, query, at=judged),
+        rare=rare(fitted, at=judged),
+        outliers=outliers(fitted),
+        duplicates=duplicates(fitted.train),
+        certificate=certify(fitted, query, at=judged, refits=refits, seed=seed),
+    )
+    return findings, labels
 
 
 def _scores(
@@ -138,13 +150,17 @@ def _scores(
         )
     finished = set() if target is None else store.done(target.folder)
     moments = instants(fitted, times, total=n - 1)
-    kept = []
-    for block in query_blocks(fitted, query, size=store.BLOCK, skip=finished):
-        values = np.stack([loss_changes(one, block).cpu().numpy() for one in moments])
+    kept, values = [], []
+    asked = blocks_at_moments(fitted, query, moments, size=store.BLOCK, skip=finished)
+    for block, position, moment in asked:
+        values.append(loss_changes(moment, block).cpu().numpy())
+        if position < len(moments) - 1:
+            continue
         if target is None:
-            kept.append(values)
+            kept.append(np.stack(values))
         else:
-            store.write_block(target.folder, block.rows.start, values)
+            store.write_block(target.folder, block.rows.start, np.stack(values))
+        values = []
     if target is not None:
         return target.scores()
     return labelled(
@@ -183,8 +199,12 @@ def _identity(
     fitted: Fitted, query: Examples, times: list[float], refits: int, seed: int
 ) -> dict[str, Any]:
     """Return what makes two runs the same computation."""
+    # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,
+    # so that a sum that another number of threads rounds otherwise is the same.
+    values = (fitted.gram.sum(), fitted.gram.diagonal().sum(), fitted.residual.square().sum())
     return {
         "fitted": fitted.record,
+        "values": [f"{float(value):.9g}" for value in values],
         "query": query.fingerprint,
         "at": [None if time == math.inf else time for time in times],
         "refits": refits,

@@ -3,8 +3,9 @@
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.load import load
@@ -55,15 +56,18 @@ class Choices:
     at: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, record: dict[str, Any]) -> "Choices":
-        """Return choices from a record; an unknown word is an error."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        unknown = sorted(set(record) - known)
-        if unknown:
-            raise OptionError(f"`asked` holds {unknown[0]!r}, which this version does not know.")
-        given = dict(record)
-        if "at" in given:
-            given["at"] = tuple(given["at"])
+    def of(cls, record: Any) -> "Choices":
+        """Return choices from a record; an unknown word or a value of another kind is an error."""
+        if not isinstance(record, dict):
+            raise OptionError(f"`asked` must hold choices by name; got {record!r}.")
+        kinds = get_type_hints(cls)
+        for name, value in record.items():
+            if name not in kinds:
+                raise OptionError(f"`asked` holds {name!r}, which this version does not know.")
+            if not _is_one(value, kinds[name]):
+                raise OptionError(f"`asked` holds {value!r} for `{name}`, which it cannot be.")
+        # JSON has no infinity: the end of training is there as text.
+        given = record | {"at": tuple(float(time) for time in record.get("at", ()))}
         return cls(**given)
 
     @property
@@ -89,6 +93,7 @@ class Choices:
 
     def made_kernel(self) -> Kernel:
         """Return the kernel."""
+        check_choice("kernel", self.kernel, [str(name) for name in KernelName])
         if self.kernel == KernelName.TWO_LAYER_RELU:
             return TwoLayerReLU()
         family = ReLU if self.kernel == KernelName.RELU else Erf
@@ -102,6 +107,7 @@ class Choices:
     def made_rule(self) -> Rule:
         """Return the rule: ridge, or flow where a training time is asked for."""
         name = self.rule or (RuleName.FLOW if self.at else RuleName.RIDGE)
+        check_choice("rule", str(name), [str(name) for name in RuleName])
         if name == RuleName.RIDGE:
             if self.rate is not None:
                 raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
@@ -116,3 +122,18 @@ class Choices:
     def times(self) -> list[float | None]:
         """Return the training times asked for; the end where none was."""
         return list(self.at) or [None]
+
+
+def _is_one(value: Any, kind: Any) -> bool:
+    """Return whether a value read from JSON is what a field holds."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, list | tuple) and all(
+            _is_one(entry, float) or entry in ("inf", "nan") for entry in value
+        )
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int) and kind in (float, float | None):
+        return True
+    return isinstance(value, kind)

@@ -7,10 +7,12 @@ status 130 and goes on when run again.
 import contextlib
 import math
 import sys
+from time import time as now
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import psutil
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -143,16 +145,31 @@ def influence_command(
 
 @app.command("plan", epilog="Example: leftout plan mnist:DIR --n-train 5000 --at 1 --at 10")
 @with_choices
-def plan_command(*, choices: Choices, memory: Memory = None, device: Device = None) -> None:
+def plan_command(
+    *,
+    choices: Choices,
+    refits: Annotated[
+        int, typer.Option(help="Examples really left out, as evidence.", rich_help_panel=MACHINE)
+    ] = 3,
+    memory: Memory = None,
+    device: Device = None,
+) -> None:
     """Say what an audit will take - memory, time, method - before anything is allocated."""
-    train, query = choices.examples(choices.made_kernel())
-    found = plan(choices, len(train), len(query), train, memory=memory, device=device)
+    kernel, rule = choices.made_kernel(), choices.made_rule()
+    train, query = choices.examples(kernel)
+    # An audit starts and loads too, and that takes as long as it took just now.
+    started = now() - psutil.Process().create_time()
+    found = plan(
+        kernel, train, query, rule=rule, at=choices.times(), refits=refits, started=started,
+        device=device, memory=memory,
+    )  # fmt: skip
     console = Console()
     table = Table("step", "seconds", "memory", "method", title="leftout audit would take")
     for step in found.steps:
         table.add_row(step.name, f"{step.seconds:.1f}", step.memory_text, step.method)
     console.print(table)
     console.print(found.summary)
+    found.check()
 
 
 @app.command("check", epilog="Example: leftout check")
@@ -285,5 +302,3 @@ def _save(scores: Any, out: Path) -> None:
     else:
         raise OptionError(f"--out must end in .csv or .zarr; got {str(out)!r}.")
     part.replace(out)
-
-

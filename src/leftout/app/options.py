@@ -18,8 +18,6 @@ MODEL = "Model"
 MACHINE = "Machine"
 
 
-
-
 def _flags(
     data: Annotated[
         str,
@@ -107,9 +105,7 @@ def _flags(
 def with_choices(command: Callable[..., None]) -> Callable[..., None]:
     """Return the command with the shared flags, which it gets as `choices`."""
     shared = inspect.signature(_flags).parameters
-    own = [
-        one for name, one in inspect.signature(command).parameters.items() if name != "choices"
-    ]
+    own = [one for name, one in inspect.signature(command).parameters.items() if name != "choices"]
 
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
@@ -119,9 +115,7 @@ def with_choices(command: Callable[..., None]) -> Callable[..., None]:
             taken[name] = None if taken[name] is None else str(taken[name])
         command(choices=Choices(**taken), **given)
 
-    both = [
-        one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*shared.values(), *own)
-    ]
+    both = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in (*shared.values(), *own)]
     wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {one.name: one.annotation for one in both}
     return wrapper

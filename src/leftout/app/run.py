@@ -7,8 +7,8 @@ report.html     for a person
 run.json        everything needed to make it again
 """
 
-import csv
 import dataclasses
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from leftout.core.version import __version__
 RUN = "run.json"
 SUSPECTS = ("id", "given", "suggested", "margin", "reason")
 REDUNDANT = ("rank", "id", "label", "share", "query_loss", "query_accuracy")
+HALF_WAY = "It was stopped half-way: run it again to finish it."
 
 
 @dataclass(frozen=True)
@@ -73,22 +74,29 @@ def prepare(run: Path, identity: dict[str, Any]) -> Target:
     """Return where to work: a new folder, one that was left half-way, or one that is whole.
 
     Raises:
-        StoreError: the folder holds another computation, or something that is no run.
+        StoreError: the folder holds another computation, something that is no run, or is damaged.
     """
     wanted = {"leftout": __version__, "identity": fingerprint(identity)}
     if run.exists():
         _check_same(run, wanted)
+        open_run(run)
         return Target(run, None, identity)
     part = run.with_name(run.name + ".part")
-    if part.exists():
+    if _is_begun(part):
         _check_same(part, wanted)
     else:
         try:
-            part.mkdir(parents=True)
+            part.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{str(part)!r} cannot be made: {error.strerror}.") from None
         store.write_json(part / RUN, wanted)
     return Target(run, part, identity)
+
+
+def abandon(target: Target) -> None:
+    """Remove what was begun where no block of scores is whole: nobody would go on from there."""
+    if target.part is not None and not store.done(target.part):
+        shutil.rmtree(target.part)
 
 
 def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None:
@@ -123,30 +131,58 @@ def open_run(run: str | Path) -> Run:
     """Return a finished run: scores, tables, record.
 
     Raises:
-        StoreError: no such run, one that was stopped half-way, or of another version.
+        StoreError: no such run, one that was stopped half-way, of another version, or damaged.
     """
     path = Path(run)
     if not path.is_dir():
         part = path.with_name(path.name + ".part")
-        more = " It was stopped half-way: run it again to finish it." if part.is_dir() else ""
+        more = f" {HALF_WAY}" if part.is_dir() else ""
         raise StoreError(f"{str(path)!r} is no finished run.{more}")
     record = store.read_json(path / RUN)
     if not isinstance(record, dict) or record.get("leftout") != __version__:
         found = record.get("leftout") if isinstance(record, dict) else None
         raise StoreError(
-            f"{str(path)!r} was made by leftout {found}, this is {__version__}. Make it again: "
-            f"leftout audit --again {path / RUN} --out NEW."
+            f"{str(path)!r} was made by leftout {found}, this is {__version__}. {_make_again(path)}"
         )
+    if "computation" not in record:
+        raise StoreError(f"{str(path)!r} is no finished run. {HALF_WAY}")
     tables = store.opened(path)
+    _check_agree(path, record, tables["influence"].attrs)
     return Run(
         path=path,
         scores=tables["influence"],
         tables=tables,
-        suspects=_read_csv(path / "suspects.csv"),
-        redundant=_read_csv(path / "redundant.csv"),
+        suspects=_read_csv(path / "suspects.csv", SUSPECTS),
+        redundant=_read_csv(path / "redundant.csv", REDUNDANT),
         record=record,
         report=path / "report.html",
     )
+
+
+def _make_again(path: Path) -> str:
+    return f"Make it again: leftout audit --again {path / RUN} --out NEW."
+
+
+def _check_agree(path: Path, record: dict[str, Any], made_from: dict[str, Any]) -> None:
+    """Raise unless record and scores say that they come from the same computation."""
+    computation = record["computation"]
+    same = (
+        record.get("identity") == fingerprint(computation)
+        and made_from.get("fitted_fingerprint") == computation["fitted"]["weights"]
+        and made_from.get("query_fingerprint") == computation["query"]
+    )
+    if not same:
+        raise StoreError(
+            f"{str(path)!r} was changed after it was made: {RUN} and {store.SCORES} are not of one "
+            f"computation. {_make_again(path)}"
+        )
+
+
+def _is_begun(part: Path) -> bool:
+    """Return whether there is more than a run that was killed with its first breath leaves."""
+    if not part.is_dir():
+        return part.exists()
+    return any(one.name != f"{RUN}.part" for one in part.iterdir())
 
 
 def _check_same(folder: Path, wanted: dict[str, str]) -> None:
@@ -190,16 +226,35 @@ def _redundant(findings: Findings) -> list[tuple[Any, ...]]:
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+    # Names of files need not be text: what they hold instead passes through as it is.
+    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
+        for row in (header, *rows):
+            file.write(",".join(map(_cell, row)) + "\n")
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _cell(value: Any) -> str:
+    """Return a cell, quoted where it must be; the csv module leaves a carriage return bare."""
+    text = str(value)
+    if any(mark in text for mark in ',"\r\n'):
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+def _read_csv(path: Path, header: tuple[str, ...]) -> pd.DataFrame:
     # Ids and labels are text even where they look like numbers ("007", "NA").
-    text = {"id": str, "given": str, "suggested": str, "label": str, "reason": str}
+    # They are kept as objects, as the text type of pandas refuses names that are not UTF-8.
+    text = dict.fromkeys(("id", "given", "suggested", "label", "reason"), object)
+    missing = {"query_loss": [""], "query_accuracy": [""]}
     try:
-        return pd.read_csv(path, dtype=text, keep_default_na=False)
+        frame = pd.read_csv(
+            path, dtype=text, keep_default_na=False, na_values=missing,
+            float_precision="round_trip", encoding_errors="surrogatepass",
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(path)!r} is not readable: {error}.") from None
+    if tuple(frame.columns) != header:
+        raise StoreError(
+            f"{str(path)!r} must have the columns {', '.join(header)}; got "
+            f"{', '.join(map(str, frame.columns))}."
+        )
+    return frame

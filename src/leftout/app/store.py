@@ -6,6 +6,7 @@ stopped and one that was not hold the same numbers.
 """
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,8 +60,8 @@ def create(
 
 
 def done(folder: Path) -> set[int]:
-    """Return the first queries of the blocks that are whole."""
-    return set(read_json(folder / DONE))
+    """Return the first queries of the blocks that are whole; none where no store was made."""
+    return set(read_json(folder / DONE)) if (folder / DONE).exists() else set()
 
 
 def write_block(folder: Path, start: int, values: np.ndarray) -> None:
@@ -76,21 +77,46 @@ def write_tables(folder: Path, tables: xr.Dataset) -> None:
 
 
 def opened(folder: Path) -> xr.Dataset:
-    """Return everything in a store; numbers are read when they are looked at."""
-    if not (folder / SCORES).is_dir():
-        raise StoreError(f"{str(folder / SCORES)!r} is missing: {str(folder)!r} is no whole run.")
-    return xr.open_zarr(folder / SCORES, consolidated=False, chunks=None)
+    """Return everything in a store; numbers are read when they are looked at.
+
+    Raises:
+        StoreError: no store, a damaged one, or one that lacks scores.
+    """
+    path = folder / SCORES
+    if not path.is_dir():
+        raise StoreError(f"{str(path)!r} is missing: {str(folder)!r} is no whole run.")
+    try:
+        tables = xr.open_zarr(path, consolidated=False, chunks=None)
+        array = zarr.open_array(zarr.storage.LocalStore(path), path="influence", mode="r")
+        axes = [tables.indexes[axis] for axis in ("at", "query", "train")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{str(path)!r} is damaged: {str(error) or repr(error)}") from None
+    absent = array.nchunks - array.nchunks_initialized
+    if absent:
+        raise StoreError(f"{str(path)!r} is damaged: {absent} of {array.nchunks} chunks are gone.")
+    if array.shape != tuple(len(axis) for axis in axes):
+        raise StoreError(f"{str(path)!r} is damaged: {array.shape} scores, labels for others.")
+    return tables
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     part = path.with_name(path.name + ".part")
     with part.open("w") as file:
-        json.dump(value, file, indent=2)
+        json.dump(_strict(value), file, indent=2, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())
     part.replace(path)
+
+
+def _strict(value: Any) -> Any:
+    """Return a value that JSON has: infinity and NaN, which it has not, as text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _strict(entry) for key, entry in value.items()}
+    return [_strict(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 def read_json(path: Path) -> Any:

@@ -169,6 +169,8 @@ def add(
 
 def _rise(fitted: Fitted, total: float, bound: float, tops: Iterator[float]) -> float:
     """Return how far edits can raise the spectrum: by a bound, or exactly where that would diverge."""
+    if bound == 0:
+        return 0.0
     try:
         fitted.rule.check_converges(fitted.largest + bound, total)
     except DivergenceError:

@@ -7,6 +7,7 @@ at every training time, from one factorisation: the cost of a matrix product, no
 
 import math
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 import torch
@@ -17,17 +18,41 @@ from torch import Tensor
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, Of, attributes, check_of, labelled
 from leftout.attribution.queries import (
+    blocks_at_moments,
     is_scalar,
     loss_changes,
     prediction_changes,
     queries_of,
-    query_blocks,
 )
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+
+
+@overload
+def leave_one_out(
+    fitted: Fitted,
+    query: Data,
+    *,
+    at: At | Sequence[At] = None,
+    of: Of = "loss",
+    top: None = None,
+    mean: bool = False,
+) -> xr.DataArray: ...
+
+
+@overload
+def leave_one_out(
+    fitted: Fitted,
+    query: Data,
+    *,
+    at: At | Sequence[At] = None,
+    of: Of = "loss",
+    top: int,
+    mean: bool = False,
+) -> xr.Dataset: ...
 
 
 def leave_one_out(
@@ -93,14 +118,13 @@ def leave_one_out(
     changes = loss_changes if of == "loss" else prediction_changes
     shape = (len(times), m, 4, top) if top else (len(times), rows, n, *[k] * (of == "prediction"))
     found = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
-    for block in query_blocks(fitted, examples):
-        for position, instant in enumerate(moments):
-            if mean:
-                found[position, 0] += changes(instant, block).sum(0) / m
-            elif top:
-                found[position, block.rows] = _extremes(changes(instant, block), top)
-            else:
-                changes(instant, block, into=found[position, block.rows])
+    for block, position, instant in blocks_at_moments(fitted, examples, moments):
+        if mean:
+            found[position, 0] += changes(instant, block).sum(0) / m
+        elif top:
+            found[position, block.rows] = _extremes(changes(instant, block), top)
+        else:
+            changes(instant, block, into=found[position, block.rows])
     values = found.cpu().numpy()
     if top:
         return _ranked(values, times, is_scalar(at), examples.ids, attrs)

@@ -21,6 +21,7 @@ from leftout.attribution.queries import queries_of
 from leftout.core.blocks import blocks
 from leftout.core.checks import row_numbers
 from leftout.core.errors import OptionError
+from leftout.core.progress import tracked
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -70,7 +71,8 @@ def leave_out(
     one = 8 * len(times) * fitted.residual.numel()
     parts = []
     for some in blocks(len(rows), max(1, fitted.memory // (6 * one))):
-        duals = torch.stack([_dual_changes(fitted, times, group) for group in rows[some]], dim=1)
+        going = tracked(rows[some], what="groups")
+        duals = torch.stack([_dual_changes(fitted, times, group) for group in going], dim=1)
         parts.append(effects(fitted, examples, duals, times=times, of=of))
     values = torch.cat(parts, dim=2)
     return effect_array(

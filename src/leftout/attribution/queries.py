@@ -56,27 +56,49 @@ class Block:
     targets: Float64[Tensor, "b k"]
 
 
-def query_blocks(
-    fitted: Fitted,
-    query: Examples,
-    *,
-    size: int | None = None,
-    skip: Collection[int] = (),
-) -> Iterator[Block]:
+def query_blocks(fitted: Fitted, query: Examples, *, size: int | None = None) -> Iterator[Block]:
     """Yield the queries in blocks whose kernel rows fit the memory budget.
 
     Args:
         size: queries in a block; as many as a sixth of the budget holds if not said (kernel rows,
             their coordinates, the result and temporaries of the same size).
+    """
+    for rows in _parts(fitted, query, size):
+        yield _block(fitted, query, rows)
+
+
+def blocks_at_moments(
+    fitted: Fitted,
+    query: Examples,
+    moments: Sequence[Instant],
+    *,
+    size: int | None = None,
+    skip: Collection[int] = (),
+) -> Iterator[tuple[Block, int, Instant]]:
+    """Yield every block of queries at every moment, block by block, and show how far that is.
+
+    Args:
         skip: first queries of the blocks to leave out, because they are done.
     """
-    n = len(fitted)
-    size = size or max(1, min(len(query), fitted.memory // (6 * 8 * n)))
-    parts = [rows for rows in blocks(len(query), size) if rows.start not in skip]
-    for rows in tracked(parts, what="queries"):
-        inputs = query.inputs[rows]
-        features = Features(fitted, fitted.cross(inputs), fitted.initial(inputs))
-        yield Block(rows, features, query.targets[rows].to(fitted.device))
+    parts = [rows for rows in _parts(fitted, query, size) if rows.start not in skip]
+    blocks_made = (_block(fitted, query, rows) for rows in parts)
+    every = (
+        (block, position, moment)
+        for block in blocks_made
+        for position, moment in enumerate(moments)
+    )
+    yield from tracked(every, what="leaving one out", total=len(parts) * len(moments))
+
+
+def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
+    size = size or max(1, min(len(query), fitted.memory // (6 * 8 * len(fitted))))
+    return list(blocks(len(query), size))
+
+
+def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
+    inputs = query.inputs[rows]
+    features = Features(fitted, fitted.cross(inputs), fitted.initial(inputs))
+    return Block(rows, features, query.targets[rows].to(fitted.device))
 
 
 def loss_changes(

@@ -1,17 +1,30 @@
 """How far is a long computation? Told on stderr, to a terminal only, after two seconds."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 PATIENCE = 2.0
 """Seconds of silence before a bar appears: shorter work would only flicker."""
 
 Item = TypeVar("Item")
+
+_stage = threading.Lock()
+"""Held by what is shown: work inside other work stays silent, and the outer bar goes on."""
 
 
 def tracked(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
@@ -20,18 +33,10 @@ def tracked(items: Iterable[Item], *, what: str, total: int | None = None) -> It
     Nothing is shown where stderr is not a terminal, so logs and pipes stay clean.
     """
     count = total if total is not None else len(items)  # type: ignore[arg-type]
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
         yield from items
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    bar = _bar(BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
     task = bar.add_task(what, total=count)
     began = time.monotonic()
     shown = False
@@ -45,3 +50,37 @@ def tracked(items: Iterable[Item], *, what: str, total: int | None = None) -> It
     finally:
         if shown:
             bar.stop()
+        _stage.release()
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Show what is going on, and since when, while one call that cannot report takes long.
+
+    Factorisations are single calls of a library: a thread turns the wheel meanwhile.
+    """
+    if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
+        yield
+        return
+    bar = _bar(SpinnerColumn())
+    bar.add_task(what, total=None)
+    patience = threading.Timer(PATIENCE, bar.start)
+    patience.daemon = True
+    patience.start()
+    try:
+        yield
+    finally:
+        patience.cancel()
+        patience.join()
+        bar.stop()
+        _stage.release()
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        *columns,
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

@@ -101,8 +101,8 @@ def judged(
     """Return scores, margins and what is suggested instead: a class, or the output most off."""
     if train.labels is None:
         residual = train.targets - predicted
-        spread = residual - residual.median(0).values
-        scale = ROBUST * spread.abs().median(0).values
+        spread = residual - _median(residual)
+        scale = ROBUST * _median(spread.abs())
         inside = FENCE * scale - spread.abs()  # (n, k)
         worst = inside.min(1)
         return train.encoding.uncentred(predicted), worst.values, worst.indices.tolist()
@@ -110,6 +110,12 @@ def judged(
     given = scores.gather(1, train.labels[:, None])[:, 0]
     others = scores.scatter(1, train.labels[:, None], -torch.inf)
     return scores, given - others.amax(1), others.argmax(1).tolist()
+
+
+def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:
+    """Return the median of each column; of an even number, between the two in the middle."""
+    # torch.median would return the lower of the two.
+    return values.quantile(0.5, dim=0)
 
 
 def _suspect(

@@ -71,7 +71,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
         return ()
     agreement, consistent = _consistency(fitted, predicted)
     fence = _fence(loss)
-    found = []
+    found: list[Rare] = []
     for i in loss.argsort(descending=True, stable=True).tolist():
         if float(loss[i]) <= fence or len(found) >= SHARE * len(train):
             break

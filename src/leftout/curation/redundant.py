@@ -21,6 +21,9 @@ from leftout.dynamics.rules import At
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
+QUERIES = 256
+"""In a block: not as many as the free memory allows, which would round sums otherwise every day."""
+
 
 @dataclass(frozen=True)
 class Redundant:
@@ -66,7 +69,8 @@ def redundant(
         check_between("fractions", fraction, 0, 1)
     check_at_least("tolerance", tolerance, 0)
     examples = queries_of(fitted, query)
-    order = _moves(fitted, examples, at).argsort(stable=True).tolist()
+    # In float32 exact copies tie, and keep their order, however their sums were rounded.
+    order = _moves(fitted, examples, at).float().argsort(stable=True).tolist()
     n = len(fitted)
     counts = [0, *sorted({max(1, min(n - 1, round(f * n))) for f in fractions if n > 1})]
     base = fitted.predict(examples, at).cpu()
@@ -84,10 +88,10 @@ def redundant(
         accuracy = tuple(float(one.double().mean()) for one in right)
     stop = _stop(counts, loss, tolerance)
     shares = tuple(count / n for count in counts)
-    return Redundant(
-        tuple(order), shares, tuple(counts), tuple(loss), accuracy, stop,
-        _reason(n, stop, loss[counts.index(stop)], loss[0], tolerance),
-    )  # fmt: skip
+    reason = "No removal was tried, so nothing is known to be redundant."
+    if counts[1:]:
+        reason = _reason(n, stop, loss[counts.index(stop)], loss[0], tolerance)
+    return Redundant(tuple(order), shares, tuple(counts), tuple(loss), accuracy, stop, reason)
 
 
 def _moves(fitted: Fitted, examples: Data, at: At) -> Float64[Tensor, " n"]:
@@ -95,8 +99,8 @@ def _moves(fitted: Fitted, examples: Data, at: At) -> Float64[Tensor, " n"]:
     (moment,) = instants(fitted, fitted.times(at), total=len(fitted) - 1)
     total = torch.zeros(len(fitted), dtype=torch.float64)
     queries = queries_of(fitted, examples)
-    size = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.residual.shape[1]))
-    for block in query_blocks(fitted, queries, size=min(size, len(queries))):
+    fitting = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.residual.shape[1]))
+    for block in query_blocks(fitted, queries, size=min(QUERIES, fitting)):
         total += prediction_changes(moment, block).square().sum((0, 2)).cpu() / 2
     return total / len(queries)
 

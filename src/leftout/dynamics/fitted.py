@@ -19,6 +19,7 @@ from torch import Tensor
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.progress import busy
 from leftout.data.examples import Examples
 from leftout.data.identical import identical
 from leftout.data.pairs import Data, examples_of, inputs_of
@@ -111,7 +112,8 @@ class Fitted:
     @cached_property
     def spectrum(self) -> Spectrum:
         """Return all eigenpairs of the Gram matrix; 9n³ flops, once."""
-        return spectrum_of(self.gram, made_in=self.kernel_dtype)
+        with busy(f"eigendecomposition of {len(self)} × {len(self)}"):
+            return spectrum_of(self.gram, made_in=self.kernel_dtype)
 
     @cached_property
     def largest(self) -> float:
@@ -132,7 +134,8 @@ class Fitted:
         if self._factor is None or self._factor.ridge != ridge:
             self._factor = None
             try:
-                self._factor = factor_cholesky(self.gram, ridge=ridge)
+                with busy(f"Cholesky factorisation of {len(self)} × {len(self)}"):
+                    self._factor = factor_cholesky(self.gram, ridge=ridge)
             except NotPositiveError as error:
                 raise NotPositiveError(f"{error}{_repeated(self.train)}") from None
         return self._factor
@@ -141,7 +144,9 @@ class Fitted:
         """Return (K + ridge·I)⁻¹; the last one is kept."""
         if self._inverse is None or self._inverse[0] != ridge:
             self._inverse = None
-            self._inverse = (ridge, self.factor(ridge).inverse())
+            factor = self.factor(ridge)
+            with busy(f"inverse of {len(self)} × {len(self)}"):
+                self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
     def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
@@ -170,7 +175,7 @@ class Fitted:
             raise NotPositiveError(
                 f"`at` = {max(finite):g} is beyond what double precision resolves: the Gram matrix "
                 f"is singular to rounding (smallest eigenvalue {low:.2g}), and training would "
-                f"amplify that. Ask for at ≤ {max(finite) * 0.05 / (-low * pace):.2g}, or pass a "
+                f"amplify that. Ask for at ≤ {max(finite) * 0.045 / (-low * pace):.2g}, or pass a "
                 "`ridge` > 0."
             )
 

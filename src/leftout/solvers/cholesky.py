@@ -11,6 +11,9 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_rows
 from leftout.core.errors import NotPositiveError
+from leftout.solvers.krylov import largest_eigenvalue
+
+EPS = torch.finfo(torch.float64).eps
 
 
 @final
@@ -39,23 +42,44 @@ def factor_cholesky(gram: Float64[Tensor, "n n"], *, ridge: float) -> CholeskyFa
         ridge: λ ≥ 0, added as given.
 
     Raises:
-        NotPositiveError: K + λI is not positive definite, or not to rounding. No jitter is added.
+        NotPositiveError: K + λI is not positive definite, or so nearly singular that no digit of a
+            solution would be right, 10·cond·eps ≥ 1. No jitter is added.
 
     Cost:
-        n³/3 flops; one n × n temporary, freed on return, besides the factor.
+        n³/3 flops; one n × n temporary, freed on return, besides the factor. Where λ ≤ n·eps·tr K,
+        some 20 products and solves, 60n², on top.
     """
     check_at_least("ridge", ridge, 0)
     shifted = gram.clone()
     shifted.diagonal().add_(ridge)
     lower, pivot = torch.linalg.cholesky_ex(shifted)
-    # A pivot of a singular matrix is rounding, of either sign: n·eps·diagonal bounds its size.
-    noise = len(gram) * torch.finfo(gram.dtype).eps * shifted.diagonal()
-    lost = (lower.diagonal().square() <= noise).nonzero().flatten()
-    first = int(pivot) or (int(lost[0]) + 1 if len(lost) else 0)
-    if first:
-        raise NotPositiveError(
-            f"`gram` + {ridge:g}·I is not positive definite: pivot {first} of {len(gram)} is not "
-            "positive beyond rounding. Pass a larger `ridge`, ask for a finite training time, or "
-            "drop repeated inputs. No jitter was added."
-        )
-    return CholeskyFactor(lower, ridge)
+    if int(pivot):
+        raise _singular(ridge, f"pivot {int(pivot)} of {len(gram)} is not positive")
+    factor = CholeskyFactor(lower, ridge)
+    # Rounding may leave a small positive pivot to a singular matrix, and a solution with no digit
+    # right. A ridge that rounding cannot reach settles it; else 1 / s_min is asked of the factor.
+    if ridge <= len(gram) * EPS * float(gram.diagonal().sum()):
+        low, high = _ends(gram, factor)
+        if low <= 10 * EPS * high:
+            raise _singular(ridge, f"its eigenvalues reach from {high:.3g} down to {low:.1g}")
+    return factor
+
+
+def _ends(gram: Float64[Tensor, "n n"], factor: CholeskyFactor) -> tuple[float, float]:
+    """Return the smallest and the largest eigenvalue, the smallest to a part in a thousand."""
+    generator = torch.Generator().manual_seed(0)
+    inverse = largest_eigenvalue(
+        lambda x: factor.solve(x[:, None])[:, 0], len(gram),
+        generator=generator, device=gram.device, rtol=1e-3,
+    )  # fmt: skip
+    high = largest_eigenvalue(
+        lambda x: gram @ x, len(gram), generator=generator, device=gram.device, rtol=1e-3
+    )
+    return (1 / inverse if inverse > 0 else 0.0), high + factor.ridge
+
+
+def _singular(ridge: float, why: str) -> NotPositiveError:
+    return NotPositiveError(
+        f"`gram` + {ridge:g}·I is not positive definite to rounding: {why}. Pass a larger `ridge`, "
+        "ask for a finite training time, or drop repeated inputs. No jitter was added."
+    )

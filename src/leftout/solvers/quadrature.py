@@ -90,7 +90,7 @@ def flow_quadrature(times: Sequence[float], *, ridge: float) -> Quadrature:
         ridge: λ ≥ 0, in the units of s.
 
     Accuracy:
-        1e−14 relative to g, for every s ≥ 0; tested against g itself.
+        3e−14 relative to g, for every s ≥ 0; tested against g itself.
 
     Source:
         Weideman & Trefethen 2007, "Parabolic and hyperbolic contours for computing the Bromwich

@@ -1,0 +1,196 @@
+"""How fast is this machine, for the kinds of work of which an audit is made? A second of each is tried.
+
+Rates are measured where they stop depending on the size, or as a curve where they never do: half of a
+small eigendecomposition is overhead, so its seconds at several sizes are kept. What is measured is the
+machine as it is now, with whatever else runs on it.
+"""
+
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from leftout.app import store
+from leftout.app.thumbnails import atlas
+from leftout.data.examples import Examples
+from leftout.kernels import assemble
+from leftout.kernels.base import Kernel
+
+SIZES = (96, 256, 768)
+"""Sides of the matrices that are factored; from the last on, the cost grows with n³."""
+
+QUERIES, INNER = 256, 1024
+"""The product tried is (256 × 1024)(1024 × 1024), the shape of a block of scores."""
+
+LARGE = 48 * 2**20
+"""Bytes of an array that no cache holds, and that the allocator gets from the system each time."""
+
+ROWS = 512
+"""Examples between which the kernel is tried: one block."""
+
+PICTURES = 256
+"""Pictures that are packed for the report."""
+
+PATIENCE = 0.15
+"""Seconds after which a measurement is not repeated."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Seconds of something that costs n³, at several n."""
+
+    sizes: tuple[int, ...]
+    seconds: tuple[float, ...]
+
+    def __call__(self, n: float) -> float:
+        """Return seconds at n: on a log-log line between sizes, ∝ n³ beyond the last."""
+        if n <= 0:
+            return 0.0
+        if n >= self.sizes[-1]:
+            return float(self.seconds[-1] * (n / self.sizes[-1]) ** 3)
+        return math.exp(np.interp(math.log(n), np.log(self.sizes), np.log(self.seconds)))
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was measured.
+
+    Attributes:
+        flops: float64 operations a second of a matrix product.
+        cholesky, inverse, eigh: seconds at a side n.
+        streamed: bytes a second of a matrix–vector product that no cache holds.
+        fresh: bytes a second written to memory just allocated.
+        thin: seconds a number of a large matrix multiplied with one column an output.
+        call: seconds of an operation on almost nothing.
+        gram, cross: seconds a pair of examples under the kernel.
+        ranked: seconds a score to find the strongest.
+        stored: seconds a score to write and read back.
+        picture: seconds to pack a picture; 0 for tables.
+    """
+
+    flops: float
+    cholesky: Curve
+    inverse: Curve
+    eigh: Curve
+    streamed: float
+    fresh: float
+    thin: float
+    call: float
+    gram: float
+    cross: float
+    ranked: float
+    stored: float
+    picture: float
+
+
+def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Machine:
+    """Return how fast this machine is.
+
+    Args:
+        kernel, examples: the kernel is tried between some of the examples.
+        device: where everything is computed.
+
+    Cost:
+        a second or two, and 200 MB.
+    """
+    generator = torch.Generator().manual_seed(0)
+    timed = _Clock(device)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(device)
+
+    left, right = draw(QUERIES, INNER), draw(INNER, INNER)
+    large = draw(LARGE // (8 * INNER), INNER)
+    small = draw(1)
+    # Eigenvectors lie by columns, where products with a few columns are slowest.
+    few = draw(len(large), examples.encoding.outputs)
+    return Machine(
+        flops=2 * QUERIES * INNER**2 / timed(lambda: left @ right),
+        **_factorisations(timed, draw),
+        streamed=8 * large.numel() / timed(lambda: large @ right[0]),
+        fresh=8 * large.numel() / timed(large.clone),
+        thin=timed(lambda: large.T @ few) / large.numel(),
+        call=timed(lambda: small.add_(1.0)),
+        **_kernel(timed, kernel, examples, device),
+        **_report(_Clock(torch.device("cpu")), examples),
+    )
+
+
+class _Clock:
+    """Measures seconds; a GPU is waited for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def __call__(self, work: Callable[[], object]) -> float:
+        """Return the median seconds of a few calls, after one that warms up unless it was long."""
+        first = self._once(work)
+        if first > PATIENCE:
+            return first
+        seconds = [self._once(work)]
+        while sum(seconds) < PATIENCE and len(seconds) < 7:
+            seconds.append(self._once(work))
+        return median(seconds)
+
+    def _once(self, work: Callable[[], object]) -> float:
+        began = time.perf_counter()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - began
+
+
+def _factorisations(timed: _Clock, draw: Callable[..., Tensor]) -> dict[str, Curve]:
+    """Return curves of Cholesky, inverse and eigendecomposition of a well-conditioned matrix."""
+    cholesky, inverse, eigh = [], [], []
+    for n in SIZES:
+        rows = draw(n, n)
+        matrix = (rows @ rows.T).div_(n)
+        matrix.diagonal().add_(1.0)
+        lower = torch.linalg.cholesky(matrix)
+        cholesky.append(timed(lambda matrix=matrix: torch.linalg.cholesky_ex(matrix)))  # type: ignore[misc]
+        inverse.append(timed(lambda lower=lower: torch.cholesky_inverse(lower)))  # type: ignore[misc]
+        eigh.append(timed(lambda matrix=matrix: torch.linalg.eigh(matrix)))  # type: ignore[misc]
+    named: dict[str, Sequence[float]] = {"cholesky": cholesky, "inverse": inverse, "eigh": eigh}
+    return {name: Curve(SIZES, tuple(seconds)) for name, seconds in named.items()}
+
+
+def _kernel(
+    timed: _Clock, kernel: Kernel, examples: Examples, device: torch.device
+) -> dict[str, float]:
+    """Return seconds a pair of examples, of a batch with itself and with another."""
+    inputs = examples.inputs[:ROWS].to(device)
+    half = max(1, len(inputs) // 2)
+    gram = timed(lambda: assemble.gram(kernel, inputs))
+    cross = timed(lambda: assemble.cross(kernel, inputs[:half], inputs))
+    return {"gram": gram / len(inputs) ** 2, "cross": cross / (half * len(inputs))}
+
+
+def _report(timed: _Clock, examples: Examples) -> dict[str, float]:
+    """Return what it costs to store scores, to rank them and to pack pictures."""
+    scores = np.random.default_rng(0).standard_normal((QUERIES, INNER))
+    ranked = timed(lambda: np.argpartition(scores, -12, axis=1))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store.create(
+            folder, times=[0.0], query=[str(i) for i in range(QUERIES)],
+            train=[str(i) for i in range(INNER)], attrs={},
+        )  # fmt: skip
+
+        def kept() -> None:
+            store.write_block(folder, 0, scores[None])
+            store.opened(folder)["influence"].to_numpy()
+
+        stored = timed(kept)
+    picture = 0.0
+    if examples.images is not None:
+        some = [examples.images[row] for row in range(min(PICTURES, len(examples)))]
+        picture = timed(lambda: atlas(some, side=64)) / len(some)
+    return {"ranked": ranked / scores.size, "stored": stored / scores.size, "picture": picture}

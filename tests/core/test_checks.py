@@ -1,0 +1,122 @@
+import math
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from leftout.core import errors
+from leftout.core.checks import (
+    check_at_least,
+    check_between,
+    check_choice,
+    check_finite,
+    check_index,
+    check_matrix,
+    check_positive,
+    check_rows,
+    row_numbers,
+)
+from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
+
+
+def refused(kind, words, ask):
+    with pytest.raises(kind, match=re.escape(words)):
+        ask()
+
+
+@pytest.mark.parametrize("value", [-1, -1e-300, math.nan, math.inf, -math.inf])
+def test_at_least_refuses_less_infinity_and_no_number(value) -> None:
+    words = f"`ridge` must be a finite number ≥ 0; got {value!r}."
+    refused(OptionError, words, lambda: check_at_least("ridge", value, 0))
+    check_at_least("ridge", 0, 0)
+    check_at_least("ridge", 1e308, 0)
+
+
+@pytest.mark.parametrize("value", [0, -1.0, math.nan, math.inf])
+def test_positive_refuses_zero_infinity_and_no_number(value) -> None:
+    words = f"`rate` must be a finite number > 0; got {value!r}."
+    refused(OptionError, words, lambda: check_positive("rate", value))
+    check_positive("rate", 5e-324)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -1, 2, math.nan])
+def test_between_is_open_at_both_ends(value) -> None:
+    words = f"`rtol` must lie in (0, 1); got {value!r}."
+    refused(OptionError, words, lambda: check_between("rtol", value, 0, 1))
+    check_between("rtol", 0.5, 0, 1)
+
+
+def test_choices_are_listed() -> None:
+    check_choice("loss", "sum", ("sum", "mean"))
+    words = "`loss` must be one of 'sum', 'mean'; got None."
+    refused(OptionError, words, lambda: check_choice("loss", None, ("sum", "mean")))
+
+
+@pytest.mark.parametrize("value", [-1, 3, 99])
+def test_an_index_is_one_of_the_rows(value) -> None:
+    words = f"`index` must be a row number from 0 to 2; got {value}."
+    refused(OptionError, words, lambda: check_index("index", value, 3))
+    for row in range(3):
+        check_index("index", row, 3)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [4, 0], (4, 0), np.array([4, 0]), np.array([4, 0], dtype=np.uint8), torch.tensor([4, 0]),
+        (i for i in (4, 0)), [np.int64(4), torch.tensor(0)], {4: None, 0: None}.keys(),
+    ],
+)  # fmt: skip
+def test_row_numbers_come_in_any_collection(given) -> None:
+    assert row_numbers("index", given) == [4, 0]
+
+
+@pytest.mark.parametrize("given", [3, np.int64(3), np.array(3), torch.tensor(3)])
+def test_one_row_number_is_a_list_of_one(given) -> None:
+    assert row_numbers("index", given) == [3]
+
+
+@pytest.mark.parametrize(
+    "given", [1.0, [0, 1.5], True, [False], "1", None, [[1]], [np.nan], [None]]
+)
+def test_what_is_no_row_number_is_refused(given) -> None:
+    words = "`index` must be row numbers, whole and no truth values; got "
+    refused(OptionError, words, lambda: row_numbers("index", given))
+
+
+def test_rows_and_matrices_say_the_shape_that_came() -> None:
+    three = torch.zeros(3, 2)
+    check_rows("targets", three, 3)
+    check_matrix("gram", three)
+    words = "`targets` must have 4 rows, the side of `gram`; got (3, 2)."
+    refused(ShapeError, words, lambda: check_rows("targets", three, 4))
+    words = "`targets` must have 4 rows, the side of `inputs`; got (3, 2)."
+    refused(ShapeError, words, lambda: check_rows("targets", three, 4, of="`inputs`"))
+    words = "`gram` must be two-dimensional (rows, columns); got (3,)."
+    refused(ShapeError, words, lambda: check_matrix("gram", torch.zeros(3)))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_the_first_row_that_is_not_finite_is_named(bad) -> None:
+    values = torch.zeros(5, 2, 2)
+    values[3, 1, 0] = values[4, 0, 0] = bad
+    words = (
+        "`inputs` must be finite; row 3 holds NaN or infinity (2 of 5 rows do). Repair or drop these "
+        "rows."
+    )
+    refused(DataError, words, lambda: check_finite("inputs", values))
+    for fine in (torch.zeros(5), torch.zeros(0, 3), torch.ones(2, dtype=torch.long)):
+        check_finite("inputs", fine)
+
+
+def test_every_error_is_of_this_package_and_a_value_error() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert {kind.__name__ for kind in kinds} == {
+        "LeftoutError", "ShapeError", "OptionError", "DataError", "NotPositiveError",
+        "DivergenceError", "MemoryBudgetError", "StoreError",
+    }  # fmt: skip
+    for kind in kinds:
+        assert issubclass(kind, LeftoutError)
+        assert issubclass(kind, ValueError)
+        assert kind.__doc__

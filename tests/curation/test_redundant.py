@@ -1,0 +1,173 @@
+"""What could go? The order is that of exact changes, the effect of many is that of a refit."""
+
+import numpy as np
+import pytest
+import torch
+
+import leftout as lo
+import oracles
+from curation.curated import BINARY, THREE, classified, coded, fitted_to, query_of
+from laws import assert_same
+from leftout.core.errors import OptionError
+from leftout.curation.redundant import FRACTIONS, redundant
+from problems import problem, training
+
+RULES = {
+    "ridge": (lo.Ridge(0.05), None),
+    "mean ridge": (lo.Ridge(0.003, "mean"), None),
+    "flow": (lo.GradientFlow(1.0, 0.01), 30.0),
+    "mean descent": (lo.GradientDescent(20.0, 0.001, "mean"), 40),
+}
+
+
+@pytest.mark.parametrize(("rule", "time"), RULES.values(), ids=RULES)
+def test_what_moves_the_predictions_least_goes_first(rule, time) -> None:
+    made = problem(n=24, m=6, k=2)
+    changes = oracles.leave_one_out(
+        made.gram, made.cross, made.residual, made.wanted, training(rule, time), "prediction"
+    )
+    moves = 0.5 * (changes**2).sum(2).mean(0)
+    found = redundant(made.fitted(rule), made.query, at=time)
+    assert list(found.order) == np.argsort(moves).tolist()
+
+
+@pytest.mark.parametrize("classes", [BINARY, THREE])
+@pytest.mark.parametrize(("rule", "time"), RULES.values(), ids=RULES)
+def test_loss_and_accuracy_without_the_first_are_those_of_refits(rule, time, classes) -> None:
+    made, labels = classified(classes)
+    targets = coded(labels, classes)
+    found = redundant(fitted_to(made, labels, rule), query_of(made, labels), at=time)
+    assert found.counts == (0, 1, 2, 5, 7, 12)  # round(24 · fractions), each once
+    assert found.fractions == tuple(count / made.n for count in found.counts)
+    for count, loss, accuracy in zip(found.counts, found.loss, found.accuracy, strict=True):
+        predicted = oracles.prediction_without(
+            made.gram, made.cross, targets[: made.n], training(rule, time), found.order[:count]
+        )
+        assert_same(loss, oracles.loss(predicted, targets[made.queries]).mean())
+        said = predicted[:, 0] >= 0 if classes == BINARY else predicted.argmax(1)
+        assert accuracy == np.mean(said == labels[made.queries])
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 0.01, 0.1, 0.5, 1e9])
+def test_the_stop_is_the_last_count_before_the_loss_first_leaves_the_tolerance(tolerance) -> None:
+    made = problem(n=40, m=8)
+    fractions = (0.02, 0.1, 0.2, 0.4, 0.6, 0.9)
+    found = redundant(
+        made.fitted(lo.Ridge(0.05)), made.query, fractions=fractions, tolerance=tolerance
+    )
+    within = [loss <= found.loss[0] * (1 + tolerance) for loss in found.loss]
+    position = found.counts.index(found.stop)
+    assert all(within[: position + 1])
+    assert position == len(within) - 1 or not within[position + 1]
+    if found.stop:
+        assert f"The first {found.stop} of 40 examples" in found.reason
+        assert f"within the tolerance of {tolerance:.0%}" in found.reason
+
+
+def test_a_loss_that_comes_back_does_not_move_the_stop() -> None:
+    # The query is predicted as 1 = its target by both examples together and by none: f = 1 with
+    # both, 0.5 without one of them.
+    gram = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.5, 0.5, 1.0]])
+    kernel = lo.kernels.Precomputed(torch.from_numpy(gram))
+    rows = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    fitted = lo.fit(kernel, (rows, np.array([1.0, 1.0])), rule=lo.Ridge(0.0))
+    query = (torch.tensor([2.0], dtype=torch.float64), np.array([1.0]))
+    found = redundant(fitted, query)
+    assert_same(found.loss, [0.0, 0.125])
+    assert found.stop == 0
+    assert "Even the smallest share tried raises the mean query loss" in found.reason
+
+
+def test_the_effect_of_many_is_joint_and_no_sum_of_single_effects() -> None:
+    # Two copies of one point, and two points by themselves, each asked about; ridge 0.1. Without one
+    # copy little changes, without both everything: 2 / 2.1, 1 / 1.1, 0 is predicted where 1 is right.
+    kernel = lo.kernels.Precomputed(torch.eye(3, dtype=torch.float64))
+    rows = torch.tensor([1.0, 0.0, 0.0, 2.0], dtype=torch.float64)
+    fitted = lo.fit(kernel, (rows, np.ones(4)), rule=lo.Ridge(0.1))
+    query = (torch.arange(3, dtype=torch.float64), np.ones(3))
+    found = redundant(fitted, query, fractions=(0.25, 0.5))
+    assert found.order == (1, 2, 0, 3)
+    alone = (0.1 / 1.1) ** 2 / 2
+    assert_same(
+        found.loss, [((0.1 / 2.1) ** 2 / 2 + 2 * alone) / 3, alone, (1 / 2 + 2 * alone) / 3]
+    )
+    assert found.stop == 0
+
+
+def test_what_the_model_and_the_queries_never_see_goes_first_and_changes_nothing() -> None:
+    made = problem(n=20, m=5)
+    whole = made.whole.copy()
+    unseen = [3, 11]
+    for row in unseen:
+        whole[row], whole[:, row] = 0.0, 0.0
+        whole[row, row] = 1.0
+    rows = torch.arange(20, dtype=torch.float64)
+    kernel = lo.kernels.Precomputed(torch.from_numpy(whole))
+    fitted = lo.fit(kernel, (rows, torch.from_numpy(made.residual)), rule=lo.Ridge(0.1))
+    found = redundant(fitted, made.query, fractions=(0.1,))
+    assert found.order[:2] == (3, 11)
+    assert_same(found.loss[1], found.loss[0], rtol=1e-14)
+    assert found.stop == 2
+
+
+def test_queries_in_another_order_or_in_blocks_give_the_same() -> None:
+    train, query = lo.load("digits", n_train=50, n_query=90)
+    rule = lo.GradientFlow(1.0, 0.1)
+    kernel = lo.kernels.TwoLayerReLU()
+    straight = redundant(lo.fit(kernel, train, rule=rule), query, at=20.0)
+    turned = query.select(np.arange(90)[::-1].copy())
+    # 6 · 8 · 50 bytes a query: blocks of 64 queries; 8 · 8 · 50 · 10 for the moves: of 4.
+    cramped = lo.fit(kernel, train, rule=rule, memory=155_000)
+    for other in (
+        redundant(lo.fit(kernel, train, rule=rule), turned, at=20.0),
+        redundant(cramped, query, at=20.0),
+    ):
+        assert other.order == straight.order
+        assert_same(other.loss, straight.loss)
+        assert other.accuracy == straight.accuracy
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_few_examples_are_never_all_removed(n) -> None:
+    made = problem(n=n, m=3)
+    found = redundant(made.fitted(lo.Ridge(0.1)), made.query)
+    assert sorted(found.order) == list(range(n))
+    assert found.counts[0] == 0
+    assert found.counts[-1] == min(n - 1, max(1, round(n / 2)))
+    assert len(set(found.counts)) == len(found.counts)
+    assert found.accuracy is None
+    for count, loss in zip(found.counts, found.loss, strict=True):
+        predicted = oracles.prediction_without(
+            made.gram, made.cross, made.residual, training(lo.Ridge(0.1)), found.order[:count]
+        )
+        assert_same(loss, oracles.loss(predicted, made.wanted).mean())
+
+
+@pytest.mark.parametrize(("n", "fractions"), [(1, FRACTIONS), (10, ())])
+def test_where_no_share_was_tried_nothing_is_said_about_shares(n, fractions) -> None:
+    made = problem(n=n, m=3)
+    found = redundant(made.fitted(lo.Ridge(0.1)), made.query, fractions=fractions)
+    assert (found.counts, found.stop) == ((0,), 0)
+    assert found.reason == "No removal was tried, so nothing is known to be redundant."
+
+
+def test_before_training_everything_could_go() -> None:
+    made = problem(n=20, m=4)
+    found = redundant(made.fitted(lo.GradientFlow(1.0)), made.query, at=0)
+    assert found.order == tuple(range(20))
+    assert found.stop == 10
+    assert_same(found.loss, [found.loss[0]] * len(found.loss))
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
+def test_a_fraction_that_is_none_is_refused(fraction) -> None:
+    made = problem(n=10)
+    with pytest.raises(OptionError, match=r"`fractions` must lie in \(0, 1\); got"):
+        redundant(made.fitted(lo.Ridge(0.1)), made.query, fractions=(0.5, fraction))
+
+
+@pytest.mark.parametrize("tolerance", [-0.1, float("nan"), float("inf")])
+def test_a_tolerance_below_zero_is_refused(tolerance) -> None:
+    made = problem(n=10)
+    with pytest.raises(OptionError, match="`tolerance` must be a finite number ≥ 0; got"):
+        redundant(made.fitted(lo.Ridge(0.1)), made.query, tolerance=tolerance)
