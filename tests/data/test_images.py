@@ -1,5 +1,7 @@
 import os
+import warnings
 import zipfile
+import zlib
 from io import BytesIO
 from pathlib import Path
 
@@ -126,11 +128,21 @@ def test_a_file_that_is_no_picture_is_named(tmp_path) -> None:
     refused(tmp_path / "data", "`train/cat/0.png` cannot be decoded as a picture")
 
 
-def test_formats_whose_decoders_call_programs_are_refused() -> None:
-    stream = BytesIO()
-    Image.new("RGB", (4, 4)).save(stream, "EPS")
-    with pytest.raises(DataError, match="`a` cannot be decoded as a picture"):
-        decoded(stream.getvalue(), "a")
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "TGA"])
+def test_formats_that_are_not_listed_are_refused(kind) -> None:
+    with pytest.raises(DataError, match="`a` cannot be decoded as a picture: UnidentifiedImageErr"):
+        decoded(picture(np.ones((4, 4, 3), np.uint8), kind), "a")
+
+
+def test_what_the_decoder_warns_about_is_an_error_and_no_warning_leaks() -> None:
+    header = bytearray(picture(np.ones((4, 4), np.uint8)))
+    header[16:24] = (10_000).to_bytes(4, "big") * 2
+    header[29:33] = zlib.crc32(header[12:29]).to_bytes(4, "big")
+    with warnings.catch_warnings(record=True) as leaked:
+        warnings.simplefilter("always")
+        with pytest.raises(DataError, match=r"DecompressionBombWarning: Image size .100000000"):
+            decoded(bytes(header), "a")
+    assert not leaked
 
 
 def saved(image, kind="PNG", **options):

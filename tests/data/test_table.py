@@ -227,10 +227,18 @@ def test_numbers_in_text_are_read_to_the_last_digit(tmp_path) -> None:
     assert np.array_equal(of_text.inputs[:, 0].numpy(), values[rows])
 
 
+def test_not_a_number_in_parquet_is_a_missing_value(tmp_path) -> None:
+    table = pyarrow.table({"a": [1.0, float("nan")], "y": ["u", "v"]})
+    parquet.write_table(table, tmp_path / "data.parquet")
+    refused(tmp_path / "data.parquet", "column 'a' has none in row 2")
+
+
 def test_a_frame_with_an_index_and_categories_is_read(tmp_path) -> None:
     path = tmp_path / "data.parquet"
-    frame = FRAME.assign(kind=FRAME["kind"].astype("category")).set_index(np.arange(N) * 3)
+    frame = FRAME.assign(kind=FRAME["kind"].astype("category"))
+    frame.index = pd.Index(np.arange(N)[::-1] * 3)
     train, _ = of(path, frame)
+    assert "__index_level_0__" in parquet.read_schema(path).names
     assert train.columns == ("length", "count", "ripe")
     assert train.classes == ("<b>", "None", "apple")
 

@@ -3,14 +3,16 @@
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
+from leftout.data.encoding import Centre
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
-from leftout.kernels.base import Kernel
+from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.erf import Erf
 from leftout.kernels.relu import ReLU
 from leftout.kernels.two_layer_relu import TwoLayerReLU
@@ -41,14 +43,14 @@ class Choices:
     n_train: int | None = None
     n_query: int | None = None
     seed: int = 0
-    normalise: str | None = None
-    centre: str | None = None
+    normalise: Normalise | Literal["none"] | None = None
+    centre: Centre | None = None
     target: str | None = None
     kernel: str = KernelName.TWO_LAYER_RELU
     depth: int = 2
     weight_variance: float = 2.0
     bias_variance: float = 0.0
-    kind: str = "ntk"
+    kind: Literal["ntk", "nngp"] = "ntk"
     rule: str | None = None
     ridge: float | None = None
     rate: float | None = None
@@ -66,7 +68,6 @@ class Choices:
                 raise OptionError(f"`asked` holds {name!r}, which this version does not know.")
             if not _is_one(value, kinds[name]):
                 raise OptionError(f"`asked` holds {value!r} for `{name}`, which it cannot be.")
-        # JSON has no infinity: the end of training is there as text.
         given = record | {"at": tuple(float(time) for time in record.get("at", ()))}
         return cls(**given)
 
@@ -125,15 +126,14 @@ class Choices:
 
 
 def _is_one(value: Any, kind: Any) -> bool:
-    """Return whether a value read from JSON is what a field holds."""
-    if get_origin(kind) is tuple:
-        return isinstance(value, list | tuple) and all(
-            _is_one(entry, float) or entry in ("inf", "nan") for entry in value
-        )
+    """Return whether a value read from JSON is what a field of this type holds."""
+    if get_origin(kind) in (Union, UnionType):
+        return any(_is_one(value, part) for part in get_args(kind))
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, int) and kind in (float, float | None):
-        return True
-    return isinstance(value, kind)
+    if get_origin(kind) is tuple:  # of times; infinity, which JSON has not, is there as text
+        return isinstance(value, list | tuple) and all(
+            _is_one(entry, float) or entry == "inf" for entry in value
+        )
+    # True is a whole number to Python, and a whole number is as good as any.
+    return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)

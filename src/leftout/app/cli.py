@@ -7,9 +7,9 @@ status 130 and goes on when run again.
 import contextlib
 import math
 import sys
-from time import time as now
 from collections.abc import Sequence
 from pathlib import Path
+from time import time as now
 from typing import Annotated, Any, Literal
 
 import psutil
@@ -24,6 +24,7 @@ from leftout.app.check import check
 from leftout.app.choices import Choices
 from leftout.app.options import MACHINE, with_choices
 from leftout.app.plan import plan
+from leftout.app.wording import plain
 from leftout.attribution.labelled import SIGN
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.errors import LeftoutError, OptionError
@@ -40,6 +41,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+REFITS = 3
+"""Examples really left out unless said otherwise."""
+
 Memory = Annotated[
     str | None,
     typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE),
@@ -47,10 +51,11 @@ Memory = Annotated[
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …", rich_help_panel=MACHINE)]
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         typer.echo(f"leftout {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -71,32 +76,37 @@ def _root(
 def audit_command(
     *,
     choices: Choices,
-    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("run"),
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the results; run, or RUN-again with --again.")
+    ] = None,
     again: Annotated[
-        Path | None,
-        typer.Option(help="run.json of a run to repeat, into --out (else RUN-again)."),
+        Path | None, typer.Option(help="run.json of a run to repeat, with no other flags.")
     ] = None,
     refits: Annotated[
         int, typer.Option(help="Examples really left out, as evidence.", rich_help_panel=MACHINE)
-    ] = 3,
+    ] = REFITS,
     memory: Memory = None,
     device: Device = None,
 ) -> None:
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
-    folder = Path.cwd()
+    folder, where = Path.cwd(), Path("run")
     if again is not None:
+        _check_alone(choices, refits)
         choices, refits, folder = _asked_before(again)
-        if out == Path("run"):
-            out = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
-    out = out.resolve()
+        where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
+    where = (out or where).resolve()
     asked = {"choices": choices.record, "refits": refits, "folder": str(folder)}
-    with contextlib.chdir(folder):
-        kernel = choices.made_kernel()
-        train, query = choices.examples(kernel)
-        found = audit(
-            kernel, train, query, rule=choices.made_rule(), at=choices.times(), out=out,
-            refits=refits, seed=choices.seed, device=device, memory=memory, asked=asked,
-        )  # fmt: skip
+    try:
+        with contextlib.chdir(folder):
+            kernel = choices.made_kernel()
+            train, query = choices.examples(kernel)
+            found = audit(
+                kernel, train, query, rule=choices.made_rule(), at=choices.times(), out=where,
+                refits=refits, seed=choices.seed, device=device, memory=memory, asked=asked,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
+        raise typer.Exit(130) from None
     _show(found)
 
 
@@ -127,11 +137,13 @@ def influence_command(
     kernel = choices.made_kernel()
     train, query = choices.examples(kernel)
     wanted = _selected(query, of_query)
+    if not 1 <= top <= len(train):
+        raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
+    if out is not None:
+        _check_free(out)
     fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
     if out is not None:
         _save(leave_one_out(fitted, wanted, at=choices.times(), of=of), out)
-    if not 1 <= top <= len(train):
-        raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
     times = fitted.times(choices.times())
     scores = leave_one_out(fitted, wanted, at=choices.times(), mean=of_query is None)
     console = Console()
@@ -180,7 +192,10 @@ def check_command() -> None:
     results = check()
     for one in results:
         table.add_row(
-            one.name, f"{one.found:.2e}", f"{one.allowed:.2e}", "ok" if one.sound else "FAILED"
+            Text(one.name),
+            f"{one.found:.2e}",
+            f"{one.allowed:.2e}",
+            "ok" if one.sound else "FAILED",
         )
     console.print(table)
     if not all(one.sound for one in results):
@@ -197,9 +212,6 @@ def main() -> None:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}")
-    except KeyboardInterrupt:
-        print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _fail(message: str) -> None:
@@ -207,19 +219,29 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
+def _check_alone(choices: Choices, refits: int) -> None:
+    """Raise unless --again stands without flags that it would have to ignore."""
+    if choices != Choices() or refits != REFITS:
+        raise OptionError(
+            "--again repeats a run as it was asked: give no other flags with it but --out, --memory "
+            "and --device."
+        )
+
+
 def _asked_before(path: Path) -> tuple[Choices, int, Path]:
     """Return the choices of a run, its refits and the folder it was asked in."""
     record = store.read_json(path)
-    asked = record.get("asked") if isinstance(record, dict) else None
-    if not asked:
+    asked: Any = record.get("asked") if isinstance(record, dict) else None
+    try:
+        given, refits, folder = asked["choices"], asked["refits"], Path(asked["folder"])
+    except (KeyError, TypeError):
         raise OptionError(
             f"--again needs the run.json of a run made by this command; {str(path)!r} says not "
             "what was asked (a run made in Python is made again there)."
-        )
-    folder = Path(asked.get("folder", "."))
-    if not folder.is_dir():
-        folder = Path.cwd()
-    return Choices.of(asked["choices"]), int(asked["refits"]), folder
+        ) from None
+    if not isinstance(refits, int) or isinstance(refits, bool):
+        raise OptionError(f"`asked` holds {refits!r} for `refits`, which it cannot be.")
+    return Choices.of(given), refits, folder if folder.is_dir() else Path.cwd()
 
 
 def _show(found: Audit) -> None:
@@ -232,7 +254,10 @@ def _show(found: Audit) -> None:
     console = Console()
     console.print(table)
     for one in findings.suspects[:5]:
-        console.print(Text(f"  {findings.train.ids[one.row]}: {one.reason}"), soft_wrap=True)
+        console.print(
+            Text(f"  {plain(findings.train.ids[one.row])}: {plain(one.reason, 400)}"),
+            soft_wrap=True,
+        )
     print(f"report: {found.run / 'report.html'}" if found.run else "")
 
 
@@ -272,7 +297,9 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
 def _ranking(name: str, time: float, row: Any, train: Examples, top: int) -> Table:
     """Return the most helpful and most harmful examples of one query, as a table."""
     when = "end of training" if time == math.inf else f"time {time:g}"
-    table = Table("most helpful", "influence", "most harmful", "influence", title=f"{name}, {when}")
+    # As Text: an id such as "[bold]" is no markup.
+    title = Text(f"{plain(name)}, {when}")
+    table = Table("most helpful", "influence", "most harmful", "influence", title=title)
     order = row.argsort(kind="stable")
     for low, high in zip(order[:top], order[::-1][:top], strict=True):
         table.add_row(
@@ -284,21 +311,27 @@ def _ranking(name: str, time: float, row: Any, train: Examples, top: int) -> Tab
 
 def _named(train: Examples, row: int) -> str:
     if train.labels is None or train.classes is None:
-        return train.ids[row]
-    return f"{train.ids[row]} ({train.classes[int(train.labels[row])]})"
+        return plain(train.ids[row])
+    return f"{plain(train.ids[row])} ({plain(train.classes[int(train.labels[row])])})"
+
+
+def _check_free(out: Path) -> None:
+    """Raise unless scores can be saved there."""
+    if out.suffix not in (".csv", ".zarr"):
+        raise OptionError(f"--out must end in .csv or .zarr; got {str(out)!r}.")
+    if out.exists():
+        raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
+    if not out.parent.is_dir():
+        raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
 
 
 def _save(scores: Any, out: Path) -> None:
     """Write all scores, whole or not at all."""
     part = out.with_name(out.name + ".part")
-    if out.exists():
-        raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
     if out.suffix == ".zarr":
         scores.to_dataset(name="influence").to_zarr(
             part, mode="w", zarr_format=2, consolidated=False
         )
-    elif out.suffix == ".csv":
-        scores.to_dataframe(name="influence").to_csv(part)
     else:
-        raise OptionError(f"--out must end in .csv or .zarr; got {str(out)!r}.")
+        scores.to_dataframe(name="influence").to_csv(part)
     part.replace(out)

@@ -15,7 +15,7 @@ from leftout.app.explorer import BLOCK_BYTES, LENGTH
 from leftout.app.machine import Machine
 from leftout.attribution.queries import COLUMNS
 from leftout.curation.redundant import FRACTIONS, QUERIES
-from leftout.dynamics.rules import Rule
+from leftout.dynamics.rules import At, Rule
 from leftout.kernels.assemble import BLOCK, TEMPORARIES
 from leftout.solvers.quadrature import NODES, windows
 
@@ -143,7 +143,9 @@ class Cost:
             blocks = math.ceil(m / self.moved)
             seconds += self._product(m, n, n) + k * blocks * self._coefficients()
         if time > 0:
-            seconds += k * (self._product(m, n, n) + self._passes(m * n, 8)) + self._fresh(m * n * k)
+            seconds += k * (self._product(m, n, n) + self._passes(m * n, 8)) + self._fresh(
+                m * n * k
+            )
             seconds += sum(self._group(gone) for gone in work.groups)
         return seconds + self._product(m, n, k * len(work.groups))
 
@@ -298,6 +300,6 @@ class Cost:
         return self._resolvents() + NODES * nodes + self._node_sums() + self._thin()
 
 
-def ascending(rule: Rule, at: Sequence[float | None]) -> tuple[float, ...]:
+def ascending(rule: Rule, at: Sequence[At]) -> tuple[float, ...]:
     """Return the training times that were asked for, each once."""
     return tuple(sorted({rule.time(one) for one in at}))

@@ -8,8 +8,9 @@ machine as it is now, with whatever else runs on it.
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -111,15 +112,23 @@ def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Mach
     small = draw(1)
     # Eigenvectors lie by columns, where products with a few columns are slowest.
     few = draw(len(large), examples.encoding.outputs)
+    cholesky, inverse, eigh = _factorisations(timed, draw)
+    gram, cross = _kernel(timed, kernel, examples, device)
+    ranked, stored, picture = _report(_Clock(torch.device("cpu")), examples)
     return Machine(
         flops=2 * QUERIES * INNER**2 / timed(lambda: left @ right),
-        **_factorisations(timed, draw),
+        cholesky=cholesky,
+        inverse=inverse,
+        eigh=eigh,
         streamed=8 * large.numel() / timed(lambda: large @ right[0]),
         fresh=8 * large.numel() / timed(large.clone),
         thin=timed(lambda: large.T @ few) / large.numel(),
         call=timed(lambda: small.add_(1.0)),
-        **_kernel(timed, kernel, examples, device),
-        **_report(_Clock(torch.device("cpu")), examples),
+        gram=gram,
+        cross=cross,
+        ranked=ranked,
+        stored=stored,
+        picture=picture,
     )
 
 
@@ -147,34 +156,37 @@ class _Clock:
         return time.perf_counter() - began
 
 
-def _factorisations(timed: _Clock, draw: Callable[..., Tensor]) -> dict[str, Curve]:
+def _factorisations(timed: _Clock, draw: Callable[..., Tensor]) -> tuple[Curve, Curve, Curve]:
     """Return curves of Cholesky, inverse and eigendecomposition of a well-conditioned matrix."""
-    cholesky, inverse, eigh = [], [], []
+    seconds = []
     for n in SIZES:
         rows = draw(n, n)
         matrix = (rows @ rows.T).div_(n)
         matrix.diagonal().add_(1.0)
         lower = torch.linalg.cholesky(matrix)
-        cholesky.append(timed(lambda matrix=matrix: torch.linalg.cholesky_ex(matrix)))  # type: ignore[misc]
-        inverse.append(timed(lambda lower=lower: torch.cholesky_inverse(lower)))  # type: ignore[misc]
-        eigh.append(timed(lambda matrix=matrix: torch.linalg.eigh(matrix)))  # type: ignore[misc]
-    named: dict[str, Sequence[float]] = {"cholesky": cholesky, "inverse": inverse, "eigh": eigh}
-    return {name: Curve(SIZES, tuple(seconds)) for name, seconds in named.items()}
+        works = (
+            partial(torch.linalg.cholesky_ex, matrix),
+            partial(torch.cholesky_inverse, lower),
+            partial(torch.linalg.eigh, matrix),
+        )
+        seconds.append([timed(work) for work in works])
+    cholesky, inverse, eigh = (Curve(SIZES, each) for each in zip(*seconds, strict=True))
+    return cholesky, inverse, eigh
 
 
 def _kernel(
     timed: _Clock, kernel: Kernel, examples: Examples, device: torch.device
-) -> dict[str, float]:
+) -> tuple[float, float]:
     """Return seconds a pair of examples, of a batch with itself and with another."""
     inputs = examples.inputs[:ROWS].to(device)
     half = max(1, len(inputs) // 2)
     gram = timed(lambda: assemble.gram(kernel, inputs))
     cross = timed(lambda: assemble.cross(kernel, inputs[:half], inputs))
-    return {"gram": gram / len(inputs) ** 2, "cross": cross / (half * len(inputs))}
+    return gram / len(inputs) ** 2, cross / (half * len(inputs))
 
 
-def _report(timed: _Clock, examples: Examples) -> dict[str, float]:
-    """Return what it costs to store scores, to rank them and to pack pictures."""
+def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:
+    """Return seconds to rank a score, to store one, and to pack a picture."""
     scores = np.random.default_rng(0).standard_normal((QUERIES, INNER))
     ranked = timed(lambda: np.argpartition(scores, -12, axis=1))
     with tempfile.TemporaryDirectory() as name:
@@ -193,4 +205,4 @@ def _report(timed: _Clock, examples: Examples) -> dict[str, float]:
     if examples.images is not None:
         some = [examples.images[row] for row in range(min(PICTURES, len(examples)))]
         picture = timed(lambda: atlas(some, side=64)) / len(some)
-    return {"ranked": ranked / scores.size, "stored": stored / scores.size, "picture": picture}
+    return ranked / scores.size, stored / scores.size, picture

@@ -7,7 +7,6 @@ is alive at once, and the blocks of queries beside them. Counts and prices: `cos
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from leftout.app.cost import DOUBTED, Cost, Work, ascending
 from leftout.app.machine import machine
 from leftout.core.blocks import memory_budget, sized
 from leftout.core.checks import check_at_least
+from leftout.core.device import usable_device
 from leftout.core.errors import MemoryBudgetError
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import At, Rule
@@ -132,7 +132,7 @@ def plan(
         total time and peak memory within a factor of 2, if the machine is as busy then as now.
     """
     check_at_least("refits", refits, 0)
-    where = torch.device(device) if device is not None else train.inputs.device
+    where = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if where.type == "cuda" else int(psutil.Process().memory_info().rss)
     work = Work(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import xarray as xr
 
 from leftout.app import store
@@ -27,6 +28,13 @@ from leftout.core.version import __version__
 RUN = "run.json"
 SUSPECTS = ("id", "given", "suggested", "margin", "reason")
 REDUNDANT = ("rank", "id", "label", "share", "query_loss", "query_accuracy")
+NUMBERS = {
+    "margin": float,
+    "rank": int,
+    "share": float,
+    "query_loss": float,
+    "query_accuracy": float,
+}
 HALF_WAY = "It was stopped half-way: run it again to finish it."
 
 
@@ -111,6 +119,9 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
         "identity": fingerprint(target.identity),
         "asked": asked,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
+        # Another version or another number of threads rounds otherwise: the last digits may differ.
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
         "computation": target.identity,
         "preparation": {
             "train": findings.train.preparation,
@@ -123,8 +134,9 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
         "certificate": dataclasses.asdict(findings.certificate),
     }
     store.write_json(part / RUN, record)
-    (part / store.DONE).unlink(missing_ok=True)
     part.rename(target.run)
+    # Last: without it a run that was killed before its new name would be computed once more.
+    (target.run / store.DONE).unlink(missing_ok=True)
 
 
 def open_run(run: str | Path) -> Run:
@@ -241,20 +253,18 @@ def _cell(value: Any) -> str:
 
 
 def _read_csv(path: Path, header: tuple[str, ...]) -> pd.DataFrame:
-    # Ids and labels are text even where they look like numbers ("007", "NA").
-    # They are kept as objects, as the text type of pandas refuses names that are not UTF-8.
-    text = dict.fromkeys(("id", "given", "suggested", "label", "reason"), object)
-    missing = {"query_loss": [""], "query_accuracy": [""]}
+    # Ids and labels are text even where they look like numbers ("007", "NA"), and objects, as the
+    # text type of pandas refuses names that are not UTF-8.
     try:
         frame = pd.read_csv(
-            path, dtype=text, keep_default_na=False, na_values=missing,
-            float_precision="round_trip", encoding_errors="surrogatepass",
-        )  # fmt: skip
+            path, dtype=object, keep_default_na=False, encoding_errors="surrogatepass"
+        )
+        if tuple(frame.columns) != header:
+            raise ValueError(f"its columns must be {', '.join(header)}")
+        for name, kind in NUMBERS.items():
+            if name in header:
+                values = [float(text or "nan") for text in frame[name]]
+                frame[name] = pd.Series(values, dtype=float).astype(kind)
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(path)!r} is not readable: {error}.") from None
-    if tuple(frame.columns) != header:
-        raise StoreError(
-            f"{str(path)!r} must have the columns {', '.join(header)}; got "
-            f"{', '.join(map(str, frame.columns))}."
-        )
     return frame

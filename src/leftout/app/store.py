@@ -74,6 +74,8 @@ def write_block(folder: Path, start: int, values: np.ndarray) -> None:
 def write_tables(folder: Path, tables: xr.Dataset) -> None:
     """Add small arrays (predictions, margins) to the store."""
     tables.to_zarr(folder / SCORES, mode="a", zarr_format=2, consolidated=False)
+    # One file that says what there is: `xarray.open_zarr` asks for it, and warns where it is missing.
+    zarr.consolidate_metadata(zarr.storage.LocalStore(folder / SCORES), zarr_format=2)
 
 
 def opened(folder: Path) -> xr.Dataset:

@@ -17,6 +17,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
+from leftout.core.device import usable_device
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import busy
@@ -60,7 +61,7 @@ def fit(
         the kernel, n² evaluations; factorisations come when something is asked.
     """
     examples = examples_of(train, name="train")
-    where = torch.device(device) if device is not None else examples.inputs.device
+    where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     n = len(examples)
     check_fits(

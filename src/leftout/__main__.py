@@ -1,0 +1,5 @@
+"""`python -m leftout`: the command line, where its script is not on the path."""
+
+from leftout.app.cli import main
+
+main()

@@ -1,0 +1,144 @@
+"""Words of the command line become kernels, rules and data, and come back from their record."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+import leftout as lo
+from leftout.app.choices import Choices, KernelName, RuleName
+from leftout.core.errors import OptionError
+
+ALL = Choices(
+    data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
+    centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
+    kind="nngp", rule="descent", ridge=0.5, rate=0.1, loss="mean", at=(1.0, math.inf),
+)  # fmt: skip
+"""Every choice differs from its default."""
+
+
+def test_the_example_differs_from_every_default():
+    plain = Choices().record
+    assert [name for name, value in ALL.record.items() if value == plain[name]] == []
+
+
+@pytest.mark.parametrize("choices", [Choices(), ALL], ids=["defaults", "all"])
+def test_choices_come_back_from_their_record(choices):
+    assert Choices.of(choices.record) == choices
+    # As `run.json` holds it: lists for tuples, and infinity as text.
+    written = choices.record | {"at": [t if t < math.inf else "inf" for t in choices.at]}
+    assert Choices.of(json.loads(json.dumps(written))) == choices
+
+
+def test_whole_numbers_stand_for_real_ones():
+    assert Choices.of({"ridge": 1, "at": [10]}) == Choices(ridge=1.0, at=(10.0,))
+
+
+def test_an_unknown_word_is_refused():
+    with pytest.raises(OptionError, match="`asked` holds 'depht', which this version does not kno"):
+        Choices.of({"depht": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("data", None), ("classes", ["7", "9"]), ("n_train", 2.5), ("n_train", "100"),
+        ("seed", True), ("seed", None), ("normalise", "sometimes"), ("centre", 0),
+        ("kind", "ntkk"), ("ridge", "much"), ("rate", False), ("loss", "median"), ("at", 3),
+        ("at", ["soon"]), ("at", [None]), ("at", [True]), ("depth", 2.0),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_kind_is_refused(name, value):
+    with pytest.raises(OptionError, match=rf"`asked` holds .* for `{name}`, which it cannot be"):
+        Choices.of({name: value})
+
+
+def test_a_record_that_is_no_mapping_is_refused():
+    with pytest.raises(OptionError, match=r"`asked` must hold choices by name; got \[1\]"):
+        Choices.of([1])
+
+
+def test_choices_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Choices().seed = 1
+
+
+def test_kernels_are_made_by_name_with_their_parameters():
+    assert Choices().made_kernel() == lo.kernels.TwoLayerReLU()
+    made = dataclasses.replace(ALL, kernel=KernelName.RELU).made_kernel()
+    assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
+    made = dataclasses.replace(ALL, kernel="erf").made_kernel()
+    assert made == lo.kernels.Erf(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
+
+
+def test_every_name_has_its_kernel_and_its_rule():
+    for name in KernelName:
+        assert Choices(kernel=name).made_kernel().record["name"] == name
+    for name in RuleName:
+        made = Choices(rule=name, rate=None if name == "ridge" else 0.1).made_rule()
+        assert name in type(made).__name__.lower()
+
+
+def test_names_from_a_file_that_are_none_are_refused():
+    with pytest.raises(OptionError, match=r"`kernel` must be one of 'two-layer-relu', .*got 'svm'"):
+        Choices.of({"kernel": "svm"}).made_kernel()
+    with pytest.raises(OptionError, match=r"`rule` must be one of 'ridge', .*got 'adam'"):
+        Choices.of({"rule": "adam"}).made_rule()
+
+
+def test_the_rule_is_ridge_or_flow_where_a_time_is_asked_for():
+    assert Choices().made_rule() == lo.Ridge(1.0)
+    assert Choices(ridge=0.0, loss="mean").made_rule() == lo.Ridge(0.0, "mean")
+    assert Choices(at=(3.0,)).made_rule() == lo.GradientFlow(1.0, 0.0)
+    assert Choices(at=(3.0,), rate=2.0, ridge=0.5).made_rule() == lo.GradientFlow(2.0, 0.5)
+    assert ALL.made_rule() == lo.GradientDescent(0.1, 0.5, "mean")
+
+
+def test_a_rate_where_none_belongs_or_none_where_one_does_is_refused():
+    with pytest.raises(OptionError, match="--rate belongs to --rule flow or descent"):
+        Choices(rate=0.1).made_rule()
+    with pytest.raises(OptionError, match="--rule descent needs --rate, below 2 / "):
+        Choices(rule="descent").made_rule()
+
+
+def test_the_end_is_asked_for_where_no_time_was():
+    assert Choices().times() == [None]
+    assert Choices(at=(1.0, math.inf)).times() == [1.0, math.inf]
+
+
+def test_data_are_scaled_as_the_kernel_asks_unless_said_otherwise():
+    small = Choices(n_train=30, n_query=10)
+    for choices, scaled in (
+        (small, "unit"),
+        (dataclasses.replace(small, kernel="relu"), "sphere"),
+        (dataclasses.replace(small, kernel="relu", normalise="unit"), "unit"),
+        (dataclasses.replace(small, kernel="relu", normalise="none"), None),
+    ):
+        train, query = choices.examples(choices.made_kernel())
+        assert train.preparation["normalise"] == scaled
+        assert (len(train), len(query)) == (30, 10)
+
+
+def test_classes_are_read_from_text_in_their_order():
+    choices = Choices(classes=" 9, 7", n_train=20, n_query=10, centre="none")
+    train, _ = choices.examples(choices.made_kernel())
+    assert train.classes == ("9", "7")
+    assert train.encoding.centre == "none"
+
+
+def test_the_seed_chooses_the_examples():
+    one, again, other = (Choices(n_train=20, n_query=5, seed=seed) for seed in (0, 0, 1))
+    ids = [choices.examples(choices.made_kernel())[0].ids for choices in (one, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_a_target_belongs_to_a_table(tmp_path):
+    table = tmp_path / "houses.csv"
+    rows = [f"{i},{i % 3},{2.5 * i}" for i in range(1, 21)]
+    table.write_text("\n".join(["rooms,floors,price", *rows]) + "\n")
+    choices = Choices(data=str(table), target="floors", normalise="standard")
+    train, _ = choices.examples(choices.made_kernel())
+    assert train.columns == ("rooms", "price")
+    with pytest.raises(OptionError, match="`target` must be left out unless the source is a table"):
+        Choices(target="price").examples(choices.made_kernel())
