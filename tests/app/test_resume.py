@@ -20,8 +20,10 @@ from leftout.core.errors import StoreError
 
 TABLES = ("suspects.csv", "redundant.csv")
 TIMES = (1.0, 20.0)
-QUERIES = 2 * store.BLOCK + 50
 BLOCKS = 3
+QUERIES = 2 * store.BLOCK + 50
+FEW = 16
+"""Queries in a block where nothing is really killed: quicker."""
 
 
 class Killed(BaseException):
@@ -29,14 +31,21 @@ class Killed(BaseException):
 
 
 def run_of(out):
-    train, query = digits(100, QUERIES)
+    train, query = digits(60, 2 * FEW + 5)
     rule = lo.GradientFlow(1.0, 0.1)
     return lo.audit(KERNEL, train, query, rule=rule, at=TIMES, out=out)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """Return a run that nobody interrupted."""
+def few():
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(store, "BLOCK", FEW)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, few):
+    """Return a run that nobody interrupted, in blocks of few queries as all that use it."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     run_of(folder)
     return folder
@@ -149,7 +158,7 @@ def test_a_run_may_be_killed_again_and_again(tmp_path, whole) -> None:
     assert_same_results(folder, whole)
 
 
-def test_blocks_that_are_whole_are_left_as_they_are(tmp_path) -> None:
+def test_blocks_that_are_whole_are_left_as_they_are(tmp_path, few) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
         killed_at(patched, store, "write_block", before=1)
@@ -163,7 +172,7 @@ def test_blocks_that_are_whole_are_left_as_they_are(tmp_path) -> None:
     assert after == before
 
 
-def test_a_record_of_what_is_done_that_is_damaged_is_refused(tmp_path) -> None:
+def test_a_record_of_what_is_done_that_is_damaged_is_refused(tmp_path, few) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
         killed_at(patched, store, "write_block", before=1)
@@ -174,7 +183,7 @@ def test_a_record_of_what_is_done_that_is_damaged_is_refused(tmp_path) -> None:
         run_of(folder)
 
 
-def test_an_error_before_a_block_is_whole_leaves_nothing(tmp_path) -> None:
+def test_an_error_before_a_block_is_whole_leaves_nothing(tmp_path, few) -> None:
     def fails(*given):
         raise RuntimeError("no such luck")
 
@@ -185,7 +194,7 @@ def test_an_error_before_a_block_is_whole_leaves_nothing(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_after_a_whole_block_keeps_it(tmp_path) -> None:
+def test_an_error_after_a_whole_block_keeps_it(tmp_path, few) -> None:
     def fails(*given, **more):
         raise RuntimeError("no such luck")
 

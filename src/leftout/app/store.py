@@ -88,7 +88,7 @@ def opened(folder: Path) -> xr.Dataset:
     if not path.is_dir():
         raise StoreError(f"{str(path)!r} is missing: {str(folder)!r} is no whole run.")
     try:
-        tables = xr.open_zarr(path, consolidated=False, chunks=None)
+        tables: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None)
         array = zarr.open_array(zarr.storage.LocalStore(path), path="influence", mode="r")
         axes = [tables.indexes[axis] for axis in ("at", "query", "train")]
     except (OSError, ValueError, KeyError, TypeError) as error:
