@@ -38,6 +38,7 @@ def run_of(out):
 
 @pytest.fixture(scope="module")
 def few():
+    """Make blocks small."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(store, "BLOCK", FEW)
         yield

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 import leftout as lo
 import oracles
 from laws import assert_same, difference
+from leftout.attribution import queries
 from leftout.attribution.queries import queries_of, query_blocks
+from leftout.solvers import resolvent
 from problems import Problem, problem
 
 N = 14
@@ -92,6 +94,30 @@ def test_blocks_of_queries_do_not_show(name) -> None:
     assert len(list(query_blocks(fitted, queries_of(fitted, p.query)))) == 1
     fitted.memory = 6 * 8 * N * 100  # room for 100 queries, and for a few groups of duals
     assert len(list(query_blocks(fitted, queries_of(fitted, p.query)))) == 4
+    assert_all_same(answers(), whole)
+
+
+@EVERY_RULE
+@pytest.mark.parametrize("size", [1, 5, N - 1])
+def test_blocks_of_training_examples_do_not_show(name, size, monkeypatch) -> None:
+    rule, times = RULES[name]
+    p = problem(N, 4, 3)
+    fitted = p.fitted(rule)
+
+    def answers():
+        return [
+            *(
+                lo.leave_one_out(fitted, p.query, at=times, of=of).values
+                for of in ("loss", "prediction")
+            ),
+            lo.leave_one_out(fitted, p.query, at=times, mean=True).values,
+            lo.leave_one_out(fitted, p.query, at=times, top=3).harmful.values,
+            lo.out_of_sample(fitted, at=times),
+        ]
+
+    whole = answers()
+    monkeypatch.setattr(queries, "COLUMNS", size)
+    monkeypatch.setattr(resolvent, "ROWS", size)
     assert_all_same(answers(), whole)
 
 

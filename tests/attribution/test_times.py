@@ -80,6 +80,15 @@ def test_times_may_come_in_any_sequence(form) -> None:
     assert lo.out_of_sample(fitted, at=form([10, 11, 12])).shape == (3, 10, 1)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
+def test_no_time_is_lost_whatever_holds_them() -> None:
+    p = problem(10, 3)
+    fitted = p.fitted(lo.GradientDescent(1.0))
+    want = lo.leave_one_out(fitted, p.query, at=[10, 11]).values
+    for at in ({10: "a", 11: "b"}, {10: "a", 11: "b"}.keys(), (t for t in (10, 11))):
+        assert lo.leave_one_out(fitted, p.query, at=at).values.tolist() == want.tolist()
+
+
 def test_one_time_in_a_list_keeps_its_axis() -> None:
     p = problem(10, 3)
     got = lo.leave_one_out(p.fitted(lo.Ridge(0.1)), p.query, at=[None])

@@ -141,7 +141,7 @@ def _scores(
         return target.scores()
     if target is None:
         check_fits(
-            f"The scores ({len(times)} × {m} × {n})", 8 * len(times) * m * n, fitted.memory,
+            f"A table of {len(times)} × {m} × {n} scores", 8 * len(times) * m * n, fitted.memory,
             advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
         )  # fmt: skip
     elif not (target.folder / store.DONE).exists():

@@ -96,6 +96,7 @@ class Choices:
         """Return the kernel."""
         check_choice("kernel", self.kernel, [str(name) for name in KernelName])
         if self.kernel == KernelName.TWO_LAYER_RELU:
+            self._check_unsaid("depth", "weight_variance", "bias_variance", "kind")
             return TwoLayerReLU()
         family = ReLU if self.kernel == KernelName.RELU else Erf
         return family(
@@ -104,6 +105,16 @@ class Choices:
             bias_variance=self.bias_variance,
             kind=self.kind,
         )
+
+    def _check_unsaid(self, *names: str) -> None:
+        """Raise where a flag is given that the kernel would have to ignore."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in names:
+            if getattr(self, name) != defaults[name]:
+                raise OptionError(
+                    f"--{name.replace('_', '-')} belongs to --kernel relu or erf; {self.kernel} has "
+                    "none."
+                )
 
     def made_rule(self) -> Rule:
         """Return the rule: ridge, or flow where a training time is asked for."""

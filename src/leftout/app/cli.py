@@ -5,7 +5,6 @@ status 130 and goes on when run again.
 """
 
 import contextlib
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,11 @@ from rich.text import Text
 from leftout.app import store
 from leftout.app.audit import Audit, audit
 from leftout.app.check import check
-from leftout.app.choices import Choices
+from leftout.app.choices import Choices, RuleName
+from leftout.app.findings import Findings, Moment
 from leftout.app.options import MACHINE, with_choices
 from leftout.app.plan import plan
-from leftout.app.wording import plain
+from leftout.app.wording import moment, plain
 from leftout.attribution.labelled import SIGN
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.errors import LeftoutError, OptionError
@@ -141,6 +141,8 @@ def influence_command(
         raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
     if out is not None:
         _check_free(out)
+    elif of != "loss":
+        raise OptionError("--of says what --out saves; give a file with --out, or leave it out.")
     fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
     if out is not None:
         _save(leave_one_out(fitted, wanted, at=choices.times(), of=of), out)
@@ -151,7 +153,8 @@ def influence_command(
         rows = scores.values[position].reshape(-1, len(train))
         names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
         for name, row in zip(names, rows, strict=True):
-            console.print(_ranking(name, time, row, train, top))
+            when = moment(time, "step" if choices.rule == RuleName.DESCENT else "time")
+            console.print(_ranking(f"{plain(name)}, {when}", row, train, top))
     console.print(f"Influence in loss units: {SIGN['loss']}.", style="dim")
 
 
@@ -162,7 +165,7 @@ def plan_command(
     choices: Choices,
     refits: Annotated[
         int, typer.Option(help="Examples really left out, as evidence.", rich_help_panel=MACHINE)
-    ] = 3,
+    ] = REFITS,
     memory: Memory = None,
     device: Device = None,
 ) -> None:
@@ -215,7 +218,8 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"leftout: {message}", file=sys.stderr)
+    # On one line, and without what a name in it could do to a terminal.
+    print(f"leftout: {plain(message, 2000)}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -247,9 +251,8 @@ def _asked_before(path: Path) -> tuple[Choices, int, Path]:
 def _show(found: Audit) -> None:
     """Print the short table at the end of an audit."""
     findings = found.findings
-    moment = findings.moments[findings.judged]
     table = Table(show_header=False, title="leftout audit", title_justify="left")
-    for name, value in _summary(findings, moment):
+    for name, value in _summary(findings, findings.moments[findings.judged]):
         table.add_row(name, Text(value))
     console = Console()
     console.print(table)
@@ -261,15 +264,15 @@ def _show(found: Audit) -> None:
     print(f"report: {found.run / 'report.html'}" if found.run else "")
 
 
-def _summary(findings: Any, moment: Any) -> list[tuple[str, str]]:
+def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
     n = len(findings.train)
     said = [("training examples, queries", f"{n}, {len(findings.query)}")]
-    if moment.query_accuracy is not None:
-        said.append(("accuracy on queries", f"{moment.query_accuracy:.1%}"))
-        said.append(("exact left-out accuracy on training", f"{moment.left_out_accuracy:.1%}"))
+    if at.query_accuracy is not None and at.left_out_accuracy is not None:
+        said.append(("accuracy on queries", f"{at.query_accuracy:.1%}"))
+        said.append(("exact left-out accuracy on training", f"{at.left_out_accuracy:.1%}"))
     else:
-        said.append(("mean loss on queries", f"{moment.query_loss:.4g}"))
-        said.append(("exact left-out loss on training", f"{moment.left_out_loss:.4g}"))
+        said.append(("mean loss on queries", f"{at.query_loss:.4g}"))
+        said.append(("exact left-out loss on training", f"{at.left_out_loss:.4g}"))
     said.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
     stop = findings.redundant.stop
     said.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))
@@ -294,12 +297,10 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
     return query.select([where[name] for name in ids])
 
 
-def _ranking(name: str, time: float, row: Any, train: Examples, top: int) -> Table:
+def _ranking(title: str, row: Any, train: Examples, top: int) -> Table:
     """Return the most helpful and most harmful examples of one query, as a table."""
-    when = "end of training" if time == math.inf else f"time {time:g}"
     # As Text: an id such as "[bold]" is no markup.
-    title = Text(f"{plain(name)}, {when}")
-    table = Table("most helpful", "influence", "most harmful", "influence", title=title)
+    table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
     order = row.argsort(kind="stable")
     for low, high in zip(order[:top], order[::-1][:top], strict=True):
         table.add_row(

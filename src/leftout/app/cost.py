@@ -117,7 +117,7 @@ class Cost:
             seconds += once + len(windows(work.finite)) * self._resolvents()
             coefficients = k * blocks * self._coefficients()
             seconds += len(work.finite) * (coefficients + k * (once + self._passes(m * n, 5)))
-        return seconds + work.ends * k * (once + self._passes(m * n, 6))
+        return seconds + work.ends * (once + k * self._passes(m * n, 6))
 
     def predictions(self) -> float:
         """Return seconds of predictions at queries and, left out, at training examples."""
@@ -143,9 +143,9 @@ class Cost:
             blocks = math.ceil(m / self.moved)
             seconds += self._product(m, n, n) + k * blocks * self._coefficients()
         if time > 0:
-            seconds += k * (self._product(m, n, n) + self._passes(m * n, 8)) + self._fresh(
-                m * n * k
-            )
+            products = 1 if time == math.inf else k
+            seconds += products * self._product(m, n, n) + k * self._passes(m * n, 8)
+            seconds += self._fresh(m * n * k)
             seconds += sum(self._group(gone) for gone in work.groups)
         return seconds + self._product(m, n, k * len(work.groups))
 
@@ -279,8 +279,7 @@ class Cost:
     def _out_of_sample(self, time: float) -> float:
         seconds = self._instant(time) + self._dual(time) + self._thin()
         if 0 < time < math.inf:
-            # The sum over modes of each example's own column is worth 30 passes.
-            seconds += self.work.k * (self._coefficients() + self._passes(self.work.n**2, 30))
+            seconds += self.work.k * (self._coefficients() + self._passes(self.work.n**2, 4))
         return seconds
 
     def _node_sums(self) -> float:

@@ -89,7 +89,9 @@ def _flags(
     ] = None,
     loss: Annotated[
         Literal["sum", "mean"],
-        typer.Option(help="Over examples: mean divides rate and data by n.", rich_help_panel=MODEL),
+        typer.Option(
+            help="Over examples; mean stands for --rate / n and --ridge · n.", rich_help_panel=MODEL
+        ),
     ] = "sum",
     at: Annotated[
         list[float] | None,

@@ -30,6 +30,7 @@ class Converged(Instant):
         self.fitted = fitted
         self.total = total
         self.ridge = fitted.rule.shifted(total)
+        self._last: tuple[tuple[Features, int, int], Tensor] | None = None
         fitted.factor(self.ridge)
 
     def dual(self) -> Float64[Tensor, "n k"]:
@@ -57,11 +58,18 @@ class Converged(Instant):
         return self.fitted.inverse(self.ridge)
 
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m b"]:
-        change = features.cross @ self._inverse[:, columns]  # (m, b)
-        change *= -self._ratios[columns, output]
+        change = self._product(features, columns) * -self._ratios[columns, output]  # (m, b)
         if self.shift is not None:
             change += (features.cross @ self.shift[:, output])[:, None]
         return change
+
+    def _product(self, features: Features, columns: slice) -> Float64[Tensor, "m b"]:
+        """Return K(queries, X) G for some columns; the last is kept, for all outputs share it."""
+        asked = (features, columns.start, columns.stop)
+        if self._last is None or self._last[0] != asked:
+            self._last = None
+            self._last = (asked, features.cross @ self._inverse[:, columns])
+        return self._last[1]
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
         # y_i − f_without_i(x_i) = α_i / G_ii and y_i − f(x_i) = λ α_i.

@@ -90,8 +90,10 @@ def leave_one_out(
         then 2mn² k + 160n²k a time.
 
     Accuracy:
-        exact up to rounding, 10·cond·eps relative, where cond is (s_max + λ) / max(s_min + λ, 1/ηt);
-        `certify` gives the numbers, with a proved bound on the quadrature's part.
+        exact up to rounding: relative to the largest change 1e−12, or 10·cond·eps where that is more,
+        cond = (s_max + λ) / max(s_min + λ, 1/ηt). Descent just below its critical rate loses
+        10·eps·min(t, 1 / (2 − η(s_max + λ))) if that is more. `certify` gives the numbers, with a
+        proved bound on the quadrature's part.
 
     Source:
         Rethinking influence functions, eqs. 7 to 9; at finite times the resolvent identity of

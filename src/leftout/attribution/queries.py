@@ -1,9 +1,8 @@
 """Which queries are asked about, and in blocks of what size?"""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -22,7 +21,8 @@ COLUMNS = 512
 
 def is_scalar(at: At | Sequence[At]) -> bool:
     """Return whether one training time was asked for, rather than a sequence of them."""
-    return np.ndim(at) == 0  # type: ignore[arg-type]
+    # An array or tensor of no dimension can be asked to iterate, and is one time all the same.
+    return getattr(at, "ndim", int(isinstance(at, Iterable))) == 0
 
 
 def queries_of(fitted: Fitted, query: Data) -> Examples:

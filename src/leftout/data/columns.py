@@ -13,6 +13,9 @@ import numpy as np
 
 Kind = Literal["integer", "number", "truth", "text"]
 
+ID = "id"
+"""Name of the column that names the rows."""
+
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTHS = {"true": True, "false": False}
 INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -33,6 +36,13 @@ class Column:
     kind: Kind
     values: np.ndarray
     missing: int | None = None
+
+
+def name_column(name: str, cells: Sequence[str]) -> Column:
+    """Return the column of row names, as they are: "007" is not 7, and "NA" may be a name."""
+    cells = [cell.strip() for cell in cells]
+    empty = next((row for row, cell in enumerate(cells) if not cell), None)
+    return Column(name, "text", np.array(cells), empty)
 
 
 def text_column(name: str, cells: Sequence[str]) -> Column:

@@ -8,7 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 from leftout.core.errors import DataError
-from leftout.data.columns import NUMBER, Column, text_column
+from leftout.data.columns import ID, NUMBER, Column, name_column, text_column
 from leftout.data.files import file_bytes
 
 
@@ -32,8 +32,8 @@ def csv_columns(path: Path) -> tuple[list[Column], list[str]]:
                 f"has {len(cells)}."
             )
     columns = [
-        text_column(name, [cells[place] for _, cells in records[1:]])
-        for place, name in enumerate(names)
+        (name_column if name == ID else text_column)(name, [cells[at] for _, cells in records[1:]])
+        for at, name in enumerate(names)
     ]
     return columns, [f"row {row}" for row, _ in records[1:]]
 

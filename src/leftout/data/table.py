@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError, OptionError
-from leftout.data.columns import Column
+from leftout.data.columns import ID, Column
 from leftout.data.csv_file import csv_columns
 from leftout.data.found import Found, Rows
 from leftout.data.parquet_file import parquet_columns
@@ -18,7 +18,7 @@ from leftout.data.split import named_splits
 from leftout.data.targets import raw_targets
 
 READERS = {".csv": csv_columns, ".parquet": parquet_columns}
-ID, SPLIT = "id", "split"
+SPLIT = "split"
 
 
 def table(

@@ -136,7 +136,7 @@ def left_out_diagonal(
     change = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
     for rows in blocks(len(vectors), ROWS):
         inside = left_out_coordinates(found, ratios, time, rows)  # (r, b)
-        change[rows] = torch.einsum("bk,k,kb->b", vectors[rows], values, inside)
+        change[rows] = inside.mul_(values[:, None]).mul_(vectors[rows].T).sum(0)
     return change
 
 
