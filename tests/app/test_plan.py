@@ -121,10 +121,10 @@ def test_time_0_needs_no_factorisation():
     assert cost.kept == cost.square
 
 
-def test_scores_at_the_end_are_one_product_an_output():
+def test_scores_at_the_end_are_one_product_for_all_outputs():
     n, m, k = 300, 70, 4
     cost = Cost(work(n, m, k), dataclasses.replace(FREE, flops=1.0))
-    assert cost.scores() == 2 * m * n * n * k
+    assert cost.scores() == 2 * m * n * n
 
 
 def test_scores_at_finite_times_share_nodes_but_not_products():

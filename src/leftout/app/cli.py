@@ -300,7 +300,7 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
 def _ranking(title: str, row: Any, train: Examples, top: int) -> Table:
     """Return the most helpful and most harmful examples of one query, as a table."""
     # As Text: an id such as "[bold]" is no markup.
-    table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
+    table = Table("most helpful", "influence", "most harmful", "influence", title=title)
     order = row.argsort(kind="stable")
     for low, high in zip(order[:top], order[::-1][:top], strict=True):
         table.add_row(

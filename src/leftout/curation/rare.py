@@ -130,7 +130,7 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
     for some in blocks(len(fitted), ROWS):
         alike = fitted.gram[some] / (size[some, None] * size)
         within = torch.arange(len(alike), device=alike.device)
-        alike[within, within] = -torch.inf
+        alike[within, within + some.start] = -torch.inf
         best = alike.topk(min(count, len(fitted) - 1), dim=1)
         values.append(best.values.cpu())
         rows.append(best.indices.cpu())
