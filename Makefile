@@ -6,16 +6,19 @@ BIN := $(VENV)/bin
 TORCH := torch==2.13.0
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
+# Two processes of one thread each: tests are many and small.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
+
 .PHONY: demo test test-slow check clean
 
 demo: $(VENV)/installed
 	$(BIN)/leftout audit digits --ridge 0.1 --out run
 
 test: $(VENV)/installed-dev check
-	$(BIN)/python -m pytest -q -m "not slow and not gpu"
+	$(TESTS) -m "not slow and not gpu"
 
 test-slow: $(VENV)/installed-dev
-	$(BIN)/python -m pytest -q -m "slow"
+	$(TESTS) -m "slow"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks

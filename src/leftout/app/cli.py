@@ -91,7 +91,6 @@ def audit_command(
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
     folder, where = Path.cwd(), Path("run")
     if again is not None:
-        _check_alone(choices, refits)
         choices, refits, folder = _asked_before(again)
         where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
     where = (out or where).resolve()
@@ -300,7 +299,7 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
 def _ranking(title: str, row: Any, train: Examples, top: int) -> Table:
     """Return the most helpful and most harmful examples of one query, as a table."""
     # As Text: an id such as "[bold]" is no markup.
-    table = Table("most helpful", "influence", "most harmful", "influence", title=title)
+    table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
     order = row.argsort(kind="stable")
     for low, high in zip(order[:top], order[::-1][:top], strict=True):
         table.add_row(
