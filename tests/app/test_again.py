@@ -94,6 +94,14 @@ def test_a_folder_that_is_gone_is_the_one_we_are_in(leftout, tmp_path) -> None:
     assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_run_of_another_version_is_made_again_by_this_one(leftout, tmp_path) -> None:
+    leftout("audit", "digits", *SMALL)
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    (tmp_path / "run/run.json").write_text(json.dumps(record | {"leftout": "0.0.1"}))
+    assert leftout("audit", "--again", "run/run.json", "--out", "new")[0] == 0
+    lo.open(tmp_path / "new")
+
+
 @pytest.mark.parametrize(
     "words", [("--ridge", "3"), ("--n-train", "50"), ("--refits", "1"), ("--at", "1"), ("mnist:x",)]
 )

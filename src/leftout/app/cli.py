@@ -91,6 +91,7 @@ def audit_command(
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
     folder, where = Path.cwd(), Path("run")
     if again is not None:
+        _check_alone(choices, refits)
         choices, refits, folder = _asked_before(again)
         where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
     where = (out or where).resolve()

@@ -70,9 +70,10 @@ def leave_out(
     # As many groups at a time as leave room for their duals, (t, n, k) each.
     one = 8 * len(times) * fitted.residual.numel()
     parts = []
+    ready: dict[int, list[Instant]] = {}
     for some in blocks(len(rows), max(1, fitted.memory // (6 * one))):
         going = tracked(rows[some], what="groups")
-        duals = torch.stack([_dual_changes(fitted, times, group) for group in going], dim=1)
+        duals = torch.stack([_dual_changes(fitted, times, group, ready) for group in going], dim=1)
         parts.append(effects(fitted, examples, duals, times=times, of=of))
     values = torch.cat(parts, dim=2)
     return effect_array(
@@ -89,17 +90,28 @@ def left_out_dual(instant: Instant, rows: Int64[Tensor, " g"]) -> Float64[Tensor
 
 
 def _dual_changes(
-    fitted: Fitted, times: Sequence[float], rows: Int64[Tensor, " g"]
+    fitted: Fitted,
+    times: Sequence[float],
+    rows: Int64[Tensor, " g"],
+    ready: dict[int, list[Instant]],
 ) -> Float64[Tensor, "t n k"]:
-    """Return how the dual changes at each time without a group, by the cheaper way."""
+    """Return how the dual changes at each time without a group, by the cheaper way.
+
+    Args:
+        ready: the models of earlier groups, to be used again and added to: one for all under a sum
+            loss, the last under a mean, whose filter changes with the size of the group.
+    """
     n, gone = len(fitted), len(rows)
     if gone == n:
         fitted.check_trainable(times, total=n)
         return torch.stack([-fitted.dual(time) for time in times])
     if _afresh_is_cheaper(fitted, times, n, gone):
         return _afresh(fitted, times, rows)
-    moments = instants(fitted, times, total=n - gone)
-    return torch.stack([moment.without(rows) for moment in moments])
+    size = gone if fitted.rule.record["loss"] == "mean" else 0
+    if size not in ready:
+        ready.clear()
+        ready[size] = instants(fitted, times, total=n - gone)
+    return torch.stack([moment.without(rows) for moment in ready[size]])
 
 
 def _afresh_is_cheaper(fitted: Fitted, times: Sequence[float], n: int, gone: int) -> bool:
