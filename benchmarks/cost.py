@@ -241,6 +241,8 @@ def plot_growth(result, path):
     for name, exponent in result["exponents"].items():
         taken = [row[name] for row in result["rows"]]
         axes.loglog(sizes, taken, marker="o", label=f"{name}: n^{exponent:.2f}")
+    axes.set_xticks(sizes, [f"{n:,}" for n in sizes])
+    axes.minorticks_off()
     axes.set_xlabel("training examples n")
     axes.set_ylabel(f"seconds, {result['queries']} queries")
     axes.legend()
