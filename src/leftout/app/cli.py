@@ -44,6 +44,9 @@ app = typer.Typer(
 REFITS = 3
 """Examples really left out unless said otherwise."""
 
+LONG = 2_000
+"""Training examples from which an audit takes long enough that a person is told beforehand."""
+
 Memory = Annotated[
     str | None,
     typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE),
@@ -100,6 +103,12 @@ def audit_command(
         with contextlib.chdir(folder):
             kernel = choices.made_kernel()
             train, query = choices.examples(kernel)
+            if sys.stderr.isatty() and len(train) >= LONG:
+                foreseen = plan(
+                    kernel, train, query, rule=choices.made_rule(), at=choices.times(),
+                    refits=refits, device=device, memory=memory,
+                )  # fmt: skip
+                Console(stderr=True).print(Text(foreseen.summary))
             found = audit(
                 kernel, train, query, rule=choices.made_rule(), at=choices.times(), out=where,
                 refits=refits, seed=choices.seed, device=device, memory=memory, asked=asked,
