@@ -1,9 +1,13 @@
 """What several tests share."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+import torch
+from torch import Tensor
 
 PLACES = (
     Path(os.environ.get("LEFTOUT_DATA", "") or "nowhere"),
@@ -18,3 +22,20 @@ def shared_data() -> Path:
         if place.is_dir():
             return place
     pytest.skip("no real data: set LEFTOUT_DATA to a folder with mnist/ and cifar10.zip")
+
+
+@pytest.fixture
+def as_users_run_it() -> Iterator[None]:
+    """Types are not enforced outside tests: what our own messages then say is tested with this."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def frozen() -> Iterator[Callable[..., None]]:
+    held: list[tuple[Tensor, Tensor, int]] = []
+    yield lambda *tensors: held.extend((t, t.clone(), t._version) for t in tensors)
+    for tensor, before, version in held:
+        assert tensor._version == version, "an input was written to"
+        assert torch.equal(tensor, before), "an input was written to"

@@ -12,7 +12,6 @@ from leftout.core.checks import (
     check_choice,
     check_finite,
     check_index,
-    check_matrix,
     check_positive,
     check_rows,
     row_numbers,
@@ -85,16 +84,13 @@ def test_what_is_no_row_number_is_refused(given) -> None:
     refused(OptionError, words, lambda: row_numbers("index", given))
 
 
-def test_rows_and_matrices_say_the_shape_that_came() -> None:
+def test_rows_say_the_shape_that_came() -> None:
     three = torch.zeros(3, 2)
     check_rows("targets", three, 3)
-    check_matrix("gram", three)
     words = "`targets` must have 4 rows, the side of `gram`; got (3, 2)."
     refused(ShapeError, words, lambda: check_rows("targets", three, 4))
     words = "`targets` must have 4 rows, the side of `inputs`; got (3, 2)."
     refused(ShapeError, words, lambda: check_rows("targets", three, 4, of="`inputs`"))
-    words = "`gram` must be two-dimensional (rows, columns); got (3,)."
-    refused(ShapeError, words, lambda: check_matrix("gram", torch.zeros(3)))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

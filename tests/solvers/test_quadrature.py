@@ -17,7 +17,6 @@ from leftout.solvers.quadrature import (
     descent_quadrature,
     flow_quadrature,
     quadrature_error,
-    ridge_quadrature,
     windows,
 )
 
@@ -90,13 +89,6 @@ def test_a_circle_meets_any_few_steps(high, reach) -> None:
 def test_a_circle_around_nothing_is_still_a_circle() -> None:
     found = circle_quadrature([GradientDescent(0.1).filter(3, 1)], high=0.0)
     assert found(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(0.3, rel=1e-13)
-
-
-@pytest.mark.parametrize("ridge", [0.0, 0.3])
-def test_ridge_is_one_node_and_exact(ridge) -> None:
-    found = ridge_quadrature(ridge)
-    values = torch.tensor([1e-9, 1.0, 7.0], dtype=torch.float64)
-    torch.testing.assert_close(found(values)[0], 1 / (values + ridge), rtol=1e-15, atol=0)
 
 
 def test_nodes_stand_for_g_in_exact_arithmetic_too() -> None:

@@ -19,14 +19,6 @@ def check_rows(name: str, value: Tensor, n: int, *, of: str = "`gram`") -> None:
         )
 
 
-def check_matrix(name: str, value: Tensor) -> None:
-    """Raise unless `value` is two-dimensional."""
-    if value.ndim != 2:
-        raise ShapeError(
-            f"`{name}` must be two-dimensional (rows, columns); got {tuple(value.shape)}."
-        )
-
-
 def check_finite(name: str, value: Tensor) -> None:
     """Raise if any number is NaN or infinite, naming the first such row."""
     if value.numel() == 0 or not value.dtype.is_floating_point:

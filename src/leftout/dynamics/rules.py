@@ -13,7 +13,7 @@ above. Without one example that is η/(n − 1) and (n − 1)λ: the filter itse
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, Literal, SupportsFloat, final
 
@@ -40,7 +40,6 @@ At = SupportsFloat | None
 Filter = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
 class Rule(ABC):
     """A way of training, as a filter of the spectrum.
 
@@ -49,11 +48,12 @@ class Rule(ABC):
     """
 
     can_diverge: ClassVar[bool] = False
+    ridge: float
+    loss: Loss
 
     def shifted(self, total: float) -> float:
         """Return λ as it is added to K."""
-        ridge: float = self.ridge  # type: ignore[attr-defined]
-        return ridge * total if self.loss == "mean" else ridge  # type: ignore[attr-defined]
+        return self.ridge * total if self.loss == "mean" else self.ridge
 
     @abstractmethod
     def time(self, at: At) -> float:
@@ -87,7 +87,7 @@ class Rule(ABC):
     @property
     def record(self) -> dict[str, Any]:
         """Return name and parameters, JSON-like."""
-        return {"rule": type(self).__name__, **asdict(self)}
+        return {"rule": type(self).__name__, **vars(self)}
 
 
 @final
