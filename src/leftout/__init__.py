@@ -13,29 +13,54 @@ from leftout.app.run import Run
 from leftout.app.run import open_run as open
 from leftout.attribution.certify import certify
 from leftout.attribution.edits import add, relabel, reweight
+from leftout.attribution.first_order import first_order
+from leftout.attribution.influence_function import influence_function
 from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.attribution.leave_out import leave_out
-from leftout.core.errors import LeftoutError
+from leftout.attribution.trajectory import trajectory
+from leftout.core.errors import LeftoutError, NotConvergedWarning
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.load import load
+from leftout.diagnostics import bounds
+from leftout.diagnostics.agreement import agreement
+from leftout.diagnostics.complexity import complexity
+from leftout.diagnostics.error_rates import error_rates
+from leftout.diagnostics.retrain import retrain
 from leftout.dynamics.fitted import Fitted, fit
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
+from leftout.dynamics.train import Trained, train
+from leftout.dynamics.two_layer import TwoLayerNetwork
+from leftout.solvers.conjugate_gradients import ConjugateGradients
+from leftout.solvers.dense_curvature import Exact
+from leftout.solvers.lissa import LiSSA
 
 __all__ = [
     "Audit",
+    "ConjugateGradients",
+    "Exact",
     "Examples",
     "Fitted",
     "GradientDescent",
     "GradientFlow",
     "LeftoutError",
+    "LiSSA",
+    "NotConvergedWarning",
     "Ridge",
     "Run",
+    "Trained",
+    "TwoLayerNetwork",
     "__version__",
     "add",
+    "agreement",
     "audit",
+    "bounds",
     "certify",
+    "complexity",
+    "error_rates",
+    "first_order",
     "fit",
+    "influence_function",
     "kernels",
     "leave_one_out",
     "leave_out",
@@ -43,5 +68,8 @@ __all__ = [
     "open",
     "out_of_sample",
     "relabel",
+    "retrain",
     "reweight",
+    "train",
+    "trajectory",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
-from app.synthetic_models import classified, fitted, labelled
+from app.synthetic_models import classified, fitted, labelled, learning
 from leftout.app.findings import Findings, Moment
 from leftout.curation.redundant import Redundant
 from leftout.data.encoding import encoding_of_classes, encoding_of_numbers
@@ -151,7 +151,7 @@ def hostile_findings() -> Findings:
 
 
 def bare_findings() -> Findings:
-    """Return findings with nothing found: no lists, curve, pictures, table or refits."""
+    """Return findings with nothing found: no lists, curves, pictures, table or refits."""
     found = digits_findings(4, 2, times=(np.inf,))
     redundant = Redundant(
         (), (0.0,), (0,), (found.redundant.loss[0],), None, 0, "Too few examples."
@@ -169,6 +169,7 @@ def bare_findings() -> Findings:
         outliers=(),
         duplicates=(),
         certificate=certificate,
+        learned=None,
     )
 
 
@@ -205,8 +206,9 @@ def random_findings(n: int, m: int, times: int, shape: tuple[int, ...]) -> Findi
     scores = rng.standard_normal((times, m, n), dtype=np.float32)
     found = digits_findings(60, 10, times=(np.inf,))
     return replace(
-        found, train=train, query=query, moments=moments, judged=times - 1, scores=labelled(scores)
-    )
+        found, train=train, query=query, moments=moments, judged=times - 1, scores=labelled(scores),
+        learned=learning(n, [one.at for one in moments]),
+    )  # fmt: skip
 
 
 def _picture(rng, kind: int, side: int):

@@ -7,6 +7,7 @@ import xarray as xr
 from leftout.app.findings import Findings, Moment
 from leftout.core.certificate import Certificate, Refit
 from leftout.curation.duplicates import Duplicates
+from leftout.curation.learned import Kind, Learned, early_stop
 from leftout.curation.mislabelled import Neighbour, Suspect
 from leftout.curation.rare import Outlier, Rare
 from leftout.curation.redundant import Redundant
@@ -111,7 +112,33 @@ def fitted(train: Examples, query: Examples, times, *, width: float, wrong: list
                 Refit(2, 0, -0.4, -0.4, 2.2e-13),
             ),
         ),
+        learning(len(x), times),
     )
+
+
+def learning(n: int, asked) -> Learned:
+    """Return a curve of training with the times asked for on it: half of it by heart, a bottom inside."""
+    times = tuple(sorted({1.0, 3.0, 10.0, 30.0, 100.0, 300.0, *map(float, asked)}))
+    rng = np.random.default_rng(1)
+    place = np.arange(len(times)) / (len(times) - 1)
+    seen = np.outer(0.4 * (1 - place) + 0.01, np.ones(n))
+    unseen = np.outer(0.2 + (place - 0.4) ** 2, rng.uniform(0.5, 1.5, n))
+    since = rng.integers(0, len(times) + 1, n)
+    apart = since + rng.integers(0, len(times), n)
+    judged = times.index(float(asked[-1]))
+    kinds = [
+        Kind.NOT_LEARNED if s > judged else Kind.BY_HEART if a > judged else Kind.FROM_OTHERS
+        for s, a in zip(since, apart, strict=True)
+    ]
+    steps = np.arange(len(times))[:, None]
+    right, understood = since <= steps, apart <= steps
+    named = [[times[j] if j < len(times) else None for j in one] for one in (since, apart)]
+    return Learned(
+        times, judged, tuple(seen.mean(1)), tuple(unseen.mean(1)),
+        tuple((right & understood).mean(1)), tuple((right & ~understood).mean(1)),
+        tuple(named[0]), tuple(named[1]), tuple(kinds),
+        tuple(np.argsort(-since, kind="stable").tolist()), early_stop(times, seen, unseen),
+    )  # fmt: skip
 
 
 def _gauss(a, b, width):

@@ -10,6 +10,7 @@ import torch
 import leftout as lo
 from app.runs import KERNEL, STRANGE, digits, named, small_audit, tree
 from leftout.app import store
+from leftout.attribution.trajectory import training_times
 from leftout.core.errors import (
     DataError,
     DivergenceError,
@@ -19,6 +20,7 @@ from leftout.core.errors import (
     OptionError,
 )
 from leftout.curation.duplicates import duplicates
+from leftout.curation.learned import learned
 from leftout.curation.mislabelled import mislabelled
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
@@ -40,7 +42,16 @@ def test_in_memory_and_on_disk_the_findings_are_the_same(tmp_path, rule, at) -> 
     disk = found.findings
     assert found.run == tmp_path / "run"
     assert disk.scores.identical(inside.scores), "values, labels, name and attributes"
-    for name in ("suspects", "rare", "outliers", "duplicates", "redundant", "settings", "judged"):
+    for name in (
+        "suspects",
+        "rare",
+        "outliers",
+        "duplicates",
+        "redundant",
+        "settings",
+        "judged",
+        "learned",
+    ):
         assert getattr(disk, name) == getattr(inside, name), name
     assert disk.certificate == inside.certificate
     for one, other in zip(disk.moments, inside.moments, strict=True):
@@ -63,6 +74,13 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
     assert findings.rare == rare(fitted, at=last)
     assert findings.outliers == outliers(fitted)
     assert findings.duplicates == duplicates(train)
+    if at is None:
+        assert findings.learned is None, "ridge has no training time"
+    else:
+        curve = [*training_times(fitted), *at]
+        assert findings.learned == learned(fitted, curve, judged=last)
+        assert set(at) <= set(findings.learned.times)
+        assert findings.learned.times[findings.learned.judged] == last
     assert findings.certificate.at == (math.inf if last is None else last)
     assert findings.judged == len(findings.moments) - 1
 
@@ -72,6 +90,18 @@ def test_times_are_sorted_and_asked_once() -> None:
     findings = small_audit(rule=rule, at=[50.0, math.inf, 1, 50, None]).findings
     assert [one.at for one in findings.moments] == [1.0, 50.0, math.inf]
     assert findings.scores["at"].values.tolist() == [1.0, 50.0, math.inf]
+
+
+def test_training_that_was_asked_about_at_its_beginning_alone_has_no_curve(tmp_path) -> None:
+    findings = small_audit(tmp_path / "run", rule=lo.GradientFlow(1.0, 0.1), at=[0]).findings
+    assert findings.learned is None
+    assert lo.open(tmp_path / "run").learned is None
+
+
+def test_the_end_of_a_flow_has_a_curve_up_to_it() -> None:
+    found = small_audit(rule=lo.GradientFlow(1.0, 0.1)).findings.learned
+    assert found.times[-1] == math.inf
+    assert found.judged == len(found.times) - 1 > 20
 
 
 def test_blocks_of_queries_do_not_show(tmp_path, monkeypatch) -> None:

@@ -83,6 +83,17 @@ def test_an_audit_ends_with_the_path_of_its_report(leftout, tmp_path) -> None:
         assert f"  {name}: {reason}\n" in out
 
 
+def test_an_audit_with_training_time_says_when_to_stop_and_one_without_says_nothing(
+    leftout, tmp_path
+) -> None:
+    _, out, _ = leftout("audit", "digits", *SMALL, "--at", "3", "--out", "timed")
+    (line,) = [line for line in out.splitlines() if "early stopping time" in line]
+    stop = lo.open(tmp_path / "timed").record["stop"]
+    assert f"t\u00a0=\u00a0{stop['at']:g}" in line
+    assert ("none" in line) == (not stop["suggested"])
+    assert "early stopping time" not in leftout("audit", "digits", *SMALL, "--out", "ridge")[1]
+
+
 def test_the_record_holds_what_was_asked(leftout, tmp_path) -> None:
     leftout(
         "audit", "digits", *SMALL, "--rule", "flow", "--at", "3", "--at", "inf", "--ridge", "0.5",

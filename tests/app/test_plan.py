@@ -14,10 +14,11 @@ from typer.testing import CliRunner
 import leftout as lo
 from leftout.app import plan as plan_module
 from leftout.app.cli import app
-from leftout.app.cost import REFACTORED, Cost, Work
+from leftout.app.cost import DECADES, REFACTORED, Cost, Work
 from leftout.app.machine import Curve, Machine, machine
 from leftout.app.plan import Plan, Step, plan
 from leftout.attribution.leave_out import _afresh_is_cheaper
+from leftout.attribution.trajectory import COUNT
 from leftout.core.errors import MemoryBudgetError, OptionError
 
 KERNEL = lo.kernels.TwoLayerReLU()
@@ -113,6 +114,30 @@ def test_more_times_take_more():
     assert three.memory > one.memory
     # But not thrice: the eigendecomposition is made once.
     assert three.seconds < 3 * one.seconds
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_with_training_time_is_followed_over_it(rule):
+    asked = work(rule=rule)
+    names = [step.name for step in planned(asked).steps]
+    # Ridge has no time, and at time 0 nothing has been learned.
+    assert ("training curve" in names) == (rule not in ("end", "mean loss, end", "beginning"))
+
+
+def test_the_end_of_a_flow_takes_the_spectrum_for_its_curve():
+    flow, ridge = (
+        Work(1000, 200, 10, one, (math.inf,), 3, 10**10) for one in (lo.GradientFlow(), lo.Ridge())
+    )
+    assert planned(flow).steps[1].method == "Cholesky and inverse and eigendecomposition"
+    assert Cost(flow, USUAL).kept == Cost(ridge, USUAL).kept + 8 * 1000**2
+    assert planned(flow).seconds > planned(ridge).seconds
+
+
+def test_a_curve_shares_nodes_in_a_decade_and_a_product_between_its_times():
+    n, k = 300, 4
+    cost = Cost(work(n, 600, k, rule="one time"), dataclasses.replace(FREE, flops=1.0))
+    of_a_decade = 2 * n * n * 2 * 40 * (k + 1) + 2 * n * n * 80  # R y and diag R, and diag K R
+    assert cost.learned() == DECADES * of_a_decade + (COUNT + 1) * 2 * n * n * k
 
 
 def test_time_0_needs_no_factorisation():

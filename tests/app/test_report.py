@@ -187,6 +187,32 @@ def test_what_is_missing_is_a_sentence(pages) -> None:
         assert sentence in words
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_took_time_has_a_panel_on_when_it_learned(pages, kind) -> None:
+    page = Page(pages[kind])
+    found = KINDS[kind]()
+    links = [a["href"] for a in page.named("a")]
+    sections = [a.get("id") for a in page.named("section")]
+    there = found.learned is not None
+    assert there == (kind != "bare")
+    assert ("#learned" in links, "learned" in sections) == (there, there)
+    assert ("When was it learned?" in page.words) == there
+    if there:
+        words = page.words.replace("t\u00a0=\u00a0", "t = ")
+        assert found.learned.stop.reason in words
+        assert ("Who leads, over time" in words) == (len(found.moments) > 1)
+        assert sum('id="plot-learned-' in line for line in pages[kind].splitlines()) == 4
+
+
+def test_steps_of_descent_are_called_steps() -> None:
+    found = KINDS["table"]()
+    scores = found.scores.assign_attrs(rule="GradientDescent(rate=0.1)")
+    words = Page(html(replace(found, scores=scores))).words
+    assert "At the end," in words
+    assert "stop: step\u00a0" in words
+    assert "training step, on a logarithmic scale" in words
+
+
 def test_suspects_beyond_the_cards_are_rows() -> None:
     found = made.digits_findings(120, 10, times=(np.inf,))
     many = tuple(replace(found.suspects[0], row=row, reason=f"reason {row}") for row in range(75))

@@ -270,6 +270,24 @@ def test_text_has_enough_contrast(visit, scheme) -> None:
     assert min(ratios) >= 4.5  # WCAG 2.1, 1.4.3: text of ordinary size
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_panel_on_learning_draws_its_curves_and_opens_its_table(visit, scheme) -> None:
+    page = visit("digits", color_scheme=scheme)
+    page.get_by_role("link", name="When learned").click()
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    for name in ("line.b", "line.c", "area.others", "area.rest", "band"):
+        shape = page.locator(f"#learned svg .{name}")
+        assert shape.is_visible()
+        style = shape.evaluate("(e) => [getComputedStyle(e).fill, getComputedStyle(e).stroke]")
+        assert any(colour not in (ground, "none") for colour in style)
+    table = page.locator("#learned table").first
+    assert not table.is_visible()
+    page.locator("#learned summary").click()
+    assert table.locator("tbody tr").count() == len(made.digits_findings(150, 60).learned.times)
+    assert page.locator("#learned .gallery .thumb").first.is_visible()
+    assert page.locator("#learned .rulers tbody tr").count() == 3
+
+
 def test_it_prints_on_white_with_its_bars_and_without_its_controls(visit) -> None:
     page = visit("digits", color_scheme="dark")
     page.locator("#strip button").nth(3).click()

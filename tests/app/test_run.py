@@ -175,6 +175,13 @@ def test_numbers_to_predict_have_no_label_and_no_accuracy(tmp_path) -> None:
     assert run.record["moments"][0]["query_accuracy"] is None
 
 
+def test_ridge_has_no_time_and_no_table_of_it(kept) -> None:
+    run = lo.open(kept[0])
+    assert run.learned is None
+    assert run.record["stop"] is None
+    assert "time" not in run.tables
+
+
 def test_no_suspect_is_an_empty_table(tmp_path) -> None:
     inputs = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
     pair = (inputs, np.array([0, 0, 1, 1]))

@@ -10,6 +10,7 @@ from leftout.core.checks import (
     check_at_least,
     check_between,
     check_choice,
+    check_count,
     check_finite,
     check_index,
     check_positive,
@@ -93,6 +94,14 @@ def test_rows_say_the_shape_that_came() -> None:
     refused(ShapeError, words, lambda: check_rows("targets", three, 4, of="`inputs`"))
 
 
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, None, "3"])
+def test_a_count_is_a_whole_number_from_one(value) -> None:
+    words = f"`steps` must be a whole number ≥ 1; got {value!r}."
+    refused(OptionError, words, lambda: check_count("steps", value))
+    for fine in (1, 7, np.int64(3)):
+        check_count("steps", fine)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_the_first_row_that_is_not_finite_is_named(bad) -> None:
     values = torch.zeros(5, 2, 2)
@@ -108,9 +117,11 @@ def test_the_first_row_that_is_not_finite_is_named(bad) -> None:
 
 def test_every_error_is_of_this_package_and_a_value_error() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds.remove(errors.NotConvergedWarning)
+    assert issubclass(errors.NotConvergedWarning, UserWarning)
     assert {kind.__name__ for kind in kinds} == {
         "LeftoutError", "ShapeError", "OptionError", "DataError", "NotPositiveError",
-        "DivergenceError", "MemoryBudgetError", "StoreError",
+        "DivergenceError", "SolveError", "MemoryBudgetError", "StoreError",
     }  # fmt: skip
     for kind in kinds:
         assert issubclass(kind, LeftoutError)

@@ -20,17 +20,19 @@ from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, attributes, labelled
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.queries import blocks_at_moments, loss_changes, queries_of
+from leftout.attribution.trajectory import training_times
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
 from leftout.core.version import __version__
 from leftout.curation.duplicates import duplicates
+from leftout.curation.learned import Learned, learned
 from leftout.curation.mislabelled import Mislabelled, mislabelled
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, fit
-from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
 
 
@@ -68,9 +70,9 @@ def audit(
         kernel, rule, dtype, device, memory: as for `fit`.
         train, query: Examples, or pairs (inputs, targets).
         at: training times at which to ask; lists are made at the last of them.
-        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `report.html`,
-            `run.json`). Work goes to `NAME.part` and is renamed when whole; a run that was stopped
-            goes on where it stopped.
+        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, under a rule with
+            training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and is
+            renamed when whole; a run that was stopped goes on where it stopped.
         refits: training examples really left out, for the certificate.
         seed: chooses them.
         asked: what the user typed, kept in `run.json` so that the run can be made again.
@@ -82,7 +84,7 @@ def audit(
     Cost:
         as `plan` says: the factorisation, one product (m × n)(n × n) a time and output for the
         scores, as much again for the order of removal, some twenty n³ for its joint effects at
-        finite times.
+        finite times, and the spectrum for the curve of a rule with training time.
     """
     check_at_least("refits", refits, 0)
     fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
@@ -127,6 +129,7 @@ def _found(
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
         certificate=certify(fitted, query, at=judged, refits=refits, seed=seed),
+        learned=_learned(fitted, times),
     )
     return findings, labels
 
@@ -167,6 +170,13 @@ def _scores(
         np.concatenate(kept, axis=1), times=times, scalar=False,
         coordinates={"query": query.ids, "train": fitted.train.ids}, attrs=attrs, name="influence",
     )  # fmt: skip
+
+
+def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
+    """Return when each example was learned, on a curve that holds all times asked for."""
+    if isinstance(fitted.rule, Ridge) or times[-1] == 0:
+        return None
+    return learned(fitted, [*training_times(fitted), *times], judged=times[-1])
 
 
 def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
@@ -238,17 +248,20 @@ def _settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, 
 
 
 def _tables(findings: Findings, labels: Mislabelled) -> xr.Dataset:
-    """Return predictions and margins, to be stored beside the scores."""
-    return xr.Dataset(
-        {
-            "prediction": (
-                ("at", "query", "output"),
-                np.stack([one.predictions.numpy() for one in findings.moments]),
-            ),
-            "left_out_prediction": (
-                ("at", "train", "output"),
-                np.stack([one.out_of_sample.numpy() for one in findings.moments]),
-            ),
-            "margin": (("train",), labels.margins.numpy()),
-        }
-    )
+    """Return predictions, margins and the curve of training, to be stored beside the scores."""
+    tables: dict[str, Any] = {
+        "prediction": (
+            ("at", "query", "output"),
+            np.stack([one.predictions.numpy() for one in findings.moments]),
+        ),
+        "left_out_prediction": (
+            ("at", "train", "output"),
+            np.stack([one.out_of_sample.numpy() for one in findings.moments]),
+        ),
+        "margin": (("train",), labels.margins.numpy()),
+    }
+    if findings.learned is None:
+        return xr.Dataset(tables)
+    names = ("fitted_loss", "left_out_loss", "from_others", "by_heart")
+    tables |= {name: ("time", np.asarray(getattr(findings.learned, name))) for name in names}
+    return xr.Dataset(tables, coords={"time": np.asarray(findings.learned.times)})

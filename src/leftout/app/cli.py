@@ -22,7 +22,9 @@ from leftout.app.audit import Audit, audit
 from leftout.app.check import check
 from leftout.app.choices import Choices, RuleName
 from leftout.app.findings import Findings, Moment
+from leftout.app.learning import stop_line, unit_of
 from leftout.app.options import MACHINE, with_choices
+from leftout.app.papers.command import papers_command
 from leftout.app.plan import plan
 from leftout.app.wording import moment, plain
 from leftout.attribution.labelled import SIGN
@@ -196,6 +198,12 @@ def plan_command(
     found.check()
 
 
+app.command(
+    "papers",
+    epilog="Example: leftout papers rethinking-influence-functions figure2 --data mnist:DIR",
+)(papers_command)
+
+
 @app.command("check", epilog="Example: leftout check")
 def check_command() -> None:
     """Say whether this installation is sound: a minute of self-tests, with the numbers."""
@@ -282,6 +290,8 @@ def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
     else:
         said.append(("mean loss on queries", f"{at.query_loss:.4g}"))
         said.append(("exact left-out loss on training", f"{at.left_out_loss:.4g}"))
+    if findings.learned is not None:
+        said.append(("early stopping time", stop_line(findings.learned, unit_of(findings))))
     said.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
     stop = findings.redundant.stop
     said.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))

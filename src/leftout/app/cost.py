@@ -14,8 +14,9 @@ from leftout.app import store
 from leftout.app.explorer import BLOCK_BYTES, LENGTH
 from leftout.app.machine import Machine
 from leftout.attribution.queries import COLUMNS
+from leftout.attribution.trajectory import COUNT
 from leftout.curation.redundant import FRACTIONS, QUERIES
-from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.assemble import BLOCK, TEMPORARIES
 from leftout.solvers.quadrature import NODES, windows
 
@@ -27,6 +28,9 @@ LANCZOS = 100
 
 REFACTORED = 15
 """Further factorisations under `loss="mean"`, where those with n and n − 1 examples take turns."""
+
+DECADES = 7
+"""Of training time on the curve of training: 5 to 8 on pictures, as the spectrum spreads."""
 
 TEXT = 6e-5
 """Seconds of the report for each example that it shows."""
@@ -56,6 +60,11 @@ class Work:
     def finite(self) -> tuple[float, ...]:
         """Return the times that need the spectrum."""
         return tuple(time for time in self.times if 0 < time < math.inf)
+
+    @property
+    def curve(self) -> bool:
+        """Return whether training has time, and is followed over it: that takes the spectrum too."""
+        return not isinstance(self.rule, Ridge) and self.times[-1] > 0
 
     @property
     def ends(self) -> bool:
@@ -102,7 +111,7 @@ class Cost:
             times = 1 + REFACTORED * self.work.refactored
             seconds += times * (machine.cholesky(n) + self._fresh(2 * n * n))
             seconds += machine.inverse(n) + self._fresh(n * n)
-        if self.work.finite:
+        if self.work.curve:
             seconds += self._eigh(n)
         return seconds
 
@@ -154,6 +163,13 @@ class Cost:
         # Division and the search for the nearest ten and for the nearest: 30 passes over K.
         return self._out_of_sample(self.work.times[-1]) + self._passes(self.work.n**2, 30)
 
+    def learned(self) -> float:
+        """Return seconds of the curve of training: its decades share nodes, its times a product."""
+        n, k = self.work.n, self.work.k
+        of_a_decade = self._resolvents() + self._product(n, n, 2 * NODES)
+        of_a_time = self._dual(1.0) + self._product(n, n, k) + self._passes(NODES * n * k, 2)
+        return DECADES * of_a_decade + (COUNT + len(self.work.times)) * of_a_time
+
     def certificate(self) -> float:
         """Return seconds of the evidence: examples really left out, by Lanczos."""
         work, time = self.work, self.work.times[-1]
@@ -181,7 +197,7 @@ class Cost:
     @property
     def kept(self) -> int:
         """Return the bytes of what stays: Gram matrix; factor and inverse; eigenvectors."""
-        return self.square * (1 + 2 * self.work.ends + bool(self.work.finite))
+        return self.square * (1 + 2 * self.work.ends + self.work.curve)
 
     @property
     def blocks(self) -> int:
@@ -210,7 +226,7 @@ class Cost:
         held = 0
         if self.work.ends:
             held = 3 * self.square
-        if self.work.finite:
+        if self.work.curve:
             held = max(held, self.kept + 3 * self.square)
         return held
 
@@ -228,6 +244,12 @@ class Cost:
         again = [self.work.n - gone for gone in self.work.groups if self.work.afresh(gone)]
         copies = 3 if self.work.ends else 5
         return self.scores_bytes() + max(changes, copies * 8 * max(again, default=0) ** 2)
+
+    def learned_bytes(self) -> int:
+        """Return bytes of predictions at all times of the curve, and of the resolvents of a decade."""
+        n, k = self.work.n, self.work.k
+        times = COUNT + len(self.work.times)
+        return self.scores_bytes() + 4 * 8 * times * n * k + 3 * 16 * NODES * n * (k + 1)
 
     def report_bytes(self) -> int:
         """Return bytes while scores are ranked."""

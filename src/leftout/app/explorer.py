@@ -43,6 +43,8 @@ class Ranking:
             side 0 helped, side 1 harmed.
         class_rows, class_strengths: the same within each class, (time, query, class, side, place).
         mean: influence of each training example, mean over all queries, (time, train).
+        ruled: of how many queries, of all, each training example has the largest absolute influence,
+            (time, train); none where nothing has any.
     """
 
     queries: Int64[np.ndarray, " q"]
@@ -51,6 +53,7 @@ class Ranking:
     class_rows: Int32[np.ndarray, "t q c 2 within"]
     class_strengths: Float32[np.ndarray, "t q c 2 within"]
     mean: Float64[np.ndarray, "t n"]
+    ruled: Int64[np.ndarray, "t n"]
 
     def shortened(self, count: int, length: int, per_class: int, order: np.ndarray) -> "Ranking":
         """Return shorter lists for the first `count` of `order`, positions in `queries`."""
@@ -62,6 +65,7 @@ class Ranking:
             self.class_rows[:, kept, :, :, :per_class],
             self.class_strengths[:, kept, :, :, :per_class],
             self.mean,
+            self.ruled,
         )
 
     @property
@@ -96,7 +100,7 @@ def ranking(findings: Findings, queries: Int64[np.ndarray, " q"]) -> Ranking:
     strengths = np.zeros(rows.shape, np.float32)
     class_rows = np.full((t, len(queries), len(members), 2, within), -1, np.int32)
     class_strengths = np.zeros(class_rows.shape, np.float32)
-    mean = np.zeros((t, n))
+    mean, ruled = np.zeros((t, n)), np.zeros((t, n), np.int64)
     for at in range(t):
         for part in blocks(m, max(1, BLOCK_BYTES // (8 * n))):
             block = findings.scores.isel(at=at, query=part).to_numpy().astype(np.float64)
@@ -104,6 +108,7 @@ def ranking(findings: Findings, queries: Int64[np.ndarray, " q"]) -> Ranking:
             if not np.isfinite(total).all():  # cheaper than looking at every score
                 check_finite("scores", torch.from_numpy(block))
             mean[at] += total / m
+            ruled[at] += _rulers(block)
             first, last = np.searchsorted(queries, [part.start, part.stop])
             asked = block[queries[first:last] - part.start]  # (asked queries of this block, n)
             here = (at, slice(first, last))
@@ -111,7 +116,14 @@ def ranking(findings: Findings, queries: Int64[np.ndarray, " q"]) -> Ranking:
             for c, own in enumerate(members if within else ()):
                 found = _strongest(asked[:, own], own, within)
                 class_rows[at, first:last, c], class_strengths[at, first:last, c] = found
-    return Ranking(queries, rows, strengths, class_rows, class_strengths, mean)
+    return Ranking(queries, rows, strengths, class_rows, class_strengths, mean, ruled)
+
+
+def _rulers(block: Float64[np.ndarray, "b n"]) -> Int64[np.ndarray, " n"]:
+    """Return of how many queries of a block each training example has the largest influence, ±."""
+    sizes = np.abs(block)
+    first = sizes.argmax(1)  # of copies of an example, the first
+    return np.bincount(first[sizes.max(1) > 0], minlength=block.shape[1])
 
 
 def payload(

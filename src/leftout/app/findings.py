@@ -9,6 +9,7 @@ from torch import Tensor
 
 from leftout.core.certificate import Certificate
 from leftout.curation.duplicates import Duplicates
+from leftout.curation.learned import Learned
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.rare import Outlier, Rare
 from leftout.curation.redundant import Redundant
@@ -47,6 +48,8 @@ class Findings:
         moments: one per training time asked for, in the order of `scores.at`.
         judged: position in `moments` of the time at which the lists were made.
         scores: influence in loss units, dims (at, query, train); positive = the example helped.
+        learned: when each example was learned; None where training has no time (ridge), or was asked
+            about before it began.
     """
 
     train: Examples
@@ -61,3 +64,4 @@ class Findings:
     outliers: tuple[Outlier, ...]
     duplicates: tuple[Duplicates, ...]
     certificate: Certificate
+    learned: Learned | None = None

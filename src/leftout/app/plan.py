@@ -2,8 +2,9 @@
 
 Of time, what grows fastest decides: n³ for factor and inverse at the end of training, 9n³ for the
 eigendecomposition at finite times and about as much again for the joint effects of removals, 2mn² for
-each training time and output of the scores. Of memory: 8n² bytes for each matrix of training pairs that
-is alive at once, and the blocks of queries beside them. Counts and prices: `cost` and `machine`.
+each training time and output of the scores. A rule with training time is followed over it, which takes
+the eigendecomposition whatever times were asked for. Of memory: 8n² bytes for each matrix of training
+pairs that is alive at once, and the blocks of queries beside them. Counts and prices: `cost` and `machine`.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import torch
 
 from leftout.app.cost import DOUBTED, Cost, Work, ascending
 from leftout.app.machine import machine
+from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget, sized
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
@@ -173,17 +175,25 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
             f"{len(work.groups)} removals, {joint} by fitting the rest afresh",
         ),
         ("rare, outliers", cost.rare(), cost.solve_bytes(), "nearest neighbours"),
+        *_curve(cost),
         ("certificate", cost.certificate(), cost.solve_bytes(), f"{work.refits} refits by Lanczos"),
         ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
     ]  # fmt: skip
     return [Step(name, seconds, before + held, method) for name, seconds, held, method in rows]
 
 
+def _curve(cost: Cost) -> list[tuple[str, float, int, str]]:
+    if not cost.work.curve:
+        return []
+    method = f"left out at {COUNT} times from the first mode to the last"
+    return [("training curve", cost.learned(), cost.learned_bytes(), method)]
+
+
 def _factored(work: Work) -> str:
     done = []
     if work.ends:
         done.append("Cholesky and inverse" + (", again and again" if work.refactored else ""))
-    if work.finite:
+    if work.curve:
         done.append("eigendecomposition")
     return " and ".join(done) or "none"
 

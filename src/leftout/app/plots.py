@@ -98,17 +98,17 @@ def removal_plots(redundant: Redundant, n: int) -> list[Markup]:
     plots = []
     for name, label, heights in curves:
         frame = Frame(across, linear(heights, label, share=name == "accuracy"))
-        marks_drawn = [*_stop(frame, redundant.stop, n), *_curve(frame, shares, heights, "a", "●")]
+        marks_drawn = [*_stop(frame, redundant.stop, n), *curve(frame, shares, heights, "a", "●")]
         text = (
             f"{label} after removing the most dispensable training examples, all refitted exactly."
         )
-        plots.append(_figure(f"removal-{name}", f"Removal and {name}", text, frame, marks_drawn))
+        plots.append(figure(f"removal-{name}", f"Removal and {name}", text, frame, marks_drawn))
     return plots
 
 
 def training_plots(moments: Sequence[Moment], unit: str, judged: int) -> list[Markup]:
     """Return loss, and accuracy where there is one, over training time: queries and left out."""
-    places = _time_places([moment.at for moment in moments])
+    places = time_places([moment.at for moment in moments])
     every = max(1, math.ceil(len(places) / 8))
     chosen = sorted({*range(0, len(places), every), len(places) - 1})
     named = tuple(
@@ -128,11 +128,11 @@ def training_plots(moments: Sequence[Moment], unit: str, judged: int) -> list[Ma
         drawn = [
             f'<line class="guide" x1="{frame.x(places[judged])}" x2="{frame.x(places[judged])}" '
             f'y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>',
-            *_curve(frame, places, first, "a", "●"),
-            *_curve(frame, places, second, "b", "■"),
+            *curve(frame, places, first, "a", "●"),
+            *curve(frame, places, second, "b", "■"),
         ]
         text = f"{label} over training {unit}: on the queries, and on training examples left out."
-        plots.append(_figure(f"training-{name}", f"Training and {name}", text, frame, drawn))
+        plots.append(figure(f"training-{name}", f"Training and {name}", text, frame, drawn))
     return plots
 
 
@@ -149,13 +149,13 @@ def influence_histogram(mean: Float64[np.ndarray, " n"]) -> Markup:
     sizes = sizes[:: -max(1, math.ceil(len(sizes) / 3))]
     marks = [(0.0, "0")]
     for size in sizes:
-        where, text = math.log10(1 + size / threshold), _power(size)
+        where, text = math.log10(1 + size / threshold), power(size)
         marks += [(where, "+" + text), (-where, "−" + text)]
     label = "mean influence on the queries (loss units, log scale)"
     frame = Frame(Axis(-reach, reach, label, tuple(sorted(marks))), _counts(tops))
     drawn = _bars(frame, edges, [(tops, lambda left: "help" if left >= -1e-12 else "harm")])
     text = "Histogram of the mean influence of each training example over all queries."
-    return _figure("influence", "Influence values", text, frame, drawn)
+    return figure("influence", "Influence values", text, frame, drawn)
 
 
 def margin_histogram(
@@ -176,7 +176,7 @@ def margin_histogram(
     frame = Frame(Axis(low, high, label, marks), _counts(sure + unsure))
     drawn = _bars(frame, edges, [(unsure, lambda _: "doubt"), (sure, lambda _: "plain")])
     text = "Histogram over the training examples; those whose label is doubted are hatched."
-    return _figure("margins", label, text, frame, drawn)
+    return figure("margins", label, text, frame, drawn)
 
 
 def _threshold(values: np.ndarray) -> float:
@@ -188,12 +188,12 @@ def _threshold(values: np.ndarray) -> float:
     return 10.0 ** math.floor(math.log10(wished))
 
 
-def _power(size: float) -> str:
+def power(size: float) -> str:
     """Return a power of ten, as a plain number where that is short."""
     return f"{size:g}" if 1e-3 <= size <= 1e3 else number(size, 1).replace("1 × ", "")
 
 
-def _time_places(times: Sequence[float]) -> list[float]:
+def time_places(times: Sequence[float]) -> list[float]:
     """Return places on a logarithmic scale; 0 and the end of training stand one gap outside."""
     finite = [math.log10(time) for time in times if 0 < time < math.inf]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
@@ -224,9 +224,10 @@ def _stop(frame: Frame, stop: int, n: int) -> list[str]:
     ]
 
 
-def _curve(
+def curve(
     frame: Frame, across: Iterable[float], heights: Iterable[float], name: str, mark: str
 ) -> list[str]:
+    """Return a line through points, and a mark on each."""
     points = [(frame.x(a), frame.y(h)) for a, h in zip(across, heights, strict=True)]
     path = " ".join(f"{x},{y}" for x, y in points)
     drawn = [f'<polyline class="line {name}" points="{path}"/>']
@@ -255,7 +256,8 @@ def _bars(frame: Frame, edges: np.ndarray, stacks: Sequence[Stack]) -> list[str]
     return drawn
 
 
-def _figure(name: str, title: str, text: str, frame: Frame, drawn: Iterable[str]) -> Markup:
+def figure(name: str, title: str, text: str, frame: Frame, drawn: Iterable[str]) -> Markup:
+    """Return a plot: its axes around what is drawn, with title and words for those who cannot see it."""
     floor, end = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '

@@ -16,7 +16,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leftout.app import evidence, plots, sections
+from leftout.app import evidence, learning, plots, sections
+from leftout.app.curves import learning_plots
 from leftout.app.explorer import LENGTH, PER_CLASS, Ranking, payload, query_losses, ranking
 from leftout.app.findings import Findings
 from leftout.app.thumbnails import Atlas, atlas
@@ -88,10 +89,11 @@ def _sizes(queries: int) -> Iterator[Size]:
 def _page(findings: Findings, kept: Ranking, size: Size) -> str:
     average = _average(kept.mean[findings.judged])
     static = _static_rows(findings) | {row for side in average for row in side}
+    static |= {row for row in learning.rulers(findings, kept) if row is not None}
     shown = sorted(static | kept.named)
     pictures = _pictures(findings, shown, kept)
     sprites = atlas(pictures, side=size.side)
-    unit = _unit(findings)
+    unit = learning.unit_of(findings)
     explorer = payload(findings, kept, shown, unit, bool(pictures))
     explorer["atlas"] = {"columns": 32, "page": 1024, "first_query": len(shown)}
     place = {row: slot for slot, row in enumerate(shown)}
@@ -130,6 +132,8 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
             [sections.example(findings, r) | {"mean": signed(float(mean[r]), 2)} for r in side]
             for side in average
         ],
+        "learned": learning.panel(findings, kept, unit),
+        "learned_plots": _learning(findings, unit),
         "influence_plot": plots.influence_histogram(mean),
         "margin_plot": plots.margin_histogram(margins, doubted, margin_label),
         "certificate": evidence.certificate(findings),
@@ -143,6 +147,12 @@ def _training(findings: Findings, unit: str) -> list[Markup]:
     if len(findings.moments) < 2:
         return []
     return plots.training_plots(findings.moments, unit, findings.judged)
+
+
+def _learning(findings: Findings, unit: str) -> list[Markup]:
+    if findings.learned is None:
+        return []
+    return learning_plots(findings.learned, findings.moments, unit)
 
 
 def _lists(findings: Findings) -> dict[str, Any]:
@@ -192,11 +202,6 @@ def _title(findings: Findings) -> str:
     return plain(source) if source else count(len(findings.train), "training example")
 
 
-def _unit(findings: Findings) -> str:
-    """Return what a moment counts: steps of descent, or time."""
-    return "step" if "descent" in str(findings.scores.attrs.get("rule", "")).lower() else "time"
-
-
 def _average(mean: np.ndarray) -> tuple[list[int], list[int]]:
     """Return the rows of largest and of smallest mean influence, where they have that sign."""
     order = np.argsort(-mean, kind="stable")
@@ -215,6 +220,7 @@ def _static_rows(findings: Findings) -> set[int]:
     rows |= {one.row for one in findings.outliers[:some]}
     groups = sorted(findings.duplicates, key=lambda group: not group.conflicting)
     rows |= {row for group in groups[:some] for row in group.rows[: sections.GROUP]}
+    rows |= set() if findings.learned is None else set(learning.late(findings.learned))
     return rows
 
 

@@ -3,6 +3,7 @@
 scores.zarr     influence (at, query, train), predictions, margins; labelled, read by xarray
 suspects.csv    every training example whose label is doubted, most doubtful first
 redundant.csv   the order of removal, and the exact joint effect where it was computed
+learned.csv     when every training example was learned, and how; under a rule with training time
 report.html     for a person
 run.json        everything needed to make it again
 """
@@ -24,16 +25,21 @@ from leftout.app.report import write_report
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__
+from leftout.curation.learned import Learned
+from leftout.data.examples import Examples
 
 RUN = "run.json"
 SUSPECTS = ("id", "given", "suggested", "margin", "reason")
 REDUNDANT = ("rank", "id", "label", "share", "query_loss", "query_accuracy")
+LEARNED = ("id", "label", "learned_at", "understood_at", "kind")
 NUMBERS = {
     "margin": float,
     "rank": int,
     "share": float,
     "query_loss": float,
     "query_accuracy": float,
+    "learned_at": float,
+    "understood_at": float,
 }
 HALF_WAY = "It was stopped half-way: run it again to finish it."
 
@@ -63,8 +69,10 @@ class Run:
 
     Attributes:
         scores: influence (at, query, train), read when looked at.
-        tables: everything in the store: predictions, left-out predictions, margins.
+        tables: everything in the store: predictions, left-out predictions, margins; the curve of
+            training over `time`, where it has time.
         suspects, redundant: the tables of the CSV files.
+        learned: the same; None under a rule without training time.
         record: `run.json`.
         report: path of the report.
     """
@@ -74,6 +82,7 @@ class Run:
     tables: xr.Dataset
     suspects: pd.DataFrame
     redundant: pd.DataFrame
+    learned: pd.DataFrame | None
     record: dict[str, Any]
     report: Path
 
@@ -113,6 +122,8 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
     part = target.part
     _write_csv(part / "suspects.csv", SUSPECTS, _suspects(findings))
     _write_csv(part / "redundant.csv", REDUNDANT, _redundant(findings))
+    if findings.learned is not None:
+        _write_csv(part / "learned.csv", LEARNED, _learned(findings.train, findings.learned))
     write_report(findings, part / "report.html")
     record = {
         "leftout": __version__,
@@ -131,6 +142,7 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
             {name: value for name, value in vars(one).items() if isinstance(value, float | None)}
             for one in findings.moments
         ],
+        "stop": None if findings.learned is None else dataclasses.asdict(findings.learned.stop),
         "certificate": dataclasses.asdict(findings.certificate),
     }
     store.write_json(part / RUN, record)
@@ -166,6 +178,7 @@ def open_run(run: str | Path) -> Run:
         tables=tables,
         suspects=_read_csv(path / "suspects.csv", SUSPECTS),
         redundant=_read_csv(path / "redundant.csv", REDUNDANT),
+        learned=_read_csv(path / "learned.csv", LEARNED) if record.get("stop") else None,
         record=record,
         report=path / "report.html",
     )
@@ -229,12 +242,31 @@ def _redundant(findings: Findings) -> list[tuple[Any, ...]]:
         j = at.get(rank)
         loss = "" if j is None else repr(found.loss[j])
         accuracy = "" if j is None or found.accuracy is None else repr(found.accuracy[j])
-        label = (
-            "" if train.labels is None or train.classes is None
-            else train.classes[int(train.labels[row])]
-        )  # fmt: skip
-        rows.append((rank, train.ids[row], label, repr(rank / len(train)), loss, accuracy))
+        share = repr(rank / len(train))
+        rows.append((rank, train.ids[row], _label(train, row), share, loss, accuracy))
     return rows
+
+
+def _learned(train: Examples, found: Learned) -> list[tuple[Any, ...]]:
+    """Return all examples, learned last first; no time where one is not right at the last."""
+
+    def said(time: float | None) -> str:
+        return "" if time is None else repr(time)
+
+    return [
+        (
+            train.ids[row], _label(train, row), said(found.learned_at[row]),
+            said(found.understood_at[row]), found.kinds[row],
+        )
+        for row in found.order
+    ]  # fmt: skip
+
+
+def _label(train: Examples, row: int) -> str:
+    """Return the class of an example as it is named; nothing where there are no classes."""
+    if train.labels is None or train.classes is None:
+        return ""
+    return train.classes[int(train.labels[row])]
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:

@@ -12,6 +12,7 @@ from leftout.core.checks import check_choice
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.train import Trained
 
 Of = Literal["loss", "prediction"]
 
@@ -50,6 +51,30 @@ def attributes(
         "train_fingerprint": fitted.train.fingerprint,
         "query_fingerprint": query.fingerprint,
         "fitted_fingerprint": fitted.record["weights"],
+    }
+    return made | more
+
+
+def network_attributes(
+    trained: Trained, query: Examples, *, of: Of, method: str, sign: str, **more: Any
+) -> dict[str, Any]:
+    """Return the attributes of a result about a finite network, in the words of `attributes`."""
+    made = {
+        "method": method,
+        "of": of,
+        "sign": sign,
+        "units": UNITS[of],
+        "orientation": "rows are queries, columns training examples",
+        "rule": json.dumps(trained.rule.record),
+        "loss": trained.rule.loss,
+        "network": json.dumps(trained.record),
+        "converged": int(trained.converged),
+        "training": str(trained.status),
+        "relative_gradient": float(trained.relative_gradient),
+        "dtype": "float64",
+        "leftout_version": __version__,
+        "train_fingerprint": trained.train.fingerprint,
+        "query_fingerprint": query.fingerprint,
     }
     return made | more
 

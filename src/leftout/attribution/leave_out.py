@@ -5,8 +5,7 @@ afresh; the numbers are the same. Without all examples the network stays at f_0.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, SupportsIndex
+from collections.abc import Sequence
 
 import torch
 import xarray as xr
@@ -14,13 +13,12 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.effects import effect_array, effects
+from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.instant import Instant
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, Of, check_of
 from leftout.attribution.queries import queries_of
 from leftout.core.blocks import blocks
-from leftout.core.checks import row_numbers
-from leftout.core.errors import OptionError
 from leftout.core.progress import tracked
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -28,9 +26,6 @@ from leftout.dynamics.rules import At
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import spectrum_of
-
-Group = Iterable[SupportsIndex]
-Groups = Sequence[Group] | Mapping[Any, Group]
 
 
 def leave_out(
@@ -60,11 +55,7 @@ def leave_out(
         160·(g²n + g³) flops a window of times or 9(n − g)³, whichever is less.
     """
     check_of(of)
-    names = list(groups) if isinstance(groups, Mapping) else range(len(groups))
-    members = groups.values() if isinstance(groups, Mapping) else groups
-    rows = [_rows(group, name, len(fitted)) for name, group in zip(names, members, strict=True)]
-    if not rows:
-        raise OptionError("`groups` must hold at least one group of row numbers; got none.")
+    names, rows = named_groups(groups, len(fitted))
     examples = queries_of(fitted, query)
     times = fitted.times(at)
     # As many groups at a time as leave room for their duals, (t, n, k) each.
@@ -73,12 +64,12 @@ def leave_out(
     ready: dict[int, list[Instant]] = {}
     for some in blocks(len(rows), max(1, fitted.memory // (6 * one))):
         going = tracked(rows[some], what="groups")
-        duals = torch.stack([_dual_changes(fitted, times, group, ready) for group in going], dim=1)
+        duals = torch.stack([dual_changes(fitted, times, group, ready) for group in going], dim=1)
         parts.append(effects(fitted, examples, duals, times=times, of=of))
     values = torch.cat(parts, dim=2)
     return effect_array(
         fitted, examples, values if of == "loss" else -values, at=at, of=of,
-        axis="group", names=[str(name) for name in names], method="leave_out", sign=SIGN[of],
+        axis="group", names=names, method="leave_out", sign=SIGN[of],
     )  # fmt: skip
 
 
@@ -89,7 +80,7 @@ def left_out_dual(instant: Instant, rows: Int64[Tensor, " g"]) -> Float64[Tensor
     return dual
 
 
-def _dual_changes(
+def dual_changes(
     fitted: Fitted,
     times: Sequence[float],
     rows: Int64[Tensor, " g"],
@@ -146,18 +137,3 @@ def _afresh(
             change[keep] += spectrum.vectors @ inside
         changes.append(change)
     return torch.stack(changes)
-
-
-def _rows(group: Group, name: Any, n: int) -> Int64[Tensor, " g"]:
-    """Return the row numbers of a group, checked."""
-    rows = torch.tensor(row_numbers(f"groups[{name!r}]", group), dtype=torch.long)
-    if not len(rows):
-        raise OptionError(f"`groups`: group {name!r} is empty; name at least one training row.")
-    outside = rows[(rows < 0) | (rows >= n)]
-    if len(outside):
-        raise OptionError(
-            f"`groups`: group {name!r} names row {int(outside[0])}; rows go from 0 to {n - 1}."
-        )
-    if len(set(rows.tolist())) < len(rows):
-        raise OptionError(f"`groups`: group {name!r} names a row twice; name each once.")
-    return rows

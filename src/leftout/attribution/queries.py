@@ -26,24 +26,34 @@ def is_scalar(at: At | Sequence[At]) -> bool:
 
 
 def queries_of(fitted: Fitted, query: Data) -> Examples:
+    """Return the queries of a fitted kernel, as `queries_like` its training examples.
+
+    Raises:
+        ShapeError, DataError: other inputs or classes than those of training.
+    """
+    examples = queries_like(fitted.train, query)
+    fitted.kernel.check("query", examples.inputs)
+    return examples
+
+
+def queries_like(train: Examples, query: Data) -> Examples:
     """Return the queries, encoded as the training examples are.
 
     Raises:
         ShapeError, DataError: other inputs or classes than those of training.
     """
-    examples = examples_of(query, encoding=fitted.train.encoding, name="query")
-    theirs, ours = examples.inputs.shape[1:], fitted.train.inputs.shape[1:]
+    examples = examples_of(query, encoding=train.encoding, name="query")
+    theirs, ours = examples.inputs.shape[1:], train.inputs.shape[1:]
     if theirs != ours:
         raise ShapeError(
             f"`query` inputs must have shape (m, {', '.join(map(str, ours))}) as in training; got "
             f"{tuple(examples.inputs.shape)}."
         )
-    if examples.encoding.outputs != fitted.train.encoding.outputs:
+    if examples.encoding.outputs != train.encoding.outputs:
         raise ShapeError(
-            f"`query` must have {fitted.train.encoding.outputs} target columns as in training; got "
+            f"`query` must have {train.encoding.outputs} target columns as in training; got "
             f"{examples.encoding.outputs}."
         )
-    fitted.kernel.check("query", examples.inputs)
     return examples
 
 

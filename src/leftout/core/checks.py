@@ -51,6 +51,12 @@ def check_between(name: str, value: float, low: float, high: float) -> None:
         raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {value!r}.")
 
 
+def check_count(name: str, value: object) -> None:
+    """Raise unless `value` is a whole number ≥ 1 (True is none)."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise OptionError(f"`{name}` must be a whole number ≥ 1; got {value!r}.")
+
+
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise unless `value` is one of `choices`."""
     if value not in choices:

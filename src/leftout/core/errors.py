@@ -29,9 +29,17 @@ class DivergenceError(LeftoutError):
     """Training with these settings does not converge; the message names the critical rate."""
 
 
+class SolveError(LeftoutError):
+    """A linear system was not solved; the message says how the solver ended and what to try."""
+
+
 class MemoryBudgetError(LeftoutError):
     """The work would not fit into the memory it may use."""
 
 
 class StoreError(LeftoutError):
     """A saved result is incomplete, of another version, or of another computation."""
+
+
+class NotConvergedWarning(UserWarning):
+    """The numbers are there, but training or a solve ended short of what was asked of it."""

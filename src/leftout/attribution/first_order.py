@@ -1,0 +1,130 @@
+"""What does the classical influence function say, in the limit of infinite width?
+
+    first_order(x, i) = −d/dω ½ Σ (f(x) − y)²  at ω = 1        positive = i helped, to first order
+
+with ω the weight of example i in the training loss: what `reweight` measures, for a small step. With
+G = (K + λI)⁻¹, α(x) = K(x, X) G and the training residuals R = Y − f(X) = λ G (Y − f_0), outputs summed,
+
+    loss="sum"     s_i = α_i(x) R_i · (y − f(x))
+    loss="mean"    s_i − (1/n) Σ_j s_j,  nλ for λ in all of it
+
+Under "mean" the data term is divided by the sum of the weights, so that more of one example is less
+of all others and weighing all alike changes nothing: the values of a query add up to zero.
+
+It is the derivative of a minimiser, so there is none before the end of training. The exact influence
+under "sum" is s_i / (1 − A_i) + ½ α_i² R_i² / (1 − A_i)², A_i the leverage of i.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.labelled import SIGN, attributes, labelled
+from leftout.attribution.queries import Block, queries_of, query_blocks
+from leftout.core.blocks import check_fits
+from leftout.core.errors import OptionError
+from leftout.core.progress import busy
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At
+
+INTERPOLATED = (
+    "identically 0: with ridge 0 the training residuals are 0, and so are all derivatives"
+)
+
+
+def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = False) -> xr.DataArray:
+    """Return the classical influence of every training example on every query, in the NTK limit.
+
+    Args:
+        fitted: from `fit`.
+        query: Examples, or a pair (inputs, targets) like the training data.
+        at: None or inf, the end of training: nothing else is a minimiser.
+        mean: keep only the mean over queries.
+
+    Returns:
+        A DataArray (query, train), with `mean` (train). With ridge 0 it is 0, and `note` says why.
+
+    Raises:
+        OptionError: a finite training time.
+        MemoryBudgetError: the result would not fit; with `mean` it is a row.
+        DivergenceError: a rate at or above the critical one.
+        NotPositiveError: ridge 0 on a singular Gram matrix.
+
+    Cost:
+        n³/3 for the factor, then 2mn² for m queries; with `mean` 2n²k in all, and the kernel.
+
+    Accuracy:
+        10·cond(K + λI)·eps of the largest value. As a stand-in for `leave_one_out` it is off by
+        about the leverage: too small by 1 − A_i where the second order does not matter.
+
+    Source:
+        Rethinking influence functions, proposition 1 and eq. 13; "mean" is ours.
+    """
+    if fitted.rule.time(at) != math.inf:
+        raise OptionError(
+            "`at` must be None, the end of training: the classical influence function is the "
+            f"derivative of a minimiser, which training has not reached before; got {at!r}. "
+            "`leave_one_out` is exact at any time."
+        )
+    examples = queries_of(fitted, query)
+    n, rows = len(fitted), 1 if mean else len(examples)
+    check_fits(
+        f"The result ({rows} × {n})", 8 * rows * n, fitted.memory,
+        advice="Keep only the mean over queries, `mean=True`, or ask for fewer queries.",
+    )  # fmt: skip
+    fitted.check_trainable([math.inf], total=n)
+    dual = fitted.dual(math.inf)
+    kind = _mean if mean else _each
+    found = kind(fitted, examples, dual) if fitted.rule.ridge else dual.new_zeros(rows, n)
+    if fitted.rule.record["loss"] == "mean":
+        found -= found.mean(1, keepdim=True)
+    axes: dict[str, Sequence[str]] = {} if mean else {"query": examples.ids}
+    axes["train"] = fitted.train.ids
+    values = found.cpu().numpy()  # (1, n) with `mean`, else (m, n)
+    return labelled(
+        values if mean else values[None], times=[math.inf], scalar=True, coordinates=axes,
+        attrs=_attributes(fitted, examples, mean=mean), name="influence",
+    )  # fmt: skip
+
+
+def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "n k"]) -> Float64[Tensor, "m n"]:
+    """Return s, a block of queries at a time."""
+    ridge = fitted.rule.shifted(len(fitted))
+    factor = fitted.factor(ridge)
+    missed = ridge * dual  # R: no digit is lost to the difference of Y and f(X)
+    found = dual.new_empty(len(query), len(fitted))
+    with busy("classical influence"):
+        for block in query_blocks(fitted, query):
+            share = factor.solve(block.features.cross.T).T  # α, (b, n)
+            torch.mul(share, _residual(block, dual) @ missed.T, out=found[block.rows])
+    return found
+
+
+def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "n k"]) -> Float64[Tensor, "1 n"]:
+    """Return the mean of s over queries, summed before G is applied: k solves instead of m."""
+    ridge = fitted.rule.shifted(len(fitted))
+    together = torch.zeros_like(dual)
+    with busy("classical influence"):
+        for block in query_blocks(fitted, query):
+            together += block.features.cross.T @ _residual(block, dual)  # (n, k)
+    return (fitted.factor(ridge).solve(together / len(query)) * ridge * dual).sum(1)[None]
+
+
+def _residual(block: Block, dual: Float64[Tensor, "n k"]) -> Float64[Tensor, "b k"]:
+    """Return y − f at a block of queries."""
+    return block.targets - block.features.initial - block.features.cross @ dual
+
+
+def _attributes(fitted: Fitted, query: Examples, *, mean: bool) -> dict[str, Any]:
+    """Return the attributes of the result, with what its reader must know."""
+    more = {"mean_over": "query"} if mean else {}
+    if fitted.rule.ridge == 0:
+        more["note"] = INTERPOLATED
+    return attributes(fitted, query, of="loss", method="first_order", sign=SIGN["loss"], **more)

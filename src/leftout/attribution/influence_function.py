@@ -1,0 +1,220 @@
+"""What does the classical influence function say of a network as it was trained?
+
+    influence(x, i) = −d/dω ½ |f(x) − y|²  at ω = 1 = ∇L(x)ᵀ C⁻¹ d_i        positive = i helped
+
+with ω the weight of example i in the training loss, L(x) the query loss, C the curvature of the
+objective and d_i what more of example i pulls at the weights, g_i = ∇ ½ |f(x_i) − y_i|²:
+
+    loss="sum"     C = Σ_j ∇²ℓ_j + λI,     d_i = g_i
+    loss="mean"    C = Σ_j ∇²ℓ_j + nλI,    d_i = g_i + λ (w − w_0) = g_i − (1/n) Σ_j g_j at a minimum
+
+C x = ∇L is solved once a query, by products; then g_i · x = (f_i − y_i) · (J_i x) for every i is one
+push forward. As the width grows it tends to `first_order`. It means what it says at a minimum only.
+"""
+
+import json
+import math
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+import xarray as xr
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.attribution.edits import Rows
+from leftout.attribution.labelled import SIGN, UNITS, labelled
+from leftout.core.blocks import blocks, check_fits, memory_budget
+from leftout.core.checks import check_at_least, check_choice, check_index, row_numbers
+from leftout.core.errors import NotConvergedWarning, OptionError, ShapeError
+from leftout.core.modules import flat, parameters_of
+from leftout.core.progress import tracked
+from leftout.core.version import __version__
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data, examples_of
+from leftout.dynamics.curvature import KINDS, Curvature, Kind
+from leftout.dynamics.train import Trained
+from leftout.solvers.conjugate_gradients import ConjugateGradients
+from leftout.solvers.solution import Solution, Solver, Status, joined
+
+HELD = 12
+"""Vectors of p numbers held for each query: its gradient, what a solver keeps, and products."""
+
+
+def influence_function(
+    trained: Trained,
+    query: Data,
+    index: Rows | None = None,
+    *,
+    solver: Solver | None = None,
+    curvature: Kind = "hessian",
+    damping: float = 0.0,
+    memory: int | float | str | None = None,
+) -> xr.DataArray:
+    """Return the classical influence of training examples on every query, of a finite network.
+
+    Args:
+        trained: from `train`.
+        query: Examples, or a pair (inputs, targets) like the training data.
+        index: row numbers of the training examples to report; all if not said.
+        solver: ConjugateGradients() if not said, LiSSA() or Exact().
+        curvature: "hessian", or "ggn" for the generalised Gauss-Newton matrix, which is positive
+            semi-definite at any weights.
+        damping: added to the ridge in the curvature alone, in the same units.
+        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
+
+    Returns:
+        A DataArray (query, train) with how the solve of each query ended on its axis: `residual`,
+        relative and true, `steps`, and `status`, a sentence.
+
+    Raises:
+        OptionError: an unknown curvature, a row number out of range.
+        MemoryBudgetError: the result, a query, or the matrix of Exact() would not fit.
+
+    Warns:
+        NotConvergedWarning: the network was not trained to its tolerance, or a solve did not reach
+            that of the solver: the numbers are there all the same.
+
+    Cost:
+        as many curvature products as the solver takes, each of about four evaluations of the network
+        on all training examples a query; and one for the result.
+
+    Accuracy:
+        relative error of a query about cond(C) times its `residual`; weights that are short of the
+        minimum by a relative gradient ε move it by as much.
+
+    Source:
+        Rethinking influence functions, eq. 12; Koh & Liang 2017; "mean" is ours.
+    """
+    check_choice("curvature", curvature, KINDS)
+    check_at_least("damping", damping, 0)
+    examples = _queries_of(trained, query)
+    rows = _rows(trained, index)
+    solver = solver or ConjugateGradients()
+    trained.check_converged()
+    found, solution = _influence(
+        trained, examples, rows, solver,
+        kind=curvature, damping=damping, memory=memory,
+    )  # fmt: skip
+    if any(one is not Status.SOLVED for one in solution.status):
+        warnings.warn(
+            f"Not every query has the influence that was asked for: {solution.advice}",
+            NotConvergedWarning, stacklevel=2,
+        )  # fmt: skip
+    ids = trained.train.ids
+    influence = labelled(
+        found.cpu().numpy()[None], times=[math.inf], scalar=True,
+        coordinates={"query": examples.ids, "train": [ids[i] for i in rows.tolist()]},
+        attrs=_attributes(trained, examples, solver, curvature, damping), name="influence",
+    )  # fmt: skip
+    return influence.assign_coords(
+        residual=("query", solution.residual.cpu().numpy()),
+        steps=("query", solution.steps.cpu().numpy()),
+        status=("query", [str(one) for one in solution.status]),
+    )
+
+
+def _influence(
+    trained: Trained,
+    query: Examples,
+    rows: Int64[Tensor, " r"],
+    solver: Solver,
+    *,
+    kind: Kind,
+    damping: float,
+    memory: int | float | str | None,
+) -> tuple[Float64[Tensor, "m r"], Solution]:
+    """Return the influence of some training examples, and how the solves ended, without values."""
+    rule, n = trained.rule, len(trained.train)
+    budget = memory_budget(memory, device=_device(trained))
+    # Ridge and damping enter the sum alike: under "mean" the objective is that, over n.
+    shift = rule.shifted(n) + damping * (n if rule.loss == "mean" else 1)
+    matrix = Curvature(trained.module, trained.train, kind=kind, shift=shift, memory=budget // 4)
+    size = _queries_at_a_time(matrix.side, len(query), len(rows), budget)
+    ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
+    pull = _pull(trained, matrix)
+    found, solutions = [], []
+    parts = list(blocks(len(query), size))
+    for part in tracked(parts, what="influence function"):
+        solution = ask(matrix.gradients(query.inputs[part], query.targets[part]))
+        found.append(matrix.slopes(solution.value, rows) + (pull @ solution.value)[:, None])
+        solutions.append(replace(solution, value=solution.value[:0]))
+    return torch.cat(found), joined(solutions)
+
+
+def _pull(trained: Trained, matrix: Curvature) -> Float64[Tensor, " p"]:
+    """Return what d_i has besides g_i: under "mean", more of one example is less of the ridge."""
+    if trained.rule.loss == "sum":
+        return torch.zeros(matrix.side, dtype=torch.float64, device=matrix.device)
+    now, then = flat(parameters_of(trained.module)), flat(parameters_of(trained.initial))
+    return trained.rule.ridge * (now.double() - then.to(now.device).double())
+
+
+def _queries_at_a_time(side: int, queries: int, rows: int, budget: int) -> int:
+    """Return how many queries are solved together, once it is sure that one fits."""
+    check_fits(
+        f"The result ({queries} × {rows})", 8 * queries * rows, budget,
+        advice="Ask for fewer queries, or for some training examples with `index`.",
+    )  # fmt: skip
+    check_fits(
+        f"A query of a network of {side} parameters", HELD * 8 * side, budget,
+        advice="Raise `memory`, or ask a smaller network.",
+    )  # fmt: skip
+    return max(1, min(queries, budget // 4 // (HELD * 8 * side)))
+
+
+def _queries_of(trained: Trained, query: Data) -> Examples:
+    """Return the queries, encoded as the training examples are.
+
+    Raises:
+        ShapeError, DataError: other inputs or classes than those of training.
+    """
+    examples = examples_of(query, encoding=trained.train.encoding, name="query")
+    theirs, ours = examples.inputs.shape[1:], trained.train.inputs.shape[1:]
+    if theirs != ours:
+        raise ShapeError(
+            f"`query` inputs must have shape (m, {', '.join(map(str, ours))}) as in training; got "
+            f"{tuple(examples.inputs.shape)}."
+        )
+    return examples
+
+
+def _rows(trained: Trained, index: Rows | None) -> Int64[Tensor, " r"]:
+    n = len(trained.train)
+    rows = list(range(n)) if index is None else row_numbers("index", index)
+    if not rows:
+        raise OptionError("`index` must name at least one training example; got none.")
+    for row in rows:
+        check_index("index", row, n)
+    return torch.tensor(rows, dtype=torch.long)
+
+
+def _device(trained: Trained) -> torch.device:
+    return next(iter(parameters_of(trained.module).values())).device
+
+
+def _attributes(
+    trained: Trained, query: Examples, solver: Solver, curvature: Kind, damping: float
+) -> dict[str, Any]:
+    """Return the attributes of a result; values are numbers or text, so that any format keeps them."""
+    return {
+        "method": "influence_function",
+        "of": "loss",
+        "sign": SIGN["loss"],
+        "units": UNITS["loss"],
+        "orientation": "rows are queries, columns training examples",
+        "rule": json.dumps(trained.rule.record),
+        "loss": trained.rule.loss,
+        "solver": json.dumps(solver.record),
+        "curvature": curvature,
+        "damping": float(damping),
+        "converged": int(trained.converged),
+        "training": str(trained.status),
+        "relative_gradient": float(trained.relative_gradient),
+        "network": json.dumps(trained.record),
+        "dtype": "float64",
+        "leftout_version": __version__,
+        "train_fingerprint": trained.train.fingerprint,
+        "query_fingerprint": query.fingerprint,
+    }

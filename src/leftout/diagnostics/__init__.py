@@ -1,0 +1,1 @@
+"""What can be trusted, and what can be known about it: bounds, complexity, retraining, agreement."""

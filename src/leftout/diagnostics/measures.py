@@ -1,0 +1,246 @@
+"""How alike are two lists of numbers, in this sample and in many resamples of it?
+
+A resample is a weight per pair: how often it was drawn. So each measure is written once, for weights
+(b, n), and the sample itself is the resample in which every pair was drawn once. Ranks are those of
+the resample, ties share their mean rank, and Kendall's tau is tau-b: what one would find by writing
+every pair down as often as it was drawn. NaN marks a resample in which a measure does not exist.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+@final
+class Ranks:
+    """n numbers in order, ready to be ranked in any resample."""
+
+    def __init__(self, values: Float64[Tensor, " n"] | Int64[Tensor, " n"]) -> None:
+        ordered, self.order = values.sort(stable=True)
+        last = torch.ones(len(values), dtype=torch.bool)
+        last[:-1] = ordered[1:] != ordered[:-1]
+        self.ends = last.nonzero().flatten()  # (g,), where each of the g different numbers ends
+        self.group = torch.empty_like(self.order)  # which of them every number is
+        self.group[self.order] = last.cumsum(0) - last.long()
+
+    def up_to(self, weights: Float64[Tensor, "b n"]) -> Float64[Tensor, "b g"]:
+        """Return how many were drawn up to and with each different number."""
+        return _picked(_picked(weights, self.order).cumsum(1), self.ends)
+
+
+@final
+class Pairs:
+    """Scores and truth of n pairs, sorted once for all resamples."""
+
+    def __init__(self, scores: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]) -> None:
+        # One factor for both changes no measure, and squares of tiny numbers stay above 0.
+        largest = float(torch.maximum(scores.abs().max(), truth.abs().max())) or 1.0
+        self.scores = scores / largest
+        self.truth = truth / largest
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @cached_property
+    def score_ranks(self) -> Ranks:
+        """Return the scores in order."""
+        return Ranks(self.scores)
+
+    @cached_property
+    def truth_ranks(self) -> Ranks:
+        """Return the truth in order."""
+        return Ranks(self.truth)
+
+    @cached_property
+    def joint(self) -> Ranks:
+        """Return the pairs by score, those of equal score by truth."""
+        return Ranks(self.score_ranks.group * len(self) + self.truth_ranks.group)
+
+    @cached_property
+    def largest_scores(self) -> Int64[Tensor, " n"]:
+        """Return the pairs from the largest |score| down; of equals, the first given first."""
+        return _largest_first(self.scores)
+
+    @cached_property
+    def largest_truth(self) -> Int64[Tensor, " n"]:
+        """Return the pairs from the largest |truth| down; of equals, the first given first."""
+        return _largest_first(self.truth)
+
+    @cached_property
+    def merges(self) -> list["Merge"]:
+        """Return the steps of a merge sort of the truth, the pairs being in the order of `joint`."""
+        levels = math.ceil(math.log2(len(self))) if len(self) > 1 else 0
+        rank = torch.full((2**levels,), len(self))  # what fills up to a power of two weighs nothing
+        rank[: len(self)] = self.truth_ranks.group[self.joint.order]
+        return [Merge(rank, 2**level) for level in range(levels)]
+
+
+@final
+class Merge:
+    """One step of a merge sort: blocks of `half` and `half`, each of them sorted before."""
+
+    def __init__(self, rank: Int64[Tensor, " n"], half: int) -> None:
+        blocks = -rank.view(-1, 2, half)  # largest first
+        left, order = blocks[:, 0].sort(dim=1)
+        number = torch.arange(len(blocks))[:, None]
+        self.half = half
+        self.left = (order + number * 2 * half).flatten()
+        above = torch.searchsorted(left, blocks[:, 1].contiguous())  # left ones strictly larger
+        self.above = (above + number * (half + 1)).flatten()
+
+    def inversions(self, weights: Float64[Tensor, "b n"]) -> Float64[Tensor, " b"]:
+        """Return how many pairs, one of each half of a block, stand in the wrong order."""
+        b = len(weights)
+        left = _picked(weights, self.left).view(b, -1, self.half).cumsum(2)
+        count = _picked(pad(left, (1, 0)).flatten(1), self.above)  # (b, n/2)
+        right = weights.view(b, -1, 2, self.half)[:, :, 1].flatten(1)
+        found: Tensor = torch.linalg.vecdot(count, right)
+        return found
+
+
+@final
+class Resampled:
+    """Pairs, and how often each was drawn in b resamples."""
+
+    def __init__(self, pairs: Pairs, weights: Float64[Tensor, "b n"], top: int) -> None:
+        self.pairs = pairs
+        self.weights = weights
+        self.top = top
+        self.count = weights.sum(1)
+
+    @cached_property
+    def score_groups(self) -> Float64[Tensor, "b g"]:
+        """Return how many scores were drawn up to each different one."""
+        return self.pairs.score_ranks.up_to(self.weights)
+
+    @cached_property
+    def truth_groups(self) -> Float64[Tensor, "b g"]:
+        """Return the same of the truth."""
+        return self.pairs.truth_ranks.up_to(self.weights)
+
+    @cached_property
+    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return Σ s², Σ st, Σ t² about the means of each resample."""
+        return _moments(self, self.pairs.scores[None], self.pairs.truth[None])
+
+
+def pearson(drawn: Resampled) -> Float64[Tensor, " b"]:
+    """Return the linear correlation."""
+    return _correlation(drawn, *drawn.moments)
+
+
+def spearman(drawn: Resampled) -> Float64[Tensor, " b"]:
+    """Return the linear correlation of the ranks."""
+    scores = _picked(_middle(drawn.score_groups), drawn.pairs.score_ranks.group)
+    truth = _picked(_middle(drawn.truth_groups), drawn.pairs.truth_ranks.group)
+    return _correlation(drawn, *_moments(drawn, scores, truth))
+
+
+def kendall(drawn: Resampled) -> Float64[Tensor, " b"]:
+    """Return tau-b: concordant minus discordant pairs, over the roots of those not tied.
+
+    Cost:
+        2bn log n, by merge sort.
+    """
+    joint = drawn.pairs.joint
+    tied = [_squares(drawn.score_groups), _squares(drawn.truth_groups)]
+    both = _squares(joint.up_to(drawn.weights))
+    every = drawn.count.square()
+    weights = _picked(drawn.weights, joint.order)
+    if drawn.pairs.merges:
+        weights = pad(weights, (0, 2 ** len(drawn.pairs.merges) - len(drawn.pairs)))
+    discordant = torch.zeros_like(every)
+    for merge in drawn.pairs.merges:
+        discordant += merge.inversions(weights)
+    # Counts of ordered pairs, whole numbers: concordant + discordant = those not tied in either.
+    difference = every - tied[0] - tied[1] + both - 4 * discordant
+    return difference / ((every - tied[0]).sqrt() * (every - tied[1]).sqrt())
+
+
+def top_overlap(drawn: Resampled) -> Float64[Tensor, " b"]:
+    """Return the share of the `top` largest |truth| that are among the `top` largest |scores|."""
+    scores = _taken(drawn, drawn.pairs.largest_scores)
+    truth = _taken(drawn, drawn.pairs.largest_truth)
+    return torch.minimum(scores, truth).sum(1) / drawn.top
+
+
+def slope(drawn: Resampled) -> Float64[Tensor, " b"]:
+    """Return the slope of the least-squares line, with intercept, of truth against scores."""
+    ss, st, _ = drawn.moments
+    return torch.where(_varies(drawn.score_groups), st / ss, math.nan)
+
+
+def relative_error(drawn: Resampled) -> Float64[Tensor, " b"]:
+    """Return √(Σ (s − t)² / Σ t²)."""
+    missed = drawn.weights @ (drawn.pairs.scores - drawn.pairs.truth).square()
+    size = drawn.weights @ drawn.pairs.truth.square()
+    return torch.where(size > 0, (missed / size).sqrt(), math.nan)
+
+
+Measure = Callable[[Resampled], Tensor]
+
+MEASURES: dict[str, Measure] = {
+    measure.__name__: measure
+    for measure in (pearson, spearman, kendall, top_overlap, slope, relative_error)
+}
+
+
+def _moments(
+    drawn: Resampled, scores: Float64[Tensor, "_ n"], truth: Float64[Tensor, "_ n"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    weights, count = drawn.weights, drawn.count[:, None]
+    # About the mean of each resample: about a common one, digits would go in the difference.
+    s = scores - (weights * scores).sum(1, keepdim=True) / count
+    t = truth - (weights * truth).sum(1, keepdim=True) / count
+    heavy = weights * s
+    vecdot = torch.linalg.vecdot
+    return vecdot(heavy, s), vecdot(heavy, t), vecdot(weights * t, t)
+
+
+def _correlation(drawn: Resampled, ss: Tensor, st: Tensor, tt: Tensor) -> Tensor:
+    # Rounding leaves a little of the variance of equal numbers: what is drawn says if there is any.
+    there = _varies(drawn.score_groups) & _varies(drawn.truth_groups)
+    return torch.where(there, st / (ss.sqrt() * tt.sqrt()), math.nan).clamp(-1, 1)
+
+
+def _varies(up_to: Float64[Tensor, "b g"]) -> Tensor:
+    """Return whether more than one of the different numbers was drawn."""
+    return (_drawn(up_to) > 0).sum(1) > 1
+
+
+def _drawn(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
+    return up_to.diff(dim=1, prepend=up_to.new_zeros(len(up_to), 1))
+
+
+def _squares(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, " b"]:
+    """Return the number of ordered pairs that are tied, those with themselves included."""
+    return _drawn(up_to).square().sum(1)
+
+
+def _middle(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
+    """Return the mean rank of each different number."""
+    return up_to - (_drawn(up_to) - 1) / 2
+
+
+def _largest_first(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+    order: Tensor = values.abs().sort(descending=True, stable=True).indices
+    return order
+
+
+def _taken(drawn: Resampled, order: Int64[Tensor, " n"]) -> Float64[Tensor, "b n"]:
+    """Return how many of each pair are among the first `top` in this order."""
+    ordered = _picked(drawn.weights, order)
+    before = ordered.cumsum(1) - ordered
+    taken = torch.minimum((drawn.top - before).clamp_min(0), ordered)
+    return torch.empty_like(taken).scatter_(1, order.expand(len(taken), -1), taken)
+
+
+def _picked(values: Float64[Tensor, "b n"], index: Int64[Tensor, " p"]) -> Float64[Tensor, "b p"]:
+    """Return values[:, index], which `gather` finds four times faster."""
+    return values.gather(1, index.expand(len(values), -1))

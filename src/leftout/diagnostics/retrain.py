@@ -1,0 +1,191 @@
+"""What does the network really say without an example? It is trained again without it.
+
+The truth that every attribution of a finite network answers to. From the initial weights each training
+is what it would have been without the example; from the trained weights ("warm") it is shorter, and the
+same where the objective has one minimum. ReLU networks of small width have more than one: what the two
+starts differ by is measured on a sample, and reported.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, SupportsIndex
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.attribution.groups import Groups, named_groups
+from leftout.attribution.labelled import SIGN, Of, check_of, labelled, network_attributes
+from leftout.attribution.queries import queries_like
+from leftout.core.checks import check_at_least, check_choice, check_count
+from leftout.core.errors import NotConvergedWarning, OptionError
+from leftout.data.pairs import Data
+from leftout.diagnostics.retraining import Again, Start, trained_again
+from leftout.dynamics.train import Trained
+
+STARTS: tuple[Start, ...] = ("initial", "warm")
+
+
+def retrain(
+    trained: Trained,
+    query: Data,
+    groups: Groups | Sequence[SupportsIndex],
+    *,
+    of: Of = "loss",
+    start: Literal["initial", "warm"] = "initial",
+    check: int = 3,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+) -> xr.DataArray:
+    """Return the effect of leaving examples out of a network's training, by training it again.
+
+    Args:
+        trained: from `train`: the same module, rule, limit of steps and tolerance are used.
+        query: Examples, or a pair (inputs, targets) like the training data.
+        groups: row numbers, each left out alone; or groups of them as for `leave_out`.
+        of: "loss": loss without the group minus loss with it; "prediction": with minus without.
+        start: from which weights training begins; the ridge holds on to the initial ones.
+        check: with "warm", how many groups are trained from the initial weights as well.
+        jobs: processes; one per core if not said, one on a GPU. Each uses one thread, so that the
+            numbers do not depend on how many there are.
+        out: folder in which every finished training is kept: run again to go on.
+
+    Returns:
+        A DataArray (query, train), or (query, group) for groups; `of="prediction"` adds `output`.
+        Attributes: `not_converged` trainings, their `largest_relative_gradient`, mean `steps`, and with
+        "warm" `warm_difference`, the largest difference that the start makes in a prediction,
+        relative to the largest effect.
+
+    Raises:
+        OptionError: a group that is empty or everything, a row number out of range or repeated.
+        StoreError: `out` holds trainings of another network, data or query.
+
+    Warns:
+        NotConvergedWarning: the network, or one trained again, stopped short of its tolerance.
+
+    Cost:
+        one training a group.
+
+    Source:
+        Rethinking influence functions, eq. 7.
+    """
+    check_of(of)
+    check_choice("start", start, STARTS)
+    check_at_least("check", check, 0)
+    if jobs is not None:
+        check_count("jobs", jobs)
+    singles = not hasattr(groups, "keys") and all(_is_row(one) for one in groups)
+    names, rows = _named(trained, groups, singles)
+    examples = queries_like(trained.train, query)
+    trained.check_converged()
+    folder = None if out is None else Path(out)
+    count = jobs or _processes(trained)
+    found = trained_again(trained, examples, rows, start=start, jobs=count, folder=folder)
+    before = trained.predict(examples).cpu()
+    after = torch.stack([torch.from_numpy(one.predictions) for one in found], dim=1)  # (m, g, k)
+    attrs = network_attributes(
+        trained, examples, of=of, method="retrain", sign=SIGN[of], start=start, **_evidence(found)
+    )
+    if start == "warm" and check:
+        some = _sample(len(rows), int(check))
+        cold = trained_again(
+            trained, examples, [rows[i] for i in some], start="initial", jobs=count, folder=folder
+        )
+        attrs["checked"] = len(some)
+        attrs["warm_difference"] = _difference(before, after, cold, some)
+    _warn(found)
+    axes: dict[str, Sequence[str]] = {"query": examples.ids, "train" if singles else "group": names}
+    if of == "prediction":
+        axes["output"] = _output_names(trained)
+    values = _changes(before, after, examples.targets, of)
+    return labelled(
+        values.numpy()[None], times=[math.inf], scalar=True, coordinates=axes, attrs=attrs,
+        name="influence",
+    )  # fmt: skip
+
+
+def _is_row(given: object) -> bool:
+    return isinstance(given, SupportsIndex) and not getattr(given, "ndim", 0)
+
+
+def _named(
+    trained: Trained, groups: Groups | Sequence[SupportsIndex], singles: bool
+) -> tuple[list[str], list[Int64[Tensor, " g"]]]:
+    """Return names and row numbers of what is left out, each time fewer than all examples."""
+    n = len(trained.train)
+    names, rows = named_groups([[one] for one in groups] if singles else groups, n)  # type: ignore[list-item, arg-type]
+    everything = [name for name, group in zip(names, rows, strict=True) if len(group) == n]
+    if everything:
+        raise OptionError(
+            f"`groups`: group {everything[0]!r} holds all {n} training examples; nothing would be "
+            "left to train on."
+        )
+    if singles:
+        names = [trained.train.ids[int(group[0])] for group in rows]
+    return names, rows
+
+
+def _processes(trained: Trained) -> int:
+    """Return how many trainings go on at a time: a GPU is shared badly."""
+    device = next(trained.module.parameters()).device.type
+    return (len(os.sched_getaffinity(0)) or 1) if device == "cpu" else 1
+
+
+def _changes(
+    before: Float64[Tensor, "m k"],
+    after: Float64[Tensor, "m g k"],
+    targets: Float64[Tensor, "m k"],
+    of: Of,
+) -> Tensor:
+    change = after - before[:, None]
+    if of == "prediction":
+        return -change
+    # ½ (e + c)² − ½ e², without the difference of nearly equal losses.
+    return (change * ((before - targets)[:, None] + change / 2)).sum(-1)
+
+
+def _evidence(found: Sequence[Again]) -> dict[str, float | int]:
+    return {
+        "not_converged": sum(not one.converged for one in found),
+        "largest_relative_gradient": max(one.relative_gradient for one in found),
+        "steps": float(np.mean([one.steps for one in found])),
+    }
+
+
+def _sample(count: int, check: int) -> list[int]:
+    generator = torch.Generator().manual_seed(0)
+    return sorted(torch.randperm(count, generator=generator)[:check].tolist())
+
+
+def _difference(
+    before: Float64[Tensor, "m k"],
+    after: Float64[Tensor, "m g k"],
+    cold: Sequence[Again],
+    some: Sequence[int],
+) -> float:
+    """Return the largest difference between starts, relative to the largest effect of the sample."""
+    other = torch.stack([torch.from_numpy(one.predictions) for one in cold], dim=1)
+    effect = float((other - before[:, None]).abs().max())
+    return float((after[:, list(some)] - other).abs().max()) / (effect or 1.0)
+
+
+def _warn(found: Sequence[Again]) -> None:
+    short = [one for one in found if not one.converged]
+    if short:
+        warnings.warn(
+            f"{len(short)} of {len(found)} networks trained again stopped short of convergence; one "
+            f"of them {short[0].status}",
+            NotConvergedWarning, stacklevel=3,
+        )  # fmt: skip
+
+
+def _output_names(trained: Trained) -> list[str]:
+    outputs, classes = trained.train.targets.shape[1], trained.train.classes
+    if classes is None or len(classes) not in (outputs, 2):
+        return [str(c) for c in range(outputs)]
+    return list(classes) if len(classes) == outputs else [classes[-1]]

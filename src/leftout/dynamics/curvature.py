@@ -1,0 +1,163 @@
+"""What is a product with the curvature of a network's training objective, without the matrix?
+
+At weights w, with f_i = f(x_i; w), J_i = ∂f_i/∂w and the sum ½ Σ_i |f_i − y_i|² over the training set,
+
+    "hessian"   H v = Σ_i [J_iᵀ J_i + Σ_c (f_i − y_i)_c ∇²f_ic] v + shift·v
+    "ggn"       G v = Σ_i J_iᵀ (J_i v) + shift·v                    generalised Gauss-Newton
+
+The first is v pulled back through the gradient, the second a push forward and a pull back; each costs
+a few evaluations of the network. They agree where f is linear in w, and almost everywhere where it is
+piecewise so. G is positive semi-definite always, H at a minimum. All derivatives are reverse, twice:
+as fast as forward over reverse, and of any module that can be trained.
+
+Everything is evaluated in float64, whatever the network was trained in: systems are solved with it.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+from torch.func import grad, vjp, vmap
+
+from leftout.core.blocks import blocks
+from leftout.core.modules import Parameters, bytes_a_row, call, parameters_of
+from leftout.data.examples import Examples
+
+Kind = Literal["hessian", "ggn"]
+KINDS: tuple[Kind, ...] = ("hessian", "ggn")
+
+PASSES = 8
+"""Times what a forward pass keeps of an example that a product holds of it, for each column."""
+
+VECTORS = 6
+"""Copies of its columns that a product holds: as weights, of a chunk, of all chunks, and between."""
+
+CHUNK = 2**27
+"""Bytes of temporaries beyond which a chunk of examples gets no faster."""
+
+
+@final
+class Curvature:
+    """The curvature matrix of a network at its weights, by products: `curvature(vectors)`.
+
+    Args:
+        module: the network; it is not written to.
+        train: the examples that the objective is a sum over.
+        kind: which of the two matrices.
+        shift: added to the diagonal: the ridge as it enters the sum, and damping.
+        memory: bytes that a product may take besides its columns.
+
+    Cost:
+        a product with b columns: about 4b evaluations of the network on all examples. Examples and
+        columns are taken in chunks that fit the memory.
+    """
+
+    def __init__(
+        self, module: nn.Module, train: Examples, *, kind: Kind, shift: float, memory: int
+    ) -> None:
+        self.module = copy.deepcopy(module).double()
+        self.weights = {name: one.detach() for name, one in parameters_of(self.module).items()}
+        self.device = next(iter(self.weights.values())).device
+        self.side = sum(one.numel() for one in self.weights.values())
+        self.train = train
+        self.kind = kind
+        self.shift = shift
+        self.memory = memory
+        two = train.inputs[:1].expand(2, *train.inputs.shape[1:]).to(self.device)
+        self.kept = bytes_a_row(self.module, two)
+
+    def __call__(
+        self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None
+    ) -> Float64[Tensor, "p b"]:
+        """Return the matrix times each column.
+
+        Args:
+            rows: examples to take the sum over, scaled up to all of them; None takes all.
+        """
+        product = self._hessian if self.kind == "hessian" else self._ggn
+        scale = 1.0 if rows is None else len(self.train) / len(rows)
+        total = self.shift * vectors.T  # (b, p)
+        for columns in blocks(vectors.shape[1], self._columns):
+            tangents = self.unflat(vectors[:, columns].T)
+            for x, y in self._chunks(columns.stop - columns.start, rows):
+                total[columns].add_(self.flat(product(tangents, x, y)), alpha=scale)
+        return total.T
+
+    def gradients(self, inputs: Tensor, targets: Float64[Tensor, "b k"]) -> Float64[Tensor, "p b"]:
+        """Return the gradient of ½ |f(x) − y|² at each of some points, in columns."""
+
+        def loss(weights: Parameters, x: Tensor, y: Tensor) -> Tensor:
+            return self._loss(weights, x[None], y[None])
+
+        found = torch.empty(len(inputs), self.side, dtype=torch.float64, device=self.device)
+        for part in blocks(len(inputs), self._columns):
+            x, y = inputs[part].to(self.device), targets[part].to(self.device)
+            found[part] = self.flat(vmap(grad(loss), in_dims=(None, 0, 0))(self.weights, x, y))
+        return found.T
+
+    def slopes(
+        self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None
+    ) -> Float64[Tensor, "b n"]:
+        """Return how fast the loss of each example grows along each column: (f_i − y_i) · (J_i v).
+
+        Its gradient times the column, without the gradient: one push forward.
+        """
+        found = []
+        for columns in blocks(vectors.shape[1], self._columns):
+            tangents = self.unflat(vectors[:, columns].T)
+            parts = [
+                torch.einsum("bck,ck->bc", self._push(tangents, x), self._outputs(x) - y)
+                for x, y in self._chunks(columns.stop - columns.start, rows)
+            ]
+            found.append(torch.cat(parts, dim=1))
+        return torch.cat(found)
+
+    def flat(self, weights: Parameters) -> Float64[Tensor, "b p"]:
+        """Return b sets of weights, one a row."""
+        return torch.cat([one.flatten(1) for one in weights.values()], dim=1)
+
+    def unflat(self, rows: Float64[Tensor, "b p"]) -> Parameters:
+        """Return the rows as sets of weights."""
+        sizes = [one.numel() for one in self.weights.values()]
+        parts = rows.split(sizes, dim=1)
+        named = zip(self.weights.items(), parts, strict=True)
+        return {name: part.reshape(len(rows), *like.shape) for (name, like), part in named}
+
+    def _outputs(self, x: Tensor, weights: Parameters | None = None) -> Float64[Tensor, "c k"]:
+        return call(self.module, self.weights if weights is None else weights, x)
+
+    def _loss(self, weights: Parameters, x: Tensor, y: Tensor) -> Tensor:
+        return (call(self.module, weights, x) - y).square().sum() / 2
+
+    def _push(self, tangents: Parameters, x: Tensor) -> Float64[Tensor, "b c k"]:
+        """Return J v for each tangent: u ↦ Jᵀu is linear, and pulling v back through it is J v."""
+        outputs, pull = vjp(lambda weights: self._outputs(x, weights), self.weights)
+        push = vjp(lambda u: pull(u)[0], torch.zeros_like(outputs))[1]
+        return vmap(push)(tangents)[0]
+
+    def _ggn(self, tangents: Parameters, x: Tensor, y: Tensor) -> Parameters:
+        pull = vjp(lambda weights: self._outputs(x, weights), self.weights)[1]
+        return vmap(pull)(self._push(tangents, x))[0]
+
+    def _hessian(self, tangents: Parameters, x: Tensor, y: Tensor) -> Parameters:
+        pull = vjp(grad(lambda weights: self._loss(weights, x, y)), self.weights)[1]
+        return vmap(pull)(tangents)[0]
+
+    def _chunks(self, columns: int, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield examples and targets that fit the memory beside so many columns."""
+        room = min(self.memory // 2, CHUNK)
+        size = max(1, room // (PASSES * self.kept * (columns + 1)))
+        where = torch.arange(len(self.train)) if rows is None else rows.cpu()
+        for part in where.split(size):
+            inputs, targets = self.train.inputs[part], self.train.targets[part]
+            yield inputs.to(self.device), targets.to(self.device)
+
+    @property
+    def _columns(self) -> int:
+        """Return how many columns fit, beside a single example at least."""
+        of_vectors = self.memory // 2 // (VECTORS * 8 * self.side)
+        of_examples = self.memory // 2 // (PASSES * self.kept) - 1
+        return max(1, min(of_vectors, of_examples))

@@ -1,0 +1,140 @@
+"""How is any network trained on its full batch? Gradients by autograd, summed over chunks of examples.
+
+The point is one vector w of all parameters that are trained; f(x; w) calls the module with views of
+it. Only activations grow with the number of examples, and a chunk is as many as fit the memory.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import final
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
+
+from leftout.core.blocks import blocks
+from leftout.core.modules import Parameters, bytes_a_row, flat, outputs_of, parameters_of, unflat
+from leftout.dynamics.objective import Look, Objective, as_targets
+
+BACKWARD = 3
+"""Times what a forward pass keeps that forward, backward and a tangent may hold together."""
+
+
+@final
+class ModuleObjective(Objective):
+    """The objective of any module, at a point in the space of its trained parameters.
+
+    Args:
+        module: as it was given, the centre of the ridge.
+        inputs: (n, d…), of any dtype; used in that of the module.
+        start: where to begin instead; None for the module itself.
+        memory: bytes that activations may take.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        inputs: Tensor,
+        targets: Float[Tensor, "n k"],
+        ridge: float,
+        *,
+        start: nn.Module | None,
+        memory: int,
+    ) -> None:
+        self.module = module
+        self.like = parameters_of(module)
+        self.initial = flat(self.like)  # (p,)
+        super().__init__(as_targets(targets, self.initial.device), ridge)
+        self.inputs = inputs.to(self.initial)
+        begin = self.initial if start is None else flat(parameters_of(start)).to(self.initial)
+        self.start = begin
+        self.point = begin.clone()
+        self.previous: Tensor | None = None
+        self.marked: Tensor | None = None
+        room = BACKWARD * bytes_a_row(module, self.inputs[:2])
+        self.chunk = max(1, min(len(targets), memory // room))
+        self.gradient = torch.zeros_like(self.point)
+        self._refresh()
+
+    def advance(self, rate: float, momentum: float = 0.0) -> None:
+        last = self.point if self.previous is None else self.previous
+        moved = torch.add(self.point, self.gradient, alpha=-rate)
+        self.point = torch.lerp(last, moved, 1 + momentum) if momentum else moved
+        self.previous = moved if momentum else None
+        self._refresh()
+
+    def look(self) -> Look:
+        far = float((self.point - self.initial).square().sum(dtype=torch.float64))
+        steep = float(self.gradient.square().sum(dtype=torch.float64))
+        return Look(self.data_loss + self.ridge * far / 2, steep**0.5)
+
+    @property
+    def rounding(self) -> float:
+        largest = float((self.residual + self.targets).abs().max())
+        return torch.finfo(self.point.dtype).eps * largest
+
+    def mark(self) -> None:
+        self.marked = self.point
+
+    def mean_gradient(self, rate: float, steps: int) -> float:
+        assert self.marked is not None, "nothing was marked"
+        return float((self.marked - self.point).double().norm()) / (rate * steps)
+
+    def tangent(self, vector: Float64[Tensor, "n k"]) -> Float64[Tensor, "n k"]:
+        across = vector.to(self.point)
+        pulled = torch.zeros_like(self.point)
+        for rows in self._chunks():
+            pulled += self._pull(rows, across[rows])[1]
+        return torch.cat([self._push(rows, pulled) for rows in self._chunks()])
+
+    def rewind(self) -> None:
+        self.previous = None
+        self.point = self.start.clone()
+        self._refresh()
+
+    def trained(self) -> nn.Module:
+        found = copy.deepcopy(self.module)
+        parts = unflat(self.point, self.like)
+        for name, one in found.named_parameters():
+            if name in parts:
+                one.data.copy_(parts[name])
+        return found
+
+    def _refresh(self) -> None:
+        """Compute residual and gradient at the point."""
+        gradient = (self.point - self.initial).mul_(self.ridge)
+        residuals = []
+        for rows in self._chunks():
+            residual, pulled = self._pull(rows, None)
+            gradient += pulled
+            residuals.append(residual)
+        self.gradient = gradient
+        self.residual = torch.cat(residuals)
+
+    def _pull(
+        self, rows: slice, vector: Float[Tensor, "b k"] | None
+    ) -> tuple[Float64[Tensor, "b k"], Float[Tensor, " p"]]:
+        """Return the residual of a chunk, and Jᵀ times it or times a vector."""
+        weights = self.point.detach().requires_grad_()
+        outputs = self._outputs(weights, rows)
+        residual = outputs.detach().double() - self.targets[rows]
+        along = residual.to(outputs) if vector is None else vector
+        return residual, torch.autograd.grad(outputs, weights, along)[0]
+
+    def _push(self, rows: slice, along: Float[Tensor, " p"]) -> Float64[Tensor, "b k"]:
+        """Return J u of a chunk: Jᵀ v is linear in v, and its derivative along u is asked for.
+
+        Backward twice, where forward mode would do it once: more modules are able to.
+        """
+        weights = self.point.detach().requires_grad_()
+        outputs = self._outputs(weights, rows)
+        vector = torch.zeros_like(outputs, requires_grad=True)
+        pulled = torch.autograd.grad(outputs, weights, vector, create_graph=True)[0]
+        return torch.autograd.grad(pulled, vector, along)[0].double()
+
+    def _outputs(self, weights: Float[Tensor, " p"], rows: slice) -> Float[Tensor, "b k"]:
+        parameters: Parameters = unflat(weights, self.like)
+        return outputs_of(self.module, parameters, self.inputs[rows], outputs=self.targets.shape[1])
+
+    def _chunks(self) -> Iterator[slice]:
+        return blocks(len(self.targets), self.chunk)

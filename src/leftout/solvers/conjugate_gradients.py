@@ -1,0 +1,166 @@
+"""How is A x = b solved by products alone? Conjugate gradients, every column by itself.
+
+The iterate after j steps is the best in span{b, Ab, …, A^{j−1} b} in the norm of A: the error falls
+at least like 2 ((√c − 1) / (√c + 1))^j, c the condition number, and a matrix of j distinct eigenvalues
+is done in j steps. It needs A positive definite; where it is not, a direction p with pᵀAp ≤ 0 turns
+up and is reported, for then x is no minimum of ½ xᵀAx − bᵀx and nothing that follows means anything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from leftout.core.checks import check_between, check_count
+from leftout.core.errors import SolveError
+from leftout.solvers.solution import (
+    EPS,
+    Apply,
+    Solution,
+    Solver,
+    Status,
+    relative,
+)
+
+FRESH = 25
+"""Steps after which the residual is taken from b − A x: the recurrence drifts a rounding a step."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConjugateGradients(Solver):
+    """Conjugate gradients.
+
+    Args:
+        rtol: |b − A x| / |b| at which a column is solved.
+        max_steps: products after which it is given up; p + 1 are enough but for rounding.
+
+    Cost:
+        a product a step for all columns that are not done, one in 25 besides and one at the end.
+    """
+
+    rtol: float = 1e-10
+    max_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        check_between("rtol", self.rtol, 0, 1)
+        check_count("max_steps", self.max_steps)
+
+    def prepared(
+        self,
+        apply: Apply,
+        side: int,
+        *,
+        device: torch.device,
+        examples: int | None = None,
+        memory: int | None = None,
+    ) -> Callable[[Float64[Tensor, "p b"]], Solution]:
+        return partial(self._solved, apply)
+
+    def _solved(self, apply: Apply, rhs: Float64[Tensor, "p b"]) -> Solution:
+        run = _Run(apply, rhs, self.rtol)
+        for step in range(1, self.max_steps + 1):
+            if not len(run.going):
+                break
+            run.step(fresh=step % FRESH == 0)
+        bend = "" if run.lowest > 0 else f"A direction had curvature {run.lowest:.3g}."
+        return Solution(
+            value=run.value,
+            status=tuple(run.status),
+            residual=relative(rhs - apply(run.value), rhs),
+            steps=run.steps,
+            note=bend,
+        )
+
+
+class _Run:
+    """All columns; of those in `going`: residual r, its square, direction p, largest curvature."""
+
+    def __init__(self, apply: Apply, rhs: Float64[Tensor, "p b"], rtol: float) -> None:
+        self.apply = apply
+        self.rhs = rhs
+        self.value = torch.zeros_like(rhs)
+        self.steps = torch.zeros(rhs.shape[1], dtype=torch.long, device=rhs.device)
+        size = rhs.norm(dim=0)
+        self.wanted = rtol * size
+        self.status = [Status.STEP_LIMIT if one > 0 else Status.SOLVED for one in size.tolist()]
+        self.lowest = float("inf")
+        self.going = size.nonzero().flatten()
+        self.residual = rhs[:, self.going]
+        self.direction = self.residual.clone()
+        self.square = size[self.going].square()
+        self.top = torch.zeros_like(self.square)
+        self.verified = torch.full_like(self.square, torch.inf)
+
+    def step(self, *, fresh: bool) -> None:
+        """Go one step along the direction, and turn to the next."""
+        image = self.apply(self.direction)
+        self.steps[self.going] += 1
+        positive = self._positive(image)
+        self._keep(positive)
+        if not len(self.going):
+            return
+        image = image[:, positive]
+        length = self.square / (self.direction * image).sum(0)
+        self.value[:, self.going] += length * self.direction
+        self.residual -= length * image
+        floor = self.wanted[self.going]
+        if fresh:
+            believed, self.residual = self.residual, self._true_residual(self.going)
+            # What is left may be all rounding: that of 25 products, or of one with ‖A‖ |x|.
+            drift = (self.residual - believed).norm(dim=0)
+            rounding = 10 * EPS * self.top * self.value[:, self.going].norm(dim=0)
+            floor = torch.stack([floor, 2 * drift, rounding]).amax(0)
+        before, self.square = self.square, self.residual.square().sum(0)
+        self.direction = self.residual + self.square / before * self.direction
+        small = self.square.sqrt() <= floor
+        if bool(small.any()):
+            self._verify(small)
+
+    def _true_residual(self, columns: Int64[Tensor, " c"]) -> Float64[Tensor, "p c"]:
+        return self.rhs[:, columns] - self.apply(self.value[:, columns])
+
+    def _positive(self, image: Float64[Tensor, "p g"]) -> Bool[Tensor, " g"]:
+        """Return where the direction has positive curvature, and give the others their status."""
+        bend = (self.direction * image).sum(0) / self.direction.square().sum(0)
+        if not bool(torch.isfinite(bend).all()):
+            raise SolveError("A product with the matrix is not finite: it overflows, or holds NaN.")
+        self.lowest = min(self.lowest, float(bend.min()))
+        self.top = torch.maximum(self.top, bend.abs())
+        # Each entry of a product carries a rounding of eps·‖A‖, at random over p of them.
+        noise = 10 * len(self.rhs) ** 0.5 * EPS * self.top
+        positive = bend > noise
+        for j in (~positive).nonzero().flatten().tolist():
+            flat = abs(float(bend[j])) <= float(noise[j])
+            self.status[int(self.going[j])] = Status.SINGULAR if flat else Status.INDEFINITE
+        return positive
+
+    def _verify(self, small: Bool[Tensor, " g"]) -> None:
+        """End the columns whose true residual is as small as the recurrence says; restart others."""
+        columns = self.going[small]
+        true = self._true_residual(columns)
+        size = true.norm(dim=0)
+        done = size <= self.wanted[columns]
+        # A restart that does not halve the residual has met the rounding of the products, which may
+        # be more than that of double precision.
+        stuck = ~done & ~(size <= self.verified[small] / 2)
+        for j, solved, ended in zip(columns.tolist(), done.tolist(), stuck.tolist(), strict=True):
+            if solved or ended:
+                self.status[j] = Status.SOLVED if solved else Status.ROUNDING
+        self.residual[:, small], self.direction[:, small] = true, true
+        self.square[small], self.verified[small] = size.square(), size
+        keep = torch.ones_like(small)
+        keep[small] = ~(done | stuck)
+        self._keep(keep)
+
+    def _keep(self, rows: Bool[Tensor, " g"]) -> None:
+        """Go on with some columns only."""
+        if bool(rows.all()):
+            return
+        self.going, self.square = self.going[rows], self.square[rows]
+        self.top, self.verified = self.top[rows], self.verified[rows]
+        self.residual, self.direction = self.residual[:, rows], self.direction[:, rows]
