@@ -2,8 +2,6 @@
 
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -11,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import scipy
 import torch
+
+from leftout.app.record import environment, save_record
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,39 +55,12 @@ def _status(key: str) -> int:
 def record(name: str, result: dict[str, Any]) -> Path:
     """Write records/DATE-NAME/: command, environment, result."""
     folder = ROOT / "records" / f"{datetime.now(UTC):%Y-%m-%d}-{name}"
-    folder.mkdir(parents=True, exist_ok=True)
     arguments = " ".join(sys.argv[1:])
     command = f"python benchmarks/{Path(sys.argv[0]).name} {arguments}".strip()
-    (folder / "command.txt").write_text(command + "\n")
-    (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
-    (folder / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    save_record(folder, command=command, environment=environment(), result=result)
     print(json.dumps(result, indent=2))
     print(f"record: {folder.relative_to(ROOT)}")
     return folder
-
-
-def environment() -> dict[str, Any]:
-    """Return commit, versions and machine."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", *words], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        return done.stdout.strip()
-
-    return {
-        "commit": git("rev-parse", "HEAD"),
-        "changed_since": bool(git("status", "--porcelain", "--", "src")),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "load_at_start": os.getloadavg()[0],
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-    }
 
 
 def data_folder() -> Path | None:

@@ -1,0 +1,1 @@
+"""Rethinking Influence Functions of Neural Networks in the Over-parameterized Regime, run again."""
