@@ -9,7 +9,7 @@ import pytest
 import leftout
 
 AGREED = Path(__file__).with_name("public_names.txt").read_text().split()
-WINDOWS = {"": leftout, "kernels.": leftout.kernels}
+WINDOWS = {"": leftout, "bounds.": leftout.bounds, "kernels.": leftout.kernels}
 
 
 def shown(module: ModuleType) -> list[str]:

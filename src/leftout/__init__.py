@@ -20,6 +20,7 @@ from leftout.attribution.leave_out import leave_out
 from leftout.attribution.trajectory import trajectory
 from leftout.core.errors import LeftoutError, NotConvergedWarning
 from leftout.core.version import __version__
+from leftout.curation.learned import learned
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.diagnostics import bounds
@@ -62,6 +63,7 @@ __all__ = [
     "fit",
     "influence_function",
     "kernels",
+    "learned",
     "leave_one_out",
     "leave_out",
     "load",

@@ -37,6 +37,8 @@ from leftout.dynamics.train import Trained
 from leftout.kernels.two_layer_relu import TwoLayerReLU
 from leftout.solvers.solution import Solver
 
+__all__ = ["limit", "lower", "terms", "upper"]
+
 SIGN = (
     "influence and first_order: loss without the example minus loss with it, positive = it helped; "
     "actual and bound: sizes of their difference"

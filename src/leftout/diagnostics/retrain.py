@@ -7,7 +7,6 @@ starts differ by is measured on a sample, and reported.
 """
 
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float64, Int64
+from joblib import cpu_count
 from torch import Tensor
 
 from leftout.attribution.groups import Groups, named_groups
@@ -98,7 +98,7 @@ def retrain(
         )
         attrs["checked"] = len(some)
         attrs["warm_difference"] = _difference(before, after, cold, some)
-    _warn(found)
+    _warn(trained, found)
     axes: dict[str, Sequence[str]] = {"query": examples.ids, "train" if singles else "group": names}
     if of == "prediction":
         axes["output"] = _output_names(trained)
@@ -133,7 +133,7 @@ def _named(
 def _processes(trained: Trained) -> int:
     """Return how many trainings go on at a time: a GPU is shared badly."""
     device = next(trained.module.parameters()).device.type
-    return (len(os.sched_getaffinity(0)) or 1) if device == "cpu" else 1
+    return int(cpu_count()) if device == "cpu" else 1
 
 
 def _changes(
@@ -174,8 +174,9 @@ def _difference(
     return float((after[:, list(some)] - other).abs().max()) / (effect or 1.0)
 
 
-def _warn(found: Sequence[Again]) -> None:
-    short = [one for one in found if not one.converged]
+def _warn(trained: Trained, found: Sequence[Again]) -> None:
+    # Where steps were asked for, each takes as many as the network itself, which has said so.
+    short = [one for one in found if not one.converged and trained.tolerance is not None]
     if short:
         warnings.warn(
             f"{len(short)} of {len(found)} networks trained again stopped short of convergence; one "

@@ -10,20 +10,25 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 from joblib import Parallel, delayed
-from torch import Tensor
+from torch import Tensor, nn
 
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
+from leftout.dynamics.rules import GradientDescent, Ridge
 from leftout.dynamics.train import Trained, state_fingerprint, train
 
 Start = Literal["initial", "warm"]
+
+Item = tuple[str, list[int]]
+"""A key, and the row numbers that are left out."""
 
 SHARE = 4
 """Tasks for each process: a task carries the network, so groups travel together."""
@@ -45,6 +50,28 @@ class Again:
     status: str
 
 
+@dataclass(frozen=True)
+class Task:
+    """What every training has in common; it travels to each process, so it holds no more.
+
+    Attributes:
+        initial, start, train, rule, limit, tolerance: as of `train`.
+        query: where to predict.
+        memory: share of each process.
+        folder: where finished trainings are kept; None keeps none.
+    """
+
+    initial: nn.Module
+    start: nn.Module | None
+    train: Examples
+    rule: Ridge | GradientDescent
+    limit: int
+    tolerance: float | None
+    query: Tensor
+    memory: int
+    folder: Path | None
+
+
 def trained_again(
     trained: Trained,
     query: Examples,
@@ -59,104 +86,76 @@ def trained_again(
     Raises:
         StoreError: the folder holds trainings of another network, data or query.
     """
-    keys = [_key(group, start) for group in groups]
     if folder is not None:
         _open(folder, trained, query)
+    task = Task(
+        trained.initial, trained.module if start == "warm" else None, trained.train, trained.rule,
+        trained.limit, trained.tolerance, query.inputs, max(1, trained.memory // jobs), folder,
+    )  # fmt: skip
+    keys = [fingerprint(sorted(group.tolist()), start) for group in groups]
     found = {} if folder is None else {key: one for key in set(keys) if (one := _read(folder, key))}
     missing = {
         key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in found
     }
-    for key, one in tracked(
-        _every(trained, query, missing, start, jobs, folder),
-        what="training again", total=len(missing),
-    ):  # fmt: skip
+    going = _every(task, list(missing.items()), jobs)
+    for key, one in tracked(going, what="training again", total=len(missing)):
         found[key] = one
     return [found[key] for key in keys]
 
 
-def _every(
-    trained: Trained,
-    query: Examples,
-    groups: dict[str, list[int]],
-    start: Start,
-    jobs: int,
-    folder: Path | None,
-) -> Iterator[tuple[str, Again]]:
+def _every(task: Task, items: list[Item], jobs: int) -> Iterator[tuple[str, Again]]:
     """Yield keys and trainings as they finish, in no particular order."""
-    items = list(groups.items())
     if jobs == 1 or len(items) < 2:
-        for item in items:
-            yield _one(trained, query, item, start, 1, folder)
+        yield from (_one(task, item) for item in items)
         return
     size = max(1, len(items) // (SHARE * jobs))
     parts = [items[i : i + size] for i in range(0, len(items), size)]
     work = Parallel(n_jobs=min(jobs, len(parts)), return_as="generator_unordered")
-    tasks = (delayed(_some)(trained, query, part, start, jobs, folder) for part in parts)
-    for done in work(tasks):
+    for done in work(delayed(_some)(task, part) for part in parts):
         yield from done
 
 
-def _some(
-    trained: Trained,
-    query: Examples,
-    items: list[tuple[str, list[int]]],
-    start: Start,
-    jobs: int,
-    folder: Path | None,
-) -> list[tuple[str, Again]]:
-    return [_one(trained, query, item, start, jobs, folder) for item in items]
+def _some(task: Task, items: list[Item]) -> list[tuple[str, Again]]:
+    return [_one(task, item) for item in items]
 
 
-def _one(
-    trained: Trained,
-    query: Examples,
-    item: tuple[str, list[int]],
-    start: Start,
-    jobs: int,
-    folder: Path | None,
-) -> tuple[str, Again]:
+def _one(task: Task, item: Item) -> tuple[str, Again]:
     """Return one training; it is on disk before it is returned."""
     key, without = item
     threads = torch.get_num_threads()
     # Sums in another order are other numbers: one thread, however many processes there are.
     torch.set_num_threads(1)
     try:
-        found = _trained(trained, query, without, start, jobs)
+        found = _without(task, without)
     finally:
         torch.set_num_threads(threads)
-    if folder is not None:
-        _write(folder, key, found)
+    if task.folder is not None:
+        _write(task.folder, key, found)
     return key, found
 
 
-def _trained(
-    trained: Trained, query: Examples, without: list[int], start: Start, jobs: int
-) -> Again:
-    keep = torch.ones(len(trained.train), dtype=torch.bool)
-    keep[without] = False
+def _without(task: Task, rows: list[int]) -> Again:
+    keep = torch.ones(len(task.train), dtype=torch.bool)
+    keep[rows] = False
     again = train(
-        trained.initial,
-        trained.train.select(torch.nonzero(keep).flatten()),
-        rule=trained.rule,
-        steps=trained.limit,
-        tolerance=trained.tolerance,
-        start=trained.module if start == "warm" else None,
-        memory=max(1, trained.memory // jobs),
+        task.initial,
+        task.train.select(torch.nonzero(keep).flatten()),
+        rule=task.rule,
+        steps=task.limit,
+        tolerance=task.tolerance,
+        start=task.start,
+        memory=task.memory,
     )
     return Again(
-        again.predict(query).cpu().numpy(), again.steps, again.relative_gradient,
+        again.predict(task.query).cpu().numpy(), again.steps, again.relative_gradient,
         again.converged, again.status,
     )  # fmt: skip
-
-
-def _key(group: Int64[Tensor, " g"], start: Start) -> str:
-    return fingerprint(sorted(group.tolist()), start)
 
 
 def _open(folder: Path, trained: Trained, query: Examples) -> None:
     """Make the folder, or make sure that it belongs to this network and these queries."""
     identity = {
-        "network": trained.record["module"],
+        "network": trained.record["shape"],
         "initial": state_fingerprint(trained.initial),
         "weights": state_fingerprint(trained.module),
         "train": trained.train.fingerprint,
@@ -166,6 +165,8 @@ def _open(folder: Path, trained: Trained, query: Examples) -> None:
         "limit": trained.limit,
     }
     path = folder / "of.json"
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"`out` must be a folder; {str(folder)!r} is a file.")
     if path.exists():
         kept = _json(path)
         different = [name for name, value in identity.items() if kept.get(name) != value]
@@ -195,11 +196,17 @@ def _read(folder: Path, key: str) -> Again | None:
     path = folder / f"{key}.npz"
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as kept:
-        return Again(
-            kept["predictions"], int(kept["steps"]), float(kept["relative_gradient"]),
-            bool(kept["converged"]), str(kept["status"]),
-        )  # fmt: skip
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return Again(
+                kept["predictions"], int(kept["steps"]), float(kept["relative_gradient"]),
+                bool(kept["converged"]), str(kept["status"]),
+            )  # fmt: skip
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise StoreError(
+            f"{str(path)!r} is damaged ({str(error) or type(error).__name__}): remove it, and it is "
+            "trained again."
+        ) from None
 
 
 def _write(folder: Path, key: str, found: Again) -> None:

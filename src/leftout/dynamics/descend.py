@@ -121,10 +121,8 @@ class Descent:
         before = self.look
         self.look = self._looked()
         self._looks.append((self.steps - self._begun, self.relative_gradient))
-        if len(self._looks) == 1:
-            self._ceiling = max(
-                self.goal.ceiling, self.look.loss
-            )  # a start elsewhere may be higher
+        if self.steps == 0:  # a start elsewhere may be higher than w_0
+            self._ceiling = max(self._ceiling, self.look.loss)
         if not self.look.loss <= GROWTH * self._ceiling:
             self._too_fast()
             return False

@@ -101,24 +101,16 @@ def train(
     _check_rule(rule, tolerance)
     limit = _limit(rule, steps)
     initial = _copy(module, device)
-    parameters_of(initial)
     begin = None if start is None else _start(start, initial)
     _check_data(initial, examples)
-    where = next(iter(parameters_of(initial).values())).device
-    budget = memory_budget(memory, device=where)
-    n = len(examples)
-    at_start = _objective(initial, examples, rule, start=None, memory=budget)
-    check_finite("module outputs", at_start.residual)
-    rate = _rate(at_start, rule, n, limit, None if begin is not None else tolerance)
-    first = at_start.look()
-    known = float(at_start.residual.abs().max()) <= at_start.rounding
-    reference = 0.0 if known else first.gradient_norm
-    objective = at_start
+    budget = memory_budget(memory, device=next(iter(parameters_of(initial).values())).device)
+    objective = _objective(initial, examples, rule, start=None, memory=budget)
+    check_finite("module outputs", objective.residual)
+    rate = _rate(objective, rule, limit, tolerance if begin is None else None)
+    goal = _goal(objective, rule, limit, tolerance)
     if begin is not None:
-        del at_start  # two would not fit where one does
+        del objective  # two of them would not fit where one does
         objective = _objective(initial, examples, rule, start=begin, memory=budget)
-    unit = float(n) if rule.loss == "mean" else 1.0
-    goal = Goal(limit, tolerance, reference, first.loss, unit)
     descent = Descent(objective, goal, rate=rate, settling=isinstance(rule, Ridge))
     descent.run()
     return _trained(descent, initial, examples, rule, budget)
@@ -302,11 +294,16 @@ def _objective(
 
 
 def _rate(
-    objective: Objective, rule: Ridge | GradientDescent, n: int, limit: int, tolerance: float | None
+    objective: Objective, rule: Ridge | GradientDescent, limit: int, tolerance: float | None
 ) -> float:
-    """Return the rate as it multiplies the gradient of the sum, once it can lead anywhere."""
+    """Return the rate as it multiplies the gradient of the sum, once it can lead anywhere.
+
+    Args:
+        tolerance: None where nothing can be said beforehand of how many steps it takes.
+    """
     if isinstance(rule, Ridge):
         return settling_rate(objective)
+    n = len(objective.targets)
     high = objective.largest(rtol=1e-6)
     rule.check_converges(high, n)
     rate = rule.step(n)
@@ -322,6 +319,18 @@ def _rate(
                 "steps, or pass tolerance=None to take the steps and no more."
             )
     return rate
+
+
+def _goal(
+    objective: Objective, rule: Ridge | GradientDescent, limit: int, tolerance: float | None
+) -> Goal:
+    """Return what is to be reached, in units of what there is at the initial weights."""
+    first = objective.look()
+    # Where f_0 = y but for rounding there is nothing to learn, and no gradient to compare with.
+    known = float(objective.residual.abs().max()) <= objective.rounding
+    reference = 0.0 if known else first.gradient_norm
+    unit = float(len(objective.targets)) if rule.loss == "mean" else 1.0
+    return Goal(limit, tolerance, reference, first.loss, unit)
 
 
 def _trained(
