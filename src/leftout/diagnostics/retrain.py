@@ -8,9 +8,9 @@ starts differ by is measured on a sample, and reported.
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from jaxtyping import Float64, Int64
 from joblib import cpu_count
 from torch import Tensor
 
+from leftout.attribution.edits import Rows
 from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.labelled import SIGN, Of, check_of, labelled, network_attributes
 from leftout.attribution.queries import queries_like
@@ -34,7 +35,7 @@ STARTS: tuple[Start, ...] = ("initial", "warm")
 def retrain(
     trained: Trained,
     query: Data,
-    groups: Groups | Sequence[SupportsIndex],
+    groups: Groups | Rows,
     *,
     of: Of = "loss",
     start: Literal["initial", "warm"] = "initial",
@@ -79,8 +80,9 @@ def retrain(
     check_at_least("check", check, 0)
     if jobs is not None:
         check_count("jobs", jobs)
-    singles = not hasattr(groups, "keys") and all(_is_row(one) for one in groups)
-    names, rows = _named(trained, groups, singles)
+    listed = _listed(groups)
+    singles = not isinstance(listed, Mapping) and all(_is_row(one) for one in listed)
+    names, rows = _named(trained, listed, singles)
     examples = queries_like(trained.train, query)
     trained.check_converged()
     folder = None if out is None else Path(out)
@@ -109,16 +111,24 @@ def retrain(
     )  # fmt: skip
 
 
+def _listed(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
+    """Return named groups as they are; rows or groups, one or several, as a list."""
+    if isinstance(groups, Mapping):
+        return groups
+    several = isinstance(groups, Iterable) and getattr(groups, "ndim", 1)
+    return list(groups) if several else [groups]  # type: ignore[arg-type]
+
+
 def _is_row(given: object) -> bool:
     return isinstance(given, SupportsIndex) and not getattr(given, "ndim", 0)
 
 
 def _named(
-    trained: Trained, groups: Groups | Sequence[SupportsIndex], singles: bool
-) -> tuple[list[str], list[Int64[Tensor, " g"]]]:
+    trained: Trained, groups: Mapping[Any, Any] | list[Any], singles: bool
+) -> tuple[list[str], list[Int64[Tensor, " _"]]]:
     """Return names and row numbers of what is left out, each time fewer than all examples."""
     n = len(trained.train)
-    names, rows = named_groups([[one] for one in groups] if singles else groups, n)  # type: ignore[list-item, arg-type]
+    names, rows = named_groups([[one] for one in groups] if singles else groups, n)
     everything = [name for name, group in zip(names, rows, strict=True) if len(group) == n]
     if everything:
         raise OptionError(

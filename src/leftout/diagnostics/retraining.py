@@ -75,7 +75,7 @@ class Task:
 def trained_again(
     trained: Trained,
     query: Examples,
-    groups: Sequence[Int64[Tensor, " g"]],
+    groups: Sequence[Int64[Tensor, " _"]],
     *,
     start: Start,
     jobs: int,
@@ -197,7 +197,8 @@ def _read(folder: Path, key: str) -> Again | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        # Opened here, so that it is closed here: np.load leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return Again(
                 kept["predictions"], int(kept["steps"]), float(kept["relative_gradient"]),
                 bool(kept["converged"]), str(kept["status"]),
