@@ -115,7 +115,7 @@ def _listed(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
     """Return named groups as they are; rows or groups, one or several, as a list."""
     if isinstance(groups, Mapping):
         return groups
-    several = isinstance(groups, Iterable) and getattr(groups, "ndim", 1)
+    several = isinstance(groups, Iterable) and bool(getattr(groups, "ndim", True))
     return list(groups) if several else [groups]  # type: ignore[arg-type]
 
 

@@ -61,7 +61,7 @@ def papers_command(
     sources = data or ["digits"]
     target = (out or Path("papers") / publication.name).resolve()
     planned = [
-        (exhibit, Material(source, size, seed, device, memory, jobs, target / "unfinished"))
+        (exhibit, Material(source, size, seed, device, memory, jobs, target / "retrained"))
         for exhibit in chosen
         for source in (sources[:1] if exhibit.data == "simulated" else sources)
     ]
