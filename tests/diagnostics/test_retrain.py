@@ -59,6 +59,23 @@ def refits(trained, pair, query, groups, of):
     return np.stack([changes(found[0], after, wanted, of) for after in found[1:]], axis=1)
 
 
+@pytest.fixture
+def counted(monkeypatch):
+    """The sizes of the training sets that were trained on; stops after `limit` of them."""
+    real, seen = retraining.train, []
+
+    def counting(module, train, **options):
+        if counting.limit is not None and len(seen) >= counting.limit:
+            raise KeyboardInterrupt
+        seen.append(len(train))
+        return real(module, train, **options)
+
+    counting.limit = None
+    counting.seen = seen
+    monkeypatch.setattr(retraining, "train", counting)
+    return counting
+
+
 @pytest.mark.parametrize("of", ["loss", "prediction"])
 @pytest.mark.parametrize("loss", ["sum", "mean"])
 @pytest.mark.parametrize("k", [1, 2])
@@ -160,10 +177,13 @@ def test_an_example_twice_is_left_out_half_at_a_time() -> None:
     assert_same(got[:, 2], got[:, 0].values + rest[:, 0].values, 1e-6)
 
 
-def test_the_order_of_groups_and_of_their_rows_does_not_matter() -> None:
+def test_the_order_of_groups_and_of_their_rows_does_not_matter(tmp_path, counted) -> None:
     trained, _, query = fitted_linear()
-    a = retrain(trained, query, [[1, 2], [5, 0]], jobs=1)
+    a = retrain(trained, query, [[1, 2], [5, 0]], jobs=1, out=tmp_path)
     b = retrain(trained, query, [[0, 5], [2, 1]], jobs=1)
+    kept = retrain(trained, query, [[0, 5], [2, 1], [1, 2]], jobs=1, out=tmp_path)
+    assert len(counted.seen) == 4
+    assert np.array_equal(kept[:, :2], b)
     assert np.array_equal(a[:, 0], b[:, 1])
     assert np.array_equal(a[:, 1], b[:, 0])
 
@@ -234,23 +254,6 @@ def test_the_threads_are_given_back() -> None:
 
 
 # Kept, and continued
-
-
-@pytest.fixture
-def counted(monkeypatch):
-    """The sizes of the training sets that were trained on; stops after `limit` of them."""
-    real, seen = retraining.train, []
-
-    def counting(module, train, **options):
-        if counting.limit is not None and len(seen) >= counting.limit:
-            raise KeyboardInterrupt
-        seen.append(len(train))
-        return real(module, train, **options)
-
-    counting.limit = None
-    counting.seen = seen
-    monkeypatch.setattr(retraining, "train", counting)
-    return counting
 
 
 def test_what_was_interrupted_goes_on_and_what_is_done_is_not_done_again(tmp_path, counted) -> None:

@@ -324,3 +324,16 @@ def test_the_wide_network_tends_to_its_kernel_like_one_over_root_width(scale) ->
     # 6 doublings that is ± 0.08 in the slope. Three of them.
     assert -0.75 < slope < -0.25, f"m^{slope:.2f}"
     assert away[-1] < 0.05
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_is_the_same_network() -> None:
+    for n, d in ((12, 8), (20, 3)):
+        x, y = sphere(n, d, 2)
+        net = network(400, d, 2)
+        here = train(net, (x, y), rule=lo.Ridge(0.5), tolerance=1e-9)
+        there = train(net, (x, y), rule=lo.Ridge(0.5), tolerance=1e-9, device="cuda")
+        assert there.module.weights.device.type == "cuda"
+        assert net.weights.device.type == "cpu"
+        assert_same(there.predict(x).cpu(), here.predict(x), 1e-8)

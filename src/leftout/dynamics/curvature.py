@@ -36,7 +36,7 @@ VECTORS = 6
 """Copies of its columns that a product holds: as weights, of a chunk, of all chunks, and between."""
 
 CHUNK = 2**27
-"""Bytes of temporaries beyond which a chunk of examples gets no faster."""
+"""Bytes of columns, and of temporaries of examples, beyond which taking more together is no faster."""
 
 
 @final
@@ -148,7 +148,7 @@ class Curvature:
 
     def _chunks(self, columns: int, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield examples and targets that fit the memory beside so many columns."""
-        room = min(self.memory // 2, CHUNK)
+        room = min(self.memory // 2, max(CHUNK, VECTORS * 8 * self.side))
         size = max(1, room // (PASSES * self.kept * (columns + 1)))
         where = torch.arange(len(self.train)) if rows is None else rows.cpu()
         for part in where.split(size):
@@ -158,6 +158,6 @@ class Curvature:
     @property
     def _columns(self) -> int:
         """Return how many columns fit, beside a single example at least."""
-        of_vectors = self.memory // 2 // (VECTORS * 8 * self.side)
+        of_vectors = min(self.memory // 2, CHUNK) // (VECTORS * 8 * self.side)
         of_examples = self.memory // 2 // (PASSES * self.kept) - 1
         return max(1, min(of_vectors, of_examples))

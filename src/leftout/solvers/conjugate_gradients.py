@@ -67,30 +67,33 @@ class ConjugateGradients(Solver):
             if not len(run.going):
                 break
             run.step(fresh=step % FRESH == 0)
-        bend = "" if run.lowest > 0 else f"A direction had curvature {run.lowest:.3g}."
+        value = run.value.T
         return Solution(
-            value=run.value,
+            value=value,
             status=tuple(run.status),
-            residual=relative(rhs - apply(run.value), rhs),
+            residual=relative(rhs - apply(value), rhs),
             steps=run.steps,
-            note=bend,
+            note="" if run.lowest > 0 else f"A direction had curvature {run.lowest:.3g}.",
         )
 
 
 class _Run:
-    """All columns; of those in `going`: residual r, its square, direction p, largest curvature."""
+    """All columns; of those in `going`: residual r, its square, direction p, largest curvature.
+
+    A column is kept as a row, so that it lies together in memory and can be dropped.
+    """
 
     def __init__(self, apply: Apply, rhs: Float64[Tensor, "p b"], rtol: float) -> None:
         self.apply = apply
-        self.rhs = rhs
-        self.value = torch.zeros_like(rhs)
-        self.steps = torch.zeros(rhs.shape[1], dtype=torch.long, device=rhs.device)
-        size = rhs.norm(dim=0)
+        self.rhs = rhs.T.contiguous()  # (b, p)
+        self.value = torch.zeros_like(self.rhs)
+        self.steps = torch.zeros(len(self.rhs), dtype=torch.long, device=rhs.device)
+        size = self.rhs.norm(dim=1)
         self.wanted = rtol * size
         self.status = [Status.STEP_LIMIT if one > 0 else Status.SOLVED for one in size.tolist()]
         self.lowest = float("inf")
         self.going = size.nonzero().flatten()
-        self.residual = rhs[:, self.going]
+        self.residual = self.rhs[self.going]  # (g, p)
         self.direction = self.residual.clone()
         self.square = size[self.going].square()
         self.top = torch.zeros_like(self.square)
@@ -98,41 +101,43 @@ class _Run:
 
     def step(self, *, fresh: bool) -> None:
         """Go one step along the direction, and turn to the next."""
-        image = self.apply(self.direction)
+        image = self.apply(self.direction.T).T
         self.steps[self.going] += 1
-        positive = self._positive(image)
-        self._keep(positive)
+        bend = torch.einsum("gp,gp->g", self.direction, image)
+        positive = self._positive(bend)
+        if not bool(positive.all()):
+            image, bend = image[positive], bend[positive]
+            self._keep(positive)
         if not len(self.going):
             return
-        image = image[:, positive]
-        length = self.square / (self.direction * image).sum(0)
-        self.value[:, self.going] += length * self.direction
+        length = (self.square / bend)[:, None]
+        self.value[self.going] += length * self.direction
         self.residual -= length * image
         floor = self.wanted[self.going]
         if fresh:
             believed, self.residual = self.residual, self._true_residual(self.going)
             # What is left may be all rounding: that of 25 products, or of one with ‖A‖ |x|.
-            drift = (self.residual - believed).norm(dim=0)
-            rounding = 10 * EPS * self.top * self.value[:, self.going].norm(dim=0)
+            drift = (self.residual - believed).norm(dim=1)
+            rounding = 10 * EPS * self.top * self.value[self.going].norm(dim=1)
             floor = torch.stack([floor, 2 * drift, rounding]).amax(0)
-        before, self.square = self.square, self.residual.square().sum(0)
-        self.direction = self.residual + self.square / before * self.direction
+        before, self.square = self.square, self.residual.norm(dim=1).square()
+        self.direction.mul_((self.square / before)[:, None]).add_(self.residual)
         small = self.square.sqrt() <= floor
         if bool(small.any()):
             self._verify(small)
 
-    def _true_residual(self, columns: Int64[Tensor, " c"]) -> Float64[Tensor, "p c"]:
-        return self.rhs[:, columns] - self.apply(self.value[:, columns])
+    def _true_residual(self, columns: Int64[Tensor, " c"]) -> Float64[Tensor, "c p"]:
+        return self.rhs[columns] - self.apply(self.value[columns].T).T
 
-    def _positive(self, image: Float64[Tensor, "p g"]) -> Bool[Tensor, " g"]:
+    def _positive(self, bend: Float64[Tensor, " g"]) -> Bool[Tensor, " g"]:
         """Return where the direction has positive curvature, and give the others their status."""
-        bend = (self.direction * image).sum(0) / self.direction.square().sum(0)
+        bend = bend / self.direction.norm(dim=1).square()
         if not bool(torch.isfinite(bend).all()):
             raise SolveError("A product with the matrix is not finite: it overflows, or holds NaN.")
         self.lowest = min(self.lowest, float(bend.min()))
         self.top = torch.maximum(self.top, bend.abs())
         # Each entry of a product carries a rounding of eps·‖A‖, at random over p of them.
-        noise = 10 * len(self.rhs) ** 0.5 * EPS * self.top
+        noise = 10 * self.rhs.shape[1] ** 0.5 * EPS * self.top
         positive = bend > noise
         for j in (~positive).nonzero().flatten().tolist():
             flat = abs(float(bend[j])) <= float(noise[j])
@@ -143,7 +148,7 @@ class _Run:
         """End the columns whose true residual is as small as the recurrence says; restart others."""
         columns = self.going[small]
         true = self._true_residual(columns)
-        size = true.norm(dim=0)
+        size = true.norm(dim=1)
         done = size <= self.wanted[columns]
         # A restart that does not halve the residual has met the rounding of the products, which may
         # be more than that of double precision.
@@ -151,16 +156,15 @@ class _Run:
         for j, solved, ended in zip(columns.tolist(), done.tolist(), stuck.tolist(), strict=True):
             if solved or ended:
                 self.status[j] = Status.SOLVED if solved else Status.ROUNDING
-        self.residual[:, small], self.direction[:, small] = true, true
+        self.residual[small], self.direction[small] = true, true
         self.square[small], self.verified[small] = size.square(), size
         keep = torch.ones_like(small)
         keep[small] = ~(done | stuck)
-        self._keep(keep)
+        if not bool(keep.all()):
+            self._keep(keep)
 
     def _keep(self, rows: Bool[Tensor, " g"]) -> None:
         """Go on with some columns only."""
-        if bool(rows.all()):
-            return
         self.going, self.square = self.going[rows], self.square[rows]
         self.top, self.verified = self.top[rows], self.verified[rows]
-        self.residual, self.direction = self.residual[:, rows], self.direction[:, rows]
+        self.residual, self.direction = self.residual[rows], self.direction[rows]

@@ -149,15 +149,12 @@ def _compared(
         dtype=torch.float32,
     )  # fmt: skip
     trained = train(
-        network,
-        fitted.train,
-        rule=Ridge(fitted.rule.ridge),
-        device=material.device,
-        memory=material.memory,
-    )
+        network, fitted.train, rule=Ridge(fitted.rule.ridge), tolerance=TOLERANCE,
+        device=material.device, memory=material.memory,
+    )  # fmt: skip
     truth = retrain(
         trained, query, rows, jobs=material.jobs,
-        out=_unfinished(material, fitted, start, width),
+        out=_retrained(material, fitted, start, width),
     )  # fmt: skip
     scores, classical = scores.isel(train=rows), classical.isel(train=rows)
     return Compared(
@@ -165,7 +162,7 @@ def _compared(
     )
 
 
-def _unfinished(material: Material, fitted: Fitted, start: Start, width: int) -> Path | None:
+def _retrained(material: Material, fitted: Fitted, start: Start, width: int) -> Path | None:
     """Return where retrained predictions are kept, so that an interrupted run goes on."""
     if material.folder is None:
         return None
