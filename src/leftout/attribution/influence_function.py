@@ -16,7 +16,6 @@ import json
 import math
 import warnings
 from dataclasses import replace
-from typing import Any
 
 import torch
 import xarray as xr
@@ -24,15 +23,15 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.edits import Rows
-from leftout.attribution.labelled import SIGN, UNITS, labelled
+from leftout.attribution.labelled import SIGN, labelled, network_attributes
+from leftout.attribution.queries import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_index, row_numbers
-from leftout.core.errors import NotConvergedWarning, OptionError, ShapeError
+from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.core.modules import flat, parameters_of
 from leftout.core.progress import tracked
-from leftout.core.version import __version__
 from leftout.data.examples import Examples
-from leftout.data.pairs import Data, examples_of
+from leftout.data.pairs import Data
 from leftout.dynamics.curvature import KINDS, Curvature, Kind
 from leftout.dynamics.train import Trained
 from leftout.solvers.conjugate_gradients import ConjugateGradients
@@ -82,14 +81,15 @@ def influence_function(
 
     Accuracy:
         relative error of a query about cond(C) times its `residual`; weights that are short of the
-        minimum by a relative gradient ε move it by as much.
+        minimum by a relative gradient ε move it by as much. Minima of ReLU networks lie at kinks; the
+        curvature is that of the piece the weights are in, which the limit of infinite width forgives.
 
     Source:
         Rethinking influence functions, eq. 12; Koh & Liang 2017; "mean" is ours.
     """
     check_choice("curvature", curvature, KINDS)
     check_at_least("damping", damping, 0)
-    examples = _queries_of(trained, query)
+    examples = queries_like(trained.train, query)
     rows = _rows(trained, index)
     solver = solver or ConjugateGradients()
     trained.check_converged()
@@ -106,7 +106,11 @@ def influence_function(
     influence = labelled(
         found.cpu().numpy()[None], times=[math.inf], scalar=True,
         coordinates={"query": examples.ids, "train": [ids[i] for i in rows.tolist()]},
-        attrs=_attributes(trained, examples, solver, curvature, damping), name="influence",
+        attrs=network_attributes(
+            trained, examples, of="loss", method="influence_function", sign=SIGN["loss"],
+            solver=json.dumps(solver.record), curvature=curvature, damping=float(damping),
+        ),
+        name="influence",
     )  # fmt: skip
     return influence.assign_coords(
         residual=("query", solution.residual.cpu().numpy()),
@@ -164,22 +168,6 @@ def _queries_at_a_time(side: int, queries: int, rows: int, budget: int) -> int:
     return max(1, min(queries, budget // 4 // (HELD * 8 * side)))
 
 
-def _queries_of(trained: Trained, query: Data) -> Examples:
-    """Return the queries, encoded as the training examples are.
-
-    Raises:
-        ShapeError, DataError: other inputs or classes than those of training.
-    """
-    examples = examples_of(query, encoding=trained.train.encoding, name="query")
-    theirs, ours = examples.inputs.shape[1:], trained.train.inputs.shape[1:]
-    if theirs != ours:
-        raise ShapeError(
-            f"`query` inputs must have shape (m, {', '.join(map(str, ours))}) as in training; got "
-            f"{tuple(examples.inputs.shape)}."
-        )
-    return examples
-
-
 def _rows(trained: Trained, index: Rows | None) -> Int64[Tensor, " r"]:
     n = len(trained.train)
     rows = list(range(n)) if index is None else row_numbers("index", index)
@@ -192,29 +180,3 @@ def _rows(trained: Trained, index: Rows | None) -> Int64[Tensor, " r"]:
 
 def _device(trained: Trained) -> torch.device:
     return next(iter(parameters_of(trained.module).values())).device
-
-
-def _attributes(
-    trained: Trained, query: Examples, solver: Solver, curvature: Kind, damping: float
-) -> dict[str, Any]:
-    """Return the attributes of a result; values are numbers or text, so that any format keeps them."""
-    return {
-        "method": "influence_function",
-        "of": "loss",
-        "sign": SIGN["loss"],
-        "units": UNITS["loss"],
-        "orientation": "rows are queries, columns training examples",
-        "rule": json.dumps(trained.rule.record),
-        "loss": trained.rule.loss,
-        "solver": json.dumps(solver.record),
-        "curvature": curvature,
-        "damping": float(damping),
-        "converged": int(trained.converged),
-        "training": str(trained.status),
-        "relative_gradient": float(trained.relative_gradient),
-        "network": json.dumps(trained.record),
-        "dtype": "float64",
-        "leftout_version": __version__,
-        "train_fingerprint": trained.train.fingerprint,
-        "query_fingerprint": query.fingerprint,
-    }

@@ -14,7 +14,7 @@ Everything is evaluated in float64, whatever the network was trained in: systems
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, final
 
 import torch
@@ -122,7 +122,7 @@ class Curvature:
     def unflat(self, rows: Float64[Tensor, "b p"]) -> Parameters:
         """Return the rows as sets of weights."""
         sizes = [one.numel() for one in self.weights.values()]
-        parts = rows.split(sizes, dim=1)
+        parts = torch.split(rows, sizes, dim=1)
         named = zip(self.weights.items(), parts, strict=True)
         return {name: part.reshape(len(rows), *like.shape) for (name, like), part in named}
 
@@ -134,24 +134,34 @@ class Curvature:
 
     def _push(self, tangents: Parameters, x: Tensor) -> Float64[Tensor, "b c k"]:
         """Return J v for each tangent: u ↦ Jᵀu is linear, and pulling v back through it is J v."""
-        outputs, pull = vjp(lambda weights: self._outputs(x, weights), self.weights)
-        push = vjp(lambda u: pull(u)[0], torch.zeros_like(outputs))[1]
+
+        def pulled(u: Tensor) -> Parameters:
+            return pull(u)[0]
+
+        outputs, pull = self._pulled_back(x)
+        push = vjp(pulled, torch.zeros_like(outputs))[1]
         return vmap(push)(tangents)[0]
 
     def _ggn(self, tangents: Parameters, x: Tensor, y: Tensor) -> Parameters:
-        pull = vjp(lambda weights: self._outputs(x, weights), self.weights)[1]
+        pull = self._pulled_back(x)[1]
         return vmap(pull)(self._push(tangents, x))[0]
 
     def _hessian(self, tangents: Parameters, x: Tensor, y: Tensor) -> Parameters:
-        pull = vjp(grad(lambda weights: self._loss(weights, x, y)), self.weights)[1]
+        gradient = grad(lambda weights: self._loss(weights, x, y))
+        pull = vjp(gradient, self.weights)[1]
         return vmap(pull)(tangents)[0]
+
+    def _pulled_back(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Parameters]]]:
+        """Return the outputs, and u ↦ Jᵀu."""
+        found = vjp(lambda weights: self._outputs(x, weights), self.weights)
+        return found[0], found[1]
 
     def _chunks(self, columns: int, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield examples and targets that fit the memory beside so many columns."""
         room = min(self.memory // 2, max(CHUNK, VECTORS * 8 * self.side))
         size = max(1, room // (PASSES * self.kept * (columns + 1)))
         where = torch.arange(len(self.train)) if rows is None else rows.cpu()
-        for part in where.split(size):
+        for part in torch.split(where, size):
             inputs, targets = self.train.inputs[part], self.train.targets[part]
             yield inputs.to(self.device), targets.to(self.device)
 

@@ -46,9 +46,10 @@ class ModuleObjective(Objective):
         self.initial = flat(self.like)  # (p,)
         super().__init__(as_targets(targets, self.initial.device), ridge)
         self.inputs = inputs.to(self.initial)
+        # The point is w − w_0: single precision then resolves the ridge's small pull on it.
         begin = self.initial if start is None else flat(parameters_of(start)).to(self.initial)
-        self.start = begin
-        self.point = begin.clone()
+        self.start = begin - self.initial
+        self.point = self.start
         self.previous: Tensor | None = None
         self.marked: Tensor | None = None
         room = BACKWARD * bytes_a_row(module, self.inputs[:2])
@@ -64,7 +65,7 @@ class ModuleObjective(Objective):
         self._refresh()
 
     def look(self) -> Look:
-        far = float((self.point - self.initial).square().sum(dtype=torch.float64))
+        far = float(self.point.square().sum(dtype=torch.float64))
         steep = float(self.gradient.square().sum(dtype=torch.float64))
         return Look(self.data_loss + self.ridge * far / 2, steep**0.5)
 
@@ -89,12 +90,12 @@ class ModuleObjective(Objective):
 
     def rewind(self) -> None:
         self.previous = None
-        self.point = self.start.clone()
+        self.point = self.start
         self._refresh()
 
     def trained(self) -> nn.Module:
         found = copy.deepcopy(self.module)
-        parts = unflat(self.point, self.like)
+        parts = unflat(self.initial + self.point, self.like)
         for name, one in found.named_parameters():
             if name in parts:
                 one.data.copy_(parts[name])
@@ -102,7 +103,7 @@ class ModuleObjective(Objective):
 
     def _refresh(self) -> None:
         """Compute residual and gradient at the point."""
-        gradient = (self.point - self.initial).mul_(self.ridge)
+        gradient = self.point * self.ridge
         residuals = []
         for rows in self._chunks():
             residual, pulled = self._pull(rows, None)
@@ -115,7 +116,7 @@ class ModuleObjective(Objective):
         self, rows: slice, vector: Float[Tensor, "b k"] | None
     ) -> tuple[Float64[Tensor, "b k"], Float[Tensor, " p"]]:
         """Return the residual of a chunk, and Jᵀ times it or times a vector."""
-        weights = self.point.detach().requires_grad_()
+        weights = (self.initial + self.point).requires_grad_()
         outputs = self._outputs(weights, rows)
         residual = outputs.detach().double() - self.targets[rows]
         along = residual.to(outputs) if vector is None else vector
@@ -126,7 +127,7 @@ class ModuleObjective(Objective):
 
         Backward twice, where forward mode would do it once: more modules are able to.
         """
-        weights = self.point.detach().requires_grad_()
+        weights = (self.initial + self.point).requires_grad_()
         outputs = self._outputs(weights, rows)
         vector = torch.zeros_like(outputs, requires_grad=True)
         pulled = torch.autograd.grad(outputs, weights, vector, create_graph=True)[0]

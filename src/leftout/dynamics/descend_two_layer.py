@@ -95,7 +95,7 @@ class TwoLayerObjective(Objective):
         steep = far = 0.0
         for rows in blocks(len(self.values), self.size):
             steep += self.space.squared(self._gradient(rows, error))
-            far += self.space.squared(self.space.moved(rows))
+            far += self.space.squared(self.space.point[rows])
         return Look(self.data_loss + self.ridge * far / 2, math.sqrt(steep))
 
     @property
@@ -143,7 +143,7 @@ class TwoLayerObjective(Objective):
         # One vectorised pass: the pull where z > 0, else 0; at z = 0 the derivative is 0, as torch's.
         pull = torch.ops.aten.threshold_backward(pull, values, 0)
         slope = self.space.slope(pull)
-        return slope.add_(self.space.moved(rows), alpha=self.ridge) if self.ridge else slope
+        return slope.add_(self.space.point[rows], alpha=self.ridge) if self.ridge else slope
 
     def _move(
         self, rows: slice, change: Float[Tensor, "b e"], rate: float, momentum: float
@@ -184,8 +184,8 @@ def _space(
     n, d = inputs.shape
     m = len(weights)
     each = weights.itemsize * m
-    # Copies of the point (itself, one before it, one marked), Z, and Z_0 or the weights to return.
-    needs = {"rows": each * (5 * n + d), "weights": each * (n + 4 * d)}
+    # Copies of the point (itself, one before it, one marked), Z, Z_0, and the weights to return.
+    needs = {"rows": each * (5 * n + d), "weights": each * (2 * n + 4 * d)}
     if start is None and n < 2 * d and needs["rows"] <= memory:
         return RowSpace(inputs, weights)
     check_fits(

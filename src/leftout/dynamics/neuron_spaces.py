@@ -1,9 +1,9 @@
 """In which coordinates does a two-layer network take its steps: its weights, or the examples' span?
 
 With Z = W Xᵀ (m × n) and P (m × n) what each example pulls at each neuron, the gradient is P X plus
-the ridge's. `WeightSpace` moves W: 4 n d m flops a step. The gradient never leaves the row space of
-X, so W − W_0 = C X, and `RowSpace` moves C (m × n): with G = X Xᵀ, Z = Z_0 + C G, a step is 2 n² m
-flops, without d: cheaper for n < 2d, and the same weights but for rounding.
+the ridge's. `WeightSpace` moves D = W − W_0, Z = Z_0 + D Xᵀ: 4 n d m flops a step. The gradient never leaves
+the row space of X, so D = C X, and `RowSpace` moves C (m × n): with G = X Xᵀ, Z = Z_0 + C G, a step is
+2 n² m flops, without d: cheaper for n < 2d, and the same weights but for rounding.
 """
 
 from abc import ABC, abstractmethod
@@ -15,17 +15,21 @@ from torch import Tensor
 
 
 class Space(ABC):
-    """Coordinates of the weights; neurons are rows, and never mix."""
+    """Coordinates of W − W_0; neurons are rows, and never mix.
+
+    Only the difference is kept, so that single precision resolves the ridge's small pull on it.
+    """
 
     point: Float[Tensor, "m e"]
+
+    def __init__(self, inputs: Float[Tensor, "n d"], initial: Float[Tensor, "m d"]) -> None:
+        self.inputs = inputs
+        self.initial = initial
+        self.before = initial @ inputs.T  # Z_0, (m, n)
 
     @abstractmethod
     def preactivations(self, rows: slice) -> Float[Tensor, "b n"]:
         """Return Z of some neurons at the point."""
-
-    @abstractmethod
-    def moved(self, rows: slice) -> Float[Tensor, "b e"]:
-        """Return W − W_0 of some neurons, in coordinates."""
 
     @abstractmethod
     def slope(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b e"]:
@@ -50,7 +54,7 @@ class Space(ABC):
 
 @final
 class WeightSpace(Space):
-    """The weights themselves, which may start anywhere."""
+    """W − W_0 itself, which may start anywhere."""
 
     def __init__(
         self,
@@ -58,16 +62,13 @@ class WeightSpace(Space):
         initial: Float[Tensor, "m d"],
         start: Float[Tensor, "m d"] | None = None,
     ) -> None:
-        self.inputs = inputs
-        self.initial = initial
-        self.start = initial if start is None else start
-        self.point = self.start.clone()
+        super().__init__(inputs, initial)
+        self.start = start
+        self.point = torch.zeros_like(initial)
+        self.rewind()
 
     def preactivations(self, rows: slice) -> Float[Tensor, "b n"]:
-        return self.point[rows] @ self.inputs.T
-
-    def moved(self, rows: slice) -> Float[Tensor, "b e"]:
-        return self.point[rows] - self.initial[rows]
+        return torch.addmm(self.before[rows], self.point[rows], self.inputs.T)
 
     def slope(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b e"]:
         return pull @ self.inputs
@@ -79,10 +80,13 @@ class WeightSpace(Space):
         return float(change.square().sum(dtype=torch.float64))
 
     def weights(self) -> Float[Tensor, "m d"]:
-        return self.point.clone()
+        return self.initial + self.point
 
     def rewind(self) -> None:
-        self.point.copy_(self.start)
+        if self.start is None:
+            self.point.zero_()
+        else:
+            torch.sub(self.start, self.initial, out=self.point)
 
 
 @final
@@ -90,19 +94,14 @@ class RowSpace(Space):
     """C with W = W_0 + C X, starting at zero."""
 
     def __init__(self, inputs: Float[Tensor, "n d"], initial: Float[Tensor, "m d"]) -> None:
-        self.inputs = inputs
-        self.initial = initial
+        super().__init__(inputs, initial)
         wide = inputs.double()
         self.gram = (wide @ wide.T).to(inputs)
-        self.before = initial @ inputs.T  # Z_0, (m, n)
         self.point = torch.zeros_like(self.before)
 
     def preactivations(self, rows: slice) -> Float[Tensor, "b n"]:
         # G is symmetric: its rows are its columns.
         return torch.addmm(self.before[rows], self.point[rows], self.gram)
-
-    def moved(self, rows: slice) -> Float[Tensor, "b e"]:
-        return self.point[rows]
 
     def slope(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b e"]:
         return pull

@@ -62,7 +62,7 @@ def shares(material: Material) -> Outcome:
     train, query = material.pair(5000, 1000)
     planted = flip_labels(train, FLIPPED, generator=material.generator(7))
     fitted = _flow(material, planted.examples)
-    times = np.geomspace(1e-3, 1e3, 12 if material.quick else 60).tolist()
+    times = np.geomspace(1e-5, 1e3, 16 if material.quick else 60).tolist()
     flipped = np.zeros(len(train), dtype=bool)
     flipped[planted.rows] = True
     clean, helped = (1 - flipped[rows].mean(1) for rows in dominant(fitted, query, times))
