@@ -458,3 +458,19 @@ def test_queries_are_like_the_training_examples(cases) -> None:
         influence_function(case.trained, (x, y[:, :1]))
     with pytest.raises(DataError, match="`query targets` must be numbers"):
         influence_function(case.trained, (x, ["a"] * M))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@LOSSES
+def test_on_a_gpu_it_is_the_same(cases, loss) -> None:
+    case = cases(2, loss)
+    start = copy.deepcopy(case.trained.module)
+    trained = train(case.trained.initial, case.pair, rule=case.rule, start=start, device="cuda")
+    drawn = LiSSA(batch=5, depth=20, generator=generator(), rtol=0.99, scale=30.0)
+    for solver in (Exact(), ConjugateGradients(), drawn):
+        drawn.generator.manual_seed(0)
+        got = influence_function(trained, case.query, solver=solver)
+        drawn.generator.manual_seed(0)
+        want = influence_function(case.trained, case.query, solver=solver)
+        assert_same(got, want, SOLVED)

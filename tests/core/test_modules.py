@@ -1,5 +1,6 @@
 """Is a module the function of its weights that the library takes it for?"""
 
+import gc
 import re
 
 import pytest
@@ -75,6 +76,18 @@ def test_what_a_row_keeps_does_not_count_the_weights() -> None:
     # At least the 1000 activations of a row, and far from the 32 kB of weights.
     assert 8 * 1000 <= kept <= 5 * 8 * 1000
     assert bytes_a_row(wide, rows(1)) >= kept
+
+
+def test_asking_what_a_row_keeps_keeps_nothing() -> None:
+    module = nn.Sequential(nn.Linear(3, 1237), nn.ReLU(), nn.Linear(1237, 1)).double()
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(one) is torch.Tensor and 1237 in one.shape for one in gc.get_objects())
+
+    before = alive()
+    bytes_a_row(module, rows(2))
+    assert alive() == before
 
 
 @pytest.mark.parametrize(

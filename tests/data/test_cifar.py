@@ -3,7 +3,15 @@ import struct
 
 import numpy as np
 import pytest
-from data_files import CIFAR_NAMES, cifar_arrays, python2_batch, write_cifar_binary
+from data_files import (
+    CIFAR_NAMES,
+    cifar_arrays,
+    picture,
+    pictures,
+    python2_batch,
+    write_cifar_binary,
+    write_zip,
+)
 
 from leftout.core.errors import DataError
 from leftout.data.load import load
@@ -181,3 +189,11 @@ def test_an_odd_program_ends_in_a_sentence(content, match) -> None:
         return
     with pytest.raises(DataError, match=match):
         plain_pickle(content, "batch")
+
+
+def test_a_zip_of_the_pictures_by_split_and_class_is_read_as_one(tmp_path) -> None:
+    path = tmp_path / "cifar10.zip"
+    write_zip(path, {name: picture(array) for name, array in pictures((32, 32, 3)).items()})
+    for named, plain in zip(load(f"cifar10:{path}"), load(path), strict=True):
+        assert named.classes == plain.classes == ("cat", "dog")
+        np.testing.assert_array_equal(named.inputs, plain.inputs)

@@ -68,10 +68,11 @@ def counted(monkeypatch):
         if counting.limit is not None and len(seen) >= counting.limit:
             raise KeyboardInterrupt
         seen.append(len(train))
+        counting.threads.append(torch.get_num_threads())
         return real(module, train, **options)
 
     counting.limit = None
-    counting.seen = seen
+    counting.seen, counting.threads = seen, []
     monkeypatch.setattr(retraining, "train", counting)
     return counting
 
@@ -115,12 +116,17 @@ def test_of_a_network_it_is_the_same_training_without_the_example(k) -> None:
     trained = train(net, (x, y), rule=lo.Ridge(0.5))
     got = retrain(trained, (points, wanted), [2, 6], jobs=1)
     before = trained.predict(points).numpy()
+    ended = []
     for column, row in enumerate((2, 6)):
         keep = torch.arange(N) != row
         again = train(net, (x[keep], y[keep]), rule=lo.Ridge(0.5))
         after = again.predict(points).numpy()
         want = changes(before, after, wanted.numpy(), "loss")
         assert_same(got[:, column], want, 1e-9)
+        ended.append((again.relative_gradient, again.steps))
+    worst, steps = zip(*ended, strict=True)
+    assert got.attrs["largest_relative_gradient"] == pytest.approx(max(worst), rel=1e-6)
+    assert got.attrs["steps"] == sum(steps) / 2
 
 
 def test_steps_that_were_asked_for_are_taken_again_and_flagged_once() -> None:
@@ -242,12 +248,13 @@ def test_the_number_of_processes_does_not_change_a_digit() -> None:
     assert one.attrs == two.attrs
 
 
-def test_the_threads_are_given_back() -> None:
+def test_each_training_has_one_thread_and_the_others_are_given_back(counted) -> None:
     trained, _, query = fitted_linear()
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
         retrain(trained, query, [0], jobs=1)
+        assert counted.threads == [1], "sums in another order are other numbers"
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -254,6 +254,17 @@ def test_the_rule_decides_where_it_ends_not_where_it_began() -> None:
     assert again.converged
 
 
+@pytest.mark.parametrize("warm", [False, True])
+def test_single_precision_resolves_the_small_pull_of_the_ridge(warm) -> None:
+    # Each weight moves by O(m^-1/2) of its size, which the difference of two float32 would blur.
+    x, y = sphere(30, 5)
+    net = network(2000, 5, dtype=torch.float32)
+    start = train(net, (x[1:], y[1:]), rule=lo.Ridge(1.0)).module if warm else None
+    found = train(net, (x, y), rule=lo.Ridge(1.0), start=start)
+    assert found.converged
+    assert found.steps < 400
+
+
 def test_scaling_the_inputs_the_weights_and_the_ridge_together_changes_nothing() -> None:
     x, y = sphere(8, 5)
     small, large = network(50, 5, scale=0.5), network(50, 5, scale=0.5 * 3)

@@ -314,7 +314,7 @@ def test_weights_that_are_not_finite_are_refused() -> None:
 
 
 def test_a_network_too_wide_for_the_memory_is_refused_before_it_is_trained() -> None:
-    words = "Training 1000 neurons on 8 examples needs 224 kB, more than the budget of 100 kB."
+    words = "Training 1000 neurons on 8 examples needs 288 kB, more than the budget of 100 kB."
     with pytest.raises(MemoryBudgetError, match=re.escape(words)):
         train(network(1000, 5), sphere(8, 5), rule=lo.Ridge(1.0), memory=100_000)
 

@@ -110,9 +110,9 @@ def bytes_a_row(module: nn.Module, two: Tensor) -> int:
 def _kept(module: nn.Module, inputs: Tensor) -> int:
     sizes = [inputs.numel() * inputs.itemsize]
 
-    def pack(kept: Tensor) -> Tensor:
+    def pack(kept: Tensor) -> None:
+        # The size alone: an output that its own graph holds would never be freed.
         sizes.append(kept.numel() * kept.itemsize)
-        return kept
 
     weights = {name: one.requires_grad_() for name, one in parameters_of(module).items()}
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):

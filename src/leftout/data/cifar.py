@@ -12,6 +12,7 @@ import numpy as np
 from leftout.core.errors import DataError
 from leftout.data.files import check_folder, file_bytes
 from leftout.data.found import Found
+from leftout.data.images import image_zip
 from leftout.data.pickled import plain_pickle
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.targets import RawTargets
@@ -30,10 +31,14 @@ FOLDERS = (".", "cifar-10-batches-py", "cifar-10-batches-bin")
 def cifar10(folder: Path, source: str) -> Found:
     """Return the five training batches and the test batch of a folder.
 
+    A .zip of the same pictures by split and class, as others pass them on, is read as such.
+
     Raises:
         DataError: a batch is missing, damaged or of another length than its fellows; a label
             outside the ten; a pickle that asks for more than plain data.
     """
+    if folder.suffix.lower() == ".zip":
+        return image_zip(folder, source)
     folder, ending = _batches(folder)
     batches = [_batch(folder / (name + ending)) for name in (*BATCHES, QUERIES)]
     lengths = [len(labels) for _, labels in batches]

@@ -66,7 +66,7 @@ def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
         Row(
             f"density and error rate of an example, ridge {ridge:g} (Spearman)",
             "significant: denser, smaller error",
-            f"{one.statistic:+.3f} (p = {one.pvalue:.1g})",
+            f"{one.statistic:+.3f} (p {_below(one.pvalue)})",
             bool(one.statistic < 0 and one.pvalue < 0.01),
         )
         for ridge, one in zip(RIDGES, related, strict=True)
@@ -85,6 +85,11 @@ def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
         "example's own bump taken out; the paper names neither dimension nor bandwidth.",
     )
     return Outcome(rows, result, _figure(density, rates, related), notes)
+
+
+def _below(pvalue: float) -> str:
+    """Return how small a p-value is, as far as double precision says."""
+    return f"= {pvalue:.1g}" if pvalue > 0 else "< 1e-300"
 
 
 def _figure(density: np.ndarray, rates: np.ndarray, related: Sequence[Any]) -> Figure:

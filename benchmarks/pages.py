@@ -1,0 +1,23 @@
+"""Write docs/papers/NAME.md from the newest records of each publication: nothing there is typed by hand.
+
+python benchmarks/pages.py
+"""
+
+from measure import ROOT
+
+from leftout.app.papers.page import page
+from leftout.app.papers.rethinking.publication import PUBLICATIONS
+
+
+def main():
+    """Write every page."""
+    for publication in PUBLICATIONS:
+        records = sorted((ROOT / "records").glob(f"*-{publication.name}"))[-1]
+        target = ROOT / "docs" / "papers" / f"{publication.name}.md"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(page(publication, records, prefix=f"../../records/{records.name}/"))
+        print(target.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
