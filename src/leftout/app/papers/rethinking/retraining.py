@@ -15,6 +15,7 @@ import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from leftout.app.papers.drawing import BLUE, FAINT, ORANGE, panels
 from leftout.app.papers.exhibit import Outcome, Row
@@ -291,6 +292,7 @@ def _draw_pairs(axes: Axes, one: Compared) -> None:
         axes.scatter(values.values.ravel(), truth, s=6, alpha=0.5, color=colour, label=label, lw=0)
     ends = [truth.min(), truth.max()]
     axes.plot(ends, ends, color=FAINT, lw=1, zorder=0)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("predicted influence")
     axes.set_ylabel("actual influence (trained again)")
     axes.set_title(f"width {one.width:,}: R = {one.pooled('pearson'):.4f}")
