@@ -36,20 +36,9 @@ def attributes(
     fitted: Fitted, query: Examples, *, of: Of, method: str, sign: str, **more: Any
 ) -> dict[str, Any]:
     """Return the attributes of a result; values are numbers or text, so that any format keeps them."""
-    made = {
-        "method": method,
-        "of": of,
-        "sign": sign,
-        "units": UNITS[of],
-        "orientation": "rows are queries, columns training examples",
-        "rule": json.dumps(fitted.rule.record),
-        "loss": fitted.rule.record["loss"],
+    made = _of_any(fitted, query, of=of, method=method, sign=sign) | {
         "kernel": json.dumps(fitted.kernel.record),
-        "dtype": "float64",
         "kernel_dtype": fitted.record["kernel_dtype"],
-        "leftout_version": __version__,
-        "train_fingerprint": fitted.train.fingerprint,
-        "query_fingerprint": query.fingerprint,
         "fitted_fingerprint": fitted.record["weights"],
     }
     return made | more
@@ -59,24 +48,32 @@ def network_attributes(
     trained: Trained, query: Examples, *, of: Of, method: str, sign: str, **more: Any
 ) -> dict[str, Any]:
     """Return the attributes of a result about a finite network, in the words of `attributes`."""
-    made = {
+    made = _of_any(trained, query, of=of, method=method, sign=sign) | {
+        "network": json.dumps(trained.record),
+        "converged": int(trained.converged),
+        "training": str(trained.status),
+        "relative_gradient": float(trained.relative_gradient),
+    }
+    return made | more
+
+
+def _of_any(
+    model: Fitted | Trained, query: Examples, *, of: Of, method: str, sign: str
+) -> dict[str, Any]:
+    """Return what every result says of itself, whatever was asked."""
+    return {
         "method": method,
         "of": of,
         "sign": sign,
         "units": UNITS[of],
         "orientation": "rows are queries, columns training examples",
-        "rule": json.dumps(trained.rule.record),
-        "loss": trained.rule.loss,
-        "network": json.dumps(trained.record),
-        "converged": int(trained.converged),
-        "training": str(trained.status),
-        "relative_gradient": float(trained.relative_gradient),
+        "rule": json.dumps(model.rule.record),
+        "loss": model.rule.loss,
         "dtype": "float64",
         "leftout_version": __version__,
-        "train_fingerprint": trained.train.fingerprint,
+        "train_fingerprint": model.train.fingerprint,
         "query_fingerprint": query.fingerprint,
     }
-    return made | more
 
 
 def labelled(

@@ -11,6 +11,9 @@ from torch import Generator
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.load import load
+from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.rules import Rule
+from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 PAIRS = {"mnist": ("7", "9"), "cifar10": ("automobile", "airplane"), "digits": ("7", "9")}
 """The two classes of a binary exhibit."""
@@ -74,6 +77,10 @@ class Material:
         """Return images of all ten classes."""
         small = SMALL["quick classes"] if self.quick else None
         return self._loaded(small or (n_train, n_query))
+
+    def fitted(self, train: Examples, rule: Rule) -> Fitted:
+        """Return the paper's kernel fitted to examples, where this run computes."""
+        return fit(TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
 
     def _loaded(self, counts: tuple[int, int], **options: Any) -> tuple[Examples, Examples]:
         n_train, n_query = counts

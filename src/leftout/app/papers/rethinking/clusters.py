@@ -13,9 +13,8 @@ from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material
 from leftout.data.mixture import mixture
 from leftout.diagnostics.bounds import upper
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 CLUSTERS = 5
 ABOVE = 1.05
@@ -32,10 +31,8 @@ def simulated(material: Material) -> Outcome:
     asked = np.arange(len(train)) % 7 == 0
     query, kept = train.select(np.flatnonzero(asked)), np.flatnonzero(~asked)
     train, number = train.select(kept), number[kept]
-    ridge = ABOVE * _threshold(fit(TwoLayerReLU(), train, memory=material.memory), number)
-    fitted = fit(
-        TwoLayerReLU(), train, rule=Ridge(ridge), device=material.device, memory=material.memory
-    )
+    ridge = ABOVE * _threshold(material.fitted(train, Ridge(1.0)), number)
+    fitted = material.fitted(train, Ridge(ridge))
     found = upper(fitted, query, number)
     return _outcome(found, train.inputs.shape[1])
 

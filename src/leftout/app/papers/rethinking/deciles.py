@@ -13,9 +13,7 @@ from leftout.app.papers.material import Material
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.data.examples import Examples
 from leftout.diagnostics.complexity import complexity
-from leftout.dynamics.fitted import fit
 from leftout.dynamics.rules import Ridge
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 RIDGE = 1.0
 GROUPS = 10
@@ -32,9 +30,7 @@ def classes(material: Material) -> Outcome:
 
 
 def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
-    fitted = fit(
-        TwoLayerReLU(), train, rule=Ridge(RIDGE), device=material.device, memory=material.memory
-    )
+    fitted = material.fitted(train, Ridge(RIDGE))
     influence = leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     groups = [rows.tolist() for rows in np.array_split(order, GROUPS)]

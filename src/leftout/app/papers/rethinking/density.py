@@ -19,9 +19,7 @@ from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material
 from leftout.data.examples import Examples
 from leftout.diagnostics.error_rates import error_rates
-from leftout.dynamics.fitted import fit
 from leftout.dynamics.rules import Ridge
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 RIDGES = [0.25, 4.0]
 COMPONENTS = 10
@@ -55,9 +53,7 @@ def log_density(inputs: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]
 
 
 def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
-    fitted = fit(
-        TwoLayerReLU(), train, rule=Ridge(1.0), device=material.device, memory=material.memory
-    )
+    fitted = material.fitted(train, Ridge(1.0))
     found = error_rates(fitted, query, ridges=RIDGES)
     density = log_density(train.inputs.flatten(1).numpy())
     rates = found["ratio_of_sums"].values  # (ridge, train)

@@ -15,9 +15,8 @@ from leftout.app.papers.material import Material
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.data.examples import Examples
 from leftout.data.planted import flip_labels
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientFlow
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 FLIPPED = 0.4
 MOMENTS = [0.1, 1.0, 10.0, 100.0]
@@ -110,9 +109,7 @@ def shares(material: Material) -> Outcome:
 
 
 def _flow(material: Material, train: Examples) -> Fitted:
-    return fit(
-        TwoLayerReLU(), train, rule=GradientFlow(), device=material.device, memory=material.memory
-    )
+    return material.fitted(train, GradientFlow())
 
 
 def _accuracy(fitted: Fitted, query: Examples, time: float) -> float:

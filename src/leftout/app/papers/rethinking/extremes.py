@@ -11,9 +11,7 @@ from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material
 from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.data.examples import Examples
-from leftout.dynamics.fitted import fit
 from leftout.dynamics.rules import Ridge
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 SHOWN = 10
 RIDGE = 1.0
@@ -22,9 +20,7 @@ RIDGE = 1.0
 def binary(material: Material) -> Outcome:
     """Run figure 4."""
     train, query = material.pair(5000, 1000)
-    fitted = fit(
-        TwoLayerReLU(), train, rule=Ridge(RIDGE), device=material.device, memory=material.memory
-    )
+    fitted = material.fitted(train, Ridge(RIDGE))
     influence = leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     chosen = {

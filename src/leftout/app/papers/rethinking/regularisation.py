@@ -13,9 +13,7 @@ from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material
 from leftout.data.examples import Examples
 from leftout.diagnostics.error_rates import error_rates
-from leftout.dynamics.fitted import fit
 from leftout.dynamics.rules import Ridge
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 RIDGES = [2.0**power for power in range(-4, 5)]
 READINGS = {
@@ -36,9 +34,7 @@ def classes(material: Material) -> Outcome:
 
 
 def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
-    fitted = fit(
-        TwoLayerReLU(), train, rule=Ridge(1.0), device=material.device, memory=material.memory
-    )
+    fitted = material.fitted(train, Ridge(1.0))
     found = error_rates(fitted, query, ridges=RIDGES)
     result = {
         "examples": len(train), "queries": len(query), "ridges": RIDGES,

@@ -25,11 +25,10 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.data.examples import Examples
 from leftout.diagnostics.agreement import agreement
 from leftout.diagnostics.retrain import retrain
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 from leftout.dynamics.train import train
 from leftout.dynamics.two_layer import TwoLayerNetwork
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 POINTS = {Size.QUICK: 10, Size.USUAL: 40, Size.PAPER: 40}
 EXAMPLES = {Size.QUICK: (60, 20), Size.USUAL: (100, 50), Size.PAPER: (5000, 1000)}
@@ -132,9 +131,7 @@ def classes(material: Material) -> Outcome:
 def _problem(material: Material, ridge: float, *, binary: bool) -> tuple[Fitted, Examples]:
     counts = (EXAMPLES if binary else CLASSES)[material.size]
     examples, query = (material.pair if binary else material.classes)(*counts)
-    fitted = fit(
-        TwoLayerReLU(), examples, rule=Ridge(ridge), device=material.device, memory=material.memory
-    )
+    fitted = material.fitted(examples, Ridge(ridge))
     return fitted, query
 
 

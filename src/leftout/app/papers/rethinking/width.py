@@ -18,11 +18,10 @@ from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material, Size
 from leftout.data.examples import Examples
 from leftout.diagnostics.bounds import limit
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 from leftout.dynamics.train import Trained, train
 from leftout.dynamics.two_layer import TwoLayerNetwork
-from leftout.kernels.two_layer_relu import TwoLayerReLU
 
 EXAMPLES = (100, 50)
 RIDGE = 1.0
@@ -80,9 +79,7 @@ def _outcome(
     label: str,
 ) -> Outcome:
     examples, query = material.pair(*EXAMPLES)
-    fitted = fit(
-        TwoLayerReLU(), examples, rule=Ridge(RIDGE), device=material.device, memory=material.memory
-    )
+    fitted = material.fitted(examples, Ridge(RIDGE))
     widths = by_size[material.size]
     measured = np.array(
         [
