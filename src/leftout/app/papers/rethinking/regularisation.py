@@ -62,7 +62,7 @@ def _rows(found: xr.Dataset) -> tuple[Row, ...]:
             f"{bound[0]:.3g} → {bound[-1]:.3g}", above,
         ),
         Row(
-            "how tight the bound is", '"reflects the performance of IHVP well"',
+            "how tight the bound is", "close to the error rate",
             f"error rate is {times.min():.2g} to {times.max():.2g} times the bound",
         ),
     )  # fmt: skip

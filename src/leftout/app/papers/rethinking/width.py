@@ -94,7 +94,7 @@ def _outcome(
     rows = (
         Row(
             f"{what}, exponent of the width", "at most −1/2 (upper bound m^(−1/2))",
-            f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})", bool(low <= -0.5 + 0.05),
+            f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})", bool(low <= -0.5),
         ),
         Row(
             f"{label}, width {widths[0]:,} → {widths[-1]:,}", "tends to 0",
