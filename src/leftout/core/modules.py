@@ -5,6 +5,7 @@ function only if calling it twice gives the same, each row for itself: see `chec
 """
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -20,6 +21,9 @@ REAL = (torch.float32, torch.float64)
 
 REPEATABLE = 1e-3
 """Difference between two calls, relative to the outputs, beyond which it is no rounding."""
+
+ROWS_TRIED = 3
+"""Inputs on which a module is tried before all are handed to it."""
 
 FLOOR = 0.01
 """Outputs below which differences are taken as of this size: f_0 = 0 is rounding and nothing else."""
@@ -84,6 +88,70 @@ def outputs_of(
     return value
 
 
+def outputs_each(module: nn.Module, inputs: Tensor) -> int:
+    """Return k, how many numbers the module gives for each input.
+
+    Args:
+        inputs: one or more that it takes, of its dtype and on its device.
+
+    Raises:
+        ShapeError: not one row of numbers for each input.
+        OptionError: no real numbers.
+    """
+    value = _apart(module, [inputs])[0][0]
+    if (
+        isinstance(value, Tensor)
+        and value.ndim == 2
+        and len(value) == len(inputs)
+        and value.numel()
+    ):
+        return outputs_of(module, {}, inputs, outputs=value.shape[1]).shape[1]
+    came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    raise ShapeError(
+        "`module` must return a tensor (n, k), one row for each input and k outputs in columns: "
+        f"({len(inputs)}, k); got {came}."
+    )
+
+
+def selected(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
+    """Return the parameters that are trained and whose names match one of the patterns.
+
+    Args:
+        patterns: as of shells, such as "layer4.*" or "*.weight"; None takes all that are trained.
+
+    Raises:
+        OptionError: a pattern that no trained parameter matches, or parameters as in `parameters_of`.
+    """
+    if patterns is None:
+        return parameters_of(module)
+    trained = {name: one.requires_grad for name, one in module.named_parameters()}
+    for pattern in patterns:
+        matching = [name for name in trained if fnmatchcase(name, pattern)]
+        if not any(trained[name] for name in matching):
+            listed = ", ".join(repr(name) for name, each in list(trained.items()) if each)
+            why = (
+                f"matches only {matching[0]!r}, which has requires_grad=False"
+                if len(matching) == 1
+                else f"matches only parameters with requires_grad=False, such as {matching[0]!r}"
+                if matching
+                else "matches none"
+            )
+            raise OptionError(
+                f"`parameters` must be patterns of names of trained parameters; {pattern!r} {why}. "
+                f"There are {_cut(listed)}."
+            )
+    found = parameters_of(module)
+    return {
+        name: one
+        for name, one in found.items()
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
+    }
+
+
+def _cut(text: str, most: int = 300) -> str:
+    return text if len(text) <= most else text[:most].rpartition(",")[0] + ", …"
+
+
 def flat(parameters: Mapping[str, Tensor]) -> Float[Tensor, " p"]:
     """Return all numbers of the parameters, in the order of their names here: a copy."""
     return torch.cat([one.reshape(-1) for one in parameters.values()])
@@ -120,18 +188,22 @@ def _kept(module: nn.Module, inputs: Tensor) -> int:
     return sum(sizes) + (value.numel() * value.itemsize if isinstance(value, Tensor) else 0)
 
 
-def check_takes(module: nn.Module, inputs: Tensor, *, name: str) -> None:
+def check_takes(module: nn.Module, inputs: Tensor, *, name: str, as_given: bool = False) -> None:
     """Raise our sentence where torch would raise its own about inputs that do not fit.
 
     Args:
-        inputs: a few, of the dtype and on the device of the module.
+        inputs: all of them; the first three are tried.
         name: what messages call them.
+        as_given: do not turn them into numbers of the module's dtype, on its device.
 
     Raises:
         ShapeError: the module fails on them; its exception is the cause of ours.
     """
+    like = next(iter(parameters_of(module).values()))
     try:
-        _apart(module, [inputs])
+        # Without an axis of rows there is nothing to take the first three of.
+        few = inputs[:ROWS_TRIED] if inputs.ndim > 1 else inputs
+        _apart(module, [few if as_given else few.to(like)])
     except LeftoutError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

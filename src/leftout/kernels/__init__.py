@@ -2,7 +2,12 @@
 
 from leftout.kernels.base import Kernel as Kernel
 from leftout.kernels.callable import From as From
+from leftout.kernels.empirical import Empirical as Empirical
 from leftout.kernels.erf import Erf as Erf
 from leftout.kernels.precomputed import Precomputed as Precomputed
+from leftout.kernels.projection import Gaussian as Gaussian
+from leftout.kernels.projection import Rademacher as Rademacher
+from leftout.kernels.projection import RandomCoordinates as RandomCoordinates
+from leftout.kernels.projection import Sparse as Sparse
 from leftout.kernels.relu import ReLU as ReLU
 from leftout.kernels.two_layer_relu import TwoLayerReLU as TwoLayerReLU

@@ -1,0 +1,369 @@
+"""How alike are two inputs to a network as it is, at its weights of now? The empirical tangent kernel.
+
+    k(x, z)_oo' = ⟨∂f_o(x)/∂w, ∂f_o'(z)/∂w⟩
+
+is what gradient descent in w sees, of any network, and f linear in w around these weights is the model
+that it stands for, with f_0 the network's own outputs. With k outputs it is a k × k block for each pair
+of inputs. Two kernels of one number for each pair stand in for it, at 1/k² of the size:
+
+    "sum"     of Σ_o f_o / √k: the network's outputs taken as one
+    "trace"   Σ_o k_oo / k: every output learns as the average one does
+"""
+
+import copy
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor, nn
+
+from leftout.core.blocks import blocks, memory_budget
+from leftout.core.checks import check_choice, check_count, check_finite
+from leftout.core.errors import OptionError, ShapeError
+from leftout.core.fingerprint import fingerprint
+from leftout.core.modules import (
+    Parameters,
+    bytes_a_row,
+    call,
+    check_function,
+    check_takes,
+    outputs_each,
+    selected,
+)
+from leftout.kernels.assemble import gram
+from leftout.kernels.base import Kernel
+from leftout.kernels.distortion import Distortion, distortion
+from leftout.kernels.extract import PASSES, Extract, Method, Network
+from leftout.kernels.linearised import pulled_back, pushed_forward
+from leftout.kernels.panels import Panels, Shelf
+from leftout.kernels.projection import Projection
+from leftout.kernels.tiles import Tile, Work
+
+Outputs = Literal["full", "sum", "trace"]
+
+FEW = 3
+"""Inputs that a network is looked at with."""
+
+
+@final
+class Empirical(Kernel):
+    """The tangent kernel of a module at the weights that it has now.
+
+    The module is copied: what becomes of it later changes nothing here, and it is never written to.
+    Parameters with requires_grad=False and buffers are constants. Everything is evaluated in the
+    module's dtype, where the module lies, and accumulated in float64.
+
+    Args:
+        module: tensor inputs, outputs (n, k), each row for itself: in eval mode where it has dropout or
+            batch statistics.
+        outputs: "full" tells outputs apart; "sum" and "trace" are approximations of it for k > 1, whose
+            error `distortion` measures.
+        parameters: patterns of parameter names, as of shells ("layer4.*"); all that are trained if None.
+        method: "jacobian" takes whole Jacobians by vmap; "layers" takes Linear and Conv2d layers from
+            activations and backpropagated signals; "auto" whatever is cheaper, layer by layer. All
+            give the same numbers to rounding.
+        projection: shortens the rows of the Jacobian, at an error that `distortion` measures.
+        memory: for calls that are not told, in bytes or as "4GB"; 60 % of what is free if None.
+
+    Raises:
+        OptionError: an option that there is not, a pattern that matches nothing, no trained parameters,
+            or parameters of half or mixed precision.
+
+    Cost:
+        a forward pass and k backward passes for each input, once; then products of n k rows of p
+        numbers, or of what layers see, which is far less. The features of training inputs are kept
+        between calls where they take no more than a quarter of the budget.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        outputs: Outputs = "full",
+        *,
+        parameters: str | Sequence[str] | None = None,
+        method: Method = "auto",
+        projection: Projection | None = None,
+        memory: int | float | str | None = None,
+    ) -> None:
+        check_choice("outputs", outputs, ("full", "sum", "trace"))
+        check_choice("method", method, ("auto", "jacobian", "layers"))
+        if projection is not None and not isinstance(projection, Projection):
+            raise OptionError(
+                "`projection` must be one of RandomCoordinates, Gaussian, Rademacher and Sparse; "
+                f"got {projection!r}."
+            )
+        self.patterns = (parameters,) if isinstance(parameters, str) else parameters
+        chosen = selected(module, self.patterns)
+        self.module = copy.deepcopy(module)
+        for name, one in self.module.named_parameters():
+            one.grad = None
+            one.requires_grad_(name in chosen)
+        own = dict(self.module.named_parameters())
+        self.weights: Parameters = {name: own[name].detach() for name in chosen}
+        self.reading: Outputs = outputs
+        self.method: Method = method
+        self.projection = projection
+        self.memory = memory
+        self._k: int | None = None
+        self._extracts: dict[tuple[Any, ...], Extract] = {}
+        self._looked: set[tuple[Any, ...]] = set()
+        self._shelf = Shelf()
+
+    @property
+    def outputs(self) -> int | None:
+        """Return k for outputs="full", else None.
+
+        Raises:
+            OptionError: no inputs were seen yet: only then is it known how many outputs there are.
+        """
+        return self.width if self.reading == "full" else None
+
+    @property
+    def width(self) -> int:
+        """Return k, the number of the network's outputs."""
+        if self._k is None:
+            raise OptionError(
+                "`kernel` knows its number of outputs once it has seen inputs; call "
+                "kernel.check(name, inputs) first."
+            )
+        return self._k
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._like.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Return where the network lies and the kernel is evaluated."""
+        return self._like.device
+
+    def block(self, queries: Tensor, inputs: Tensor) -> Float64[Tensor, "mr nr"]:
+        """Return the kernel between two batches, in float64, on the device of the inputs."""
+        self.check("queries", queries)
+        self.check("inputs", inputs)
+        shape = (len(queries) * self._each, len(inputs) * self._each)
+        work = self._work(8 * math.prod(shape), inputs.device)
+        result = torch.empty(shape, dtype=torch.float64, device=inputs.device)
+        for i, j, value in self.tiles(queries, inputs, work):
+            result[i, j] = value
+        return result
+
+    def diagonal(self, inputs: Tensor) -> Float64[Tensor, " nr"]:
+        """Return k(x, x)_oo for every input and output, in float64, on the device of the inputs."""
+        self.check("inputs", inputs)
+        found = torch.empty(len(inputs), self._each, dtype=torch.float64, device=inputs.device)
+        if not len(inputs):
+            return found.flatten()
+        own = self._given(inputs)
+        extract = self._extract(own)
+        room = memory_budget(self.memory, device=self.device)
+        size = max(1, room // (4 * (extract.bytes_working + 3 * extract.bytes_kept)))
+        for rows in blocks(len(own), size):
+            parts = extract(own[rows])
+            whole = slice(0, rows.stop - rows.start)
+            found[rows] = torch.stack([part.squares(whole) for part in parts]).sum(0).to(found)
+        return found.flatten()
+
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+        """Return tiles of the kernel, by as few passes as the memory allows."""
+        if not len(queries) or (inputs is not None and not len(inputs)):
+            return iter(())
+        same = work.device == self.device
+        room = work.budget - work.result if same else memory_budget(None, device=self.device)
+        left = self._given(queries)
+        right = None if inputs is None else self._given(inputs)
+        for own, given in ((left, queries), (right, inputs)):
+            if own is not None and own is not given:
+                room -= own.numel() * own.itemsize
+        panels = Panels(
+            self._extract(left), left, right,
+            each=self._each, work=work, room=room, shelf=self._shelf,
+        )  # fmt: skip
+        return panels.tiles()
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless the network is a function of each of these inputs alone.
+
+        Raises:
+            DataError: NaN or infinity.
+            ShapeError: inputs that the module does not take, or outputs that are not (n, k).
+            OptionError: dropout or batch statistics at work, outputs that are no real numbers.
+        """
+        if inputs.ndim < 2:
+            raise ShapeError(
+                f"`{name}` must have shape (rows, features…); got {tuple(inputs.shape)}. A single "
+                "feature needs a second axis of length 1."
+            )
+        check_finite(name, inputs)
+        key = self._key(inputs)
+        if key in self._looked or not len(inputs):
+            return
+        few = self._given(inputs[:FEW])
+        check_takes(self.module, few, name=name, as_given=True)
+        width = outputs_each(self.module, few)
+        check_function(self.module, few)
+        if self._k not in (None, width):
+            raise ShapeError(
+                f"`module` must have as many outputs for all inputs; it has {self._k} for others and "
+                f"{width} for `{name}`."
+            )
+        self._k = width
+        self._looked.add(key)
+
+    def initial(self, inputs: Tensor) -> Float64[Tensor, "n k"]:
+        """Return the network's outputs, on its device.
+
+        Raises:
+            DataError: they are not finite; names the first such row.
+        """
+        self.check("inputs", inputs)
+        parts = [torch.empty(0, self.width, dtype=torch.float64, device=self.device)]
+        with torch.no_grad():
+            parts += [
+                call(self.module, self.weights, self._given(inputs[rows])).double()
+                for rows in self._chunks(inputs, passes=1)
+            ]
+        found = torch.cat(parts)
+        check_finite("module outputs", found)
+        return found
+
+    def pull_back(self, inputs: Tensor, dual: Tensor) -> Parameters:
+        """Return J(inputs)ᵀ dual by parameter, in float64: a change of weights that outputs ask for.
+
+        Args:
+            dual: (n, k), or (n k, 1) in the order of the full kernel's rows.
+
+        Raises:
+            ShapeError: another shape.
+
+        Cost:
+            a forward and a backward pass.
+        """
+        self.check("inputs", inputs)
+        n, k = len(inputs), self.width
+        if tuple(dual.shape) not in ((n, k), (n * k, 1)):
+            raise ShapeError(
+                f"`dual` must have shape (n, k) = {(n, k)} or (n k, 1) = {(n * k, 1)}; "
+                f"got {tuple(dual.shape)}."
+            )
+        dual = dual.reshape(n, k).to(self.device)
+        chunks = (
+            (self._given(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES)
+        )
+        return pulled_back(self.module, self.weights, chunks)
+
+    def push_forward(
+        self, inputs: Tensor, tangents: Mapping[str, Tensor]
+    ) -> Float64[Tensor, "n k"]:
+        """Return J(inputs) tangents: how the outputs change with the weights, to first order.
+
+        Args:
+            tangents: a change of every parameter of the kernel, by name.
+
+        Raises:
+            ShapeError: parameters that are not those of the kernel.
+
+        Cost:
+            a forward and two backward passes: Jᵀu is linear in u, and its derivative along the
+            tangents is wanted. More modules are able to than have forward derivatives.
+        """
+        self.check("inputs", inputs)
+        shapes = {name: tuple(one.shape) for name, one in self.weights.items()}
+        if {name: tuple(one.shape) for name, one in tangents.items()} != shapes:
+            raise ShapeError(
+                "`tangents` must have the names and shapes of the kernel's parameters, such as "
+                f"{next(iter(shapes.items()))}; got {list(tangents)[:3]}."
+            )
+        parts = [torch.empty(0, self.width, dtype=torch.float64, device=self.device)]
+        parts += [
+            pushed_forward(self.module, self.weights, self._given(inputs[rows]), tangents)
+            for rows in self._chunks(inputs, passes=2 * PASSES)
+        ]
+        return torch.cat(parts)
+
+    def distortion(self, inputs: Tensor, *, sample: int = 100, seed: int = 0) -> Distortion | None:
+        """Return how far this kernel is from the full one without projection; None where it is that.
+
+        Args:
+            sample: how many of the inputs it is measured on, drawn with `seed`; all if there are fewer.
+
+        Cost:
+            both Gram matrices of the sample, and the eigenvalues of two of side `sample` · k.
+        """
+        check_count("sample", sample)
+        self.check("inputs", inputs)
+        sizes = [one.numel() for one in self.weights.values()]
+        lossless = self.projection is None or self.projection.exact(sizes)
+        if lossless and (self.reading == "full" or self.width == 1):
+            return None
+        count = min(sample, len(inputs))
+        chosen = np.random.default_rng(seed).choice(len(inputs), count, replace=False)
+        points = inputs[torch.from_numpy(np.sort(chosen)).to(inputs.device)]
+        exact = Empirical(self.module, parameters=self.patterns, method=self.method)
+        grams = [gram(one, points, memory=self.memory) for one in (self, exact)]
+        return distortion(*grams, examples=count, seed=seed)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return which network, at which weights, and how it was read; JSON-like."""
+        state = self.module.state_dict()
+        return {
+            "name": "empirical",
+            "module": type(self.module).__name__,
+            "outputs": self.reading,
+            "parameters": sum(one.numel() for one in self.weights.values()),
+            "patterns": None if self.patterns is None else list(self.patterns),
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "method": self.method,
+            "projection": None if self.projection is None else self.projection.record,
+            "fingerprint": fingerprint(list(state), *state.values(), list(self.weights)),
+        }
+
+    def __repr__(self) -> str:
+        count = sum(one.numel() for one in self.weights.values())
+        return f"Empirical({type(self.module).__name__}, {self.reading!r}, {count} parameters)"
+
+    @property
+    def _like(self) -> Tensor:
+        return next(iter(self.weights.values()))
+
+    @property
+    def _each(self) -> int:
+        return self.outputs or 1
+
+    def _work(self, result: int, device: torch.device) -> Work:
+        budget = memory_budget(self.memory, device=device)
+        return Work(dtype=self.dtype, device=device, budget=budget, result=result, block=None)
+
+    def _given(self, inputs: Tensor) -> Tensor:
+        """Return inputs as the module takes them; whole numbers stay what they are."""
+        dtype = self.dtype if inputs.dtype.is_floating_point else inputs.dtype
+        return inputs.detach().to(self.device, dtype)
+
+    def _key(self, inputs: Tensor) -> tuple[Any, ...]:
+        return *inputs.shape[1:], inputs.dtype.is_floating_point
+
+    def _extract(self, own: Tensor) -> Extract:
+        """Return what makes features of inputs of this shape."""
+        key = self._key(own)
+        if key not in self._extracts:
+            eye = torch.eye(self.width, dtype=self.dtype, device=self.device)
+            combinations = {
+                "full": eye,
+                "sum": eye.sum(0, keepdim=True) / self.width**0.5,
+                "trace": eye / self.width**0.5,
+            }[self.reading]
+            network = Network(self.module, self.weights, combinations, self.reading == "trace")
+            self._extracts[key] = Extract(
+                network, method=self.method, projection=self.projection, few=own[:FEW]
+            )
+        return self._extracts[key]
+
+    def _chunks(self, inputs: Tensor, *, passes: int) -> Iterator[slice]:
+        """Yield rows of inputs whose passes fit the memory."""
+        room = memory_budget(self.memory, device=self.device)
+        kept = bytes_a_row(self.module, self._given(inputs[:2])) if len(inputs) else 1
+        return blocks(len(inputs), max(1, room // (2 * passes * kept)))

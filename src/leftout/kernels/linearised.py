@@ -1,0 +1,66 @@
+"""How do outputs change with weights, and which change of weights do outputs ask for? J v and Jᵀ u.
+
+    push forward    J v = d/dh f(X; w + h v)        a change of weights to a change of outputs
+    pull back       Jᵀ u = Σ_i Σ_o u_io ∂f_o(x_i)/∂w        and back: ⟨u, J v⟩ = ⟨Jᵀ u, v⟩
+
+Both by reverse mode, on chunks of inputs; no Jacobian is formed.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor, nn
+
+from leftout.core.modules import Parameters, call
+
+
+def pulled_back(
+    module: nn.Module, weights: Parameters, chunks: Iterable[tuple[Tensor, Float[Tensor, "c k"]]]
+) -> Parameters:
+    """Return Jᵀ u by parameter, in float64, from chunks of inputs and of u."""
+    found = {name: torch.zeros_like(one).double() for name, one in weights.items()}
+    for inputs, along in chunks:
+        leaves, outputs = _graph(module, weights, inputs)
+        if outputs.requires_grad:
+            pulled = torch.autograd.grad(
+                outputs, list(leaves.values()), along.to(outputs), materialize_grads=True
+            )
+            for total, one in zip(found.values(), pulled, strict=True):
+                total += one
+    return found
+
+
+def pushed_forward(
+    module: nn.Module, weights: Parameters, inputs: Tensor, tangents: Mapping[str, Tensor]
+) -> Float64[Tensor, "c k"]:
+    """Return J v for one chunk of inputs.
+
+    Jᵀ u is linear in u, and its derivative along v is J v: backward twice, where forward mode would do
+    it once, because more modules are able to.
+    """
+    leaves, outputs = _graph(module, weights, inputs)
+    still = torch.zeros_like(outputs).double().detach()
+    if not outputs.requires_grad:
+        return still
+    vector = torch.zeros_like(outputs, requires_grad=True)
+    pulled = torch.autograd.grad(
+        outputs, list(leaves.values()), vector, create_graph=True, materialize_grads=True
+    )
+    # Parameters that the outputs do not depend on have gradients that do not depend on u.
+    paired = [
+        (one, tangents[name].to(one))
+        for name, one in zip(weights, pulled, strict=True)
+        if one.requires_grad
+    ]
+    if not paired:
+        return still
+    found = torch.autograd.grad([one for one, _ in paired], vector, [by for _, by in paired])[0]
+    return found.double()
+
+
+def _graph(module: nn.Module, weights: Parameters, inputs: Tensor) -> tuple[Parameters, Tensor]:
+    """Return weights to differentiate in, and the outputs."""
+    leaves = {name: one.clone().requires_grad_() for name, one in weights.items()}
+    with torch.enable_grad():
+        return leaves, call(module, leaves, inputs)

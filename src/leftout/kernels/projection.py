@@ -1,0 +1,202 @@
+"""How are Jacobian rows of p numbers made short, so that their products stay right on average?
+
+A row J becomes J Rᵀ, R of r × p random numbers with E[Rᵀ R] = I, so that E[J Rᵀ R J'ᵀ] = J J'ᵀ. R is
+never held: it is made anew, block by block, from the seed and the place of the block, so the same seed
+means the same R on every device and however inputs are cut into chunks.
+
+| record | R |
+|---|---|
+| `RandomCoordinates` | of each parameter tensor, `size` coordinates × √(its numbers / size) |
+| `Gaussian` | N(0, 1/r) |
+| `Rademacher` | ±1/√r |
+| `Sparse` | one ±1 a column, in a random row |
+
+The first is the cheapest and the least even: its error depends on how evenly gradients are spread. The
+relative variance of a squared norm is 2/r for the other three, or less.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from leftout.core.blocks import blocks
+from leftout.core.checks import check_count
+from leftout.core.errors import OptionError
+
+WIDTH = 1024
+"""Parameters that a block of R has columns for. Part of what a seed means: do not change it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Projection(ABC):
+    """A random map of Jacobian rows to shorter ones. Parameter tensors are told apart by number.
+
+    Attributes:
+        size: numbers that are kept of a row (`RandomCoordinates`: of each parameter tensor).
+        seed: of the random numbers.
+    """
+
+    name: ClassVar[str]
+    size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_count("size", self.size)
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise OptionError(f"`seed` must be a whole number ≥ 0; got {self.seed!r}.")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name, size and seed."""
+        return {"name": self.name, "size": self.size, "seed": self.seed}
+
+    def width(self, sizes: Sequence[int]) -> int:
+        """Return how many numbers a projected row has, for parameter tensors of these sizes."""
+        del sizes
+        return self.size
+
+    def exact(self, sizes: Sequence[int]) -> bool:
+        """Return whether nothing is lost for parameter tensors of these sizes."""
+        del sizes
+        return False
+
+    @abstractmethod
+    def add(
+        self,
+        into: Float64[Tensor, "n e r"],
+        rows: Float[Tensor, "n e s"],
+        *,
+        tensor: int,
+        sizes: Sequence[int],
+    ) -> None:
+        """Add what the Jacobian rows in one parameter tensor become.
+
+        Args:
+            into: the projected rows, float64.
+            rows: derivatives in the numbers of the tensor, in their order.
+            tensor: its number.
+            sizes: of all tensors.
+        """
+
+    def _random(self, *place: int) -> np.random.Generator:
+        """Return the random numbers that belong to a place in R."""
+        return np.random.default_rng([self.seed, *place])
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class RandomCoordinates(Projection):
+    """Some coordinates of every parameter tensor, without replacement, drawn once and rescaled.
+
+    Source:
+        Harutyunyan et al. 2021, "Estimating informativeness of samples with smooth unique
+        information", and its released program: 2000 of each weight and each bias.
+    """
+
+    name: ClassVar[str] = "random coordinates"
+    size: int = 2000
+
+    def width(self, sizes: Sequence[int]) -> int:
+        return sum(min(self.size, one) for one in sizes)
+
+    def exact(self, sizes: Sequence[int]) -> bool:
+        return max(sizes) <= self.size
+
+    def add(
+        self,
+        into: Float64[Tensor, "n e r"],
+        rows: Float[Tensor, "n e s"],
+        *,
+        tensor: int,
+        sizes: Sequence[int],
+    ) -> None:
+        start = self.width(sizes[:tensor])
+        kept = _coordinates(self.seed, tensor, sizes[tensor], min(self.size, sizes[tensor]))
+        share = rows[:, :, kept.to(rows.device)].double()
+        share *= (sizes[tensor] / len(kept)) ** 0.5
+        into[:, :, start : start + len(kept)] += share
+
+
+@lru_cache(maxsize=256)
+def _coordinates(seed: int, tensor: int, size: int, count: int) -> Tensor:
+    chosen = np.random.default_rng([seed, tensor]).choice(size, count, replace=False)
+    return torch.from_numpy(np.sort(chosen))
+
+
+class _Dense(Projection):
+    """R of independent numbers in every place."""
+
+    def add(
+        self,
+        into: Float64[Tensor, "n e r"],
+        rows: Float[Tensor, "n e s"],
+        *,
+        tensor: int,
+        sizes: Sequence[int],
+    ) -> None:
+        for number, part in enumerate(blocks(sizes[tensor], WIDTH)):
+            drawn = self._drawn(self._random(tensor, number), (part.stop - part.start, self.size))
+            block = torch.from_numpy(drawn).to(rows.device)  # (w, r)
+            into += rows[:, :, part].double() @ block.mul_(self.size**-0.5)
+
+    @abstractmethod
+    def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        """Return numbers of mean 0 and variance 1."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(_Dense):
+    """Independent normal numbers."""
+
+    name: ClassVar[str] = "gaussian"
+
+    def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        return random.standard_normal(shape)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Rademacher(_Dense):
+    """Independent signs: as good as normal numbers, and faster to draw."""
+
+    name: ClassVar[str] = "rademacher"
+
+    def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+        bits = np.unpackbits(np.frombuffer(random.bytes(-(-shape[0] * shape[1] // 8)), np.uint8))
+        return 2.0 * bits[: shape[0] * shape[1]].reshape(shape) - 1
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Sparse(Projection):
+    """One sign in every column of R: each parameter is added to, or taken from, one of `size` sums.
+
+    A row costs p operations instead of p · size.
+
+    Source:
+        Charikar, Chen and Farach-Colton 2002 (count sketch); Clarkson and Woodruff 2013.
+    """
+
+    name: ClassVar[str] = "sparse"
+
+    def add(
+        self,
+        into: Float64[Tensor, "n e r"],
+        rows: Float[Tensor, "n e s"],
+        *,
+        tensor: int,
+        sizes: Sequence[int],
+    ) -> None:
+        for number, part in enumerate(blocks(sizes[tensor], WIDTH)):
+            random, count = self._random(tensor, number), part.stop - part.start
+            where = torch.from_numpy(random.integers(0, self.size, count)).to(rows.device)
+            sign = torch.from_numpy(2.0 * random.integers(0, 2, count) - 1).to(rows.device)
+            into.index_add_(2, where, rows[:, :, part].double() * sign)
