@@ -149,3 +149,96 @@ def rules(n, *, top=1.0, losses=("sum", "mean"), ridges=(0.0, 0.01)):
                 descent = lo.GradientDescent(rate, scaled, loss)
                 found[f"GradientDescent {reach:g}, {name}"] = (descent, STEPS)
     return found
+
+
+class Apart(Kernel):
+    """A kernel that tells outputs apart, by explicit features (points, k, p); inputs are row numbers."""
+
+    def __init__(self, features, start):
+        self.features = torch.from_numpy(features)
+        self.start = torch.from_numpy(start)
+
+    @property
+    def outputs(self):
+        return self.features.shape[1]
+
+    def rows(self, inputs):
+        return self.features[inputs.reshape(-1).long()].flatten(0, 1)
+
+    def block(self, queries, inputs):
+        return (self.rows(queries) @ self.rows(inputs).T).to(inputs)
+
+    def tiles(self, queries, inputs, work):
+        value = self.block(queries, queries if inputs is None else inputs)
+        yield slice(0, len(value)), slice(0, value.shape[1]), value
+
+    def diagonal(self, inputs):
+        return self.rows(inputs).square().sum(1).to(inputs)
+
+    def check(self, name, inputs):
+        pass
+
+    @property
+    def record(self):
+        return {"name": "apart"}
+
+    def initial(self, inputs):
+        return self.start[inputs.reshape(-1).long()]
+
+
+@dataclass(frozen=True)
+class ToldApart:
+    """n training points, m queries and spare points whose kernel tells k outputs apart.
+
+    `flat` matrices have k rows a point, point by point, and one column of targets.
+    """
+
+    kernel: Apart
+    n: int
+    m: int
+    targets: np.ndarray
+
+    @property
+    def k(self):
+        return self.targets.shape[1]
+
+    def fitted(self, rule, **options):
+        rows = torch.arange(self.n, dtype=torch.float64)
+        return lo.fit(
+            self.kernel, (rows, torch.from_numpy(self.targets[: self.n])), rule=rule, **options
+        )
+
+    def points(self, numbers):
+        """Row numbers of points as inputs, and their targets."""
+        numbers = np.asarray(numbers)
+        return torch.from_numpy(numbers).double(), torch.from_numpy(self.targets[numbers])
+
+    @property
+    def query(self):
+        return self.points(np.arange(self.n, self.n + self.m))
+
+    def flat(self, left, right):
+        """The kernel between points."""
+        features = self.kernel.features.numpy()
+        one, other = (features[np.asarray(x)].reshape(-1, features.shape[2]) for x in (left, right))
+        return one @ other.T
+
+    def missing(self, points):
+        """y − f_0 in one column."""
+        points = np.asarray(points)
+        return (self.targets[points] - self.kernel.start.numpy()[points]).reshape(-1, 1)
+
+    def rows(self, points):
+        """The rows of points."""
+        return (np.asarray(points)[:, None] * self.k + np.arange(self.k)).ravel()
+
+
+def told_apart(n=12, m=4, k=3, *, spare=2, seed=0):
+    """Return a problem with full-rank Gram matrix of condition about 1e3 and s_max about 1."""
+    draw = np.random.default_rng(seed)
+    points, p = n + m + spare, 2 * (n + m + spare) * k
+    features = draw.standard_normal((points, k, p)) * np.geomspace(1, 0.05, p)
+    features += draw.standard_normal((points, 1, p)) * 0.3 * np.geomspace(1, 0.05, p)
+    features /= np.linalg.norm(features[:n].reshape(n * k, p), 2)
+    start, targets = draw.standard_normal((2, points, k))
+    return ToldApart(Apart(features, start), n, m, targets)

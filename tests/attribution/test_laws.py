@@ -11,7 +11,7 @@ import oracles
 from laws import assert_same, difference
 from leftout.attribution import queries
 from leftout.attribution.queries import queries_of, query_blocks
-from leftout.solvers import resolvent
+from leftout.solvers import spectrum
 from problems import Problem, problem
 
 N = 14
@@ -117,7 +117,7 @@ def test_blocks_of_training_examples_do_not_show(name, size, monkeypatch) -> Non
 
     whole = answers()
     monkeypatch.setattr(queries, "COLUMNS", size)
-    monkeypatch.setattr(resolvent, "ROWS", size)
+    monkeypatch.setattr(spectrum, "ROWS", size)
     assert_all_same(answers(), whole)
 
 

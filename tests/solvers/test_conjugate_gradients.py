@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leftout.core.errors import LeftoutError, OptionError, SolveError
+from leftout.core.errors import OptionError, SolveError
 from leftout.solvers.conjugate_gradients import ConjugateGradients
 from leftout.solvers.solution import Solution, Status
 
@@ -66,7 +66,8 @@ def test_a_positive_definite_system_is_solved_to_the_tolerance(name, frozen) -> 
     want = torch.linalg.solve(matrix, b)
     error = (found.value - want).norm(dim=0) / want.norm(dim=0)
     assert bool((error <= 1e-11 * values.max() / values.min()).all())
-    assert found.checked() is found.value
+    assert found.solved
+    assert found.advice == ""
 
 
 def test_columns_are_independent_systems() -> None:
@@ -144,10 +145,8 @@ def test_negative_curvature_is_met_and_said() -> None:
         "2 of 2 right-hand sides met negative curvature: the Hessian is indefinite; use "
         'curvature="ggn", or a larger `damping`. Column'
     )
-    with pytest.raises(SolveError, match=re.escape(words)) as caught:
-        found.checked()
-    assert found.note in str(caught.value)
-    assert isinstance(caught.value, LeftoutError)
+    assert words in found.advice
+    assert found.note in found.advice
 
 
 def test_negative_curvature_that_a_right_hand_side_does_not_see_is_no_obstacle() -> None:
@@ -165,8 +164,7 @@ def test_a_singular_matrix_is_named_as_such(zeros) -> None:
     values = np.concatenate([np.linspace(1, 2, SIDE - zeros), np.zeros(zeros)])
     found = ConjugateGradients().solve(Counted(symmetric(values)), columns(3))
     assert found.status == (Status.SINGULAR,) * 3
-    with pytest.raises(SolveError, match="met a direction without curvature: the matrix is sing"):
-        found.checked()
+    assert "met a direction without curvature: the matrix is sing" in found.advice
 
 
 def test_a_singular_matrix_is_solved_where_the_right_hand_side_lies_in_its_range() -> None:
@@ -188,8 +186,7 @@ def test_the_limit_of_steps_is_said_with_the_residual_that_is_left() -> None:
         f"2 of 2 right-hand sides {Status.STEP_LIMIT}. Column {worst} has relative residual "
         f"{float(found.residual.max()):.2g} after 5 steps."
     )
-    with pytest.raises(SolveError, match=re.escape(words)):
-        found.checked()
+    assert found.advice == words
 
 
 def test_a_tolerance_below_rounding_ends_there_and_says_so() -> None:
@@ -199,8 +196,7 @@ def test_a_tolerance_below_rounding_ends_there_and_says_so() -> None:
     assert found.status == (Status.ROUNDING,) * 2
     assert int(found.steps.max()) < 1000
     assert 1e-15 < float(found.residual.max()) <= 10 * EPS * 1e6
-    with pytest.raises(SolveError, match="stopped where rounding ends it"):
-        found.checked()
+    assert "stopped where rounding ends it" in found.advice
 
 
 def rounded_to(level, matrix):
@@ -274,5 +270,4 @@ def test_advice_is_about_the_worst_of_what_went_wrong() -> None:
     )
     found = Solution(value, (Status.SOLVED, Status.SADDLE, Status.SOLVED), residual, steps)
     assert found.solved
-    assert found.checked() is value
     assert found.advice.startswith("1 of 3 right-hand sides solved, but the Hessian is indefinite")

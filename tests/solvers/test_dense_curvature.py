@@ -45,8 +45,8 @@ def test_it_solves_the_system(side, condition, frozen) -> None:
 
 def test_it_agrees_with_conjugate_gradients() -> None:
     matrix, b = symmetric(np.geomspace(1, 1e-2, 30)), columns(30, 2)
-    exact = Exact().solve(apply_of(matrix), b).checked()
-    other = ConjugateGradients(rtol=1e-13).solve(apply_of(matrix), b).checked()
+    exact = Exact().solve(apply_of(matrix), b).value
+    other = ConjugateGradients(rtol=1e-13).solve(apply_of(matrix), b).value
     torch.testing.assert_close(exact, other, rtol=0, atol=1e-11 * float(exact.norm()))
 
 
@@ -54,7 +54,7 @@ def test_an_indefinite_matrix_is_solved_and_its_smallest_eigenvalue_said() -> No
     matrix, b = symmetric([3.0, 2.0, 1.0, 0.5, -0.125]), columns(5, 2)
     found = Exact().solve(apply_of(matrix), b)
     assert found.status == (Status.SADDLE,) * 2
-    torch.testing.assert_close(found.checked(), torch.linalg.solve(matrix, b))
+    torch.testing.assert_close(found.value, torch.linalg.solve(matrix, b))
     assert found.note == "The smallest eigenvalue is -0.125, the largest 3."
     assert re.match(
         r"2 of 2 right-hand sides solved, but the Hessian is indefinite: the network is not at a "
@@ -76,8 +76,7 @@ def test_a_singular_matrix_has_no_solution_that_looks_like_one(rank, seed) -> No
     matrix = singular(rank, seed=seed)
     found = Exact().solve(apply_of(matrix), columns(6, 2))
     assert found.status == (Status.SINGULAR,) * 2
-    with pytest.raises(SolveError, match="met a direction without curvature: the matrix is sing"):
-        found.checked()
+    assert "met a direction without curvature: the matrix is sing" in found.advice
 
 
 def test_a_right_hand_side_of_zero_is_solved_by_zero() -> None:
@@ -125,7 +124,7 @@ def test_the_matrix_is_made_once_for_all_right_hand_sides() -> None:
     ask = Exact().prepared(apply, 9, device=torch.device("cpu"))
     for seed in range(3):
         b = columns(9, 2, seed)
-        torch.testing.assert_close(ask(b).checked(), torch.linalg.solve(matrix, b))
+        torch.testing.assert_close(ask(b).value, torch.linalg.solve(matrix, b))
     assert products == [9]
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from leftout.solvers import resolvent as module
+from leftout.solvers import spectrum as module
 from leftout.solvers.quadrature import Quadrature
 from leftout.solvers.resolvent import (
     added_coordinates,
     coefficients,
+    edited_coordinates,
     filtered_coordinates,
     group_left_out_coordinates,
-    left_out_coordinates,
     left_out_diagonal,
     left_out_ratios,
     resolvents,
@@ -56,7 +56,7 @@ def test_values_and_diagonals_are_those_of_the_inverse(case) -> None:
     gram, _, _, data, found = case
     for q, z in enumerate(NODES):
         close(found.values[q], inverse(gram, z) @ data)
-        close(found.diagonal[q], np.diag(inverse(gram, z)).copy())
+        close(found.diagonal[q, :, 0, 0], np.diag(inverse(gram, z)).copy())
 
 
 def test_leaving_one_out_is_the_inverse_without_it(case) -> None:
@@ -65,7 +65,7 @@ def test_leaving_one_out_is_the_inverse_without_it(case) -> None:
     for time, weights in enumerate(WEIGHTS):
         before = stands(weights, [inverse(gram, z) @ data for z in NODES])
         for c in range(K):
-            got = left_out_coordinates(found, ratios[:, :, c], time, slice(0, N))
+            got = edited_coordinates(found, ratios[:, :, c], time, slice(0, N))
             own = left_out_diagonal(found, ratios[:, :, c], time)
             for i in range(N):
                 keep = np.delete(np.arange(N), i)
@@ -94,7 +94,7 @@ def test_leaving_a_group_out_is_the_inverse_without_it(case, rows) -> None:
 @pytest.mark.parametrize("weight", [0.0, 1e-12, 0.3, 1.0, 2.0, 40.0])
 def test_a_weight_is_the_inverse_of_the_weighted_matrix(case, weight) -> None:
     gram, _, spectrum, data, found = case
-    ratios = reweighted_ratios(found, torch.full((N,), weight, dtype=torch.float64))
+    ratios = reweighted_ratios(found, weight)
     if weight == 0:
         close(ratios, left_out_ratios(found))
         return
@@ -122,8 +122,8 @@ def test_at_a_node_of_zero_a_weight_changes_nothing() -> None:
         torch.zeros(1, dtype=torch.complex128), -torch.ones(1, 1).to(torch.complex128)
     )
     found = resolvents(spectrum, data, zero)
-    assert not reweighted_ratios(found, torch.full((3,), 0.5, dtype=torch.float64)).abs().any()
-    left = reweighted_ratios(found, torch.zeros(3, dtype=torch.float64))
+    assert not reweighted_ratios(found, 0.5).abs().any()
+    left = reweighted_ratios(found, 0.0)
     close(left, left_out_ratios(found))
 
 
@@ -135,7 +135,7 @@ def test_adding_is_the_inverse_of_the_bordered_matrix(case) -> None:
     targets = draw.standard_normal((3, K))
     for time, weights in enumerate(WEIGHTS):
         change, own = added_coordinates(
-            found, torch.from_numpy(to_train), torch.from_numpy(itself),
+            found, torch.from_numpy(to_train), torch.from_numpy(itself)[:, None, None],
             torch.from_numpy(targets), time,
         )  # fmt: skip
         before = stands(weights, [inverse(gram, z) @ data for z in NODES])
@@ -156,8 +156,8 @@ def test_rows_are_squared_in_blocks_that_do_not_show(case, monkeypatch) -> None:
     close(again.diagonal, found.diagonal)
     close(left_out_diagonal(found, ratios, 1), whole)
     close(
-        left_out_coordinates(found, ratios, 1, torch.tensor([4, 1])),
-        left_out_coordinates(found, ratios, 1, slice(0, N))[:, [4, 1]],
+        edited_coordinates(found, ratios, 1, torch.tensor([4, 1])),
+        edited_coordinates(found, ratios, 1, slice(0, N))[:, [4, 1]],
     )
 
 
@@ -175,10 +175,10 @@ def test_nothing_given_is_written_to(case) -> None:
     ]
     ratios = left_out_ratios(found)
     kept.append((ratios, ratios.clone()))
-    left_out_coordinates(found, ratios[:, :, 0], 0, slice(0, N))
+    edited_coordinates(found, ratios[:, :, 0], 0, slice(0, N))
     left_out_diagonal(found, ratios[:, :, 0], 0)
     group_left_out_coordinates(found, torch.tensor([1, 2]))
-    reweighted_ratios(found, torch.full((N,), 0.5, dtype=torch.float64))
+    reweighted_ratios(found, 0.5)
     for tensor, before in kept:
         torch.testing.assert_close(tensor, before, rtol=0, atol=0)
     assert data.shape == (N, K)

@@ -64,6 +64,7 @@ def certify(
     )
     size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
     effective = (high + ridge) / floor if floor > 0 else math.inf
+    measured = fitted.kernel.distortion(fitted.train.inputs)
     return Certificate(
         at=time,
         condition=(high + ridge) / (low + ridge) if low + ridge > 0 else math.inf,
@@ -77,6 +78,7 @@ def certify(
         kernel_dtype=fitted.record["kernel_dtype"],
         device=fitted.device.type,
         refits=_refits(fitted, examples, moment, time, refits, generator),
+        approximation=None if measured is None else measured.record,
     )
 
 
@@ -91,7 +93,11 @@ def _ends(
     ridge = fitted.rule.shifted(total)
     inverse = fitted.inverse(ridge)
     flipped = largest_eigenvalue(
-        lambda x: inverse @ x, len(fitted), generator=generator, device=fitted.device, rtol=1e-4
+        lambda x: inverse @ x,
+        len(fitted.gram),
+        generator=generator,
+        device=fitted.device,
+        rtol=1e-4,
     )
     return fitted.largest, 1 / flipped - ridge
 
@@ -150,10 +156,12 @@ def _refits(
     """Return a few random leave-one-out columns beside those of the model fitted without."""
     n = len(fitted)
     chosen = torch.randperm(n, generator=generator)[: min(count, n if n > 1 else 0)].tolist()
-    outputs = torch.randint(0, fitted.residual.shape[1], (len(chosen),), generator=generator)
+    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator)
     pairs = list(zip(chosen, outputs.tolist(), strict=True))
+    columns = fitted.residual.shape[1]
     again = [
-        moment.as_fitted()[:, output] - _dual_without(fitted, row, output, time, moment.total)
+        moment.as_fitted()[:, output % columns]
+        - _dual_without(fitted, row, output % columns, time, moment.total)
         for row, output in tracked(pairs, what="refits")
     ]
     engine: list[list[Tensor]] = [[] for _ in pairs]
@@ -162,7 +170,7 @@ def _refits(
         for j, (row, output) in enumerate(pairs):
             single = moment.singles(block.features, slice(row, row + 1), output)
             engine[j].append(-single[:, 0])
-            refit[j].append(block.features.cross @ again[j])
+            refit[j].append(block.features.of(output, block.features.cross) @ again[j])
     return tuple(
         _compared(row, torch.cat(ours), torch.cat(theirs))
         for (row, _), ours, theirs in zip(pairs, engine, refit, strict=True)
@@ -177,19 +185,19 @@ def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:
     return Refit(row, worst, float(engine[worst]), float(refit[worst]), relative)
 
 
-def _dual_without(fitted: Fitted, row: int, output: int, time: float, total: float) -> Tensor:
-    """Return the dual of one output of the model fitted without a row; that entry is zero."""
+def _dual_without(fitted: Fitted, row: int, column: int, time: float, total: float) -> Tensor:
+    """Return a column of the dual of the model fitted without an example; its entries are zero."""
     if time == 0:
-        return torch.zeros_like(fitted.residual[:, output])
-    keep = torch.ones_like(fitted.residual[:, output])
-    keep[row] = 0
+        return torch.zeros_like(fitted.residual[:, column])
+    keep = torch.ones_like(fitted.residual[:, column])
+    keep[fitted.kernel_rows(slice(row, row + 1))] = 0
     if time == math.inf:
         ridge = fitted.rule.shifted(total)
         return filtered_vector(
-            lambda x: keep * (fitted.gram @ x), fitted.residual[:, output] * keep,
+            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep,
             lambda s: 1 / (s + ridge),
         )  # fmt: skip
     learned = fitted.rule.filter(time, total)
     return filtered_vector(
-        lambda x: keep * (fitted.gram @ x), fitted.residual[:, output] * keep, learned
+        lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, learned
     )

@@ -99,7 +99,8 @@ def reweight(
     times = fitted.times(at)
     total = len(fitted) - 1 + weight
     # K^½ D K^½ = K + (ω − 1) K^½ e eᵀ K^½: the top eigenvalue rises by at most (ω − 1) K_ii.
-    bound = max(0.0, weight - 1) * float(fitted.gram.diagonal()[rows].max())
+    blocks = (fitted.gram[own][:, own] for own in (fitted.kernel_rows(row[None]) for row in rows))
+    bound = max(0.0, weight - 1) * max(float(block.diagonal().sum()) for block in blocks)
     tops = (_top_reweighted(fitted, row, weight) for row in rows.tolist())
     moments = instants(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
     duals = torch.stack([one.reweighted(rows, weight) for one in moments])
@@ -149,14 +150,16 @@ def add(
     fitted.kernel.check("inputs", points)
     values = _targets(fitted, targets, len(points))
     times = fitted.times(at)
-    to_itself = fitted.kernel.diagonal(points).to(fitted.gram)
+    to_itself = torch.stack([fitted.kernel_between(one[None], one[None]) for one in points])
     to_train = fitted.cross(points).T
     # The top eigenvalue of a block matrix is at most the sum of its diagonal blocks'.
-    bound = float(to_itself.max())
-    tops = (_top_bordered(fitted, k, own) for k, own in zip(to_train.T, to_itself, strict=True))
+    bound = float(to_itself.diagonal(dim1=1, dim2=2).sum(1).max())
+    borders = torch.unflatten(to_train.T, 0, (len(points), -1)).mT  # (a, rows, b)
+    tops = (_top_bordered(fitted, k, own) for k, own in zip(borders, to_itself, strict=True))
     total = len(fitted) + 1
     moments = instants(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
-    found = [one.added(to_train, to_itself, values - fitted.initial(points)) for one in moments]
+    missing = fitted.by_row(values - fitted.initial(points))
+    found = [one.added(to_train, to_itself, missing) for one in moments]
     change = effects(
         fitted, examples, torch.stack([dual for dual, _ in found]), times=times, of=of,
         new=(points, torch.stack([own for _, own in found])),
@@ -180,25 +183,30 @@ def _rise(fitted: Fitted, total: float, bound: float, tops: Iterator[float]) -> 
 
 def _top_reweighted(fitted: Fitted, row: int, weight: float) -> float:
     """Return the top eigenvalue of D^½ K D^½, D the identity but for one weight."""
-    root = torch.ones(len(fitted), dtype=torch.float64, device=fitted.device)
-    root[row] = math.sqrt(weight)
+    each = fitted.rows_each
+    root = torch.ones(len(fitted.gram), dtype=torch.float64, device=fitted.device)
+    root[row * each : (row + 1) * each] = math.sqrt(weight)
     return largest_eigenvalue(
-        lambda x: root * (fitted.gram @ (root * x)), len(fitted),
+        lambda x: root * (fitted.gram @ (root * x)), len(fitted.gram),
         generator=torch.Generator().manual_seed(0), device=fitted.device,
     )  # fmt: skip
 
 
 def _top_bordered(
-    fitted: Fitted, to_train: Float64[Tensor, " n"], to_itself: Float64[Tensor, ""]
+    fitted: Fitted, to_train: Float64[Tensor, "rows b"], to_itself: Float64[Tensor, "b b"]
 ) -> float:
-    """Return the top eigenvalue of K with one more row and column."""
+    """Return the top eigenvalue of K with the rows and columns of one more example."""
+    rows = len(fitted.gram)
 
     def apply(x: Tensor) -> Tensor:
-        inside = fitted.gram @ x[:-1] + to_train * x[-1]
-        return torch.cat([inside, (to_train @ x[:-1] + to_itself * x[-1])[None]])
+        old, new = x[:rows], x[rows:]
+        return torch.cat([fitted.gram @ old + to_train @ new, to_train.T @ old + to_itself @ new])
 
     return largest_eigenvalue(
-        apply, len(fitted) + 1, generator=torch.Generator().manual_seed(0), device=fitted.device
+        apply,
+        rows + len(to_itself),
+        generator=torch.Generator().manual_seed(0),
+        device=fitted.device,
     )
 
 

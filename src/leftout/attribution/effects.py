@@ -18,11 +18,11 @@ from leftout.dynamics.rules import At
 def effects(
     fitted: Fitted,
     query: Examples,
-    duals: Float64[Tensor, "t e n k"],
+    duals: Float64[Tensor, "t e rows c"],
     *,
     times: Sequence[float],
     of: Of,
-    new: tuple[Tensor, Float64[Tensor, "t e k"]] | None = None,
+    new: tuple[Tensor, Float64[Tensor, "t erows c"]] | None = None,
 ) -> Float64[Tensor, "t m e ..."]:
     """Return what each of `e` edits changes: edited minus as it is.
 
@@ -31,19 +31,26 @@ def effects(
         new: inputs (e, …) of examples that the edits add, and their dual entries.
 
     Cost:
-        2mnk flops an edit and time.
+        2mnk flops an edit and time; k times that where the kernel tells k outputs apart.
     """
-    as_fitted = torch.stack([fitted.dual(time) for time in times])  # (t, n, k)
+    as_fitted = torch.stack([fitted.dual(time) for time in times])  # (t, rows, c)
+    each = fitted.rows_each
     parts = []
     for block in query_blocks(fitted, query):
-        cross = block.features.cross
-        change = torch.einsum("mn,tenk->tmek", cross, duals)
+        cross = torch.unflatten(block.features.cross, 0, (-1, each))  # (m, b, rows)
+        change = torch.einsum("mbn,tenc->tmebc", cross, duals)
         if new is not None:
             inputs, own = new
-            beside = fitted.kernel_between(query.inputs[block.rows], inputs)  # (m, e)
-            change = change + beside[None, :, :, None] * own[:, None]
+            beside = fitted.kernel_between(query.inputs[block.rows], inputs)  # (m·b, e·b)
+            beside = torch.unflatten(
+                torch.unflatten(beside, 1, (-1, each)), 0, (-1, each)
+            )  # (m, b, e, b)
+            own = torch.unflatten(own, 1, (-1, each))
+            change = change + torch.einsum("mbea,teac->tmebc", beside, own)
+        change = change.flatten(3)  # (t, m, e, k)
         if of == "loss":
-            error = block.features.initial + cross @ as_fitted - block.targets  # (t, m, k)
+            said = torch.einsum("mbn,tnc->tmbc", cross, as_fitted).flatten(2)  # (t, m, k)
+            error = block.features.initial + said - block.targets
             change = (change * (error[:, :, None] + change / 2)).sum(-1)
         parts.append(change)
     return torch.cat(parts, dim=1)

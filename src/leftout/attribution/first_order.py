@@ -3,7 +3,8 @@
     first_order(x, i) = −d/dω ½ Σ (f(x) − y)²  at ω = 1        positive = i helped, to first order
 
 with ω the weight of example i in the training loss: what `reweight` measures, for a small step. With
-G = (K + λI)⁻¹, α(x) = K(x, X) G and the training residuals R = Y − f(X) = λ G (Y − f_0), outputs summed,
+G = (K + λI)⁻¹, α(x) = K(x, X) G and the training residuals R = Y − f(X) = λ G (Y − f_0), outputs summed
+(where the kernel tells outputs apart, α_i(x) is a matrix of them),
 
     loss="sum"     s_i = α_i(x) R_i · (y − f(x))
     loss="mean"    s_i − (1/n) Σ_j s_j,  nλ for λ in all of it
@@ -94,7 +95,9 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
     )  # fmt: skip
 
 
-def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "n k"]) -> Float64[Tensor, "m n"]:
+def _each(
+    fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]
+) -> Float64[Tensor, "m n"]:
     """Return s, a block of queries at a time."""
     ridge = fitted.rule.shifted(len(fitted))
     factor = fitted.factor(ridge)
@@ -102,24 +105,42 @@ def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "n k"]) -> Floa
     found = dual.new_empty(len(query), len(fitted))
     with busy("classical influence"):
         for block in query_blocks(fitted, query):
-            share = factor.solve(block.features.cross.T).T  # α, (b, n)
-            torch.mul(share, _residual(block, dual) @ missed.T, out=found[block.rows])
+            wrong = _residual(fitted, block, dual)
+            if fitted.rows_each == 1:
+                share = factor.solve(block.features.cross.T).T  # α, (m, n)
+                torch.mul(share, wrong @ missed.T, out=found[block.rows])
+            else:  # (y − f)ᵀ α first: one row a query, not one an output
+                cross = torch.unflatten(block.features.cross, 0, (-1, fitted.rows_each))
+                pulled = torch.einsum("mb,mbr->rm", wrong, cross)
+                found[block.rows] = _by_example(fitted, factor.solve(pulled) * missed).T
     return found
 
 
-def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "n k"]) -> Float64[Tensor, "1 n"]:
+def _by_example(fitted: Fitted, rows: Float64[Tensor, "rows x"]) -> Float64[Tensor, "n x"]:
+    """Return numbers by row of the kernel added up over the rows of an example."""
+    return torch.unflatten(rows, 0, (-1, fitted.rows_each)).sum(1)
+
+
+def _mean(
+    fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]
+) -> Float64[Tensor, "1 n"]:
     """Return the mean of s over queries, summed before G is applied: k solves instead of m."""
     ridge = fitted.rule.shifted(len(fitted))
     together = torch.zeros_like(dual)
     with busy("classical influence"):
         for block in query_blocks(fitted, query):
-            together += block.features.cross.T @ _residual(block, dual)  # (n, k)
-    return (fitted.factor(ridge).solve(together / len(query)) * ridge * dual).sum(1)[None]
+            wrong = fitted.by_row(_residual(fitted, block, dual))
+            together += block.features.cross.T @ wrong  # (rows, c)
+    found = fitted.factor(ridge).solve(together / len(query)) * ridge * dual
+    return _by_example(fitted, found).sum(1)[None]
 
 
-def _residual(block: Block, dual: Float64[Tensor, "n k"]) -> Float64[Tensor, "b k"]:
+def _residual(
+    fitted: Fitted, block: Block, dual: Float64[Tensor, "rows c"]
+) -> Float64[Tensor, "m k"]:
     """Return y − f at a block of queries."""
-    return block.targets - block.features.initial - block.features.cross @ dual
+    learned = fitted.by_example(block.features.cross @ dual)
+    return block.targets - block.features.initial - learned
 
 
 def _attributes(fitted: Fitted, query: Examples, *, mean: bool) -> dict[str, Any]:

@@ -26,7 +26,13 @@ from leftout.attribution.edits import Rows
 from leftout.attribution.labelled import SIGN, labelled, network_attributes
 from leftout.attribution.queries import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
-from leftout.core.checks import check_at_least, check_choice, check_index, row_numbers
+from leftout.core.checks import (
+    check_at_least,
+    check_choice,
+    check_index,
+    check_kind,
+    row_numbers,
+)
 from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.core.modules import flat, parameters_of
 from leftout.core.progress import tracked
@@ -68,7 +74,7 @@ def influence_function(
         relative and true, `steps`, and `status`, a sentence.
 
     Raises:
-        OptionError: an unknown curvature, a row number out of range.
+        OptionError: no network or no solver; an unknown curvature, a row number out of range.
         MemoryBudgetError: the result, a query, or the matrix of Exact() would not fit.
 
     Warns:
@@ -87,11 +93,13 @@ def influence_function(
     Source:
         Rethinking influence functions, eq. 12; Koh & Liang 2017; "mean" is ours.
     """
+    check_kind("trained", trained, Trained, what="a trained network, from `train`")
     check_choice("curvature", curvature, KINDS)
     check_at_least("damping", damping, 0)
     examples = queries_like(trained.train, query)
     rows = _rows(trained, index)
-    solver = solver or ConjugateGradients()
+    solver = ConjugateGradients() if solver is None else solver
+    check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     trained.check_converged()
     found, solution = _influence(
         trained, examples, rows, solver,

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
@@ -20,18 +21,23 @@ class Features:
     """A block of queries as the model sees them.
 
     Attributes:
-        cross: K(queries, training inputs).
+        cross: K(queries, training inputs), `rows_each` rows a query.
         initial: f_0 at the queries.
     """
 
     fitted: Fitted
-    cross: Float64[Tensor, "m n"]
+    cross: Float64[Tensor, "mrows rows"]
     initial: Float64[Tensor, "m k"]
 
     @cached_property
-    def spectral(self) -> Float64[Tensor, "m r"]:
+    def spectral(self) -> Float64[Tensor, "mrows r"]:
         """Return K(queries, X) V."""
         return self.cross @ self.fitted.spectrum.vectors
+
+    def of(self, output: int, matrix: Float64[Tensor, "mrows x"]) -> Float64[Tensor, "m x"]:
+        """Return the rows of `cross` or `spectral` that one output is predicted from."""
+        each = self.fitted.rows_each
+        return matrix if each == 1 else matrix[output::each]
 
 
 class Instant(ABC):
@@ -39,67 +45,83 @@ class Instant(ABC):
 
     `total`, the sum of the examples' weights after the edit, is given when an instant is made: under
     `loss="mean"` it sets the filter, and `shift` is what that alone changes.
+
+    Duals go by rows of the kernel matrix: `rows` = n·rows_each of them, in c columns (see `Fitted`).
     """
 
     fitted: Fitted
     total: float
 
     @abstractmethod
-    def dual(self) -> Float64[Tensor, "n k"]:
+    def dual(self) -> Float64[Tensor, "rows c"]:
         """Return g(K) (Y − f_0) under `total`."""
 
     @abstractmethod
-    def as_fitted(self) -> Float64[Tensor, "n k"]:
+    def as_fitted(self) -> Float64[Tensor, "rows c"]:
         """Return g(K) (Y − f_0) of all n examples."""
 
     @abstractmethod
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m b"]:
+    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         """Return how one output changes at the queries without each example of `columns`."""
+
+    @abstractmethod
+    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        """Return how the dual changes without each example of `columns`."""
 
     @abstractmethod
     def diagonal(self) -> Float64[Tensor, "n k"]:
         """Return how the prediction at each training example changes without that very example."""
 
     @abstractmethod
-    def without(self, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "n k"]:
+    def without(self, group: Int64[Tensor, " g"]) -> Float64[Tensor, "rows c"]:
         """Return how the dual changes without a group, removed together; its own rows reach −dual."""
 
     @abstractmethod
     def relabelled(
-        self, rows: Int64[Tensor, " b"], by: Float64[Tensor, "b k"]
-    ) -> Float64[Tensor, "b n k"]:
+        self, examples: Int64[Tensor, " e"], by: Float64[Tensor, "e k"]
+    ) -> Float64[Tensor, "e rows c"]:
         """Return how the dual changes when each target moves by `by`, each alone."""
 
     @abstractmethod
-    def reweighted(self, rows: Int64[Tensor, " b"], weight: float) -> Float64[Tensor, "b n k"]:
+    def reweighted(
+        self, examples: Int64[Tensor, " e"], weight: float
+    ) -> Float64[Tensor, "e rows c"]:
         """Return how the dual changes when each example gets this weight in the loss, each alone."""
 
     @abstractmethod
     def added(
         self,
-        to_train: Float64[Tensor, "n a"],
-        to_itself: Float64[Tensor, " a"],
-        residual: Float64[Tensor, "a k"],
-    ) -> tuple[Float64[Tensor, "a n k"], Float64[Tensor, "a k"]]:
-        """Return how the dual changes when each new example joins, alone, and its own dual entry.
+        to_train: Float64[Tensor, "rows arows"],
+        to_itself: Float64[Tensor, "a b b"],
+        residual: Float64[Tensor, "arows c"],
+    ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
+        """Return how the dual changes when each new example joins, alone, and its own dual entries.
 
         Args:
             to_train: k(x_i, x*).
             to_itself: k(x*, x*).
-            residual: y* − f_0(x*).
+            residual: y* − f_0(x*), by row.
         """
 
     def predictions(self, features: Features) -> Float64[Tensor, "m k"]:
         """Return f at the queries, as fitted."""
-        return features.initial + features.cross @ self.as_fitted()
+        return features.initial + self.fitted.by_example(features.cross @ self.as_fitted())
 
     @cached_property
-    def shift(self) -> Float64[Tensor, "n k"] | None:
+    def shift(self) -> Float64[Tensor, "rows c"] | None:
         """Return how the dual changes by the filter of `total` alone; None where it does not."""
         if self.fitted.rule.record["loss"] == "sum" or self.total == len(self.fitted):
             return None
         return self.dual() - self.as_fitted()
 
-    def shifted(self, change: Float64[Tensor, "... n k"]) -> Float64[Tensor, "... n k"]:
+    def shifted(self, change: Float64[Tensor, "*e rows c"]) -> Float64[Tensor, "*e rows c"]:
         """Return a change of the dual with that of the filter added."""
         return change if self.shift is None else change + self.shift
+
+
+def combined(
+    columns: Float64[Tensor, "rows erows"], by: Float64[Tensor, "erows c"], each: int
+) -> Float64[Tensor, "e rows c"]:
+    """Return, for each example, its columns of a matrix times its rows of `by`, added up."""
+    parts = torch.unflatten(columns.T, 0, (-1, each))  # (e, b, rows)
+    return torch.einsum("ebr,ebc->erc", parts, torch.unflatten(by, 0, (-1, each)))

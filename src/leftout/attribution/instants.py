@@ -37,7 +37,8 @@ def instants(
     if finite:
         high = fitted.spectrum.largest + beyond
         for group, quadrature in fitted.rule.quadratures(finite, total=total, high=high):
-            window = Window(resolvents(fitted.spectrum, fitted.residual, quadrature))
+            found = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.rows_each)
+            window = Window(found)
             for position, j in enumerate(group):
                 made[finite[j]] = Training(fitted, finite[j], window, position, total=total)
     return [made[time] for time in times]

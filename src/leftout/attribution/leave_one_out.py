@@ -103,7 +103,7 @@ def leave_one_out(
     if top is not None and (mean or of != "loss"):
         raise OptionError("`top` ranks influences on single queries: use it alone, with of='loss'.")
     examples = queries_of(fitted, query)
-    n, m, k = len(fitted), len(examples), fitted.residual.shape[1]
+    n, m, k = len(fitted), len(examples), fitted.outputs
     if top is not None and not 1 <= top <= n:
         raise OptionError(f"`top` must lie in 1 … {n}, the training examples; got {top}.")
     times = fitted.times(at)
@@ -152,10 +152,11 @@ def out_of_sample(fitted: Fitted, at: At | Sequence[At] = None) -> Float64[Tenso
         n³ at the end of training; 160n²k a time else, after the spectrum. No n × n result.
     """
     times = fitted.times(at)
-    start = fitted.train.targets.to(fitted.device) - fitted.residual  # f_0
+    start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
     values = []
     for instant in instants(fitted, times, total=len(fitted) - 1):
-        values.append(start + fitted.gram @ instant.as_fitted() + instant.diagonal())
+        with_it = start + fitted.by_example(fitted.gram @ instant.as_fitted())
+        values.append(with_it + instant.diagonal())
     return values[0] if is_scalar(at) else torch.stack(values)
 
 

@@ -73,36 +73,37 @@ def leave_out(
     )  # fmt: skip
 
 
-def left_out_dual(instant: Instant, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "n k"]:
+def left_out_dual(instant: Instant, group: Int64[Tensor, " g"]) -> Float64[Tensor, "rows c"]:
     """Return the dual of the model without a group; its own rows are zero."""
-    dual = instant.as_fitted() + instant.without(rows)
-    dual[rows] = 0  # they are zero up to rounding; the model without them does not have them
+    dual = instant.as_fitted() + instant.without(group)
+    # They are zero up to rounding; the model without them does not have them.
+    dual[instant.fitted.kernel_rows(group)] = 0
     return dual
 
 
 def dual_changes(
     fitted: Fitted,
     times: Sequence[float],
-    rows: Int64[Tensor, " g"],
+    group: Int64[Tensor, " g"],
     ready: dict[int, list[Instant]],
-) -> Float64[Tensor, "t n k"]:
+) -> Float64[Tensor, "t rows c"]:
     """Return how the dual changes at each time without a group, by the cheaper way.
 
     Args:
         ready: the models of earlier groups, to be used again and added to: one for all under a sum
             loss, the last under a mean, whose filter changes with the size of the group.
     """
-    n, gone = len(fitted), len(rows)
+    n, gone = len(fitted), len(group)
     if gone == n:
         fitted.check_trainable(times, total=n)
         return torch.stack([-fitted.dual(time) for time in times])
     if _afresh_is_cheaper(fitted, times, n, gone):
-        return _afresh(fitted, times, rows)
+        return _afresh(fitted, times, group)
     size = gone if fitted.rule.record["loss"] == "mean" else 0
     if size not in ready:
         ready.clear()
         ready[size] = instants(fitted, times, total=n - gone)
-    return torch.stack([moment.without(rows) for moment in ready[size]])
+    return torch.stack([moment.without(group) for moment in ready[size]])
 
 
 def _afresh_is_cheaper(fitted: Fitted, times: Sequence[float], n: int, gone: int) -> bool:
@@ -114,13 +115,12 @@ def _afresh_is_cheaper(fitted: Fitted, times: Sequence[float], n: int, gone: int
 
 
 def _afresh(
-    fitted: Fitted, times: Sequence[float], rows: Int64[Tensor, " g"]
-) -> Float64[Tensor, "t n k"]:
+    fitted: Fitted, times: Sequence[float], group: Int64[Tensor, " g"]
+) -> Float64[Tensor, "t rows c"]:
     """Return the same from a fit of what remains."""
-    n = len(fitted)
-    keep = torch.ones(n, dtype=torch.bool, device=fitted.device)
-    keep[rows] = False
-    total = int(keep.sum())
+    keep = torch.ones(len(fitted.gram), dtype=torch.bool, device=fitted.device)
+    keep[fitted.kernel_rows(group)] = False
+    total = len(fitted) - len(group)
     fitted.check_trainable(times, total=total)
     gram, residual = fitted.gram[keep][:, keep], fitted.residual[keep]
     finite = any(0 < time < math.inf for time in times)

@@ -101,7 +101,8 @@ def blocks_at_moments(
 
 
 def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
-    size = size or max(1, min(len(query), fitted.memory // (6 * 8 * len(fitted))))
+    row = 8 * fitted.gram.shape[1] * fitted.rows_each
+    size = size or max(1, min(len(query), fitted.memory // (6 * row)))
     return list(blocks(len(query), size))
 
 

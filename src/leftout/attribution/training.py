@@ -11,14 +11,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.instant import Features, Instant
+from leftout.attribution.instant import Features, Instant, combined
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.resolvent import (
     Resolvents,
     added_coordinates,
-    coefficients,
+    edited_coordinates,
     group_left_out_coordinates,
-    left_out_coordinates,
     left_out_diagonal,
     left_out_ratios,
     reweighted_ratios,
@@ -36,8 +35,8 @@ class Window:
     def ratios(self) -> Tensor:
         return left_out_ratios(self.found)
 
-    def group(self, rows: Tensor) -> Float64[Tensor, "t r k"]:
-        """Return Vᵀ (dual without the group − dual) at all times; the last group is kept."""
+    def group(self, rows: Tensor) -> Float64[Tensor, "t r c"]:
+        """Return Vᵀ (dual without these rows − dual) at all times; the last group is kept."""
         key = tuple(rows.tolist())
         if key not in self._groups:
             self._groups = {key: group_left_out_coordinates(self.found, rows)}
@@ -57,59 +56,67 @@ class Training(Instant):
         self.window = window
         self.position = position
 
-    def dual(self) -> Float64[Tensor, "n k"]:
+    def dual(self) -> Float64[Tensor, "rows c"]:
         return self.fitted.dual(self.time, total=self.total)
 
-    def as_fitted(self) -> Float64[Tensor, "n k"]:
+    def as_fitted(self) -> Float64[Tensor, "rows c"]:
         return self._as_fitted
 
     @cached_property
-    def _as_fitted(self) -> Float64[Tensor, "n k"]:
+    def _as_fitted(self) -> Float64[Tensor, "rows c"]:
         return self.fitted.dual(self.time)
 
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m b"]:
-        inside = left_out_coordinates(
-            self.window.found, self.window.ratios[:, :, output], self.position, columns
-        )
-        change = features.spectral @ inside  # (m, r)(r, b)
+    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+        column = output if self.fitted.rows_each == 1 else 0
+        inside = self._inside(self.window.ratios, self.fitted.kernel_rows(columns), column)
+        change = features.of(output, features.spectral) @ inside  # (m, r)(r, e)
         if self.shift is not None:
-            change += (features.cross @ self.shift[:, output])[:, None]
+            change += (features.of(output, features.cross) @ self.shift[:, column])[:, None]
         return change
 
+    def _inside(self, ratios: Tensor, rows: slice | Tensor, column: int) -> Float64[Tensor, "r e"]:
+        """Return Vᵀ (dual of edited data − dual) in one column, for the examples of these rows."""
+        return edited_coordinates(self.window.found, ratios[:, :, column], self.position, rows)
+
+    def _edited(self, ratios: Tensor, rows: slice | Tensor) -> Float64[Tensor, "e rows c"]:
+        """Return how the dual changes, for the examples of these rows."""
+        columns = range(self.fitted.residual.shape[1])
+        inside = torch.stack([self._inside(ratios, rows, c) for c in columns], dim=2)
+        return self.shifted(torch.einsum("nr,rec->enc", self.fitted.spectrum.vectors, inside))
+
+    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        return self._edited(self.window.ratios, self.fitted.kernel_rows(columns)).transpose(0, 1)
+
     def diagonal(self) -> Float64[Tensor, "n k"]:
-        outputs = range(self.fitted.residual.shape[1])
+        columns = range(self.fitted.residual.shape[1])
         change = torch.stack(
             [
                 left_out_diagonal(self.window.found, self.window.ratios[:, :, c], self.position)
-                for c in outputs
+                for c in columns
             ],
             dim=1,
         )
-        return change if self.shift is None else change + self.fitted.gram @ self.shift
+        if self.shift is not None:
+            change = change + self.fitted.gram @ self.shift
+        return self.fitted.by_example(change)
 
-    def without(self, rows: Tensor) -> Float64[Tensor, "n k"]:
-        inside = self.window.group(rows)[self.position]  # (r, k)
+    def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
+        inside = self.window.group(self.fitted.kernel_rows(group))[self.position]  # (r, c)
         return self.shifted(self.fitted.spectrum.vectors @ inside)
 
-    def relabelled(self, rows: Tensor, by: Tensor) -> Float64[Tensor, "b n k"]:
-        spectrum = self.fitted.spectrum
+    def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
+        spectrum, rows = self.fitted.spectrum, self.fitted.kernel_rows(examples)
         learned = self.fitted.rule.filter(self.time, self.total)(spectrum.values)
-        column = spectrum.vectors @ (learned[:, None] * spectrum.vectors[rows].T)  # (n, b)
-        return column.T[:, :, None] * by[:, None, :]
+        columns = spectrum.vectors @ (learned[:, None] * spectrum.vectors[rows].T)  # (rows, e·b)
+        return combined(columns, self.fitted.by_row(by), self.fitted.rows_each)
 
-    def reweighted(self, rows: Tensor, weight: float) -> Float64[Tensor, "b n k"]:
-        found = self.window.found
-        weights = torch.full((len(self.fitted),), weight, dtype=torch.float64, device=rows.device)
-        ratios = reweighted_ratios(found, weights)[:, rows]  # (q, b, k)
-        changes = []
-        for output in range(ratios.shape[2]):
-            inside = coefficients(found, ratios[:, :, output], self.position)
-            changes.append(-(found.spectrum.vectors @ (inside * found.spectrum.vectors[rows].T)).T)
-        return self.shifted(torch.stack(changes, dim=-1))
+    def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
+        ratios = reweighted_ratios(self.window.found, weight)
+        return self._edited(ratios, self.fitted.kernel_rows(examples))
 
     def added(
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
-    ) -> tuple[Float64[Tensor, "a n k"], Float64[Tensor, "a k"]]:
+    ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
         inside, own = added_coordinates(
             self.window.found, to_train, to_itself, residual, self.position
         )

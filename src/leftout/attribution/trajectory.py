@@ -20,13 +20,13 @@ from torch import Tensor
 from leftout.attribution.converged import Converged
 from leftout.attribution.labelled import attributes, labelled
 from leftout.attribution.queries import is_scalar
-from leftout.core.blocks import blocks, check_fits
+from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
-from leftout.solvers.resolvent import ROWS, Resolvents, resolvents
+from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents
 
 COUNT = 30
 """Times of a curve that nobody chose: some five a decade, as many as an eye follows."""
@@ -73,7 +73,7 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
     """
     check_timed(fitted.rule)
     times = training_times(fitted) if at is None else fitted.times(at)
-    n, k = fitted.residual.shape
+    n, k = len(fitted), fitted.outputs
     check_fits(
         f"A trajectory of {len(times)} × {n} × {k} predictions", len(times) * time_bytes(fitted),
         fitted.memory, advice="Ask for fewer times.",
@@ -160,7 +160,7 @@ def _predictions(
     total = n - 1 or n
     for remaining in (n, total):
         fitted.check_trainable(times, total=remaining)
-    start = fitted.train.targets.to(fitted.device) - fitted.residual  # f_0
+    start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
     with_it = start + _moved(fitted, times, n)
     # Under loss="mean" the filter itself changes when one example goes.
     same = fitted.rule.loss == "sum" or total == n
@@ -170,9 +170,10 @@ def _predictions(
 
 def _moved(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
     """Return K g(K) (Y − f_0) at every time, in one product."""
-    duals = torch.stack([fitted.dual(time, total=total) for time in times], dim=1)  # (n, t, k)
-    product = fitted.gram @ duals.flatten(1)  # (n, t·k)
-    return product.view(duals.shape).transpose(0, 1).contiguous()
+    duals = torch.stack([fitted.dual(time, total=total) for time in times], dim=1)  # (rows, t, c)
+    product = fitted.gram @ duals.flatten(1)  # (rows, t·c)
+    moved = product.view(duals.shape).transpose(0, 1)  # (t, rows, c)
+    return moved.reshape(len(times), len(fitted), fitted.outputs)
 
 
 def _downdated(
@@ -191,26 +192,25 @@ def _downdated(
         high = fitted.spectrum.largest
         groups = fitted.rule.quadratures(finite, total=total, high=high)
     for group, quadrature in tracked(groups, what="training times", total=len(groups)):
-        taken = _taken(resolvents(fitted.spectrum, fitted.residual, quadrature))  # (q, n, k)
+        nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.rows_each)
+        taken = _taken(nodes).flatten(1)  # (q, n·k)
         weights = quadrature.weights.to(taken.device)
-        change = (weights @ taken.flatten(1)).real.view(-1, *taken.shape[1:])  # (t, n, k)
-        found[[inside[j] for j in group]] -= change
+        change = (weights @ taken).real  # (t, n·k)
+        found[[inside[j] for j in group]] -= change.view(-1, len(fitted), fitted.outputs)
     if times[-1] == math.inf:
         found[-1] = with_it[-1] + Converged(fitted, total=total).diagonal()
     return found
 
 
-def _taken(found: Resolvents) -> Complex128[Tensor, "q n k"]:
-    """Return [R(z) y]_i [K R(z)]_ii / R(z)_ii: what goes with example i from its own prediction.
+def _taken(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
+    """Return [K R(z)]_ii R(z)_ii⁻¹ [R(z) y]_i: what goes with example i from its own prediction.
 
     [K R]_ii = z R_ii − 1, which would lose its digits at early times, where |z| is far beyond K.
     """
-    vectors, values = found.spectrum.vectors, found.spectrum.values
-    scaled = (found.poles * values).T  # s / (z − s), (r, q)
-    both = torch.cat([scaled.real, scaled.imag], dim=1)  # (r, 2q)
-    own = torch.cat([vectors[rows].square() @ both for rows in blocks(len(vectors), ROWS)])
-    real, imaginary = own.T.chunk(2)  # (q, n) each
-    return found.values * (torch.complex(real, imaginary) / found.diagonal)[:, :, None]
+    scaled = found.poles * found.spectrum.values  # s / (z − s), (q, r)
+    ratios = torch.unflatten(left_out_ratios(found), 1, (-1, found.each))  # (q, n, b, c)
+    own = found.spectrum.diagonal(scaled, found.each)  # (q, n, b, b)
+    return ratios * own if found.each == 1 else own @ ratios
 
 
 def _arrays(

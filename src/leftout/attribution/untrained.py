@@ -18,31 +18,34 @@ class Untrained(Instant):
         self.fitted = fitted
         self.total = total
 
-    def dual(self) -> Float64[Tensor, "n k"]:
+    def dual(self) -> Float64[Tensor, "rows c"]:
         return torch.zeros_like(self.fitted.residual)
 
-    def as_fitted(self) -> Float64[Tensor, "n k"]:
+    def as_fitted(self) -> Float64[Tensor, "rows c"]:
         return self.dual()
 
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m b"]:
-        return torch.zeros_like(features.cross[:, columns])
+    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+        return features.initial.new_zeros(len(features.initial), columns.stop - columns.start)
+
+    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        return self._nothing(columns.stop - columns.start).transpose(0, 1)
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
+        return self.fitted.by_example(self.dual())
+
+    def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         return self.dual()
 
-    def without(self, rows: Tensor) -> Float64[Tensor, "n k"]:
-        return self.dual()
+    def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
+        return self._nothing(len(examples))
 
-    def relabelled(self, rows: Tensor, by: Tensor) -> Float64[Tensor, "b n k"]:
-        return self._nothing(len(rows))
-
-    def reweighted(self, rows: Tensor, weight: float) -> Float64[Tensor, "b n k"]:
-        return self._nothing(len(rows))
+    def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
+        return self._nothing(len(examples))
 
     def added(
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
-    ) -> tuple[Float64[Tensor, "a n k"], Float64[Tensor, "a k"]]:
-        return self._nothing(len(residual)), torch.zeros_like(residual)
+    ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
+        return self._nothing(len(to_itself)), torch.zeros_like(residual)
 
-    def _nothing(self, edits: int) -> Float64[Tensor, "b n k"]:
+    def _nothing(self, edits: int) -> Float64[Tensor, "e rows c"]:
         return self.dual().expand(edits, *self.dual().shape).clone()

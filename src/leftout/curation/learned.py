@@ -233,7 +233,7 @@ def _right(fitted: Fitted, found: xr.Dataset, name: str) -> Bool[np.ndarray, "t 
     """Return whether each example is said right at each time."""
     if fitted.train.labels is not None:
         return found[f"{name}_margin"].values > 0
-    before = fitted.residual.square().sum(1).mean().item()
+    before = fitted.by_example(fitted.residual).square().sum(1).mean().item()
     return 2 * found[f"{name}_loss"].values <= HALF**2 * before
 
 

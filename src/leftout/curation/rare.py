@@ -3,7 +3,8 @@
 Under-sampled: examples whose label their nearest neighbours share, but whose left-out loss is far above
 the rest: more like them would help. Without classes nobody shares a label; there, a number that is not
 doubted. Outliers: examples that the kernel finds like no other. "Far" is beyond Tukey's fence, one and a
-half interquartile ranges from the quartile.
+half interquartile ranges from the quartile. Whole groups of a class of which there are too few are found in
+`subclasses`.
 """
 
 import math
@@ -70,7 +71,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
     if len(train) <= NEAREST:
         return ()
     agreement, consistent = _consistency(fitted, predicted)
-    fence = _fence(loss)
+    fence = fence_of(loss)
     found: list[Rare] = []
     for i in loss.argsort(descending=True, stable=True).tolist():
         if float(loss[i]) <= fence or len(found) >= SHARE * len(train):
@@ -108,7 +109,7 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
         return ()
     similarity = neighbours(fitted, 1)[0][:, 0]
     angle = similarity.clamp(-1, 1).arccos()
-    fence = _fence(angle)
+    fence = fence_of(angle)
     found = []
     for i in angle.argsort(descending=True, stable=True).tolist():
         if float(angle[i]) <= fence:
@@ -125,10 +126,11 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
     """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) and rows of the nearest others."""
-    size = fitted.gram.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+    own = torch.unflatten(fitted.gram.diagonal(), 0, (-1, fitted.rows_each)).sum(1)
+    size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
     values, rows = [], []
     for some in blocks(len(fitted), ROWS):
-        alike = fitted.gram[some] / (size[some, None] * size)
+        alike = fitted.likeness(some).div_(size[some, None] * size)
         within = torch.arange(len(alike), device=alike.device)
         alike[within, within + some.start] = -torch.inf
         best = alike.topk(min(count, len(fitted) - 1), dim=1)
@@ -137,7 +139,8 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
     return torch.cat(values), torch.cat(rows)
 
 
-def _fence(values: Float64[Tensor, " n"]) -> float:
+def fence_of(values: Float64[Tensor, " n"]) -> float:
+    """Return Tukey's upper fence: what lies beyond is far from the others."""
     low, high = torch.quantile(values, torch.tensor([0.25, 0.75], dtype=torch.float64))
     return float(high + FENCE * (high - low))
 

@@ -12,7 +12,7 @@ as it was trained, √(Σ_c u_cᵀ K u_c) with u its dual, is the other thing to
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.instant import Instant
 from leftout.attribution.leave_out import dual_changes
-from leftout.core.checks import check_choice
+from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import tracked
 from leftout.core.version import __version__
@@ -68,9 +68,11 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     Source:
         Rethinking influence functions, eq. 19.
     """
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     check_choice("of", of, tuple(SIGN))
-    names, rows = named_groups(groups, len(fitted))
-    total, added = (_interpolant if of == "interpolant" else _as_trained)(fitted, rows)
+    check_kind("groups", groups, Iterable, what="groups of row numbers")
+    names, members = named_groups(groups, len(fitted))
+    total, added = (_interpolant if of == "interpolant" else _as_trained)(fitted, members)
     return xr.DataArray(
         added.cpu().numpy(), dims=("group",), coords={"group": names},
         attrs=_attributes(fitted, of, total), name="complexity",
@@ -85,7 +87,8 @@ def _interpolant(
     inside = torch.linalg.solve_triangular(lower, fitted.residual, upper=False)  # w, (n, k)
     total = inside.norm()
     added = []
-    for columns in _solved(lower, groups):  # (n, g)
+    rows = [fitted.kernel_rows(group.to(lower.device)) for group in groups]
+    for columns in _solved(lower, rows):  # (n, g)
         basis = torch.linalg.qr(columns).Q
         taken = basis.T @ inside
         left = inside - basis @ taken
@@ -103,7 +106,7 @@ def _solved(
         waiting.append(rows)
         if sum(map(len, waiting)) < COLUMNS and position + 1 < len(groups):
             continue
-        every = torch.cat(waiting).to(lower.device)
+        every = torch.cat(waiting)
         units = lower.new_zeros(len(lower), len(every))
         units[every, torch.arange(len(every), device=lower.device)] = 1
         columns = torch.linalg.solve_triangular(lower, units, upper=False)

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -64,6 +65,12 @@ class Decomposed:
 
     def __init__(self, fitted: Fitted) -> None:
         rule, n = fitted.rule, len(fitted)
+        if fitted.rows_each > 1:
+            raise OptionError(
+                "`fitted` must have one kernel for all outputs: the theorems split influence by a "
+                f"number α for each pair, and {fitted.kernel!r} tells {fitted.outputs} outputs apart. "
+                "Take Empirical(…, outputs='trace') or 'sum'."
+            )
         if rule.record["loss"] == "mean" and rule.ridge:
             raise OptionError(
                 f"`fitted` must be trained on a sum of losses: under a mean, {rule!r}, leaving one "
@@ -74,8 +81,9 @@ class Decomposed:
         self.ridge = rule.shifted(n)
         (self.moment,) = instants(fitted, [math.inf], total=n - 1)
         dual = self.moment.as_fitted()
-        diagonal = fitted.inverse(self.ridge).diagonal()
-        self.leverage = 1 - self.ridge * diagonal  # A, (n,)
+        inverse = fitted.inverse(self.ridge)
+        diagonal = inverse.diagonal()
+        self.leverage = leverages(fitted.gram, inverse, self.ridge)  # A, (n,)
         self.left_out = -dual / diagonal[:, None]  # r, (n, k)
         # f(X) − Y without the difference, and without A: λ(K + λI)⁻¹ is what remains of Y.
         self.training = -self.ridge * dual
@@ -102,3 +110,16 @@ class Decomposed:
                 term_1=alpha * (error @ self.left_out.T),
                 term_2=alpha.square() * squared,
             )
+
+
+def leverages(
+    gram: Float64[Tensor, "n n"], inverse: Float64[Tensor, "n n"], ridge: float
+) -> Float64[Tensor, " n"]:
+    """Return A = diag(K G), G = (K + λI)⁻¹, to full relative accuracy at either end.
+
+    Near 1 it is 1 − λ G_ii. Under a large ridge that is a difference of numbers near 1, so where it
+    is below a half the product itself is summed: row i of K against column i of G.
+    """
+    rest = 1 - ridge * inverse.diagonal()
+    product: Tensor = torch.einsum("ij,ij->i", gram, inverse)
+    return torch.where(rest < 0.5, product, rest)

@@ -9,16 +9,16 @@ made when first asked for and kept.
 import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, final
+from typing import Any, final, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.device import usable_device
-from leftout.core.errors import NotPositiveError, OptionError
+from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import busy
 from leftout.data.examples import Examples
@@ -45,7 +45,9 @@ def fit(
     """Return the model that `rule` makes of the kernel and the training examples.
 
     Args:
-        kernel: which network, in its infinitely wide limit.
+        kernel: which network, in its infinitely wide limit, or an `Empirical` one as it is. Its outputs
+            are then in the units of the targets: those of a network trained on one-hot columns want
+            data loaded with centre="none".
         train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
             pair are classes; others are taken as given.
         rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
@@ -63,26 +65,32 @@ def fit(
     examples = examples_of(train, name="train")
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
-    n = len(examples)
+    kernel.check("inputs", examples.inputs)
+    _check_outputs("`kernel` tells apart", kernel.outputs, examples)
+    n = len(examples) * (kernel.outputs or 1)
     check_fits(
-        f"A model of {n} examples", 3 * 8 * n * n, budget,
+        f"A model of {len(examples)} examples, {n} rows", 3 * 8 * n * n, budget,
         advice="Take fewer examples (`n_train`), or raise `memory`.",
     )  # fmt: skip
-    kernel.check("inputs", examples.inputs)
     gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
-    return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=dtype, memory=budget)
+    made_in = kernel.dtype or dtype
+    return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=made_in, memory=budget)
 
 
 @final
 class Fitted:
-    """A kernel fitted to examples. Made by `fit`; nothing in it changes afterwards but caches."""
+    """A kernel fitted to examples. Made by `fit`; nothing in it changes afterwards but caches.
+
+    Where the kernel tells k outputs apart, every example has k rows in the Gram matrix, side by
+    side, and duals have one column; else one row, and k columns. `rows_each` is k or 1.
+    """
 
     def __init__(
         self,
         kernel: Kernel,
         train: Examples,
         rule: Rule,
-        gram: Float64[Tensor, "n n"],
+        gram: Float64[Tensor, "r r"],
         *,
         kernel_dtype: torch.dtype,
         memory: int,
@@ -93,14 +101,15 @@ class Fitted:
         self.gram = gram
         self.kernel_dtype = kernel_dtype
         self.memory = memory
-        initial = kernel.initial(train.inputs)
+        self.rows_each = kernel.outputs or 1
+        self.outputs = train.encoding.outputs
         targets = train.targets.to(gram.device)
-        self.residual = targets if initial is None else targets - initial.to(gram)
+        self.residual = self.by_row(targets - self.initial(train.inputs))
         self._factor: CholeskyFactor | None = None
         self._inverse: tuple[float, Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self.gram)
+        return len(self.train)
 
     def __repr__(self) -> str:
         return f"Fitted({self.kernel!r}, {len(self)} examples, rule={self.rule!r})"
@@ -113,7 +122,7 @@ class Fitted:
     @cached_property
     def spectrum(self) -> Spectrum:
         """Return all eigenpairs of the Gram matrix; 9n³ flops, once."""
-        with busy(f"eigendecomposition of {len(self)} × {len(self)}"):
+        with busy(f"eigendecomposition of {len(self.gram)} × {len(self.gram)}"):
             return spectrum_of(self.gram, made_in=self.kernel_dtype)
 
     @cached_property
@@ -123,7 +132,7 @@ class Fitted:
             return self.spectrum.largest
         generator = torch.Generator().manual_seed(0)
         return largest_eigenvalue(
-            lambda x: self.gram @ x, len(self), generator=generator, device=self.device
+            lambda x: self.gram @ x, len(self.gram), generator=generator, device=self.device
         )
 
     def factor(self, ridge: float) -> CholeskyFactor:
@@ -135,18 +144,18 @@ class Fitted:
         if self._factor is None or self._factor.ridge != ridge:
             self._factor = None
             try:
-                with busy(f"Cholesky factorisation of {len(self)} × {len(self)}"):
+                with busy(f"Cholesky factorisation of {len(self.gram)} × {len(self.gram)}"):
                     self._factor = factor_cholesky(self.gram, ridge=ridge)
             except NotPositiveError as error:
                 raise NotPositiveError(f"{error}{_repeated(self.train)}") from None
         return self._factor
 
-    def inverse(self, ridge: float) -> Float64[Tensor, "n n"]:
+    def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹; the last one is kept."""
         if self._inverse is None or self._inverse[0] != ridge:
             self._inverse = None
             factor = self.factor(ridge)
-            with busy(f"inverse of {len(self)} × {len(self)}"):
+            with busy(f"inverse of {len(self.gram)} × {len(self.gram)}"):
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
@@ -180,8 +189,42 @@ class Fitted:
                 "`ridge` > 0."
             )
 
-    def dual(self, time: float, *, total: float | None = None) -> Float64[Tensor, "n k"]:
-        """Return g(K) (Y − f_0): f_t(x) = f_0(x) + K(x, X) dual."""
+    @overload
+    def kernel_rows(self, examples: slice) -> slice: ...
+
+    @overload
+    def kernel_rows(self, examples: Int64[Tensor, " e"]) -> Int64[Tensor, " rows"]: ...
+
+    def kernel_rows(self, examples: slice | Int64[Tensor, " e"]) -> slice | Int64[Tensor, " rows"]:
+        """Return the rows of the Gram matrix that belong to some examples, example by example."""
+        each = self.rows_each
+        if each == 1:
+            return examples
+        if isinstance(examples, slice):
+            return slice(examples.start * each, examples.stop * each)
+        return (examples[:, None] * each + torch.arange(each, device=examples.device)).flatten()
+
+    def by_example(self, rows: Float64[Tensor, "r c"]) -> Float64[Tensor, "n k"]:
+        """Return numbers by row of a kernel matrix as numbers by example and output."""
+        return rows.reshape(-1, self.outputs)
+
+    def by_row(self, examples: Float64[Tensor, "n k"]) -> Float64[Tensor, "r c"]:
+        """Return numbers by example and output as they meet the rows of a kernel matrix."""
+        return examples.reshape(len(examples) * self.rows_each, -1)
+
+    def likeness(self, examples: slice) -> Float64[Tensor, "e n"]:
+        """Return the kernel between some examples and all, summed over outputs told apart."""
+        each = self.rows_each
+        rows = self.gram[self.kernel_rows(examples)]
+        if each == 1:
+            return rows.clone()
+        blocks = torch.unflatten(
+            torch.unflatten(rows, 1, (-1, each)), 0, (-1, each)
+        )  # (e, b, n, b)
+        return blocks.diagonal(dim1=1, dim2=3).sum(2)
+
+    def dual(self, time: float, *, total: float | None = None) -> Float64[Tensor, "r c"]:
+        """Return g(K) (Y − f_0): f_t(x) = f_0(x) + K(x, X) dual, by rows of the kernel."""
         total = len(self) if total is None else total
         if time == math.inf:
             return self.factor(self.rule.shifted(total)).solve(self.residual)
@@ -190,13 +233,13 @@ class Fitted:
         inside = filtered_coordinates(self.spectrum, self.residual, self.rule.filter(time, total))
         return self.spectrum.vectors @ inside
 
-    def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "m n"]:
+    def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "mr r"]:
         """Return K(inputs, training inputs)."""
         return self.kernel_between(inputs, self.train.inputs)
 
     def kernel_between(
         self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "a ..."]
-    ) -> Float64[Tensor, "m a"]:
+    ) -> Float64[Tensor, "mr ar"]:
         """Return the kernel between any two batches, neither of them the training inputs."""
         return assemble.cross(
             self.kernel, queries, inputs, dtype=self.kernel_dtype, device=self.device,
@@ -206,17 +249,17 @@ class Fitted:
     @property
     def output_names(self) -> list[str]:
         """Return a name per output: classes where each has a column, else numbers."""
-        classes, outputs = self.train.classes, self.residual.shape[1]
+        classes, outputs = self.train.classes, self.outputs
         if classes is None:
             return [str(c) for c in range(outputs)]
         return list(classes) if len(classes) == outputs else [classes[-1]]
 
     def initial(self, inputs: Tensor) -> Float64[Tensor, "m k"]:
-        """Return f_0 at the inputs."""
+        """Return f_0 at the inputs; a network's outputs are taken in the units of `train.targets`."""
         value = self.kernel.initial(inputs)
         if value is None:
-            outputs = self.train.encoding.outputs
-            return torch.zeros(len(inputs), outputs, dtype=torch.float64, device=self.device)
+            return self.gram.new_zeros(len(inputs), self.outputs)
+        _check_outputs("the network has", value.shape[1], self.train)
         return value.to(self.gram)
 
     def predict(self, inputs: Any, at: At = None) -> Float64[Tensor, "m k"]:
@@ -233,7 +276,7 @@ class Fitted:
         self.kernel.check("inputs", points)
         time = self.rule.time(at)
         self.check_trainable([time], total=len(self))
-        return self.initial(points) + self.cross(points) @ self.dual(time)
+        return self.initial(points) + self.by_example(self.cross(points) @ self.dual(time))
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -247,6 +290,22 @@ class Fitted:
             "train": self.train.fingerprint,
             "weights": fingerprint(self.kernel.record, self.rule.record, self.train.fingerprint),
         }
+
+
+def _check_outputs(what: str, outputs: int | None, train: Examples) -> None:
+    """Raise unless there are as many outputs as columns of targets."""
+    columns = train.encoding.outputs
+    if outputs in (None, columns):
+        return
+    two = (
+        " Two classes are one column of ∓1; `load(…, outputs=2)` gives each its own."
+        if train.classes is not None and len(train.classes) == 2
+        else ""
+    )
+    raise ShapeError(
+        f"`train` must have a column of targets for each output: {what} {outputs} outputs, the "
+        f"targets have {columns}.{two}"
+    )
 
 
 def _repeated(train: Examples) -> str:

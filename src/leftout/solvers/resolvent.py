@@ -8,6 +8,9 @@ and column are then zero). Given g(s) = Re Σ_q w_q / (z_q − s), K = V diag(s)
 
 So the predictions without each example differ by K(x, X) V · (−Vᵀ ∘ H): one matrix product for all.
 B costs 4nr flops a node and does not depend on the time; H costs 4nr flops a node and time.
+
+Where the kernel tells b outputs apart, an example is b rows I of K that go together: R_ii becomes the
+block R_II, and what its rows take with them is added up.
 """
 
 from collections.abc import Callable
@@ -18,11 +21,11 @@ from jaxtyping import Complex128, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
+from leftout.solvers.diagonal_blocks import solve_blocks
 from leftout.solvers.quadrature import Quadrature
-from leftout.solvers.spectrum import Spectrum
+from leftout.solvers.spectrum import ROWS, Spectrum, real_times_complex
 
-ROWS = 1024
-"""Rows of V squared at a time: the temporary is ROWS × r, never n × r."""
+Rows = slice | Int64[Tensor, " chosen"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,67 +34,82 @@ class Resolvents:
 
     Attributes:
         poles: 1 / (z_q − s_k).
-        values: (R(z_q) y)_ic.
-        diagonal: R(z_q)_ii.
+        values: (R(z_q) y)_ic, by row i of K and column c of y.
+        diagonal: R(z_q)_II, by example.
     """
 
     spectrum: Spectrum
     quadrature: Quadrature
     poles: Complex128[Tensor, "q r"]
-    values: Complex128[Tensor, "q n k"]
-    diagonal: Complex128[Tensor, "q n"]
+    values: Complex128[Tensor, "q rows c"]
+    diagonal: Complex128[Tensor, "q n b b"]
+
+    @property
+    def each(self) -> int:
+        """Return b, the rows of an example."""
+        return self.diagonal.shape[-1]
+
+    def rows(self, examples: slice) -> slice:
+        """Return the rows of K of some examples."""
+        return slice(examples.start * self.each, examples.stop * self.each)
 
 
 def resolvents(
-    spectrum: Spectrum, data: Float64[Tensor, "n k"], quadrature: Quadrature
+    spectrum: Spectrum, data: Float64[Tensor, "rows c"], quadrature: Quadrature, *, each: int = 1
 ) -> Resolvents:
-    """Return R(z) y and diag R(z) at the nodes of a quadrature.
+    """Return R(z) y and the diagonal of R(z) at the nodes of a quadrature.
+
+    Args:
+        each: b, how many rows that follow each other belong to one example.
 
     Cost:
-        4nr(k + 1) flops a node; q·n·(k + 1) complex numbers are kept.
+        4nr(c + b) flops a node for n rows of K; q·n·(c + b) complex numbers are kept.
     """
     vectors = spectrum.vectors
     device = vectors.device
     nodes = quadrature.nodes.to(device)
     poles = 1 / (nodes[:, None] - spectrum.values[None, :])  # (q, r)
     inside = spectrum.coordinates(data)  # (r, k)
-    (q, r), (n, k) = poles.shape, data.shape
-    scaled = (poles[:, :, None] * inside).permute(1, 0, 2).reshape(r, q * k)  # (r, q·k)
-    values = _real_times_complex(vectors, scaled).view(n, q, k).permute(1, 0, 2)  # (q, n, k)
-    diagonal = torch.empty(q, n, dtype=torch.complex128, device=device)
-    for rows in blocks(n, ROWS):
-        diagonal[:, rows] = _real_times_complex(vectors[rows].square(), poles.T).T
+    (q, r), (n, c) = poles.shape, data.shape
+    scaled = (poles[:, :, None] * inside).permute(1, 0, 2).reshape(r, q * c)  # (r, q·c)
+    values = real_times_complex(vectors, scaled).view(n, q, c).transpose(0, 1)
+    diagonal = spectrum.diagonal(poles, each)
     if r < n:
         # V is thin: on the complement of its span K is zero and R(z) = I / z.
         outside = (data - vectors @ inside).to(nodes.dtype)
-        missing = 1 - vectors.square().sum(1)
+        pairs = vectors.view(n // each, each, r)
+        missing = torch.eye(each, dtype=vectors.dtype, device=device) - pairs @ pairs.mT
         values = values + outside / nodes[:, None, None]
-        diagonal = diagonal + missing / nodes[:, None]
+        diagonal = diagonal + missing / nodes[:, None, None, None]
     return Resolvents(spectrum, quadrature, poles, values, diagonal)
 
 
-def left_out_ratios(found: Resolvents) -> Complex128[Tensor, "q n k"]:
-    """Return B_q[i] = (R(z_q) y)_i / R(z_q)_ii: what removing example i takes with it."""
-    return found.values / found.diagonal[:, :, None]
+def left_out_ratios(found: Resolvents) -> Complex128[Tensor, "q rows c"]:
+    """Return B_q[i] = (R(z_q)_II)⁻¹ (R(z_q) y)_I: what removing example i takes with it."""
+    return solve_blocks(found.diagonal, _by_example(found)).flatten(1, 2)
 
 
-def reweighted_ratios(
-    found: Resolvents, weight: Float64[Tensor, " n"]
-) -> Complex128[Tensor, "q n k"]:
+def reweighted_ratios(found: Resolvents, weight: float) -> Complex128[Tensor, "q rows c"]:
     """Return the same for giving example i the weight ω in the loss instead of leaving it out.
 
     Weights D turn R into (z D⁻¹ − K)⁻¹; for one example that is R − R e_i e_iᵀ R / (R_ii + 1/c)
     with c = z (1/ω − 1). Weight 0 is leaving out, weight 1 changes nothing. At z = 0 (ridge 0, end
     of training) weights other than 0 change nothing: the data are interpolated whatever they weigh.
     """
-    nodes = found.quadrature.nodes.to(found.values.device)[:, None]  # (q, 1)
-    weight = weight.to(nodes.dtype)
+    if weight == 0:
+        return left_out_ratios(found)
+    nodes = found.quadrature.nodes.to(found.values.device)[:, None, None, None]
+    unit = torch.eye(found.each, dtype=nodes.dtype, device=nodes.device)
     # Multiplied through by z (1 − ω), so that neither ω = 1 nor z = 0 divides by zero.
     factor = nodes * (1 - weight)
-    below = found.diagonal * factor + weight
-    ratios = found.values * (factor / below)[:, :, None]
-    left = weight == 0
-    return torch.where(left[None, :, None], found.values / found.diagonal[:, :, None], ratios)
+    below = found.diagonal * factor + weight * unit
+    return solve_blocks(below, _by_example(found) * factor).flatten(1, 2)
+
+
+def _by_example(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
+    """Return R(z) y with the rows of an example on an axis of their own."""
+    q, n, b, _ = found.diagonal.shape
+    return found.values.view(q, n, b, -1)
 
 
 def coefficients(
@@ -113,37 +131,42 @@ def coefficients(
     return torch.cat([left.real, -left.imag], dim=1) @ torch.cat([ratios.real, ratios.imag])
 
 
-def left_out_coordinates(
-    found: Resolvents,
-    ratios: Complex128[Tensor, "q n"],
-    time: int,
-    columns: slice | Int64[Tensor, " b"],
-) -> Float64[Tensor, "r b"]:
-    """Return Vᵀ (dual without i − dual) for the examples of `columns`, for one output."""
-    change = coefficients(found, ratios[:, columns], time)
-    return change.mul_(found.spectrum.vectors[columns].T).neg_()
+def edited_coordinates(
+    found: Resolvents, ratios: Complex128[Tensor, "q rows"], time: int, rows: Rows
+) -> Float64[Tensor, "r e"]:
+    """Return Vᵀ (dual with an example edited − dual) for the examples with these rows of K.
+
+    Args:
+        ratios: B for one column of the data, from `left_out_ratios` or `reweighted_ratios`.
+        rows: all rows of one example after those of another.
+    """
+    change = coefficients(found, ratios[:, rows], time)  # (r, e·b)
+    change = change.mul_(found.spectrum.vectors[rows].T).neg_()
+    return change if found.each == 1 else torch.unflatten(change, 1, (-1, found.each)).sum(2)
 
 
 def left_out_diagonal(
-    found: Resolvents, ratios: Complex128[Tensor, "q n"], time: int
-) -> Float64[Tensor, " n"]:
+    found: Resolvents, ratios: Complex128[Tensor, "q rows"], time: int
+) -> Float64[Tensor, " rows"]:
     """Return, for each i, how the prediction at x_i itself changes when i is left out.
 
     Cost:
-        that of `coefficients` for all n examples; no n × n number is kept.
+        that of `coefficients` for all examples; no n × n number is kept.
     """
     vectors, values = found.spectrum.vectors, found.spectrum.values
     change = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
-    for rows in blocks(len(vectors), ROWS):
-        inside = left_out_coordinates(found, ratios, time, rows)  # (r, b)
-        change[rows] = inside.mul_(values[:, None]).mul_(vectors[rows].T).sum(0)
+    for some in blocks(found.diagonal.shape[1], max(1, ROWS // found.each)):
+        rows = found.rows(some)
+        inside = edited_coordinates(found, ratios, time, rows).mul_(values[:, None])  # (r, e)
+        inside = inside.repeat_interleave(found.each, 1) if found.each > 1 else inside
+        change[rows] = inside.mul_(vectors[rows].T).sum(0)
     return change
 
 
 def group_left_out_coordinates(
     found: Resolvents, rows: Int64[Tensor, " g"]
-) -> Float64[Tensor, "t r k"]:
-    """Return Vᵀ (dual without the group − dual) at every time of the quadrature.
+) -> Float64[Tensor, "t r c"]:
+    """Return Vᵀ (dual without the rows of a group − dual) at every time of the quadrature.
 
     R becomes R − R_I R_II⁻¹ R_Iᵀ; what is left out together is not the sum of single removals.
 
@@ -161,7 +184,7 @@ def group_left_out_coordinates(
     thin = vectors.shape[1] < vectors.shape[0]
     for q in range(len(nodes)):
         scaled = inside * found.poles[q]  # (g, r)
-        block = _real_times_complex(inside, scaled.T)
+        block = real_times_complex(inside, scaled.T)
         if thin:
             block = block + missing / nodes[q].to(vectors.device)
         ratio = torch.linalg.solve(block, found.values[q, rows])  # (g, k)
@@ -172,17 +195,17 @@ def group_left_out_coordinates(
 
 def added_coordinates(
     found: Resolvents,
-    to_train: Float64[Tensor, "n a"],
-    to_itself: Float64[Tensor, " a"],
-    data: Float64[Tensor, "a k"],
+    to_train: Float64[Tensor, "rows ab"],
+    to_itself: Float64[Tensor, "a b b"],
+    data: Float64[Tensor, "ab c"],
     time: int,
-) -> tuple[Float64[Tensor, "r a k"], Float64[Tensor, "a k"]]:
-    """Return Vᵀ (dual with a new example − dual), each added alone, and the new dual entry.
+) -> tuple[Float64[Tensor, "r a c"], Float64[Tensor, "ab c"]]:
+    """Return Vᵀ (dual with a new example − dual), each added alone, and the new dual entries.
 
-    K grows by a row and a column; with the Schur complement c(z) = z − κ − kᵀ R(z) k,
+    K grows by a row and a column (by b of them); with the Schur complement c(z) = z − κ − kᵀ R(z) k,
 
         dual change = Σ_q w_q R(z_q) k B_q,    own entry = Σ_q w_q B_q,
-        B_q = (kᵀ R(z_q) y + y*) / c(z_q).
+        B_q = c(z_q)⁻¹ (kᵀ R(z_q) y + y*).
 
     Args:
         to_train: k = K(X, x*), in the span of V.
@@ -190,33 +213,28 @@ def added_coordinates(
         data: y*.
 
     Cost:
-        4(r + n k)a flops a node.
+        4(rb + nc)ab flops a node for n rows of K.
     """
-    inside = found.spectrum.coordinates(to_train)  # (r, a)
-    nodes = found.quadrature.nodes.to(inside.device)[:, None]
-    back = _real_times_complex(inside.square().T, found.poles.T).T  # (q, a)
-    schur = nodes - to_itself - back
+    a, b = len(to_itself), found.each
+    inside = found.spectrum.coordinates(to_train)  # (r, a·b)
+    unit = torch.eye(b, dtype=found.values.dtype, device=inside.device)
+    nodes = found.quadrature.nodes.to(inside.device)[:, None, None, None]
+    pairs = inside.T.reshape(a, b, 1, -1) * inside.T.reshape(a, 1, b, -1)  # (a, b, b, r)
+    back = real_times_complex(pairs.flatten(0, 2), found.poles.T).T.reshape(-1, a, b, b)
+    schur = nodes * unit - to_itself - back
     fitted = torch.einsum("na,qnk->qak", to_train.to(found.values.dtype), found.values)
-    ratios = (fitted + data) / schur[:, :, None]  # (q, a, k)
+    given = torch.unflatten(fitted + data, 1, (a, b))  # (q, a, b, c)
+    ratios = solve_blocks(schur, given).flatten(1, 2)  # (q, a·b, c)
     weights = found.quadrature.weights[time].to(inside.device)
     own = torch.einsum("q,qak->ak", weights, ratios).real
     change = [inside * coefficients(found, ratios[:, :, c], time) for c in range(data.shape[1])]
-    return torch.stack(change, dim=-1), own
+    return torch.unflatten(torch.stack(change, dim=-1), 1, (a, b)).sum(2), own
 
 
 def filtered_coordinates(
     spectrum: Spectrum,
-    data: Float64[Tensor, "n k"],
+    data: Float64[Tensor, "rows c"],
     function: Callable[[Tensor], Tensor],
-) -> Float64[Tensor, "r k"]:
+) -> Float64[Tensor, "r c"]:
     """Return Vᵀ g(K) y, exactly: g at the eigenvalues."""
     return function(spectrum.values)[:, None] * spectrum.coordinates(data)
-
-
-def _real_times_complex(
-    real: Float64[Tensor, "n r"], other: Complex128[Tensor, "r c"]
-) -> Complex128[Tensor, "n c"]:
-    """Return real @ other, in half the flops of a complex product and with no copy of `real`."""
-    columns = torch.view_as_real(other.resolve_conj().contiguous()).flatten(1)  # (r, 2c)
-    product = real @ columns  # (n, 2c)
-    return torch.view_as_complex(product.view(len(real), -1, 2))

@@ -15,8 +15,6 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.core.errors import SolveError
-
 Apply = Callable[..., Tensor]
 """x ↦ A x for columns x (p, b). Where A is a sum over examples, apply(x, rows) is what those rows
 alone say of it: the mean over their draws is A x."""
@@ -91,16 +89,6 @@ class Solution:
             f"relative residual {float(self.residual[worst]):.2g} after {int(self.steps[worst])} "
             f"steps.{self.note and ' ' + self.note}"
         )
-
-    def checked(self) -> Float64[Tensor, "p b"]:
-        """Return the value.
-
-        Raises:
-            SolveError: a column was not solved.
-        """
-        if not self.solved:
-            raise SolveError(self.advice)
-        return self.value
 
 
 class Solver(ABC):
