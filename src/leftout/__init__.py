@@ -11,10 +11,12 @@ from leftout import kernels
 from leftout.app.audit import Audit, audit
 from leftout.app.run import Run
 from leftout.app.run import open_run as open
+from leftout.attribution import smoothing
 from leftout.attribution.certify import certify
 from leftout.attribution.edits import add, relabel, reweight
 from leftout.attribution.first_order import first_order
 from leftout.attribution.influence_function import influence_function
+from leftout.attribution.information import information
 from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.attribution.leave_out import leave_out
 from leftout.attribution.trajectory import trajectory
@@ -27,8 +29,10 @@ from leftout.diagnostics import bounds
 from leftout.diagnostics.agreement import agreement
 from leftout.diagnostics.complexity import complexity
 from leftout.diagnostics.error_rates import error_rates
+from leftout.diagnostics.linearisation import linearisation
 from leftout.diagnostics.retrain import retrain
 from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.linearised import linearised
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
 from leftout.dynamics.train import Trained, train
 from leftout.dynamics.two_layer import TwoLayerNetwork
@@ -62,16 +66,20 @@ __all__ = [
     "first_order",
     "fit",
     "influence_function",
+    "information",
     "kernels",
     "learned",
     "leave_one_out",
     "leave_out",
+    "linearisation",
+    "linearised",
     "load",
     "open",
     "out_of_sample",
     "relabel",
     "retrain",
     "reweight",
+    "smoothing",
     "train",
     "trajectory",
 ]

@@ -135,3 +135,20 @@ def test_sources_that_are_none_are_refused(source, match, tmp_path, monkeypatch)
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("x")
     refused(tmp_path / "a.txt", "`source` must be one of .*, FILE.py:function; got")
+
+
+def test_two_classes_take_two_columns_where_a_network_has_two_outputs() -> None:
+    train, query = load("digits", classes=[3, 8], n_train=20, n_query=6, outputs=2)
+    one, _ = load("digits", classes=[3, 8], n_train=20, n_query=6)
+    # One-hot minus 1/2: the second column is half of ∓1, the first its negative.
+    assert train.targets.equal(torch.cat([-one.targets, one.targets], 1) / 2)
+    assert train.encoding.decode(train.targets).equal(train.labels)
+    assert query.encoding == train.encoding
+
+
+@pytest.mark.parametrize("outputs", [0, 1, 3])
+def test_columns_that_ten_classes_have_not_are_refused(outputs) -> None:
+    with pytest.raises(OptionError, match=f"`outputs` must be 10 for 10 classes; got {outputs}"):
+        load("digits", n_train=50, n_query=10, outputs=outputs)
+    with pytest.raises(OptionError, match="`outputs` must be 1 or 2 for 2 classes; got 4"):
+        load("digits", classes=[0, 1], outputs=4)

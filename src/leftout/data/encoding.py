@@ -1,12 +1,12 @@
 """How do class numbers become targets, and predictions class numbers again?
 
-A network with squared loss predicts numbers. Two classes become one column of −1 and +1; more
-become one column each. Because f_0 = 0 is what the kernel says about a point far from all data,
-the columns are centred so that zero means "no opinion":
+A network with squared loss predicts numbers. Two classes become one column of −1 and +1, or one
+each for a network that has two outputs; more become one column each. Because f_0 = 0 is what the
+kernel says about a point far from all data, the columns are centred so that zero means "no opinion":
 
-    "uniform"  one-hot minus 1/k (two classes: ∓1); regression: as given
+    "uniform"  one-hot minus 1/k (one column for two classes: ∓1); regression: as given
     "mean"     minus the mean of the training targets
-    "none"     one-hot as it is (two classes: ∓1); regression: as given
+    "none"     one-hot as it is (one column for two classes: ∓1); regression: as given
 
 The centre is a constant of the preparation: it is not recomputed when an example is left out.
 """
@@ -19,7 +19,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.core.checks import check_choice
-from leftout.core.errors import DataError, ShapeError
+from leftout.core.errors import DataError, OptionError, ShapeError
 
 Centre = Literal["uniform", "mean", "none"]
 CENTRES: tuple[Centre, ...] = ("uniform", "mean", "none")
@@ -41,7 +41,8 @@ class Encoding:
     def encode(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n k"]:
         """Return the targets of class numbers."""
         assert self.classes is not None
-        return _columns(labels, len(self.classes)) - torch.tensor(self.offset, dtype=torch.float64)
+        offset = torch.tensor(self.offset, dtype=torch.float64)
+        return _columns(labels, len(self.classes), self.outputs) - offset
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
         """Return the class number that each prediction speaks for."""
@@ -65,12 +66,20 @@ class Encoding:
 
 
 def encoding_of_classes(
-    labels: Int64[Tensor, " n"], classes: tuple[str, ...], *, centre: Centre = "uniform"
+    labels: Int64[Tensor, " n"],
+    classes: tuple[str, ...],
+    *,
+    centre: Centre = "uniform",
+    outputs: int | None = None,
 ) -> Encoding:
     """Return the encoding of class numbers 0 … c − 1, centred as asked.
 
+    Args:
+        outputs: columns; None is one for two classes and one each for more.
+
     Raises:
         DataError: fewer than two classes, or a label outside them (the first row is named).
+        OptionError: a number of columns that these classes have not.
     """
     check_choice("centre", centre, CENTRES)
     count = len(classes)
@@ -83,10 +92,14 @@ def encoding_of_classes(
             f"`labels` must lie in 0 … {count - 1}, the {count} classes; row {row} is "
             f"{int(labels[row])}."
         )
-    columns = _columns(labels, count)
+    width = outputs if outputs is not None else (1 if count == 2 else count)
+    if width != count and (count, width) != (2, 1):
+        allowed = "1 or 2" if count == 2 else str(count)
+        raise OptionError(f"`outputs` must be {allowed} for {count} classes; got {outputs}.")
+    columns = _columns(labels, count, width)
     if centre == "mean":
         offset = columns.mean(0)
-    elif centre == "uniform" and count > 2:
+    elif centre == "uniform" and width > 1:
         offset = torch.full((count,), 1 / count, dtype=torch.float64)
     else:
         offset = torch.zeros(columns.shape[1], dtype=torch.float64)
@@ -102,7 +115,7 @@ def encoding_of_numbers(targets: Float64[Tensor, "n k"], *, centre: Centre = "me
     return Encoding(classes=None, offset=tuple(offset.tolist()), centre=centre)
 
 
-def _columns(labels: Tensor, count: int) -> Tensor:
-    if count == 2:
+def _columns(labels: Tensor, count: int, width: int) -> Tensor:
+    if width == 1:
         return (2.0 * labels.double() - 1)[:, None]  # (n, 1)
     return torch.nn.functional.one_hot(labels, count).double()  # (n, c)

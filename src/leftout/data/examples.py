@@ -11,7 +11,7 @@ from torch import Tensor
 from leftout.core.checks import check_finite
 from leftout.core.errors import DataError, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.data.encoding import Encoding
+from leftout.data.encoding import Encoding, encoding_of_classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,25 @@ class Examples:
             images=None if self.images is None else self.images[where],
             table=None if self.table is None else self.table[where],
         )
+
+    def in_columns(self, outputs: int) -> "Examples":
+        """Return the same examples with two classes in two columns, or in one, where that is asked for.
+
+        Other numbers of columns than the data can have change nothing: whoever needs them says so.
+        """
+        classes = self.encoding.classes
+        if self.labels is None or classes is None or len(classes) != 2 or outputs not in (1, 2):
+            return self
+        centre = self.encoding.centre
+        return self.coded_as(
+            encoding_of_classes(self.labels, classes, centre=centre, outputs=outputs)
+        )
+
+    def coded_as(self, encoding: Encoding) -> "Examples":
+        """Return the same examples with their classes in other columns; numbers stay as they are."""
+        if self.labels is None:
+            return self
+        return replace(self, encoding=encoding, targets=encoding.encode(self.labels))
 
     def relabelled(self, labels: Tensor) -> "Examples":
         """Return the same examples under other class numbers, encoded as before."""

@@ -56,6 +56,7 @@ def load(
     seed: int = 0,
     normalise: Normalise | None = "unit",
     centre: Centre | None = None,
+    outputs: int | None = None,
     target: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> tuple[Examples, Examples]:
@@ -70,6 +71,8 @@ def load(
         seed: of every choice: the split, where the source has none, and the subsets.
         normalise: how inputs are scaled, see `leftout.data.normalise`.
         centre: see `leftout.data.encoding`; None is "uniform" for classes, "mean" for numbers.
+        outputs: columns that classes are coded in: 2 gives two classes one each, for a network with
+            two outputs; None is one column of ∓1 for two classes, and one each for more.
         target: the column of a table to predict; None is the last.
         columns: the columns of a table to predict from; None is all others.
 
@@ -87,10 +90,14 @@ def load(
         raise OptionError(f"`seed` must be a whole number ≥ 0; got {seed!r}.")
     found = _found(source, target=target, columns=columns)
     if not isinstance(found, Found):
-        _check_untouched(classes=classes, n_train=n_train, n_query=n_query, centre=centre)
+        _check_untouched(
+            classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs
+        )
         return found
     rows = chosen(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
-    return _examples(found, rows, normalise=normalise, centre=centre, seed=int(seed))
+    return _examples(
+        found, rows, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed)
+    )
 
 
 def _found(
@@ -151,7 +158,13 @@ def _check_untouched(**options: Any) -> None:
 
 
 def _examples(
-    found: Found, rows: Chosen, *, normalise: Normalise | None, centre: Centre | None, seed: int
+    found: Found,
+    rows: Chosen,
+    *,
+    normalise: Normalise | None,
+    centre: Centre | None,
+    outputs: int | None,
+    seed: int,
 ) -> tuple[Examples, Examples]:
     """Return the chosen rows, read, scaled and coded."""
     n = len(rows.train)
@@ -169,7 +182,7 @@ def _examples(
         ids=(ids[0], ids[1]),
         columns=whole.columns,
     )
-    encoding = _encoding(rows.train_targets, centre, ids[0])
+    encoding = _encoding(rows.train_targets, centre, outputs, ids[0])
     preparation = {
         "source": found.source,
         **found.record,
@@ -216,13 +229,20 @@ def _part(
     )
 
 
-def _encoding(raw: RawTargets, centre: Centre | None, ids: Sequence[str]) -> Encoding:
+def _encoding(
+    raw: RawTargets, centre: Centre | None, outputs: int | None, ids: Sequence[str]
+) -> Encoding:
     if raw.labels is None:
         assert raw.numbers is not None
+        if outputs not in (None, raw.numbers.shape[1]):
+            raise OptionError(
+                f"`outputs` must be left out, or {raw.numbers.shape[1]}, the columns of numbers to "
+                f"predict; got {outputs}."
+            )
         numbers = _finite(raw.numbers, ids, name="targets")
         return encoding_of_numbers(numbers, centre=centre or "mean")
     return encoding_of_classes(
-        torch.from_numpy(raw.labels), raw.classes, centre=centre or "uniform"
+        torch.from_numpy(raw.labels), raw.classes, centre=centre or "uniform", outputs=outputs
     )
 
 

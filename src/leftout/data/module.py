@@ -1,6 +1,6 @@
-"""`FILE.py:function`: a function of the user's own that returns `(train, query)`.
+"""`FILE.py:function`: a function of the user's own that returns `(train, query)`, or whatever is asked.
 
-This is the one reader that runs code, because it was asked to by name.
+This is the one place that runs code from a file, because it was asked to by name.
 """
 
 import sys
@@ -19,14 +19,27 @@ Loaded = tuple[Examples, Examples]
 
 
 def module(source: str) -> Found | Loaded:
-    """Return what the function of a file returns.
+    """Return the data that the function of a file returns.
 
     Args:
         source: "FILE.py:function"; modules beside FILE.py can be imported by it.
 
     Raises:
+        DataError: as `returned_by`; or what came back is no pair.
+    """
+    return found_of_pair(returned_by(source, "(train, query)"), source)
+
+
+def returned_by(source: str, wanted: str) -> Any:
+    """Return what a function of a user's file returns.
+
+    Args:
+        source: "FILE.py:function"; modules beside FILE.py can be imported by it.
+        wanted: what it must return, in the words of messages.
+
+    Raises:
         DataError: no such file or function; the user's code failed (its exception is the cause of
-            ours); what came back is no pair.
+            ours).
     """
     place, _, name = source.rpartition(":")
     path = Path(place).expanduser()
@@ -41,16 +54,15 @@ def module(source: str) -> Found | Loaded:
         function = getattr(namespace, name, None)
         if not callable(function):
             raise DataError(f"`{path}` must define a function {name!r}; it does not.")
-        returned = function()
+        return function()
     except DataError:
         raise
     except (Exception, SystemExit) as error:
         raise DataError(
-            f"`{source}` must return (train, query); it raised {type(error).__name__}: {error}"
+            f"`{source}` must return {wanted}; it raised {type(error).__name__}: {error}"
         ) from error
     finally:
         sys.path.remove(beside)
-    return found_of_pair(returned, source)
 
 
 def found_of_pair(pair: Any, source: str) -> Found | Loaded:
