@@ -13,6 +13,7 @@ from leftout.core.checks import (
     check_count,
     check_finite,
     check_index,
+    check_kind,
     check_positive,
     check_rows,
     row_numbers,
@@ -127,3 +128,32 @@ def test_every_error_is_of_this_package_and_a_value_error() -> None:
         assert issubclass(kind, LeftoutError)
         assert issubclass(kind, ValueError)
         assert kind.__doc__
+
+
+@pytest.mark.parametrize("value", ["1", True, None, [1.0], 1j, np.array([1.0]), torch.ones(2)])
+def test_what_is_no_number_is_refused_and_not_compared(value) -> None:
+    for check, words in (
+        (lambda: check_at_least("ridge", value, 0), "`ridge` must be a finite number ≥ 0; got "),
+        (lambda: check_positive("ridge", value), "`ridge` must be a finite number > 0; got "),
+        (lambda: check_between("ridge", value, 0, 2), "`ridge` must lie in (0, 2); got "),
+    ):
+        refused(OptionError, words, check)
+
+
+@pytest.mark.parametrize(
+    "value", [1, 1.0, np.float32(1), np.int64(1), np.array(1.0), torch.tensor(1.0)]
+)
+def test_one_number_comes_in_any_form(value) -> None:
+    check_at_least("ridge", value, 0)
+    check_positive("ridge", value)
+    check_between("ridge", value, 0, 2)
+
+
+def test_another_kind_is_named_and_a_class_is_told_from_its_objects() -> None:
+    check_kind("solver", 1, int, what="a number")
+    for value, came in (
+        ("cg", "'cg'"), (None, "None"), (2.5, "2.5"), ([1], "list"),
+        (int, "the class int; write int(…)"), (str, "the class str"),
+    ):  # fmt: skip
+        words = f"`solver` must be a number; got {came}."
+        refused(OptionError, words, lambda v=value: check_kind("solver", v, int, what="a number"))

@@ -205,9 +205,9 @@ def test_a_buffer_that_counts_calls_is_noticed() -> None:
 
 def test_inputs_that_do_not_fit_are_refused_in_a_sentence() -> None:
     words = (
-        "`query` must hold inputs that `module` takes; on inputs of shape (3, 5) it raised Runtime"
+        "`query` must hold inputs that `module` takes; on inputs of shape (8, 5) it raised Runtime"
     )
     with pytest.raises(ShapeError, match=re.escape(words)) as error:
-        check_takes(layers(), rows(3, 5), name="query")
+        check_takes(layers(), rows(8, 5), name="query")
     assert isinstance(error.value.__cause__, RuntimeError)
     check_takes(layers(), rows(), name="query")

@@ -140,14 +140,101 @@ def test_names_decide_what_is_compared() -> None:
     assert_same(turned["per_query"], want["per_query"], 1e-14)
 
 
-def test_other_names_of_the_columns_are_matched_by_place() -> None:
+def test_what_has_no_names_is_compared_by_place() -> None:
     scores, truth = drawn()
-    groups = named(truth, columns="group", start=50).drop_vars("query")
-    got = agreement(named(scores), groups, resamples=40)
-    assert_same(got["pooled"], agreement(scores, truth, resamples=40)["pooled"], 1e-14)
+    want = agreement(scores, truth, resamples=40)["pooled"]
+    assert_same(agreement(named(scores), truth, resamples=40)["pooled"], want, 1e-14)
+    bare = named(truth, start=50).drop_vars(["query", "train"])
+    assert_same(agreement(named(scores), bare, resamples=40)["pooled"], want, 1e-14)
     mixed = agreement(torch.from_numpy(scores), truth.tolist(), resamples=40)
-    assert_same(mixed["pooled"], got["pooled"], 1e-14)
+    assert_same(mixed["pooled"], want, 1e-14)
     assert mixed.coords["query"].values.tolist() == list(range(M))
+
+
+def test_groups_are_not_taken_for_training_examples() -> None:
+    scores, truth = drawn()
+    words = (
+        "`scores` and `truth` must name their axes alike to be matched; got (4, 30) (query, train) and "
+        "(4, 30) (query, group). Give the same columns the same names, as "
+        "truth.rename(group='train') does for an axis"
+    )
+    groups = named(truth, columns="group")
+    refused(OptionError, words, named(scores), groups)
+    got = agreement(named(scores), groups[:, ::-1].rename(group="train"), resamples=40)
+    assert_same(got["pooled"], agreement(scores, truth, resamples=40)["pooled"], 1e-12)
+
+
+def test_what_both_say_of_themselves_must_be_the_same() -> None:
+    scores, truth = (named(values) for values in drawn())
+    said = {"of": "loss", "train_fingerprint": "aa", "query_fingerprint": "bb"}
+    for key, what in (
+        ("of", "effect"),
+        ("train_fingerprint", "training examples"),
+        ("query_fingerprint", "queries"),
+    ):
+        words = (
+            f"`scores` and `truth` must be about the same {what}; {key} is {said[key]!r} of `scores` "
+            "and 'other' of `truth`. Make both from the same, or pass the `.values`"
+        )
+        one, other = scores.assign_attrs(said), truth.assign_attrs(said | {key: "other"})
+        refused(OptionError, words, one, other)
+        # Where one of them says nothing, there is nothing to refuse.
+        agreement(one, truth, resamples=40)
+        agreement(scores, other, resamples=40)
+
+
+def test_moments_are_compared_where_their_rules_are_the_same() -> None:
+    scores, truth = (named(values) for values in drawn())
+    early = scores.assign_attrs(rule="flow", at=0.5)
+    words = (
+        "about the same moment of training; at is 0.5 of `scores` and 'end of training' of `truth`"
+    )
+    refused(OptionError, words, early, truth.assign_attrs(rule="flow", at="end of training"))
+    agreement(early, truth.assign_attrs(rule="descent", at="end of training"), resamples=40)
+    agreement(early, truth.assign_attrs(rule="flow", at=0.5), resamples=40)
+
+
+def test_retraining_is_matched_with_the_engine_by_name() -> None:
+    p = problem(12, 4, condition=10, top=3.0)
+    fitted = p.fitted(lo.Ridge(0.5))
+    exact = lo.leave_one_out(fitted, p.query)
+    truth = exact.isel(train=[7, 2, 9, 4]).assign_attrs(method="retrain")
+    got = agreement(exact, truth, top=2, resamples=40, per_query=False)
+    assert got["pooled"].sel(measure="relative_error") == 0
+    rows, targets = torch.arange(12, dtype=torch.float64), torch.from_numpy(p.residual)
+    other = lo.fit(p.kernel, (rows, targets + 1), rule=lo.Ridge(0.5))
+    refused(OptionError, "the same training examples", lo.leave_one_out(other, p.query), truth)
+    asked = lo.leave_one_out(fitted, p.query, of="prediction").isel(output=0)
+    refused(OptionError, "of is 'prediction' of `scores` and 'loss' of `truth`", asked, truth)
+
+
+@pytest.mark.parametrize("scale", [1e-163, 1e-300, 1e300])
+@pytest.mark.parametrize("small", ["scores", "truth"])
+def test_a_truth_in_other_units_is_told_by_slope_and_error_alone(scale, small) -> None:
+    scores, truth = drawn(m=2, c=12)
+    want = agreement(scores, truth, top=3, resamples=40)
+    s, t = (scale, 1.0) if small == "scores" else (1.0, scale)
+    got = agreement(scores * s, truth * t, top=3, resamples=40)
+    for name in ("pearson", "spearman", "kendall", "top_overlap"):
+        for end in ("", "_low", "_high"):
+            assert_same(
+                got[f"pooled{end}"].sel(measure=name), want[f"pooled{end}"].sel(measure=name), 1e-12
+            )
+    factor = t / s
+    assert_same(
+        got["pooled"].sel(measure="slope") / factor, want["pooled"].sel(measure="slope"), 1e-12
+    )
+    # √(Σ (s − t)² / Σ t²) with one of the two 1e163 times the other: 1, or the ratio of the norms.
+    norms = np.linalg.norm(scores) / np.linalg.norm(truth)
+    error = float(got["pooled"].sel(measure="relative_error"))
+    assert error == pytest.approx(max(1.0, norms / factor) if factor > 1 else norms / factor)
+
+
+def test_sizes_that_have_no_ratio_are_refused() -> None:
+    scores, truth = drawn()
+    words = "must be of sizes that double precision can compare; the largest are"
+    refused(DataError, words, scores * 1e-200, truth * 1e200)
+    refused(DataError, words, scores * 1e200, truth * 1e-200)
 
 
 def test_the_classical_function_is_told_from_the_exact_one() -> None:
@@ -290,8 +377,8 @@ def test_shapes_are_checked() -> None:
         "which to match them; got (4, 30) and (4, 29)."
     )
     refused(ShapeError, words, scores, truth[:, 1:])
-    words = "got (4, 30) (query, train) and (4, 29) (query, group)."
-    refused(ShapeError, words, named(scores), named(truth[:, 1:], columns="group"))
+    words = "got (4, 30) (query, train) and (4, 29)."
+    refused(ShapeError, words, named(scores), truth[:, 1:])
     words = (
         "`scores` must have two axes, (query, train) or (query, group); got (2, 4, 30) (at, query, "
         "train). Select one training time or output first."
@@ -320,8 +407,8 @@ def test_options_are_checked() -> None:
     refused(OptionError, words, scores[:, :2], truth[:, :2])
     for top in (0, C + 1):
         words = (
-            f"`top` must lie in 1 … {C}, the columns compared; got {top}. Pass a smaller one, or leave "
-            "top_overlap out of `measures`."
+            f"`top` must be a whole number in 1 … {C}, the columns compared; got {top}. Pass a "
+            "smaller one, or leave top_overlap out of `measures`."
         )
         refused(OptionError, words, scores, truth, top=top)
     agreement(scores, truth, top=0, resamples=40, measures=["pearson"])
@@ -334,6 +421,40 @@ def test_options_are_checked() -> None:
     words = "`measures` must be one of 'pearson', 'spearman', 'kendall', 'top_overlap', 'slope', "
     refused(OptionError, words, scores, truth, measures=["r2"])
     refused(OptionError, "`measures` must name at least one of", scores, truth, measures=[])
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_options_of_another_kind_are_refused() -> None:
+    scores, truth = drawn()
+    for top in ("a", 2.5, True):
+        refused(OptionError, f"`top` must be a whole number in 1 … {C}", scores, truth, top=top)
+    words = "`resamples` must be a whole number ≥ 1; got 100.5."
+    refused(OptionError, words, scores, truth, resamples=100.5)
+    refused(OptionError, "`level` must lie in (0, 1); got '0.9'", scores, truth, level="0.9")
+    words = "`generator` must be a torch.Generator, or None; got 0."
+    refused(OptionError, words, scores, truth, generator=0)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_arrays_of_anything_but_numbers_are_refused() -> None:
+    scores, truth = drawn()
+    refused(
+        ShapeError, "`truth` must be a tensor, an array or a list with", scores, [[1.0], [1, 2]]
+    )
+    for odd in (truth.astype(str), truth + 1j, truth.astype(object)):
+        refused(DataError, "`truth` must hold real numbers; got dtype", scores, odd)
+        refused(DataError, "`scores` must hold real numbers; got dtype", odd, truth)
+    refused(OptionError, "`truth` must have at least 3 columns", scores[:, :0], truth[:, :0])
+    refused(OptionError, "`truth` must have at least one query", scores[:0], truth[:0])
+    refused(ShapeError, "`truth` must have two axes", scores, [])
+
+
+def test_arrays_that_run_backwards_are_read() -> None:
+    scores, truth = drawn()
+    want = agreement(scores, truth, resamples=40)["pooled"]
+    assert_same(agreement(scores[:, ::-1], truth[:, ::-1], resamples=40)["pooled"], want, 1e-12)
+    back = agreement(named(scores)[::-1, ::-1], named(truth)[::-1, ::-1], resamples=40)["pooled"]
+    assert_same(back, want, 1e-12)
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:

@@ -16,6 +16,7 @@ from leftout.attribution.first_order import first_order
 from leftout.core.errors import MemoryBudgetError, OptionError, ShapeError
 from leftout.data.mixture import mixture
 from leftout.diagnostics.bounds import lower, smallest_eigenvalue, terms, upper
+from leftout.diagnostics.decomposed import Decomposed
 from problems import Problem, Started, low_rank, problem, training
 
 N, M = 12, 4
@@ -420,3 +421,32 @@ def test_clusters_are_checked() -> None:
     mean = lo.fit(lo.kernels.TwoLayerReLU(), examples, rule=lo.Ridge(1.0, "mean"))
     with pytest.raises(OptionError, match="`fitted` must be trained on a sum of losses"):
         upper(mean, examples, clusters)
+
+
+def test_the_leverage_keeps_its_digits_under_a_huge_ridge() -> None:
+    p = problem(N, M, condition=100, top=4.0)
+    for ridge in (1e8, 1e16, 1e24):
+        # K (K + λI)⁻¹ = K/λ − K²/λ² + …: beyond the first two terms below eps at λ = 1e8.
+        want = (p.gram / ridge - p.gram @ p.gram / ridge**2).diagonal()
+        got = Decomposed(p.fitted(lo.Ridge(ridge))).leverage.numpy()
+        np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_is_no_model_is_refused() -> None:
+    p = problem(N, M)
+    for ask in (lower, terms, lambda fitted, query: upper(fitted, query, [0] * N)):
+        with pytest.raises(
+            OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
+        ):
+            ask(None, p.query)
+    examples, _ = mixture([3, 6], 5, generator=torch.Generator().manual_seed(1))
+    fitted = lo.fit(lo.kernels.TwoLayerReLU(), examples)
+    with pytest.raises(
+        ShapeError, match="`clusters` must be a tensor, an array or a list with rows"
+    ):
+        upper(fitted, examples, [[1], [1, 2]])
+    with pytest.raises(
+        OptionError, match=re.escape("`radius` must be a finite number ≥ 0; got 'x'.")
+    ):
+        upper(fitted, examples, [0] * len(examples), radius="x")

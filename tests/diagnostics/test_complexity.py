@@ -263,3 +263,16 @@ def test_groups_are_named_and_the_result_says_what_it_is(frozen) -> None:
     assert got.attrs["sign"].startswith("norm with everyone minus norm without the group: ≥ 0")
     assert got.attrs["train_fingerprint"] == fitted.train.fingerprint
     assert got.attrs["fitted_fingerprint"] == fitted.record["weights"]
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_are_no_groups_and_no_model_is_refused() -> None:
+    fitted = problem(N, 2).fitted(lo.Ridge(0.1))
+    with pytest.raises(
+        OptionError, match=re.escape("`groups` must be groups of row numbers; got None.")
+    ):
+        complexity(fitted, None)
+    with pytest.raises(
+        OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
+    ):
+        complexity(None, [[1]])

@@ -172,3 +172,40 @@ def test_bad_ridges_and_too_many_pairs_are_refused(monkeypatch) -> None:
     words = f"The rates of all pairs (4 × {N}, twice) needs 640 B"
     with pytest.raises(MemoryBudgetError, match=re.escape(words)):
         error_rates(fitted, p.query)
+
+
+def test_ridges_are_read_in_the_loss_of_the_model() -> None:
+    p = problem(N, 4)
+    mean = p.fitted(lo.GradientFlow(1.0, 0.0, "mean"))
+    with pytest.raises(
+        OptionError, match="`fitted` must be trained on a sum of losses: under a mean"
+    ):
+        error_rates(mean, p.query, ridges=[0.05])
+    # Without a ridge both readings are one.
+    got = error_rates(mean, p.query, ridges=[0.0])
+    assert_same(
+        got["ratio_of_sums"], error_rates(p.fitted(lo.Ridge(0.0)), p.query)["ratio_of_sums"]
+    )
+
+
+def test_the_result_says_that_its_rows_are_ridges_and_its_numbers_shares() -> None:
+    p = problem(N, 4)
+    attrs = error_rates(p.fitted(lo.Ridge(0.5)), p.query, ridges=[0.5, 1.0]).attrs
+    assert attrs["units"] == "none: shares; `zeros` and `pooled_zeros` are numbers of pairs"
+    assert attrs["orientation"].startswith("rows are ridges, columns training examples")
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_are_no_ridges_is_refused() -> None:
+    p = problem(N, 4)
+    fitted = p.fitted(lo.Ridge(0.5))
+    with pytest.raises(OptionError, match=r"`ridges` must be a list of ridges; got 1\.0\."):
+        error_rates(fitted, p.query, ridges=1.0)
+    with pytest.raises(
+        OptionError, match=re.escape("`ridge` must be a finite number ≥ 0; got 'a'.")
+    ):
+        error_rates(fitted, p.query, ridges=["a"])
+    with pytest.raises(
+        OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
+    ):
+        error_rates(None, p.query)

@@ -1,5 +1,6 @@
 """Does the classical influence of a network tend to that of its kernel, and is the distance told?"""
 
+import math
 import re
 
 import pytest
@@ -104,3 +105,43 @@ def test_networks_and_kernels_of_other_things_are_refused(asked) -> None:
         OptionError, match="`fitted` must have a ridge > 0: without one the training"
     ):
         limit(interpolating, free, query)
+
+
+def test_the_kernel_of_another_network_is_refused(asked) -> None:
+    trained, fitted, query = asked
+    deep = lo.fit(lo.kernels.ReLU(depth=1), fitted.train, rule=fitted.rule)
+    words = (
+        "`fitted` must have the kernel of the network: of a TwoLayerNetwork, which trains its first"
+    )
+    with pytest.raises(OptionError, match=words):
+        limit(trained, deep, query)
+    own = lo.kernels.Precomputed(torch.eye(N + 5, dtype=torch.float64))  # taken at its word
+    rows = torch.arange(N, dtype=torch.float64)
+    with pytest.raises(OptionError, match="the same training examples"):
+        limit(trained, lo.fit(own, (rows, fitted.residual), rule=fitted.rule), query)
+
+
+def test_a_correlation_that_does_not_exist_is_explained(asked) -> None:
+    trained, fitted, (points, _) = asked
+    got = limit(trained, fitted, (points, trained.predict(points)))
+    assert math.isnan(got.attrs["pearson"])
+    assert got.attrs["why"] == "no slope and pearson: finite is the same for all pairs"
+    assert "why" not in limit(trained, fitted, (points, torch.zeros(5, 1).double())).attrs
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_is_no_network_no_model_or_no_solver_is_refused(asked) -> None:
+    trained, fitted, query = asked
+    words = "`trained` must be a trained network, from `train`; got Fitted."
+    with pytest.raises(OptionError, match=re.escape(words)):
+        limit(fitted, trained, query)
+    with pytest.raises(OptionError, match="`fitted` must be a model, from `fit`; got Trained"):
+        limit(trained, trained, query)
+    words = "`solver` must be ConjugateGradients(), LiSSA(), Exact() or None; got "
+    for ask in (
+        limit,
+        lambda trained, fitted, query, solver: influence_function(trained, query, solver=solver),
+    ):
+        for solver, came in (("cg", "'cg'"), (Exact, "the class Exact; write Exact(…).")):
+            with pytest.raises(OptionError, match=re.escape(words + came)):
+                ask(trained, fitted, query, solver=solver)

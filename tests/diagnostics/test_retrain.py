@@ -14,7 +14,7 @@ import oracles_networks as oracles
 from laws import assert_same, difference
 from leftout.core.errors import NotConvergedWarning, OptionError, StoreError
 from leftout.diagnostics import retraining
-from leftout.diagnostics.retrain import retrain
+from leftout.diagnostics.retrain import APART, retrain
 from leftout.dynamics.train import train
 from networks import linear, network, numpy_of, sphere
 
@@ -236,6 +236,55 @@ def test_the_difference_that_the_start_makes_is_measured_and_told() -> None:
     assert told == pytest.approx(difference(warm, cold), rel=1e-9)
 
 
+def test_a_start_that_decides_where_it_ends_is_warned_of() -> None:
+    (x, y), query = data(n=20, d=5)
+    narrow = train(network(16, 5, scale=0.1), (x, y), rule=lo.Ridge(0.05))
+    with pytest.warns(NotConvergedWarning) as caught:
+        found = retrain(narrow, query, range(4), start="warm", check=4, jobs=1)
+    told = found.attrs["warm_difference"]
+    assert told > APART
+    words = f"The start makes a difference of {told:.2g} of the largest effect, on 4 trainings that"
+    assert any(str(one.message).startswith(words) for one in caught)
+    assert "Pass start='initial'" in str(caught[-1].message)
+
+
+def test_where_the_start_decides_by_itself_a_warm_one_is_refused() -> None:
+    pair, query = data()
+    words = (
+        "`start` must be 'initial' without a ridge: there is more than one minimum, and from the "
+        "trained weights training stays at its own; got 'warm' under Ridge(ridge=0.0, loss='sum')."
+    )
+    free = train(network(64, D), pair, rule=lo.Ridge(0.0), tolerance=1e-3)
+    with pytest.raises(OptionError, match=re.escape(words)):
+        retrain(free, query, [0], start="warm", jobs=1)
+    steps = train(linear(D), pair, rule=lo.GradientDescent(0.2, 0.1), steps=7, tolerance=None)
+    words = (
+        "`start` must be 'initial' for a network that took all its steps: from the trained weights "
+    )
+    with pytest.raises(OptionError, match=f"{words}it would be one of 7 more"):
+        retrain(steps, query, [0], start="warm", jobs=1)
+
+
+def test_steps_that_are_all_taken_are_the_moment_that_is_asked_about() -> None:
+    pair, query = data()
+    rule = lo.GradientDescent(0.2, 0.1)
+    module = linear(D)
+    nn.init.zeros_(module.weight)
+    fitted = lo.fit(lo.kernels.From(lambda a, b: a @ b.T), pair, rule=rule)
+    with pytest.warns(NotConvergedWarning):
+        truth = retrain(
+            train(module, pair, rule=rule, steps=7, tolerance=None), query, range(N), jobs=1
+        )
+    assert truth.attrs["at"] == 7.0
+    then = lo.leave_one_out(fitted, query, at=7)
+    assert lo.agreement(then, truth, top=3)["pooled"].sel(measure="relative_error") < 1e-9
+    with pytest.raises(
+        OptionError, match="the same moment of training; at is 'end of training' of"
+    ):
+        lo.agreement(lo.leave_one_out(fitted, query), truth)
+    assert retrain(fitted_linear()[0], query, [0], jobs=1).attrs["at"] == "end of training"
+
+
 # Processes
 
 
@@ -429,3 +478,25 @@ def test_options_outside_their_choices_are_refused() -> None:
     ):
         with pytest.raises(OptionError, match=re.escape(words)):
             retrain(trained, query, [0], **options)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_what_is_no_network_is_refused() -> None:
+    trained, pair, query = fitted_linear()
+    words = "`trained` must be a trained network, from `train`; got "
+    fitted = lo.fit(lo.kernels.TwoLayerReLU(), pair, rule=lo.Ridge(0.3))
+    for other, came in ((fitted, "Fitted"), (trained.module, "Linear"), (None, "None")):
+        with pytest.raises(OptionError, match=f"{words}{came}"):
+            retrain(other, query, [0])
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path) -> None:
+    trained, _, query = fitted_linear()
+    file = tmp_path / "file"
+    file.touch()
+    words = r"`out` must be a folder that can be written; '.*' is none \("
+    for out in (file / "below", "/proc/nowhere"):
+        with pytest.raises(StoreError, match=words):
+            retrain(trained, query, [0], jobs=1, out=out)
+    with pytest.raises(StoreError, match=r"`out` must be a folder; '.*' is a file"):
+        retrain(trained, query, [0], jobs=1, out=file)

@@ -167,7 +167,7 @@ def test_a_minimiser_that_grows_is_looked_for_from_the_start_at_half_the_rate() 
     assert objective.calls[19][0] == 0.1
     assert objective.calls[20] == (0.05, 0.0)
     objective = Scripted(lambda step: (100.0 if step else 1.0, 0.5))
-    with pytest.raises(DivergenceError, match=f"got {0.1 / 2**HALVINGS:.3g}"):
+    with pytest.raises(DivergenceError, match=f"rate down to {0.1 / 2**HALVINGS:.3g}"):
         ran(objective, steps=500, settling=True)
 
 

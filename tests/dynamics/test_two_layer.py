@@ -147,3 +147,11 @@ def test_inputs_of_another_dimension_are_refused() -> None:
     for x in (torch.zeros(5, 3).double(), torch.zeros(4).double()):
         with pytest.raises(ShapeError, match="`inputs` must have 4 features in each row, as the"):
             net(x)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_seed_is_no_generator() -> None:
+    with pytest.raises(
+        OptionError, match=re.escape("`generator` must be a torch.Generator; got 0.")
+    ):
+        TwoLayerNetwork(6, 4, generator=0)

@@ -1,11 +1,12 @@
 """By what command, from which code and on what machine was a number made? A folder that says so.
 
-command.txt  environment.json  result.json  and pictures, if there are any
+command.txt  environment.json  result.json  and figure.png, if there is one
 """
 
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ import torch
 from leftout.core.version import __version__
 
 HERE = Path(__file__).resolve().parent
+
+FILES = ("command.txt", "environment.json", "result.json", "figure.png")
+"""What a record is made of; whatever else lies in its folder is somebody else's, and stays."""
 
 
 def environment() -> dict[str, Any]:
@@ -52,20 +56,49 @@ def save_record(
     Args:
         pictures: for each file name, what writes it at a path.
     """
-    part = folder.with_name(folder.name + ".part")
-    part.mkdir(parents=True, exist_ok=True)
-    for old in part.iterdir():
-        old.unlink()
+    settle(folder)
+    part = _beside(folder, "part")
+    part.mkdir(parents=True)
     (part / "command.txt").write_text(command + "\n")
     (part / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
     (part / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     for name, write in (pictures or {}).items():
         write(part / name)
     if folder.exists():
-        for old in folder.iterdir():
-            old.unlink()
-        folder.rmdir()
+        folder.rename(_beside(folder, "old"))
     part.rename(folder)
+    settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """Finish what a killed run left of a record: the old one is back, or the new one is whole.
+
+    No folder is exchanged for another in one step. The old record waits under a hidden name, which
+    nothing that lists records sees, until the new one is in its place.
+    """
+    shutil.rmtree(_beside(folder, "part"), ignore_errors=True)
+    old = _beside(folder, "old")
+    if not old.exists():
+        return
+    if not folder.exists():
+        old.rename(folder)
+        return
+    for entry in old.iterdir():
+        if entry.name in FILES:
+            entry.unlink()
+        else:
+            entry.rename(folder / entry.name)
+    old.rmdir()
+
+
+def tidy(folder: Path) -> None:
+    """Finish what killed runs left of the records in a folder."""
+    for left in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
+        settle(folder / left.stem.removeprefix("."))
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{what}")
 
 
 def _git(*words: str) -> str | None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -33,21 +33,45 @@ def check_finite(name: str, value: Tensor) -> None:
     )
 
 
-def check_at_least(name: str, value: float, low: float) -> None:
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], *, what: str) -> None:
+    """Raise unless `value` is an object of a kind.
+
+    Args:
+        what: the kind in words, with where to get one.
+    """
+    if isinstance(value, kind):
+        return
+    if isinstance(value, type):
+        came = f"the class {value.__name__}"
+        # An ABC's kind is asked of the class itself: `solver=ConjugateGradients` lacks its brackets.
+        came += f"; write {value.__name__}(…)" if issubclass(value, kind) else ""
+    else:
+        came = repr(value) if isinstance(value, str | Real | None) else type(value).__name__
+    raise OptionError(f"`{name}` must be {what}; got {came}.")
+
+
+def is_real(value: object) -> bool:
+    """Return whether it is one real number, which True is not, nor a text that looks like one."""
+    if getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):  # of torch or NumPy
+        value = value.item()
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_at_least(name: str, value: Any, low: float) -> None:
     """Raise unless low ≤ value < ∞ (NaN fails too)."""
-    if not low <= value < math.inf:
+    if not is_real(value) or not low <= value < math.inf:
         raise OptionError(f"`{name}` must be a finite number ≥ {low:g}; got {value!r}.")
 
 
-def check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: Any) -> None:
     """Raise unless 0 < value < ∞ (NaN fails too)."""
-    if not 0 < value < math.inf:
+    if not is_real(value) or not 0 < value < math.inf:
         raise OptionError(f"`{name}` must be a finite number > 0; got {value!r}.")
 
 
-def check_between(name: str, value: float, low: float, high: float) -> None:
+def check_between(name: str, value: Any, low: float, high: float) -> None:
     """Raise unless low < value < high (NaN fails too)."""
-    if not low < value < high:
+    if not is_real(value) or not low < value < high:
         raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {value!r}.")
 
 

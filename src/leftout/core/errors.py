@@ -43,3 +43,7 @@ class StoreError(LeftoutError):
 
 class NotConvergedWarning(UserWarning):
     """The numbers are there, but training or a solve ended short of what was asked of it."""
+
+
+class LoopWarning(UserWarning):
+    """The numbers are right, but one input at a time: many times slower."""

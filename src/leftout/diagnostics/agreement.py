@@ -14,6 +14,7 @@ bootstrap).
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,29 @@ from jaxtyping import Float64
 from torch import Generator, Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_between, check_choice, check_finite
-from leftout.core.errors import OptionError, ShapeError
+from leftout.core.checks import (
+    check_between,
+    check_choice,
+    check_count,
+    check_finite,
+    check_kind,
+)
+from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.progress import tracked
+from leftout.data.targets import as_array, doubles
 from leftout.diagnostics.measures import MEASURES, Pairs, Resampled
 
 Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]
 
 FEWEST = 3
 """Columns: through two any line goes."""
+
+SAME = {
+    "of": "effect",
+    "train_fingerprint": "training examples",
+    "query_fingerprint": "queries",
+}
+"""What both must be about, by the attribute that says so."""
 
 ENTRIES = 2**17
 """Weights at a time: temporaries of 1 MB stay in the processor's cache, which doubles the speed."""
@@ -54,7 +69,8 @@ def agreement(
         scores: (query, train) or (query, group), what is judged.
         truth: the same of retraining, or of anything exact. Where both are DataArrays with names on
             an axis, the scores of the truth's queries and columns are taken, whatever their order:
-            a truth for some training examples is compared with scores for all of them.
+            a truth for some training examples is compared with scores for all of them. Where one of
+            them has no names, columns are compared by place.
         top: how many largest sizes `top_overlap` compares, in a row, or over all rows together.
         resamples: of the columns; at least 2 / (1 − level), that both ends are seen.
         level: how often the interval should hold the agreement on other columns of the same kind.
@@ -69,11 +85,13 @@ def agreement(
         among the attributes is the number behind the poorest of them.
 
     Raises:
-        ShapeError: not two axes each, or not the same shape.
-        OptionError: fewer than 3 columns; names of the truth that the scores lack; an option out of
-            range; or scores or truth that are constant, in all or for a query: a correlation with a
-            constant does not exist. The query is named: drop it, or pass `per_query=False`.
-        DataError: NaN or infinity.
+        ShapeError: not two axes each, not the same shape, or rows of different lengths.
+        OptionError: fewer than 3 columns; axes of different names, or names of the truth that the
+            scores lack; scores of other training examples, queries, effects or moments than the
+            truth, where both say; an option out of range; or scores or truth that are constant, in
+            all or for a query: a correlation with a constant does not exist. The query is named:
+            drop it, or pass `per_query=False`.
+        DataError: NaN, infinity, no real numbers, or sizes whose ratio is none.
 
     Accuracy:
         measured on normal pairs of correlation 0.6, intervals at 0.95 hold the truth in 94 to 95 % of
@@ -85,8 +103,10 @@ def agreement(
     """
     compared, exact, names = _matched(scores, truth)
     columns = compared.shape[1]
-    _check(columns, top, resamples, level, measures)
-    generator = generator or torch.Generator().manual_seed(0)
+    _check(len(names), columns, top, resamples, level, measures)
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
+    check_kind("generator", generator, Generator, what="a torch.Generator, or None")
     drawn = torch.randint(columns, (resamples, columns), generator=generator)
     weights = torch.zeros(resamples, columns, dtype=torch.float64)
     weights.scatter_add_(1, drawn, torch.ones_like(weights))
@@ -170,6 +190,7 @@ def _constant(scores: Tensor, truth: Tensor, measure: str, whose: str) -> Option
 def _matched(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[Any]]:
     """Return scores and truth (m, c) of the same pairs, and the names of the queries."""
     one, other = _labelled("scores", scores), _labelled("truth", truth)
+    _check_about_the_same(one, other)
     for axis in set(one.dims) & set(other.dims) & set(one.coords) & set(other.coords):
         one = _selected(one, other, axis)
     if one.shape != other.shape:
@@ -181,17 +202,52 @@ def _matched(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[Any]]:
     names = other.coords[first].values.tolist() if first in other.coords else range(len(other))
     found = []
     for name, array in (("scores", one), ("truth", other)):
-        values = torch.tensor(np.asarray(array.values, dtype=np.float64))
+        values = torch.from_numpy(doubles(array.values))
         check_finite(name, values)
         found.append(values)
+    _check_sizes(*found)
     return found[0], found[1], list(names)
+
+
+def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
+    """Raise where what the two say of themselves makes a comparison meaningless."""
+    for one, other in zip(scores.dims, truth.dims, strict=True):
+        if one != other and not any(str(name).startswith("dim_") for name in (one, other)):
+            raise OptionError(
+                "`scores` and `truth` must name their axes alike to be matched; got "
+                f"{_told(scores)} and {_told(truth)}. Give the same columns the same names, as "
+                f"truth.rename({other}={str(one)!r}) does for an axis, or pass the `.values` of both "
+                "to compare them by place."
+            )
+    says, said = scores.attrs, truth.attrs
+    same = dict(SAME)
+    # Times are in units of a rule: a network's steps and a kernel's flow may be the same moment.
+    if "rule" in says and says["rule"] == said.get("rule"):
+        same["at"] = "moment of training"
+    for key, what in same.items():
+        if key in says and key in said and says[key] != said[key]:
+            raise OptionError(
+                f"`scores` and `truth` must be about the same {what}; {key} is {says[key]!r} of "
+                f"`scores` and {said[key]!r} of `truth`. Make both from the same, or pass the "
+                "`.values` of both if they are to be compared all the same."
+            )
+
+
+def _check_sizes(scores: Tensor, truth: Tensor) -> None:
+    """Raise where the ratio of scores and truth, which a slope is, lies beyond double precision."""
+    sizes = [float(one.abs().max()) if one.numel() else 0.0 for one in (scores, truth)]
+    if min(sizes) > 0 and not 0 < sizes[0] / sizes[1] < math.inf:
+        raise DataError(
+            "`scores` and `truth` must be of sizes that double precision can compare; the largest "
+            f"are {sizes[0]:.3g} and {sizes[1]:.3g}. Scale one of them."
+        )
 
 
 def _labelled(name: str, given: Scores) -> xr.DataArray:
     """Return the array with its queries first; without names on its axes if it has none."""
-    if isinstance(given, Tensor):
-        given = given.detach().cpu().numpy()
-    array = given if isinstance(given, xr.DataArray) else xr.DataArray(np.asarray(given))
+    array = given if isinstance(given, xr.DataArray) else xr.DataArray(as_array(name, given))
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
     if array.ndim != 2:
         raise ShapeError(
             f"`{name}` must have two axes, (query, train) or (query, group); got {_told(array)}. "
@@ -230,14 +286,19 @@ def _told(array: xr.DataArray) -> str:
     )
 
 
-def _check(columns: int, top: int, resamples: int, level: float, measures: Sequence[str]) -> None:
-    """Raise unless the options are in range."""
+def _check(
+    queries: int, columns: int, top: int, resamples: int, level: float, measures: Sequence[str]
+) -> None:
+    """Raise unless there is enough to compare, and the options are in range."""
+    if not queries:
+        raise OptionError("`truth` must have at least one query; got none.")
     if columns < FEWEST:
         raise OptionError(
             f"`truth` must have at least {FEWEST} columns, training examples or groups, for "
             f"agreement to be measured; got {columns}."
         )
     check_between("level", level, 0, 1)
+    check_count("resamples", resamples)
     # Below this the ends of the interval would be the extremes of the resamples, or beyond them.
     least = math.ceil(2 / (1 - level) - 1e-9)
     if resamples < least:
@@ -248,9 +309,10 @@ def _check(columns: int, top: int, resamples: int, level: float, measures: Seque
         check_choice("measures", measure, tuple(MEASURES))
     if not measures:
         raise OptionError(f"`measures` must name at least one of {', '.join(MEASURES)}; got none.")
-    if "top_overlap" in measures and not 1 <= top <= columns:
+    whole = isinstance(top, Integral) and not isinstance(top, bool)
+    if "top_overlap" in measures and not (whole and 1 <= top <= columns):
         raise OptionError(
-            f"`top` must lie in 1 … {columns}, the columns compared; got {top}. "
+            f"`top` must be a whole number in 1 … {columns}, the columns compared; got {top!r}. "
             "Pass a smaller one, or leave top_overlap out of `measures`."
         )
 
@@ -259,7 +321,7 @@ def _origins(scores: Scores, truth: Scores) -> dict[str, Any]:
     """Return what the two arrays say of themselves."""
     found = {}
     for name, array in (("scores", scores), ("truth", truth)):
-        for key in ("method", "of", "at", "train_fingerprint", "query_fingerprint"):
+        for key in ("method", "rule", "at", *SAME):
             if isinstance(array, xr.DataArray) and key in array.attrs:
                 found[f"{name}_{key}"] = array.attrs[key]
     return found

@@ -24,6 +24,7 @@ from leftout.attribution.influence_function import influence_function
 from leftout.attribution.labelled import attributes
 from leftout.attribution.queries import queries_of
 from leftout.core.blocks import check_fits
+from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.core.progress import busy
 from leftout.data.examples import Examples
@@ -34,6 +35,9 @@ from leftout.diagnostics.measures import Pairs, Resampled, pearson, relative_err
 from leftout.dynamics.curvature import Kind
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.train import Trained
+from leftout.dynamics.two_layer import TwoLayerNetwork
+from leftout.kernels.erf import Erf
+from leftout.kernels.relu import ReLU
 from leftout.kernels.two_layer_relu import TwoLayerReLU
 from leftout.solvers.solution import Solver
 
@@ -72,6 +76,7 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
     Source:
         Rethinking influence functions, theorem 3, eq. 16.
     """
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples, whole = queries_of(fitted, query), Decomposed(fitted)
     least = smallest_eigenvalue(fitted)
     rate = least / (least + whole.ridge)
@@ -128,6 +133,7 @@ def upper(
         follows; eq. 79 drops a factor 1/π of the arccos, which only loosens the bound. γ is
         measured: n max A_i² / |α(x_i)|², α(x_i) row i of K(K + λI)⁻¹.
     """
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples, number = queries_of(fitted, query), cluster_numbers(clusters, len(fitted))
     if not isinstance(fitted.kernel, TwoLayerReLU):
         raise OptionError(
@@ -174,6 +180,7 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
     Source:
         Rethinking influence functions, proposition 2, eq. 14.
     """
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples, whole = queries_of(fitted, query), Decomposed(fitted)
     largest = {"difference": 0.0, "influence": 0.0}
 
@@ -208,17 +215,20 @@ def limit(
 
     Args:
         trained: a network, from `train`.
-        fitted: its kernel on the same examples, under the same ridge.
+        fitted: its kernel on the same examples, under the same ridge: TwoLayerReLU for a
+            TwoLayerNetwork, whose signs are kept. A kernel of your own is taken at its word.
         solver: as for `influence_function`.
         curvature: likewise.
 
     Returns:
         A Dataset (query, train): `finite` from `influence_function`, with how its solves ended, and
         `limit` from `first_order`. Attributes over all pairs: `relative_error`
-        √(Σ (finite − limit)² / Σ limit²), `slope` of limit against finite, and `pearson`.
+        √(Σ (finite − limit)² / Σ limit²), `slope` of limit against finite, and `pearson`. What does
+        not exist, as a correlation with numbers that are all alike, is nan, and `why` says so.
 
     Raises:
-        OptionError: other examples, another loss or ridge, or no ridge: the limit is then 0.
+        OptionError: other examples, another loss or ridge, or no ridge: the limit is then 0; or the
+            kernel of another network.
 
     Warns:
         NotConvergedWarning: the network, or a solve, is short of its tolerance.
@@ -229,12 +239,22 @@ def limit(
     Source:
         Rethinking influence functions, proposition 1, eq. 13.
     """
+    check_kind("trained", trained, Trained, what="a trained network, from `train`")
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    if solver is not None:
+        check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     _check_same(trained, fitted)
     finite = influence_function(trained, query, solver=solver, curvature=curvature)
     wide = first_order(fitted, query)
     pairs = Pairs(*(torch.from_numpy(one.values.reshape(-1)) for one in (finite, wide)))
     once = Resampled(pairs, torch.ones(1, len(pairs), dtype=torch.float64), top=1)
-    told = {measure.__name__: float(measure(once)) for measure in (relative_error, slope, pearson)}
+    told: dict[str, Any] = {
+        measure.__name__: float(measure(once)) for measure in (relative_error, slope, pearson)
+    }
+    absent = [name for name, value in told.items() if math.isnan(value)]
+    if absent:
+        flat = [name for name, one in (("finite", finite), ("limit", wide)) if _constant(one)]
+        told["why"] = f"no {' and '.join(absent)}: {' and '.join(flat)} is the same for all pairs"
     kept = {key: finite.attrs[key] for key in ("network", "solver", "curvature", "training")}
     return xr.Dataset(
         {"finite": finite, "limit": (finite.dims, wide.values)},
@@ -261,12 +281,21 @@ def smallest_eigenvalue(fitted: Fitted) -> float:
     return max(low, 0.0)  # what is below is the rounding of 0
 
 
+def _constant(values: xr.DataArray) -> bool:
+    return bool((values == values.values.flat[0]).all())
+
+
 def _check_same(trained: Trained, fitted: Fitted) -> None:
     """Raise unless the network and the kernel were trained on the same thing."""
     if trained.train.fingerprint != fitted.train.fingerprint:
         raise OptionError(
             "`trained` and `fitted` must have the same training examples, in one order; these differ "
             f"({len(trained.train)} and {len(fitted)} of them). Make both from one `Examples`."
+        )
+    if isinstance(trained.module, TwoLayerNetwork) and isinstance(fitted.kernel, Erf | ReLU):
+        raise OptionError(
+            "`fitted` must have the kernel of the network: of a TwoLayerNetwork, which trains its "
+            f"first layer alone, that is TwoLayerReLU(); got {fitted.kernel!r}."
         )
     one, other = trained.rule, fitted.rule
     if (one.ridge, one.loss) != (other.ridge, other.record["loss"]):

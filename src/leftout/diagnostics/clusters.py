@@ -21,6 +21,7 @@ from torch import Tensor
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_at_least
 from leftout.core.errors import OptionError, ShapeError
+from leftout.data.targets import as_array
 from leftout.diagnostics.decomposed import Decomposed
 from leftout.dynamics.fitted import Fitted
 
@@ -29,7 +30,7 @@ ROWS = 512
 
 def cluster_numbers(given: Sequence[int] | np.ndarray | Tensor, n: int) -> Int64[Tensor, " n"]:
     """Return cluster numbers from 0, none of them empty."""
-    values = np.asarray(given.cpu() if isinstance(given, Tensor) else given)
+    values = as_array("clusters", given)
     if values.dtype.kind not in "iu":
         raise OptionError(f"`clusters` must be whole numbers; got {values.dtype}.")
     if values.shape != (n,):

@@ -9,10 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from torch import Tensor
 
 from leftout.attribution.labelled import attributes
 from leftout.attribution.queries import queries_of
 from leftout.core.blocks import check_fits
+from leftout.core.checks import check_kind
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
@@ -22,6 +24,8 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 
 SIGN = "rates are sizes: |exact − classical influence| / |exact influence|"
+UNITS = "none: shares; `zeros` and `pooled_zeros` are numbers of pairs"
+ORIENTATION = "rows are ridges, columns training examples; queries are summarised"
 
 
 def error_rates(
@@ -36,7 +40,7 @@ def error_rates(
     Args:
         fitted: from `fit`; the end of its training, sums of losses.
         query: Examples, or a pair (inputs, targets) like the training data.
-        ridges: at which the same kernel and data are asked; that of `fitted` if None.
+        ridges: at which the same kernel and data are asked, in the loss of `fitted`; its own if None.
 
     Returns:
         A Dataset with `mean_rate`, `median_rate`, `ratio_of_sums`, `zeros` and `leverage` over
@@ -55,7 +59,10 @@ def error_rates(
     Source:
         Rethinking influence functions, figures 2, 3, 9 and 10.
     """
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples = queries_of(fitted, query)
+    if ridges is not None:
+        check_kind("ridges", ridges, (Sequence, np.ndarray, Tensor), what="a list of ridges")
     models = [fitted] if ridges is None else [_refitted(fitted, ridge) for ridge in ridges]
     if not models:
         raise OptionError("`ridges` must hold at least one ridge; got none.")
@@ -79,15 +86,23 @@ def error_rates(
             "train": list(fitted.train.ids),
         },
         attrs=attributes(
-            fitted, examples, of="loss", method="error_rates", sign=SIGN, s_min=least, queries=m
+            fitted,
+            examples,
+            of="loss",
+            method="error_rates",
+            sign=SIGN,
+            s_min=least,
+            queries=m,
+            units=UNITS,
+            orientation=ORIENTATION,
         ),
     )
 
 
 def _refitted(fitted: Fitted, ridge: float) -> Fitted:
-    """Return the same kernel and data under another ridge; the Gram matrix is shared."""
+    """Return the same kernel, data and loss under another ridge; the Gram matrix is shared."""
     return Fitted(
-        fitted.kernel, fitted.train, Ridge(ridge), fitted.gram,
+        fitted.kernel, fitted.train, Ridge(ridge, fitted.rule.loss), fitted.gram,
         kernel_dtype=fitted.kernel_dtype, memory=fitted.memory,
     )  # fmt: skip
 

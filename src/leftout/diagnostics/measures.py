@@ -39,10 +39,12 @@ class Pairs:
     """Scores and truth of n pairs, sorted once for all resamples."""
 
     def __init__(self, scores: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]) -> None:
-        # One factor for both changes no measure, and squares of tiny numbers stay above 0.
-        largest = float(torch.maximum(scores.abs().max(), truth.abs().max())) or 1.0
-        self.scores = scores / largest
-        self.truth = truth / largest
+        # Each by itself, or squares of the smaller would be 0 beside a truth in other units; the
+        # ratio of the two is given back to slope and relative error, which alone depend on it.
+        sizes = [float(one.abs().max()) or 1.0 for one in (scores, truth)]
+        self.scores = scores / sizes[0]
+        self.truth = truth / sizes[1]
+        self.ratio = sizes[0] / sizes[1]
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -173,14 +175,17 @@ def top_overlap(drawn: Resampled) -> Float64[Tensor, " b"]:
 def slope(drawn: Resampled) -> Float64[Tensor, " b"]:
     """Return the slope of the least-squares line, with intercept, of truth against scores."""
     ss, st, _ = drawn.moments
-    return torch.where(_varies(drawn.score_groups), st / ss, math.nan)
+    return torch.where(_varies(drawn.score_groups), st / ss / drawn.pairs.ratio, math.nan)
 
 
 def relative_error(drawn: Resampled) -> Float64[Tensor, " b"]:
     """Return √(Σ (s − t)² / Σ t²)."""
-    missed = drawn.weights @ (drawn.pairs.scores - drawn.pairs.truth).square()
-    size = drawn.weights @ drawn.pairs.truth.square()
-    return torch.where(size > 0, (missed / size).sqrt(), math.nan)
+    scores, truth, ratio = drawn.pairs.scores, drawn.pairs.truth, drawn.pairs.ratio
+    # Both in units of the larger: no square of either is too large.
+    larger = max(ratio, 1.0)
+    missed = drawn.weights @ (scores * min(ratio, 1.0) - truth / larger).square()
+    size = drawn.weights @ truth.square()
+    return torch.where(size > 0, (missed / size).sqrt() * larger, math.nan)
 
 
 Measure = Callable[[Resampled], Tensor]

@@ -2,8 +2,9 @@
 
 The truth that every attribution of a finite network answers to. From the initial weights each training
 is what it would have been without the example; from the trained weights ("warm") it is shorter, and the
-same where the objective has one minimum. ReLU networks of small width have more than one: what the two
-starts differ by is measured on a sample, and reported.
+same where the objective has one minimum: without a ridge it has many, and the nearest is another one.
+ReLU networks of small width have more than one even so: what the two starts differ by is measured on a
+sample, and reported.
 """
 
 import math
@@ -23,13 +24,20 @@ from leftout.attribution.edits import Rows
 from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.labelled import SIGN, Of, check_of, labelled, network_attributes
 from leftout.attribution.queries import queries_like
-from leftout.core.checks import check_at_least, check_choice, check_count
+from leftout.core.checks import check_at_least, check_choice, check_count, check_kind
 from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.data.pairs import Data
 from leftout.diagnostics.retraining import Again, Start, trained_again
 from leftout.dynamics.train import Trained
 
 STARTS: tuple[Start, ...] = ("initial", "warm")
+
+APART = 0.1
+"""Difference that the start makes, of the largest effect, beyond which a warm start is warned of.
+
+Two truths that differ by a share r correlate at √(1 − r²) or more: at 0.1 that is 0.995, so beyond it
+the second digit of an agreement may depend on where training began. Short of the minimum by the
+tolerance, networks differ by some tolerance · max |y − f_0| / largest effect, which counts alike."""
 
 
 def retrain(
@@ -50,7 +58,8 @@ def retrain(
         query: Examples, or a pair (inputs, targets) like the training data.
         groups: row numbers, each left out alone; or groups of them as for `leave_out`.
         of: "loss": loss without the group minus loss with it; "prediction": with minus without.
-        start: from which weights training begins; the ridge holds on to the initial ones.
+        start: from which weights training begins; the ridge holds on to the initial ones. "warm" asks
+            for a ridge > 0 and a tolerance: what ends elsewhere from elsewhere is not the truth.
         check: with "warm", how many groups are trained from the initial weights as well.
         jobs: processes; one per core if not said, one on a GPU. Each uses one thread, so that the
             numbers do not depend on how many there are.
@@ -58,16 +67,19 @@ def retrain(
 
     Returns:
         A DataArray (query, train), or (query, group) for groups; `of="prediction"` adds `output`.
+        `at` is the end of training, or the number of steps where all of them are taken.
         Attributes: `not_converged` trainings, their `largest_relative_gradient`, mean `steps`, and with
         "warm" `warm_difference`, the largest difference that the start makes in a prediction,
         relative to the largest effect.
 
     Raises:
-        OptionError: a group that is empty or everything, a row number out of range or repeated.
-        StoreError: `out` holds trainings of another network, data or query.
+        OptionError: a group that is empty or everything, a row number out of range or repeated;
+            "warm" without a ridge, or with steps that are all taken.
+        StoreError: `out` holds trainings of another network, data or query, or cannot be written.
 
     Warns:
-        NotConvergedWarning: the network, or one trained again, stopped short of its tolerance.
+        NotConvergedWarning: the network, or one trained again, stopped short of its tolerance; or the
+            start makes a difference above a tenth of the largest effect.
 
     Cost:
         one training a group. "warm" takes fewer steps, but moves the weights of a TwoLayerNetwork
@@ -76,8 +88,11 @@ def retrain(
     Source:
         Rethinking influence functions, eq. 7.
     """
+    check_kind("trained", trained, Trained, what="a trained network, from `train`")
     check_of(of)
     check_choice("start", start, STARTS)
+    if start == "warm":
+        _check_warm(trained)
     check_at_least("check", check, 0)
     if jobs is not None:
         check_count("jobs", jobs)
@@ -101,15 +116,37 @@ def retrain(
         )
         attrs["checked"] = len(some)
         attrs["warm_difference"] = _difference(before, after, cold, some)
+        _warn_apart(attrs["warm_difference"], len(some))
     _warn(trained, found)
     axes: dict[str, Sequence[str]] = {"query": examples.ids, "train" if singles else "group": names}
     if of == "prediction":
         axes["output"] = _output_names(trained)
     values = _changes(before, after, examples.targets, of)
     return labelled(
-        values.numpy()[None], times=[math.inf], scalar=True, coordinates=axes, attrs=attrs,
+        values.numpy()[None], times=[_moment(trained)], scalar=True, coordinates=axes, attrs=attrs,
         name="influence",
     )  # fmt: skip
+
+
+def _check_warm(trained: Trained) -> None:
+    """Raise where the end of training depends on where it began."""
+    if trained.rule.ridge == 0:
+        raise OptionError(
+            "`start` must be 'initial' without a ridge: there is more than one minimum, and from the "
+            f"trained weights training stays at its own; got 'warm' under {trained.rule!r}. Train "
+            "with a ridge > 0, or from the initial weights."
+        )
+    if trained.tolerance is None:
+        raise OptionError(
+            "`start` must be 'initial' for a network that took all its steps: from the trained "
+            f"weights it would be one of {trained.steps} more; got 'warm' with tolerance=None. Train to "
+            "a tolerance, or from the initial weights."
+        )
+
+
+def _moment(trained: Trained) -> float:
+    """Return when the influence is asked for: the end, or the steps that are always taken."""
+    return math.inf if trained.tolerance is not None else float(trained.limit)
 
 
 def _listed(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
@@ -183,6 +220,17 @@ def _difference(
     other = torch.stack([torch.from_numpy(one.predictions) for one in cold], dim=1)
     effect = float((other - before[:, None]).abs().max())
     return float((after[:, list(some)] - other).abs().max()) / (effect or 1.0)
+
+
+def _warn_apart(difference: float, checked: int) -> None:
+    if difference > APART:
+        warnings.warn(
+            f"The start makes a difference of {difference:.2g} of the largest effect, on {checked} "
+            f"trainings that were repeated from the initial weights (to be trusted: {APART:g}): the "
+            "network has more than one minimum there, or its tolerance is too large for these "
+            "effects. Pass start='initial', or train a wider network or to a smaller tolerance.",
+            NotConvergedWarning, stacklevel=3,
+        )  # fmt: skip
 
 
 def _warn(trained: Trained, found: Sequence[Again]) -> None:

@@ -165,6 +165,23 @@ def _open(folder: Path, trained: Trained, query: Examples) -> None:
         "limit": trained.limit,
     }
     path = folder / "of.json"
+    try:
+        _check_folder(path, identity)
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_name("of.json.part")
+            part.write_text(json.dumps(identity, indent=2) + "\n")
+            part.replace(path)
+    except OSError as error:
+        raise StoreError(
+            f"`out` must be a folder that can be written; {str(folder)!r} is none "
+            f"({error.strerror or error}). Choose another."
+        ) from None
+
+
+def _check_folder(path: Path, identity: dict[str, Any]) -> None:
+    """Raise if the folder of this file is none, or belongs to another computation."""
+    folder = path.parent
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"`out` must be a folder; {str(folder)!r} is a file.")
     if path.exists():
@@ -175,11 +192,6 @@ def _open(folder: Path, trained: Trained, query: Examples) -> None:
                 f"`out` = {str(folder)!r} holds trainings of another computation (other "
                 f"{', '.join(different)}): choose another folder, or remove it."
             )
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name("of.json.part")
-    part.write_text(json.dumps(identity, indent=2) + "\n")
-    part.replace(path)
 
 
 def _json(path: Path) -> dict[str, Any]:

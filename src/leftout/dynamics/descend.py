@@ -123,7 +123,9 @@ class Descent:
         self._looks.append((self.steps - self._begun, self.relative_gradient))
         if self.steps == 0:  # a start elsewhere may be higher than w_0
             self._ceiling = max(self._ceiling, self.look.loss)
-        if not self.look.loss <= GROWTH * self._ceiling:
+        # A gradient that is no number is past all rates too, though its loss may still be one.
+        lost = not math.isfinite(self.look.gradient_norm)
+        if lost or not self.look.loss <= GROWTH * self._ceiling:
             self._too_fast()
             return False
         tolerance = self.goal.tolerance
@@ -171,6 +173,13 @@ class Descent:
     def _diverged(self) -> str:
         """Return what happened, and which rate the kernel there, or at w_0, could have borne."""
         unit, loss = self.goal.unit, self.look.loss
+        if self.settling:  # the rates were ours: advice on them would help nobody
+            return (
+                f"Training diverged: after {self.steps} steps the objective is {loss / unit:.3g}, from "
+                f"{self.goal.ceiling / unit:.3g} at the initial weights, at every rate down to "
+                f"{self.rate * unit:.3g}. The kernel of this network moves too much as it learns: take "
+                "a larger width or ridge, train in float64, or scale the targets down."
+            )
         where = "there"
         if not math.isfinite(loss):
             self.objective.rewind()

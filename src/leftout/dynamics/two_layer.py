@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_choice, check_count, check_positive
+from leftout.core.checks import check_choice, check_count, check_kind, check_positive
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.modules import REAL
 
@@ -37,7 +37,7 @@ class TwoLayerNetwork(nn.Module):
         dtype: the float32 network is the float64 network of the same generator, rounded.
 
     Raises:
-        OptionError: a width, scale or dtype that is none; an odd width of pairs.
+        OptionError: a width, scale, generator or dtype that is none; an odd width of pairs.
 
     Source:
         Zhang & Zhang 2022, "Rethinking influence functions of neural networks in the
@@ -62,6 +62,7 @@ class TwoLayerNetwork(nn.Module):
         for name, value in (("width", width), ("inputs", inputs), ("outputs", outputs)):
             check_count(name, value)
         check_positive("scale", scale)
+        check_kind("generator", generator, torch.Generator, what="a torch.Generator")
         check_choice("dtype", dtype, REAL)
         if antisymmetric and width % 2:
             raise OptionError(
@@ -94,9 +95,11 @@ class TwoLayerNetwork(nn.Module):
         """Return f at the inputs."""
         rows = inputs.flatten(1) if inputs.ndim > 1 else inputs
         if rows.ndim != 2 or rows.shape[1] != self.weights.shape[1]:
+            # Numbers of features alone: a caller may have passed some of its rows, and says of all.
+            came = f"{rows.shape[1]} in each" if rows.ndim == 2 else "no axis of rows"
             raise ShapeError(
                 f"`inputs` must have {self.weights.shape[1]} features in each row, as the network; "
-                f"got {tuple(inputs.shape)}."
+                f"got {came}."
             )
         # Halves alike in shape: the two products of antisymmetric pairs are then the same to the
         # last bit, and cancel exactly.

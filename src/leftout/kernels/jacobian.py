@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import vjp, vmap
 
+from leftout.core.errors import LoopWarning
 from leftout.core.modules import Parameters, call
 
 Jacobian = Callable[[nn.Module, Parameters, Tensor, Tensor], Parameters]
@@ -20,10 +21,6 @@ Jacobian = Callable[[nn.Module, Parameters, Tensor, Tensor], Parameters]
 
 FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 """What torch raises where it cannot vectorise a module."""
-
-
-class LoopWarning(UserWarning):
-    """The numbers are right, but one input at a time: many times slower."""
 
 
 @torch.no_grad()  # of everything but the weights: vjp differentiates all the same

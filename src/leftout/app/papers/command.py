@@ -14,8 +14,9 @@ from leftout.app import store
 from leftout.app.papers.exhibit import Exhibit, Publication
 from leftout.app.papers.material import Material, Size
 from leftout.app.papers.page import page
-from leftout.app.papers.rerun import rerun, show
+from leftout.app.papers.rerun import kept, rerun, show
 from leftout.app.papers.rethinking.publication import PUBLICATIONS
+from leftout.app.record import environment, tidy
 from leftout.core.errors import OptionError
 
 PAGE = "index.md"
@@ -47,6 +48,9 @@ def papers_command(
     jobs: Annotated[int | None, typer.Option(help="Processes that retrain networks.")] = None,
     memory: Annotated[str | None, typer.Option(help="Budget such as 4GB.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what has a record of this command and this code.")
+    ] = False,
 ) -> None:
     """Run published tables and figures again: measured beside printed, a picture and a record."""
     console = Console()
@@ -59,7 +63,7 @@ def papers_command(
         raise OptionError("--quick and --paper-size exclude each other: give one of them.")
     size = Size.QUICK if quick else Size.PAPER if paper_size else Size.USUAL
     sources = data or ["digits"]
-    target = (out or Path("papers") / publication.name).resolve()
+    target = _folder(out or Path("papers") / publication.name)
     planned = [
         (exhibit, Material(source, size, seed, device, memory, jobs, target / "retrained"))
         for exhibit in chosen
@@ -67,18 +71,23 @@ def papers_command(
     ]
     for _, material in planned:
         material.check()
+    tidy(target)
+    page(publication, target)  # a damaged record is told before the work, not after
+    done = {} if again else _done(publication, planned, target)
     if data is None:
         console.print("No --data: the digits that ship with scikit-learn stand in for the paper's.")
     if not quick:
-        _foretell(planned)
-    target.mkdir(parents=True, exist_ok=True)
+        _foretell([each for place, each in enumerate(planned) if place not in done])
+    _make(target)
     try:
-        for exhibit, material in planned:
-            folder = rerun(publication, exhibit, material, target)
+        for place, (exhibit, material) in enumerate(planned):
+            folder = done.get(place) or rerun(publication, exhibit, material, target)
+            if place in done:
+                console.print(f"{folder.name}: kept from before; --again runs it once more.")
             show(console, store.read_json(folder / "result.json"))
             (target / PAGE).write_text(page(publication, target))
     except KeyboardInterrupt:
-        print("Stopped. Finished records are kept: run the same command to go on.", file=sys.stderr)
+        print(f"Stopped. {_how_to_go_on()}", file=sys.stderr)
         raise typer.Exit(130) from None
     print(f"page: {target / PAGE}")
 
@@ -117,6 +126,40 @@ def _chosen(publication: Publication, names: Sequence[str] | None) -> list[Exhib
     if unknown:
         raise OptionError(f"`exhibits` must be among {', '.join(by_name)}; got {unknown[0]!r}.")
     return [by_name[name] for name in names] if names else list(publication.exhibits)
+
+
+def _folder(given: Path) -> Path:
+    """Return the folder of the records, once it can be one."""
+    found = given.resolve()
+    above = next(one for one in (found, *found.parents) if one.exists())
+    if not above.is_dir():
+        raise OptionError(f"--out must be a folder; {str(above)!r} is a file.")
+    return found
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionError(
+            f"--out must be a folder that can be written; {str(folder)!r} cannot "
+            f"({error.strerror})."
+        ) from None
+
+
+def _done(
+    publication: Publication, planned: Sequence[tuple[Exhibit, Material]], target: Path
+) -> dict[int, Path]:
+    """Return the records that are there already, by the place of what made them."""
+    found = ((place, kept(publication, *each, target)) for place, each in enumerate(planned))
+    return {place: folder for place, folder in found if folder is not None}
+
+
+def _how_to_go_on() -> str:
+    """Return what the same command does next; it depends on whether the code is known."""
+    if environment()["changed_since"]:
+        return "Finished records are kept, and made again next time: the code has changes."
+    return "Finished records are kept: the same command goes on after them."
 
 
 def _foretell(planned: Sequence[tuple[Exhibit, Any]]) -> None:

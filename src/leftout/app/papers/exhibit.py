@@ -8,6 +8,8 @@ from matplotlib.figure import Figure
 
 from leftout.app.papers.material import Material
 
+Holds = bool | Literal["open"] | None
+
 
 @dataclass(frozen=True)
 class Row:
@@ -17,13 +19,14 @@ class Row:
         quantity: what is compared, with its setting.
         published: as printed, "not printed" where the paper only draws it.
         measured: the same here.
-        holds: whether the two say the same thing; None where nothing is claimed.
+        holds: whether the two say the same thing, "open" where the measurement cannot tell; None
+            where nothing is claimed.
     """
 
     quantity: str
     published: str
     measured: str
-    holds: bool | None = None
+    holds: Holds = None
 
 
 @dataclass(frozen=True)

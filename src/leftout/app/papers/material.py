@@ -1,5 +1,7 @@
 """What is an exhibit run on? A data set by its name, at one of three sizes."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +10,9 @@ from typing import Any
 import torch
 from torch import Generator
 
+from leftout.core.blocks import memory_budget
+from leftout.core.checks import check_count
+from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.load import load
@@ -18,8 +23,12 @@ from leftout.kernels.two_layer_relu import TwoLayerReLU
 PAIRS = {"mnist": ("7", "9"), "cifar10": ("automobile", "airplane"), "digits": ("7", "9")}
 """The two classes of a binary exhibit."""
 
-SMALL = {"quick": (120, 40), "quick classes": (200, 50)}
-"""Training examples and queries of a quick run."""
+QUICK = {"pair": (120, 40), "classes": (200, 50)}
+"""The most training examples and queries of a quick run, whatever an exhibit asks for."""
+
+
+SEEDS = 2**32
+"""Seeds that NumPy takes as well as torch."""
 
 
 class Size(StrEnum):
@@ -48,11 +57,19 @@ class Material:
     folder: Path | None = None
 
     def check(self) -> None:
-        """Raise unless the source is one that the papers' exhibits know."""
-        if self.name not in PAIRS:
-            raise OptionError(
-                f"--data must be digits, mnist:DIR or cifar10:DIR; got {self.source!r}."
-            )
+        """Raise unless every option is one: before the first exhibit, not after the tenth."""
+        where = self.source.partition(":")[2]
+        if self.name not in PAIRS or (self.name == "digits") != (self.source == "digits"):
+            raise _unknown(self.source)
+        if self.name != "digits" and not where:
+            raise _unknown(self.source)
+        if not 0 <= self.seed < SEEDS:
+            raise OptionError(f"--seed must be a whole number from 0 to 2³² − 1; got {self.seed}.")
+        if self.jobs is not None:
+            check_count("--jobs", self.jobs)
+        memory_budget(self.memory)
+        if self.device is not None:
+            usable_device(self.device)
 
     @property
     def name(self) -> str:
@@ -68,19 +85,36 @@ class Material:
         """Return the randomness of this run; another `salt`, another stream."""
         return torch.Generator().manual_seed(1000 * salt + self.seed)
 
+    def independent(self, *key: int | str) -> Generator:
+        """Return the randomness of one of many networks: of each key and seed another stream.
+
+        Sums of a key and a seed, as salts are, would give network (1000, seed 0) the numbers of
+        (500, seed 5).
+        """
+        digest = hashlib.sha256(json.dumps([self.seed, *key]).encode()).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
     def pair(self, n_train: int, n_query: int) -> tuple[Examples, Examples]:
-        """Return the two classes of the paper, 7 and 9 or cars and planes, half of each."""
-        small = SMALL["quick"] if self.quick else None
-        return self._loaded(small or (n_train, n_query), classes=PAIRS[self.name])
+        """Return the two classes of the paper, 7 and 9 or cars and planes, half of each.
+
+        Of as many examples and queries as are asked for, or as a quick run takes or digits there
+        are, if that is fewer: what an exhibit says of its size, it says of what it got.
+        """
+        return self._loaded(self._counts("pair", n_train, n_query), classes=PAIRS[self.name])
 
     def classes(self, n_train: int, n_query: int) -> tuple[Examples, Examples]:
-        """Return images of all ten classes."""
-        small = SMALL["quick classes"] if self.quick else None
-        return self._loaded(small or (n_train, n_query))
+        """Return images of all ten classes, as many as with `pair`."""
+        return self._loaded(self._counts("classes", n_train, n_query))
 
     def fitted(self, train: Examples, rule: Rule) -> Fitted:
         """Return the paper's kernel fitted to examples, where this run computes."""
         return fit(TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
+
+    def _counts(self, kind: str, n_train: int, n_query: int) -> tuple[int, int]:
+        most_train, most_query = QUICK[kind]
+        if not self.quick:
+            return n_train, n_query
+        return min(n_train, most_train), min(n_query, most_query)
 
     def _loaded(self, counts: tuple[int, int], **options: Any) -> tuple[Examples, Examples]:
         n_train, n_query = counts
@@ -91,3 +125,10 @@ class Material:
                 min(asked, len(part)) for asked, part in zip(counts, everything, strict=True)
             )
         return load(self.source, n_train=n_train, n_query=n_query, seed=self.seed, **options)
+
+
+def _unknown(source: str) -> OptionError:
+    return OptionError(
+        "--data must be digits, mnist:DIR or cifar10:DIR with the folder of the files; got "
+        f"{source!r}."
+    )

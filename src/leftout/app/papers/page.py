@@ -6,6 +6,7 @@ from typing import Any
 from leftout.app import store
 from leftout.app.papers.exhibit import Publication
 from leftout.app.papers.rerun import verdict
+from leftout.core.errors import StoreError
 
 SIZES = {"quick": "a quick run", "usual": "what two cores do", "paper": "the paper's size"}
 
@@ -22,15 +23,27 @@ def page(publication: Publication, folder: Path, *, prefix: str = "") -> str:
         found = sorted(folder.glob(f"{exhibit.name}-*/result.json"))
         found += [folder / exhibit.name / "result.json"]
         for path in filter(Path.exists, found):
-            lines += _section(store.read_json(path), path.parent, prefix)
+            lines += _read(path.parent, prefix)
     return "\n".join(lines) + "\n"
+
+
+def _read(where: Path, prefix: str) -> list[str]:
+    """Return the section of a record, or raise one sentence that names the damaged one."""
+    try:
+        return _section(store.read_json(where / "result.json"), where, prefix)
+    except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
+        why = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
+        raise StoreError(
+            f"The record {str(where)!r} is damaged: {why.rstrip('.')}. Remove this folder, and run "
+            "its exhibit again."
+        ) from None
 
 
 def _section(record: dict[str, Any], where: Path, prefix: str) -> list[str]:
     environment = store.read_json(where / "environment.json")
     command = (where / "command.txt").read_text().strip()
     lines = [
-        "", f"## {record['exhibit']}: {record['title']} ({record['data']})", "",
+        "", f"## {record['exhibit']}: {record['title']} ({_setting(record)})", "",
         "| quantity | published | measured | |", "|---|---|---|---|",
     ]  # fmt: skip
     for row in record["rows"]:
@@ -47,3 +60,11 @@ def _section(record: dict[str, Any], where: Path, prefix: str) -> list[str]:
         f"[record]({prefix}{where.name}/result.json).",
     ]
     return lines
+
+
+def _setting(record: dict[str, Any]) -> str:
+    """Return the data of a record, with size and seed where they are not the usual ones."""
+    words = [record["data"]]
+    words += [SIZES[record["size"]]] if record["size"] != "usual" else []
+    words += [f"seed {record['seed']}"] if record["seed"] else []
+    return ", ".join(words)

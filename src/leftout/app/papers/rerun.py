@@ -9,8 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leftout.app import store
 from leftout.app.papers.drawing import STYLE
-from leftout.app.papers.exhibit import Exhibit, Outcome, Publication
+from leftout.app.papers.exhibit import Exhibit, Holds, Outcome, Publication
 from leftout.app.papers.material import Material, Size
 from leftout.app.record import environment, save_record
 
@@ -19,7 +20,7 @@ DOTS = 150
 
 
 def rerun(publication: Publication, exhibit: Exhibit, material: Material, out: Path) -> Path:
-    """Run one exhibit and return the folder of its record, NAME-DATA under `out`."""
+    """Run one exhibit and return the folder of its record, NAME-DATA… under `out`."""
     described = environment()
     began = time.perf_counter()
     with rc_context(STYLE):
@@ -37,8 +38,33 @@ def rerun(publication: Publication, exhibit: Exhibit, material: Material, out: P
 
 
 def record_name(exhibit: Exhibit, material: Material) -> str:
-    """Return the name of the folder of an exhibit's record."""
-    return exhibit.name if exhibit.data == "simulated" else f"{exhibit.name}-{material.name}"
+    """Return the name of the folder of an exhibit's record; size and seed where they are not usual."""
+    words = [exhibit.name]
+    if exhibit.data != "simulated":
+        words.append(material.name)
+    if material.size is not Size.USUAL:
+        words.append({Size.QUICK: "quick", Size.PAPER: "paper-size"}[material.size])
+    if material.seed:
+        words.append(f"seed{material.seed}")
+    return "-".join(words)
+
+
+def kept(publication: Publication, exhibit: Exhibit, material: Material, out: Path) -> Path | None:
+    """Return the folder of a record that running the exhibit once more would only repeat.
+
+    None where there is none, or one of another command, version or commit, or of code with changes,
+    of which nothing is known.
+    """
+    folder = out / record_name(exhibit, material)
+    if not (folder / "result.json").exists():
+        return None
+    made, now = store.read_json(folder / "environment.json"), environment()
+    if made.get("changed_since") or now["changed_since"]:
+        return None
+    if any(made.get(key) != now[key] for key in ("leftout", "commit", "device")):
+        return None
+    same = (folder / "command.txt").read_text().strip()
+    return folder if same == _command(publication, exhibit, material) else None
 
 
 def show(console: Console, record: dict[str, Any]) -> None:
@@ -59,8 +85,10 @@ def show(console: Console, record: dict[str, Any]) -> None:
         console.print(Text(note), style="dim")
 
 
-def verdict(holds: bool | None) -> str:
+def verdict(holds: Holds) -> str:
     """Return what is made of a row, in a word."""
+    if holds == "open":
+        return "cannot tell"
     return "" if holds is None else "agrees" if holds else "differs"
 
 

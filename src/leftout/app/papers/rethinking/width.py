@@ -16,6 +16,7 @@ from scipy.stats import linregress, t
 from leftout.app.papers.drawing import BLUE, FAINT, panels
 from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material, Size
+from leftout.app.papers.verdicts import at_most
 from leftout.data.examples import Examples
 from leftout.diagnostics.bounds import limit
 from leftout.dynamics.fitted import Fitted
@@ -24,6 +25,8 @@ from leftout.dynamics.train import Trained, train
 from leftout.dynamics.two_layer import TwoLayerNetwork
 
 EXAMPLES = (100, 50)
+RATE, SLOWER = -0.5, -0.25
+"""The theorems' exponent, and one that would be half as fast: to agree, an interval must exclude it."""
 RIDGE = 1.0
 WIDTHS = {
     Size.QUICK: (128, 512, 2048),
@@ -94,12 +97,13 @@ def _outcome(
     rows = (
         Row(
             f"{what}, exponent of the width", "at most −1/2 (upper bound m^(−1/2))",
-            f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})", bool(low <= -0.5),
+            f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})",
+            at_most(RATE, low, high, beyond=SLOWER),
         ),
         Row(
             f"{label}, width {widths[0]:,} → {widths[-1]:,}", "tends to 0",
             f"{measured[0].mean():.3g} → {measured[-1].mean():.3g}",
-            bool(measured[-1].mean() < measured[0].mean()),
+            at_most(0.0, low, high, beyond=0.0),
         ),
     )  # fmt: skip
     result: dict[str, Any] = {
@@ -107,7 +111,10 @@ def _outcome(
         "deviation": measured.tolist(), "exponent": slope, "exponent_low": low,
         "exponent_high": high,
     }  # fmt: skip
-    notes = ("Networks of antisymmetric pairs, κ = 0.1, trained to the minimum of eq. 2.",)
+    notes = (
+        "Networks of antisymmetric pairs, κ = 0.1, trained to where the gradient of eq. 2 with gates "
+        "opened over O(m^(−1/2)) is 1e-6 of that at the start.",
+    )
     return Outcome(rows, result, _figure(widths, measured, slope, label), notes)
 
 
@@ -122,7 +129,7 @@ def exponent(widths: tuple[int, ...], measured: np.ndarray) -> tuple[float, floa
 def _trained(material: Material, fitted: Fitted, width: int, seed: int) -> Trained:
     network = TwoLayerNetwork(
         width, fitted.train.inputs[0].numel(), scale=0.1, antisymmetric=True,
-        generator=material.generator(100 * seed + width), dtype=torch.float64,
+        generator=material.independent(width, seed), dtype=torch.float64,
     )  # fmt: skip
     return train(
         network, fitted.train, rule=Ridge(RIDGE), device=material.device, memory=material.memory
