@@ -25,7 +25,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" src/leftout README.md
+	$(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" src/leftout README.md docs
 
 # torch first and pinned: an unpinned one may bring gigabytes of CUDA.
 $(VENV)/installed: pyproject.toml constraints.txt

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 
 import numpy as np
@@ -462,3 +463,11 @@ def test_a_module_that_vmap_refuses_gives_the_same_numbers_and_says_that_it_is_s
     ):
         found = gram(Empirical(module), x)
     assert_same(found, full(jacobian(module, x)), ROUNDING)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_named(bad) -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    module[1].running_mean[2] = bad
+    with pytest.raises(DataError, match=r"finite weights; '1.running_mean' holds NaN or infinity"):
+        Empirical(module)

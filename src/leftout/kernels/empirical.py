@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_choice, check_count, check_finite
-from leftout.core.errors import OptionError, ShapeError
+from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
     Parameters,
@@ -71,6 +71,7 @@ class Empirical(Kernel):
     Raises:
         OptionError: an option that there is not, a pattern that matches nothing, no trained parameters,
             or parameters of half or mixed precision.
+        DataError: weights that hold NaN or infinity.
 
     Cost:
         a forward pass and k backward passes for each input, once; then products of n k rows of p
@@ -97,6 +98,7 @@ class Empirical(Kernel):
             )
         self.patterns = (parameters,) if isinstance(parameters, str) else parameters
         chosen = selected(module, self.patterns)
+        _check_weights(module)
         self.module = copy.deepcopy(module)
         for name, one in self.module.named_parameters():
             one.grad = None
@@ -367,3 +369,13 @@ class Empirical(Kernel):
         room = memory_budget(self.memory, device=self.device)
         kept = bytes_a_row(self.module, self._given(inputs[:2])) if len(inputs) else 1
         return blocks(len(inputs), max(1, room // (2 * passes * kept)))
+
+
+def _check_weights(module: nn.Module) -> None:
+    """Raise unless all weights and buffers are finite."""
+    bad = [name for name, one in module.state_dict().items() if not bool(one.isfinite().all())]
+    if bad:
+        raise DataError(
+            f"`module` must have finite weights; {bad[0]!r} holds NaN or infinity (and {len(bad) - 1} "
+            "others). Its training diverged, or its file is damaged."
+        )
