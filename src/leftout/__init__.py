@@ -23,6 +23,11 @@ from leftout.attribution.trajectory import trajectory
 from leftout.core.errors import LeftoutError, NotConvergedWarning
 from leftout.core.version import __version__
 from leftout.curation.learned import learned
+from leftout.curation.prune import Pruned, prune
+from leftout.curation.prune_check import prune_check
+from leftout.curation.rare import outliers, rare
+from leftout.curation.sources import sources
+from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.diagnostics import bounds
@@ -51,6 +56,7 @@ __all__ = [
     "LeftoutError",
     "LiSSA",
     "NotConvergedWarning",
+    "Pruned",
     "Ridge",
     "Run",
     "Trained",
@@ -76,10 +82,16 @@ __all__ = [
     "load",
     "open",
     "out_of_sample",
+    "outliers",
+    "prune",
+    "prune_check",
+    "rare",
     "relabel",
     "retrain",
     "reweight",
     "smoothing",
+    "sources",
+    "subclasses",
     "train",
     "trajectory",
 ]

@@ -12,7 +12,9 @@ from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from app.synthetic_models import classified, fitted, labelled, learning
 from leftout.app.findings import Findings, Moment
-from leftout.curation.redundant import Redundant
+from leftout.curation.prune import Pruned
+from leftout.curation.sources import Difference, Estimate, Source, Sources
+from leftout.curation.subclasses import Subclass
 from leftout.data.encoding import encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 
@@ -112,6 +114,29 @@ def diabetes_findings(*, outputs: int = 1, times=(np.inf,)) -> Findings:
     return fitted(train, query, times, width=10.0, wrong=[])
 
 
+def worth_findings(found: Findings | None = None, names=("film", "phone", "scan")) -> Findings:
+    """Return findings with two kinds within classes and three sources, whatever they are called."""
+    found = found or digits_findings(120, 20)
+    reason = f"Of {names[0]} there are too few."
+    kinds = (
+        Subclass(names[0], tuple(range(20)), 0.11, 3e-3, 1e-4, 5e-4, 2.13, reason),
+        Subclass(None, (30, 31, 32, 33, 34), 0.05, 2e-3, 1e-4, 5e-4, 1.52, reason),
+    )
+    sources = tuple(
+        Source(
+            name, 40, *(Estimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
+            loss=0.5 - j / 2, loss_each=(0.5 - j / 2) / 40, whole_weights=7.0, whole_function=5.0,
+        )
+        for j, name in enumerate(names)
+    )  # fmt: skip
+    differences = tuple(
+        Difference(names[j], names[j + 1], Estimate(0.5, 0.1 - j, 0.9), j == 0) for j in (0, 1)
+    )
+    return replace(
+        found, subclasses=kinds, sources=Sources(sources, differences, np.inf, reason)
+    )  # fmt: skip
+
+
 def hostile_findings() -> Findings:
     """Return findings whose classes, ids, columns, settings and reasons all want to be markup."""
     found = iris_findings(times=(1.0, np.inf))
@@ -139,7 +164,7 @@ def hostile_findings() -> Findings:
     redundant = replace(found.redundant, reason=HOSTILE[1])
     certificate = replace(found.certificate, device=HOSTILE[0])
     return replace(
-        found,
+        worth_findings(found, HOSTILE[3:6]),
         train=train,
         query=query,
         settings=settings,
@@ -153,9 +178,7 @@ def hostile_findings() -> Findings:
 def bare_findings() -> Findings:
     """Return findings with nothing found: no lists, curves, pictures, table or refits."""
     found = digits_findings(4, 2, times=(np.inf,))
-    redundant = Redundant(
-        (), (0.0,), (0,), (found.redundant.loss[0],), None, 0, "Too few examples."
-    )
+    redundant = Pruned((), (0.0,), (0,), (found.redundant.loss[0],), None, 0, "Too few examples.")
     train, query = (replace(part, images=None) for part in (found.train, found.query))
     certificate = replace(found.certificate, refits=(), condition=np.inf, quadrature=0.0)
     return replace(

@@ -9,8 +9,8 @@ from leftout.core.certificate import Certificate, Refit
 from leftout.curation.duplicates import Duplicates
 from leftout.curation.learned import Kind, Learned, early_stop
 from leftout.curation.mislabelled import Neighbour, Suspect
+from leftout.curation.prune import Pruned
 from leftout.curation.rare import Outlier, Rare
-from leftout.curation.redundant import Redundant
 from leftout.data.encoding import encoding_of_classes
 from leftout.data.examples import Examples
 
@@ -219,7 +219,7 @@ def _rare(train: Examples, left, gram) -> tuple[Rare, ...]:
     )
 
 
-def _removal(train: Examples, query: Examples, gram, cross, mean) -> Redundant:
+def _removal(train: Examples, query: Examples, gram, cross, mean) -> Pruned:
     order = np.argsort(mean)
     shares = (0.0, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7)
     loss, right = [], []
@@ -235,7 +235,7 @@ def _removal(train: Examples, query: Examples, gram, cross, mean) -> Redundant:
     counts = tuple(round(share * len(order)) for share in shares)
     stop = max((c for c, one in zip(counts, loss, strict=True) if one <= loss[0]), default=0)
     reason = "Up to here the mean loss on the queries is no larger than with everything."
-    return Redundant(
+    return Pruned(
         tuple(map(int, order)), shares, counts, tuple(loss), tuple(right) or None, stop, reason
     )
 

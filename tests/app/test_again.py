@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pandas as pd
@@ -11,25 +10,9 @@ import pytest
 import leftout as lo
 from app.runs import small_audit, tree
 from leftout.app.choices import Choices
-from leftout.app.cli import main
 from leftout.core.errors import OptionError
 
 SMALL = ("--n-train", "80", "--n-query", "30")
-
-
-@pytest.fixture
-def leftout(tmp_path, monkeypatch, capsys):
-    """Return a call of the command line in an empty folder: status, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["leftout", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
 
 
 def assert_same_results(one, other):

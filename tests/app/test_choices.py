@@ -13,7 +13,8 @@ from leftout.core.errors import OptionError
 ALL = Choices(
     data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
     centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
-    kind="nngp", rule="descent", ridge=0.5, rate=0.1, loss="mean", at=(1.0, math.inf),
+    kind="nngp", rule="descent", ridge=0.5, rate=0.1, loss="mean", at=(1.0, math.inf), source="where",
+    model="net.py:build", weights="w.pt", parameters=("fc.*",), outputs="trace", projection="sparse:9",
 )  # fmt: skip
 """Every choice differs from its default."""
 
@@ -66,9 +67,12 @@ def test_choices_cannot_be_changed():
 
 def test_kernels_are_made_by_name_with_their_parameters():
     assert Choices().made_kernel() == lo.kernels.TwoLayerReLU()
-    made = dataclasses.replace(ALL, kernel=KernelName.RELU).made_kernel()
+    wide = dataclasses.replace(
+        ALL, model=None, weights=None, parameters=(), outputs="full", projection=None
+    )
+    made = dataclasses.replace(wide, kernel=KernelName.RELU).made_kernel()
     assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
-    made = dataclasses.replace(ALL, kernel="erf").made_kernel()
+    made = dataclasses.replace(wide, kernel="erf").made_kernel()
     assert made == lo.kernels.Erf(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
 
 

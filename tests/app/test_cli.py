@@ -21,22 +21,6 @@ SMALL = ("--n-train", "80", "--n-query", "30")
 COMMANDS = ("audit", "influence", "plan", "check")
 
 
-@pytest.fixture
-def leftout(tmp_path, monkeypatch, capsys):
-    """Return a call of the command line in an empty folder: status, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*words):
-        monkeypatch.setattr(sys, "argv", ["leftout", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return call
-
-
 # Help.
 
 

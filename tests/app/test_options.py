@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from leftout.app.choices import Choices, KernelName, RuleName
 from leftout.app.cli import app
-from leftout.app.options import DATA, MODEL, _flags, with_choices
+from leftout.app.options import DATA, MODEL, NETWORK, _flags, with_choices
 
 FLAGS = inspect.signature(_flags).parameters
 
@@ -35,20 +35,25 @@ def asked(*words):
 
 
 def test_every_choice_has_a_flag_and_every_flag_is_a_choice():
-    assert set(FLAGS) == {field.name for field in dataclasses.fields(Choices)}
+    # Sources are asked for by `audit` and `sources` alone, with flags of their own.
+    assert {*FLAGS, "source"} == {field.name for field in dataclasses.fields(Choices)}
 
 
 def test_a_flag_has_the_default_of_its_choice():
     plain = Choices()
     for name, flag in FLAGS.items():
-        # Times are a list to typer, and none of them is nothing.
+        # Times and patterns are lists to typer, and none of them is nothing.
         assert (flag.default or None) == (getattr(plain, name) or None), name
-        assert type(flag.default) is type(getattr(plain, name)) or name in ("at", "kernel")
+        assert type(flag.default) is type(getattr(plain, name)) or name in (
+            "at",
+            "kernel",
+            "parameters",
+        )
 
 
 def test_words_that_a_flag_takes_are_those_that_a_record_may_hold():
     kinds = get_type_hints(Choices)
-    for name in ("normalise", "centre", "kind", "loss"):
+    for name in ("normalise", "centre", "kind", "loss", "outputs"):
         flag = get_args(FLAGS[name].annotation)[0]
         assert _words(flag) == _words(kinds[name]), name
 
@@ -63,7 +68,7 @@ def test_every_flag_says_what_it_does_and_where_it_belongs():
         option = get_args(flag.annotation)[1]
         assert option.help, name
         if name != "data":  # an argument
-            assert option.rich_help_panel in (DATA, MODEL), name
+            assert option.rich_help_panel in (DATA, MODEL, NETWORK), name
 
 
 def test_a_command_gets_its_choices_and_its_own_flags():

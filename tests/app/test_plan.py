@@ -26,7 +26,7 @@ NOTHING = Curve((1, 2), (1e-300, 1e-300))
 
 FREE = Machine(
     flops=math.inf, cholesky=NOTHING, inverse=NOTHING, eigh=NOTHING, streamed=math.inf,
-    fresh=math.inf, thin=0.0, call=0.0, gram=0.0, cross=0.0, ranked=0.0, stored=0.0, picture=0.0,
+    fresh=math.inf, thin=0.0, call=0.0, example=0.0, gram=0.0, cross=0.0, ranked=0.0, stored=0.0, picture=0.0,
 )  # fmt: skip
 """A machine on which everything is done at once: tests put a price on one thing at a time."""
 
@@ -34,7 +34,7 @@ CUBIC = Curve((100, 200), (1e-3, 8e-3))
 
 USUAL = Machine(
     flops=4e10, cholesky=CUBIC, inverse=CUBIC, eigh=CUBIC, streamed=2e10, fresh=2e9, thin=1e-9,
-    call=3e-6, gram=1e-8, cross=1e-8, ranked=1e-8, stored=1e-8, picture=1e-4,
+    call=3e-6, example=0.0, gram=1e-8, cross=1e-8, ranked=1e-8, stored=1e-8, picture=1e-4,
 )  # fmt: skip
 
 RULES = {
@@ -246,9 +246,31 @@ def test_this_machine_can_be_measured(digits):
     found = machine(KERNEL, digits[0], device=torch.device("cpu"))
     for name, value in vars(found).items():
         for one in value.seconds if isinstance(value, Curve) else (value,):
-            assert 0 < one < math.inf, name
+            # Of an infinitely wide network nothing is paid for an example by itself.
+            assert (one == 0) if name == "example" else (0 < one < math.inf), name
     tables = dataclasses.replace(digits[0], images=None)
     assert machine(KERNEL, tables, device=torch.device("cpu")).picture == 0
+
+
+def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
+    )
+    kernel = lo.kernels.Empirical(module)
+    found = machine(kernel, digits[0], device=torch.device("cpu"))
+    assert found.example >= 0
+    assert found.gram >= 0
+    assert found.example + found.gram > 0
+    train, query = (one.select(range(20)) for one in digits)
+    plan = plan_module.plan(kernel, train, query, rule=lo.Ridge(1.0))
+    assert (plan.work.n, plan.work.m, plan.work.k, plan.work.each) == (200, 200, 1, 10)
+    assert plan.summary.startswith("20 training examples and 20 queries take")
+
+
+def test_rows_of_an_example_are_paid_for_once_each() -> None:
+    price = dataclasses.replace(FREE, example=0.5)
+    assert Cost(work(n=30), price).kernel() == 15
 
 
 def test_the_command_shows_the_plan_and_says_when_it_does_not_fit(usual):

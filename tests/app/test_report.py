@@ -23,6 +23,7 @@ KINDS = {
     "table": made.iris_findings,
     "regression": made.diabetes_findings,
     "two outputs, two times": lambda: made.diabetes_findings(outputs=2, times=(1.0, np.inf)),
+    "kinds and sources": made.worth_findings,
     "hostile": made.hostile_findings,
     "bare": made.bare_findings,
 }
@@ -108,7 +109,8 @@ def test_every_picture_and_plot_has_words(pages, kind) -> None:
             assert words or attrs.get("aria-hidden") == "true"
     thumbs = [a for a in page.named("span") if "thumb" in a.get("class", "")]
     assert all(thumb["aria-label"].startswith("training example ") for thumb in thumbs)
-    assert bool(thumbs) == (kind in ("ten classes, three times", "two classes, once", "colour"))
+    pictured = ("ten classes, three times", "two classes, once", "colour", "kinds and sources")
+    assert bool(thumbs) == (kind in pictured)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -15,7 +15,7 @@ from leftout.app import explorer, plots, wording
 from leftout.app.sections import margins
 from leftout.app.thumbnails import atlas
 from leftout.core.errors import DataError
-from leftout.curation.redundant import Redundant
+from leftout.curation.prune import Pruned
 
 NUMBERS = {
     0.0: "0",
@@ -153,7 +153,7 @@ def test_every_margin_is_in_a_bar_and_none_straddles_zero(low, high) -> None:
 
 
 def test_the_removal_curve_marks_its_stop() -> None:
-    found = Redundant((4, 2), (0.0, 0.1, 0.5), (0, 10, 50), (0.3, 0.2, 0.6), None, 10, "")
+    found = Pruned((4, 2), (0.0, 0.1, 0.5), (0, 10, 50), (0.3, 0.2, 0.6), None, 10, "")
     (plot,) = plots.removal_plots(found, 100)
     assert "suggested stop: 10.0\u202f%" in plot
     assert plot.count("<circle") == 3

@@ -38,7 +38,7 @@ def test_loss_and_accuracy_without_the_first_are_those_of_refits(rule, time, cla
     targets = coded(labels, classes)
     found = redundant(fitted_to(made, labels, rule), query_of(made, labels), at=time)
     assert found.counts == (0, 1, 2, 5, 7, 12)  # round(24 · fractions), each once
-    assert found.fractions == tuple(count / made.n for count in found.counts)
+    assert found.shares == tuple(count / made.n for count in found.counts)
     for count, loss, accuracy in zip(found.counts, found.loss, found.accuracy, strict=True):
         predicted = oracles.prediction_without(
             made.gram, made.cross, targets[: made.n], training(rule, time), found.order[:count]

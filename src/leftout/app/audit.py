@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from leftout.app import store
 from leftout.app.findings import Findings, Moment
 from leftout.app.report import write_report
 from leftout.app.run import Target, abandon, finish, prepare
+from leftout.app.trainings import pruned_again
 from leftout.attribution.certify import certify
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, attributes, labelled
@@ -23,17 +24,38 @@ from leftout.attribution.queries import blocks_at_moments, loss_changes, queries
 from leftout.attribution.trajectory import training_times
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
+from leftout.core.errors import OptionError
+from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
 from leftout.curation.mislabelled import Mislabelled, mislabelled
+from leftout.curation.prune import Pruned
+from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
+from leftout.curation.sources import named_sources, sources
+from leftout.curation.subclasses import subclasses_by
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
+from leftout.diagnostics.linearisation import Linearisation, linearisation
 from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.linearised import has_network
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
+from leftout.kernels.empirical import Empirical
+
+AGAIN = 3
+"""Points of the removal curve at which a network is trained again, where trainings are asked for."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much is really left out and trained again, and what chooses it."""
+
+    refits: int
+    verify: int
+    seed: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +80,8 @@ def audit(
     at: At | Sequence[At] = None,
     out: str | Path | None = None,
     refits: int = 3,
+    verify: int = 0,
+    source: Iterable[Any] | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -74,6 +98,10 @@ def audit(
             training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and is
             renamed when whole; a run that was stopped goes on where it stopped.
         refits: training examples really left out, for the certificate.
+        verify: training examples without which a network of the user's own (an Empirical kernel) is
+            really trained again, at the last of the times, and without the first of the redundant at three
+            points of the removal curve; 0 trains nothing.
+        source: where each training example comes from, to be compared as by `sources`.
         seed: chooses them.
         asked: what the user typed, kept in `run.json` so that the run can be made again.
 
@@ -90,11 +118,14 @@ def audit(
     fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
     examples = queries_of(fitted, query)
     times = sorted(set(fitted.times(at)))
+    evidence = Evidence(refits, verify, seed)
+    _check_verify(fitted, verify)
+    origins = None if source is None else named_sources(source, len(fitted))
     if out is None:
-        return Audit(fitted, _found(fitted, examples, times, None, refits, seed)[0])
-    target = prepare(Path(out), _identity(fitted, examples, times, refits, seed))
+        return Audit(fitted, _found(fitted, examples, times, None, evidence, origins)[0])
+    target = prepare(Path(out), _identity(fitted, examples, times, evidence, origins))
     try:
-        findings, labels = _found(fitted, examples, times, target, refits, seed)
+        findings, labels = _found(fitted, examples, times, target, evidence, origins)
     except Exception:
         abandon(target)
         raise
@@ -109,13 +140,14 @@ def _found(
     query: Examples,
     times: list[float],
     target: Target | None,
-    refits: int,
-    seed: int,
+    evidence: Evidence,
+    origins: list[str] | None,
 ) -> tuple[Findings, Mislabelled]:
     """Return what is found, and what was made of the labels of all examples."""
     scores = _scores(fitted, query, times, target)
     judged = times[-1]
     labels = mislabelled(fitted, at=judged)
+    order = redundant(fitted, query, at=judged)
     findings = Findings(
         train=fitted.train,
         query=query,
@@ -124,12 +156,17 @@ def _found(
         judged=len(times) - 1,
         scores=scores,
         suspects=labels.suspects,
-        redundant=redundant(fitted, query, at=judged),
+        redundant=order,
         rare=rare(fitted, at=judged),
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
-        certificate=certify(fitted, query, at=judged, refits=refits, seed=seed),
+        certificate=certify(fitted, query, at=judged, refits=evidence.refits, seed=evidence.seed),
         learned=_learned(fitted, times),
+        linearisation=_linearisation(fitted, query, judged, target, evidence),
+        of_network=isinstance(fitted.kernel, Empirical),
+        redundant_again=_redundant_again(fitted, query, order, target, evidence),
+        subclasses=subclasses_by(fitted, order.by_row),
+        sources=None if origins is None else sources(fitted, query, origins, at=judged),
     )
     return findings, labels
 
@@ -179,6 +216,42 @@ def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
     return learned(fitted, [*training_times(fitted), *times], judged=times[-1])
 
 
+def _linearisation(
+    fitted: Fitted, query: Examples, judged: float, target: Target | None, evidence: Evidence
+) -> Linearisation | None:
+    """Return the model beside its network, where there is one; trainings are kept beside the scores."""
+    if not has_network(fitted):
+        return None
+    part = None if target is None else target.part
+    return linearisation(
+        fitted, query, at=judged, retrained=evidence.verify, seed=evidence.seed,
+        out=None if part is None else part / store.TRAININGS,
+    )  # fmt: skip
+
+
+def _redundant_again(
+    fitted: Fitted, query: Examples, order: Pruned, target: Target | None, evidence: Evidence
+) -> PruneCheck | None:
+    """Return the removal curve of the network itself, where trainings were asked for."""
+    if not evidence.verify or not isinstance(fitted.kernel, Empirical):
+        return None
+    part = None if target is None else target.part
+    return pruned_again(
+        fitted, query, order, fitted.kernel.module, most=AGAIN,
+        out=None if part is None else part / store.TRAININGS,
+    )  # fmt: skip
+
+
+def _check_verify(fitted: Fitted, verify: int) -> None:
+    """Raise where there is no network that could be trained."""
+    check_at_least("verify", verify, 0)
+    if verify and not has_network(fitted):
+        raise OptionError(
+            "`verify` trains a network again, and this kernel is no exact one of a network of your own: "
+            f"{fitted.kernel!r}. Give a network (--model), outputs='full' and no projection."
+        )
+
+
 def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
     at = None if time == math.inf else time
     predictions = fitted.predict(query, at).cpu()
@@ -206,7 +279,11 @@ def _accuracy(predictions: torch.Tensor, examples: Examples) -> float | None:
 
 
 def _identity(
-    fitted: Fitted, query: Examples, times: list[float], refits: int, seed: int
+    fitted: Fitted,
+    query: Examples,
+    times: list[float],
+    evidence: Evidence,
+    origins: list[str] | None,
 ) -> dict[str, Any]:
     """Return what makes two runs the same computation."""
     # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,
@@ -217,8 +294,8 @@ def _identity(
         "values": [f"{float(value):.9g}" for value in values],
         "query": query.fingerprint,
         "at": [None if time == math.inf else time for time in times],
-        "refits": refits,
-        "seed": seed,
+        **dataclasses.asdict(evidence),
+        "source": None if origins is None else fingerprint(origins),
         "block": store.BLOCK,
     }
 

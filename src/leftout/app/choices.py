@@ -1,11 +1,14 @@
 """What did the user choose? Words of the command line to kernels, rules and data."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from leftout.app.network import network
+from leftout.app.origins import columns_beside
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.data.encoding import Centre
@@ -13,7 +16,15 @@ from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
 from leftout.kernels.base import Kernel, Normalise
+from leftout.kernels.empirical import Empirical
 from leftout.kernels.erf import Erf
+from leftout.kernels.projection import (
+    Gaussian,
+    Projection,
+    Rademacher,
+    RandomCoordinates,
+    Sparse,
+)
 from leftout.kernels.relu import ReLU
 from leftout.kernels.two_layer_relu import TwoLayerReLU
 
@@ -56,6 +67,12 @@ class Choices:
     rate: float | None = None
     loss: Loss = "sum"
     at: tuple[float, ...] = ()
+    model: str | None = None
+    weights: str | None = None
+    parameters: tuple[str, ...] = ()
+    outputs: Literal["full", "sum", "trace"] = "full"
+    projection: str | None = None
+    source: str | None = None
 
     @classmethod
     def of(cls, record: Any) -> "Choices":
@@ -68,7 +85,10 @@ class Choices:
                 raise OptionError(f"`asked` holds {name!r}, which this version does not know.")
             if not _is_one(value, kinds[name]):
                 raise OptionError(f"`asked` holds {value!r} for `{name}`, which it cannot be.")
-        given = record | {"at": tuple(float(time) for time in record.get("at", ()))}
+        given = record | {
+            "at": tuple(float(time) for time in record.get("at", ())),
+            "parameters": tuple(record.get("parameters", ())),
+        }
         return cls(**given)
 
     @property
@@ -77,24 +97,48 @@ class Choices:
         return dataclasses.asdict(self)
 
     def examples(self, kernel: Kernel) -> tuple[Examples, Examples]:
-        """Return training examples and queries, scaled for the kernel unless said otherwise."""
+        """Return training examples and queries, scaled for the kernel unless said otherwise.
+
+        A network of the user's own speaks in the units of its targets: they are not centred unless
+        asked, and two classes get two columns where it has two outputs.
+        """
         normalise = self.normalise if self.normalise is not None else kernel.normalise
         classes = None if self.classes is None else [c.strip() for c in self.classes.split(",")]
-        more = {} if self.target is None else {"target": self.target}
-        return load(
+        centre = self.centre
+        if centre is None and self.model is not None:
+            centre = "none"
+        train, query = load(
             self.data,
             classes=classes,
             n_train=self.n_train,
             n_query=self.n_query,
             seed=self.seed,
             normalise=None if normalise == "none" else normalise,
-            centre=self.centre,
-            **more,
+            centre=centre,
+            target=self.target,
+            columns=columns_beside(self.source, self.data, self.target),
         )
+        if not isinstance(kernel, Empirical):
+            return train, query
+        kernel.check("inputs", train.inputs)
+        train = train.in_columns(kernel.width)
+        return train, query.coded_as(train.encoding)
 
     def made_kernel(self) -> Kernel:
-        """Return the kernel."""
+        """Return the kernel.
+
+        Raises:
+            OptionError, DataError: flags that do not go together, a network or weights that cannot be
+                read.
+        """
         check_choice("kernel", self.kernel, [str(name) for name in KernelName])
+        if self.model is not None:
+            self._check_unsaid("kernel", "depth", "weight_variance", "bias_variance", "kind")
+            return Empirical(
+                network(self.model, self.weights), self.outputs,
+                parameters=self.parameters or None, projection=_projection(self.projection),
+            )  # fmt: skip
+        self._check_unsaid("weights", "parameters", "outputs", "projection")
         if self.kernel == KernelName.TWO_LAYER_RELU:
             self._check_unsaid("depth", "weight_variance", "bias_variance", "kind")
             return TwoLayerReLU()
@@ -111,9 +155,15 @@ class Choices:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         for name in names:
             if getattr(self, name) != defaults[name]:
+                flag = f"--{name.replace('_', '-')}"
+                if name in ("weights", "parameters", "outputs", "projection"):
+                    raise OptionError(f"{flag} belongs to --model; give the network with it.")
+                if self.model is not None:
+                    raise OptionError(
+                        f"{flag} chooses an infinitely wide network; leave it out with --model."
+                    )
                 raise OptionError(
-                    f"--{name.replace('_', '-')} belongs to --kernel relu or erf; {self.kernel} has "
-                    "none."
+                    f"{flag} belongs to --kernel relu or erf; {self.kernel} has none."
                 )
 
     def made_rule(self) -> Rule:
@@ -136,15 +186,35 @@ class Choices:
         return list(self.at) or [None]
 
 
+def _projection(text: str | None) -> Projection | None:
+    """Return the projection that NAME or NAME:SIZE stands for."""
+    if text is None:
+        return None
+    name, _, size = text.partition(":")
+    kinds: dict[str, Callable[..., Projection]] = {
+        "coordinates": RandomCoordinates,
+        "gaussian": Gaussian,
+        "rademacher": Rademacher,
+        "sparse": Sparse,
+    }
+    if name not in kinds or (size and not size.isdecimal()) or not (size or name == "coordinates"):
+        raise OptionError(
+            f"--projection must be coordinates[:SIZE] or one of gaussian, rademacher, sparse with "
+            f":SIZE, the numbers that are kept; got {text!r}."
+        )
+    return kinds[name](size=int(size)) if size else RandomCoordinates()
+
+
 def _is_one(value: Any, kind: Any) -> bool:
     """Return whether a value read from JSON is what a field of this type holds."""
     if get_origin(kind) in (Union, UnionType):
         return any(_is_one(value, part) for part in get_args(kind))
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    if get_origin(kind) is tuple:  # of times; infinity, which JSON has not, is there as text
+    if get_origin(kind) is tuple:  # of times, where infinity, which JSON has not, is there as text
+        inside = get_args(kind)[0]
         return isinstance(value, list | tuple) and all(
-            _is_one(entry, float) or entry == "inf" for entry in value
+            _is_one(entry, inside) or (inside is float and entry == "inf") for entry in value
         )
     # True is a whole number to Python, and a whole number is as good as any.
     return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)

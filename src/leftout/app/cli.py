@@ -7,6 +7,7 @@ status 130 and goes on when run again.
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import time as now
 from typing import Annotated, Any, Literal
@@ -21,17 +22,21 @@ from leftout.app import store
 from leftout.app.audit import Audit, audit
 from leftout.app.check import check
 from leftout.app.choices import Choices, RuleName
+from leftout.app.commands_curation import register
 from leftout.app.findings import Findings, Moment
 from leftout.app.learning import stop_line, unit_of
-from leftout.app.options import MACHINE, with_choices
+from leftout.app.options import DATA, MACHINE, NETWORK, Device, Memory, with_choices
+from leftout.app.origins import origins
 from leftout.app.papers.command import papers_command
 from leftout.app.plan import plan
+from leftout.app.saving import check_free
 from leftout.app.wording import moment, plain
 from leftout.attribution.labelled import SIGN
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.errors import LeftoutError, OptionError
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
+from leftout.diagnostics.linearisation import Linearisation
 from leftout.dynamics.fitted import fit
 
 app = typer.Typer(
@@ -46,14 +51,11 @@ app = typer.Typer(
 REFITS = 3
 """Examples really left out unless said otherwise."""
 
+SOURCES = 5
+"""Sources named at the end of an audit, those worth most for each example."""
+
 LONG = 2_000
 """Training examples from which an audit takes long enough that a person is told beforehand."""
-
-Memory = Annotated[
-    str | None,
-    typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE),
-]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, …", rich_help_panel=MACHINE)]
 
 
 def _version(asked: bool) -> bool:
@@ -90,17 +92,34 @@ def audit_command(
     refits: Annotated[
         int, typer.Option(help="Examples really left out, as evidence.", rich_help_panel=MACHINE)
     ] = REFITS,
+    verify: Annotated[
+        int,
+        typer.Option(
+            help="Examples without which a --model is really trained again, as evidence.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = 0,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare sources: column of the table, or FILE.csv with columns id and source.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     memory: Memory = None,
     device: Device = None,
 ) -> None:
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
     folder, where = Path.cwd(), Path("run")
+    choices = replace(choices, source=source)
     if again is not None:
-        _check_alone(choices, refits)
-        choices, refits, folder = _asked_before(again)
+        _check_alone(choices, refits, verify)
+        choices, refits, verify, folder = _asked_before(again)
         where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
     where = (out or where).resolve()
-    asked = {"choices": choices.record, "refits": refits, "folder": str(folder)}
+    asked = {
+        "choices": choices.record, "refits": refits, "verify": verify, "folder": str(folder),
+    }  # fmt: skip
     try:
         with contextlib.chdir(folder):
             kernel = choices.made_kernel()
@@ -113,7 +132,8 @@ def audit_command(
                 Console(stderr=True).print(Text(foreseen.summary))
             found = audit(
                 kernel, train, query, rule=choices.made_rule(), at=choices.times(), out=where,
-                refits=refits, seed=choices.seed, device=device, memory=memory, asked=asked,
+                refits=refits, verify=verify, seed=choices.seed, device=device, memory=memory,
+                asked=asked, source=choices.source and origins(choices.source, choices.data, train),
             )  # fmt: skip
     except KeyboardInterrupt:
         print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
@@ -151,7 +171,7 @@ def influence_command(
     if not 1 <= top <= len(train):
         raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
     if out is not None:
-        _check_free(out)
+        check_free(out, ".csv", ".zarr")
     elif of != "loss":
         raise OptionError("--of says what --out saves; give a file with --out, or leave it out.")
     fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
@@ -198,6 +218,8 @@ def plan_command(
     found.check()
 
 
+register(app)
+
 app.command(
     "papers",
     epilog="Example: leftout papers rethinking-influence-functions figure2 --data mnist:DIR",
@@ -240,29 +262,32 @@ def _fail(message: str) -> None:
     sys.exit(2)
 
 
-def _check_alone(choices: Choices, refits: int) -> None:
+def _check_alone(choices: Choices, refits: int, verify: int) -> None:
     """Raise unless --again stands without flags that it would have to ignore."""
-    if choices != Choices() or refits != REFITS:
+    if choices != Choices() or refits != REFITS or verify:
         raise OptionError(
             "--again repeats a run as it was asked: give no other flags with it but --out, --memory "
             "and --device."
         )
 
 
-def _asked_before(path: Path) -> tuple[Choices, int, Path]:
-    """Return the choices of a run, its refits and the folder it was asked in."""
+def _asked_before(path: Path) -> tuple[Choices, int, int, Path]:
+    """Return the choices of a run, its refits, its trainings and the folder it was asked in."""
     record = store.read_json(path)
     asked: Any = record.get("asked") if isinstance(record, dict) else None
     try:
-        given, refits, folder = asked["choices"], asked["refits"], Path(asked["folder"])
+        given, folder = asked["choices"], Path(asked["folder"])
+        counts = {name: asked.get(name, 0) for name in ("refits", "verify")}
     except (KeyError, TypeError):
         raise OptionError(
             f"--again needs the run.json of a run made by this command; {str(path)!r} says not "
             "what was asked (a run made in Python is made again there)."
         ) from None
-    if not isinstance(refits, int) or isinstance(refits, bool):
-        raise OptionError(f"`asked` holds {refits!r} for `refits`, which it cannot be.")
-    return Choices.of(given), refits, folder if folder.is_dir() else Path.cwd()
+    for name, value in counts.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise OptionError(f"`asked` holds {value!r} for `{name}`, which it cannot be.")
+    where = folder if folder.is_dir() else Path.cwd()
+    return Choices.of(given), counts["refits"], counts["verify"], where
 
 
 def _show(found: Audit) -> None:
@@ -292,15 +317,29 @@ def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
         said.append(("exact left-out loss on training", f"{at.left_out_loss:.4g}"))
     if findings.learned is not None:
         said.append(("early stopping time", stop_line(findings.learned, unit_of(findings))))
+    if findings.linearisation is not None:
+        said.append(("gap to your network", _gap_line(findings.linearisation)))
     said.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
     stop = findings.redundant.stop
     said.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))
     said.append(("under-sampled, outliers", f"{len(findings.rare)}, {len(findings.outliers)}"))
+    said.append(("small kinds within classes", f"{len(findings.subclasses)}"))
+    if findings.sources is not None:
+        named = [plain(one.name, 40) for one in findings.sources.sources[:SOURCES]]
+        said.append(("sources, worth most for each example first", ", ".join(named)))
     said.append(("identical inputs", f"{len(findings.duplicates)} groups"))
     said.append(
         ("engine against refits", f"{findings.certificate.refit_difference:.1e} relative, at most")
     )
     return said
+
+
+def _gap_line(found: Linearisation) -> str:
+    """Return how far the linearised model is from its network."""
+    line = f"{found.relative_gap:.2g} of what training moved"
+    if found.retrained is None:
+        return line
+    return f"{line}; against retraining: correlation {found.retrained.pearson:.3f}"
 
 
 def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
@@ -333,16 +372,6 @@ def _named(train: Examples, row: int) -> str:
     if train.labels is None or train.classes is None:
         return plain(train.ids[row])
     return f"{plain(train.ids[row])} ({plain(train.classes[int(train.labels[row])])})"
-
-
-def _check_free(out: Path) -> None:
-    """Raise unless scores can be saved there."""
-    if out.suffix not in (".csv", ".zarr"):
-        raise OptionError(f"--out must end in .csv or .zarr; got {str(out)!r}.")
-    if out.exists():
-        raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
-    if not out.parent.is_dir():
-        raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
 
 
 def _save(scores: Any, out: Path) -> None:

@@ -1,6 +1,7 @@
 """What does each step of an audit cost? Counted from what the step does, priced by `machine`.
 
-Letters: n training examples, m queries, k outputs, q nodes of a quadrature, t training times. A step
+Letters: n training examples, m queries, k outputs, q nodes of a quadrature, t training times; where
+the kernel tells outputs apart, n and m are rows of its matrix and k is 1. A step
 that calls another pays for it: nothing is shared between them but the Gram matrix and its factor,
 inverse or spectrum.
 """
@@ -15,7 +16,8 @@ from leftout.app.explorer import BLOCK_BYTES, LENGTH
 from leftout.app.machine import Machine
 from leftout.attribution.queries import COLUMNS
 from leftout.attribution.trajectory import COUNT
-from leftout.curation.redundant import FRACTIONS, QUERIES
+from leftout.curation.moved import QUERIES
+from leftout.curation.redundant import FRACTIONS
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.assemble import BLOCK, TEMPORARIES
 from leftout.solvers.quadrature import NODES, windows
@@ -44,6 +46,9 @@ class Work:
     """An audit as it was asked for.
 
     Attributes:
+        n, m: rows of the kernel matrix of training examples and queries.
+        k: columns of a dual.
+        each: rows of an example.
         times: ascending, inf for the end.
         budget: bytes, which set the size of some blocks.
     """
@@ -55,6 +60,7 @@ class Work:
     times: tuple[float, ...]
     refits: int
     budget: int
+    each: int = 1
 
     @cached_property
     def finite(self) -> tuple[float, ...]:
@@ -101,7 +107,7 @@ class Cost:
         """Return seconds of the Gram matrix: one triangle of blocks, written twice."""
         n = self.work.n
         pairs = n * (n + min(n, BLOCK["cpu"])) / 2
-        return pairs * self.machine.gram + self._fresh(n * n)
+        return n * self.machine.example + pairs * self.machine.gram + self._fresh(n * n)
 
     def factorisations(self) -> float:
         """Return seconds of Cholesky and inverse, and of the eigendecomposition."""
@@ -159,9 +165,13 @@ class Cost:
         return seconds + self._product(m, n, k * len(work.groups))
 
     def rare(self) -> float:
-        """Return seconds of under-sampled examples, outliers and duplicates."""
+        """Return seconds of under-sampled examples, kinds within classes, outliers and duplicates."""
+        n = self.work.n
+        # Components of a class of c take 4c³/3; its distances and their clusters are looked at often.
+        # Two classes take longest.
+        kinds = self._product(n / 2, n / 2, 2 * n / 3) + self._passes(n * n / 2, 60)
         # Division and the search for the nearest ten and for the nearest: 30 passes over K.
-        return self._out_of_sample(self.work.times[-1]) + self._passes(self.work.n**2, 30)
+        return self._out_of_sample(self.work.times[-1]) + self._passes(n * n, 30) + kinds
 
     def learned(self) -> float:
         """Return seconds of the curve of training: its decades share nodes, its times a product."""
@@ -274,7 +284,9 @@ class Cost:
 
     def _cross(self) -> float:
         pairs = self.work.m * self.work.n
-        return pairs * self.machine.cross + self._fresh(pairs)
+        # The passes of training examples are kept; those of queries are made each time.
+        once = self.work.m * self.machine.example
+        return once + pairs * self.machine.cross + self._fresh(pairs)
 
     def _eigh(self, n: int) -> float:
         """Return seconds of eigenpairs: result, workspace of twice that, and its order reversed."""

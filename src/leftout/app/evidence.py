@@ -72,9 +72,26 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
             f"How many directions the kernel really uses, of {len(findings.train)}; a small number "
             "means that most examples look much alike to the model.",
         ),
+        *_approximation(findings),
         ("Precision", plain(c.dtype), "Number format of everything that was factored or inverted."),
         ("Precision of the kernel", plain(c.kernel_dtype), "Number format of the kernel's values."),
         ("Device", plain(c.device), "Where it was computed."),
+    ]
+
+
+def _approximation(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return how far an approximate kernel is from the exact one."""
+    measured = findings.certificate.approximation
+    if measured is None:
+        return []
+    sample = count(int(measured["examples"]), "training example")
+    return [
+        (
+            "Approximation of the kernel",
+            f"{number(measured['frobenius'], 2)}, {number(measured['spectral'], 2)}",
+            f"Relative difference from the exact kernel of all outputs, measured on {sample}: of a "
+            "typical entry, and of the largest change of an eigenvalue.",
+        )
     ]
 
 
@@ -109,12 +126,22 @@ def refits(findings: Findings) -> list[tuple[str, ...]]:
     ]
 
 
-LIMITS = (
-    (
+def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
+    """Return what the numbers do not say: each in a few words, and in full."""
+    wide = (
         "The model is a kernel model.",
         "It behaves as a very wide network of its kind does. How far your own, finite network is "
         "from it is another measurement; nothing here was computed on that network.",
-    ),
+    )
+    linear = (
+        "The model is your network, linearised.",
+        "It bends where the network bends only at the weights it was given. How far the two are apart "
+        "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
+    )
+    return (linear if findings.of_network else wide, *LIMITS)
+
+
+LIMITS = (
     (
         "Exact means exact for this model.",
         "The numbers belong to this kernel, this rule, these training times and this data. Change "

@@ -11,9 +11,13 @@ from leftout.core.certificate import Certificate
 from leftout.curation.duplicates import Duplicates
 from leftout.curation.learned import Learned
 from leftout.curation.mislabelled import Suspect
+from leftout.curation.prune import Pruned
+from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import Outlier, Rare
-from leftout.curation.redundant import Redundant
+from leftout.curation.sources import Sources
+from leftout.curation.subclasses import Subclass
 from leftout.data.examples import Examples
+from leftout.diagnostics.linearisation import Linearisation
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,12 @@ class Findings:
         scores: influence in loss units, dims (at, query, train); positive = the example helped.
         learned: when each example was learned; None where training has no time (ridge), or was asked
             about before it began.
+        linearisation: the model beside the network that it stands for; None for kernels of infinitely
+            wide networks, and approximate ones.
+        of_network: whether the kernel is that of a network of the user's own.
+        subclasses: kinds within classes of which there are too few.
+        sources: what each source of examples is worth; None where none were named.
+        redundant_again: the removal curve of the network itself, trained again; None where it was not.
     """
 
     train: Examples
@@ -59,9 +69,14 @@ class Findings:
     judged: int
     scores: xr.DataArray
     suspects: tuple[Suspect, ...]
-    redundant: Redundant
+    redundant: Pruned
     rare: tuple[Rare, ...]
     outliers: tuple[Outlier, ...]
     duplicates: tuple[Duplicates, ...]
     certificate: Certificate
     learned: Learned | None = None
+    linearisation: Linearisation | None = None
+    of_network: bool = False
+    subclasses: tuple[Subclass, ...] = ()
+    sources: Sources | None = None
+    redundant_again: PruneCheck | None = None

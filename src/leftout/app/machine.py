@@ -5,6 +5,7 @@ small eigendecomposition is overhead, so its seconds at several sizes are kept. 
 machine as it is now, with whatever else runs on it.
 """
 
+import copy
 import math
 import tempfile
 import time
@@ -23,6 +24,7 @@ from leftout.app.thumbnails import atlas
 from leftout.data.examples import Examples
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.empirical import Empirical
 
 SIZES = (96, 256, 768)
 """Sides of the matrices that are factored; from the last on, the cost grows with n³."""
@@ -35,6 +37,9 @@ LARGE = 48 * 2**20
 
 ROWS = 512
 """Examples between which the kernel is tried: one block."""
+
+TRIED = 256
+"""Examples that a network is tried with."""
 
 PICTURES = 256
 """Pictures that are packed for the report."""
@@ -70,7 +75,9 @@ class Machine:
         fresh: bytes a second written to memory just allocated.
         thin: seconds a number of a large matrix multiplied with one column an output.
         call: seconds of an operation on almost nothing.
-        gram, cross: seconds a pair of examples under the kernel.
+        example: seconds of the kernel for each row of its matrix, whatever the others: of a network,
+            its passes.
+        gram, cross: seconds a pair of rows under the kernel.
         ranked: seconds a score to find the strongest.
         stored: seconds a score to write and read back.
         picture: seconds to pack a picture; 0 for tables.
@@ -84,6 +91,7 @@ class Machine:
     fresh: float
     thin: float
     call: float
+    example: float
     gram: float
     cross: float
     ranked: float
@@ -113,7 +121,7 @@ def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Mach
     # Eigenvectors lie by columns, where products with a few columns are slowest.
     few = draw(len(large), examples.encoding.outputs)
     cholesky, inverse, eigh = _factorisations(timed, draw)
-    gram, cross = _kernel(timed, kernel, examples, device)
+    example, gram, cross = _kernel(timed, kernel, examples, device)
     ranked, stored, picture = _report(_Clock(torch.device("cpu")), examples)
     return Machine(
         flops=2 * QUERIES * INNER**2 / timed(lambda: left @ right),
@@ -124,6 +132,7 @@ def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Mach
         fresh=8 * large.numel() / timed(large.clone),
         thin=timed(lambda: large.T @ few) / large.numel(),
         call=timed(lambda: small.add_(1.0)),
+        example=example,
         gram=gram,
         cross=cross,
         ranked=ranked,
@@ -176,13 +185,30 @@ def _factorisations(timed: _Clock, draw: Callable[..., Tensor]) -> tuple[Curve, 
 
 def _kernel(
     timed: _Clock, kernel: Kernel, examples: Examples, device: torch.device
-) -> tuple[float, float]:
-    """Return seconds a pair of examples, of a batch with itself and with another."""
+) -> tuple[float, float, float]:
+    """Return seconds a row, and seconds a pair of rows, of a batch with itself and with another.
+
+    Of an infinitely wide network all is in the pairs. Of a finite one two sizes tell what its passes
+    cost and what the products; what it keeps of inputs that it has seen is not counted.
+    """
     inputs = examples.inputs[:ROWS].to(device)
     half = max(1, len(inputs) // 2)
-    gram = timed(lambda: assemble.gram(kernel, inputs))
-    cross = timed(lambda: assemble.cross(kernel, inputs[:half], inputs))
-    return gram / len(inputs) ** 2, cross / (half * len(inputs))
+    if not isinstance(kernel, Empirical):
+        gram = timed(lambda: assemble.gram(kernel, inputs))
+        cross = timed(lambda: assemble.cross(kernel, inputs[:half], inputs))
+        return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
+    kernel.check("inputs", inputs)
+    each = kernel.outputs or 1
+    sizes = [each * len(inputs[:TRIED]), each * max(1, len(inputs[:TRIED]) // 4)]
+    # Of a fresh copy, for a kernel keeps what it made of inputs that it has seen.
+    seconds = [timed(partial(_fresh_gram, kernel, inputs[: size // each])) for size in sizes]
+    a_row = [took / size for took, size in zip(seconds, sizes, strict=True)]
+    pair = max(0.0, (a_row[0] - a_row[1]) / max(1, sizes[0] - sizes[1]))
+    return max(0.0, a_row[0] - pair * sizes[0]), pair, 2 * pair
+
+
+def _fresh_gram(kernel: Empirical, inputs: Tensor) -> Tensor:
+    return assemble.gram(copy.deepcopy(kernel), inputs)
 
 
 def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:

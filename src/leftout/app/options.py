@@ -15,7 +15,14 @@ from leftout.app.choices import Choices, KernelName, RuleName
 
 DATA = "Data"
 MODEL = "Model"
+NETWORK = "Network"
 MACHINE = "Machine"
+
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, …", rich_help_panel=MACHINE)]
 
 
 def _flags(
@@ -55,6 +62,43 @@ def _flags(
     target: Annotated[
         str | None,
         typer.Option(help="Column to predict in a table; the last.", rich_help_panel=DATA),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its "
+            "weights.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Its weights: FILE.safetensors, or a state dict by torch.save.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Parameters that training moves, by pattern (fc.*), again for each; all if not said.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = None,
+    outputs: Annotated[
+        Literal["full", "sum", "trace"],
+        typer.Option(
+            help="Outputs told apart, exactly; or as one kernel for all, approximately.",
+            rich_help_panel=NETWORK,
+        ),
+    ] = "full",
+    projection: Annotated[
+        str | None,
+        typer.Option(
+            help="Shorten the Jacobian's rows: coordinates:2000 (of each tensor), gaussian:SIZE, "
+            "rademacher:SIZE, sparse:SIZE.",
+            rich_help_panel=NETWORK,
+        ),
     ] = None,
     kernel: Annotated[
         KernelName, typer.Option(help="Which infinitely wide network.", rich_help_panel=MODEL)
@@ -112,7 +156,8 @@ def with_choices(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(**given: Any) -> None:
         taken = {name: given.pop(name) for name in shared}
-        taken["at"] = tuple(taken["at"] or ())
+        for name in ("at", "parameters"):
+            taken[name] = tuple(taken[name] or ())
         for name in ("kernel", "rule"):
             taken[name] = None if taken[name] is None else str(taken[name])
         command(choices=Choices(**taken), **given)

@@ -103,7 +103,8 @@ class Plan:
 
     @property
     def _what(self) -> str:
-        return f"{self.work.n} training examples and {self.work.m} queries"
+        n, m = self.work.n // self.work.each, self.work.m // self.work.each
+        return f"{n} training examples and {m} queries"
 
 
 def plan(
@@ -137,10 +138,13 @@ def plan(
     where = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if where.type == "cuda" else int(psutil.Process().memory_info().rss)
+    kernel.check("inputs", train.inputs)
+    each = kernel.outputs or 1
     work = Work(
-        n=len(train),
-        m=len(query),
-        k=train.encoding.outputs,
+        n=len(train) * each,
+        m=len(query) * each,
+        k=train.encoding.outputs // each,
+        each=each,
         rule=rule,
         times=ascending(rule, at),
         refits=refits,
@@ -151,7 +155,7 @@ def plan(
         Step("start and load", started, before, "measured just now"),
         *_steps(cost, before, pictures=train.images is not None),
     )
-    return Plan(work, steps, before, _most(cost))
+    return Plan(work, steps, before, _most(cost) // each)
 
 
 def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:

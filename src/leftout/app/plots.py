@@ -15,7 +15,8 @@ from markupsafe import Markup, escape
 
 from leftout.app.findings import Moment
 from leftout.app.wording import number, percent, value
-from leftout.curation.redundant import Redundant
+from leftout.curation.prune import Pruned
+from leftout.curation.prune_check import PruneCheck
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 72, 16, 20, 58
@@ -86,9 +87,13 @@ def linear(values: Sequence[float], label: str, *, share: bool = False) -> Axis:
     return Axis(low, high + air, label, named)
 
 
-def removal_plots(redundant: Redundant, n: int) -> list[Markup]:
-    """Return loss, and accuracy where there is one, against the share of examples removed."""
-    shares = redundant.fractions
+def removal_plots(redundant: Pruned, n: int, again: PruneCheck | None = None) -> list[Markup]:
+    """Return loss, and accuracy where there is one, against the share of examples removed.
+
+    Args:
+        again: the same of a network that was trained again, at some of the shares.
+    """
+    shares = redundant.shares
     marks = tuple((mark, percent(mark, 0)) for mark in ticks(0.0, max(shares)))
     label = "share of training examples removed together"
     across = Axis(-0.02 * max(shares), 1.04 * max(shares), label, marks)
@@ -97,8 +102,11 @@ def removal_plots(redundant: Redundant, n: int) -> list[Markup]:
         curves.append(("accuracy", "accuracy on the queries", redundant.accuracy))
     plots = []
     for name, label, heights in curves:
-        frame = Frame(across, linear(heights, label, share=name == "accuracy"))
+        second = () if again is None else getattr(again, f"retrained_{name}")
+        frame = Frame(across, linear([*heights, *second], label, share=name == "accuracy"))
         marks_drawn = [*_stop(frame, redundant.stop, n), *curve(frame, shares, heights, "a", "●")]
+        if again is not None:
+            marks_drawn += curve(frame, again.shares, second, "b", "■")
         text = (
             f"{label} after removing the most dispensable training examples, all refitted exactly."
         )

@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leftout.app import evidence, learning, plots, sections
+from leftout.app import evidence, learning, plots, sections, standing, worth
 from leftout.app.curves import learning_plots
 from leftout.app.explorer import LENGTH, PER_CLASS, Ranking, payload, query_losses, ranking
 from leftout.app.findings import Findings
@@ -132,6 +132,8 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
             [sections.example(findings, r) | {"mean": signed(float(mean[r]), 2)} for r in side]
             for side in average
         ],
+        "standing": standing.panel(findings),
+        "sources": worth.sources(findings),
         "learned": learning.panel(findings, kept, unit),
         "learned_plots": _learning(findings, unit),
         "influence_plot": plots.influence_histogram(mean),
@@ -139,8 +141,13 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
         "certificate": evidence.certificate(findings),
         "certificate_when": when(findings.certificate.at, unit),
         "refits": evidence.refits(findings),
-        "limits": evidence.LIMITS,
+        "limits": evidence.limits(findings),
     }
+
+
+def _removal(findings: Findings) -> list[Markup]:
+    again = findings.redundant_again
+    return plots.removal_plots(findings.redundant, len(findings.train), again)
 
 
 def _training(findings: Findings, unit: str) -> list[Markup]:
@@ -159,7 +166,7 @@ def _lists(findings: Findings) -> dict[str, Any]:
     """Return suspects, redundant, rare, outliers and duplicates as the template shows them."""
     redundant, some = findings.redundant, sections.SAMPLES
     suspects = findings.suspects
-    drawn = len(redundant.fractions) > 1
+    drawn = len(redundant.shares) > 1
     rest = suspects[sections.CARDS : sections.CARDS + sections.ROWS]
     groups = sorted(findings.duplicates, key=lambda group: not group.conflicting)
     return {
@@ -168,7 +175,8 @@ def _lists(findings: Findings) -> dict[str, Any]:
         "suspects_total": len(suspects),
         "redundant": redundant,
         "redundant_reason": plain(redundant.reason, 600),
-        "redundant_plots": plots.removal_plots(redundant, len(findings.train)) if drawn else [],
+        "redundant_plots": _removal(findings) if drawn else [],
+        "redundant_again": findings.redundant_again,
         "redundant_rows": sections.removal_rows(findings),
         "redundant_first": [sections.example(findings, row) for row in redundant.order[:some]],
         "redundant_share": percent(redundant.stop / len(findings.train)),
@@ -179,6 +187,8 @@ def _lists(findings: Findings) -> dict[str, Any]:
             for one in findings.rare[:some]
         ],
         "rare_total": len(findings.rare),
+        "kinds": worth.kinds(findings),
+        "kinds_total": len(findings.subclasses),
         "outliers": [
             sections.example(findings, one.row)
             | {"similarity": number(one.similarity), "reason": plain(one.reason, 400)}
@@ -217,7 +227,7 @@ def _static_rows(findings: Findings) -> set[int]:
     for one in findings.suspects[: sections.CARDS]:
         rows |= {one.row, *(near.row for near in one.opposing)}
     rows |= {one.row for one in findings.rare[:some]}
-    rows |= {one.row for one in findings.outliers[:some]}
+    rows |= {one.row for one in findings.outliers[:some]} | worth.members(findings)
     groups = sorted(findings.duplicates, key=lambda group: not group.conflicting)
     rows |= {row for group in groups[:some] for row in group.rows[: sections.GROUP]}
     rows |= set() if findings.learned is None else set(learning.late(findings.learned))

@@ -22,6 +22,7 @@ import xarray as xr
 from leftout.app import store
 from leftout.app.findings import Findings
 from leftout.app.report import write_report
+from leftout.app.saving import write_csv
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__
@@ -120,11 +121,12 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
     """Write tables, report and record, and rename the folder: now it is whole."""
     assert target.part is not None
     part = target.part
-    _write_csv(part / "suspects.csv", SUSPECTS, _suspects(findings))
-    _write_csv(part / "redundant.csv", REDUNDANT, _redundant(findings))
+    write_csv(part / "suspects.csv", SUSPECTS, _suspects(findings))
+    write_csv(part / "redundant.csv", REDUNDANT, _redundant(findings))
     if findings.learned is not None:
-        _write_csv(part / "learned.csv", LEARNED, _learned(findings.train, findings.learned))
+        write_csv(part / "learned.csv", LEARNED, _learned(findings.train, findings.learned))
     write_report(findings, part / "report.html")
+    found, again = findings.linearisation, findings.redundant_again
     record = {
         "leftout": __version__,
         "identity": fingerprint(target.identity),
@@ -144,8 +146,13 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
         ],
         "stop": None if findings.learned is None else dataclasses.asdict(findings.learned.stop),
         "certificate": dataclasses.asdict(findings.certificate),
+        "linearisation": found and found.record,
+        "redundant_again": again and dataclasses.asdict(again),
+        "subclasses": [dataclasses.asdict(one) for one in findings.subclasses],
+        "sources": None if findings.sources is None else dataclasses.asdict(findings.sources),
     }
     store.write_json(part / RUN, record)
+    shutil.rmtree(part / store.TRAININGS, ignore_errors=True)  # what they told is in the record
     part.rename(target.run)
     # Last: without it a run that was killed before its new name would be computed once more.
     (target.run / store.DONE).unlink(missing_ok=True)
@@ -267,21 +274,6 @@ def _label(train: Examples, row: int) -> str:
     if train.labels is None or train.classes is None:
         return ""
     return train.classes[int(train.labels[row])]
-
-
-def _write_csv(path: Path, header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    # Names of files need not be text: what they hold instead passes through as it is.
-    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
-        for row in (header, *rows):
-            file.write(",".join(map(_cell, row)) + "\n")
-
-
-def _cell(value: Any) -> str:
-    """Return a cell, quoted where it must be; the csv module leaves a carriage return bare."""
-    text = str(value)
-    if any(mark in text for mark in ',"\r\n'):
-        return '"' + text.replace('"', '""') + '"'
-    return text
 
 
 def _read_csv(path: Path, header: tuple[str, ...]) -> pd.DataFrame:

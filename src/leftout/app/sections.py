@@ -245,13 +245,21 @@ def agreement(one: Rare) -> str:
 
 
 def removal_rows(findings: Findings) -> list[tuple[str, ...]]:
-    """Return the removal curve as a table: share, rows, loss, accuracy."""
-    redundant = findings.redundant
+    """Return the removal curve as a table: share, rows, loss, accuracy; the last two trained again."""
+    redundant, again = findings.redundant, findings.redundant_again
     accuracy = redundant.accuracy or (None,) * len(redundant.loss)
+    trained: dict[int, tuple[str, str]] = {}
+    if again is not None:
+        right_again = again.retrained_accuracy or (None,) * len(again.counts)
+        trained = {
+            c: (number(loss, 4), "–" if right is None else percent(right))
+            for c, loss, right in zip(again.counts, again.retrained_loss, right_again, strict=True)
+        }
     return [
         (percent(f), str(c), number(loss, 4), "–" if right is None else percent(right))
+        + (() if again is None else trained.get(c, ("–", "–")))
         for f, c, loss, right in zip(
-            redundant.fractions, redundant.counts, redundant.loss, accuracy, strict=True
+            redundant.shares, redundant.counts, redundant.loss, accuracy, strict=True
         )
     ]
 

@@ -25,6 +25,7 @@ COLUMNS = 1024
 """Training examples in a chunk."""
 
 DONE = "done.json"
+TRAININGS = "trainings"
 SCORES = "scores.zarr"
 
 

@@ -69,7 +69,7 @@ def fit(
     _check_outputs("`kernel` tells apart", kernel.outputs, examples)
     n = len(examples) * (kernel.outputs or 1)
     check_fits(
-        f"A model of {len(examples)} examples, {n} rows", 3 * 8 * n * n, budget,
+        f"A model of {len(examples)} examples{_rows_said(kernel)}", 3 * 8 * n * n, budget,
         advice="Take fewer examples (`n_train`), or raise `memory`.",
     )  # fmt: skip
     gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
@@ -290,6 +290,11 @@ class Fitted:
             "train": self.train.fingerprint,
             "weights": fingerprint(self.kernel.record, self.rule.record, self.train.fingerprint),
         }
+
+
+def _rows_said(kernel: Kernel) -> str:
+    """Return how many rows an example has, where that is not one."""
+    return f", {kernel.outputs} rows each," if kernel.outputs else ""
 
 
 def _check_outputs(what: str, outputs: int | None, train: Examples) -> None:

@@ -1,0 +1,92 @@
+"""Which network does the user mean? `FILE.py:FUNCTION` builds it, a file of weights fills it.
+
+Weights are read without running code: `.safetensors`, or what `torch.save` wrote of a state dict.
+"""
+
+import pickle
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from leftout.core.errors import DataError, OptionError
+from leftout.data.files import check_file
+from leftout.data.module import returned_by
+
+SHOWN = 3
+"""Names of a list that a message gives."""
+
+
+def network(source: str, weights: str | None = None) -> nn.Module:
+    """Return the module that a user's function builds, with the weights of a file, in eval mode.
+
+    Args:
+        source: "FILE.py:FUNCTION"; the function takes nothing and returns an nn.Module.
+        weights: FILE.safetensors, or a state dict saved by torch.save; None keeps what was built.
+
+    Raises:
+        OptionError: not of the form FILE.py:FUNCTION.
+        DataError: no such file or function, no module came back, or weights that are damaged or do
+            not fit; names that are missing, left over or of another shape are listed.
+    """
+    if ".py:" not in source:
+        raise OptionError(f"--model must be FILE.py:FUNCTION; got {source!r}.")
+    module = returned_by(source, "an nn.Module")
+    if not isinstance(module, nn.Module):
+        raise DataError(f"`{source}` must return an nn.Module; got {type(module).__name__}.")
+    if weights is not None:
+        _fill(module, read_weights(Path(weights).expanduser()), weights)
+    # Dropout and batch statistics are no functions of an input: trained networks are asked in eval mode.
+    return module.eval()
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return tensors by name.
+
+    Raises:
+        DataError: missing, damaged, or no mapping of names to tensors.
+    """
+    check_file(path)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = torch.load(path, weights_only=True, map_location="cpu")
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(
+            f"`{path}` must hold weights, as .safetensors or as torch.save(module.state_dict(), …) "
+            f"writes them; reading it failed: {first}"
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+        raise DataError(
+            f"`{path}` must hold tensors by name, as module.state_dict() has them; got "
+            f"{type(found).__name__}. Save the state dict itself."
+        )
+    return found
+
+
+def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    own = module.state_dict()
+    problems = {
+        "lacks": [name for name in own if name not in weights],
+        "has besides": [name for name in weights if name not in own],
+        "has in another shape": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
+            for name in own
+            if name in weights and weights[name].shape != own[name].shape
+        ],
+    }
+    said = [f"{what} {_listed(names)}" for what, names in problems.items() if names]
+    if said:
+        raise DataError(
+            f"`{source}` must hold the weights of the module that --model builds; it "
+            f"{', '.join(said)}."
+        )
+    module.load_state_dict(weights)
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(map(repr, names[:SHOWN])) + more

@@ -1,0 +1,130 @@
+"""Is a predicted removal curve true of the network? It is trained again on what remains.
+
+The curve of `prune` is that of the kernel model, or of the linearised network. A network that is trained
+has a curve of its own; at a few counts both stand side by side, each from the same initial weights.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from leftout.attribution.queries import queries_like
+from leftout.core.checks import check_kind, row_numbers
+from leftout.core.errors import OptionError
+from leftout.curation.prune import Pruned, measured
+from leftout.data.pairs import Data
+from leftout.diagnostics.retrain import retrain
+from leftout.dynamics.train import Trained
+
+
+@dataclass(frozen=True)
+class PruneCheck:
+    """A predicted removal curve beside a trained network's.
+
+    Attributes:
+        counts, shares: of the order removed.
+        predicted_loss, predicted_accuracy: as `Pruned` has them.
+        retrained_loss, retrained_accuracy: of the network, trained again on what remains; that of all
+            examples at 0.
+        not_converged: of the networks trained again.
+    """
+
+    counts: tuple[int, ...]
+    shares: tuple[float, ...]
+    predicted_loss: tuple[float, ...]
+    predicted_accuracy: tuple[float, ...] | None
+    retrained_loss: tuple[float, ...]
+    retrained_accuracy: tuple[float, ...] | None
+    not_converged: int
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return both curves as a table: a row for each count."""
+        columns = {
+            name: value
+            for name, value in vars(self).items()
+            if isinstance(value, tuple)
+        }  # fmt: skip
+        return pd.DataFrame(columns)
+
+
+def prune_check(
+    pruned: Pruned,
+    trained: Trained,
+    query: Data,
+    *,
+    counts: Sequence[int] | None = None,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+) -> PruneCheck:
+    """Return loss and accuracy predicted without the first so many, and those of training again.
+
+    Args:
+        pruned: from `prune`, on the same examples.
+        trained: from `train`: the same module, rule, limit of steps and tolerance are used.
+        query: the queries of `pruned`.
+        counts: some of the counts of `pruned`; all if not said.
+        jobs, out: processes, and a folder in which finished trainings are kept, as for `retrain`.
+
+    Raises:
+        OptionError: a count that the curve does not have, or an order of other examples or queries.
+        StoreError: `out` holds trainings of another network, data or query, or cannot be written.
+
+    Warns:
+        NotConvergedWarning: a network stopped short of its tolerance.
+
+    Cost:
+        one training a count above 0.
+    """
+    check_kind("pruned", pruned, Pruned, what="an order of removal, from `prune`")
+    check_kind("trained", trained, Trained, what="a trained network, from `train`")
+    examples = queries_like(trained.train, query)
+    for name, asked, given in (
+        ("trained", trained.train.fingerprint, pruned.train),
+        ("query", examples.fingerprint, pruned.query),
+    ):
+        if asked != given:
+            raise OptionError(
+                f"`{name}` must hold the examples that `pruned` was made from; it holds others. "
+                "Pass the same Examples to `prune`, `train` and here."
+            )
+    chosen = _chosen(pruned, counts)
+    groups = {str(count): pruned.order[:count] for count in chosen if count}
+    before = trained.predict(examples).cpu()
+    predictions = {0: before}
+    not_converged = 0
+    if groups:
+        effect = retrain(trained, examples, groups, of="prediction", jobs=jobs, out=out)
+        if trained.tolerance is not None:  # else steps were asked for, and all were taken
+            not_converged = int(effect.attrs["not_converged"])
+        change = torch.from_numpy(effect.values)  # (m, g, k), with minus without
+        predictions |= {int(name): before - change[:, j] for j, name in enumerate(groups)}
+    loss, accuracy = measured([predictions[count] for count in chosen], examples)
+    where = [pruned.counts.index(count) for count in chosen]
+    right = pruned.accuracy
+    return PruneCheck(
+        counts=tuple(chosen),
+        shares=tuple(pruned.shares[j] for j in where),
+        predicted_loss=tuple(pruned.loss[j] for j in where),
+        predicted_accuracy=None if right is None else tuple(right[j] for j in where),
+        retrained_loss=tuple(loss),
+        retrained_accuracy=accuracy,
+        not_converged=not_converged,
+    )
+
+
+def _chosen(pruned: Pruned, counts: Sequence[int] | None) -> list[int]:
+    """Return the counts to train at, ascending; raise at one that the curve does not have."""
+    if counts is None:
+        return list(pruned.counts)
+    chosen = sorted(set(row_numbers("counts", counts)))
+    unknown = [count for count in chosen if count not in pruned.counts]
+    if unknown or not chosen:
+        came = unknown[0] if unknown else "none"
+        raise OptionError(
+            f"`counts` must be among those of `pruned`, {', '.join(map(str, pruned.counts))}; got "
+            f"{came}."
+        )
+    return chosen

@@ -1,0 +1,262 @@
+"""Which source is worth more, example for example? What each of its examples tells, and the whole of it.
+
+    each       weights SI and function F-SI of every example left out alone: their mean and median
+    whole      the model without the source: loss change, SI and F-SI of all of it together, exactly
+
+The two differ where examples of a source stand in for each other: of a source that is there twice no
+example tells anything, and each half could go. Intervals are of examples drawn again from the source
+(bootstrap): how far the mean would move with other examples like these. They do not know that examples
+of one training set share the others.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Float64
+
+from leftout.attribution.information import information
+from leftout.attribution.leave_out import leave_out
+from leftout.attribution.queries import queries_of
+from leftout.core.blocks import blocks
+from leftout.core.checks import check_count
+from leftout.core.errors import OptionError
+from leftout.curation.prune import one_time
+from leftout.data.pairs import Data
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At
+
+DRAWS = 2000
+"""Bootstrap samples: the ends of a 95 % interval are then themselves within some 5 % of its length."""
+
+LEVEL = 0.95
+
+DRAWN = 10**6
+"""Examples drawn at a time: of a large source few samples, so that memory does not grow with it."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % bootstrap interval; one of a single example has no end."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one source is worth.
+
+    Attributes:
+        name: as it was given.
+        count: of its training examples.
+        weights, function: mean information of an example left out alone, in nats.
+        median_weights, median_function: the median.
+        loss: mean query loss without the whole source minus loss with it: positive = it helped.
+        loss_each: the same for each of its examples, `loss` / `count`.
+        whole_weights, whole_function: information in the source as a whole, in nats.
+    """
+
+    name: str
+    count: int
+    weights: Estimate
+    function: Estimate
+    median_weights: Estimate
+    median_function: Estimate
+    loss: float
+    loss_each: float
+    whole_weights: float
+    whole_function: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more an example of one source tells than one of another, of `function`, in nats.
+
+    Attributes:
+        clear: whether the interval of the difference lies above zero.
+    """
+
+    more: str
+    less: str
+    estimate: Estimate
+    clear: bool
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Sources, worth most for each example first.
+
+    Attributes:
+        sources: by the mean of `function`, largest first.
+        differences: each of them against the next.
+        time: of training; inf is the end.
+        reason: one sentence for a person.
+    """
+
+    sources: tuple[Source, ...]
+    differences: tuple[Difference, ...]
+    time: float
+    reason: str
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the sources as a table: a row each, intervals in columns `…_low` and `…_high`."""
+        rows = []
+        for source in self.sources:
+            row: dict[str, Any] = {}
+            for name, value in vars(source).items():
+                if isinstance(value, Estimate):
+                    row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+                else:
+                    row[name] = value
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def sources(
+    fitted: Fitted,
+    query: Data,
+    source: Iterable[Any],
+    *,
+    at: At = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Sources:
+    """Return what each source of training examples is worth, for each example and as a whole.
+
+    Args:
+        source: where each training example comes from, a name or number an example.
+        at: training time; None is the end.
+        draws: bootstrap samples of an interval.
+        seed: of them; what sources are called makes no difference.
+
+    Raises:
+        OptionError: not one source for each training example, one that is missing, or only one.
+
+    Cost:
+        `information` of every example and of a group a source, and `leave_out` of the same groups.
+
+    Source:
+        Smooth unique information, section 5 and figure 2a.
+    """
+    check_count("draws", draws)
+    time = one_time(fitted, at)
+    rows = rows_by_source(named_sources(source, len(fitted)))
+    examples = queries_of(fitted, query)
+    single = information(fitted, examples, at=at)
+    whole = information(fitted, examples, at=at, groups=rows)
+    loss = leave_out(fitted, examples, rows, at=at).values.mean(0)
+    each = np.stack([single["weights"].values, single["function"].values], axis=1)  # (n, 2)
+    drawn = {name: _drawn(each[own], int(draws), [int(seed), own[0]]) for name, own in rows.items()}
+    found = [
+        _source(name, each[own], drawn[name], float(loss[j]), whole.isel(group=j))
+        for j, (name, own) in enumerate(rows.items())
+    ]
+    ordered = sorted(found, key=lambda one: -one.function.value)
+    differences = tuple(
+        _difference(one, other, drawn[one.name].means[:, 1] - drawn[other.name].means[:, 1])
+        for one, other in pairwise(ordered)
+    )
+    return Sources(tuple(ordered), differences, time, _reason(ordered, differences))
+
+
+def named_sources(source: Iterable[Any], n: int) -> list[str]:
+    """Return the name of each training example's source.
+
+    Raises:
+        OptionError: not one source for each training example, one that is missing, or only one.
+    """
+    given = source.tolist() if hasattr(source, "tolist") else list(source)
+    if len(given) != n:
+        raise OptionError(
+            f"`source` must name where each of the {n} training examples comes from; got "
+            f"{len(given)} names."
+        )
+    for row, name in enumerate(given):
+        # NaN is the one value that is not itself.
+        if name is None or name != name or not str(name).strip():
+            raise OptionError(
+                f"`source` must name a source for every training example; that of row {row} is "
+                f"{name!r}. Name it, or leave the example out."
+            )
+    names = [str(name) for name in given]
+    if len(set(names)) < 2:
+        raise OptionError(
+            f"`source` must name at least two sources to compare; all {n} examples come from "
+            f"{names[0]!r}."
+        )
+    return names
+
+
+def rows_by_source(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the training rows of each source, sources in the order in which they first come."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(names):
+        rows.setdefault(name, []).append(row)
+    return rows
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Means and medians of bootstrap samples, by weights and by function."""
+
+    means: Float64[np.ndarray, "d 2"]
+    medians: Float64[np.ndarray, "d 2"]
+
+
+def _drawn(values: Float64[np.ndarray, "c 2"], draws: int, seed: list[int]) -> Drawn:
+    """Return samples of as many examples as there are, drawn with replacement."""
+    draw = np.random.default_rng(seed)
+    means, medians = np.empty((2, draws, 2))
+    for some in blocks(draws, max(1, DRAWN // len(values))):
+        chosen = values[draw.integers(len(values), size=(some.stop - some.start, len(values)))]
+        means[some], medians[some] = chosen.mean(1), np.median(chosen, axis=1)
+    return Drawn(means, medians)
+
+
+def _source(
+    name: str, values: Float64[np.ndarray, "c 2"], drawn: Drawn, loss: float, whole: xr.Dataset
+) -> Source:
+    count = len(values)
+    mean = [_estimate(values[:, j].mean(), drawn.means[:, j], count) for j in (0, 1)]
+    median = [_estimate(np.median(values[:, j]), drawn.medians[:, j], count) for j in (0, 1)]
+    return Source(
+        name=name, count=count,
+        weights=mean[0], function=mean[1], median_weights=median[0], median_function=median[1],
+        loss=loss, loss_each=loss / count,
+        whole_weights=float(whole["weights"]), whole_function=float(whole["function"]),
+    )  # fmt: skip
+
+
+def _estimate(value: float, drawn: Float64[np.ndarray, " d"], count: int) -> Estimate:
+    if count < 2:
+        return Estimate(float(value), -math.inf, math.inf)
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(value), float(low), float(high))
+
+
+def _difference(one: Source, other: Source, drawn: Float64[np.ndarray, " d"]) -> Difference:
+    value = one.function.value - other.function.value
+    estimate = _estimate(value, drawn, min(one.count, other.count))
+    return Difference(one.name, other.name, estimate, estimate.low > 0)
+
+
+def _reason(ordered: Sequence[Source], differences: Sequence[Difference]) -> str:
+    first, second = ordered[0], ordered[1]
+    if not differences[0].clear:
+        return (
+            f"An example of {first.name} tells the model {first.function.value:.3g} nats about the "
+            f"queries on average, one of {second.name} {second.function.value:.3g}: the difference is "
+            "within what other examples of them could make."
+        )
+    return (
+        f"An example of {first.name} tells the model {first.function.value:.3g} nats about the queries "
+        f"on average, one of {second.name}, the next, {second.function.value:.3g}: more by "
+        f"{differences[0].estimate.low:.3g} to {differences[0].estimate.high:.3g} (95 %)."
+    )
