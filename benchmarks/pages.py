@@ -6,7 +6,7 @@ python benchmarks/pages.py
 from measure import ROOT
 
 from leftout.app.papers.page import page
-from leftout.app.papers.rethinking.publication import PUBLICATIONS
+from leftout.app.papers.publications import PUBLICATIONS
 
 
 def main():

@@ -17,9 +17,10 @@ from leftout.app.papers import rerun as rerunning
 from leftout.app.papers.exhibit import Exhibit, Outcome, Publication, Row
 from leftout.app.papers.material import Material, Size
 from leftout.app.papers.page import page
+from leftout.app.papers.publications import PUBLICATIONS
 from leftout.app.papers.rerun import record_name, rerun, verdict
 from leftout.app.papers.rethinking import density, dynamics, retraining, width
-from leftout.app.papers.rethinking.publication import PUBLICATIONS, RETHINKING
+from leftout.app.papers.rethinking.publication import RETHINKING
 
 NAME = RETHINKING.name
 RECORDS = Path(__file__).parents[2] / "records"
@@ -182,7 +183,8 @@ def test_a_list_of_all_exhibits_is_shown_when_none_is_named():
     [
         (
             ["nothing"],
-            "`name` must be a publication, rethinking-influence-functions; got 'nothing'",
+            "`name` must be a publication, rethinking-influence-functions, "
+            "smooth-unique-information; got 'nothing'",
         ),
         ([NAME, "figure99"], "`exhibits` must be among table1, figure1"),
         *(

@@ -14,8 +14,8 @@ from leftout.app import store
 from leftout.app.papers.exhibit import Exhibit, Publication
 from leftout.app.papers.material import Material, Size
 from leftout.app.papers.page import page
+from leftout.app.papers.publications import PUBLICATIONS
 from leftout.app.papers.rerun import kept, rerun, show
-from leftout.app.papers.rethinking.publication import PUBLICATIONS
 from leftout.app.record import environment, tidy
 from leftout.core.errors import OptionError
 

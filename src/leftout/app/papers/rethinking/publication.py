@@ -103,5 +103,3 @@ RETHINKING = Publication(
         "Complexity (eq. 19) is that of the interpolant: K without ridge.",
     ),
 )
-
-PUBLICATIONS = (RETHINKING,)

@@ -1,0 +1,1 @@
+"""Estimating Informativeness of Samples with Smooth Unique Information, run again."""
