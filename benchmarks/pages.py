@@ -12,7 +12,11 @@ from leftout.app.papers.publications import PUBLICATIONS
 def main():
     """Write every page."""
     for publication in PUBLICATIONS:
-        records = sorted((ROOT / "records").glob(f"*-{publication.name}"))[-1]
+        kept = sorted((ROOT / "records").glob(f"*-{publication.name}"))
+        if not kept:
+            print(f"{publication.name}: no records")
+            continue
+        records = kept[-1]
         target = ROOT / "docs" / "papers" / f"{publication.name}.md"
         target.parent.mkdir(exist_ok=True)
         target.write_text(page(publication, records, prefix=f"../../records/{records.name}/"))

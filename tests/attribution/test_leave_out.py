@@ -1,5 +1,7 @@
 """Is what is said of a group what a model fitted without the whole group says?"""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ import leftout as lo
 import oracles
 from laws import assert_same, difference
 from leftout.attribution import leave_out as module
+from leftout.core.errors import DivergenceError
 from problems import Problem, Started, low_rank, problem, training
 
 N = 12
@@ -175,3 +178,28 @@ def test_a_rate_beyond_the_critical_one_is_refused_for_every_group_even_all() ->
         for time in (5, 500, None):
             with pytest.raises(lo.LeftoutError, match="critical rate"):
                 lo.leave_out(fitted, p.query, [group], at=time)
+
+
+def test_larger_steps_of_a_mean_over_fewer_are_judged_by_what_remains() -> None:
+    """Half of the examples, twice the step: the half bears it where the whole would diverge."""
+    p = problem(N, 3, 2, condition=100, seed=7)
+    half = list(range(0, N, 2))
+    top = np.linalg.eigvalsh(p.gram)[-1]
+    kept = np.setdiff1d(np.arange(N), half)
+    remaining = np.linalg.eigvalsh(p.gram[np.ix_(kept, kept)])[-1]
+    rate = 1.7 * len(kept) / remaining
+    assert rate * top / N < 2 < rate * top / len(kept)
+    rule = lo.GradientDescent(rate, loss="mean")
+    for times in ([3, 50, None], [None]):
+        got = lo.leave_out(p.fitted(rule), p.query, [half], at=times)
+        assert_same(got.values, oracle(p, rule, times, [half], "loss"))
+
+
+def test_larger_steps_than_what_remains_can_bear_are_refused() -> None:
+    p = problem(N, 3, 2, condition=100, seed=7)
+    rate = 1.99 * N / np.linalg.eigvalsh(p.gram)[-1]
+    fitted = p.fitted(lo.GradientDescent(rate, loss="mean"))
+    critical = 2 / p.gram[4, 4]  # one example, and all of the mean
+    assert rate > critical
+    with pytest.raises(DivergenceError, match=re.escape(f"= {critical:.6g}")):
+        lo.leave_out(fitted, p.query, [[i for i in range(N) if i != 4]], at=3)

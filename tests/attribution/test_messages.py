@@ -260,19 +260,23 @@ def test_a_time_beyond_what_rounding_resolves_is_refused() -> None:
 def test_the_critical_rate_is_named_as_the_user_would_pass_it(loss, ridge) -> None:
     top = np.linalg.eigvalsh(P.gram)[-1]
 
-    def critical(left):
+    def critical(left, top=top):
         return 2 / (top + ridge) if loss == "sum" else 2 * left / (top + left * ridge)
 
+    kept = np.delete(np.arange(N), [1, 2, 3])
+    # A group is judged by what remains, and by the whole, which is compared with.
+    remaining = critical(N - 3, np.linalg.eigvalsh(P.gram[np.ix_(kept, kept)])[-1])
+    group = min(critical(N), remaining)
     for left, ask in [
         (N, lambda fitted: fitted.predict(P.query[0], at=7)),
         (N - 1, lambda fitted: lo.leave_one_out(fitted, P.query, at=7)),
         (N - 1, lambda fitted: lo.out_of_sample(fitted)),
-        (N - 3, lambda fitted: lo.leave_out(fitted, P.query, [[1, 2, 3]], at=30)),
+        (None, lambda fitted: lo.leave_out(fitted, P.query, [[1, 2, 3]], at=30)),
         (N, lambda fitted: lo.relabel(fitted, P.query, 1, 0.0, at=30)),
         (N - 0.5, lambda fitted: lo.reweight(fitted, P.query, 1, 0.5, at=30)),
         (N - 1, lambda fitted: lo.certify(fitted, P.query, at=30)),
     ]:
-        rate = critical(left)
+        rate = group if left is None else critical(left)
         words = (
             f"`rate` must be below the critical rate 2 / (s_max + ridge) = {rate:.6g}, or gradient "
             f"descent diverges; got {1.0001 * rate:g}."

@@ -19,13 +19,15 @@ from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, Of, check_of
 from leftout.attribution.queries import queries_of
 from leftout.core.blocks import blocks
+from leftout.core.errors import DivergenceError
 from leftout.core.progress import tracked
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.solvers.cholesky import factor_cholesky
+from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.resolvent import filtered_coordinates
-from leftout.solvers.spectrum import spectrum_of
+from leftout.solvers.spectrum import Spectrum, spectrum_of
 
 
 def leave_out(
@@ -94,10 +96,10 @@ def dual_changes(
             loss, the last under a mean, whose filter changes with the size of the group.
     """
     n, gone = len(fitted), len(group)
+    fitted.check_trainable(times, total=n)
     if gone == n:
-        fitted.check_trainable(times, total=n)
         return torch.stack([-fitted.dual(time) for time in times])
-    if _afresh_is_cheaper(fitted, times, n, gone):
+    if _afresh_is_cheaper(fitted, times, n, gone) or not _resolves(fitted, n - gone):
         return _afresh(fitted, times, group)
     size = gone if fitted.rule.record["loss"] == "mean" else 0
     if size not in ready:
@@ -114,6 +116,21 @@ def _afresh_is_cheaper(fitted: Fitted, times: Sequence[float], n: int, gone: int
     return 9 * (n - gone) ** 3 < 160 * (gone**2 * n + gone**3)
 
 
+def _resolves(fitted: Fitted, total: int) -> bool:
+    """Return whether the resolvents of all examples serve training on fewer.
+
+    Under a mean of losses fewer examples mean larger steps, and what remains of the spectrum bears
+    them where the whole of it, in which the resolvents are made, would diverge.
+    """
+    if not fitted.rule.can_diverge:
+        return True
+    try:
+        fitted.rule.check_converges(fitted.largest, total)
+    except DivergenceError:
+        return False
+    return True
+
+
 def _afresh(
     fitted: Fitted, times: Sequence[float], group: Int64[Tensor, " g"]
 ) -> Float64[Tensor, "t rows c"]:
@@ -121,10 +138,10 @@ def _afresh(
     keep = torch.ones(len(fitted.gram), dtype=torch.bool, device=fitted.device)
     keep[fitted.kernel_rows(group)] = False
     total = len(fitted) - len(group)
-    fitted.check_trainable(times, total=total)
     gram, residual = fitted.gram[keep][:, keep], fitted.residual[keep]
     finite = any(0 < time < math.inf for time in times)
     spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
+    fitted.check_trainable(times, total=total, largest=_largest(gram, spectrum))
     changes = []
     for time in times:
         change = -fitted.dual(time)
@@ -137,3 +154,13 @@ def _afresh(
             change[keep] += spectrum.vectors @ inside
         changes.append(change)
     return torch.stack(changes)
+
+
+def _largest(gram: Float64[Tensor, "r r"], spectrum: Spectrum | None) -> float:
+    """Return the largest eigenvalue, from the spectrum if it is known."""
+    if spectrum is not None:
+        return spectrum.largest
+    return largest_eigenvalue(
+        lambda x: gram @ x, len(gram),
+        generator=torch.Generator().manual_seed(0), device=gram.device,
+    )  # fmt: skip

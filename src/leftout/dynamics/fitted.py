@@ -167,15 +167,24 @@ class Fitted:
             raise OptionError("`at` must hold at least one training time; got none.")
         return tuple(self.rule.time(one) for one in asked)
 
-    def check_trainable(self, times: Sequence[float], *, total: float, beyond: float = 0.0) -> None:
+    def check_trainable(
+        self,
+        times: Sequence[float],
+        *,
+        total: float,
+        beyond: float = 0.0,
+        largest: float | None = None,
+    ) -> None:
         """Raise where training diverges, or goes on beyond what double precision resolves.
 
         Args:
             total: sum of the examples' weights, of the data as edited.
             beyond: how far an edit can raise the spectrum above that of `gram`.
+            largest: the largest eigenvalue of the data as edited, where it is known.
         """
         if self.rule.can_diverge:
-            self.rule.check_converges(self.largest + beyond, total)
+            high = self.largest + beyond if largest is None else largest
+            self.rule.check_converges(high, total)
         finite = [time for time in times if 0 < time < math.inf]
         if not finite:
             return
