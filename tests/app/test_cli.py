@@ -529,3 +529,30 @@ def test_a_reader_that_stops_reading_is_no_error_of_ours(tmp_path) -> None:
         cwd=tmp_path,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+# The classical influence function.
+
+
+def test_influence_to_first_order_is_the_classical_one(leftout) -> None:
+    words = ("influence", "digits", *SMALL, "--method", "first-order")
+    code, out, err = leftout(*words, "--out", "scores.csv")
+    assert (code, err) == (0, "")
+    assert "To first order in its weight" in out
+    train, query = lo.load("digits", n_train=80, n_query=30)
+    want = lo.first_order(lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(1.0)), query)
+    got = pd.read_csv("scores.csv", dtype={"query": str, "train": str})
+    np.testing.assert_allclose(got["influence"], want.values.ravel(), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--rule", "flow", "--at", "3"), "`at` must be None, the end of training"),
+        (("--of", "prediction", "--out", "x.csv"), "--of prediction goes with"),
+    ],
+)
+def test_what_is_not_there_to_first_order_is_one_sentence(leftout, words, message) -> None:
+    code, _, err = leftout("influence", "digits", *SMALL, "--method", "first-order", *words)
+    assert code == 2
+    assert message in err

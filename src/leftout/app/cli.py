@@ -6,11 +6,10 @@ status 130 and goes on when run again.
 
 import contextlib
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from time import time as now
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import psutil
 import typer
@@ -21,23 +20,19 @@ from rich.text import Text
 from leftout.app import store
 from leftout.app.audit import Audit, audit
 from leftout.app.check import check
-from leftout.app.choices import Choices, RuleName
+from leftout.app.choices import Choices
 from leftout.app.commands_curation import register
 from leftout.app.findings import Findings, Moment
+from leftout.app.influence import influence_command
 from leftout.app.learning import stop_line, unit_of
 from leftout.app.options import DATA, MACHINE, NETWORK, Device, Memory, with_choices
 from leftout.app.origins import origins
 from leftout.app.papers.command import papers_command
 from leftout.app.plan import plan
-from leftout.app.saving import check_free
-from leftout.app.wording import moment, plain
-from leftout.attribution.labelled import SIGN
-from leftout.attribution.leave_one_out import leave_one_out
+from leftout.app.wording import plain
 from leftout.core.errors import LeftoutError, OptionError
 from leftout.core.version import __version__
-from leftout.data.examples import Examples
 from leftout.diagnostics.linearisation import Linearisation
-from leftout.dynamics.fitted import fit
 
 app = typer.Typer(
     name="leftout",
@@ -141,52 +136,9 @@ def audit_command(
     _show(found)
 
 
-@app.command(
-    "influence",
-    epilog="Example: leftout influence digits --of-query digits/0003 --top 5",
+app.command("influence", epilog="Example: leftout influence digits --of-query digits/0003 --top 5")(
+    influence_command
 )
-@with_choices
-def influence_command(
-    *,
-    choices: Choices,
-    of_query: Annotated[
-        list[str] | None,
-        typer.Option(help="Id of a query, again for each; the mean over all queries if not said."),
-    ] = None,
-    top: Annotated[int, typer.Option(help="Most helpful and most harmful examples shown.")] = 5,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Save all scores: FILE.csv, or FILE.zarr for any size."),
-    ] = None,
-    of: Annotated[
-        Literal["loss", "prediction"], typer.Option(help="What is saved with --out.")
-    ] = "loss",
-    memory: Memory = None,
-    device: Device = None,
-) -> None:
-    """Show which training examples helped or harmed a prediction, exactly."""
-    kernel = choices.made_kernel()
-    train, query = choices.examples(kernel)
-    wanted = _selected(query, of_query)
-    if not 1 <= top <= len(train):
-        raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
-    if out is not None:
-        check_free(out, ".csv", ".zarr")
-    elif of != "loss":
-        raise OptionError("--of says what --out saves; give a file with --out, or leave it out.")
-    fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
-    if out is not None:
-        _save(leave_one_out(fitted, wanted, at=choices.times(), of=of), out)
-    times = fitted.times(choices.times())
-    scores = leave_one_out(fitted, wanted, at=choices.times(), mean=of_query is None)
-    console = Console()
-    for position, time in enumerate(times):
-        rows = scores.values[position].reshape(-1, len(train))
-        names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
-        for name, row in zip(names, rows, strict=True):
-            when = moment(time, "step" if choices.rule == RuleName.DESCENT else "time")
-            console.print(_ranking(f"{plain(name)}, {when}", row, train, top))
-    console.print(f"Influence in loss units: {SIGN['loss']}.", style="dim")
 
 
 @app.command("plan", epilog="Example: leftout plan mnist:DIR --n-train 5000 --at 1 --at 10")
@@ -340,47 +292,3 @@ def _gap_line(found: Linearisation) -> str:
     if found.retrained is None:
         return line
     return f"{line}; against retraining: correlation {found.retrained.pearson:.3f}"
-
-
-def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
-    if ids is None:
-        return query
-    where = {name: i for i, name in enumerate(query.ids)}
-    missing = [name for name in ids if name not in where]
-    if missing:
-        raise OptionError(
-            f"--of-query {missing[0]!r} is no query; there are {len(query)}, such as "
-            f"{', '.join(map(repr, query.ids[:3]))}."
-        )
-    return query.select([where[name] for name in ids])
-
-
-def _ranking(title: str, row: Any, train: Examples, top: int) -> Table:
-    """Return the most helpful and most harmful examples of one query, as a table."""
-    # As Text: an id such as "[bold]" is no markup.
-    table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
-    order = row.argsort(kind="stable")
-    for low, high in zip(order[:top], order[::-1][:top], strict=True):
-        table.add_row(
-            Text(_named(train, int(high))), f"{row[high]:+.3e}",
-            Text(_named(train, int(low))), f"{row[low]:+.3e}",
-        )  # fmt: skip
-    return table
-
-
-def _named(train: Examples, row: int) -> str:
-    if train.labels is None or train.classes is None:
-        return plain(train.ids[row])
-    return f"{plain(train.ids[row])} ({plain(train.classes[int(train.labels[row])])})"
-
-
-def _save(scores: Any, out: Path) -> None:
-    """Write all scores, whole or not at all."""
-    part = out.with_name(out.name + ".part")
-    if out.suffix == ".zarr":
-        scores.to_dataset(name="influence").to_zarr(
-            part, mode="w", zarr_format=2, consolidated=False
-        )
-    else:
-        scores.to_dataframe(name="influence").to_csv(part)
-    part.replace(out)

@@ -1,0 +1,131 @@
+"""`leftout influence`: which training examples helped or harmed a prediction?"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from leftout.app.choices import Choices, RuleName
+from leftout.app.options import Device, Memory, with_choices
+from leftout.app.saving import check_free
+from leftout.app.wording import moment, plain
+from leftout.attribution.first_order import first_order
+from leftout.attribution.labelled import SIGN, Of
+from leftout.attribution.leave_one_out import leave_one_out
+from leftout.core.errors import OptionError
+from leftout.data.examples import Examples
+from leftout.dynamics.fitted import Fitted, fit
+
+
+@with_choices
+def influence_command(
+    *,
+    choices: Choices,
+    of_query: Annotated[
+        list[str] | None,
+        typer.Option(help="Id of a query, again for each; the mean over all queries if not said."),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Most helpful and most harmful examples shown.")] = 5,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Save all scores: FILE.csv, or FILE.zarr for any size."),
+    ] = None,
+    of: Annotated[
+        Literal["loss", "prediction"], typer.Option(help="What is saved with --out.")
+    ] = "loss",
+    method: Annotated[
+        Literal["leave-one-out", "first-order"],
+        typer.Option(help="Exactly, or as the classical influence function has it (at the end)."),
+    ] = "leave-one-out",
+    memory: Memory = None,
+    device: Device = None,
+) -> None:
+    """Show which training examples helped or harmed a prediction, exactly."""
+    kernel = choices.made_kernel()
+    train, query = choices.examples(kernel)
+    wanted = _selected(query, of_query)
+    if not 1 <= top <= len(train):
+        raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
+    if out is not None:
+        check_free(out, ".csv", ".zarr")
+    elif of != "loss":
+        raise OptionError("--of says what --out saves; give a file with --out, or leave it out.")
+    if method == "first-order" and of != "loss":
+        raise OptionError(
+            "--of prediction goes with --method leave-one-out; leave one of them out."
+        )
+    fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
+    if out is not None:
+        _save(_influence(fitted, wanted, choices, method, of=of, mean=False), out)
+    times = fitted.times(choices.times())
+    scores = _influence(fitted, wanted, choices, method, of="loss", mean=of_query is None)
+    console = Console()
+    for position, time in enumerate(times):
+        rows = scores.values[position].reshape(-1, len(train))
+        names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
+        for name, row in zip(names, rows, strict=True):
+            when = moment(time, "step" if choices.rule == RuleName.DESCENT else "time")
+            console.print(_ranking(f"{plain(name)}, {when}", row, train, top))
+    first = " To first order in its weight." if method == "first-order" else ""
+    console.print(f"Influence in loss units: {SIGN['loss']}.{first}", style="dim")
+
+
+def _influence(
+    fitted: Fitted, query: Examples, choices: Choices, method: str, *, of: Of, mean: bool
+) -> xr.DataArray:
+    """Return influence at the times asked for, on a leading axis `at`."""
+    if method == "leave-one-out":
+        return leave_one_out(fitted, query, at=choices.times(), of=of, mean=mean)
+    ended = [time for time in choices.times() if time is not None and time != math.inf]
+    found = first_order(fitted, query, at=ended[0] if ended else None, mean=mean)
+    return found.expand_dims(at=[math.inf])
+
+
+def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
+    if ids is None:
+        return query
+    where = {name: i for i, name in enumerate(query.ids)}
+    missing = [name for name in ids if name not in where]
+    if missing:
+        raise OptionError(
+            f"--of-query {missing[0]!r} is no query; there are {len(query)}, such as "
+            f"{', '.join(map(repr, query.ids[:3]))}."
+        )
+    return query.select([where[name] for name in ids])
+
+
+def _ranking(title: str, row: Any, train: Examples, top: int) -> Table:
+    """Return the most helpful and most harmful examples of one query, as a table."""
+    # As Text: an id such as "[bold]" is no markup.
+    table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
+    order = row.argsort(kind="stable")
+    for low, high in zip(order[:top], order[::-1][:top], strict=True):
+        table.add_row(
+            Text(_named(train, int(high))), f"{row[high]:+.3e}",
+            Text(_named(train, int(low))), f"{row[low]:+.3e}",
+        )  # fmt: skip
+    return table
+
+
+def _named(train: Examples, row: int) -> str:
+    if train.labels is None or train.classes is None:
+        return plain(train.ids[row])
+    return f"{plain(train.ids[row])} ({plain(train.classes[int(train.labels[row])])})"
+
+
+def _save(scores: Any, out: Path) -> None:
+    """Write all scores, whole or not at all."""
+    part = out.with_name(out.name + ".part")
+    if out.suffix == ".zarr":
+        scores.to_dataset(name="influence").to_zarr(
+            part, mode="w", zarr_format=2, consolidated=False
+        )
+    else:
+        scores.to_dataframe(name="influence").to_csv(part)
+    part.replace(out)
