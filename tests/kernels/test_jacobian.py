@@ -82,3 +82,44 @@ def test_outputs_that_weights_have_no_part_in_have_derivatives_of_zero(by) -> No
     module = Constant()
     found = by(module, parameters_of(module), torch.eye(2, dtype=torch.float64), drawn(4, 5))
     assert torch.equal(found["unused"], torch.zeros(4, 2, 3, dtype=torch.float64))
+
+
+class AtKinks(nn.Module):
+    """Pre-activations of rounding size: which gates open depends on how sums are rounded."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(300, 64, bias=False)
+        self.last = nn.Linear(64, 2)
+
+    def forward(self, x):
+        sums = self.first(x)
+        return self.last(torch.relu(sums - x @ self.first.weight.detach().T))
+
+
+def test_gates_at_their_kinks_in_single_precision_are_no_reason_for_the_loop() -> None:
+    torch.manual_seed(0)
+    module = AtKinks()
+    weights = parameters_of(module)
+    few = torch.randn(3, 300)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LoopWarning)
+        # In double precision the two products are one and the same.
+        assert fitting_jacobian(module, weights, few, outputs=2) is by_vmap
+
+
+class Single(nn.Module):
+    """Insists on single precision."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return torch.nn.functional.linear(x.float(), self.inside.weight, self.inside.bias)
+
+
+def test_a_module_that_insists_on_its_precision_is_compared_in_it() -> None:
+    module = Single()
+    found = fitting_jacobian(module, parameters_of(module), torch.randn(2, 3), outputs=2)
+    assert found is by_vmap
