@@ -84,27 +84,20 @@ def test_outputs_that_weights_have_no_part_in_have_derivatives_of_zero(by) -> No
     assert torch.equal(found["unused"], torch.zeros(4, 2, 3, dtype=torch.float64))
 
 
-class AtKinks(nn.Module):
-    """Pre-activations of rounding size: which gates open depends on how sums are rounded."""
-
-    def __init__(self):
-        super().__init__()
-        self.first = nn.Linear(300, 64, bias=False)
-        self.last = nn.Linear(64, 2)
-
-    def forward(self, x):
-        sums = self.first(x)
-        return self.last(torch.relu(sums - x @ self.first.weight.detach().T))
-
-
 def test_gates_at_their_kinks_in_single_precision_are_no_reason_for_the_loop() -> None:
+    """Pre-activations that are rounding and nothing else: how sums are rounded opens gates or not."""
     torch.manual_seed(0)
-    module = AtKinks()
-    weights = parameters_of(module)
-    few = torch.randn(3, 300)
+    module = nn.Sequential(nn.Linear(3000, 64), nn.ReLU(), nn.Linear(64, 2))
+    few = torch.randn(3, 3000)
+    with torch.no_grad():
+        module[0].bias.copy_(-(module[0].weight.double() @ few[1].double()))
+    weights, tried = parameters_of(module), torch.linspace(1, 2, 2)[None]
+    single = [way(module, weights, tried, few)["0.bias"] for way in (by_vmap, by_loop)]
+    # If the two ways happened to round alike here, this would test nothing.
+    assert (single[0] - single[1]).abs().max() > 1e-2 * single[1].abs().max()
     with warnings.catch_warnings():
         warnings.simplefilter("error", LoopWarning)
-        # In double precision the two products are one and the same.
+        # In double precision what single precision lost decides, and both ways see it.
         assert fitting_jacobian(module, weights, few, outputs=2) is by_vmap
 
 
