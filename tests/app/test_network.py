@@ -86,6 +86,10 @@ def test_no_code_in_a_file_of_weights_is_run(folder, capsys) -> None:
 def test_what_cannot_be_read_is_named(folder, source, weights, error, message) -> None:
     (folder / "bad.safetensors").write_bytes(b"\xff" * 40)
     torch.save([1, 2], "list.pt")
+    (folder / "junk.pt").write_bytes(b"hello")
+    torch.save(network("net.py:build"), "whole.pt")
+    state = network("net.py:build").state_dict()
+    torch.save({name: one.to(torch.complex64) for name, one in state.items()}, "complex.pt")
     torch.save(network("net.py:ten").state_dict(), "ten.pt")
     other = network("net.py:build").state_dict() | {"4.bias": torch.zeros(3)}
     torch.save(other, "shape.pt")
@@ -150,6 +154,9 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:ten", "--parameters", "nothing.*"], "nothing"),
         (["--model", "net.py:images"], "must return a tensor (n, k)"),
         (["--model", "net.py:build"], "tells apart 2 outputs, the targets have 10"),
+        (["--model", "net.py:ten", "--verify", "2"], "`verify` must be 0, or 3 … 20"),
+        (["--model", "net.py:ten", "--verify", "21"], "`verify` must be 0, or 3 … 20"),
+        (["--model", "net.py:ten", "--verify", "3", "--rule", "flow"], "follows a flow exactly"),
         (["--verify", "3"], "`verify` trains a network again"),
         (["--model", "net.py:ten", "--verify", "3", "--outputs", "sum"], "no exact one"),
     ],

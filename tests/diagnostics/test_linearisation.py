@@ -103,6 +103,8 @@ def test_regression_has_no_classes() -> None:
     [
         (lo.GradientFlow(), {"at": 1.0, "retrained": 3}, "a rule that a network can follow"),
         (lo.Ridge(1.0), {"retrained": 2}, r"must be 0, or 3 … 12 examples"),
+        (lo.Ridge(1.0), {"retrained": [0, 1]}, "must name 3 examples or more, each once"),
+        (lo.Ridge(1.0), {"retrained": [0, 0, 1, 2]}, "must name 3 examples or more, each once"),
         (lo.Ridge(1.0), {"retrained": 13}, r"must be 0, or 3 … 12 examples"),
         (lo.GradientDescent(0.001), {"at": 0, "retrained": 3}, "something was learned"),
     ],

@@ -468,6 +468,89 @@ def test_a_module_that_vmap_refuses_gives_the_same_numbers_and_says_that_it_is_s
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_weights_that_are_not_finite_are_named(bad) -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
-    module[1].running_mean[2] = bad
-    with pytest.raises(DataError, match=r"finite weights; '1.running_mean' holds NaN or infinity"):
+    with torch.no_grad():
+        module[2].bias[1] = bad
+    with pytest.raises(DataError, match=r"finite weights; '2.bias' holds NaN or infinity"):
         Empirical(module)
+
+
+class Masked(nn.Module):
+    """Attention-like: a mask of −∞ among its buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Linear(3, 3)
+        self.register_buffer("mask", torch.full((3, 3), -math.inf).triu(1))
+
+    def forward(self, x):
+        return torch.softmax(self.inside(x)[:, None] + self.mask, 2).sum(1)
+
+
+def test_masks_of_minus_infinity_are_buffers_like_others() -> None:
+    torch.manual_seed(0)
+    module, inputs = Masked().double(), torch.randn(4, 3, dtype=torch.float64)
+    assert_same(Empirical(module).block(inputs, inputs), full(jacobian(module, inputs)))
+
+
+class Cut(nn.Module):
+    """Its outputs have no gradient."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.inside, self.how = nn.Linear(3, 2), how
+
+    def forward(self, x):
+        if self.how == "detach":
+            return self.inside(x).detach()
+        with torch.no_grad():
+            return self.inside(x)
+
+
+@pytest.mark.parametrize("how", ["detach", "no_grad"])
+def test_outputs_without_a_gradient_are_no_kernel_of_zeros(how) -> None:
+    kernel = Empirical(Cut(how))
+    with pytest.raises(OptionError, match=r"outputs with a gradient .* no_grad, detach"):
+        kernel.block(torch.randn(4, 3), torch.randn(4, 3))
+
+
+def test_inference_mode_is_no_kernel_of_zeros() -> None:
+    kernel, inputs = Empirical(nn.Linear(3, 2)), torch.randn(4, 3)
+    for _ in range(2):  # the second time too, when these inputs have been looked at
+        with torch.inference_mode(), pytest.raises(OptionError, match="inference_mode"):
+            kernel.block(inputs, inputs)
+        assert kernel.block(inputs, inputs).abs().max() > 0
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (nn.LazyLinear(2), {}, "'weight' is lazy. Call the module once"),
+        (None, {}, "`module` must be an nn.Module; got None"),
+        (nn.Linear(3, 2), {"parameters": []}, "one or more patterns"),
+        (nn.Linear(3, 2), {"parameters": [3]}, "one or more patterns"),
+        (nn.Linear(3, 2), {"parameters": 3}, "must be names or a list of them; got 3"),
+    ],
+)
+def test_what_is_no_network_or_names_none_of_it_is_refused(
+    module, options, message, as_users_run_it
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        Empirical(module, **options)
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inside = nn.Linear(3, 2)
+
+    def forward(self, x):
+        x -= 0.5
+        return self.inside(x)
+
+
+def test_a_module_that_writes_to_its_inputs_is_refused_and_they_stay() -> None:
+    inputs = torch.randn(4, 3)
+    before = inputs.clone()
+    with pytest.raises(OptionError, match=r"must not write to its inputs"):
+        Empirical(InPlace()).check("inputs", inputs)
+    assert torch.equal(inputs, before)

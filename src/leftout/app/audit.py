@@ -38,10 +38,11 @@ from leftout.curation.sources import named_sources, sources
 from leftout.curation.subclasses import subclasses_by
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
+from leftout.diagnostics.agreement import FEWEST
 from leftout.diagnostics.linearisation import Linearisation, linearisation
 from leftout.dynamics.fitted import Fitted, fit
 from leftout.dynamics.linearised import has_network
-from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.dynamics.rules import At, GradientFlow, Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.empirical import Empirical
 
@@ -119,7 +120,7 @@ def audit(
     examples = queries_of(fitted, query)
     times = sorted(set(fitted.times(at)))
     evidence = Evidence(refits, verify, seed)
-    _check_verify(fitted, verify)
+    _check_verify(fitted, verify, times[-1])
     origins = None if source is None else named_sources(source, len(fitted))
     if out is None:
         return Audit(fitted, _found(fitted, examples, times, None, evidence, origins)[0])
@@ -242,10 +243,24 @@ def _redundant_again(
     )  # fmt: skip
 
 
-def _check_verify(fitted: Fitted, verify: int) -> None:
-    """Raise where there is no network that could be trained."""
+def _check_verify(fitted: Fitted, verify: int, judged: float) -> None:
+    """Raise where there is no network that could be trained, before anything is computed."""
     check_at_least("verify", verify, 0)
-    if verify and not has_network(fitted):
+    if not verify:
+        return
+    if not FEWEST <= verify <= len(fitted):
+        raise OptionError(
+            f"`verify` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
+            f"agreement; got {verify}."
+        )
+    if isinstance(fitted.rule, GradientFlow):
+        raise OptionError(
+            "`verify` trains a network, and no network follows a flow exactly. Take descent with a small "
+            "rate, or ridge."
+        )
+    if judged == 0:
+        raise OptionError("`verify` needs a time at which something was learned; got 0 alone.")
+    if not has_network(fitted):
         raise OptionError(
             "`verify` trains a network again, and this kernel is no exact one of a network of your own: "
             f"{fitted.kernel!r}. Give a network (--model), outputs='full' and no projection."

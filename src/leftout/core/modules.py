@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parameter import is_lazy
 
 from leftout.core.errors import LeftoutError, OptionError, ShapeError
 
@@ -35,7 +36,14 @@ def parameters_of(module: nn.Module) -> Parameters:
     Raises:
         OptionError: none of them is trained, or they are not all real and of one precision.
     """
-    found = {name: one.detach() for name, one in module.named_parameters() if one.requires_grad}
+    named = dict(module.named_parameters())
+    for name, parameter in named.items():
+        if is_lazy(parameter):
+            raise OptionError(
+                f"`module` must have parameters of known shapes; {name!r} is lazy. Call the module once "
+                "on an input first."
+            )
+    found = {name: one.detach() for name, one in named.items() if one.requires_grad}
     if not found:
         raise OptionError(
             "`module` must have parameters that are trained; got none with requires_grad=True."
@@ -113,6 +121,26 @@ def outputs_each(module: nn.Module, inputs: Tensor) -> int:
     )
 
 
+def check_differentiable(module: nn.Module, weights: Mapping[str, Tensor], few: Tensor) -> None:
+    """Raise unless outputs have a gradient in the weights.
+
+    Raises:
+        OptionError: inference mode is on, or the module detaches its outputs from its weights.
+    """
+    if torch.is_inference_mode_enabled():
+        raise OptionError(
+            "A tangent kernel needs gradients, and torch.inference_mode() is on. Call it outside."
+        )
+    leaves = {name: one.detach().clone().requires_grad_() for name, one in weights.items()}
+    with torch.enable_grad():
+        value = functional_call(module, leaves, (few.clone(),))
+    if not value.requires_grad:
+        raise OptionError(
+            "`module` must have outputs with a gradient in its trained parameters; they have none. Look "
+            "for no_grad, detach or .data in its forward, or choose other `parameters`."
+        )
+
+
 def selected(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
     """Return the parameters that are trained and whose names match one of the patterns.
 
@@ -124,6 +152,11 @@ def selected(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
     """
     if patterns is None:
         return parameters_of(module)
+    if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+        raise OptionError(
+            "`parameters` must be one or more patterns of names, such as 'layer4.*', or None for all; "
+            f"got {patterns!r}."
+        )
     trained = {name: one.requires_grad for name, one in module.named_parameters()}
     for pattern in patterns:
         matching = [name for name in trained if fnmatchcase(name, pattern)]
@@ -249,7 +282,7 @@ def _apart(module: nn.Module, batches: Sequence[Tensor]) -> tuple[list[Any], boo
     buffers = {name: one.clone() for name, one in before.items()}
     # The caller's random numbers are not ours to draw from.
     with torch.random.fork_rng(), torch.no_grad():
-        outputs = [functional_call(module, buffers, (batch,)) for batch in batches]
+        outputs = [functional_call(module, buffers, (batch.clone(),)) for batch in batches]
     kept = all(torch.equal(buffers[name], one) for name, one in before.items())
     return outputs, kept
 

@@ -13,6 +13,7 @@ An outlier is one example; it takes a handful to be a kind. Where inputs have bu
 thin end of any cloud is such a group, by chance: there, look before you believe it.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -127,7 +128,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
     for name, rows in tracked(members, what="kinds within classes"):
         if SMALL * len(rows) >= MEMBERS:
             found += _within(fitted, name, rows, information.cpu())
-    return tuple(sorted(found, key=lambda one: -one.information / (one.others or 1.0)))
+    return tuple(sorted(found, key=lambda one: _far(one)))
 
 
 def _within(
@@ -215,3 +216,8 @@ def _subclass(
         f"typical other example {others:.3g}, few more than {limit:.3g}: there are too few like them."
     )
     return Subclass(name, tuple(rows), len(rows) / count, told, others, limit, gap, reason)
+
+
+def _far(one: Subclass) -> float:
+    """Return a key that puts first the kind that tells most beside the others."""
+    return -one.information / one.others if one.others > 0 else -math.inf

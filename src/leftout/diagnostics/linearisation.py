@@ -12,6 +12,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,21 @@ def linearisation(
 
 def _chosen(asked: int | Sequence[int], n: int, seed: int) -> list[int]:
     """Return row numbers of the examples to leave out."""
-    if not isinstance(asked, int):
-        return row_numbers("retrained", asked)
-    if asked and not FEWEST <= asked <= n:
+    if not isinstance(asked, Integral):
+        chosen = row_numbers("retrained", asked)
+        if len(set(chosen)) < len(chosen) or len(chosen) < FEWEST:
+            raise OptionError(
+                f"`retrained` must name {FEWEST} examples or more, each once; got {chosen}."
+            )
+        return chosen
+    count = int(asked)
+    if count and not FEWEST <= count <= n:
         raise OptionError(
             f"`retrained` must be 0, or {FEWEST} … {n} examples to leave out: fewer tell no agreement; "
-            f"got {asked}."
+            f"got {count}."
         )
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    return sorted(order[:asked].tolist())
+    return sorted(order[:count].tolist())
 
 
 def _again(

@@ -313,7 +313,7 @@ def _check_outputs(what: str, outputs: int | None, train: Examples) -> None:
         return
     two = (
         " Two classes are one column of ∓1; `load(…, outputs=2)` gives each its own."
-        if train.classes is not None and len(train.classes) == 2
+        if train.classes is not None and len(train.classes) == 2 and outputs == 2
         else ""
     )
     raise ShapeError(

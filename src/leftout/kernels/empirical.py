@@ -21,13 +21,14 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from leftout.core.blocks import blocks, memory_budget
-from leftout.core.checks import check_choice, check_count, check_finite
+from leftout.core.checks import check_choice, check_count, check_finite, check_kind
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
     Parameters,
     bytes_a_row,
     call,
+    check_differentiable,
     check_function,
     check_takes,
     outputs_each,
@@ -89,6 +90,7 @@ class Empirical(Kernel):
         projection: Projection | None = None,
         memory: int | float | str | None = None,
     ) -> None:
+        check_kind("module", module, nn.Module, what="an nn.Module")
         check_choice("outputs", outputs, ("full", "sum", "trace"))
         check_choice("method", method, ("auto", "jacobian", "layers"))
         if projection is not None and not isinstance(projection, Projection):
@@ -97,6 +99,8 @@ class Empirical(Kernel):
                 f"got {projection!r}."
             )
         self.patterns = (parameters,) if isinstance(parameters, str) else parameters
+        if not isinstance(self.patterns, list | tuple | None):
+            raise OptionError(f"`parameters` must be names or a list of them; got {parameters!r}.")
         chosen = selected(module, self.patterns)
         _check_weights(module)
         self.module = copy.deepcopy(module)
@@ -201,12 +205,18 @@ class Empirical(Kernel):
             )
         check_finite(name, inputs)
         key = self._key(inputs)
-        if key in self._looked or not len(inputs):
+        if not len(inputs) or (key in self._looked and not torch.is_inference_mode_enabled()):
             return
-        few = self._given(inputs[:FEW])
+        few = self._given(inputs[:FEW]).clone()
         check_takes(self.module, few, name=name, as_given=True)
         width = outputs_each(self.module, few)
+        if not torch.equal(few, self._given(inputs[:FEW])):
+            raise OptionError(
+                "`module` must not write to its inputs, which are asked for again; it does. Write "
+                "x = x - 1 in its forward instead of x -= 1."
+            )
         check_function(self.module, few)
+        check_differentiable(self.module, self.weights, few)
         if self._k not in (None, width):
             raise ShapeError(
                 f"`module` must have as many outputs for all inputs; it has {self._k} for others and "
@@ -311,7 +321,9 @@ class Empirical(Kernel):
     @property
     def record(self) -> dict[str, Any]:
         """Return which network, at which weights, and how it was read; JSON-like."""
-        state = self.module.state_dict()
+        state = {
+            name: one for name, one in self.module.state_dict().items() if isinstance(one, Tensor)
+        }
         return {
             "name": "empirical",
             "module": type(self.module).__name__,
@@ -372,8 +384,9 @@ class Empirical(Kernel):
 
 
 def _check_weights(module: nn.Module) -> None:
-    """Raise unless all weights and buffers are finite."""
-    bad = [name for name, one in module.state_dict().items() if not bool(one.isfinite().all())]
+    """Raise unless all weights are finite."""
+    # Buffers may well be infinite, as masks are; what they do to outputs is checked there.
+    bad = [name for name, one in module.named_parameters() if not bool(one.isfinite().all())]
     if bad:
         raise DataError(
             f"`module` must have finite weights; {bad[0]!r} holds NaN or infinity (and {len(bad) - 1} "

@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -49,13 +50,13 @@ class Projection(ABC):
 
     def __post_init__(self) -> None:
         check_count("size", self.size)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or self.seed < 0:
             raise OptionError(f"`seed` must be a whole number ≥ 0; got {self.seed!r}.")
 
     @property
     def record(self) -> dict[str, Any]:
         """Return name, size and seed."""
-        return {"name": self.name, "size": self.size, "seed": self.seed}
+        return {"name": self.name, "size": int(self.size), "seed": int(self.seed)}
 
     def width(self, sizes: Sequence[int]) -> int:
         """Return how many numbers a projected row has, for parameter tensors of these sizes."""

@@ -16,7 +16,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from leftout.app.papers.drawing import BLUE, FAINT, GREEN, ORANGE, RED, panels
+from leftout.app.papers.drawing import BLUE, GREEN, ORANGE, RED, panels
 from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.information.networks import perceptron
 from leftout.app.papers.information.scores import Schedule, linearised
@@ -32,12 +32,6 @@ from leftout.dynamics.fitted import Fitted, fit
 from leftout.dynamics.train import train
 
 COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (300, 1000), Size.PAPER: (1000, 1000)}
-TRAINED = 2.0
-"""Rate times steps, as in the paper."""
-
-FEW_STEPS = 20
-"""Of a quick run."""
-
 STEPS = {Size.QUICK: 20, Size.USUAL: 2000, Size.PAPER: 2000}
 RATE = 1e-3
 SHARES = {
@@ -54,7 +48,7 @@ LITTLE = 0.03
 NAMES: dict[Order, str] = {
     "least": "bottom", "most": "top", "iterative": "bottom, iterative", "random": "random",
 }  # fmt: skip
-COLOURS = {"least": BLUE, "most": RED, "iterative": GREEN, "random": FAINT}
+COLOURS = {"least": BLUE, "most": RED, "iterative": GREEN, "random": ORANGE}
 
 
 @dataclass(frozen=True)
@@ -256,7 +250,7 @@ def _figure(curves: dict[Order, Curve], hidden: int) -> Figure:
     figure, grid = panels(1, width=6.0, height=3.9)
     axes = grid[0, 0]
     for kind, one in curves.items():
-        colour = COLOURS[kind] if kind != "random" else ORANGE
+        colour = COLOURS[kind]
         axes.plot(one.shares, one.retrained, "o-", ms=3.5, color=colour, label=NAMES[kind])
         axes.plot(one.shares, one.predicted, ":", color=colour, lw=1)
     axes.set_xlabel("share of training examples removed")
