@@ -156,7 +156,10 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:build"], "tells apart 2 outputs, the targets have 10"),
         (["--model", "net.py:ten", "--verify", "2"], "`verify` must be 0, or 3 … 20"),
         (["--model", "net.py:ten", "--verify", "21"], "`verify` must be 0, or 3 … 20"),
-        (["--model", "net.py:ten", "--verify", "3", "--rule", "flow"], "follows a flow exactly"),
+        (
+            ["--model", "net.py:ten", "--verify", "3", "--rule", "flow"],
+            "A flow is descent at a small rate",
+        ),
         (["--verify", "3"], "`verify` trains a network again"),
         (["--model", "net.py:ten", "--verify", "3", "--outputs", "sum"], "no exact one"),
     ],

@@ -152,3 +152,18 @@ def test_columns_that_ten_classes_have_not_are_refused(outputs) -> None:
         load("digits", n_train=50, n_query=10, outputs=outputs)
     with pytest.raises(OptionError, match="`outputs` must be 1 or 2 for 2 classes; got 4"):
         load("digits", classes=[0, 1], outputs=4)
+
+
+def test_loss_and_accuracy_are_those_of_the_definition() -> None:
+    train, _ = load("digits", classes=["9", "7", "4"], n_train=30)
+    wrong = train.targets.roll(1, dims=1)  # the next class, for everybody
+    assert train.accuracy(train.targets) == 1
+    assert train.accuracy(wrong) == 0
+    assert train.mean_loss(train.targets) == 0
+    each = [((a - b) ** 2).sum() / 2 for a, b in zip(wrong, train.targets, strict=True)]
+    assert train.mean_loss(wrong) == pytest.approx(float(sum(each)) / 30, rel=1e-14)
+
+
+def test_regression_has_no_accuracy() -> None:
+    rows = examples_of((torch.randn(6, 2), torch.randn(6, 1)))
+    assert rows.accuracy(rows.targets) is None

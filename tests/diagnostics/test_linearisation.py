@@ -101,12 +101,12 @@ def test_regression_has_no_classes() -> None:
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        (lo.GradientFlow(), {"at": 1.0, "retrained": 3}, "a rule that a network can follow"),
+        (lo.GradientFlow(), {"at": 1.0, "retrained": 3}, "which it can follow; got GradientFlow"),
         (lo.Ridge(1.0), {"retrained": 2}, r"must be 0, or 3 … 12 examples"),
         (lo.Ridge(1.0), {"retrained": [0, 1]}, "must name 3 examples or more, each once"),
         (lo.Ridge(1.0), {"retrained": [0, 0, 1, 2]}, "must name 3 examples or more, each once"),
         (lo.Ridge(1.0), {"retrained": 13}, r"must be 0, or 3 … 12 examples"),
-        (lo.GradientDescent(0.001), {"at": 0, "retrained": 3}, "something was learned"),
+        (lo.GradientDescent(0.001), {"at": 0, "retrained": 3}, "at least one step; got at = 0"),
     ],
 )
 def test_what_cannot_be_retrained_is_refused(rule, options, message) -> None:

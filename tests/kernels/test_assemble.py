@@ -7,8 +7,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
 from leftout.kernels import Erf, From, ReLU, TwoLayerReLU
-from leftout.kernels import assemble as module
 from leftout.kernels.assemble import cross, gram
+from leftout.kernels.tiles import TEMPORARIES
 
 KERNEL = ReLU(2, bias_variance=0.1)
 
@@ -73,7 +73,7 @@ def test_no_more_memory_is_held_than_the_budget(kernel, dtype, crowd: bool) -> N
     x = rows(500, 40) + (100 if crowd else 0)  # crowded: every pair is nearly collinear
     x /= x.norm(dim=1, keepdim=True)
     fixed = 8 * 500**2 + (x.numel() * 4 if dtype == torch.float32 else 0)
-    budget = fixed + module.TEMPORARIES * dtype.itemsize * 100**2
+    budget = fixed + TEMPORARIES * dtype.itemsize * 100**2
     assert 8 * 500**2 < peak_memory(gram, kernel, x, memory=budget, dtype=dtype) <= budget
 
 

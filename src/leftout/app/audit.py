@@ -41,8 +41,9 @@ from leftout.data.pairs import Data
 from leftout.diagnostics.agreement import FEWEST
 from leftout.diagnostics.linearisation import Linearisation, linearisation
 from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised import has_network
-from leftout.dynamics.rules import At, GradientFlow, Ridge, Rule
+from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.empirical import Empirical
 
@@ -253,13 +254,7 @@ def _check_verify(fitted: Fitted, verify: int, judged: float) -> None:
             f"`verify` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
             f"agreement; got {verify}."
         )
-    if isinstance(fitted.rule, GradientFlow):
-        raise OptionError(
-            "`verify` trains a network, and no network follows a flow exactly. Take descent with a small "
-            "rate, or ridge."
-        )
-    if judged == 0:
-        raise OptionError("`verify` needs a time at which something was learned; got 0 alone.")
+    check_followed(fitted.rule, judged)
     if not has_network(fitted):
         raise OptionError(
             "`verify` trains a network again, and this kernel is no exact one of a network of your own: "
@@ -275,22 +270,11 @@ def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
         at=time,
         predictions=predictions,
         out_of_sample=left_out,
-        query_loss=_loss(predictions, query),
-        left_out_loss=_loss(left_out, fitted.train),
-        query_accuracy=_accuracy(predictions, query),
-        left_out_accuracy=_accuracy(left_out, fitted.train),
+        query_loss=query.mean_loss(predictions),
+        left_out_loss=fitted.train.mean_loss(left_out),
+        query_accuracy=query.accuracy(predictions),
+        left_out_accuracy=fitted.train.accuracy(left_out),
     )
-
-
-def _loss(predictions: torch.Tensor, examples: Examples) -> float:
-    return float((predictions - examples.targets).square().sum(1).mean() / 2)
-
-
-def _accuracy(predictions: torch.Tensor, examples: Examples) -> float | None:
-    if examples.labels is None:
-        return None
-    right = examples.encoding.decode(predictions) == examples.labels
-    return float(right.double().mean())
 
 
 def _identity(

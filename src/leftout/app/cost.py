@@ -19,7 +19,7 @@ from leftout.attribution.trajectory import COUNT
 from leftout.curation.moved import QUERIES
 from leftout.curation.redundant import FRACTIONS
 from leftout.dynamics.rules import At, Ridge, Rule
-from leftout.kernels.assemble import BLOCK, TEMPORARIES
+from leftout.kernels.tiles import BLOCK, TEMPORARIES
 from leftout.solvers.quadrature import NODES, windows
 
 DOUBTED = 0.05

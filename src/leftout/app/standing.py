@@ -8,8 +8,8 @@ from leftout.app.wording import count, number, percent
 from leftout.diagnostics.linearisation import Linearisation, Retrained
 
 SMALL, LARGE = 0.1, 0.5
-"""Gap relative to how far training moved predictions: below the first the two are one model for most
-purposes, beyond the second at least a third of what moved is not the linearised model's to explain."""
+"""Gap relative to how far training moved predictions, a choice of words: a tenth is little beside it,
+a half is not. What a gap means for influence is told by training again, which --verify does."""
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:
@@ -73,7 +73,11 @@ def _gap(found: Linearisation) -> list[tuple[str, str, str]]:
             "The same, of linearised model minus the network itself at the weights that the model "
             "ends with: what linearising leaves out.",
         ),
-        ("Gap relative to the move", share, f"Below {SMALL:g} the two are as good as one."),
+        (
+            "Gap relative to the move",
+            share,
+            "0 where the network is linear on its way; 1 where it differs by as much as it moved.",
+        ),
     ]
 
 

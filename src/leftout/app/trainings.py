@@ -1,20 +1,16 @@
 """Which network is really trained, beside the model that speaks for it? The one that its kernel is of."""
 
-import math
-import warnings
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from leftout.core.errors import NotConvergedWarning, OptionError
+from leftout.core.errors import OptionError
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck, prune_check
 from leftout.data.examples import Examples
-from leftout.diagnostics.linearisation import TOLERANCE
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import GradientDescent, Ridge
-from leftout.dynamics.train import train
+from leftout.dynamics.follow import follow
 from leftout.dynamics.two_layer import TwoLayerNetwork
 from leftout.kernels.empirical import Empirical
 from leftout.kernels.two_layer_relu import TwoLayerReLU
@@ -41,25 +37,9 @@ def pruned_again(
     Raises:
         OptionError: a rule that a network cannot follow, or no step to take.
     """
-    rule = fitted.rule
-    if not isinstance(rule, Ridge | GradientDescent):
-        raise OptionError(
-            "A network is trained again under Ridge or GradientDescent, which it can follow (--rule "
-            f"ridge or descent); got {rule!r}. A flow is descent at a small rate."
-        )
-    steps = None if found.time == math.inf else int(found.time)
-    if steps == 0:
-        raise OptionError("A network is trained again for at least one step; got at = 0.")
-    with warnings.catch_warnings():
-        if steps is not None:  # so many steps were asked for, not convergence
-            warnings.simplefilter("ignore", NotConvergedWarning)
-        trained = train(
-            module, fitted.train, rule=rule, steps=steps, memory=fitted.memory,
-            tolerance=TOLERANCE if steps is None else None,
-        )  # fmt: skip
-        return prune_check(
-            found, trained, query, counts=_spread(found.counts, most), jobs=jobs, out=out
-        )
+    trained = follow(fitted, module, found.time)
+    counts = _spread(found.counts, most)
+    return prune_check(found, trained, query, counts=counts, jobs=jobs, out=out)
 
 
 def network_of(fitted: Fitted, *, width: int, seed: int) -> nn.Module:

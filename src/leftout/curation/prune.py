@@ -199,11 +199,9 @@ def measured(
     predictions: Sequence[Float64[Tensor, "m k"]], query: Examples
 ) -> tuple[list[float], tuple[float, ...] | None]:
     """Return the mean loss of each prediction, and the share that is right where there are classes."""
-    loss = [float((one - query.targets).square().sum(1).mean() / 2) for one in predictions]
-    if query.labels is None:
-        return loss, None
-    right = [query.encoding.decode(one) == query.labels for one in predictions]
-    return loss, tuple(float(one.double().mean()) for one in right)
+    loss = [query.mean_loss(one) for one in predictions]
+    right = [query.accuracy(one) for one in predictions]
+    return loss, tuple(one for one in right if one is not None) or None
 
 
 def _stop(counts: list[int], loss: list[float], tolerance: float) -> int:

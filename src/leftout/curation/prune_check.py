@@ -97,8 +97,7 @@ def prune_check(
     not_converged = 0
     if groups:
         effect = retrain(trained, examples, groups, of="prediction", jobs=jobs, out=out)
-        if trained.tolerance is not None:  # else steps were asked for, and all were taken
-            not_converged = int(effect.attrs["not_converged"])
+        not_converged = int(effect.attrs["not_converged"])
         change = torch.from_numpy(effect.values)  # (m, g, k), with minus without
         predictions |= {int(name): before - change[:, j] for j, name in enumerate(groups)}
     loss, accuracy = measured([predictions[count] for count in chosen], examples)

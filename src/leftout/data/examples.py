@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.checks import check_finite
@@ -74,6 +75,16 @@ class Examples:
     def fingerprint(self) -> str:
         """Return a hash of inputs, targets and ids."""
         return fingerprint(self.inputs, self.targets, list(self.ids))
+
+    def mean_loss(self, predictions: Float64[Tensor, "n k"]) -> float:
+        """Return the mean over examples of ½ Σ (f − y)²."""
+        return float((predictions - self.targets).square().sum(1).mean() / 2)
+
+    def accuracy(self, predictions: Float64[Tensor, "n k"]) -> float | None:
+        """Return the share of examples that predictions put into the right class; None for regression."""
+        if self.labels is None:
+            return None
+        return float((self.encoding.decode(predictions) == self.labels).double().mean())
 
     def select(self, rows: Sequence[int] | Tensor | np.ndarray) -> "Examples":
         """Return the examples of these row numbers, in this order."""

@@ -9,7 +9,6 @@ With `retrained`, the network is really trained, and again without some examples
 """
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from numbers import Integral
@@ -23,18 +22,16 @@ from torch import Tensor
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.attribution.queries import queries_of
 from leftout.core.checks import row_numbers
-from leftout.core.errors import NotConvergedWarning, OptionError
+from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.agreement import FEWEST, agreement
 from leftout.diagnostics.retrain import retrain
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.follow import check_followed, follow
 from leftout.dynamics.linearised import linear_kernel, linearised
-from leftout.dynamics.rules import At, GradientDescent, Ridge
-from leftout.dynamics.train import predictions, train
-
-TOLERANCE = 1e-5
-"""Relative gradient at which a network counts as trained to the end: predictions to five digits."""
+from leftout.dynamics.rules import At
+from leftout.dynamics.train import predictions
 
 
 @dataclass(frozen=True)
@@ -130,20 +127,22 @@ def linearisation(
     """
     examples, time = queries_of(fitted, query), fitted.rule.time(at)
     kernel = linear_kernel(fitted)
+    chosen = _chosen(retrained, len(fitted), seed)
+    if chosen:
+        check_followed(fitted.rule, time)
     before = kernel.initial(examples.inputs).cpu()
     predicted = fitted.predict(examples, time).cpu()
     after = predictions(
         linearised(fitted, time), examples.inputs, outputs=fitted.outputs, memory=fitted.memory
     ).cpu()
-    chosen = _chosen(retrained, len(fitted), seed)
     return Linearisation(
         at=time,
         moved=_rms(predicted - before),
         gap=_rms(predicted - after),
         agreement=_alike(examples, predicted, after),
-        accuracy_before=_accuracy(examples, before),
-        accuracy_linearised=_accuracy(examples, predicted),
-        accuracy_network=_accuracy(examples, after),
+        accuracy_before=examples.accuracy(before),
+        accuracy_linearised=examples.accuracy(predicted),
+        accuracy_network=examples.accuracy(after),
         retrained=_again(fitted, examples, time, chosen, jobs, out) if chosen else None,
     )
 
@@ -175,24 +174,8 @@ def _again(
     jobs: int | None,
     out: str | Path | None,
 ) -> Retrained:
-    rule = fitted.rule
-    if not isinstance(rule, Ridge | GradientDescent):
-        raise OptionError(
-            f"`retrained` needs a rule that a network can follow; got {rule!r}, infinitesimal steps. Use "
-            "GradientDescent with a small rate, or Ridge."
-        )
-    steps = None if time == math.inf else int(time)
-    if steps == 0:
-        raise OptionError("`retrained` needs a time at which something was learned; got at=0.")
-    module = linear_kernel(fitted).module
-    with warnings.catch_warnings():
-        if steps is not None:  # so many steps were asked for, not convergence
-            warnings.simplefilter("ignore", NotConvergedWarning)
-        network = train(
-            module, fitted.train, rule=rule, steps=steps, memory=fitted.memory,
-            tolerance=TOLERANCE if steps is None else None,
-        )  # fmt: skip
-        truth = retrain(network, query, chosen, jobs=jobs, out=out)
+    network = follow(fitted, linear_kernel(fitted).module, time)
+    truth = retrain(network, query, chosen, jobs=jobs, out=out)
     scores = leave_one_out(fitted, query, at=time).isel(train=chosen)
     told = agreement(
         scores, truth, top=1, measures=("pearson", "slope"), per_query=False
@@ -205,8 +188,7 @@ def _again(
         pearson=float(told(measure="pearson")),
         slope=float(told(measure="slope")),
         trained=str(network.status),
-        converged=steps is not None
-        or (network.converged and not int(truth.attrs["not_converged"])),
+        converged=network.as_asked and not int(truth.attrs["not_converged"]),
     )
 
 
@@ -221,9 +203,3 @@ def _alike(
     if query.labels is None:
         return None
     return float((query.encoding.decode(one) == query.encoding.decode(other)).double().mean())
-
-
-def _accuracy(query: Examples, predicted: Float64[Tensor, "m k"]) -> float | None:
-    if query.labels is None:
-        return None
-    return float((query.encoding.decode(predicted) == query.labels).double().mean())

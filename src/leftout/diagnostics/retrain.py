@@ -68,9 +68,9 @@ def retrain(
     Returns:
         A DataArray (query, train), or (query, group) for groups; `of="prediction"` adds `output`.
         `at` is the end of training, or the number of steps where all of them are taken.
-        Attributes: `not_converged` trainings, their `largest_relative_gradient`, mean `steps`, and with
-        "warm" `warm_difference`, the largest difference that the start makes in a prediction,
-        relative to the largest effect.
+        Attributes: `not_converged`, how many trainings stopped short of a tolerance, their
+        `largest_relative_gradient`, mean `steps`, and with "warm" `warm_difference`, the largest
+        difference that the start makes in a prediction, relative to the largest effect.
 
     Raises:
         OptionError: a group that is empty or everything, a row number out of range or repeated;
@@ -100,14 +100,21 @@ def retrain(
     singles = not isinstance(listed, Mapping) and all(_is_row(one) for one in listed)
     names, rows = _named(trained, listed, singles)
     examples = queries_like(trained.train, query)
-    trained.check_converged()
+    if trained.tolerance is not None:  # else steps were asked for, and all of them taken
+        trained.check_converged()
     folder = None if out is None else Path(out)
     count = jobs or _processes(trained)
     found = trained_again(trained, examples, rows, start=start, jobs=count, folder=folder)
     before = trained.predict(examples).cpu()
     after = torch.stack([torch.from_numpy(one.predictions) for one in found], dim=1)  # (m, g, k)
     attrs = network_attributes(
-        trained, examples, of=of, method="retrain", sign=SIGN[of], start=start, **_evidence(found)
+        trained,
+        examples,
+        of=of,
+        method="retrain",
+        sign=SIGN[of],
+        start=start,
+        **_evidence(trained, found),
     )
     if start == "warm" and check:
         some = _sample(len(rows), int(check))
@@ -197,9 +204,9 @@ def _changes(
     return (change * ((before - targets)[:, None] + change / 2)).sum(-1)
 
 
-def _evidence(found: Sequence[Again]) -> dict[str, float | int]:
+def _evidence(trained: Trained, found: Sequence[Again]) -> dict[str, float | int]:
     return {
-        "not_converged": sum(not one.converged for one in found),
+        "not_converged": len(_short(trained, found)),
         "largest_relative_gradient": max(one.relative_gradient for one in found),
         "steps": float(np.mean([one.steps for one in found])),
     }
@@ -233,9 +240,13 @@ def _warn_apart(difference: float, checked: int) -> None:
         )  # fmt: skip
 
 
+def _short(trained: Trained, found: Sequence[Again]) -> list[Again]:
+    """Return the trainings that stopped before the tolerance; where steps were asked for, none did."""
+    return [one for one in found if not one.converged and trained.tolerance is not None]
+
+
 def _warn(trained: Trained, found: Sequence[Again]) -> None:
-    # Where steps were asked for, each takes as many as the network itself, which has said so.
-    short = [one for one in found if not one.converged and trained.tolerance is not None]
+    short = _short(trained, found)
     if short:
         warnings.warn(
             f"{len(short)} of {len(found)} networks trained again stopped short of convergence; one "

@@ -181,6 +181,11 @@ class Trained:
             self.module, rows, outputs=self.train.targets.shape[1], memory=self.memory
         )
 
+    @property
+    def as_asked(self) -> bool:
+        """Return whether training did what was asked: reached its tolerance, or took its steps."""
+        return self.converged or self.tolerance is None
+
     def check_converged(self) -> None:
         """Warn where training ended short of its tolerance.
 

@@ -15,8 +15,6 @@ from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
-from leftout.kernels.tiles import BLOCK as BLOCK
-from leftout.kernels.tiles import TEMPORARIES as TEMPORARIES
 from leftout.kernels.tiles import Work
 
 

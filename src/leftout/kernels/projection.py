@@ -131,8 +131,8 @@ def _coordinates(seed: int, tensor: int, size: int, count: int) -> Tensor:
     return torch.from_numpy(np.sort(chosen))
 
 
-class _Dense(Projection):
-    """R of independent numbers in every place."""
+class _Streamed(Projection):
+    """R made a few columns at a time, the same whoever asks in whatever chunks."""
 
     def add(
         self,
@@ -143,9 +143,24 @@ class _Dense(Projection):
         sizes: Sequence[int],
     ) -> None:
         for number, part in enumerate(blocks(sizes[tensor], WIDTH)):
-            drawn = self._drawn(self._random(tensor, number), (part.stop - part.start, self.size))
-            block = torch.from_numpy(drawn).to(rows.device)  # (w, r)
-            into += rows[:, :, part].double() @ block.mul_(self.size**-0.5)
+            self._add(into, rows[:, :, part].double(), self._random(tensor, number))
+
+    @abstractmethod
+    def _add(
+        self,
+        into: Float64[Tensor, "n e r"],
+        rows: Float64[Tensor, "n e w"],
+        random: np.random.Generator,
+    ) -> None:
+        """Add what these numbers of the rows become."""
+
+
+class _Dense(_Streamed):
+    """R of independent numbers in every place."""
+
+    def _add(self, into: Tensor, rows: Tensor, random: np.random.Generator) -> None:
+        drawn = self._drawn(random, (rows.shape[2], self.size))
+        into += rows @ torch.from_numpy(drawn).to(rows.device).mul_(self.size**-0.5)
 
     @abstractmethod
     def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
@@ -177,7 +192,7 @@ class Rademacher(_Dense):
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class Sparse(Projection):
+class Sparse(_Streamed):
     """One sign in every column of R: each parameter is added to, or taken from, one of `size` sums.
 
     A row costs p operations instead of p · size.
@@ -188,16 +203,8 @@ class Sparse(Projection):
 
     name: ClassVar[str] = "sparse"
 
-    def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
-    ) -> None:
-        for number, part in enumerate(blocks(sizes[tensor], WIDTH)):
-            random, count = self._random(tensor, number), part.stop - part.start
-            where = torch.from_numpy(random.integers(0, self.size, count)).to(rows.device)
-            sign = torch.from_numpy(2.0 * random.integers(0, 2, count) - 1).to(rows.device)
-            into.index_add_(2, where, rows[:, :, part].double() * sign)
+    def _add(self, into: Tensor, rows: Tensor, random: np.random.Generator) -> None:
+        count = rows.shape[2]
+        where = torch.from_numpy(random.integers(0, self.size, count)).to(rows.device)
+        sign = torch.from_numpy(2.0 * random.integers(0, 2, count) - 1).to(rows.device)
+        into.index_add_(2, where, rows * sign)

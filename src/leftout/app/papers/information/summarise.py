@@ -6,7 +6,6 @@ training; the network itself is trained again at some shares. Figure 7b trains a
 layers, on what the one-layer network chose.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +22,6 @@ from leftout.app.papers.information.scores import Schedule, linearised
 from leftout.app.papers.information.task import Counts, accuracy, pair
 from leftout.app.papers.material import Material, Size
 from leftout.attribution.information import information
-from leftout.core.errors import NotConvergedWarning
 from leftout.curation.prune import STEP, Order
 from leftout.curation.remaining import rounds
 from leftout.data.examples import Examples
@@ -169,13 +167,10 @@ def _trained_again(
         folder = (
             material.folder / f"pruned-{material.name}-{len(examples)}-{trained.record['initial']}"
         )
-    with warnings.catch_warnings():
-        # So many steps are what is asked for: nothing is said to have converged.
-        warnings.simplefilter("ignore", NotConvergedWarning)
-        change = retrain(
-            trained, query, groups, of="prediction", out=folder,
-            jobs=1 if material.quick else material.jobs,
-        )  # fmt: skip
+    change = retrain(
+        trained, query, groups, of="prediction", out=folder,
+        jobs=1 if material.quick else material.jobs,
+    )  # fmt: skip
     everyone = trained.predict(query).cpu()
     right = [
         accuracy(query, everyone - everyone.new_tensor(change.values[:, place]))
