@@ -422,6 +422,7 @@ WRONG_INFLUENCE = {
         ("--out", "scores.xlsx"),
         r"--out must end in \.csv or \.zarr; got 'scores\.xlsx'",
     ),
+    "not writable": (("--out", "/proc/such.csv"), r"--out '/proc/such\.csv' cannot be written"),
     "no folder": (("--out", "no/such.csv"), r"--out 'no/such\.csv' must lie in a folder that exists"),
     "predictions that are not saved": (("--of", "prediction"), "--of says what --out saves"),
 }  # fmt: skip

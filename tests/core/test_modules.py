@@ -211,3 +211,9 @@ def test_inputs_that_do_not_fit_are_refused_in_a_sentence() -> None:
         check_takes(layers(), rows(8, 5), name="query")
     assert isinstance(error.value.__cause__, RuntimeError)
     check_takes(layers(), rows(), name="query")
+
+
+def test_a_network_that_looks_tokens_up_is_told_that_inputs_come_as_floats() -> None:
+    module = nn.Sequential(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(8, 1))
+    with pytest.raises(ShapeError, match=r"Inputs come as floats; write x.long\(\) in its forward"):
+        check_takes(module, torch.ones(5, 2), name="train")

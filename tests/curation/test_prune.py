@@ -258,6 +258,10 @@ def test_the_curve_as_a_table() -> None:
         ({"order": "worst"}, "`order` must be one of 'least', 'most', 'random', 'iterative'; got"),
         ({"by": "loss"}, "`by` must be one of 'function', 'weights'; got 'loss'"),
         ({"shares": (0.5, 1.0)}, r"`shares` must lie in \(0, 1\); got 1.0"),
+        (
+            {"shares": 0.5},
+            r"`shares` must be several numbers in \(0, 1\), as \[0.1, 0.5\]; got 0.5",
+        ),
         ({"step": 0.0}, r"`step` must lie in \(0, 1\); got 0.0"),
         ({"seed": -1}, "`seed` must be a whole number ≥ 0; got -1"),
         ({"seed": 0.5}, "`seed` must be a whole number ≥ 0; got 0.5"),

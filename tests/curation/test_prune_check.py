@@ -129,3 +129,36 @@ def test_what_is_no_order_and_no_network_is_refused() -> None:
         prune_check([1, 2], trained, query)
     with pytest.raises(OptionError, match="`trained` must be a trained network, from `train`; got"):
         prune_check(prune(fitted, query), fitted, query)
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "other", "others"),
+    [
+        (lo.Ridge(0.3), None, lo.Ridge(0.4), None),
+        (lo.Ridge(0.3, "mean"), None, lo.Ridge(0.3), None),
+        (lo.GradientDescent(0.1), 40, lo.GradientDescent(0.1), 41),
+        (lo.GradientDescent(0.1), 40, lo.GradientDescent(0.2), 20),
+        (lo.GradientDescent(0.1, 0.3), None, lo.GradientDescent(0.1, 0.3), 5),
+    ],
+)
+def test_a_network_trained_in_another_way_is_refused(rule, steps, other, others) -> None:
+    """Its curve would differ for a reason that has nothing to do with the order."""
+    pair, query = classes(1)
+    predicted = prune(lo.fit(Empirical(linear(D)), pair, rule=rule), query, at=steps, shares=(0.5,))
+    ends = {"tolerance": 1e-3} if others is None else {"tolerance": None, "steps": others}
+    with pytest.raises(OptionError, match="must be trained as the model of `pruned` was, by"):
+        prune_check(predicted, train(linear(D), pair, rule=other, **ends), query)
+
+
+def test_a_flow_is_judged_by_descent_for_as_long_and_a_ridge_by_descent_to_its_end() -> None:
+    pair, query = classes(1)
+    flow = prune(
+        lo.fit(Empirical(linear(D)), pair, rule=lo.GradientFlow(1.0)), query, at=4, shares=(0.5,)
+    )
+    steps = train(linear(D), pair, rule=lo.GradientDescent(0.01), steps=400, tolerance=None)
+    ridge = prune(lo.fit(Empirical(linear(D)), pair, rule=lo.Ridge(0.3)), query, shares=(0.5,))
+    end = train(linear(D), pair, rule=lo.GradientDescent(0.1, 0.3), tolerance=1e-8)
+    found = prune_check(flow, steps, query, jobs=1)
+    # Euler's step error: η s² t / 2 of a mode's residual, s at most the 12 of unit inputs.
+    assert_same(found.retrained_loss, flow.loss, rtol=0.1)
+    assert_same(prune_check(ridge, end, query, jobs=1).retrained_loss, ridge.loss, rtol=1e-6)

@@ -159,9 +159,14 @@ def test_sources_as_a_table() -> None:
         (["a", "b", None, "a"], "that of row 2 is None. Name it"),
         (["a", "b", "a", " "], "that of row 3 is ' '. Name it"),
         ([1.0, float("nan"), 2.0, 1.0], "that of row 1 is nan. Name it"),
+        (3, "must be a sequence of names, one for each training example, in their order; got int"),
+        ({"a", "b"}, "in their order; got set"),
+        (dict.fromkeys("abcd"), "in their order; got dict"),
+        ("abab", "in their order; got str"),
         (["a"] * 4, "at least two sources to compare; all 4 examples come from 'a'"),
     ],
 )
+@pytest.mark.usefixtures("as_users_run_it")
 def test_names_that_do_not_say_where_examples_come_from_are_refused(names, message) -> None:
     with pytest.raises(OptionError, match=message):
         named_sources(names, 4)
@@ -174,6 +179,7 @@ def test_names_that_do_not_say_where_examples_come_from_are_refused(names, messa
 @pytest.mark.parametrize(
     ("option", "message"),
     [
+        ({"seed": -1}, "`seed` must be a whole number ≥ 0; got -1"),
         ({"draws": 0}, "`draws` must be a whole number ≥ 1; got 0"),
         ({"at": (1.0, 2.0)}, "`at` must be one training time; got 2"),
     ],

@@ -15,13 +15,23 @@ def check_free(out: Path, *suffixes: str) -> None:
         raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
     if not out.parent.is_dir():
         raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
+    part = _part(out)
+    try:  # nothing but writing tells whether it can be written to
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise OptionError(f"--out {str(out)!r} cannot be written: {error.strerror}.") from error
 
 
 def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; the file appears only when it is whole."""
-    part = path.with_name(path.name + ".part")
+    part = _part(path)
     write_csv(part, header, rows)
     part.replace(path)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -20,7 +20,7 @@ from leftout.attribution.instant import Instant
 from leftout.attribution.instants import instants
 from leftout.attribution.queries import queries_of, query_blocks
 from leftout.core.certificate import Certificate, Refit
-from leftout.core.checks import check_at_least
+from leftout.core.checks import check_at_least, check_seed
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
@@ -48,6 +48,7 @@ def certify(
         √cond · 15 of them, at most n.
     """
     check_at_least("refits", refits, 0)
+    check_seed(seed)
     examples = queries_of(fitted, query)
     time = fitted.rule.time(at)
     (moment,) = instants(fitted, [time], total=len(fitted) - 1)

@@ -81,6 +81,12 @@ def check_count(name: str, value: object) -> None:
         raise OptionError(f"`{name}` must be a whole number ≥ 1; got {value!r}.")
 
 
+def check_seed(value: object) -> None:
+    """Raise unless `value` is a seed: a whole number ≥ 0 (True is none)."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+        raise OptionError(f"`seed` must be a whole number ≥ 0; got {value!r}.")
+
+
 def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     """Raise unless `value` is one of `choices`."""
     if value not in choices:

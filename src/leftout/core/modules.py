@@ -240,9 +240,14 @@ def check_takes(module: nn.Module, inputs: Tensor, *, name: str, as_given: bool 
     except LeftoutError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        looks_up = any(isinstance(one, nn.Embedding | nn.EmbeddingBag) for one in module.modules())
+        advice = (
+            ". Inputs come as floats; write x.long() in its forward, before the embedding"
+            if looks_up else ""
+        )  # fmt: skip
         raise ShapeError(
             f"`{name}` must hold inputs that `module` takes; on inputs of shape "
-            f"{tuple(inputs.shape)} it raised {type(error).__name__}: {error}"
+            f"{tuple(inputs.shape)} it raised {type(error).__name__}: {error}{advice}"
         ) from error
 
 

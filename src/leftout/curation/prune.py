@@ -9,7 +9,6 @@ together, exact and without training.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Literal
 
 import pandas as pd
@@ -19,14 +18,14 @@ from torch import Tensor
 
 from leftout.attribution.leave_out import leave_out
 from leftout.attribution.queries import queries_of
-from leftout.core.checks import check_at_least, check_between, check_choice
+from leftout.core.checks import check_at_least, check_between, check_choice, check_seed
 from leftout.core.errors import OptionError
 from leftout.curation.moved import MEASURES, By, moved
 from leftout.curation.remaining import ascending, rounds
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import At
+from leftout.dynamics.rules import At, Rule
 
 Order = Literal["least", "most", "random", "iterative"]
 ORDERS: tuple[Order, ...] = ("least", "most", "random", "iterative")
@@ -52,7 +51,7 @@ class Pruned:
         reason: one sentence for a person.
         kind: "least", "most", "random" or "iterative".
         by: what was asked of single examples.
-        time: of training; inf is the end.
+        rule, time: of training; inf is the end.
         information: of each row in the order of removal, in nats, when its place was decided; None
             for a random order.
         train, query: fingerprints of the examples.
@@ -67,6 +66,7 @@ class Pruned:
     reason: str
     kind: Order = "least"
     by: By = "function"
+    rule: Rule | None = None
     time: float = math.inf
     information: tuple[float, ...] | None = None
     train: str = ""
@@ -132,13 +132,16 @@ def prune(
     """
     check_choice("order", order, ORDERS)
     check_choice("by", by, MEASURES)
+    if shares is not None and not isinstance(shares, Iterable):
+        raise OptionError(
+            f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shares!r}."
+        )
     asked = SHARES if shares is None else tuple(shares)
     for share in asked:
         check_between("shares", share, 0, 1)
     check_between("step", step, 0, 1)
     check_at_least("tolerance", tolerance, 0)
-    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
-        raise OptionError(f"`seed` must be a whole number ≥ 0; got {seed!r}.")
+    check_seed(seed)
     time = one_time(fitted, at)
     examples = queries_of(fitted, query)
     n = len(fitted)
@@ -156,7 +159,7 @@ def prune(
         order=tuple(rows), shares=tuple(count / n for count in counts), counts=tuple(counts),
         loss=tuple(loss), accuracy=accuracy, stop=stop,
         reason=_reason(n, counts, stop, loss, tolerance),
-        kind=order, by=by, time=time,
+        kind=order, by=by, rule=fitted.rule, time=time,
         information=None if information is None else tuple(information),
         train=fitted.train.fingerprint, query=examples.fingerprint,
     )  # fmt: skip

@@ -4,6 +4,7 @@ The curve of `prune` is that of the kernel model, or of the linearised network. 
 has a curve of its own; at a few counts both stand side by side, each from the same initial weights.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from leftout.core.errors import OptionError
 from leftout.curation.prune import Pruned, measured
 from leftout.data.pairs import Data
 from leftout.diagnostics.retrain import retrain
+from leftout.dynamics.rules import GradientDescent, Rule
 from leftout.dynamics.train import Trained
 
 
@@ -63,13 +65,15 @@ def prune_check(
 
     Args:
         pruned: from `prune`, on the same examples.
-        trained: from `train`: the same module, rule, limit of steps and tolerance are used.
+        trained: from `train`, by the rule and for the time of `pruned`: the same module, limit of steps
+            and tolerance are used.
         query: the queries of `pruned`.
         counts: some of the counts of `pruned`; all if not said.
         jobs, out: processes, and a folder in which finished trainings are kept, as for `retrain`.
 
     Raises:
-        OptionError: a count that the curve does not have, or an order of other examples or queries.
+        OptionError: a count that the curve does not have, an order of other examples or queries, or a
+            network trained by another rule or for another time.
         StoreError: `out` holds trainings of another network, data or query, or cannot be written.
 
     Warns:
@@ -90,6 +94,7 @@ def prune_check(
                 f"`{name}` must hold the examples that `pruned` was made from; it holds others. "
                 "Pass the same Examples to `prune`, `train` and here."
             )
+    _check_trained_alike(pruned, trained)
     chosen = _chosen(pruned, counts)
     groups = {str(count): pruned.order[:count] for count in chosen if count}
     before = trained.predict(examples).cpu()
@@ -112,6 +117,36 @@ def prune_check(
         retrained_accuracy=accuracy,
         not_converged=not_converged,
     )
+
+
+def _check_trained_alike(pruned: Pruned, trained: Trained) -> None:
+    """Raise unless the network was trained as the model whose order it is to judge.
+
+    At the end of training, ridge and loss say all; before it, a flow is descent for the same rate · steps.
+    """
+    assert pruned.rule is not None, "`prune` says by which rule"
+    steps = math.inf if trained.tolerance is not None else float(trained.steps)
+    said, taken = _course(pruned.rule, pruned.time), _course(trained.rule, steps)
+    both_step = isinstance(pruned.rule, GradientDescent) and isinstance(
+        trained.rule, GradientDescent
+    )
+    steps_differ = both_step and math.isfinite(pruned.time) and pruned.time != steps
+    alike = math.isclose(said[2], taken[2], rel_tol=1e-9)
+    if said[:2] != taken[:2] or not alike or steps_differ:
+        raise OptionError(
+            f"`trained` must be trained as the model of `pruned` was, by {pruned.rule!r} "
+            f"{_for(pruned.time)}; it was by {trained.rule!r} {_for(steps)}."
+        )
+
+
+def _course(rule: Rule, time: float) -> tuple[float, str, float]:
+    """Return ridge, loss, and rate times time."""
+    rate = getattr(rule, "rate", math.inf)
+    return rule.ridge, rule.loss, math.inf if math.isinf(time) else rate * time
+
+
+def _for(time: float) -> str:
+    return "to the end" if math.isinf(time) else f"for a time of {time:g}"
 
 
 def _chosen(pruned: Pruned, counts: Sequence[int] | None) -> list[int]:

@@ -10,7 +10,7 @@ of one training set share the others.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,7 +24,7 @@ from leftout.attribution.information import information
 from leftout.attribution.leave_out import leave_out
 from leftout.attribution.queries import queries_of
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_count
+from leftout.core.checks import check_count, check_seed
 from leftout.core.errors import OptionError
 from leftout.curation.prune import one_time
 from leftout.data.pairs import Data
@@ -146,6 +146,7 @@ def sources(
         Smooth unique information, section 5 and figure 2a.
     """
     check_count("draws", draws)
+    check_seed(seed)
     time = one_time(fitted, at)
     rows = rows_by_source(named_sources(source, len(fitted)))
     examples = queries_of(fitted, query)
@@ -172,7 +173,14 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
     """
-    given = source.tolist() if hasattr(source, "tolist") else list(source)
+    given = source.tolist() if hasattr(source, "tolist") else source
+    # A set has no order; of a dictionary the keys would be taken; a text would be taken apart.
+    if not isinstance(given, Iterable) or isinstance(given, Set | Mapping | str):
+        raise OptionError(
+            "`source` must be a sequence of names, one for each training example, in their order; got "
+            f"{type(given).__name__}."
+        )
+    given = list(given)
     if len(given) != n:
         raise OptionError(
             f"`source` must name where each of the {n} training examples comes from; got "

@@ -13,14 +13,13 @@ into `Examples.preparation`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from leftout.core.checks import check_choice
+from leftout.core.checks import check_choice, check_seed
 from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
@@ -86,8 +85,7 @@ def load(
     """
     check_choice("normalise", normalise, NORMALISATIONS)
     check_choice("centre", centre, (None, *CENTRES))
-    if not isinstance(seed, Integral) or seed < 0:
-        raise OptionError(f"`seed` must be a whole number ≥ 0; got {seed!r}.")
+    check_seed(seed)
     found = _found(source, target=target, columns=columns)
     if not isinstance(found, Found):
         _check_untouched(

@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from leftout.core.blocks import blocks, memory_budget
-from leftout.core.checks import check_choice, check_count, check_finite, check_kind
+from leftout.core.checks import check_choice, check_count, check_finite, check_kind, check_seed
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
@@ -306,6 +306,7 @@ class Empirical(Kernel):
             both Gram matrices of the sample, and the eigenvalues of two of side `sample` · k.
         """
         check_count("sample", sample)
+        check_seed(seed)
         self.check("inputs", inputs)
         sizes = [one.numel() for one in self.weights.values()]
         lossless = self.projection is None or self.projection.exact(sizes)
@@ -333,7 +334,10 @@ class Empirical(Kernel):
             "dtype": str(self.dtype).removeprefix("torch."),
             "method": self.method,
             "projection": None if self.projection is None else self.projection.record,
-            "fingerprint": fingerprint(list(state), *state.values(), list(self.weights)),
+            # Weights alone do not tell ReLU from tanh; what the module prints as does.
+            "fingerprint": fingerprint(
+                repr(self.module), list(state), *state.values(), list(self.weights)
+            ),
         }
 
     def __repr__(self) -> str:

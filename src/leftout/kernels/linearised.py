@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leftout.core.modules import Parameters, call
 
@@ -37,9 +38,10 @@ def pushed_forward(
     """Return J v for one chunk of inputs.
 
     Jᵀ u is linear in u, and its derivative along v is J v: backward twice, where forward mode would do
-    it once, because more modules are able to.
+    it once, because more modules are able to. Fused attention has no second derivative; the plain one has.
     """
-    leaves, outputs = _graph(module, weights, inputs)
+    with sdpa_kernel(SDPBackend.MATH):
+        leaves, outputs = _graph(module, weights, inputs)
     still = torch.zeros_like(outputs).double().detach()
     if not outputs.requires_grad:
         return still

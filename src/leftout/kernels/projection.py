@@ -19,7 +19,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Integral
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -28,8 +27,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_count
-from leftout.core.errors import OptionError
+from leftout.core.checks import check_count, check_seed
 
 WIDTH = 1024
 """Parameters that a block of R has columns for. Part of what a seed means: do not change it."""
@@ -50,8 +48,7 @@ class Projection(ABC):
 
     def __post_init__(self) -> None:
         check_count("size", self.size)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, Integral) or self.seed < 0:
-            raise OptionError(f"`seed` must be a whole number ≥ 0; got {self.seed!r}.")
+        check_seed(self.seed)
 
     @property
     def record(self) -> dict[str, Any]:
