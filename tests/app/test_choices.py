@@ -13,7 +13,7 @@ from leftout.core.errors import OptionError
 ALL = Choices(
     data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
     centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
-    kind="nngp", rule="descent", ridge=0.5, rate=0.1, loss="mean", at=(1.0, math.inf), source="where",
+    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", rule="descent", ridge=0.5, rate=0.1, loss="mean", at=(1.0, math.inf), source="where",
     model="net.py:build", weights="w.pt", parameters=("fc.*",), outputs="trace", projection="sparse:9",
 )  # fmt: skip
 """Every choice differs from its default."""
@@ -68,10 +68,17 @@ def test_choices_cannot_be_changed():
 def test_kernels_are_made_by_name_with_their_parameters():
     assert Choices().made_kernel() == lo.kernels.TwoLayerReLU()
     wide = dataclasses.replace(
-        ALL, model=None, weights=None, parameters=(), outputs="full", projection=None
-    )
+        ALL, model=None, weights=None, parameters=(), outputs="full", projection=None,
+        kernel_size=3, stride=1, padding="same", pooling="flatten",
+    )  # fmt: skip
     made = dataclasses.replace(wide, kernel=KernelName.RELU).made_kernel()
     assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
+    images = dataclasses.replace(wide, kernel="conv-relu", kernel_size=5, stride=2, pooling="mean")
+    assert images.made_kernel() == lo.kernels.ConvReLU(
+        wide.depth, 5, 2, "same", "mean", wide.weight_variance, wide.bias_variance, wide.kind
+    )
+    with pytest.raises(OptionError, match="--stride belongs to --kernel conv-relu; relu has none"):
+        Choices(kernel="relu", stride=2).made_kernel()
     made = dataclasses.replace(wide, kernel="erf").made_kernel()
     assert made == lo.kernels.Erf(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
 

@@ -16,6 +16,7 @@ from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
 from leftout.kernels.base import Kernel, Normalise
+from leftout.kernels.convolutional import ConvReLU, Pooling
 from leftout.kernels.empirical import Empirical
 from leftout.kernels.erf import Erf
 from leftout.kernels.projection import (
@@ -27,6 +28,7 @@ from leftout.kernels.projection import (
 )
 from leftout.kernels.relu import ReLU
 from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.windows import Padding
 
 
 class KernelName(StrEnum):
@@ -35,6 +37,11 @@ class KernelName(StrEnum):
     TWO_LAYER_RELU = "two-layer-relu"
     RELU = "relu"
     ERF = "erf"
+    CONV_RELU = "conv-relu"
+
+
+DEEP = ("depth", "weight_variance", "bias_variance", "kind")
+CONVOLUTIONAL = ("kernel_size", "stride", "padding", "pooling")
 
 
 class RuleName(StrEnum):
@@ -62,6 +69,10 @@ class Choices:
     weight_variance: float = 2.0
     bias_variance: float = 0.0
     kind: Literal["ntk", "nngp"] = "ntk"
+    kernel_size: int = 3
+    stride: int = 1
+    padding: Padding = "same"
+    pooling: Pooling = "flatten"
     rule: str | None = None
     ridge: float | None = None
     rate: float | None = None
@@ -133,22 +144,24 @@ class Choices:
         """
         check_choice("kernel", self.kernel, [str(name) for name in KernelName])
         if self.model is not None:
-            self._check_unsaid("kernel", "depth", "weight_variance", "bias_variance", "kind")
+            self._check_unsaid("kernel", *DEEP, *CONVOLUTIONAL)
             return Empirical(
                 network(self.model, self.weights), self.outputs,
                 parameters=self.parameters or None, projection=_projection(self.projection),
             )  # fmt: skip
         self._check_unsaid("weights", "parameters", "outputs", "projection")
+        if self.kernel != KernelName.CONV_RELU:
+            self._check_unsaid(*CONVOLUTIONAL)
         if self.kernel == KernelName.TWO_LAYER_RELU:
-            self._check_unsaid("depth", "weight_variance", "bias_variance", "kind")
+            self._check_unsaid(*DEEP)
             return TwoLayerReLU()
-        family = ReLU if self.kernel == KernelName.RELU else Erf
-        return family(
-            self.depth,
-            weight_variance=self.weight_variance,
-            bias_variance=self.bias_variance,
-            kind=self.kind,
-        )
+        families: dict[str, Callable[..., Kernel]] = {
+            "relu": ReLU,
+            "erf": Erf,
+            "conv-relu": ConvReLU,
+        }
+        names = (*DEEP, *(CONVOLUTIONAL if self.kernel == KernelName.CONV_RELU else ()))
+        return families[self.kernel](**{name: getattr(self, name) for name in names})
 
     def _check_unsaid(self, *names: str) -> None:
         """Raise where a flag is given that the kernel would have to ignore."""
@@ -162,9 +175,8 @@ class Choices:
                     raise OptionError(
                         f"{flag} chooses an infinitely wide network; leave it out with --model."
                     )
-                raise OptionError(
-                    f"{flag} belongs to --kernel relu or erf; {self.kernel} has none."
-                )
+                owners = "conv-relu" if name in CONVOLUTIONAL else "relu, erf or conv-relu"
+                raise OptionError(f"{flag} belongs to --kernel {owners}; {self.kernel} has none.")
 
     def made_rule(self) -> Rule:
         """Return the rule: ridge, or flow where a training time is asked for."""

@@ -192,10 +192,11 @@ def _kernel(
     cost and what the products; what it keeps of inputs that it has seen is not counted.
     """
     inputs = examples.inputs[:ROWS].to(device)
-    half = max(1, len(inputs) // 2)
     if not isinstance(kernel, Empirical):
-        gram = timed(lambda: assemble.gram(kernel, inputs))
-        cross = timed(lambda: assemble.cross(kernel, inputs[:half], inputs))
+        inputs = inputs[: _affordable(timed, kernel, inputs)]
+        half = max(1, len(inputs) // 2)
+        gram = timed(partial(assemble.gram, kernel, inputs))
+        cross = timed(partial(assemble.cross, kernel, inputs[:half], inputs))
         return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
     kernel.check("inputs", inputs)
     each = kernel.outputs or 1
@@ -205,6 +206,17 @@ def _kernel(
     a_row = [took / size for took, size in zip(seconds, sizes, strict=True)]
     pair = max(0.0, (a_row[0] - a_row[1]) / max(1, sizes[0] - sizes[1]))
     return max(0.0, a_row[0] - pair * sizes[0]), pair, 2 * pair
+
+
+def _affordable(timed: _Clock, kernel: Kernel, inputs: Tensor) -> int:
+    """Return how many examples a kernel is tried between: fewer where a pair is dear, as of images."""
+    tried = 2
+    # Twice as many examples are four times as many pairs.
+    while (
+        tried < len(inputs) and timed(partial(assemble.gram, kernel, inputs[:tried])) < PATIENCE / 4
+    ):
+        tried *= 2
+    return min(tried, len(inputs))
 
 
 def _fresh_gram(kernel: Empirical, inputs: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from leftout.app.choices import Choices, KernelName, RuleName
+from leftout.kernels.convolutional import Pooling
+from leftout.kernels.windows import Padding
 
 DATA = "Data"
 MODEL = "Model"
@@ -104,18 +106,34 @@ def _flags(
         KernelName, typer.Option(help="Which infinitely wide network.", rich_help_panel=MODEL)
     ] = KernelName.TWO_LAYER_RELU,
     depth: Annotated[
-        int, typer.Option(help="Hidden layers of relu and erf.", rich_help_panel=MODEL)
+        int, typer.Option(help="Hidden layers of relu, erf and conv-relu.", rich_help_panel=MODEL)
     ] = 2,
     weight_variance: Annotated[
-        float, typer.Option(help="Of relu and erf, times fan-in.", rich_help_panel=MODEL)
+        float, typer.Option(help="Of relu, erf and conv-relu, times fan-in.", rich_help_panel=MODEL)
     ] = 2.0,
     bias_variance: Annotated[
-        float, typer.Option(help="Of relu and erf.", rich_help_panel=MODEL)
+        float, typer.Option(help="Of relu, erf and conv-relu.", rich_help_panel=MODEL)
     ] = 0.0,
     kind: Annotated[
         Literal["ntk", "nngp"],
         typer.Option(help="All layers trained, or the last alone.", rich_help_panel=MODEL),
     ] = "ntk",
+    kernel_size: Annotated[
+        int, typer.Option(help="Side of the windows of conv-relu.", rich_help_panel=MODEL)
+    ] = 3,
+    stride: Annotated[
+        int, typer.Option(help="Of the convolutions of conv-relu.", rich_help_panel=MODEL)
+    ] = 1,
+    padding: Annotated[
+        Padding, typer.Option(help="Of the images of conv-relu.", rich_help_panel=MODEL)
+    ] = "same",
+    pooling: Annotated[
+        Pooling,
+        typer.Option(
+            help="All positions of conv-relu's last layer, or their mean: slower by far.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "flatten",
     rule: Annotated[
         RuleName | None,
         typer.Option(help="How it is trained; flow where --at is given.", rich_help_panel=MODEL),

@@ -2,6 +2,7 @@
 
 from leftout.kernels.base import Kernel as Kernel
 from leftout.kernels.callable import From as From
+from leftout.kernels.convolutional import ConvReLU as ConvReLU
 from leftout.kernels.empirical import Empirical as Empirical
 from leftout.kernels.erf import Erf as Erf
 from leftout.kernels.precomputed import Precomputed as Precomputed
