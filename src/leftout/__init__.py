@@ -33,6 +33,7 @@ from leftout.data.load import load
 from leftout.diagnostics import bounds
 from leftout.diagnostics.agreement import agreement
 from leftout.diagnostics.complexity import complexity
+from leftout.diagnostics.elasticity import elasticity
 from leftout.diagnostics.error_rates import error_rates
 from leftout.diagnostics.linearisation import linearisation
 from leftout.diagnostics.retrain import retrain
@@ -68,6 +69,7 @@ __all__ = [
     "bounds",
     "certify",
     "complexity",
+    "elasticity",
     "error_rates",
     "first_order",
     "fit",

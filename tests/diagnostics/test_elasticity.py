@@ -1,0 +1,107 @@
+"""Is the relative ratio that of its definition, pair by pair?"""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import leftout as lo
+from leftout.core.errors import DataError, OptionError
+from leftout.diagnostics import elasticity as module
+from leftout.diagnostics.elasticity import elasticity
+from leftout.kernels.empirical import Empirical
+
+
+def three_classes(n=14, d=4, seed=0):
+    draw = np.random.default_rng(seed)
+    labels = np.r_[0, 1, 2, draw.integers(0, 3, n - 3)]
+    inputs = draw.standard_normal((n, d)) + 1.5 * np.eye(3, d)[labels]
+    return torch.from_numpy(inputs), torch.from_numpy(labels)
+
+
+def written_out(kernel, left, right, a, b):
+    """Return RR of two classes by a loop over pairs."""
+    same, other = [], []
+    for x, i in zip(*left, strict=True):
+        for z, j in zip(*right, strict=True):
+            if {int(i), int(j)} <= {a, b}:
+                value = kernel.block(x[None], z[None])[0, 0]
+                value = value / (kernel.diagonal(x[None]) * kernel.diagonal(z[None])).sqrt()
+                (same if i == j else other).append(float(value))
+    return np.mean(same) / (np.mean(same) + np.mean(other))
+
+
+@pytest.mark.parametrize("kernel", [lo.kernels.ReLU(1), lo.kernels.Erf(2, bias_variance=0.1)])
+def test_it_is_a_mean_over_pairs(kernel, monkeypatch) -> None:
+    monkeypatch.setattr(module, "ROWS", 5)
+    train, query = three_classes(), three_classes(9, seed=1)
+    found = elasticity(kernel, train, query)
+    for a, b in [(0, 1), (0, 2), (2, 1)]:
+        names = {"class": str(a), "other": str(b)}
+        assert float(found["ratio"].sel(names)) == pytest.approx(
+            written_out(kernel, train, train, a, b), rel=1e-12
+        )
+        assert float(found["query_ratio"].sel(names)) == pytest.approx(
+            written_out(kernel, query, train, a, b), rel=1e-12
+        )
+
+
+def test_ratios_are_symmetric_and_a_half_where_classes_are_not_told_apart() -> None:
+    inputs, labels = three_classes()
+    found = elasticity(lo.kernels.ReLU(1), (inputs, labels))["ratio"].values
+    np.testing.assert_allclose(found, found.T, rtol=1e-14)
+    np.testing.assert_allclose(np.diag(found), 0.5, rtol=1e-15)
+    twice = torch.cat([inputs, inputs]), torch.arange(2).repeat_interleave(len(inputs))
+    found = elasticity(lo.kernels.ReLU(1), twice)["ratio"].values
+    np.testing.assert_allclose(found, 0.5, rtol=1e-13)
+
+
+def test_the_scale_of_kernel_and_inputs_does_not_count() -> None:
+    train = three_classes()
+    plain = elasticity(lo.kernels.ReLU(2), train)["ratio"]
+    scaled = elasticity(lo.kernels.ReLU(2, weight_variance=5.0), (7 * train[0], train[1]))["ratio"]
+    np.testing.assert_allclose(scaled, plain, rtol=1e-12)
+
+
+def test_a_kernel_that_knows_the_classes_is_wholly_local() -> None:
+    _, labels = three_classes()
+    rows = torch.arange(len(labels), dtype=torch.float64)
+    same = (labels[:, None] == labels).double()
+    found = elasticity(lo.kernels.Precomputed(same), (rows, labels))["ratio"].values
+    np.testing.assert_allclose(found[~np.eye(3, dtype=bool)], 1)
+
+
+def test_training_makes_a_network_more_local() -> None:
+    """The paper's finding, on a network that learns its features."""
+    torch.manual_seed(0)
+    inputs, labels = three_classes(40, 6)
+    network = nn.Sequential(nn.Linear(6, 30), nn.ReLU(), nn.Linear(30, 3)).double()
+    trained = lo.train(
+        network, (inputs, labels), rule=lo.GradientDescent(0.003), steps=400, tolerance=None
+    )
+    before, after = (
+        elasticity(Empirical(one, outputs="trace"), (inputs, labels))["ratio"].values
+        for one in (network, trained.module)
+    )
+    others = ~np.eye(3, dtype=bool)
+    assert (after > before)[others].all()
+
+
+def test_what_has_no_classes_or_no_single_value_is_refused() -> None:
+    inputs, labels = three_classes()
+    with pytest.raises(DataError, match=r"must have classes.*got numbers"):
+        elasticity(lo.kernels.ReLU(1), (inputs, labels.double()))
+    torch.manual_seed(0)
+    with pytest.raises(OptionError, match=r"one value for all outputs.*outputs=\"trace\""):
+        elasticity(Empirical(nn.Linear(4, 3).double()), (inputs, labels))
+    matrix = torch.eye(len(labels), dtype=torch.float64)
+    matrix[2, 2] = 0
+    rows = torch.arange(len(labels), dtype=torch.float64)
+    with pytest.raises(DataError, match=r"k\(x, x\) = 0.*row 2"):
+        elasticity(lo.kernels.Precomputed(matrix), (rows, labels))
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_a_class_is_no_kernel() -> None:
+    with pytest.raises(OptionError, match="`kernel` must be a kernel, such as"):
+        elasticity(3, three_classes())
