@@ -37,6 +37,7 @@ from leftout.diagnostics.elasticity import elasticity
 from leftout.diagnostics.error_rates import error_rates
 from leftout.diagnostics.linearisation import linearisation
 from leftout.diagnostics.retrain import retrain
+from leftout.dynamics.ensemble import Ensemble, ensemble, posterior
 from leftout.dynamics.fitted import Fitted, fit
 from leftout.dynamics.linearised import linearised
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
@@ -49,6 +50,7 @@ from leftout.solvers.lissa import LiSSA
 __all__ = [
     "Audit",
     "ConjugateGradients",
+    "Ensemble",
     "Exact",
     "Examples",
     "Fitted",
@@ -70,6 +72,7 @@ __all__ = [
     "certify",
     "complexity",
     "elasticity",
+    "ensemble",
     "error_rates",
     "first_order",
     "fit",
@@ -85,6 +88,7 @@ __all__ = [
     "open",
     "out_of_sample",
     "outliers",
+    "posterior",
     "prune",
     "prune_check",
     "rare",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from leftout.kernels import Erf, From, Kernel, ReLU, TwoLayerReLU
+from leftout.kernels import ArcCosine, Erf, From, Kernel, ReLU, Tanh, TwoLayerReLU
 from leftout.kernels.assemble import cross, gram
 from oracles_kernels import EPS
 
@@ -23,6 +23,9 @@ KERNELS: dict[str, Kernel] = {
     "erf ntk": Erf(2),
     "erf ntk with bias": Erf(3, 3.0, 0.2),
     "erf nngp": Erf(2, 2.0, 0.1, "nngp"),
+    "tanh ntk": Tanh(2),
+    "tanh nngp with bias": Tanh(2, 1.5, 0.2, "nngp"),
+    "arc-cosine": ArcCosine(0.5),
     "from": From(gaussian),
 }
 # δ + ε of a block with d = 20 features, for the deepest kernel here: 3 layers of 7.3 (2 + √20) ε.

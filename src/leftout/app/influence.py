@@ -21,6 +21,7 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted, fit
+from leftout.kernels.base import Kernel
 
 
 @with_choices
@@ -43,6 +44,13 @@ def influence_command(
         Literal["leave-one-out", "first-order"],
         typer.Option(help="Exactly, or as the classical influence function has it (at the end)."),
     ] = "leave-one-out",
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread",
+            help="With its mean and standard deviation over initial weights (--kernel relu or erf).",
+        ),
+    ] = False,
     memory: Memory = None,
     device: Device = None,
 ) -> None:
@@ -60,20 +68,35 @@ def influence_command(
         raise OptionError(
             "--of prediction goes with --method leave-one-out; leave one of them out."
         )
+    if spread:
+        _check_spread(kernel, method, of_query, out)
     fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
     if out is not None:
-        _save(_influence(fitted, wanted, choices, method, of=of, mean=False), out)
+        whole = (
+            leave_one_out(fitted, wanted, at=choices.times(), of=of, spread=True)
+            if spread
+            else _influence(fitted, wanted, choices, method, of=of, mean=False)
+        )
+        _save(whole, out)
     times = fitted.times(choices.times())
     scores = _influence(fitted, wanted, choices, method, of="loss", mean=of_query is None)
+    spreads = (
+        leave_one_out(fitted, wanted, at=choices.times(), spread=True)["spread"].values
+        if spread and of_query
+        else None
+    )
     console = Console()
     for position, time in enumerate(times):
         rows = scores.values[position].reshape(-1, len(train))
         names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
-        for name, row in zip(names, rows, strict=True):
+        about = [None] * len(rows) if spreads is None else spreads[position]
+        for name, row, wide in zip(names, rows, about, strict=True):
             when = moment(time, "step" if choices.rule == RuleName.DESCENT else "time")
-            console.print(_ranking(f"{plain(name)}, {when}", row, train, top))
+            console.print(_ranking(f"{plain(name)}, {when}", row, train, top, spread=wide))
     first = " To first order in its weight." if method == "first-order" else ""
     console.print(f"Influence in loss units: {SIGN['loss']}.{first}", style="dim")
+    if spreads is not None:
+        console.print("± is the standard deviation over initial weights.", style="dim")
 
 
 def _influence(
@@ -100,16 +123,36 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
     return query.select([where[name] for name in ids])
 
 
-def _ranking(title: str, row: Any, train: Examples, top: int) -> Table:
+def _check_spread(
+    kernel: Kernel, method: str, of_query: Sequence[str] | None, out: Path | None
+) -> None:
+    """Raise unless there is a spread, and a place to show it."""
+    if method != "leave-one-out":
+        raise OptionError("--spread goes with --method leave-one-out; leave one of them out.")
+    if kernel.prior() is None:
+        raise OptionError(
+            "--spread needs networks that start from random weights known from the kernel: --kernel relu "
+            "or erf."
+        )
+    if of_query is None and out is None:
+        raise OptionError(
+            "--spread is of single queries: name them with --of-query, or save all with --out."
+        )
+
+
+def _ranking(title: str, row: Any, train: Examples, top: int, *, spread: Any = None) -> Table:
     """Return the most helpful and most harmful examples of one query, as a table."""
     # As Text: an id such as "[bold]" is no markup.
     table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
     order = row.argsort(kind="stable")
     for low, high in zip(order[:top], order[::-1][:top], strict=True):
+        ends = [
+            f"{row[i]:+.3e}" + ("" if spread is None else f" ± {spread[i]:.1e}")
+            for i in (high, low)
+        ]
         table.add_row(
-            Text(_named(train, int(high))), f"{row[high]:+.3e}",
-            Text(_named(train, int(low))), f"{row[low]:+.3e}",
-        )  # fmt: skip
+            Text(_named(train, int(high))), ends[0], Text(_named(train, int(low))), ends[1]
+        )
     return table
 
 
@@ -119,13 +162,12 @@ def _named(train: Examples, row: int) -> str:
     return f"{plain(train.ids[row])} ({plain(train.classes[int(train.labels[row])])})"
 
 
-def _save(scores: Any, out: Path) -> None:
+def _save(scores: xr.DataArray | xr.Dataset, out: Path) -> None:
     """Write all scores, whole or not at all."""
     part = out.with_name(out.name + ".part")
+    whole = scores if isinstance(scores, xr.Dataset) else scores.to_dataset(name="influence")
     if out.suffix == ".zarr":
-        scores.to_dataset(name="influence").to_zarr(
-            part, mode="w", zarr_format=2, consolidated=False
-        )
+        whole.to_zarr(part, mode="w", zarr_format=2, consolidated=False)
     else:
-        scores.to_dataframe(name="influence").to_csv(part)
+        whole.to_dataframe().to_csv(part)
     part.replace(out)

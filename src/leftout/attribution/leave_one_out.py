@@ -7,7 +7,7 @@ at every training time, from one factorisation: the cost of a matrix product, no
 
 import math
 from collections.abc import Sequence
-from typing import overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -24,11 +24,13 @@ from leftout.attribution.queries import (
     prediction_changes,
     queries_of,
 )
+from leftout.attribution.spread import with_spread
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.kernels.base import Kernel
 
 
 @overload
@@ -40,6 +42,8 @@ def leave_one_out(
     of: Of = "loss",
     top: None = None,
     mean: bool = False,
+    spread: Literal[False] = False,
+    prior: None = None,
 ) -> xr.DataArray: ...
 
 
@@ -52,6 +56,22 @@ def leave_one_out(
     of: Of = "loss",
     top: int,
     mean: bool = False,
+    spread: Literal[False] = False,
+    prior: None = None,
+) -> xr.Dataset: ...
+
+
+@overload
+def leave_one_out(
+    fitted: Fitted,
+    query: Data,
+    *,
+    at: At | Sequence[At] = None,
+    of: Of = "loss",
+    top: None = None,
+    mean: bool = False,
+    spread: Literal[True],
+    prior: Kernel | None = None,
 ) -> xr.Dataset: ...
 
 
@@ -63,6 +83,8 @@ def leave_one_out(
     of: Of = "loss",
     top: int | None = None,
     mean: bool = False,
+    spread: bool = False,
+    prior: Kernel | None = None,
 ) -> xr.DataArray | xr.Dataset:
     """Return the exact effect of every training example on every query.
 
@@ -75,19 +97,27 @@ def leave_one_out(
             prediction with it minus without, with a last axis `output`.
         top: keep only so many most helpful and most harmful examples of each query.
         mean: keep only the mean over queries.
+        spread: say how much of each number the initial weights decide: influence has a distribution
+            over the initialisations of an infinitely wide network.
+        prior: the Gaussian process that the networks are before training; that of the kernel
+            (`Kernel.prior`) if not said.
 
     Returns:
         A DataArray (query, train); with `mean` (train); with `top` a Dataset with `helpful` and
-        `harmful` (query, rank), influences, and `helpful_train`, `harmful_train`, row numbers.
+        `harmful` (query, rank), influences, and `helpful_train`, `harmful_train`, row numbers. With
+        `spread` a Dataset of `influence`, as without, of a network that starts from f_0 = 0, and of
+        `mean` and `spread`, mean and standard deviation over initialisations.
 
     Raises:
         MemoryBudgetError: the result would not fit; `top` and `mean` never hold (query, train).
         DivergenceError: a rate at or above the critical one.
         NotPositiveError: ridge 0 at the end of training on a singular Gram matrix.
+        OptionError: `spread` of a kernel of one network, or one whose prior is neither known nor said.
 
     Cost:
         end of training: n³ for factor and inverse, 2mn² for all queries. Finite times: 9n³ once,
-        then 2mn² k + 160n²k a time.
+        then 2mn² k + 160n²k a time. `spread` adds n² evaluations of the prior and 2n³ + 4mn² at the
+        end; 2ρn³ a window of times and 4ρmn² a time before it, ρ = 20 to 45 (`spread`).
 
     Accuracy:
         exact up to rounding: relative to the largest change 1e−12, or 10·cond·eps where that is more,
@@ -102,7 +132,13 @@ def leave_one_out(
     check_of(of)
     if top is not None and (mean or of != "loss"):
         raise OptionError("`top` ranks influences on single queries: use it alone, with of='loss'.")
+    if spread and (mean or top is not None):
+        raise OptionError("`spread` is of single influences: leave `mean` and `top` out.")
+    if prior is not None and not spread:
+        raise OptionError("`prior` is what a spread comes from: give it with `spread=True`.")
     examples = queries_of(fitted, query)
+    if spread:
+        return with_spread(fitted, examples, at=at, of=of, prior=prior)
     n, m, k = len(fitted), len(examples), fitted.outputs
     if top is not None and not 1 <= top <= n:
         raise OptionError(f"`top` must lie in 1 … {n}, the training examples; got {top}.")

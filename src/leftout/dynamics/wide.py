@@ -30,14 +30,14 @@ ACTIVATIONS = {"relu": torch.relu, "erf": torch.erf, "tanh": torch.tanh}
 
 @final
 class WideNetwork(nn.Module):
-    """A fully connected network whose limit of infinite width is `kernels.ReLU` or `kernels.Erf`.
+    """A fully connected network whose limit of infinite width is `kernels.ReLU`, `Erf` or `Tanh`.
 
     Args:
         width: of every hidden layer.
         inputs: d, the number of features; inputs of more axes are flattened.
         outputs: k.
         depth: hidden layers.
-        activation: "relu", "erf" or "tanh"; tanh has no kernel in closed form.
+        activation: "relu", "erf" or "tanh".
         weight_variance: w, of every layer, the readout too.
         bias_variance: b; 0 leaves biases out.
         generator: of the weights; they lie on its device.

@@ -1,5 +1,6 @@
 """How alike are two inputs to a network? Kernels, and the matrices made of them."""
 
+from leftout.kernels.arc_cosine import ArcCosine as ArcCosine
 from leftout.kernels.base import Kernel as Kernel
 from leftout.kernels.callable import From as From
 from leftout.kernels.convolutional import ConvReLU as ConvReLU
@@ -11,4 +12,5 @@ from leftout.kernels.projection import Rademacher as Rademacher
 from leftout.kernels.projection import RandomCoordinates as RandomCoordinates
 from leftout.kernels.projection import Sparse as Sparse
 from leftout.kernels.relu import ReLU as ReLU
+from leftout.kernels.tanh import Tanh as Tanh
 from leftout.kernels.two_layer_relu import TwoLayerReLU as TwoLayerReLU

@@ -63,6 +63,15 @@ class Kernel(ABC):
         """Return f_0 at the inputs, (n, k), or None where f_0 = 0 (infinitely wide networks)."""
         return None
 
+    def prior(self) -> "Kernel | None":
+        """Return the kernel of the Gaussian process that its networks are before training, or None.
+
+        None where it is not known from the kernel how a network's weights are drawn: of a matrix, a
+        function or a network as it is, and of `TwoLayerReLU`, which does not depend on their scale
+        (`ArcCosine(scale)` is its prior).
+        """
+        return None
+
     def distortion(self, inputs: Tensor) -> Distortion | None:
         """Return how far it is from the kernel that it approximates, on a sample; None if it is exact."""
         return None

@@ -7,7 +7,7 @@ averages compares all pairs of positions (`leftout.kernels.positions` has the re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, Literal, final
 
@@ -113,6 +113,10 @@ class ConvReLU(Kernel):
         rows, _ = _tile(images, len(images), 1, twin=network.twin > 0)
         found = [read_out(network, images[i], None, ()) for i in blocks(len(images), rows)]
         return torch.cat([inputs.new_empty(0), *found])
+
+    def prior(self) -> "ConvReLU":
+        """Return the kernel of the Gaussian process that the networks are before training."""
+        return replace(self, kind="nngp")
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input is an image that the network can look at.

@@ -15,7 +15,7 @@ gap and total, D = sqrt(K11 K22) − K12 and S = sqrt(K11 K22) + K12, it is a su
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -110,6 +110,10 @@ class Erf(Kernel):
             ShapeError: no axis of features.
         """
         check_vectors(name, inputs)
+
+    def prior(self) -> Kernel:
+        """Return the Gaussian process that its networks are before training."""
+        return replace(self, kind="nngp")
 
     @property
     def record(self) -> dict[str, Any]:

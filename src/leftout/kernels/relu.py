@@ -14,7 +14,7 @@ Instead of the cosine, gap and total D = sqrt(K11 K22) − K12 and S = sqrt(K11 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 from jaxtyping import Float
@@ -115,6 +115,10 @@ class ReLU(Kernel):
                 why="Without a bias it has no angle to the others: drop it, or give the kernel a "
                 "positive `bias_variance`.",
             )
+
+    def prior(self) -> Kernel:
+        """Return the Gaussian process that its networks are before training."""
+        return replace(self, kind="nngp")
 
     @property
     def record(self) -> dict[str, Any]:
