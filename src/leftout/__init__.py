@@ -35,8 +35,11 @@ from leftout.diagnostics.agreement import agreement
 from leftout.diagnostics.complexity import complexity
 from leftout.diagnostics.elasticity import elasticity
 from leftout.diagnostics.error_rates import error_rates
+from leftout.diagnostics.learnability import Learnability, from_modes, learnability
 from leftout.diagnostics.linearisation import linearisation
+from leftout.diagnostics.linearity import Linearity, linearity
 from leftout.diagnostics.retrain import retrain
+from leftout.diagnostics.transfer import data_learnability, transfer
 from leftout.dynamics.ensemble import Ensemble, ensemble, posterior
 from leftout.dynamics.fitted import Fitted, fit
 from leftout.dynamics.linearised import linearised
@@ -56,8 +59,10 @@ __all__ = [
     "Fitted",
     "GradientDescent",
     "GradientFlow",
+    "Learnability",
     "LeftoutError",
     "LiSSA",
+    "Linearity",
     "NotConvergedWarning",
     "Pruned",
     "Ridge",
@@ -71,19 +76,23 @@ __all__ = [
     "bounds",
     "certify",
     "complexity",
+    "data_learnability",
     "elasticity",
     "ensemble",
     "error_rates",
     "first_order",
     "fit",
+    "from_modes",
     "influence_function",
     "information",
     "kernels",
+    "learnability",
     "learned",
     "leave_one_out",
     "leave_out",
     "linearisation",
     "linearised",
+    "linearity",
     "load",
     "open",
     "out_of_sample",
@@ -100,4 +109,5 @@ __all__ = [
     "subclasses",
     "train",
     "trajectory",
+    "transfer",
 ]

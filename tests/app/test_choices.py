@@ -13,8 +13,9 @@ from leftout.core.errors import OptionError
 ALL = Choices(
     data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
     centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
-    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", rule="descent", ridge=0.5, rate=0.1, loss="mean", at=(1.0, math.inf), source="where",
-    model="net.py:build", weights="w.pt", parameters=("fc.*",), outputs="trace", projection="sparse:9",
+    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", rule="descent", ridge=0.5,
+    rate=0.1, loss="mean", at=(1.0, math.inf), source="where", model="net.py:build", weights="w.pt",
+    parameters=("fc.*",), outputs="trace", projection="sparse:9",
 )  # fmt: skip
 """Every choice differs from its default."""
 

@@ -5,11 +5,7 @@ from typing import Any
 
 from leftout.app.findings import Findings
 from leftout.app.wording import count, number, percent
-from leftout.diagnostics.linearisation import Linearisation, Retrained
-
-SMALL, LARGE = 0.1, 0.5
-"""Gap relative to how far training moved predictions, a choice of words: a tenth is little beside it,
-a half is not. What a gap means for influence is told by training again, which --verify does."""
+from leftout.diagnostics.linearisation import LARGE, SMALL, Linearisation, Retrained
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:

@@ -89,8 +89,12 @@ class ModuleObjective(Objective):
         return torch.cat([self._push(rows, pulled) for rows in self._chunks()])
 
     def rewind(self) -> None:
+        self.move(self.start)
+
+    def move(self, point: Float[Tensor, " p"]) -> None:
+        """Go to another point w − w_0, from a standstill."""
         self.previous = None
-        self.point = self.start
+        self.point = point
         self._refresh()
 
     def trained(self) -> nn.Module:

@@ -10,7 +10,7 @@ from leftout.core.checks import check_between, check_count
 from leftout.core.errors import DataError, OptionError
 from leftout.dynamics.descend import Goal, settling_rate
 from leftout.dynamics.objective import Look, Objective
-from leftout.dynamics.rules import GradientDescent, Ridge
+from leftout.dynamics.rules import GradientDescent, Ridge, Rule
 
 PAPER_STEPS = 5000
 """Steps of GradientDescent if not said: the epochs of the paper."""
@@ -74,9 +74,7 @@ def rate_of(
     return rate
 
 
-def goal_of(
-    objective: Objective, rule: Ridge | GradientDescent, limit: int, tolerance: float | None
-) -> Goal:
+def goal_of(objective: Objective, rule: Rule, limit: int, tolerance: float | None) -> Goal:
     """Return what is to be reached, in units of what there is at the initial weights."""
     first = objective.look()
     # Where f_0 = y but for rounding there is nothing to learn, and no gradient to compare with.

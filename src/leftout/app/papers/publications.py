@@ -2,5 +2,6 @@
 
 from leftout.app.papers.information.publication import INFORMATION
 from leftout.app.papers.rethinking.publication import RETHINKING
+from leftout.app.papers.review.publication import REVIEW
 
-PUBLICATIONS = (RETHINKING, INFORMATION)
+PUBLICATIONS = (RETHINKING, INFORMATION, REVIEW)
