@@ -36,6 +36,8 @@ from leftout.diagnostics.complexity import complexity
 from leftout.diagnostics.elasticity import elasticity
 from leftout.diagnostics.error_rates import error_rates
 from leftout.diagnostics.learnability import Learnability, from_modes, learnability
+from leftout.diagnostics.learning_curve import learning_curve
+from leftout.diagnostics.learning_curve_record import LearningCurve
 from leftout.diagnostics.linearisation import linearisation
 from leftout.diagnostics.linearity import Linearity, linearity
 from leftout.diagnostics.retrain import retrain
@@ -60,6 +62,7 @@ __all__ = [
     "GradientDescent",
     "GradientFlow",
     "Learnability",
+    "LearningCurve",
     "LeftoutError",
     "LiSSA",
     "Linearity",
@@ -88,6 +91,7 @@ __all__ = [
     "kernels",
     "learnability",
     "learned",
+    "learning_curve",
     "leave_one_out",
     "leave_out",
     "linearisation",

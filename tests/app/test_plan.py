@@ -74,7 +74,7 @@ def test_a_plan_has_a_row_for_each_step_and_adds_them_up(usual, digits):
     found = plan(KERNEL, *digits, rule=lo.Ridge(1.0), started=2.5)
     assert [step.name for step in found.steps] == [
         "start and load", "kernel", "factorisation", "scores", "predictions", "labels",
-        "redundant", "rare, outliers", "certificate", "report",
+        "redundant", "rare, outliers", "learning curve", "certificate", "report",
     ]  # fmt: skip
     assert found.steps[0].seconds == 2.5
     assert found.seconds == sum(step.seconds for step in found.steps)

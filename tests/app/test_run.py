@@ -16,7 +16,7 @@ from leftout.app import run as run_module
 from leftout.app import store
 from leftout.core.errors import StoreError
 
-FILES = {"run.json", "suspects.csv", "redundant.csv", "report.html"}
+FILES = {"run.json", "suspects.csv", "redundant.csv", "curve.csv", "report.html"}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,9 @@ import leftout as lo
 from app.runs import digits, small_audit
 from leftout.core.errors import StoreError
 
-FILES = {"run.json", "suspects.csv", "redundant.csv", "learned.csv", "report.html", "scores.zarr"}
+FILES = {
+    "run.json", "suspects.csv", "redundant.csv", "learned.csv", "curve.csv", "report.html", "scores.zarr",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

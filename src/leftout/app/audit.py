@@ -13,6 +13,7 @@ import xarray as xr
 
 from leftout.app import store
 from leftout.app.findings import Findings, Moment
+from leftout.app.outlook import outlook
 from leftout.app.report import write_report
 from leftout.app.run import Target, abandon, finish, prepare
 from leftout.app.trainings import pruned_again
@@ -96,9 +97,9 @@ def audit(
         kernel, rule, dtype, device, memory: as for `fit`.
         train, query: Examples, or pairs (inputs, targets).
         at: training times at which to ask; lists are made at the last of them.
-        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, under a rule with
-            training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and is
-            renamed when whole; a run that was stopped goes on where it stopped.
+        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `curve.csv`, under a
+            rule with training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and
+            is renamed when whole; a run that was stopped goes on where it stopped.
         refits: training examples really left out, for the certificate.
         verify: training examples without which a network of the user's own (an Empirical kernel) is
             really trained again, at the last of the times, and without the first of the redundant at three
@@ -150,11 +151,12 @@ def _found(
     judged = times[-1]
     labels = mislabelled(fitted, at=judged)
     order = redundant(fitted, query, at=judged)
+    moments = tuple(_moment(fitted, query, time) for time in times)
     findings = Findings(
         train=fitted.train,
         query=query,
         settings=_settings(fitted, query, times),
-        moments=tuple(_moment(fitted, query, time) for time in times),
+        moments=moments,
         judged=len(times) - 1,
         scores=scores,
         suspects=labels.suspects,
@@ -169,6 +171,7 @@ def _found(
         redundant_again=_redundant_again(fitted, query, order, target, evidence),
         subclasses=subclasses_by(fitted, order.by_row),
         sources=None if origins is None else sources(fitted, query, origins, at=judged),
+        outlook=outlook(fitted, moments, seed=evidence.seed),
     )
     return findings, labels
 

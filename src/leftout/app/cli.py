@@ -21,6 +21,8 @@ from leftout.app import store
 from leftout.app.audit import Audit, audit
 from leftout.app.check import check
 from leftout.app.choices import Choices
+from leftout.app.command_curve import curve_command
+from leftout.app.command_linearity import linearity_command
 from leftout.app.commands_curation import register
 from leftout.app.findings import Findings, Moment
 from leftout.app.influence import influence_command
@@ -171,6 +173,14 @@ def plan_command(
 
 
 register(app)
+
+app.command("curve", epilog="Example: leftout curve digits --n-train 500 --n 1000 --n 5000")(
+    curve_command
+)
+
+app.command(
+    "linearity", epilog="Example: leftout linearity digits --model net.py:build --steps 100"
+)(linearity_command)
 
 app.command(
     "papers",

@@ -18,6 +18,7 @@ from leftout.attribution.queries import COLUMNS
 from leftout.attribution.trajectory import COUNT
 from leftout.curation.moved import QUERIES
 from leftout.curation.redundant import FRACTIONS
+from leftout.diagnostics.ridge_path import POINTS
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.tiles import BLOCK, TEMPORARIES
 from leftout.solvers.quadrature import NODES, windows
@@ -180,6 +181,23 @@ class Cost:
         of_a_time = self._dual(1.0) + self._product(n, n, k) + self._passes(NODES * n * k, 2)
         return DECADES * of_a_decade + (COUNT + len(self.work.times)) * of_a_time
 
+    @property
+    def judged(self) -> int:
+        """Return the rows from which the learning curve is foretold: half, where no spectrum is there."""
+        return self.work.n if self.work.curve else (self.work.n + self.work.each) // 2
+
+    def outlook(self) -> float:
+        """Return seconds of the learning curve: spectra of parts, and errors along the ridge."""
+        n, k = self.judged, self.work.k
+        own = 0.0 if self.work.curve else self._eigh(n)
+        spectra = own + 2 * self._eigh(n // 2) + 4 * self._eigh(n // 4)
+        crossed = 2 * self._product(n / 2, n / 2, n / 2) + 4 * self._product(
+            3 * n / 4, n / 4, n / 4
+        )
+        # Diagonals in complex numbers, twice; then a thin product for each ridge, of all and of the parts.
+        along = self._product(n, n, 2 * (POINTS + 1)) + 2.25 * POINTS * n * n * self.machine.thin
+        return spectra + crossed + along + self._passes(POINTS * n * k, 12)
+
     def certificate(self) -> float:
         """Return seconds of the evidence: examples really left out, by Lanczos."""
         work, time = self.work, self.work.times[-1]
@@ -260,6 +278,11 @@ class Cost:
         n, k = self.work.n, self.work.k
         times = COUNT + len(self.work.times)
         return self.scores_bytes() + 4 * 8 * times * n * k + 3 * 16 * NODES * n * (k + 1)
+
+    def outlook_bytes(self) -> int:
+        """Return bytes of the largest spectrum made for it, with workspace, and of errors along the ridge."""
+        n = self.work.n // 2 if self.work.curve else self.judged
+        return self.scores_bytes() + 6 * 8 * n * n + 3 * 8 * POINTS * self.judged
 
     def report_bytes(self) -> int:
         """Return bytes while scores are ranked."""

@@ -17,6 +17,7 @@ from leftout.curation.rare import Outlier, Rare
 from leftout.curation.sources import Sources
 from leftout.curation.subclasses import Subclass
 from leftout.data.examples import Examples
+from leftout.diagnostics.learning_curve_record import LearningCurve
 from leftout.diagnostics.linearisation import Linearisation
 
 
@@ -60,6 +61,7 @@ class Findings:
         subclasses: kinds within classes of which there are too few.
         sources: what each source of examples is worth; None where none were named.
         redundant_again: the removal curve of the network itself, trained again; None where it was not.
+        outlook: error and accuracy to be expected of more examples; None where they cannot be foretold.
     """
 
     train: Examples
@@ -80,3 +82,4 @@ class Findings:
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
     redundant_again: PruneCheck | None = None
+    outlook: LearningCurve | None = None

@@ -180,6 +180,10 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
         ),
         ("rare, outliers", cost.rare(), cost.solve_bytes(), "nearest neighbours"),
         *_curve(cost),
+        (
+            "learning curve", cost.outlook(), cost.outlook_bytes(),
+            f"from {cost.judged} × {cost.judged}, its halves and quarters",
+        ),
         ("certificate", cost.certificate(), cost.solve_bytes(), f"{work.refits} refits by Lanczos"),
         ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
     ]  # fmt: skip

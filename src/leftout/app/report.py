@@ -16,10 +16,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leftout.app import evidence, learning, plots, sections, standing, worth
+from leftout.app import evidence, learning, outlook, plots, sections, standing, worth
 from leftout.app.curves import learning_plots
 from leftout.app.explorer import LENGTH, PER_CLASS, Ranking, payload, query_losses, ranking
 from leftout.app.findings import Findings
+from leftout.app.outlook_plots import outlook_plots
 from leftout.app.thumbnails import Atlas, atlas
 from leftout.app.wording import MARGIN_RULE, SIGN_RULE, count, number, percent, plain, signed, when
 
@@ -136,6 +137,8 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
         "sources": worth.sources(findings),
         "learned": learning.panel(findings, kept, unit),
         "learned_plots": _learning(findings, unit),
+        "outlook": outlook.panel(findings),
+        "outlook_plots": [] if findings.outlook is None else outlook_plots(findings.outlook),
         "influence_plot": plots.influence_histogram(mean),
         "margin_plot": plots.margin_histogram(margins, doubted, margin_label),
         "certificate": evidence.certificate(findings),
@@ -230,6 +233,7 @@ def _static_rows(findings: Findings) -> set[int]:
     rows |= {one.row for one in findings.outliers[:some]} | worth.members(findings)
     groups = sorted(findings.duplicates, key=lambda group: not group.conflicting)
     rows |= {row for group in groups[:some] for row in group.rows[: sections.GROUP]}
+    rows |= set() if findings.outlook is None else set(outlook.carriers(findings.outlook))
     rows |= set() if findings.learned is None else set(learning.late(findings.learned))
     return rows
 

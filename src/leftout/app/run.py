@@ -4,6 +4,7 @@ scores.zarr     influence (at, query, train), predictions, margins; labelled, re
 suspects.csv    every training example whose label is doubted, most doubtful first
 redundant.csv   the order of removal, and the exact joint effect where it was computed
 learned.csv     when every training example was learned, and how; under a rule with training time
+curve.csv       error and accuracy measured up to the examples at hand, and predicted beyond
 report.html     for a person
 run.json        everything needed to make it again
 """
@@ -21,6 +22,7 @@ import xarray as xr
 
 from leftout.app import store
 from leftout.app.findings import Findings
+from leftout.app.outlook import COLUMNS, curve_rows
 from leftout.app.report import write_report
 from leftout.app.saving import write_csv
 from leftout.core.errors import StoreError
@@ -125,6 +127,8 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
     write_csv(part / "redundant.csv", REDUNDANT, _redundant(findings))
     if findings.learned is not None:
         write_csv(part / "learned.csv", LEARNED, _learned(findings.train, findings.learned))
+    if findings.outlook is not None:
+        write_csv(part / "curve.csv", COLUMNS, curve_rows(findings.outlook))
     write_report(findings, part / "report.html")
     found, again = findings.linearisation, findings.redundant_again
     record = {
@@ -149,6 +153,7 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
         "linearisation": found and found.record,
         "redundant_again": again and dataclasses.asdict(again),
         "subclasses": [dataclasses.asdict(one) for one in findings.subclasses],
+        "outlook": findings.outlook and findings.outlook.record,
         "sources": None if findings.sources is None else dataclasses.asdict(findings.sources),
     }
     store.write_json(part / RUN, record)

@@ -1,0 +1,226 @@
+"""What is a learning curve? The record: sizes, errors with intervals, and what is learned and what is not."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.data.examples import Examples
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The error at a size up to that at hand.
+
+    Attributes:
+        samples: disjoint parts that were fitted and judged by all examples outside; 1 is all of them, each
+            judged by the model without it.
+    """
+
+    n: int
+    error: float
+    accuracy: float | None
+    samples: int
+
+
+@dataclass(frozen=True)
+class Mode:
+    """Modes of the kernel, one or a few of neighbouring rank.
+
+    Attributes:
+        first, last: ranks, from 1.
+        eigenvalue: of the kernel as an operator under the mean over examples; of the first.
+        share: of the target's mean square that lies in them (`target_modes`).
+        now: learnability λ/(λ + κ) at the size at hand.
+        later: the same at each size asked for.
+    """
+
+    first: int
+    last: int
+    eigenvalue: float
+    share: float
+    now: float
+    later: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ClassCurve:
+    """What of the target is unlearned in one class.
+
+    Attributes:
+        count: examples.
+        error: mean left-out squared error of its examples.
+        share: of the whole left-out squared error that they carry.
+        later: its error at each size asked for.
+    """
+
+    name: str
+    count: int
+    error: float
+    share: float
+    later: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class LearningCurve:
+    """Predicted error and accuracy at sample sizes, on examples that the model never saw.
+
+    Attributes:
+        examples: n at hand.
+        n: sizes asked for.
+        error: mean over examples of Σ (prediction − target)², summed over outputs: twice the loss.
+        error_low, error_high: interval of the expected error.
+        accuracy, accuracy_low, accuracy_high: likewise; None for regression.
+        extrapolated: whether κ lies beyond the reach of the examples at hand, so that powers of κ are used.
+        confidence: of the intervals.
+        measured: errors at sizes up to n.
+        modes: the target by mode; what is missing to 1 in their shares lies in modes that the examples do not
+            resolve, or is noise.
+        left: share of the target's mean square that is not learned, at n: Σ (1 − L)² v² and noise, without
+            what over-fitting adds.
+        left_later: the same at each size asked for.
+        unlearned: left-out squared error of each training example, (n,).
+        classes: the same by class; () for regression.
+        rehearsal: relative error of what halves and quarters foretold for n, by their size.
+    """
+
+    examples: int
+    n: tuple[int, ...]
+    error: tuple[float, ...]
+    error_low: tuple[float, ...]
+    error_high: tuple[float, ...]
+    accuracy: tuple[float, ...] | None
+    accuracy_low: tuple[float, ...] | None
+    accuracy_high: tuple[float, ...] | None
+    extrapolated: tuple[bool, ...]
+    confidence: float
+    measured: tuple[Measured, ...]
+    modes: tuple[Mode, ...]
+    left: float
+    left_later: tuple[float, ...]
+    unlearned: Float64[Tensor, " n"]
+    classes: tuple[ClassCurve, ...]
+    rehearsal: dict[int, float]
+
+    def anchored(self, left_out: Float64[Tensor, "n k"], train: Examples) -> "LearningCurve":
+        """Return the curve of part of some examples, moved to what all of them show, left out.
+
+        Args:
+            left_out: predictions of all examples, each by the model without it, at the end of training; their
+                number must be among the sizes asked for.
+            train: all of them.
+        """
+        n = len(train)
+        errors = (left_out - train.targets).square().sum(1)
+        now = Measured(n, float(errors.mean()), train.accuracy(left_out), 1)
+        there = self.n.index(n)
+        factor = now.error / self.error[there]
+        found = _picked(self, [j for j, size in enumerate(self.n) if size > n])
+        scaled: dict[str, Any] = {
+            name: tuple(factor * value for value in getattr(found, name))
+            for name in ("error", "error_low", "error_high", "left_later")
+        }
+        if self.accuracy is not None and now.accuracy is not None:
+            # Of the share of wrong answers; half a one more, as there may be none.
+            more = (1 - now.accuracy + 0.5 / n) / (1 - self.accuracy[there] + 0.5 / n)
+            for name in ("accuracy", "accuracy_low", "accuracy_high"):
+                values = getattr(found, name)
+                scaled[name] = tuple(1 - min(1.0, more * (1 - value)) for value in values)
+        return replace(
+            found,
+            examples=n,
+            measured=(*self.measured, now),
+            modes=tuple(
+                replace(one, now=whole.later[there])
+                for one, whole in zip(found.modes, self.modes, strict=True)
+            ),
+            left=factor * self.left_later[there],
+            unlearned=errors,
+            classes=_classes_again(self.classes, found.classes, there, errors, train),
+            **scaled,
+        )
+
+    @property
+    def verdict(self) -> str:
+        """Return in a sentence or two what more data would bring."""
+        now = self.measured[-1]
+        beyond = [j for j, size in enumerate(self.n) if size > self.examples]
+        if not beyond:
+            return f"From {now.n} examples the mean squared error is {now.error:.3g}."
+        last = beyond[-1]
+        fall = 1 - self.error[last] / now.error
+        ways = [1 - self.error_high[last] / now.error, 1 - self.error_low[last] / now.error]
+        text = (
+            f"{self.n[last]} examples instead of {now.n} would take the mean squared error from "
+            f"{now.error:.3g} to {self.error[last]:.3g} ({self.error_low[last]:.3g} to "
+            f"{self.error_high[last]:.3g}), {abs(fall):.0%} {'less' if fall >= 0 else 'more'}"
+        )
+        if self.accuracy is not None and now.accuracy is not None:
+            text += f", and accuracy from {now.accuracy:.1%} to {self.accuracy[last]:.1%}"
+        if ways[0] <= 0 <= ways[1]:
+            text += "; the interval holds no change at all"
+        end = (
+            "a power law carries it there" if self.extrapolated[last] else "nothing is extrapolated"
+        )
+        return f"{text}; {end}."
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return all but the numbers of single examples, JSON-like."""
+        names = (
+            "examples", "n", "error", "error_low", "error_high", "accuracy", "accuracy_low",
+            "accuracy_high", "extrapolated", "confidence",
+        )  # fmt: skip
+        return {name: getattr(self, name) for name in names} | {
+            "left": self.left,
+            "left_later": self.left_later,
+            "measured": [asdict(one) for one in self.measured],
+            "modes": [asdict(one) for one in self.modes],
+            "classes": [asdict(one) for one in self.classes],
+            "rehearsal": {str(size): error for size, error in self.rehearsal.items()},
+            "verdict": self.verdict,
+        }
+
+
+def _picked(curve: LearningCurve, which: list[int]) -> LearningCurve:
+    """Return a curve at some of its sizes."""
+    names = (
+        "n", "error", "error_low", "error_high", "accuracy", "accuracy_low", "accuracy_high",
+        "extrapolated", "left_later",
+    )  # fmt: skip
+    some: dict[str, Any] = {}
+    for name in names:
+        values = getattr(curve, name)
+        some[name] = None if values is None else tuple(values[j] for j in which)
+    for name in ("modes", "classes"):
+        some[name] = tuple(
+            replace(one, later=tuple(one.later[j] for j in which)) for one in getattr(curve, name)
+        )
+    return replace(curve, **some)
+
+
+def _classes_again(
+    before: tuple[ClassCurve, ...],
+    picked: tuple[ClassCurve, ...],
+    there: int,
+    errors: Float64[Tensor, " n"],
+    train: Examples,
+) -> tuple[ClassCurve, ...]:
+    """Return the classes' errors as all examples show them, and on from there as foretold."""
+    if train.labels is None or train.classes is None:
+        return ()
+    rows = []
+    for one, old in zip(picked, before, strict=True):
+        members = train.labels == train.classes.index(one.name)
+        own = float(errors[members].mean())
+        rows.append(
+            replace(
+                one,
+                count=int(members.sum()),
+                error=own,
+                share=float(errors[members].sum() / errors.sum()),
+                later=tuple(own * value / old.later[there] for value in one.later),
+            )
+        )
+    return tuple(rows)
