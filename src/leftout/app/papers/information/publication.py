@@ -28,7 +28,7 @@ INFORMATION = Publication(
         Exhibit(
             "figure1", "Informative examples, five classes", "classes", 2.0, informative.classes
         ),
-        Exhibit("figure2a", "Which source is more informative", "classes", 15.0, sources.classes),
+        Exhibit("figure2a", "Which source is more informative", "classes", 5.0, sources.classes),
         Exhibit(
             "figure2b", "Mislabelled examples, five classes", "classes", 2.0, mislabelled.classes
         ),
