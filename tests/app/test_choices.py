@@ -80,6 +80,8 @@ def test_kernels_are_made_by_name_with_their_parameters():
     )
     with pytest.raises(OptionError, match="--stride belongs to --kernel conv-relu; relu has none"):
         Choices(kernel="relu", stride=2).made_kernel()
+    made = dataclasses.replace(wide, kernel="tanh").made_kernel()
+    assert made == lo.kernels.Tanh(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
     made = dataclasses.replace(wide, kernel="erf").made_kernel()
     assert made == lo.kernels.Erf(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
 

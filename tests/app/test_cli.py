@@ -309,7 +309,7 @@ WRONG = {
     "descent without a rate": (NOTHING, ("digits", *DESCENT), "--rule descent needs --rate"),
     "a depth of a kernel that has none": (
         NOTHING, ("digits", "--depth", "3"),
-        "--depth belongs to --kernel relu, erf or conv-relu; two-layer-relu has none",
+        "--depth belongs to --kernel relu, erf, tanh or conv-relu; two-layer-relu has none",
     ),
     "no depth": (NOTHING, ("digits", "--kernel", "relu", "--depth", "0"), "`depth` must"),
     "a negative variance": (

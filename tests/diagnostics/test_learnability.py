@@ -412,3 +412,20 @@ def test_other_questions_of_a_record_are_checked_too() -> None:
         found.alone(2)
     with pytest.raises(OptionError, match=r"`mode` must be a row number from 0 to 11; got 12"):
         found.derivatives(12)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e200])
+def test_the_share_learned_does_not_depend_on_the_size_of_the_target(size) -> None:
+    values, target = np.array([3.0, 1.0, 0.1]), np.array([0.5, -1.0, 2.0])
+    plain = from_modes(values, target, n=1.5).target_learnability
+    assert from_modes(values, size * target, n=1.5).target_learnability == pytest.approx(
+        plain, rel=1e-14
+    )
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_without_replacement_is_yes_or_no() -> None:
+    with pytest.raises(
+        OptionError, match="`without_replacement` must be one of True, False; got 'no'"
+    ):
+        from_modes([1.0], [1.0], n=0.5, points=50, without_replacement="no")

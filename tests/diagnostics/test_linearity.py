@@ -1,6 +1,7 @@
 """Is what linearity says of both trainings what both trainings are, stepped by the definition?"""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -238,7 +239,7 @@ def test_a_network_that_diverges_is_not_spoken_for() -> None:
 def told(**numbers):
     one = Snapshot(
         step=1, time=1.0, gap=0.0, gap_train=0.0, moved=1.0, moved_train=1.0, weights=0.0,
-        kernel=0.0, kernel_learned=0.0, loss=0.0, loss_linearised=0.0, step_error=0.0,
+        kernel=0.0, growth=1.0, kernel_learned=0.0, loss=0.0, loss_linearised=0.0, step_error=0.0,
     )  # fmt: skip
     path = (one, Snapshot(**vars(one) | numbers))
     return Linearity(
@@ -362,3 +363,19 @@ def test_weights_and_queries_that_do_not_fit_are_refused() -> None:
         broken[0].weight[0, 0] = math.nan
     with pytest.raises(DataError, match="`module` must have finite weights"):
         found(broken)
+
+
+def test_a_rate_that_the_grown_kernel_no_longer_bears_is_named(monkeypatch) -> None:
+    """Half the critical rate at the start; the kernel of this narrow network grows as it learns."""
+    monkeypatch.setattr(source, "MANY_STEPS", 500)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double()
+    inputs = torch.randn(20, 4, dtype=torch.float64)
+    train = inputs, 3 * torch.sin(2 * inputs[:, :1])
+    got = linearity(module, train, train, rule=lo.Ridge(0.01))
+    assert got.path[-1].growth == pytest.approx(2, rel=0.15)
+    assert re.search(
+        r"stopped after 500 steps.*its kernel grew \d\.\d times, and the critical rate fell to .*, at "
+        r"which it bounces: take a lower one", got.status,
+    )  # fmt: skip
+    assert "take a ridge" not in got.status

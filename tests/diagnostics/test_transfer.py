@@ -174,3 +174,16 @@ def test_what_cannot_be_learned_from_is_refused(options, error, match) -> None:
 def test_a_function_that_is_zero_is_refused(function) -> None:
     with pytest.raises(DataError, match=r"`functions` must hold no function that is 0 everywhere"):
         function(np.eye(3), np.zeros(3), [0])
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_the_size_of_functions_does_not_count_however_far_from_one(size) -> None:
+    gram = np.eye(3)
+    assert_same(data_learnability(gram, np.full(3, size), [0]), [1 / 3], 1e-15)
+    basis = np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2)[0]
+    assert float(transfer(gram, [1, 2], basis=size * basis).trace()) == pytest.approx(2, rel=1e-14)
+
+
+def test_numbers_that_are_none_are_refused() -> None:
+    with pytest.raises(DataError, match="`predictions` must be finite"):
+        data_learnability(np.eye(3) * 1e-320, np.ones(3), [0])

@@ -234,3 +234,23 @@ def test_inputs_that_are_no_images_are_refused() -> None:
     ConvReLU(2, bias_variance=0.1).check("train", torch.zeros(3, 4, 4))
     with pytest.raises(DataError, match="must be floating-point"):
         ConvReLU(2).check("train", torch.ones(3, 4, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+@pytest.mark.parametrize("scale", [2.0**-400, 2.0**400])
+def test_sizes_of_images_far_from_one_change_nothing(pooling, scale) -> None:
+    """Variances of such images, multiplied, are out of the range of numbers."""
+    kernel, x = ConvReLU(2, pooling=pooling), images()
+    want = kernel.block(x, x)
+    assert torch.equal(kernel.block(scale * x, x / scale), want)
+    assert torch.equal(kernel.diagonal(scale * x), scale**2 * kernel.diagonal(x))
+    single = x.float()
+    far = kernel.block(single * 2.0**-40, single * 2.0**40)
+    assert torch.equal(far, kernel.block(single, single))
+
+
+def test_an_image_that_no_window_sees_is_refused() -> None:
+    x = torch.zeros(2, 1, 4, 4, dtype=torch.float64)
+    x[0, 0, 1, 1] = x[1, 0, 0, 0] = 1
+    with pytest.raises(DataError, match=r"black where these windows look, which skip.*row 0 is"):
+        ConvReLU(1, kernel_size=1, stride=2).check("train", x)

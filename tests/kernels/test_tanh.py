@@ -220,3 +220,9 @@ def test_scales_and_inputs_that_the_arc_cosine_cannot_have_are_refused() -> None
         ArcCosine(0.0)
     with pytest.raises(DataError, match="must not hold a zero vector; row 1"):
         gram(ArcCosine(1.0), rows(1.0, 0.0, 2.0))
+
+
+def test_a_zero_vector_without_a_bias_is_refused() -> None:
+    with pytest.raises(DataError, match=r"zero vector; row 1.*0 to every network"):
+        Tanh(1).check("train", torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
+    Tanh(1, bias_variance=0.1).check("train", torch.zeros(2, 2))

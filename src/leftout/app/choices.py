@@ -27,6 +27,7 @@ from leftout.kernels.projection import (
     Sparse,
 )
 from leftout.kernels.relu import ReLU
+from leftout.kernels.tanh import Tanh
 from leftout.kernels.two_layer_relu import TwoLayerReLU
 from leftout.kernels.windows import Padding
 
@@ -37,6 +38,7 @@ class KernelName(StrEnum):
     TWO_LAYER_RELU = "two-layer-relu"
     RELU = "relu"
     ERF = "erf"
+    TANH = "tanh"
     CONV_RELU = "conv-relu"
 
 
@@ -158,6 +160,7 @@ class Choices:
         families: dict[str, Callable[..., Kernel]] = {
             "relu": ReLU,
             "erf": Erf,
+            "tanh": Tanh,
             "conv-relu": ConvReLU,
         }
         names = (*DEEP, *(CONVOLUTIONAL if self.kernel == KernelName.CONV_RELU else ()))
@@ -175,7 +178,7 @@ class Choices:
                     raise OptionError(
                         f"{flag} chooses an infinitely wide network; leave it out with --model."
                     )
-                owners = "conv-relu" if name in CONVOLUTIONAL else "relu, erf or conv-relu"
+                owners = "conv-relu" if name in CONVOLUTIONAL else "relu, erf, tanh or conv-relu"
                 raise OptionError(f"{flag} belongs to --kernel {owners}; {self.kernel} has none.")
 
     def made_rule(self) -> Rule:

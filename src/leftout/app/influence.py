@@ -48,7 +48,7 @@ def influence_command(
         bool,
         typer.Option(
             "--spread",
-            help="With its mean and standard deviation over initial weights (--kernel relu or erf).",
+            help="With its mean and standard deviation over initial weights (of a deep kernel).",
         ),
     ] = False,
     memory: Memory = None,
@@ -131,8 +131,8 @@ def _check_spread(
         raise OptionError("--spread goes with --method leave-one-out; leave one of them out.")
     if kernel.prior() is None:
         raise OptionError(
-            "--spread needs networks that start from random weights known from the kernel: --kernel relu "
-            "or erf."
+            "--spread needs networks that start from random weights known from the kernel: --kernel relu, "
+            "erf, tanh or conv-relu."
         )
     if of_query is None and out is None:
         raise OptionError(

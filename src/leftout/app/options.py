@@ -106,13 +106,15 @@ def _flags(
         KernelName, typer.Option(help="Which infinitely wide network.", rich_help_panel=MODEL)
     ] = KernelName.TWO_LAYER_RELU,
     depth: Annotated[
-        int, typer.Option(help="Hidden layers of relu, erf and conv-relu.", rich_help_panel=MODEL)
+        int,
+        typer.Option(help="Hidden layers of relu, erf, tanh and conv-relu.", rich_help_panel=MODEL),
     ] = 2,
     weight_variance: Annotated[
-        float, typer.Option(help="Of relu, erf and conv-relu, times fan-in.", rich_help_panel=MODEL)
+        float,
+        typer.Option(help="Of relu, erf, tanh and conv-relu, times fan-in.", rich_help_panel=MODEL),
     ] = 2.0,
     bias_variance: Annotated[
-        float, typer.Option(help="Of relu, erf and conv-relu.", rich_help_panel=MODEL)
+        float, typer.Option(help="Of relu, erf, tanh and conv-relu.", rich_help_panel=MODEL)
     ] = 0.0,
     kind: Annotated[
         Literal["ntk", "nngp"],

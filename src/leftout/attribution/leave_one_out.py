@@ -26,6 +26,7 @@ from leftout.attribution.queries import (
 )
 from leftout.attribution.spread import with_spread
 from leftout.core.blocks import check_fits
+from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -132,6 +133,7 @@ def leave_one_out(
     check_of(of)
     if top is not None and (mean or of != "loss"):
         raise OptionError("`top` ranks influences on single queries: use it alone, with of='loss'.")
+    check_choice("spread", spread, (True, False))
     if spread and (mean or top is not None):
         raise OptionError("`spread` is of single influences: leave `mean` and `top` out.")
     if prior is not None and not spread:

@@ -48,6 +48,7 @@ from leftout.attribution.queries import (
 )
 from leftout.attribution.training import Training, Window
 from leftout.core.blocks import blocks, check_fits
+from leftout.core.checks import check_finite
 from leftout.data.examples import Examples
 from leftout.dynamics.ensemble import Prior, learned_from, prior_of
 from leftout.dynamics.fitted import Fitted
@@ -91,6 +92,7 @@ def with_spread(
             asked = asked_at(start, instant, times[position], examples.inputs[block.rows], block)
             fill = _fill_loss if of == "loss" else _fill_prediction
             fill(parts, instant, block, one, asked)
+    check_finite("spread of the influences", found.flatten(1))
     attrs = attributes(
         fitted, examples, of=of, method="leave_one_out", sign=SIGN[of],
         prior=json.dumps(start.kernel.record),

@@ -51,7 +51,8 @@ def elasticity(
         A Dataset over (class, other): `similarity`, the mean of K̄ over all pairs of an example of one
         class and one of the other, each example's pair with itself included; `ratio`, RR of these two
         classes alone, ½ on the diagonal. With `query` the same of query and training examples,
-        `query_similarity` (class of the query, class of the training example) and `query_ratio`.
+        `query_similarity` (class of the query, class of the training example) and `query_ratio`, NaN for a
+        class that no query has.
 
     Raises:
         DataError: no classes, fewer than two of them, or an example with k(x, x) = 0.

@@ -37,7 +37,14 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.checks import check_at_least, check_count, check_finite, check_index, check_rows
+from leftout.core.checks import (
+    check_at_least,
+    check_choice,
+    check_count,
+    check_finite,
+    check_index,
+    check_rows,
+)
 from leftout.core.errors import OptionError, ShapeError
 from leftout.diagnostics.domain import domain_functions, domain_gram, real_tensor
 from leftout.diagnostics.eigenvalue_equation import (
@@ -155,6 +162,7 @@ def from_modes(
 def _check_points(
     weights: Float64[Tensor, " r"], points: int | None, without_replacement: bool
 ) -> None:
+    check_choice("without_replacement", without_replacement, (True, False))
     if points is None:
         if without_replacement:
             raise OptionError(
@@ -236,7 +244,10 @@ class Learnability:
     @property
     def target_learnability(self) -> float:
         """Return Σ L v² / Σ v², the expected share ⟨f, f̂⟩ / ⟨f, f⟩; NaN of a target that is 0."""
-        squares = self.coefficients.square().sum(1)
+        size = (
+            self.coefficients.abs().max()
+        )  # first: squares leave the range of numbers before they do
+        squares = (self.coefficients / size).square().sum(1)
         return float(self.learnability @ squares / squares.sum())
 
     @cached_property
@@ -293,6 +304,9 @@ class Learnability:
     @property
     def off_training_error(self) -> float | None:
         """Return the test error over the points that are no examples; None without such points.
+
+        Of n different points, as data sets are mostly drawn. Independent draws repeat points, and leave more
+        of them: then it, and the training error, are those of a domain without end.
 
         On the examples f̂ − f = (f̂ − y) + noise, whose mean square is that of the training error and of
         the noise less twice noise · ridge / (nκ), as f̂ has followed the noise.

@@ -62,6 +62,10 @@ OUTGROWN = 10.0
 """Times the objective at w_0 beyond which a network has left for good."""
 
 
+BOUNCING = 0.9
+"""Of the critical rate that the kernel has come to, beyond which descent is taken to bounce."""
+
+
 @dataclass(frozen=True)
 class Linearity:
     """A network beside its linearisation, all along training. Made by `linearity`.
@@ -306,7 +310,7 @@ def _told(
         examples=len(fitted),
         converged=goal.tolerance is not None and gradient <= goal.tolerance,
         diverged=gradient == math.inf,
-        status=_status(goal, step, gradient),
+        status=_status(watch, path, goal, step, gradient),
     )
 
 
@@ -317,7 +321,9 @@ def _grid(limit: int) -> Iterator[int]:
     yield limit
 
 
-def _status(goal: Goal, step: int, gradient: float) -> str:
+def _status(
+    watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
+) -> str:
     """Return how training ended: a sentence, with advice where it ended short."""
     if gradient == math.inf:
         return (
@@ -326,12 +332,27 @@ def _status(goal: Goal, step: int, gradient: float) -> str:
             "network."
         )
     if goal.tolerance is None:
-        return f"took the {step} steps asked for, to a relative gradient of {gradient:.2g}."
+        steps = "the step" if step == 1 else f"the {step} steps"
+        return f"took {steps} asked for, to a relative gradient of {gradient:.2g}."
     if gradient <= goal.tolerance:
         return (
             f"converged after {step} steps: relative gradient {gradient:.2g} ≤ {goal.tolerance:g}."
         )
     return (
-        f"stopped after {step} steps at relative gradient {gradient:.2g} > {goal.tolerance:g}; ask for "
-        "steps, take a ridge, or accept a larger tolerance."
+        f"stopped after {step} steps at relative gradient {gradient:.2g} > {goal.tolerance:g}; "
+        + _advice(watch, path[-1].growth)
     )
+
+
+def _advice(watch: Watch, growth: float) -> str:
+    """Return what to do about a training that does not settle."""
+    rule, fitted = watch.rule, watch.fitted
+    now = _bound(fitted, growth * fitted.spectrum.largest)
+    # A kernel that grows stops growing where its critical rate is the rate: descent then bounces.
+    if isinstance(rule, GradientDescent) and growth > 1 and rule.rate > BOUNCING * now:
+        return (
+            f"its kernel grew {growth:.1f} times, and the critical rate fell to {now:.3g}, the rate being "
+            f"{rule.rate:.3g}, at which it bounces: take a lower one, as {now / 2:.2g}."
+        )
+    ridge = "" if rule.ridge else " take a ridge,"
+    return f"ask for steps,{ridge} or accept a larger tolerance."

@@ -37,6 +37,7 @@ class Snapshot:
         moved, moved_train: the same of linearised minus f_0.
         weights: ‖w_t − w_0‖ / ‖w_0‖.
         kernel: ‖K_t − K_0‖_F / ‖K_0‖_F, on the sample.
+        growth: s_max of K_t over that of K_0, on the sample: by so much the critical rate has fallen.
         kernel_learned: the same of M^(-1/2) K M^(-1/2), see above: of the modes learned by then.
         loss, loss_linearised: ½ Σ (f − y)² over the training examples.
         step_error: root mean square over training examples of what the steps make of the linearised
@@ -51,6 +52,7 @@ class Snapshot:
     moved_train: float
     weights: float
     kernel: float
+    growth: float
     kernel_learned: float
     loss: float
     loss_linearised: float
@@ -97,7 +99,8 @@ class Watch:
         said = predictions(
             module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory
         ).to(moved)
-        change = self._kernel_now(module) - self.kernel
+        now = self._kernel_now(module)
+        change = now - self.kernel
         targets = fitted.train.targets.to(moved)
         residual = objective.residual.to(moved)
         linearised = self.start_train + moved_train - targets
@@ -110,6 +113,7 @@ class Watch:
             moved_train=rms(moved_train),
             weights=relative(float(objective.point.double().norm()), self.weights_norm),
             kernel=relative(float(change.norm()), float(self.kernel.norm())),
+            growth=relative(float(torch.linalg.eigvalsh(now)[-1]), self.modes.largest),
             kernel_learned=self._learned(change, time),
             loss=float(residual.square().sum()) / 2,
             loss_linearised=float(linearised.square().sum()) / 2,

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.checks import check_at_least
+from leftout.core.checks import check_at_least, check_finite
 from leftout.core.errors import DataError
 from leftout.diagnostics.domain import domain_functions, domain_gram, domain_rows
 from leftout.solvers.cholesky import factor_cholesky
@@ -86,9 +86,7 @@ def data_learnability(
     matrix, _ = domain_gram(gram)
     chosen = _checked(rows, ridge, matrix)
     values = domain_functions("functions", functions, matrix)
-    lengths = values.norm(dim=0)
-    _check_not_zero("functions", lengths)
-    unit: Tensor = values / lengths
+    unit = _unit("functions", values)
     found: Tensor = (unit * _predicted(matrix, unit, chosen, ridge)).sum(0)
     return found
 
@@ -136,13 +134,12 @@ def _predicted(
         return torch.zeros_like(functions)
     factor = factor_cholesky(matrix[rows][:, rows], ridge=ridge)
     found: Tensor = matrix[:, rows] @ factor.solve(functions[rows])
+    check_finite("predictions", found)
     return found
 
 
 def _orthonormal(basis: Float64[Tensor, "m r"]) -> Float64[Tensor, "m r"]:
-    lengths = basis.norm(dim=0)
-    _check_not_zero("basis", lengths)
-    unit: Tensor = basis / lengths
+    unit = _unit("basis", basis)
     apart = (unit.T @ unit).fill_diagonal_(0).abs()
     worst = float(apart.max()) if apart.numel() else 0.0
     if worst > ORTHOGONAL:
@@ -154,10 +151,16 @@ def _orthonormal(basis: Float64[Tensor, "m r"]) -> Float64[Tensor, "m r"]:
     return unit
 
 
-def _check_not_zero(name: str, lengths: Float64[Tensor, " k"]) -> None:
-    if bool((lengths == 0).any()):
-        column = int(lengths.argmin())
+def _unit(name: str, functions: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+    """Return functions of length 1."""
+    # By the largest value first: squares leave the range of numbers before the functions do.
+    sizes = functions.abs().amax(0)
+    if bool((sizes == 0).any()):
+        column = int(sizes.argmin())
         raise DataError(
             f"`{name}` must hold no function that is 0 everywhere; column {column} does. Nothing "
             "can be learned of it."
         )
+    scaled = functions / sizes
+    unit: Tensor = scaled / scaled.norm(dim=0)
+    return unit

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
-from leftout.core.errors import OptionError, ShapeError
+from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.layers import Kind, check_network
 from leftout.kernels.positions import Layer, Network, read_out, variances
@@ -96,7 +96,7 @@ class ConvReLU(Kernel):
         self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
     ) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""
-        left, right = _images(queries), _images(inputs)
+        (left, by), (right, times) = self._scaled(_images(queries)), self._scaled(_images(inputs))
         network, found = self._network, queries.new_empty(len(left), len(right))
         sides = [self._variances(left), self._variances(right)]
         rows, columns = _tile(left, len(left), len(right), twin=network.twin > 0)
@@ -105,14 +105,26 @@ class ConvReLU(Kernel):
             for j in blocks(len(right), columns):
                 theirs = [one[..., j] for one in sides[1]]
                 found[i, j] = read_out(network, left[i], right[j], (ours, theirs))
-        return found
+        return found.mul_(by[:, None]).mul_(times)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x) for every image."""
-        images, network = _images(inputs), self._network
+        (images, by), network = self._scaled(_images(inputs)), self._network
         rows, _ = _tile(images, len(images), 1, twin=network.twin > 0)
         found = [read_out(network, images[i], None, ()) for i in blocks(len(images), rows)]
-        return torch.cat([inputs.new_empty(0), *found])
+        return torch.cat([inputs.new_empty(0), *found]).mul_(by.square())
+
+    def _scaled(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
+        """Return images of size 1 or so, and by which powers of two they were larger.
+
+        Without a bias the kernel is homogeneous, and products of variances leave the range of numbers
+        long before the kernel does. Powers of two round nothing.
+        """
+        if self.bias_variance > 0:
+            return images, images.new_ones(len(images))
+        largest = images.abs().flatten(1).amax(1)
+        by = torch.exp2(largest.log2().round())
+        return images / by[:, None, None, None], by
 
     def prior(self) -> "ConvReLU":
         """Return the kernel of the Gaussian process that the networks are before training."""
@@ -139,6 +151,21 @@ class ConvReLU(Kernel):
                 inputs,
                 why="A black image is 0 to a network without a bias: drop it, or give the kernel a "
                 "positive `bias_variance`.",
+            )
+            if (
+                any(one.stride > one.size for one in self._network.layers)
+                or self.padding == "valid"
+            ):
+                self._check_seen(name, inputs)
+
+    def _check_seen(self, name: str, inputs: Tensor) -> None:
+        """Raise where a window that skips positions sees nothing of an image."""
+        images, _ = self._scaled(_images(inputs))
+        unseen = (self._variances(images)[-1].flatten(0, 1).sum(0) == 0).nonzero().flatten()
+        if len(unseen):
+            raise DataError(
+                f"`{name}` must not be black where these windows look, which skip positions; row "
+                f"{int(unseen[0])} is. Take a stride of at most the window, or drop the image."
             )
 
     def _check_side(self, name: str, axis: str, length: int) -> None:

@@ -25,7 +25,7 @@ from torch import Tensor
 from leftout.core.errors import DataError, OptionError
 from leftout.kernels.base import Kernel
 from leftout.kernels.layers import Kind, check_network, input_scales
-from leftout.kernels.rows import check_vectors, flat
+from leftout.kernels.rows import check_not_zero, check_vectors, flat
 
 TERMS = (40 / math.pi) ** 2
 """Degrees for each unit of s: 2y√p = 40."""
@@ -129,6 +129,13 @@ class Tanh(Kernel):
             ShapeError: no axis of features.
         """
         check_vectors(name, inputs)
+        if self.bias_variance == 0:
+            check_not_zero(
+                name,
+                inputs,
+                why="Without a bias it is 0 to every network: drop it, or give the kernel a positive "
+                "`bias_variance`.",
+            )
         large = (self._first(flat(inputs)) > LARGEST).nonzero().flatten()
         if len(large):
             row = int(large[0])
