@@ -22,6 +22,7 @@ from leftout.app.audit import Audit, audit
 from leftout.app.check import check
 from leftout.app.choices import Choices
 from leftout.app.command_curve import curve_command
+from leftout.app.command_learnability import learnability_command
 from leftout.app.command_linearity import linearity_command
 from leftout.app.commands_curation import register
 from leftout.app.findings import Findings, Moment
@@ -176,6 +177,10 @@ register(app)
 
 app.command("curve", epilog="Example: leftout curve digits --n-train 500 --n 1000 --n 5000")(
     curve_command
+)
+
+app.command("learnability", epilog="Example: leftout learnability digits --n 100 --n 500")(
+    learnability_command
 )
 
 app.command(
