@@ -99,7 +99,7 @@ def test_what_is_saved_and_said_is_what_the_library_finds(folder, leftout, words
 def found(*, learned=0.0, gap=0.0, diverged=False):
     one = Snapshot(
         step=1, time=1.0, gap=gap, gap_train=0.0, moved=1.0, moved_train=1.0, weights=0.0, kernel=0.0,
-        kernel_learned=learned, loss=0.0, loss_linearised=0.0, step_error=0.0,
+        growth=1.0, kernel_learned=learned, loss=0.0, loss_linearised=0.0, step_error=0.0,
     )  # fmt: skip
     whole = Linearity(
         (one,), lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 9, 9, False, False, "took the 1 step."

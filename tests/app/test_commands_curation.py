@@ -203,12 +203,12 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
         (("prune", *SMALL, "--share", "1.5"), "`shares` must lie in (0, 1); got 1.5."),
         (
             ("prune", *SMALL, "--at", "1", "--retrain"),
-            "trained again under Ridge or GradientDescent",
+            "A network is trained under Ridge or GradientDescent",
         ),
         (("prune", *SMALL, "--retrain", "--kernel", "erf"), "--retrain needs --model, or --kernel"),
         (
             ("prune", *SMALL, "--rule", "descent", "--rate", "0.01", "--at", "0", "--retrain"),
-            "trained again for at least one step; got at = 0.",
+            "A network is trained for at least one step; got at = 0.",
         ),
         (("sources", *SMALL, "--source", "where"), "must be a file with columns id and source"),
         (("sources", *SMALL, "--source", "no.csv"), "no.csv"),

@@ -284,7 +284,7 @@ def test_a_run_stopped_by_hand_says_so_and_goes_on(signalled) -> None:
             break
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 130
     assert err == "Stopped. What is done is kept: run the same command to go on.\n"
     assert out == ""
@@ -304,7 +304,7 @@ def test_a_run_killed_at_any_moment_goes_on(signalled) -> None:
             [*COMMAND, f"any{number}"], cwd=signalled, env=environment(),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        part, deadline = signalled / f"any{number}.part", time.monotonic() + 60
+        part, deadline = signalled / f"any{number}.part", time.monotonic() + 300
         while not part.exists() and time.monotonic() < deadline:
             time.sleep(0.001)
         time.sleep(draw.uniform(0, 0.6))

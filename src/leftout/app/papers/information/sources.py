@@ -37,7 +37,7 @@ from leftout.app.papers.material import Material, Size
 from leftout.app.papers.verdicts import both
 from leftout.data.examples import Examples
 
-COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (160, 160), Size.PAPER: (1000, 1000)}
+COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (100, 100), Size.PAPER: (1000, 1000)}
 """Together; with ten outputs, the kernel has ten rows for each example."""
 
 SCHEDULE = Schedule(1e-4, 20_000)
