@@ -277,6 +277,8 @@ def test_a_run_stopped_by_hand_says_so_and_goes_on(signalled) -> None:
     process = subprocess.Popen(
         [*COMMAND, "stopped"], cwd=signalled, env=environment("slowly"), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        # A job in the background ignores the signal, and hands that on to its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     done = signalled / "stopped.part/done.json"
     for _ in range(1200):
