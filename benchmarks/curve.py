@@ -24,7 +24,7 @@ import leftout as lo
 from leftout.diagnostics.eigenvalue_equation import kappa_of
 from leftout.diagnostics.learning_curve import learning_curve
 
-# Kernel, and its ridges in units of k(x, x): small, medium and the default's size.
+# Kernel, and its ridges: small, medium and the default.
 KERNELS = {
     "two-layer-relu": (lo.kernels.TwoLayerReLU(), (0.01, 0.1, 1.0)),
     "relu, 2": (lo.kernels.ReLU(2), (0.1, 1.0)),

@@ -14,7 +14,7 @@ weights' sum.
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ from leftout.diagnostics.population_curve import BEND, Point
 from leftout.diagnostics.ridge_path import RidgePath
 from leftout.dynamics.fitted import Fitted
 
-THEORY = {"errors": 0.015, "wrong": 0.03}
+THEORY: dict[str, float] = {"errors": 0.015, "wrong": 0.03}
 """Least relative error of theory for each factor e in n, however well a rehearsal went."""
 
-Measure = str
-"""What is foretold: "errors" or "wrong"."""
+Measure = Literal["errors", "wrong"]
+"""What is foretold: mean squared errors, or shares of wrong answers."""
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ class ConvReLU(Kernel):
         if self.bias_variance > 0:
             return images, images.new_ones(len(images))
         largest = images.abs().flatten(1).amax(1)
-        by = torch.exp2(largest.log2().round())
+        by = torch.where(largest > 0, torch.exp2(largest.log2().round()), 1.0)  # black stays black
         return images / by[:, None, None, None], by
 
     def prior(self) -> "ConvReLU":

@@ -14,6 +14,7 @@ from leftout.app.papers.drawing import BLUE, GREEN, INK, ORANGE, RED, panels
 from leftout.app.papers.exhibit import Outcome, Row
 from leftout.app.papers.material import Material, Size
 from leftout.app.papers.review.setting import SETTINGS, Setting, learned
+from leftout.data.domains import Sphere
 
 EXAMPLES = {
     Size.QUICK: (2, 8, 32, 256),
@@ -118,7 +119,8 @@ def _few_modes(
     """Return what the review says of figure 2 (c): most modes stay unlearned at n = 2⁸."""
     place = examples.index(256)
     measured = np.array(found["measured"])[:, place]
-    counts = [setting.domain.multiplicity(degree) for degree in setting.degrees]  # type: ignore[union-attr]
+    assert isinstance(setting.domain, Sphere)
+    counts = [setting.domain.multiplicity(degree) for degree in setting.degrees]
     learned_most = sum(count for count, one in zip(counts, measured, strict=True) if one > 0.5)
     # Learnability falls with the degree: what is not drawn is below the last one drawn.
     low = [degree for degree, one in zip(setting.degrees, measured, strict=True) if one < 0.25]

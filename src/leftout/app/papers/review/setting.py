@@ -151,10 +151,9 @@ class Setting:
 
     def _squared(self, cosines: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
         """Return Σ m λ² Ĉ(cosine), which converges long before λ itself does."""
+        assert isinstance(self.domain, Sphere)
         weights = (self.spectrum.multiplicities * self.spectrum.eigenvalues.square())[:SQUARED]
-        polynomials = gegenbauer(
-            len(weights) - 1, cosines.flatten(), inputs=self.domain.inputs  # type: ignore[union-attr]
-        )  # fmt: skip
+        polynomials = gegenbauer(len(weights) - 1, cosines.flatten(), inputs=self.domain.inputs)
         return (weights @ polynomials).view_as(cosines)
 
 
