@@ -146,12 +146,7 @@ class ConvReLU(Kernel):
         for axis, length in (("height", inputs.shape[-2]), ("width", inputs.shape[-1])):
             self._check_side(name, axis, length)
         if self.bias_variance == 0:
-            check_not_zero(
-                name,
-                inputs,
-                why="A black image is 0 to a network without a bias: drop it, or give the kernel a "
-                "positive `bias_variance`.",
-            )
+            check_not_zero(name, inputs)
             if (
                 any(one.stride > one.size for one in self._network.layers)
                 or self.padding == "valid"

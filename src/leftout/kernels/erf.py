@@ -15,27 +15,25 @@ gap and total, D = sqrt(K11 K22) − K12 and S = sqrt(K11 K22) + K12, it is a su
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.kernels.base import Kernel
+from leftout.kernels.deep import Deep
 from leftout.kernels.layers import (
-    Kind,
-    check_network,
     dense_gap_and_total,
     input_gap_and_total,
     input_scales,
 )
-from leftout.kernels.rows import check_vectors, flat
+from leftout.kernels.rows import flat
 
 
 @final
 @dataclass(frozen=True)
-class Erf(Kernel):
+class Erf(Deep):
     """The kernel of a fully connected network of error functions, neural-tangents' conventions.
 
     The non-linearity is erf(u) itself, not a rescaled one. `depth` counts hidden layers. Every
@@ -59,15 +57,7 @@ class Erf(Kernel):
         derivative; Jacot, Gabriel & Hongler 2018, "Neural tangent kernel" (T).
     """
 
-    depth: int
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-    kind: Kind = "ntk"
-
-    normalise = "sphere"
-
-    def __post_init__(self) -> None:
-        check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+    name = "erf"
 
     def block(
         self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
@@ -101,30 +91,6 @@ class Erf(Kernel):
             variance = _variance_after_erf(variance) * w + b
             tangent = tangent * slope * w + variance
         return tangent if self.kind == "ntk" else variance
-
-    def check(self, name: str, inputs: Tensor) -> None:
-        """Raise unless every input is a vector of finite numbers; the zero vector is one too.
-
-        Raises:
-            DataError: not floating-point, NaN or infinity.
-            ShapeError: no axis of features.
-        """
-        check_vectors(name, inputs)
-
-    def prior(self) -> Kernel:
-        """Return the Gaussian process that its networks are before training."""
-        return replace(self, kind="nngp")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Return name and parameters."""
-        return {
-            "name": "erf",
-            "depth": int(self.depth),
-            "weight_variance": float(self.weight_variance),
-            "bias_variance": float(self.bias_variance),
-            "kind": self.kind,
-        }
 
 
 def _variance_after_erf(variance: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -14,27 +14,25 @@ Instead of the cosine, gap and total D = sqrt(K11 K22) − K12 and S = sqrt(K11 
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import dataclass
+from typing import final
 
 from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.angles import angle
-from leftout.kernels.base import Kernel
+from leftout.kernels.deep import Deep
 from leftout.kernels.layers import (
-    Kind,
-    check_network,
     dense_gap_and_total,
     input_gap_and_total,
     input_scales,
 )
-from leftout.kernels.rows import check_not_zero, check_vectors, flat
+from leftout.kernels.rows import flat
 
 
 @final
 @dataclass(frozen=True)
-class ReLU(Kernel):
+class ReLU(Deep):
     """The kernel of a fully connected ReLU network, neural-tangents' conventions.
 
     `depth` counts hidden layers. Every layer, the readout too, has weight variance over fan-in and
@@ -58,15 +56,7 @@ class ReLU(Kernel):
         Hongler 2018, "Neural tangent kernel". The gap recursion is derived here.
     """
 
-    depth: int
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-    kind: Kind = "ntk"
-
-    normalise = "sphere"
-
-    def __post_init__(self) -> None:
-        check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+    name = "relu"
 
     def block(
         self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
@@ -99,37 +89,6 @@ class ReLU(Kernel):
             variance = variance / 2 * w + b
             tangent = tangent / 2 * w + variance
         return tangent if self.kind == "ntk" else variance
-
-    def check(self, name: str, inputs: Tensor) -> None:
-        """Raise unless every input is a vector with a direction.
-
-        Raises:
-            DataError: not floating-point, NaN or infinity, or a zero vector without a bias.
-            ShapeError: no axis of features.
-        """
-        check_vectors(name, inputs)
-        if self.bias_variance == 0:
-            check_not_zero(
-                name,
-                inputs,
-                why="Without a bias it has no angle to the others: drop it, or give the kernel a "
-                "positive `bias_variance`.",
-            )
-
-    def prior(self) -> Kernel:
-        """Return the Gaussian process that its networks are before training."""
-        return replace(self, kind="nngp")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Return name and parameters."""
-        return {
-            "name": "relu",
-            "depth": int(self.depth),
-            "weight_variance": float(self.weight_variance),
-            "bias_variance": float(self.bias_variance),
-            "kind": self.kind,
-        }
 
 
 def _after_relu(

@@ -42,7 +42,10 @@ def check_vectors(name: str, inputs: Tensor) -> None:
     check_finite(name, inputs)
 
 
-def check_not_zero(name: str, inputs: Tensor, *, why: str) -> None:
+NO_BIAS = "Without a bias it is 0 to every network: drop it, or give the kernel a positive `bias_variance`."
+
+
+def check_not_zero(name: str, inputs: Tensor, *, why: str = NO_BIAS) -> None:
     """Raise if a row is the zero vector; `why` says what it lacks and what to do."""
     zero = (lengths(flat(inputs)) == 0).nonzero().flatten()
     if len(zero):

@@ -15,17 +15,17 @@ trapezoid rule of step h has c_p up to e^{−2πy/h + y√p}: h = 2πy / 60 leav
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, final
+from dataclasses import dataclass
+from typing import final
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
-from leftout.kernels.base import Kernel
-from leftout.kernels.layers import Kind, check_network, input_scales
-from leftout.kernels.rows import check_not_zero, check_vectors, flat
+from leftout.kernels.deep import Deep
+from leftout.kernels.layers import input_scales
+from leftout.kernels.rows import flat
 
 TERMS = (40 / math.pi) ** 2
 """Degrees for each unit of s: 2y√p = 40."""
@@ -42,7 +42,7 @@ REACH = 13.0
 
 @final
 @dataclass(frozen=True)
-class Tanh(Kernel):
+class Tanh(Deep):
     """The kernel of a fully connected tanh network, in the conventions of `ReLU` and `Erf`.
 
     `depth` counts hidden layers. Every layer, the readout too, has weight variance over fan-in and the
@@ -63,15 +63,10 @@ class Tanh(Kernel):
         the series is Mehler's; truncation and step are derived here.
     """
 
-    depth: int
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-    kind: Kind = "ntk"
-
-    normalise = "sphere"
+    name = "tanh"
 
     def __post_init__(self) -> None:
-        check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+        super().__post_init__()
         if self.weight_variance + self.bias_variance > LARGEST:
             raise OptionError(
                 f"`weight_variance` + `bias_variance` must be at most {LARGEST:g}, the largest variance "
@@ -128,14 +123,7 @@ class Tanh(Kernel):
             DataError: not floating-point, NaN or infinity, or so large that every unit saturates.
             ShapeError: no axis of features.
         """
-        check_vectors(name, inputs)
-        if self.bias_variance == 0:
-            check_not_zero(
-                name,
-                inputs,
-                why="Without a bias it is 0 to every network: drop it, or give the kernel a positive "
-                "`bias_variance`.",
-            )
+        super().check(name, inputs)
         large = (self._first(flat(inputs)) > LARGEST).nonzero().flatten()
         if len(large):
             row = int(large[0])
@@ -144,21 +132,6 @@ class Tanh(Kernel):
                 f"that tanh is a step; row {row} has {float(self._first(flat(inputs))[row]):.3g} "
                 f'({len(large)} of {len(inputs)} rows do). Load them with normalise="sphere".'
             )
-
-    def prior(self) -> Kernel:
-        """Return the Gaussian process that its networks are before training."""
-        return replace(self, kind="nngp")
-
-    @property
-    def record(self) -> dict[str, Any]:
-        """Return name and parameters."""
-        return {
-            "name": "tanh",
-            "depth": int(self.depth),
-            "weight_variance": float(self.weight_variance),
-            "bias_variance": float(self.bias_variance),
-            "kind": self.kind,
-        }
 
 
 def _coefficients(

@@ -1,0 +1,63 @@
+"""What do kernels of deep fully connected networks have in common? Their parameters, in one convention."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from leftout.kernels.base import Kernel
+from leftout.kernels.layers import Kind, check_network
+from leftout.kernels.rows import check_not_zero, check_vectors
+
+
+@dataclass(frozen=True)
+class Deep(Kernel):
+    """The kernel of a fully connected network, neural-tangents' conventions.
+
+    Args:
+        depth: hidden layers.
+        weight_variance: of every layer, the readout too, over fan-in: the first layer's kernel is
+            weight_variance · x·z / d + bias_variance.
+        bias_variance: of every layer.
+        kind: "ntk" (all layers trained) or "nngp" (only the readout, or what the network starts as).
+
+    Raises:
+        OptionError: parameters of no network.
+    """
+
+    depth: int
+    weight_variance: float = 2.0
+    bias_variance: float = 0.0
+    kind: Kind = "ntk"
+
+    name: ClassVar[str]
+    normalise = "sphere"
+
+    def __post_init__(self) -> None:
+        check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless every input is a vector that the network does not send to 0.
+
+        Raises:
+            DataError: not floating-point, NaN or infinity, or a zero vector without a bias.
+            ShapeError: no axis of features.
+        """
+        check_vectors(name, inputs)
+        if self.bias_variance == 0:
+            check_not_zero(name, inputs)
+
+    def prior(self) -> "Deep":
+        """Return the Gaussian process that its networks are before training."""
+        return replace(self, kind="nngp")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters."""
+        return {
+            "name": self.name,
+            "depth": int(self.depth),
+            "weight_variance": float(self.weight_variance),
+            "bias_variance": float(self.bias_variance),
+            "kind": self.kind,
+        }
