@@ -19,6 +19,7 @@ from leftout.attribution.influence_function import influence_function
 from leftout.attribution.information import information
 from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.attribution.leave_out import leave_out
+from leftout.attribution.selection import Selection, choose_kernel, choose_strength
 from leftout.attribution.trajectory import trajectory
 from leftout.core.errors import LeftoutError, NotConvergedWarning
 from leftout.core.version import __version__
@@ -43,7 +44,8 @@ from leftout.diagnostics.linearity import Linearity, linearity
 from leftout.diagnostics.retrain import retrain
 from leftout.diagnostics.transfer import data_learnability, transfer
 from leftout.dynamics.ensemble import Ensemble, ensemble, posterior
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.linearised import linearised
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
 from leftout.dynamics.train import Trained, train
@@ -70,6 +72,7 @@ __all__ = [
     "Pruned",
     "Ridge",
     "Run",
+    "Selection",
     "Trained",
     "TwoLayerNetwork",
     "__version__",
@@ -78,6 +81,8 @@ __all__ = [
     "audit",
     "bounds",
     "certify",
+    "choose_kernel",
+    "choose_strength",
     "complexity",
     "data_learnability",
     "elasticity",

@@ -111,6 +111,7 @@ def fitted(train: Examples, query: Examples, times, *, width: float, wrong: list
                 Refit(7, 1, 0.0312345678901, 0.0312345678903, 6e-12),
                 Refit(2, 0, -0.4, -0.4, 2.2e-13),
             ),
+            3e-4,
         ),
         learning(len(x), times),
     )

@@ -13,7 +13,8 @@ from leftout.core.errors import OptionError
 ALL = Choices(
     data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
     centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
-    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", rule="descent", ridge=0.5,
+    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", label_aware="kr-v2",
+    strength="0.2", labels_frozen=True, minutes=1.0, rule="descent", ridge=0.5,
     rate=0.1, loss="mean", at=(1.0, math.inf), source="where", model="net.py:build", weights="w.pt",
     parameters=("fc.*",), outputs="trace", projection="sparse:9",
 )  # fmt: skip
@@ -70,7 +71,8 @@ def test_kernels_are_made_by_name_with_their_parameters():
     assert Choices().made_kernel() == lo.kernels.TwoLayerReLU()
     wide = dataclasses.replace(
         ALL, model=None, weights=None, parameters=(), outputs="full", projection=None,
-        kernel_size=3, stride=1, padding="same", pooling="flatten",
+        kernel_size=3, stride=1, padding="same", pooling="flatten", label_aware=None,
+        strength="auto", labels_frozen=False,
     )  # fmt: skip
     made = dataclasses.replace(wide, kernel=KernelName.RELU).made_kernel()
     assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
@@ -87,11 +89,34 @@ def test_kernels_are_made_by_name_with_their_parameters():
 
 
 def test_every_name_has_its_kernel_and_its_rule():
-    for name in KernelName:
+    for name in set(KernelName) - {KernelName.AUTO}:
         assert Choices(kernel=name).made_kernel().record["name"] == name
     for name in RuleName:
         made = Choices(rule=name, rate=None if name == "ridge" else 0.1).made_rule()
         assert name in type(made).__name__.lower()
+
+
+def test_a_kernel_that_sees_labels_is_built_on_the_chosen_one():
+    base = lo.kernels.ReLU(2)
+    aware = Choices(kernel="relu", label_aware="kr-v1", strength="0.3", labels_frozen=True)
+    assert aware.made_kernel() == lo.kernels.LabelAware(base, "kr-v1", 0.3, frozen=True)
+    chosen = Choices(kernel="relu", label_aware="fjlt-v2").made_kernel()
+    assert chosen == lo.kernels.LabelAware(base, "fjlt-v2", None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"strength": "0.1"}, "--strength belongs to --label-aware; give the estimator with it."),
+        ({"labels_frozen": True}, "--labels-frozen belongs to --label-aware"),
+        ({"label_aware": "kr-v1", "strength": "much"}, "--strength must be a number ≥ 0, or auto"),
+        ({"label_aware": "kr-v1", "strength": "-1"}, "`strength` must be"),
+        ({"kernel": "auto"}, "--kernel auto is for leftout audit, influence and curve"),
+    ],
+)
+def test_flags_of_labels_that_mean_nothing_are_refused(flags, said):
+    with pytest.raises(OptionError, match=said):
+        Choices(**flags).made_kernel()
 
 
 def test_names_from_a_file_that_are_none_are_refused():

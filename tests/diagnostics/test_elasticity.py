@@ -9,7 +9,9 @@ import leftout as lo
 from leftout.core.errors import DataError, OptionError
 from leftout.diagnostics import elasticity as module
 from leftout.diagnostics.elasticity import elasticity
+from leftout.diagnostics.mean_gradients import by_gradients
 from leftout.kernels.empirical import Empirical
+from leftout.kernels.projection import Rademacher
 
 
 def three_classes(n=14, d=4, seed=0):
@@ -69,6 +71,44 @@ def test_a_kernel_that_knows_the_classes_is_wholly_local() -> None:
     same = (labels[:, None] == labels).double()
     found = elasticity(lo.kernels.Precomputed(same), (rows, labels))["ratio"].values
     np.testing.assert_allclose(found[~np.eye(3, dtype=bool)], 1)
+
+
+def small_network(outputs=3, seed=0):
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, outputs, bias=False)).double()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "reading"), [(3, "trace"), (3, "sum"), (1, "full"), (1, "trace")]
+)
+@pytest.mark.parametrize("parameters", [None, "0.*"])
+def test_of_a_network_mean_gradients_say_what_pairs_say(outputs, reading, parameters) -> None:
+    kernel = Empirical(small_network(outputs), outputs=reading, parameters=parameters)
+    train, query = three_classes(8), three_classes(7, seed=1)
+    query = query[0][query[1] != 1], query[1][query[1] != 1]
+    assert by_gradients(kernel, 3, None)
+    found = elasticity(kernel, train, (query[0], query[1]))
+    for a, b in [(0, 1), (0, 2), (2, 1)]:
+        names = {"class": str(a), "other": str(b)}
+        want = written_out(kernel, train, train, a, b)
+        assert float(found["ratio"].sel(names)) == pytest.approx(want, rel=1e-11)
+    want = written_out(kernel, query, train, 0, 2)
+    assert float(found["query_ratio"].sel({"class": "0", "other": "2"})) == pytest.approx(
+        want, rel=1e-11
+    )
+    assert np.isnan(found["query_similarity"].sel({"class": "1"})).all()
+
+
+def test_where_gradients_do_not_fit_or_are_projected_pairs_are_looked_at(monkeypatch) -> None:
+    train = three_classes()
+    kernel = Empirical(small_network(), outputs="trace")
+    fast = elasticity(kernel, train)["ratio"]
+    monkeypatch.setattr(module, "by_gradients", lambda *_: False)
+    np.testing.assert_allclose(elasticity(kernel, train)["ratio"], fast, rtol=1e-11)
+    assert not by_gradients(kernel, 3, 2 * 64 * 56 - 1)
+    assert by_gradients(kernel, 3, 2 * 64 * 56)
+    projected = Empirical(small_network(), outputs="trace", projection=Rademacher(size=20))
+    assert not by_gradients(projected, 3, None)
 
 
 def test_training_makes_a_network_more_local() -> None:

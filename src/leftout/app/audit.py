@@ -16,18 +16,19 @@ from leftout.app.findings import Findings, Moment
 from leftout.app.outlook import outlook
 from leftout.app.report import write_report
 from leftout.app.run import Target, abandon, finish, prepare
+from leftout.app.settings import settings
 from leftout.app.trainings import pruned_again
 from leftout.attribution.certify import certify
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, attributes, labelled
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.queries import blocks_at_moments, loss_changes, queries_of
+from leftout.attribution.selection import Selection
 from leftout.attribution.trajectory import training_times
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
 from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.version import __version__
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
 from leftout.curation.mislabelled import Mislabelled, mislabelled
@@ -41,12 +42,14 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.agreement import FEWEST
 from leftout.diagnostics.linearisation import Linearisation, linearisation
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised import has_network
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.empirical import Empirical
+from leftout.kernels.teachable import Teachable
 
 AGAIN = 3
 """Points of the removal curve at which a network is trained again, where trainings are asked for."""
@@ -75,7 +78,7 @@ class Audit:
 
 
 def audit(
-    kernel: Kernel,
+    kernel: Kernel | Teachable | Selection,
     train: Data,
     query: Data,
     *,
@@ -94,7 +97,10 @@ def audit(
     """Return what a data set's examples do to the predictions, and which of them to look at.
 
     Args:
-        kernel, rule, dtype, device, memory: as for `fit`.
+        kernel, rule, dtype, device, memory: as for `fit`; the kernel may be what `choose_kernel` found, and
+            the report then says what it was chosen from. Of one that sees labels, influence, doubted labels,
+            rare examples and left-out predictions are those of the kernel taught again without each example;
+            what is asked of many removals keeps it as it is, and the report says so.
         train, query: Examples, or pairs (inputs, targets).
         at: training times at which to ask; lists are made at the last of them.
         out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `curve.csv`, under a
@@ -118,6 +124,8 @@ def audit(
         finite times, and the spectrum for the curve of a rule with training time.
     """
     check_at_least("refits", refits, 0)
+    selection = kernel if isinstance(kernel, Selection) else None
+    kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
     fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
     examples = queries_of(fitted, query)
     times = sorted(set(fitted.times(at)))
@@ -125,10 +133,12 @@ def audit(
     _check_verify(fitted, verify, times[-1])
     origins = None if source is None else named_sources(source, len(fitted))
     if out is None:
-        return Audit(fitted, _found(fitted, examples, times, None, evidence, origins)[0])
+        findings, _ = _found(fitted, examples, times, None, evidence, origins)
+        return Audit(fitted, dataclasses.replace(findings, selection=selection))
     target = prepare(Path(out), _identity(fitted, examples, times, evidence, origins))
     try:
         findings, labels = _found(fitted, examples, times, target, evidence, origins)
+        findings = dataclasses.replace(findings, selection=selection)
     except Exception:
         abandon(target)
         raise
@@ -150,12 +160,13 @@ def _found(
     scores = _scores(fitted, query, times, target)
     judged = times[-1]
     labels = mislabelled(fitted, at=judged)
-    order = redundant(fitted, query, at=judged)
+    stays = fitted.with_labels_frozen()
+    order = redundant(stays, query, at=judged)
     moments = tuple(_moment(fitted, query, time) for time in times)
     findings = Findings(
         train=fitted.train,
         query=query,
-        settings=_settings(fitted, query, times),
+        settings=settings(fitted, query, times),
         moments=moments,
         judged=len(times) - 1,
         scores=scores,
@@ -165,13 +176,14 @@ def _found(
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
         certificate=certify(fitted, query, at=judged, refits=evidence.refits, seed=evidence.seed),
-        learned=_learned(fitted, times),
+        learned=_learned(stays, times),
         linearisation=_linearisation(fitted, query, judged, target, evidence),
         of_network=isinstance(fitted.kernel, Empirical),
         redundant_again=_redundant_again(fitted, query, order, target, evidence),
-        subclasses=subclasses_by(fitted, order.by_row),
-        sources=None if origins is None else sources(fitted, query, origins, at=judged),
-        outlook=outlook(fitted, moments, seed=evidence.seed),
+        subclasses=subclasses_by(stays, order.by_row),
+        sources=None if origins is None else sources(stays, query, origins, at=judged),
+        outlook=outlook(stays, moments, seed=evidence.seed),
+        relearns=fitted.relearns,
     )
     return findings, labels
 
@@ -300,30 +312,6 @@ def _identity(
         "source": None if origins is None else fingerprint(origins),
         "block": store.BLOCK,
     }
-
-
-def _settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, Any]:
-    """Return what was audited and how, in reading order."""
-    train = fitted.train
-    kernel, rule = dict(fitted.kernel.record), dict(fitted.rule.record)
-    of_kernel = ", ".join(f"{k} {v}" for k, v in kernel.items() if k != "name")
-    of_rule = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
-    said = {
-        "data": train.preparation.get("source", "arrays"),
-        "training examples": len(train),
-        "queries": len(query),
-        "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),
-        "inputs": f"{tuple(train.inputs.shape[1:])}, normalise {train.preparation.get('normalise')}",
-        "targets": f"centre {train.encoding.centre}",
-        "kernel": str(kernel["name"]) + (f" ({of_kernel})" if of_kernel else ""),
-        "rule": f"{rule['rule']} ({of_rule})",
-        "loss": f"{rule['loss']} over examples of ½ Σ (prediction − target)²",
-        "training times": ", ".join("end" if t == math.inf else f"{t:g}" for t in times),
-        "precision": f"float64, kernel evaluated in {fitted.record['kernel_dtype']}",
-        "device": fitted.device.type,
-        "version": f"leftout {__version__}",
-    }
-    return said
 
 
 def _tables(findings: Findings, labels: Mislabelled) -> xr.Dataset:

@@ -25,7 +25,7 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.load import load
-from leftout.dynamics.fitted import fit
+from leftout.dynamics.fit import fit
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
 from leftout.kernels import assemble
 from leftout.kernels.relu import ReLU

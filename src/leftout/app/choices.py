@@ -19,6 +19,8 @@ from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.convolutional import ConvReLU, Pooling
 from leftout.kernels.empirical import Empirical
 from leftout.kernels.erf import Erf
+from leftout.kernels.label_aware import LabelAware
+from leftout.kernels.pair_estimates import Estimator
 from leftout.kernels.projection import (
     Gaussian,
     Projection,
@@ -28,8 +30,12 @@ from leftout.kernels.projection import (
 )
 from leftout.kernels.relu import ReLU
 from leftout.kernels.tanh import Tanh
+from leftout.kernels.teachable import Teachable
 from leftout.kernels.two_layer_relu import TwoLayerReLU
 from leftout.kernels.windows import Padding
+
+AUTO = "auto"
+"""Left to exact leave-one-out."""
 
 
 class KernelName(StrEnum):
@@ -40,10 +46,12 @@ class KernelName(StrEnum):
     ERF = "erf"
     TANH = "tanh"
     CONV_RELU = "conv-relu"
+    AUTO = "auto"
 
 
 DEEP = ("depth", "weight_variance", "bias_variance", "kind")
 CONVOLUTIONAL = ("kernel_size", "stride", "padding", "pooling")
+LABELS = ("label_aware", "strength", "labels_frozen")
 
 
 class RuleName(StrEnum):
@@ -75,6 +83,10 @@ class Choices:
     stride: int = 1
     padding: Padding = "same"
     pooling: Pooling = "flatten"
+    label_aware: Estimator | None = None
+    strength: str = AUTO
+    labels_frozen: bool = False
+    minutes: float = 5.0
     rule: str | None = None
     ridge: float | None = None
     rate: float | None = None
@@ -109,7 +121,7 @@ class Choices:
         """Return the choices, JSON-like."""
         return dataclasses.asdict(self)
 
-    def examples(self, kernel: Kernel) -> tuple[Examples, Examples]:
+    def examples(self, kernel: Kernel | Teachable) -> tuple[Examples, Examples]:
         """Return training examples and queries, scaled for the kernel unless said otherwise.
 
         A network of the user's own speaks in the units of its targets: they are not centred unless
@@ -131,20 +143,43 @@ class Choices:
             target=self.target,
             columns=columns_beside(self.source, self.data, self.target),
         )
-        if not isinstance(kernel, Empirical):
+        network = kernel.base if isinstance(kernel, LabelAware) else kernel
+        if not isinstance(network, Empirical):
             return train, query
-        kernel.check("inputs", train.inputs)
-        train = train.in_columns(kernel.width)
+        network.check("inputs", train.inputs)
+        train = train.in_columns(network.width)
         return train, query.coded_as(train.encoding)
 
-    def made_kernel(self) -> Kernel:
-        """Return the kernel.
+    def made_kernel(self) -> Kernel | LabelAware:
+        """Return the kernel; of one that sees labels the strength is None where it is to be chosen.
 
         Raises:
             OptionError, DataError: flags that do not go together, a network or weights that cannot be
                 read.
         """
         check_choice("kernel", self.kernel, [str(name) for name in KernelName])
+        if self.kernel == KernelName.AUTO:
+            raise OptionError(
+                "--kernel auto is for leftout audit, influence and curve; name one here."
+            )
+        base = self._made_base()
+        if self.label_aware is None:
+            self._check_unsaid("strength", "labels_frozen")
+            return base
+        return LabelAware(base, self.label_aware, self._made_strength(), self.labels_frozen)
+
+    def _made_strength(self) -> float | None:
+        if self.strength == AUTO:
+            return None
+        try:
+            return float(self.strength)
+        except ValueError:
+            raise OptionError(
+                f"--strength must be a number ≥ 0, or {AUTO}; got {self.strength!r}."
+            ) from None
+
+    def _made_base(self) -> Kernel:
+        """Return the kernel that sees no labels."""
         if self.model is not None:
             self._check_unsaid("kernel", *DEEP, *CONVOLUTIONAL)
             return Empirical(
@@ -172,6 +207,10 @@ class Choices:
         for name in names:
             if getattr(self, name) != defaults[name]:
                 flag = f"--{name.replace('_', '-')}"
+                if name in ("strength", "labels_frozen"):
+                    raise OptionError(
+                        f"{flag} belongs to --label-aware; give the estimator with it."
+                    )
                 if name in ("weights", "parameters", "outputs", "projection"):
                     raise OptionError(f"{flag} belongs to --model; give the network with it.")
                 if self.model is not None:
@@ -231,5 +270,7 @@ def _is_one(value: Any, kind: Any) -> bool:
         return isinstance(value, list | tuple) and all(
             _is_one(entry, inside) or (inside is float and entry == "inf") for entry in value
         )
+    if kind is bool:
+        return isinstance(value, bool)
     # True is a whole number to Python, and a whole number is as good as any.
     return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)

@@ -21,6 +21,7 @@ from leftout.app import store
 from leftout.app.audit import Audit, audit
 from leftout.app.check import check
 from leftout.app.choices import Choices
+from leftout.app.chosen import named
 from leftout.app.command_curve import curve_command
 from leftout.app.command_learnability import learnability_command
 from leftout.app.command_linearity import linearity_command
@@ -120,8 +121,8 @@ def audit_command(
     }  # fmt: skip
     try:
         with contextlib.chdir(folder):
-            kernel = choices.made_kernel()
-            train, query = choices.examples(kernel)
+            asked_for = named(choices, memory=memory, device=device)
+            kernel, train, query = asked_for.kernel, asked_for.train, asked_for.query
             if sys.stderr.isatty() and len(train) >= LONG:
                 foreseen = plan(
                     kernel, train, query, rule=choices.made_rule(), at=choices.times(),
@@ -129,7 +130,8 @@ def audit_command(
                 )  # fmt: skip
                 Console(stderr=True).print(Text(foreseen.summary))
             found = audit(
-                kernel, train, query, rule=choices.made_rule(), at=choices.times(), out=where,
+                asked_for.selection or kernel, train, query, rule=choices.made_rule(),
+                at=choices.times(), out=where,
                 refits=refits, verify=verify, seed=choices.seed, device=device, memory=memory,
                 asked=asked, source=choices.source and origins(choices.source, choices.data, train),
             )  # fmt: skip

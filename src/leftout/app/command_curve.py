@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.app.choices import Choices
+from leftout.app.chosen import named
 from leftout.app.options import Device, Memory, with_choices
 from leftout.app.outlook import COLUMNS, curve_rows
 from leftout.app.saving import check_free, save_csv
@@ -17,10 +18,15 @@ from leftout.core.checks import check_between
 from leftout.core.errors import OptionError
 from leftout.diagnostics.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve_record import LearningCurve
-from leftout.dynamics.fitted import fit
+from leftout.dynamics.fit import fit
 
 FACTORS = (2, 5, 10)
 """Times the examples at hand, where no size is asked for."""
+
+FROZEN = (
+    "The kernel saw all labels and is kept as they made it: errors are those of examples that it knows, "
+    "lower than new ones would bring."
+)
 
 
 @with_choices
@@ -46,9 +52,10 @@ def curve_command(
         raise OptionError(
             "--at must be left out here: the learning curve is for the end of training."
         )
-    kernel = choices.made_kernel()
-    train, _ = choices.examples(kernel)
-    fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
+    asked = named(choices, memory=memory, device=device)
+    train = asked.train
+    whole = fit(asked.kernel, train, rule=choices.made_rule(), device=device, memory=memory)
+    fitted = whole.with_labels_frozen()
     sizes = n or [factor * len(train) for factor in FACTORS]
     found = learning_curve(fitted, sizes, confidence=confidence, seed=choices.seed)
     if out is not None:
@@ -59,6 +66,8 @@ def curve_command(
     if found.classes:
         console.print(_classes(found))
     console.print(Text(plain(found.verdict, 600)))
+    if whole.relearns:
+        console.print(Text(FROZEN), style="yellow")
     console.print(
         f"Mean squared error: summed over outputs, twice the loss. Intervals {confidence:.0%}, of the "
         "error expected over samples. * carried beyond the examples at hand by a power law.",

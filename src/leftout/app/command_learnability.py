@@ -16,7 +16,7 @@ from leftout.app.saving import check_free, save_csv
 from leftout.app.wording import number, percent
 from leftout.core.errors import OptionError
 from leftout.diagnostics.learnability import Learnability, learnability
-from leftout.dynamics.fitted import fit
+from leftout.dynamics.fit import fit
 from leftout.dynamics.rules import Ridge
 
 BANDS = (1, 4, 16, 64, 256, 1024)

@@ -31,7 +31,8 @@ from leftout.curation.rare import outliers, rare
 from leftout.curation.sources import Estimate, Sources, sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 
 WIDTH = 4096
 """Neurons of the network that stands for the two-layer kernel, unless said otherwise."""

@@ -138,7 +138,17 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
         "It bends where the network bends only at the weights it was given. How far the two are apart "
         "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
     )
-    return (linear if findings.of_network else wide, *LIMITS)
+    seen = (RELEARNS,) if findings.relearns else ()
+    return (linear if findings.of_network else wide, *seen, *LIMITS)
+
+
+RELEARNS = (
+    "The kernel saw the labels.",
+    "Without an example it is another kernel: influence, doubted labels, under-sampled examples and left-out "
+    "predictions come from teaching it again without each. What many removals change, kinds within classes, "
+    "sources, the time at which examples were learned and the curve of more data keep it as all labels made "
+    "it; they look better than they are.",
+)
 
 
 LIMITS = (

@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.selection import Selection
 from leftout.core.certificate import Certificate
 from leftout.curation.duplicates import Duplicates
 from leftout.curation.learned import Learned
@@ -62,6 +63,9 @@ class Findings:
         sources: what each source of examples is worth; None where none were named.
         redundant_again: the removal curve of the network itself, trained again; None where it was not.
         outlook: error and accuracy to be expected of more examples; None where they cannot be foretold.
+        selection: what the kernel was chosen from; None where it was given.
+        relearns: whether the kernel saw labels and was taught again without each example. Removal of many,
+            kinds, sources, training time and the learning curve then keep it as all labels made it.
     """
 
     train: Examples
@@ -83,3 +87,5 @@ class Findings:
     sources: Sources | None = None
     redundant_again: PruneCheck | None = None
     outlook: LearningCurve | None = None
+    selection: Selection | None = None
+    relearns: bool = False

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.app.choices import Choices, RuleName
+from leftout.app.chosen import named
 from leftout.app.options import Device, Memory, with_choices
 from leftout.app.saving import check_free
 from leftout.app.wording import moment, plain
@@ -20,8 +21,10 @@ from leftout.attribution.labelled import SIGN, Of
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.kernels.base import Kernel
+from leftout.kernels.teachable import Teachable
 
 
 @with_choices
@@ -55,8 +58,8 @@ def influence_command(
     device: Device = None,
 ) -> None:
     """Show which training examples helped or harmed a prediction, exactly."""
-    kernel = choices.made_kernel()
-    train, query = choices.examples(kernel)
+    found = named(choices, memory=memory, device=device)
+    kernel, train, query = found.kernel, found.train, found.query
     wanted = _selected(query, of_query)
     if not 1 <= top <= len(train):
         raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {top}.")
@@ -124,12 +127,12 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
 
 
 def _check_spread(
-    kernel: Kernel, method: str, of_query: Sequence[str] | None, out: Path | None
+    kernel: Kernel | Teachable, method: str, of_query: Sequence[str] | None, out: Path | None
 ) -> None:
     """Raise unless there is a spread, and a place to show it."""
     if method != "leave-one-out":
         raise OptionError("--spread goes with --method leave-one-out; leave one of them out.")
-    if kernel.prior() is None:
+    if not isinstance(kernel, Kernel) or kernel.prior() is None:
         raise OptionError(
             "--spread needs networks that start from random weights known from the kernel: --kernel relu, "
             "erf, tanh or conv-relu."

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from leftout.app.choices import Choices, KernelName, RuleName
+from leftout.app.choices import AUTO, Choices, KernelName, RuleName
 from leftout.kernels.convolutional import Pooling
+from leftout.kernels.pair_estimates import Estimator
 from leftout.kernels.windows import Padding
 
 DATA = "Data"
@@ -103,7 +104,11 @@ def _flags(
         ),
     ] = None,
     kernel: Annotated[
-        KernelName, typer.Option(help="Which infinitely wide network.", rich_help_panel=MODEL)
+        KernelName,
+        typer.Option(
+            help="Which infinitely wide network; auto: the best by exact leave-one-out loss.",
+            rich_help_panel=MODEL,
+        ),
     ] = KernelName.TWO_LAYER_RELU,
     depth: Annotated[
         int,
@@ -136,6 +141,33 @@ def _flags(
             rich_help_panel=MODEL,
         ),
     ] = "flatten",
+    label_aware: Annotated[
+        Estimator | None,
+        typer.Option(
+            help="A kernel that sees labels, built on the chosen one: estimator of whether two inputs "
+            "share a label.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    strength: Annotated[
+        str,
+        typer.Option(
+            help="How much the labels say beside the kernel; auto: by exact leave-one-out.",
+            rich_help_panel=MODEL,
+        ),
+    ] = AUTO,
+    labels_frozen: Annotated[
+        bool,
+        typer.Option(
+            "--labels-frozen",
+            help="Keep that kernel as all labels made it when an example is left out: faster, not the same.",
+            rich_help_panel=MODEL,
+        ),
+    ] = False,
+    minutes: Annotated[
+        float,
+        typer.Option(help="Longest that --kernel auto spends on a kernel.", rich_help_panel=MODEL),
+    ] = 5.0,
     rule: Annotated[
         RuleName | None,
         typer.Option(help="How it is trained; flow where --at is given.", rich_help_panel=MODEL),

@@ -8,6 +8,7 @@ pairs that is alive at once, and the blocks of queries beside them. Counts and p
 """
 
 import dataclasses
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,14 +17,21 @@ import torch
 
 from leftout.app.cost import DOUBTED, Cost, Work, ascending
 from leftout.app.machine import machine
+from leftout.attribution.selection import STRENGTHS
 from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget, sized
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
-from leftout.core.errors import MemoryBudgetError
+from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.data.examples import Examples
+from leftout.dynamics.fit import labels_of
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
+from leftout.kernels.label_aware import LabelAware
+from leftout.kernels.teachable import Teachable
+
+TAUGHT = 200
+"""Training examples by which a kernel that sees labels is taught, to see how long that takes."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ class Plan:
 
 
 def plan(
-    kernel: Kernel,
+    kernel: Kernel | Teachable,
     train: Examples,
     query: Examples,
     *,
@@ -126,7 +134,8 @@ def plan(
             as well.
 
     Raises:
-        OptionError: a training time that the rule does not have, or `refits` < 0.
+        OptionError: a training time that the rule does not have, `refits` < 0, or a kernel whose cost is not
+            known.
 
     Cost:
         a second or two to see how fast this machine is, and 200 MB.
@@ -135,6 +144,9 @@ def plan(
         total time and peak memory within a factor of 2, if the machine is as busy then as now.
     """
     check_at_least("refits", refits, 0)
+    if isinstance(kernel, Teachable) and not isinstance(kernel, LabelAware):
+        raise OptionError(f"`kernel` must be one whose cost is known; got {kernel!r}.")
+    asked, kernel = kernel, kernel.base if isinstance(kernel, LabelAware) else kernel
     where = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if where.type == "cuda" else int(psutil.Process().memory_info().rss)
@@ -154,6 +166,7 @@ def plan(
     steps = (
         Step("start and load", started, before, "measured just now"),
         *_steps(cost, before, pictures=train.images is not None),
+        *_teaching(asked, train, cost, before),
     )
     return Plan(work, steps, before, _most(cost) // each)
 
@@ -188,6 +201,28 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
         ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
     ]  # fmt: skip
     return [Step(name, seconds, before + held, method) for name, seconds, held, method in rows]
+
+
+def _teaching(kernel: Kernel | LabelAware, train: Examples, cost: Cost, before: int) -> list[Step]:
+    """Return what it takes to teach a kernel again without each example, by a try on a few of them."""
+    if not isinstance(kernel, LabelAware) or kernel.frozen:
+        return []
+    n, tried = len(train), min(TAUGHT, len(train))
+    some = train.select(
+        torch.linspace(0, n - 1, tried).long()
+    )  # of all classes, if they come in order
+    taught = dataclasses.replace(kernel, strength=1.0).taught(some.inputs, labels_of(kernel, some))
+    began = time.perf_counter()
+    taught.without(torch.arange(tried))
+    teach = (time.perf_counter() - began) * (n / tried) ** 2
+    strengths = len(STRENGTHS) if kernel.strength is None else 0
+    fits = n * (1 + strengths)
+    seconds = n * (1 + (strengths > 0)) * teach + fits * 2 * cost.machine.cholesky(n)
+    held = 8 * n * n * (12 + cost.work.k)
+    method = f"{fits} fits of {n - 1} examples" + (
+        f", {strengths} strengths tried" if strengths else ""
+    )
+    return [Step("teaching again", seconds, before + held, method)]
 
 
 def _curve(cost: Cost) -> list[tuple[str, float, int, str]]:

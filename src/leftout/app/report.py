@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leftout.app import evidence, learning, outlook, plots, sections, standing, worth
+from leftout.app import evidence, learning, outlook, plots, sections, standing, which_kernel, worth
 from leftout.app.curves import learning_plots
 from leftout.app.explorer import LENGTH, PER_CLASS, Ranking, payload, query_losses, ranking
 from leftout.app.findings import Findings
@@ -133,6 +133,7 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
             [sections.example(findings, r) | {"mean": signed(float(mean[r]), 2)} for r in side]
             for side in average
         ],
+        "which_kernel": which_kernel.panel(findings),
         "standing": standing.panel(findings),
         "sources": worth.sources(findings),
         "learned": learning.panel(findings, kept, unit),

@@ -61,6 +61,11 @@ GLOSSARY = (
     ("inputs", "", "Their shape, and how they were scaled before the kernel saw them."),
     ("targets", "", "What was subtracted from them, so that zero means no opinion."),
     ("classes", "", "What the labels can be."),
+    (
+        "labels",
+        "",
+        "Whether the kernel knows them: leaving an example out then changes the kernel.",
+    ),
     ("precision", "", "Number format of the computation."),
     ("device", "", "Where it was computed."),
     ("centre", "", "What was subtracted from the targets, so that zero means no opinion."),

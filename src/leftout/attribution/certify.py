@@ -24,8 +24,10 @@ from leftout.core.checks import check_at_least, check_seed
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
+from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.kernels.teachable import TaughtKernel
 from leftout.solvers.krylov import filtered_vector, largest_eigenvalue
 from leftout.solvers.quadrature import quadrature_error
 
@@ -54,10 +56,14 @@ def certify(
     (moment,) = instants(fitted, [time], total=len(fitted) - 1)
     total = moment.total
     generator = torch.Generator().manual_seed(seed)
+    again = _taught_again if fitted.relearns else _refits
+    refitted = again(fitted, examples, moment, time, refits, generator)
+    fitted = fitted.with_labels_frozen()  # what follows is about the matrix as it is
     high, low = _ends(fitted, time, total, generator)
     ridge = fitted.rule.shifted(total)
+    nearest = _nearest(fitted, time, low + ridge, total)
     pace = fitted.rule.pace(time, total)
-    floor = max(low + ridge, 1 / pace if pace > 0 else math.inf)
+    floor = max(nearest, 1 / pace if pace > 0 else math.inf)
     # k(x, x) of queries may exceed that of the training examples; both count.
     top = max(
         float(fitted.gram.diagonal().max()),
@@ -68,7 +74,8 @@ def certify(
     measured = fitted.kernel.distortion(fitted.train.inputs)
     return Certificate(
         at=time,
-        condition=(high + ridge) / (low + ridge) if low + ridge > 0 else math.inf,
+        condition=(high + ridge) / nearest if nearest > 0 else math.inf,
+        smallest=low,
         effective_condition=effective,
         effective_rank=float(fitted.gram.diagonal().sum()) / high if high > 0 else 0.0,
         residual=_residual(fitted, moment, time),
@@ -78,7 +85,7 @@ def certify(
         dtype="float64",
         kernel_dtype=fitted.record["kernel_dtype"],
         device=fitted.device.type,
-        refits=_refits(fitted, examples, moment, time, refits, generator),
+        refits=refitted,
         approximation=None if measured is None else measured.record,
     )
 
@@ -91,6 +98,8 @@ def _ends(
         return fitted.spectrum.largest, fitted.spectrum.smallest
     if time == 0:
         return fitted.largest, 0.0
+    if not fitted.kernel.definite:
+        return float(fitted.eigenvalues[-1]), float(fitted.eigenvalues[0])
     ridge = fitted.rule.shifted(total)
     inverse = fitted.inverse(ridge)
     flipped = largest_eigenvalue(
@@ -101,6 +110,13 @@ def _ends(
         rtol=1e-4,
     )
     return fitted.largest, 1 / flipped - ridge
+
+
+def _nearest(fitted: Fitted, time: float, low: float, total: float) -> float:
+    """Return how near to 0 an eigenvalue of K + λI comes: the smallest, where none is negative."""
+    if time != math.inf or fitted.kernel.definite:
+        return low
+    return float((fitted.eigenvalues + fitted.rule.shifted(total)).abs().min())
 
 
 def _amplification(fitted: Fitted, time: float, total: float, high: float, floor: float) -> float:
@@ -176,6 +192,36 @@ def _refits(
         _compared(row, torch.cat(ours), torch.cat(theirs))
         for (row, _), ours, theirs in zip(pairs, engine, refit, strict=True)
     )
+
+
+def _taught_again(
+    fitted: Fitted,
+    examples: Examples,
+    moment: Instant,
+    time: float,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[Refit, ...]:
+    """Return a few random columns beside those of the kernel taught from nothing without the example."""
+    assert isinstance(fitted.kernel, TaughtKernel)
+    n = len(fitted)
+    chosen = torch.randperm(n, generator=generator)[: min(count, n if n > 1 else 0)].tolist()
+    at = None if time == math.inf else time
+    before, found = fitted.predict(examples, at), []
+    for row in tracked(chosen, what="refits"):
+        output = int(torch.randint(0, fitted.outputs, (1,), generator=generator))
+        others = fitted.train.select([i for i in range(n) if i != row])
+        afresh = fit(
+            fitted.kernel.asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
+            device=fitted.device, memory=fitted.memory,
+        )  # fmt: skip
+        theirs = (before - afresh.predict(examples, at))[:, output]
+        ours = [
+            -moment.singles(block.features, slice(row, row + 1), output)[:, 0]
+            for block in query_blocks(fitted, examples)
+        ]
+        found.append(_compared(row, torch.cat(ours), theirs))
+    return tuple(found)
 
 
 def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:

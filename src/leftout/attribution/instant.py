@@ -1,13 +1,15 @@
 """What changes at the queries, at one training time, when the data are edited?
 
-An `Instant` is a fitted model at one time, ready to be asked. Three kinds, one file each: `Converged`
-(the end of training, from the inverse), `Training` (a finite time, from the spectrum) and
-`Untrained` (time 0, where nothing that is left out has been seen).
+An `Instant` is a fitted model at one time, ready to be asked. Four kinds, one file each: `Converged`
+(the end of training, from the inverse), `Training` (a finite time, from the spectrum), `Untrained`
+(time 0, where nothing that is left out has been seen) and `Relearning` (any time of a kernel that saw
+labels, from a model afresh for each example).
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -23,11 +25,13 @@ class Features:
     Attributes:
         cross: K(queries, training inputs), `rows_each` rows a query.
         initial: f_0 at the queries.
+        pairs: what a kernel that saw labels has to know to be taught again; None of others.
     """
 
     fitted: Fitted
     cross: Float64[Tensor, "mrows rows"]
     initial: Float64[Tensor, "m k"]
+    pairs: Any = None
 
     @cached_property
     def spectral(self) -> Float64[Tensor, "mrows r"]:
@@ -102,6 +106,21 @@ class Instant(ABC):
             to_itself: k(x*, x*).
             residual: y* − f_0(x*), by row.
         """
+
+    def pulls(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
+        """Return what each example adds, along a direction of outputs, to the prediction at one of them.
+
+        That is the prediction of the model without it.
+        """
+        fitted, each = self.fitted, self.fitted.rows_each
+        group = torch.tensor([row], device=fitted.device)
+        dual = self.as_fitted() + self.without(group)
+        # They are zero up to rounding; the model without them does not have them.
+        dual[fitted.kernel_rows(group)] = 0
+        if each == 1:
+            return fitted.gram[row] * (dual @ direction)
+        along = direction @ fitted.gram[row * each : (row + 1) * each]  # (rows,)
+        return torch.unflatten(along * dual[:, 0], 0, (-1, each)).sum(1)
 
     def predictions(self, features: Features) -> Float64[Tensor, "m k"]:
         """Return f at the queries, as fitted."""

@@ -6,28 +6,28 @@ afresh; the numbers are the same. Without all examples the network stays at f_0.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from leftout.attribution.afresh import duals_afresh
 from leftout.attribution.effects import effect_array, effects
 from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.instant import Instant
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import SIGN, Of, check_of
 from leftout.attribution.queries import queries_of
+from leftout.attribution.relearned import relearned_effects, relearned_without
 from leftout.core.blocks import blocks
 from leftout.core.errors import DivergenceError
 from leftout.core.progress import tracked
+from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
-from leftout.solvers.cholesky import factor_cholesky
-from leftout.solvers.krylov import largest_eigenvalue
-from leftout.solvers.resolvent import filtered_coordinates
-from leftout.solvers.spectrum import Spectrum, spectrum_of
 
 
 def leave_out(
@@ -54,33 +54,42 @@ def leave_out(
 
     Cost:
         a group of g examples: g³ at the end of training after the inverse; at finite times
-        160·(g²n + g³) flops a window of times or 9(n − g)³, whichever is less.
+        160·(g²n + g³) flops a window of times or 9(n − g)³, whichever is less. Where the kernel saw
+        labels it is taught again, and (n − g)³/3 at the end as well.
     """
     check_of(of)
     names, rows = named_groups(groups, len(fitted))
     examples = queries_of(fitted, query)
     times = fitted.times(at)
-    # As many groups at a time as leave room for their duals, (t, n, k) each.
-    one = 8 * len(times) * fitted.residual.numel()
-    parts = []
-    ready: dict[int, list[Instant]] = {}
-    for some in blocks(len(rows), max(1, fitted.memory // (6 * one))):
-        going = tracked(rows[some], what="groups")
-        duals = torch.stack([dual_changes(fitted, times, group, ready) for group in going], dim=1)
-        parts.append(effects(fitted, examples, duals, times=times, of=of))
-    values = torch.cat(parts, dim=2)
+    effects_of = _relearned if fitted.relearns else _edited
+    values = effects_of(fitted, examples, rows, times, of)
     return effect_array(
         fitted, examples, values if of == "loss" else -values, at=at, of=of,
         axis="group", names=names, method="leave_out", sign=SIGN[of],
     )  # fmt: skip
 
 
-def left_out_dual(instant: Instant, group: Int64[Tensor, " g"]) -> Float64[Tensor, "rows c"]:
-    """Return the dual of the model without a group; its own rows are zero."""
-    dual = instant.as_fitted() + instant.without(group)
-    # They are zero up to rounding; the model without them does not have them.
-    dual[instant.fitted.kernel_rows(group)] = 0
-    return dual
+def _edited(
+    fitted: Fitted, query: Examples, groups: list[Tensor], times: Sequence[float], of: Of
+) -> Float64[Tensor, "t m g ..."]:
+    """Return the effects of groups that take blocks of the resolvents with them."""
+    # As many groups at a time as leave room for their duals, (t, n, k) each.
+    one = 8 * len(times) * fitted.residual.numel()
+    parts = []
+    ready: dict[int, list[Instant]] = {}
+    for some in blocks(len(groups), max(1, fitted.memory // (6 * one))):
+        going = tracked(groups[some], what="groups")
+        duals = torch.stack([dual_changes(fitted, times, group, ready) for group in going], dim=1)
+        parts.append(effects(fitted, query, duals, times=times, of=of))
+    return torch.cat(parts, dim=2)
+
+
+def _relearned(
+    fitted: Fitted, query: Examples, groups: list[Tensor], times: Sequence[float], of: Of
+) -> Float64[Tensor, "t m g ..."]:
+    """Return the effects of groups whose labels the kernel has not seen then either."""
+    edits = [partial(relearned_without, fitted, times, group) for group in groups]
+    return relearned_effects(fitted, query, edits, times=times, of=of)
 
 
 def dual_changes(
@@ -138,29 +147,9 @@ def _afresh(
     keep = torch.ones(len(fitted.gram), dtype=torch.bool, device=fitted.device)
     keep[fitted.kernel_rows(group)] = False
     total = len(fitted) - len(group)
-    gram, residual = fitted.gram[keep][:, keep], fitted.residual[keep]
-    finite = any(0 < time < math.inf for time in times)
-    spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
-    fitted.check_trainable(times, total=total, largest=_largest(gram, spectrum))
-    changes = []
-    for time in times:
-        change = -fitted.dual(time)
-        if time == math.inf:
-            change[keep] += factor_cholesky(gram, ridge=fitted.rule.shifted(total)).solve(residual)
-        elif time > 0:
-            assert spectrum is not None
-            learned = fitted.rule.filter(time, total)
-            inside = filtered_coordinates(spectrum, residual, learned)
-            change[keep] += spectrum.vectors @ inside
-        changes.append(change)
-    return torch.stack(changes)
-
-
-def _largest(gram: Float64[Tensor, "r r"], spectrum: Spectrum | None) -> float:
-    """Return the largest eigenvalue, from the spectrum if it is known."""
-    if spectrum is not None:
-        return spectrum.largest
-    return largest_eigenvalue(
-        lambda x: gram @ x, len(gram),
-        generator=torch.Generator().manual_seed(0), device=gram.device,
-    )  # fmt: skip
+    found = duals_afresh(
+        fitted, fitted.gram[keep][:, keep], fitted.residual[keep], times, total=total
+    )
+    changes = -torch.stack([fitted.dual(time) for time in times])
+    changes[:, keep] += found
+    return changes

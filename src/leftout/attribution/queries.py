@@ -14,6 +14,7 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.kernels.teachable import TaughtKernel
 
 COLUMNS = 512
 """Training examples whose effects are made at a time: wide enough for full speed of a product."""
@@ -71,7 +72,8 @@ def query_blocks(fitted: Fitted, query: Examples, *, size: int | None = None) ->
 
     Args:
         size: queries in a block; as many as a sixth of the budget holds if not said (kernel rows,
-            their coordinates, the result and temporaries of the same size).
+            their coordinates, the result and temporaries of the same size); a twelfth where the kernel
+            is taught again, from what is kept of each pair.
     """
     for rows in _parts(fitted, query, size):
         yield _block(fitted, query, rows)
@@ -102,14 +104,20 @@ def blocks_at_moments(
 
 def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
     row = 8 * fitted.gram.shape[1] * fitted.rows_each
-    size = size or max(1, min(len(query), fitted.memory // (6 * row)))
+    held = 12 if fitted.relearns else 6
+    size = size or max(1, min(len(query), fitted.memory // (held * row)))
     return list(blocks(len(query), size))
 
 
 def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
-    inputs = query.inputs[rows]
-    features = Features(fitted, fitted.cross(inputs), fitted.initial(inputs))
-    return Block(rows, features, query.targets[rows].to(fitted.device))
+    inputs, kernel = query.inputs[rows], fitted.kernel
+    targets = query.targets[rows].to(fitted.device)
+    if isinstance(kernel, TaughtKernel):
+        pairs = kernel.pairs_with(inputs)
+        return Block(
+            rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets
+        )
+    return Block(rows, Features(fitted, fitted.cross(inputs), fitted.initial(inputs)), targets)
 
 
 def loss_changes(

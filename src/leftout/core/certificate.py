@@ -29,7 +29,8 @@ class Certificate:
 
     Attributes:
         at: the training time; inf is the end of training.
-        condition: (s_max + ridge) / (s_min + ridge) of what is inverted; inf where nothing is.
+        condition: (s_max + ridge) / (s_min + ridge) of what is inverted; inf where nothing is. Where the
+            kernel has negative eigenvalues, the one nearest to −ridge takes the place of s_min.
         effective_condition: the same with s_min + ridge no smaller than 1 / (rate · time).
         effective_rank: tr K / s_max.
         residual: backward error of solve or decomposition, relative to s_max; eps-sized if sound.
@@ -40,6 +41,7 @@ class Certificate:
         kernel_dtype: in which the kernel was evaluated.
         device: where.
         refits: examples really left out, and how the engine compares.
+        smallest: s_min of K.
         approximation: relative errors of an approximate kernel against the exact one, `frobenius` and
             `spectral`, measured on so many `examples`; None where the kernel is exact.
     """
@@ -56,6 +58,7 @@ class Certificate:
     kernel_dtype: str
     device: str
     refits: tuple[Refit, ...]
+    smallest: float
     approximation: dict[str, Any] | None = None
 
     @property

@@ -18,7 +18,6 @@ from torch import Tensor
 from leftout.attribution.instant import Instant
 from leftout.attribution.instants import instants
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.attribution.leave_out import left_out_dual
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -148,32 +147,20 @@ def _opposing(
     """Return the training examples whose terms pull the left-out prediction most to the suggestion."""
     fitted = moment.fitted
     train = fitted.train
-    dual = left_out_dual(moment, torch.tensor([row], device=fitted.device))  # (rows, c)
     outputs = fitted.outputs
     if train.labels is None:
         off = float(
             scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested]
         )
-        direction = dual.new_zeros(outputs)
+        direction = fitted.residual.new_zeros(outputs)
         direction[suggested] = 1.0 if off >= 0 else -1.0
     elif outputs == 1:
         # Two classes share the column f: their scores are −f and +f.
-        direction = dual.new_tensor([2.0 if suggested == 1 else -2.0])
+        direction = fitted.residual.new_tensor([2.0 if suggested == 1 else -2.0])
     else:
-        direction = dual.new_zeros(outputs)
+        direction = fitted.residual.new_zeros(outputs)
         direction[suggested], direction[int(train.labels[row])] = 1.0, -1.0
-    terms = _terms(fitted, row, dual, direction)
+    terms = moment.pulls(row, direction)
     best = terms.topk(min(NEIGHBOURS, len(terms) - 1))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return tuple(Neighbour(j, pull) for j, pull in pairs if pull > 0 and j != row)
-
-
-def _terms(
-    fitted: Fitted, row: int, dual: Float64[Tensor, "rows c"], direction: Float64[Tensor, " k"]
-) -> Float64[Tensor, " n"]:
-    """Return what each training example adds to the prediction at one of them, along a direction."""
-    each = fitted.rows_each
-    if each == 1:
-        return fitted.gram[row] * (dual @ direction)
-    along = direction @ fitted.gram[row * each : (row + 1) * each]  # (rows,)
-    return torch.unflatten(along * dual[:, 0], 0, (-1, each)).sum(1)

@@ -117,7 +117,7 @@ def _solved(
 def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
     """Return L of K = L Lᵀ, no ridge added."""
     try:
-        return fitted.factor(0.0).lower
+        return fitted.cholesky(0.0).lower
     except NotPositiveError:
         same = identical(fitted.train.inputs)
         ids = fitted.train.ids

@@ -22,8 +22,10 @@ from leftout.core.progress import tracked
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
+from leftout.diagnostics.mean_gradients import by_gradients, summed_over_pairs
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.empirical import Empirical
 
 ROWS = 1024
 """Rows of the kernel held at a time: whole matrices are never made."""
@@ -60,10 +62,12 @@ def elasticity(
         MemoryBudgetError: 1024 rows of the kernel would not fit.
 
     Cost:
-        the kernel of every pair, n² and mn evaluations; 1024 rows of it at a time.
+        the kernel of every pair, n² and mn evaluations; 1024 rows of it at a time. Of a network as it
+        is, `Empirical` without projection, no pair: k(x, x), and a forward and a backward pass of each
+        example for each output, as long as gradients of every class fit half the budget.
 
     Accuracy:
-        a mean of K̄ is rounded by some eps; that of the kernel comes to it.
+        a mean of K̄ is rounded by some eps; that of the kernel comes to it, in a network's own dtype.
 
     Source:
         Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. There each
@@ -78,17 +82,22 @@ def elasticity(
             f"`kernel` must have one value for all outputs; {kernel!r} tells {kernel.outputs} apart. Pass "
             'Empirical(module, outputs="trace").'
         )
-    budget = memory_budget(memory)
-
-    def rows_of(some: Tensor) -> Tensor:
-        return assemble.cross(kernel, some, examples.inputs, memory=budget, device=device).cpu()
+    rows_of = _rows_of(kernel, examples, memory_budget(memory), device)
 
     def lengths(of: Examples, name: str) -> Float64[Tensor, " n"]:
         return _lengths(kernel, of.inputs, name)
 
+    def similarity(left: Examples, left_lengths: Tensor) -> Float64[np.ndarray, "c c"]:
+        if isinstance(kernel, Empirical) and by_gradients(kernel, len(names), memory):
+            sums = summed_over_pairs(kernel, left, left_lengths, examples, own, len(names))
+        else:
+            sums = _summed_over_pairs(rows_of, left, left_lengths, examples, own)
+        with np.errstate(invalid="ignore"):
+            return sums / np.outer(_counts(left, len(names)), counts)
+
     own = lengths(examples, "train")
     counts = _counts(examples, len(names))
-    similar = _similarity(rows_of, examples, own, examples, own)
+    similar = similarity(examples, own)
     found: dict[str, tuple[Any, ...]] = {
         "similarity": (AXES, similar, {"of": "mean normalised kernel"}),
         "ratio": (AXES, _ratios(similar, counts**2, np.outer(counts, counts)), {"equation": "9"}),
@@ -96,7 +105,7 @@ def elasticity(
     if query is not None:
         others = examples_of(query, encoding=examples.encoding, name="query")
         asked = _counts(others, len(names))
-        similar = _similarity(rows_of, others, lengths(others, "query"), examples, own)
+        similar = similarity(others, lengths(others, "query"))
         ratio = _ratios(similar, asked * counts, np.outer(asked, counts))
         found["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
         found["query_ratio"] = (AXES, ratio, {"equation": "9"})
@@ -108,6 +117,17 @@ def elasticity(
 
 
 AXES = ("class", "other")
+
+
+def _rows_of(
+    kernel: Kernel, examples: Examples, budget: int, device: torch.device | str | None
+) -> Callable[[Tensor], Tensor]:
+    """Return what evaluates the kernel of some inputs and all examples."""
+
+    def rows_of(some: Tensor) -> Tensor:
+        return assemble.cross(kernel, some, examples.inputs, memory=budget, device=device).cpu()
+
+    return rows_of
 
 
 def _classes(examples: Examples) -> tuple[str, ...]:
@@ -138,14 +158,14 @@ def _lengths(kernel: Kernel, inputs: Tensor, name: str) -> Float64[Tensor, " n"]
     return squares.sqrt()
 
 
-def _similarity(
+def _summed_over_pairs(
     rows_of: Callable[[Tensor], Tensor],
     left: Examples,
     left_lengths: Float64[Tensor, " m"],
     right: Examples,
     right_lengths: Float64[Tensor, " n"],
 ) -> Float64[np.ndarray, "c c"]:
-    """Return the mean of K̄ over all pairs of each two classes; NaN where a class has none."""
+    """Return the sum of K̄ over all pairs of each two classes, from the kernel of every pair."""
     assert right.encoding.classes is not None
     assert left.labels is not None
     assert right.labels is not None
@@ -155,8 +175,7 @@ def _similarity(
     for some in tracked(list(blocks(len(left), ROWS)), what="similarity"):
         rows = torch.nn.functional.one_hot(left.labels[some], classes).double()
         total += (rows / left_lengths[some, None]).T @ (rows_of(left.inputs[some]) @ columns)
-    with np.errstate(invalid="ignore"):
-        return total.numpy() / np.outer(_counts(left, classes), _counts(right, classes))
+    return total.numpy()
 
 
 def _ratios(

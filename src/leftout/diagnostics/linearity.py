@@ -31,7 +31,8 @@ from leftout.diagnostics.linearisation import LARGE, SMALL, relative
 from leftout.diagnostics.snapshots import Snapshot, Watch
 from leftout.dynamics.descend import Goal
 from leftout.dynamics.feasible import MANY_STEPS, goal_of
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
 from leftout.kernels.empirical import Empirical
 

@@ -224,7 +224,7 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
             f"{fitted.kernel!r}, which tells outputs apart."
         )
     _check_covariance(covariance, 1, len(points), fitted)
-    factor = fitted.factor(fitted.rule.shifted(len(fitted)))
+    factor = fitted.cholesky(fitted.rule.shifted(len(fitted)))
     cross = fitted.cross(points)
     explained = torch.linalg.solve_triangular(factor.lower, cross.T, upper=False)  # (r, m)
     left = _diagonal(fitted, fitted.kernel, points) - explained.square().sum(0)

@@ -2,79 +2,38 @@
 
     f_t(x) = f_0(x) + K(x, X) g_t(K) (Y − f_0(X))
 
-The end of training needs one Cholesky factorisation, finite times one eigendecomposition; each is
-made when first asked for and kept.
+The end of training needs one factorisation, finite times one eigendecomposition; each is made when
+first asked for and kept.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from typing import Any, final, overload
+from typing import Any, TypeVar, final, overload
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from leftout.core.blocks import check_fits, memory_budget
-from leftout.core.device import usable_device
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import busy
 from leftout.data.examples import Examples
 from leftout.data.identical import identical
-from leftout.data.pairs import Data, examples_of, inputs_of
-from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.data.pairs import inputs_of
+from leftout.dynamics.rules import At, Rule
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.teachable import TaughtKernel
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
+from leftout.solvers.factor import Factor
+from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
 from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 
-
-def fit(
-    kernel: Kernel,
-    train: Data,
-    *,
-    rule: Rule | None = None,
-    dtype: torch.dtype = torch.float64,
-    device: torch.device | str | None = None,
-    memory: int | float | str | None = None,
-) -> "Fitted":
-    """Return the model that `rule` makes of the kernel and the training examples.
-
-    Args:
-        kernel: which network, in its infinitely wide limit, or an `Empirical` one as it is. Its outputs
-            are then in the units of the targets: those of a network trained on one-hot columns want
-            data loaded with centre="none".
-        train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
-            pair are classes; others are taken as given.
-        rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
-        dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
-        device: where everything is computed.
-        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
-
-    Raises:
-        LeftoutError: inputs that the kernel is not defined on, numbers that are not finite, or a
-            Gram matrix that would not fit.
-
-    Cost:
-        the kernel, n² evaluations; factorisations come when something is asked.
-    """
-    examples = examples_of(train, name="train")
-    where = usable_device(device) if device is not None else examples.inputs.device
-    budget = memory_budget(memory, device=where)
-    kernel.check("inputs", examples.inputs)
-    _check_outputs("`kernel` tells apart", kernel.outputs, examples)
-    n = len(examples) * (kernel.outputs or 1)
-    check_fits(
-        f"A model of {len(examples)} examples{_rows_said(kernel)}", 3 * 8 * n * n, budget,
-        advice="Take fewer examples (`n_train`), or raise `memory`.",
-    )  # fmt: skip
-    gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
-    made_in = kernel.dtype or dtype
-    return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=made_in, memory=budget)
+F = TypeVar("F", bound=Factor)
 
 
 @final
@@ -105,8 +64,9 @@ class Fitted:
         self.outputs = train.encoding.outputs
         targets = train.targets.to(gram.device)
         self.residual = self.by_row(targets - self.initial(train.inputs))
-        self._factor: CholeskyFactor | None = None
+        self._factor: Factor | None = None
         self._inverse: tuple[float, Tensor] | None = None
+        self.without_each: dict[float, Any] = {}  # by time, of a kernel that is taught again
 
     def __len__(self) -> int:
         return len(self.train)
@@ -119,36 +79,100 @@ class Fitted:
         """Return where the Gram matrix lives."""
         return self.gram.device
 
+    @property
+    def relearns(self) -> bool:
+        """Return whether the kernel saw labels, and is another without an example."""
+        return isinstance(self.kernel, TaughtKernel) and not self.kernel.asked.frozen
+
+    def with_labels_frozen(self) -> "Fitted":
+        """Return the same model with its kernel as it is now, whatever is left out or relabelled."""
+        return self._frozen if self.relearns else self
+
     @cached_property
+    def _frozen(self) -> "Fitted":
+        assert isinstance(self.kernel, TaughtKernel)
+        return Fitted(
+            self.kernel.with_labels_frozen(), self.train, self.rule, self.gram,
+            kernel_dtype=self.kernel_dtype, memory=self.memory,
+        )  # fmt: skip
+
+    def check_stays(self) -> None:
+        """Raise where an answer takes the kernel as it is, and it is another without an example."""
+        if self.relearns:
+            raise OptionError(
+                "`fitted` has a kernel that sees labels and changes without an example; this answer takes "
+                "it as it is. Say so: pass fitted.with_labels_frozen(), or fit the kernel with frozen=True. "
+                "leave_one_out, leave_out, out_of_sample and relabel teach it again instead."
+            )
+
+    @property
     def spectrum(self) -> Spectrum:
         """Return all eigenpairs of the Gram matrix; 9n³ flops, once."""
+        self.check_stays()
+        return self._spectrum
+
+    @property
+    def has_spectrum(self) -> bool:
+        """Return whether the eigenpairs were asked for already."""
+        return "_spectrum" in self.__dict__
+
+    @cached_property
+    def _spectrum(self) -> Spectrum:
         with busy(f"eigendecomposition of {len(self.gram)} × {len(self.gram)}"):
             return spectrum_of(self.gram, made_in=self.kernel_dtype)
 
     @cached_property
+    def eigenvalues(self) -> Float64[Tensor, " r"]:
+        """Return all eigenvalues of the Gram matrix, ascending: of an indefinite one too; 4n³/3 flops."""
+        with busy(f"eigenvalues of {len(self.gram)} × {len(self.gram)}"):
+            found: Tensor = torch.linalg.eigvalsh(self.gram)
+        return found
+
+    @cached_property
     def largest(self) -> float:
         """Return s_max: from the spectrum if it is known, else by Lanczos."""
-        if "spectrum" in self.__dict__:
-            return self.spectrum.largest
+        if self.has_spectrum:
+            return self._spectrum.largest
         generator = torch.Generator().manual_seed(0)
         return largest_eigenvalue(
             lambda x: self.gram @ x, len(self.gram), generator=generator, device=self.device
         )
 
-    def factor(self, ridge: float) -> CholeskyFactor:
-        """Return the Cholesky factor of K + ridge·I; the last one is kept.
+    def factor(self, ridge: float) -> Factor:
+        """Return a factorisation of K + ridge·I; the last one is kept.
 
         Raises:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
-        if self._factor is None or self._factor.ridge != ridge:
-            self._factor = None
-            try:
-                with busy(f"Cholesky factorisation of {len(self.gram)} × {len(self.gram)}"):
-                    self._factor = factor_cholesky(self.gram, ridge=ridge)
-            except NotPositiveError as error:
-                raise NotPositiveError(f"{error}{_repeated(self.train)}") from None
-        return self._factor
+        self.check_stays()
+        return self._factorised(ridge)
+
+    def cholesky(self, ridge: float) -> CholeskyFactor:
+        """Return the Cholesky factor of K + ridge·I; the last one is kept.
+
+        Raises:
+            NotPositiveError: the matrix is singular or, of a kernel that sees labels, not positive.
+        """
+        self.check_stays()
+        return self._made(CholeskyFactor, factor_cholesky, ridge)
+
+    def _factorised(self, ridge: float) -> Factor:
+        if self.kernel.definite:
+            return self._made(CholeskyFactor, factor_cholesky, ridge)
+        return self._made(IndefiniteFactor, factor_indefinite, ridge)
+
+    def _made(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
+        """Return the factorisation of this kind, the last one if it is."""
+        if isinstance(self._factor, kind) and self._factor.ridge == ridge:
+            return self._factor
+        self._factor = None
+        try:
+            with busy(f"factorisation of {len(self.gram)} × {len(self.gram)}"):
+                made = factorise(self.gram, ridge=ridge)
+        except NotPositiveError as error:
+            raise NotPositiveError(f"{error}{_repeated(self.train)}") from None
+        self._factor = made
+        return made
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹; the last one is kept."""
@@ -188,7 +212,7 @@ class Fitted:
         finite = [time for time in times if 0 < time < math.inf]
         if not finite:
             return
-        low = self.spectrum.smallest + self.rule.shifted(total)
+        low = self._spectrum.smallest + self.rule.shifted(total)
         pace = self.rule.pace(max(finite), total)
         if low * pace < -0.05:
             raise NotPositiveError(
@@ -236,11 +260,11 @@ class Fitted:
         """Return g(K) (Y − f_0): f_t(x) = f_0(x) + K(x, X) dual, by rows of the kernel."""
         total = len(self) if total is None else total
         if time == math.inf:
-            return self.factor(self.rule.shifted(total)).solve(self.residual)
+            return self._factorised(self.rule.shifted(total)).solve(self.residual)
         if time == 0:
             return torch.zeros_like(self.residual)
-        inside = filtered_coordinates(self.spectrum, self.residual, self.rule.filter(time, total))
-        return self.spectrum.vectors @ inside
+        inside = filtered_coordinates(self._spectrum, self.residual, self.rule.filter(time, total))
+        return self._spectrum.vectors @ inside
 
     def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "mr r"]:
         """Return K(inputs, training inputs)."""
@@ -268,7 +292,7 @@ class Fitted:
         value = self.kernel.initial(inputs)
         if value is None:
             return self.gram.new_zeros(len(inputs), self.outputs)
-        _check_outputs("the network has", value.shape[1], self.train)
+        check_outputs("the network has", value.shape[1], self.train)
         return value.to(self.gram)
 
     def predict(self, inputs: Any, at: At = None) -> Float64[Tensor, "m k"]:
@@ -301,12 +325,7 @@ class Fitted:
         }
 
 
-def _rows_said(kernel: Kernel) -> str:
-    """Return how many rows an example has, where that is not one."""
-    return f", {kernel.outputs} rows each," if kernel.outputs else ""
-
-
-def _check_outputs(what: str, outputs: int | None, train: Examples) -> None:
+def check_outputs(what: str, outputs: int | None, train: Examples) -> None:
     """Raise unless there are as many outputs as columns of targets."""
     columns = train.encoding.outputs
     if outputs in (None, columns):

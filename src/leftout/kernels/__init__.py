@@ -6,6 +6,7 @@ from leftout.kernels.callable import From as From
 from leftout.kernels.convolutional import ConvReLU as ConvReLU
 from leftout.kernels.empirical import Empirical as Empirical
 from leftout.kernels.erf import Erf as Erf
+from leftout.kernels.label_aware import LabelAware as LabelAware
 from leftout.kernels.precomputed import Precomputed as Precomputed
 from leftout.kernels.projection import Gaussian as Gaussian
 from leftout.kernels.projection import Rademacher as Rademacher

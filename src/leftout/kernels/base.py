@@ -6,7 +6,7 @@ values between two small batches, and `diagonal`; `assemble` cuts large matrices
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,10 +19,13 @@ Normalise = Literal["unit", "sphere", "standard"]
 
 
 class Kernel(ABC):
-    """k(x, z), symmetric and positive semi-definite."""
+    """k(x, z), symmetric and, unless it says otherwise, positive semi-definite."""
 
     normalise: Normalise | None = None
     """How loading should scale inputs for this kernel when the user does not say."""
+
+    definite: ClassVar[bool] = True
+    """Whether its matrices are positive semi-definite; those of kernels that see labels need not be."""
 
     @property
     def outputs(self) -> int | None:

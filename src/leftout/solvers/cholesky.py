@@ -13,12 +13,13 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_rows
 from leftout.core.errors import NotPositiveError
+from leftout.solvers.factor import Factor
 
 EPS = torch.finfo(torch.float64).eps
 
 
 @final
-class CholeskyFactor:
+class CholeskyFactor(Factor):
     """K + λI = L Lᵀ, L lower triangular."""
 
     def __init__(self, lower: Float64[Tensor, "n n"], ridge: float) -> None:

@@ -16,7 +16,8 @@ from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.load import load
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Rule
 from leftout.kernels.two_layer_relu import TwoLayerReLU
 

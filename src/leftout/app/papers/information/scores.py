@@ -20,7 +20,8 @@ from leftout.app.papers.material import Material
 from leftout.app.papers.verdicts import SURE
 from leftout.attribution.information import information
 from leftout.data.examples import Examples
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent
 from leftout.kernels.empirical import Empirical
 

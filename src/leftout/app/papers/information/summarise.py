@@ -26,7 +26,8 @@ from leftout.curation.prune import STEP, Order
 from leftout.curation.remaining import rounds
 from leftout.data.examples import Examples
 from leftout.diagnostics.retrain import retrain
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.train import train
 
 COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (300, 1000), Size.PAPER: (1000, 1000)}

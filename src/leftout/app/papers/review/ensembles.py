@@ -24,7 +24,8 @@ from leftout.app.papers.material import Material, Size
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.core.progress import tracked
 from leftout.dynamics.ensemble import Ensemble, ensemble
-from leftout.dynamics.fitted import Fitted, fit
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels.erf import Erf

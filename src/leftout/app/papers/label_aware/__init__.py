@@ -1,0 +1,1 @@
+"""Label-aware neural tangent kernels, exhibit by exhibit."""

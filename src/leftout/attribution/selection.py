@@ -1,0 +1,242 @@
+"""Which kernel predicts examples best that it has not seen? Exact leave-one-out says, without test data.
+
+The loss of a candidate is ½ Σ (f_without_i(x_i) − y_i)², averaged over the training examples. Losses of two
+candidates are of the same examples, so their difference has a standard error of its own, and a lead that is
+within two of them decides little: that is said, and the best is taken all the same.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.afresh import duals_afresh
+from leftout.attribution.leave_one_out import out_of_sample
+from leftout.core.checks import check_at_least, check_kind
+from leftout.core.errors import DataError, MemoryBudgetError, NotPositiveError, OptionError
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data, examples_of
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At, Rule
+from leftout.kernels.base import Kernel
+from leftout.kernels.label_aware import LabelAware, Taught
+from leftout.kernels.teachable import Teachable
+
+STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""From a label-blind kernel to labels that say as much as it does, in half decades."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A kernel that was tried.
+
+    Attributes:
+        name: what it is called.
+        kernel: itself; of label-aware ones with its strength.
+        losses: ½ Σ (f_without_i(x_i) − y_i)² of each training example; None where it was not tried.
+        accuracy: share of training examples that are classified right without themselves; None without
+            classes.
+        skipped: why it was not tried, or could not be; empty where it was.
+    """
+
+    name: str
+    kernel: Kernel | Teachable
+    losses: Float64[Tensor, " n"] | None = None
+    accuracy: float | None = None
+    skipped: str = ""
+
+    @property
+    def loss(self) -> float:
+        """Return the mean leave-one-out loss; inf where it was not tried."""
+        return math.inf if self.losses is None else float(self.losses.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was tried, best first, the skipped ones last in the order given."""
+
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def best(self) -> Candidate:
+        """Return the candidate of least leave-one-out loss."""
+        return self.candidates[0]
+
+    @property
+    def kernel(self) -> Kernel | Teachable:
+        """Return the kernel of the best candidate."""
+        return self.best.kernel
+
+    @property
+    def tried(self) -> tuple[Candidate, ...]:
+        """Return those that have a loss."""
+        return tuple(one for one in self.candidates if one.losses is not None)
+
+    def lead(self, other: Candidate) -> tuple[float, float]:
+        """Return by how much the best is better than another, and the standard error of that."""
+        assert self.best.losses is not None
+        assert other.losses is not None
+        apart = other.losses - self.best.losses
+        spread = float(apart.std()) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
+        return float(apart.mean()), spread
+
+
+def choose_kernel(
+    kernels: Mapping[str, Kernel | Teachable] | Sequence[Kernel | Teachable],
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    at: At = None,
+    memory: int | float | str | None = None,
+    device: torch.device | str | None = None,
+) -> Selection:
+    """Return kernels by exact leave-one-out loss on the training examples, best first.
+
+    Args:
+        kernels: to be tried, with names if a mapping. A `LabelAware` whose strength is None gets the best
+            of `STRENGTHS` first, by `choose_strength`.
+        train: as for `fit`.
+        rule: as for `fit`; the same for all.
+        at: training time at which they are compared; None for the end.
+
+    Raises:
+        OptionError: no kernels, or none that could be fitted; the reasons are in the message.
+
+    Cost:
+        of each kernel its Gram matrix and `out_of_sample`; of one that sees labels, n more fits.
+    """
+    named = kernels if isinstance(kernels, Mapping) else {repr(one): one for one in kernels}
+    examples = examples_of(train, name="train")
+    found = []
+    for name, kernel in named.items():
+        check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
+        if isinstance(kernel, LabelAware) and kernel.strength is None:
+            strengths = choose_strength(
+                kernel, examples, rule=rule, at=at, memory=memory, device=device
+            )
+            found.append(replace(strengths.best, name=name))
+        else:
+            found.append(
+                _tried(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
+            )
+    return ranked(found)
+
+
+def choose_strength(
+    kernel: LabelAware,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    at: At = None,
+    strengths: Sequence[float] = STRENGTHS,
+    memory: int | float | str | None = None,
+    device: torch.device | str | None = None,
+) -> Selection:
+    """Return strengths of a label-aware kernel by exact leave-one-out loss, best first.
+
+    The kernel is taught again without each example: with the label of i in it, it would be praised for
+    knowing what it is asked. A strength at which K + λ Z, or that without an example, is singular to half of
+    the digits is skipped, and `skipped` says so.
+
+    Args:
+        kernel: its own strength is not looked at.
+        strengths: to be tried; 0 is the label-blind kernel.
+
+    Raises:
+        OptionError: no strengths, or none that could be fitted.
+
+    Cost:
+        the base kernel once; teaching without each example once, and n³/3 for each of them and strength.
+    """
+    check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
+    for strength in strengths:
+        check_at_least("strengths", strength, 0)
+    examples = examples_of(train, name="train")
+    first = fit(
+        replace(kernel, strength=1.0, frozen=False),
+        examples,
+        rule=rule,
+        memory=memory,
+        device=device,
+    )
+    time = first.rule.time(at)
+    losses = _by_strength(first, time, tuple(float(one) for one in strengths))
+    return ranked([
+        Candidate(
+            f"strength {strength:g}", replace(kernel, strength=strength),
+            None if isinstance(said, str) else _losses(said, examples),
+            None if isinstance(said, str) else examples.accuracy(said),
+            said if isinstance(said, str) else "",
+        )
+        for strength, said in losses.items()
+    ])  # fmt: skip
+
+
+def ranked(candidates: Sequence[Candidate]) -> Selection:
+    """Return candidates, best first.
+
+    Raises:
+        OptionError: none has a loss.
+    """
+    if not any(one.losses is not None for one in candidates):
+        raise OptionError(
+            "`kernels` must hold one that can be fitted; got "
+            + (" ".join(f"{one.name}: {one.skipped}" for one in candidates) or "none.")
+        )
+    return Selection(tuple(sorted(candidates, key=lambda one: one.loss)))
+
+
+def _tried(
+    name: str,
+    kernel: Kernel | Teachable,
+    examples: Examples,
+    *,
+    rule: Rule | None,
+    at: At,
+    memory: int | float | str | None,
+    device: torch.device | str | None,
+) -> Candidate:
+    """Return a candidate with its losses, or with why it has none."""
+    try:
+        fitted = fit(kernel, examples, rule=rule, memory=memory, device=device)
+        predicted = out_of_sample(fitted, at).cpu()
+    except (NotPositiveError, MemoryBudgetError, DataError) as error:
+        return Candidate(name, kernel, skipped=str(error))
+    return Candidate(name, kernel, _losses(predicted, examples), examples.accuracy(predicted))
+
+
+def _losses(predicted: Float64[Tensor, "n k"], examples: Examples) -> Float64[Tensor, " n"]:
+    return (predicted - examples.targets).square().sum(1) / 2
+
+
+def _by_strength(
+    fitted: Fitted, time: float, strengths: tuple[float, ...]
+) -> dict[float, Float64[Tensor, "n k"] | str]:
+    """Return what is predicted at each example without itself, or why a strength cannot be had."""
+    kernel = fitted.kernel
+    assert isinstance(kernel, Taught)
+    found: dict[float, Tensor | str] = {
+        one: fitted.residual.new_empty(len(fitted), fitted.outputs) for one in strengths
+    }
+    everyone = torch.arange(len(fitted), device=fitted.device)
+    for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
+        keep = everyone[everyone != i]
+        again, own = kernel.without(keep), kernel.pairs.of(slice(i, i + 1), slice(None))
+        for strength, predicted in found.items():
+            if isinstance(predicted, str):
+                continue
+            taught = again.at_strength(strength)
+            try:
+                (dual,) = duals_afresh(
+                    fitted, taught.gram, fitted.residual[keep], [time], total=len(keep)
+                )
+            except NotPositiveError as error:
+                found[strength] = f"without example {fitted.train.ids[i]!r}: {error}"
+                continue
+            predicted[i] = (taught.cross(own) @ dual)[0]
+    return {one: said if isinstance(said, str) else said.cpu() for one, said in found.items()}

@@ -1,0 +1,99 @@
+"""Which model do a kernel, training examples and a rule make? The Gram matrix now, all else when asked."""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from leftout.core.blocks import check_fits, memory_budget
+from leftout.core.device import usable_device
+from leftout.core.errors import DataError
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data, examples_of
+from leftout.dynamics.fitted import Fitted, check_outputs
+from leftout.dynamics.rules import Ridge, Rule
+from leftout.kernels import assemble
+from leftout.kernels.base import Kernel
+from leftout.kernels.teachable import Teachable
+
+
+def fit(
+    kernel: Kernel | Teachable,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> Fitted:
+    """Return the model that `rule` makes of the kernel and the training examples.
+
+    Args:
+        kernel: which network, in its infinitely wide limit, or an `Empirical` one as it is. Its outputs
+            are then in the units of the targets: those of a network trained on one-hot columns want
+            data loaded with centre="none". One that sees labels, such as `LabelAware`, is taught by
+            the training examples first.
+        train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
+            pair are classes; others are taken as given.
+        rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
+        dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
+        device: where everything is computed.
+        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
+
+    Raises:
+        LeftoutError: inputs that the kernel is not defined on, numbers that are not finite, or a
+            Gram matrix that would not fit.
+
+    Cost:
+        the kernel, n² evaluations; factorisations come when something is asked.
+    """
+    examples = examples_of(train, name="train")
+    where = usable_device(device) if device is not None else examples.inputs.device
+    budget = memory_budget(memory, device=where)
+    kernel.check("inputs", examples.inputs)
+    if isinstance(kernel, Teachable):
+        return _taught(kernel, examples, rule or Ridge(), dtype=dtype, where=where, budget=budget)
+    check_outputs("`kernel` tells apart", kernel.outputs, examples)
+    n = len(examples) * (kernel.outputs or 1)
+    check_fits(
+        f"A model of {len(examples)} examples{_rows_said(kernel)}", 3 * 8 * n * n, budget,
+        advice="Take fewer examples (`n_train`), or raise `memory`.",
+    )  # fmt: skip
+    gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
+    made_in = kernel.dtype or dtype
+    return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=made_in, memory=budget)
+
+
+def _taught(
+    kernel: Teachable,
+    examples: Examples,
+    rule: Rule,
+    *,
+    dtype: torch.dtype,
+    where: torch.device,
+    budget: int,
+) -> Fitted:
+    """Return the model of a kernel that the examples have to teach first."""
+    taught = kernel.taught(
+        examples.inputs,
+        labels_of(kernel, examples),
+        examples.targets,
+        dtype=dtype,
+        device=where,
+        memory=budget,
+    )
+    return Fitted(taught, examples, rule, taught.gram, kernel_dtype=dtype, memory=budget)
+
+
+def labels_of(kernel: Teachable, examples: Examples) -> Int64[Tensor, " n"]:
+    """Return the classes that teach a kernel; raise where examples have none."""
+    if examples.labels is None:
+        raise DataError(
+            "`train` must have classes for a kernel that sees labels; got numbers. Take the kernel "
+            f"that it builds on, or give classes: {kernel!r}."
+        )
+    return examples.labels
+
+
+def _rows_said(kernel: Kernel) -> str:
+    """Return how many rows an example has, where that is not one."""
+    return f", {kernel.outputs} rows each," if kernel.outputs else ""

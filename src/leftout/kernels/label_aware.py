@@ -1,0 +1,392 @@
+"""What if a kernel knew which training examples share a label? The higher-order regression kernel.
+
+    k'(x, x') = k(x, x') + λ Z(x, x'),    λ = strength · mean |H| / mean |Z|
+
+k is a label-blind kernel, H its matrix on the training inputs, and Z estimates from all pairs of training
+examples whether two inputs share a label (`pair_regression`, `pair_features`); both means are over training
+pairs. Z needs no label of the inputs it is asked about. It is symmetric but need not be positive
+semi-definite, so neither is k': what factors it must allow for that.
+
+Z has seen every training label. Without an example it is another kernel: `Taught.without` learns it anew
+from the rest, out of matrices that are there already.
+
+Source:
+    Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 2 and section 3.1; what its text
+    leaves open (features, bandwidth, λ) as in the released program.
+"""
+
+from copy import copy
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from leftout.core.blocks import memory_budget
+from leftout.core.checks import check_at_least, check_choice, check_kind
+from leftout.core.errors import OptionError, ShapeError
+from leftout.core.fingerprint import fingerprint
+from leftout.kernels.base import Kernel, Normalise
+from leftout.kernels.pair_estimates import (
+    ESTIMATORS,
+    Estimate,
+    Estimator,
+    check_labels,
+    combined,
+    learned,
+    looks_at_pixels,
+)
+from leftout.kernels.pair_features import FeatureRegression
+from leftout.kernels.pair_regression import KernelRegression
+from leftout.kernels.pair_sketch import Sketch
+from leftout.kernels.pairs import (
+    Pairs,
+    check_inputs_have_pixels,
+    looked_at,
+    pairs_among,
+    pairs_between,
+    pixels_of,
+)
+from leftout.kernels.teachable import Retaught, TaughtKernel, Teachable
+
+
+@final
+@dataclass(frozen=True)
+class LabelAware(Teachable):
+    """A kernel that is to learn from labels; `taught` makes it one.
+
+    Args:
+        base: the label-blind kernel, with one value for all outputs.
+        estimator: of whether two inputs share a label: kernel regression on k(x, x') ("kr-v1"; "kr-v2"
+            with H⁻¹ L H⁻¹ for the labels of pairs), or least squares on ten features of a pair
+            ("fjlt-v1") or twenty ("fjlt-v2").
+        strength: mean |λ Z| over mean |H|; None where it is still to be chosen.
+        frozen: leave examples out of the model but not of the kernel: faster, and another question.
+        sketch: of the equations of the two "fjlt" estimators; None solves all of them.
+
+    Raises:
+        OptionError: an option that is none, or a base that has seen labels itself.
+    """
+
+    base: Kernel
+    estimator: Estimator = "fjlt-v1"
+    strength: float | None = 0.1
+    frozen: bool = False
+    sketch: Sketch | None = None
+
+    def __post_init__(self) -> None:
+        check_kind("base", self.base, Kernel, what="a label-blind kernel, such as kernels.ReLU(1)")
+        if isinstance(self.base, Taught):
+            raise OptionError(
+                "`base` must not have seen labels; got a kernel that was taught some."
+            )
+        check_choice("estimator", self.estimator, ESTIMATORS)
+        check_choice("frozen", self.frozen, (True, False))
+        if self.strength is not None:
+            check_at_least("strength", self.strength, 0)
+        if self.sketch is not None:
+            check_kind("sketch", self.sketch, Sketch, what="None or a Sketch(…)")
+            if not self.looks_at_pixels:
+                raise OptionError(
+                    '`sketch` must be None but for the estimators "fjlt-v1" and "fjlt-v2"; '
+                    f'"{self.estimator}" solves no equations.'
+                )
+
+    @property
+    def looks_at_pixels(self) -> bool:
+        """Return whether the estimator compares inputs, and not only their kernel."""
+        return looks_at_pixels(self.estimator)
+
+    @property
+    def normalise(self) -> Normalise | None:
+        """Return how loading should scale inputs when the user does not say: as for the base."""
+        return self.base.normalise
+
+    @property
+    def outputs(self) -> int | None:
+        """Return None: one value serves all outputs."""
+        return None
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Return the dtype that the base is evaluated in whatever was asked."""
+        return self.base.dtype
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless base and estimator are defined on `inputs`, and the base serves all outputs."""
+        self.base.check(name, inputs)
+        # Asked here, not when made: a module's kernel knows its outputs once it has seen inputs.
+        if self.base.outputs is not None:
+            raise OptionError(
+                f"`base` must have one value for all outputs; {self.base!r} tells {self.base.outputs} "
+                'apart. Pass Empirical(module, outputs="trace").'
+            )
+        if self.looks_at_pixels:
+            check_inputs_have_pixels(name, inputs)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return base and options."""
+        return {
+            "name": "label-aware", "base": self.base.record, "estimator": self.estimator,
+            "strength": None if self.strength is None else float(self.strength),
+            "frozen": bool(self.frozen),
+            "sketch": None if self.sketch is None else self.sketch.record,
+        }  # fmt: skip
+
+    def taught(
+        self,
+        inputs: Float[Tensor, "n ..."],
+        labels: Int64[Tensor, " n"],
+        targets: Float64[Tensor, "n c"] | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+        memory: int | float | str | None = None,
+    ) -> "Taught":
+        """Return the kernel that these training examples make of it.
+
+        Args:
+            labels: the class of each input.
+            targets: not looked at.
+            dtype: in which the base and l1 distances are evaluated.
+            device: where everything is computed and kept; that of the inputs if None.
+            memory: budget, in bytes or as "4GB"; 60 % of what is free if None.
+
+        Raises:
+            OptionError: the strength is still to be chosen.
+            ShapeError, DataError: not one label an input, fewer than two classes, or what the
+                estimator says of inputs it cannot learn from.
+            MemoryBudgetError: the matrices of pairs do not fit.
+
+        Cost:
+            the base of n²/2 pairs and, for "fjlt", their products and l1 distances; then O(n²). Three
+            (five) matrices of n² numbers are kept.
+        """
+        del targets
+        if self.strength is None:
+            raise OptionError(
+                "`strength` must be a number when the kernel is taught; it is None, to be chosen. Choose it "
+                "by leave-one-out, or pass one such as LabelAware(base, strength=0.1)."
+            )
+        self.check("inputs", inputs)
+        check_labels(labels, len(inputs))
+        where = torch.device(device) if device is not None else inputs.device
+        pairs = pairs_among(
+            self.base, inputs, pixels=self.looks_at_pixels, dtype=dtype, device=where,
+            memory=memory_budget(memory, device=where),
+        )  # fmt: skip
+        labels = labels.to(where)
+        estimate = learned(self.estimator, pairs, labels, sketch=self.sketch)
+        higher = estimate.among(pairs)
+        return Taught(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
+
+
+@final
+class TaughtAgain(Retaught):
+    """The kernel as other examples or labels teach it, out of matrices of all training inputs.
+
+    Attributes:
+        keep: rows of the training inputs that it was taught by; None for all.
+        estimate: what was learned.
+        strength_used: λ.
+    """
+
+    def __init__(
+        self,
+        asked: LabelAware,
+        pairs: Pairs,
+        labels: Int64[Tensor, " s"],
+        keep: Int64[Tensor, " s"] | None,
+    ) -> None:
+        check_labels(labels, len(pairs.kernel))
+        self.keep = keep
+        self.estimate = learned(asked.estimator, pairs, labels, sketch=asked.sketch)
+        self._parts: tuple[Tensor, Tensor] | None = pairs.kernel, self.estimate.among(pairs)
+        self.strength_used, self._gram = combined(asked.strength, *self._parts)
+
+    @property
+    def gram(self) -> Float64[Tensor, "s s"]:
+        """Return the kernel of the inputs that it was taught by, symmetric to the last bit."""
+        assert self._parts is not None, "a lean kernel has no Gram matrix"
+        return self._gram
+
+    def lean(self) -> "TaughtAgain":
+        """Return the same without its Gram matrix, for `cross` only."""
+        other = copy(self)
+        other._parts, other._gram = None, self._gram.new_empty(0, 0)
+        return other
+
+    def cross(self, pairs: Pairs) -> Float64[Tensor, "m s"]:
+        """Return the kernel of queries and these inputs, from pairs of queries and all training inputs."""
+        seen = pairs if self.keep is None else pairs.of(None, self.keep)
+        return seen.kernel + self.strength_used * self.estimate.on(seen)
+
+    def at_strength(self, strength: float) -> "TaughtAgain":
+        """Return the same with another relative strength; nothing is learned again."""
+        check_at_least("strength", strength, 0)
+        assert self._parts is not None, "a lean kernel has no Gram matrix"
+        other = copy(self)
+        other.strength_used, other._gram = combined(strength, *self._parts)
+        return other
+
+
+@final
+class Taught(TaughtKernel):
+    """The kernel once it has seen labels: symmetric, and not necessarily positive semi-definite.
+
+    Attributes:
+        asked: what it was made of.
+        pairs: of the training inputs.
+        inputs, labels: that it was taught by.
+        estimate: what was learned.
+        strength_used: λ itself.
+    """
+
+    asked: LabelAware
+    pairs: Pairs
+
+    def __init__(
+        self,
+        asked: LabelAware,
+        pairs: Pairs,
+        inputs: Float[Tensor, "n ..."],
+        labels: Int64[Tensor, " n"],
+        estimate: Estimate,
+        higher: Float64[Tensor, "n n"],
+        *,
+        dtype: torch.dtype,
+    ) -> None:
+        self.asked = asked
+        self.pairs = pairs
+        self.inputs = inputs
+        self.labels = labels
+        self.estimate = estimate
+        self._higher = higher
+        self._dtype = dtype
+        self.strength_used, self._gram = combined(asked.strength, pairs.kernel, higher)
+        self.normalise = asked.normalise
+
+    @property
+    def gram(self) -> Float64[Tensor, "n n"]:
+        """Return the kernel of the training inputs, symmetric to the last bit."""
+        return self._gram
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """Return the dtype that the base is evaluated in whatever was asked."""
+        return self.asked.dtype
+
+    def block(
+        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "m n"]:
+        """Return the kernel of every pair, Z evaluated in float64.
+
+        Raises:
+            DataError: a pair about which the estimator has nothing to say.
+        """
+        base = self.asked.base.block(queries, inputs)
+        if isinstance(self.estimate, KernelRegression):
+            return (base.double() + self.strength_used * self.estimate.at(base.double())).to(base)
+        pairs = looked_at(base, queries, inputs, pixels=True, dtype=inputs.dtype)
+        scores = None
+        if self.estimate.axes is not None:
+            scores = self._scores(queries), self._scores(inputs)
+        higher = self.estimate.between(pairs, scores)
+        return (pairs.kernel + self.strength_used * higher).to(base)
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Return k'(x, x) for every input."""
+        base = self.asked.base.diagonal(inputs)
+        if isinstance(self.estimate, KernelRegression):
+            return (base.double() + self.strength_used * self.estimate.at(base.double())).to(base)
+        scores = None if self.estimate.axes is None else self._scores(inputs)
+        higher = self.estimate.of_each(base.double(), pixels_of(inputs), scores)
+        return (base.double() + self.strength_used * higher).to(base)
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless the base is defined on `inputs`, and they have the features of the training ones."""
+        self.asked.check(name, inputs)
+        if inputs.shape[1:] != self.inputs.shape[1:]:
+            raise ShapeError(
+                f"`{name}` must have the features of the inputs that taught the kernel, "
+                f"{tuple(self.inputs.shape[1:])}; got {tuple(inputs.shape[1:])}."
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return what was asked, λ, what was learned, and fingerprints of what it was learned from."""
+        return {
+            **self.asked.record, "lambda": self.strength_used, "estimate": self.estimate.record,
+            "inputs": self._taught_by[0], "labels": self._taught_by[1],
+        }  # fmt: skip
+
+    def pairs_with(
+        self, queries: Float[Tensor, "m ..."], *, memory: int | float | str | None = None
+    ) -> Pairs:
+        """Return the pairs of a query and a training input, which serve every part of the latter."""
+        self.check("queries", queries)
+        return pairs_between(
+            self.asked.base, queries, self.inputs, pixels=self.asked.looks_at_pixels,
+            dtype=self._dtype, device=self.inputs.device, memory=memory,
+        )  # fmt: skip
+
+    def cross(self, pairs: Pairs) -> Float64[Tensor, "m n"]:
+        """Return the kernel of queries and training inputs, from their pairs."""
+        return pairs.kernel + self.strength_used * self.estimate.on(pairs)
+
+    def with_labels_frozen(self) -> "Taught":
+        """Return the same kernel, which says of itself that it stays as it is."""
+        return self._asked_as(replace(self.asked, frozen=True))
+
+    def without(self, keep: Int64[Tensor, " s"]) -> TaughtAgain:
+        """Return the kernel that the training examples in `keep` alone make of it, exactly.
+
+        Nothing is evaluated again but features of pairs: labels, bandwidth, scales, components and λ are
+        those of the part.
+
+        Raises:
+            DataError: the part has one class, or the estimator cannot learn from it.
+
+        Cost:
+            "kr-v1" some passes over n² numbers, "kr-v2" n³/3 more; "fjlt" as `learn_features`.
+        """
+        keep = keep.to(self.inputs.device)
+        return TaughtAgain(self.asked, self.pairs.of(keep, keep), self.labels[keep], keep)
+
+    def relabelled(
+        self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"] | None = None
+    ) -> TaughtAgain:
+        """Return the kernel that other labels of the same inputs make of it; targets are not looked at."""
+        del targets
+        return TaughtAgain(self.asked, self.pairs, labels.to(self.inputs.device), None)
+
+    def at_strength(self, strength: float) -> "Taught":
+        """Return the same with another relative strength; nothing is learned again."""
+        return self._asked_as(replace(self.asked, strength=strength))
+
+    def _asked_as(self, asked: LabelAware) -> "Taught":
+        return Taught(
+            asked, self.pairs, self.inputs, self.labels, self.estimate, self._higher, dtype=self._dtype
+        )  # fmt: skip
+
+    @cached_property
+    def _taught_by(self) -> tuple[str, str]:
+        return fingerprint(self.inputs), fingerprint(self.labels)
+
+    @cached_property
+    def _directions(self) -> Float64[Tensor, "d c"]:
+        """Return the principal components as directions of inputs."""
+        assert isinstance(self.estimate, FeatureRegression)
+        assert self.estimate.axes is not None
+        return self.inputs.flatten(1).double().T @ self.estimate.axes.loadings
+
+    def _scores(self, inputs: Tensor) -> Float64[Tensor, "n c"]:
+        assert isinstance(self.estimate, FeatureRegression)
+        assert self.estimate.axes is not None
+        return inputs.flatten(1).double() @ self._directions - self.estimate.axes.offsets
+
+    def __repr__(self) -> str:
+        return f"{self.asked!r} taught by {len(self.inputs)} examples"

@@ -1,0 +1,290 @@
+"""How likely do two inputs share a label, judged by ten or twenty features of the pair?
+
+Linear least squares over all n² training pairs (i, i included), without intercept, of L_ij = ±1 on
+
+    k(x, x') · x·x' · cos · |x − x'|² · |x||x'| · sin · angle · exp(−|x − x'|²/s²) · correlation · Σ|x − x'|
+
+where s² is the mean squared distance of a training pair and the correlation is over the features of an
+input. Variant V2 adds p_k(x) p_k(x') and |p_k(x) − p_k(x')| of five principal components. For two classes
+the inputs have a constant 1 appended, for more they have not (as the released program does it).
+
+The n² × features matrix is never held: tiles of pairs are added up to the small Gram matrix of the
+features, with one triangle of tiles counted twice. A sketch (`pair_sketch`) replaces the sums by random
+ones; these are its limit without noise.
+
+Where inputs have one norm, features are multiples of each other (x·x' and cos); coefficients are then those
+of least norm, features measured in their root mean square. What is predicted does not depend on it.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.core.blocks import blocks
+from leftout.core.errors import DataError
+from leftout.kernels.pair_axes import COMPONENTS, Axes, principal_axes
+from leftout.kernels.pair_sketch import Sketch
+from leftout.kernels.pairs import TILE, Pairs, Pixels, count_classes, mirrored, triangle
+
+NAMES = (
+    "kernel", "product", "cosine", "squared distance", "product of norms", "sine", "angle",
+    "gaussian", "correlation", "l1 distance",
+)  # fmt: skip
+
+AXES_NAMES = (
+    *(f"product on component {k}" for k in range(1, COMPONENTS + 1)),
+    *(f"distance on component {k}" for k in range(1, COMPONENTS + 1)),
+)
+
+RANK = 1e-12
+"""Mean square of a combination of features, over theirs, below which it is rounding and gets no weight.
+
+Inputs that were given one norm and kept in float32 are off by 1e-7 of it, and so are features that would
+be multiples of each other, in mean square 1e-14; normal equations in float64 have a rounding of 1e-15.
+"""
+
+
+FLAT = 1e-24
+"""Share of an input's square below which its spread is the rounding of equal features."""
+
+ALL = slice(None)
+
+
+@final
+@dataclass(frozen=True)
+class FeatureRegression:
+    """Z as a linear function of pair features.
+
+    Attributes:
+        coefficients: one a feature, in the order of `names`.
+        scale: s², the mean squared distance of a training pair.
+        appended: whether inputs have a constant 1 appended.
+        axes: principal components of the training inputs, where they are features.
+        rank: how many combinations of features were told apart.
+    """
+
+    coefficients: Float64[Tensor, " f"]
+    scale: float
+    appended: bool
+    axes: Axes | None
+    rank: int
+
+    def on(self, pairs: Pairs) -> Float64[Tensor, "m n"]:
+        """Return Z of pairs of any input and a training input.
+
+        Raises:
+            DataError: an input without a direction or without a spread; the first is named.
+        """
+        if self.axes is None:
+            return self.between(pairs, None)
+        assert pairs.products is not None
+        return self.between(pairs, (self.axes.scores_of(pairs.products), self.axes.scores))
+
+    def between(self, pairs: Pairs, scores: tuple[Tensor, Tensor] | None) -> Float64[Tensor, "m n"]:
+        """Return Z of any pairs, given the scores of row inputs and of column inputs; errors as `on`."""
+        seen = seen_pairs(pairs, appended=self.appended)
+        found = torch.empty_like(pairs.kernel)
+        size = TILE.get(found.device.type, TILE["cpu"])
+        for i in blocks(found.shape[0], size):
+            for j in blocks(found.shape[1], size):
+                found[i, j] = self._weighted(seen, i, j, scores)
+        return found
+
+    def among(self, pairs: Pairs) -> Float64[Tensor, "n n"]:
+        """Return Z of the training pairs: one triangle and its mirror."""
+        from_axes = None if self.axes is None else (self.axes.scores, self.axes.scores)
+        seen = seen_pairs(pairs, appended=self.appended)
+        found = torch.empty_like(pairs.kernel)
+        for i, j in triangle(len(found), TILE.get(found.device.type, TILE["cpu"])):
+            mirrored(found, i, j, self._weighted(seen, i, j, from_axes))
+        return found
+
+    def of_each(
+        self,
+        diagonal: Float64[Tensor, " n"],
+        pixels: Pixels,
+        scores: Float64[Tensor, "n c"] | None,
+    ) -> Float64[Tensor, " n"]:
+        """Return Z of each input with itself."""
+        squares = (pixels.extended() if self.appended else pixels).squares
+        one, zero = torch.ones_like(squares), torch.zeros_like(squares)
+        found = [diagonal, squares, one, zero, squares, zero, zero, one, one, zero]
+        if scores is not None:
+            found += [*scores.square().T, *torch.zeros_like(scores).T]
+        return self.coefficients @ torch.stack(found)
+
+    def _weighted(
+        self, seen: Pairs, i: slice, j: slice, scores: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        found: Tensor | None = None
+        for weight, feature in zip(
+            self.coefficients.tolist(), features(seen, i, j, scale=self.scale, scores=scores), strict=True
+        ):  # fmt: skip
+            found = weight * feature if found is None else found.add_(feature, alpha=weight)
+        assert found is not None
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return what the features are called."""
+        return NAMES if self.axes is None else (*NAMES, *AXES_NAMES)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return coefficients by feature, and what features were made with."""
+        return {
+            "coefficients": dict(zip(self.names, self.coefficients.tolist(), strict=True)),
+            "scale": self.scale, "appended": self.appended, "rank": self.rank,
+        }  # fmt: skip
+
+
+def learn_features(
+    pairs: Pairs, labels: Int64[Tensor, " n"], *, components: bool, sketch: Sketch | None
+) -> FeatureRegression:
+    """Return Z as learned from all pairs of training inputs.
+
+    Args:
+        components: V2, with features of five principal components.
+        sketch: random combinations of pairs in place of all of them.
+
+    Raises:
+        DataError: an input without a direction or a spread, inputs that are all the same, or too few
+            directions for components.
+
+    Cost:
+        10 (20) features of n²/2 pairs twice, an arc cosine and an exponential among them, and their products,
+        n² · 100 (400) flops; V2 the leading eigenvectors besides.
+
+    Accuracy:
+        Z is off by 1e-16 times the condition of the features, 1e6 at most; normal equations alone would
+            square it.
+    """
+    assert pairs.products is not None
+    assert pairs.left is not None
+    appended = count_classes(labels) == 2
+    # Σ_ij |x_i − x_j|² = 2n Σ |x_i|² − 2 Σ_ij x_i·x_j: nothing n × n is made of it.
+    scale = 2 * float(pairs.left.squares.mean() - pairs.products.mean())
+    if not scale > 0:
+        raise DataError("Inputs must differ from each other; these are all the same.")
+    axes = principal_axes(pairs.products) if components else None
+    scores = None if axes is None else (axes.scores, axes.scores)
+    seen = seen_pairs(pairs, appended=appended)
+    labels = labels.to(pairs.kernel.device)
+    equations = partial(_equations, seen, labels, scale=scale, scores=scores)
+    if sketch is not None:
+        columns = (
+            one.flatten() for one in features_and_label(seen, labels, scale=scale, scores=scores)
+        )
+        count = len(NAMES) + (0 if axes is None else len(AXES_NAMES))
+        short = sketch.of(columns, length=len(labels) ** 2, features=count)
+        coefficients, rank = _least_squares(lambda: iter([(1, short)]))
+    else:
+        coefficients, rank = _least_squares(equations)
+    return FeatureRegression(coefficients, scale, appended, axes, rank)
+
+
+def seen_pairs(pairs: Pairs, *, appended: bool) -> Pairs:
+    """Return the pairs as features are made of them; raise where one has none.
+
+    Raises:
+        DataError: as of `FeatureRegression.on`.
+    """
+    seen = pairs.extended() if appended else pairs
+    for side, name in ((seen.left, "row"), (seen.right, "column")):
+        assert side is not None
+        equal = side.spreads <= FLAT * side.squares
+        for lacking, lacks in ((side.squares <= 0, "norm 0"), (equal, "all features equal")):
+            flat = lacking.nonzero().flatten()
+            if len(flat):
+                raise DataError(
+                    f"Inputs must have a direction and a spread for features of pairs; {name} input "
+                    f'{int(flat[0])} has {lacks}. Drop it, or take "kr-v1".'
+                )
+    return seen
+
+
+def features(
+    pairs: Pairs, i: slice, j: slice, *, scale: float, scores: tuple[Tensor, Tensor] | None
+) -> Iterator[Float64[Tensor, "a b"]]:
+    """Yield the features of a tile of pairs, one after the other."""
+    assert pairs.products is not None
+    assert pairs.l1 is not None
+    assert pairs.left is not None
+    assert pairs.right is not None
+    left, right = pairs.left.of(i), pairs.right.of(j)
+    products = pairs.products[i, j]
+    yield pairs.kernel[i, j]
+    yield products
+    lengths = torch.outer(left.squares, right.squares).sqrt_()
+    cosine = (products / lengths).clamp_(-1, 1)
+    # The angle is √2(1 − cos): a product's rounding, d eps at most, would make 1e-8 out of none.
+    same = 1 - cosine.abs() <= left.features * torch.finfo(torch.float64).eps
+    cosine[same] = cosine[same].sign()
+    yield cosine
+    apart = (left.squares[:, None] + right.squares - 2 * products).clamp_(min=0)
+    yield apart
+    yield lengths
+    yield (1 - cosine.square()).sqrt_()
+    yield cosine.acos()
+    yield apart.div(-scale).exp_()
+    means = torch.outer(left.features * left.means, right.means)
+    yield (products - means) / torch.outer(left.spreads, right.spreads).sqrt_()
+    yield pairs.l1[i, j]
+    if scores is not None:
+        ours, theirs = scores[0][i], scores[1][j]
+        for k in range(COMPONENTS):
+            yield torch.outer(ours[:, k], theirs[:, k])
+        for k in range(COMPONENTS):
+            yield (ours[:, None, k] - theirs[None, :, k]).abs()
+
+
+def features_and_label(
+    seen: Pairs, labels: Tensor, i: slice = ALL, j: slice = ALL, *, scale: float,
+    scores: tuple[Tensor, Tensor] | None,
+) -> Iterator[Float64[Tensor, "a b"]]:  # fmt: skip
+    """Yield the features of a tile of training pairs, then L_ij: 1 where labels agree, −1 where not."""
+    yield from features(seen, i, j, scale=scale, scores=scores)
+    yield (labels[i][:, None] == labels[j]).double().mul_(2).sub_(1)
+
+
+def _equations(
+    seen: Pairs, labels: Tensor, *, scale: float, scores: tuple[Tensor, Tensor] | None
+) -> Iterator[tuple[int, Float64[Tensor, "g e"]]]:
+    """Yield how often a tile of pairs counts, and its features and labels, a pair a column."""
+    for i, j in triangle(len(labels), TILE.get(labels.device.type, TILE["cpu"])):
+        given = features_and_label(seen, labels, i, j, scale=scale, scores=scores)
+        # A triangle's tile stands for its mirror too.
+        yield 1 if i == j else 2, torch.stack([*given]).flatten(1)
+
+
+def _least_squares(
+    equations: Callable[[], Iterator[tuple[int, Float64[Tensor, "g e"]]]],
+) -> tuple[Float64[Tensor, " f"], int]:
+    """Return coefficients and rank, from two passes over the equations.
+
+    The second corrects what normal equations round, their condition being the square of the features':
+    products of features and remaining errors are small, and so is their rounding.
+    """
+    sums = sum(weight * (rows @ rows.T) for weight, rows in equations())
+    assert isinstance(sums, Tensor)
+    sizes = sums.diagonal()[:-1].sqrt()
+    sizes = torch.where(sizes > 0, sizes, 1.0)
+    values, vectors = torch.linalg.eigh(sums[:-1, :-1] / torch.outer(sizes, sizes))
+    kept = values > RANK * values[-1]
+    values, vectors = values[kept], vectors[:, kept]
+
+    def solved(moments: Tensor) -> Float64[Tensor, " f"]:
+        found: Tensor = vectors @ ((vectors.T @ (moments / sizes)) / values) / sizes
+        return found
+
+    found = solved(sums[:-1, -1])
+    left = sum(
+        weight * (rows[:-1] @ (rows[-1] - found @ rows[:-1])) for weight, rows in equations()
+    )
+    assert isinstance(left, Tensor)
+    return found + solved(left), int(kept.sum())

@@ -1,0 +1,112 @@
+"""What of kernels that see labels? They are none before they have been taught, and others without an example.
+
+A `Teachable` has the options; `taught` by training examples it is a `TaughtKernel`, which compares any two
+inputs. Taught by fewer of the examples, or by other labels, it is another kernel: `without`, `relabelled`.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.kernels.base import Kernel, Normalise
+
+
+class Retaught(ABC):
+    """A kernel taught by other examples or labels, between inputs that were compared before."""
+
+    @property
+    @abstractmethod
+    def gram(self) -> Float64[Tensor, "k k"]:
+        """Return the kernel between the examples that it was taught by."""
+
+    @abstractmethod
+    def cross(self, pairs: Any) -> Float64[Tensor, "m k"]:
+        """Return the kernel between queries and the examples that it was taught by.
+
+        Args:
+            pairs: of the queries and all training inputs, from `TaughtKernel.pairs_with`.
+        """
+
+    @abstractmethod
+    def lean(self) -> "Retaught":
+        """Return the same without its Gram matrix: as many of them are kept as there are examples."""
+
+
+class TaughtKernel(Kernel):
+    """A kernel that has seen labels.
+
+    Attributes:
+        asked: what was to be taught.
+        gram: the kernel between the training inputs.
+        pairs: of all training inputs; rows of it are pairs of single examples and all.
+    """
+
+    definite = False
+    asked: "Teachable"
+    pairs: Any
+
+    @property
+    @abstractmethod
+    def gram(self) -> Float64[Tensor, "n n"]:
+        """Return the kernel between the training inputs."""
+
+    @abstractmethod
+    def with_labels_frozen(self) -> "TaughtKernel":
+        """Return the same kernel, which says of itself that it stays as it is."""
+
+    @abstractmethod
+    def pairs_with(self, queries: Tensor) -> Any:
+        """Return what a kernel taught again must know of queries and training inputs."""
+
+    @abstractmethod
+    def cross(self, pairs: Any) -> Float64[Tensor, "m n"]:
+        """Return the kernel between queries and training inputs, from their pairs."""
+
+    @abstractmethod
+    def without(self, keep: Int64[Tensor, " k"]) -> Retaught:
+        """Return the kernel taught by these of the examples only."""
+
+    @abstractmethod
+    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> Retaught:
+        """Return the kernel taught by other labels of the same inputs."""
+
+
+class Teachable(ABC):
+    """Options of a kernel that has to see labels first.
+
+    Attributes:
+        frozen: whether the kernel stays as all labels made it when an example is left out. That is faster,
+            and not what training without the example would give.
+    """
+
+    frozen: bool
+
+    @abstractmethod
+    def taught(
+        self,
+        inputs: Tensor,
+        labels: Int64[Tensor, " n"],
+        targets: Float64[Tensor, "n c"] | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+        memory: int | float | str | None = None,
+    ) -> TaughtKernel:
+        """Return the kernel that these examples make."""
+
+    @property
+    @abstractmethod
+    def normalise(self) -> Normalise | None:
+        """Return how loading should scale inputs when the user does not say."""
+
+    @abstractmethod
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless `inputs`, called `name` in messages, are what this kernel is defined on."""
+
+    @property
+    @abstractmethod
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters, JSON-like."""
