@@ -10,6 +10,7 @@ import leftout as lo
 import oracles
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, NotPositiveError, OptionError, ShapeError
+from leftout.kernels import assemble
 from problems import Problem, Started, low_rank, problem, rules, training
 
 N = 13
@@ -185,3 +186,57 @@ def test_queries_the_kernel_is_not_defined_on_are_refused() -> None:
     fitted = problem(N, 4).fitted(lo.Ridge())
     with pytest.raises(ShapeError, match="`inputs` must be row numbers"):
         fitted.predict(torch.zeros(2, 3))
+
+
+def numbers(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).standard_normal(shape)
+
+
+class TestRemembered:
+    """What is kept of queries is what would be computed, and is not computed again."""
+
+    def counted(self, monkeypatch, kernel, n=9):
+        fitted = lo.fit(kernel, (numbers(n, 4), np.arange(n) % 2))
+        calls = []
+        monkeypatch.setattr(
+            "leftout.kernels.assemble.cross",
+            lambda *args, cross=assemble.cross, **kw: calls.append(1) or cross(*args, **kw),
+        )
+        return fitted, calls
+
+    def test_slices_come_from_what_is_kept(self, monkeypatch):
+        fitted, calls = self.counted(monkeypatch, lo.kernels.ReLU(1))
+        queries = torch.tensor(numbers(6, 4))
+        fresh = [fitted.cross(queries), fitted.cross(queries[2:5])]
+        fitted.remember(queries)
+        before = len(calls)
+        assert torch.equal(fitted.cross(queries), fresh[0])
+        assert torch.equal(fitted.cross(queries[2:5]), fresh[0][2:5])
+        assert len(calls) == before
+        fitted.cross(queries.clone())
+        assert len(calls) == before + 1
+
+    def test_nothing_is_kept_beyond_an_eighth_of_the_memory(self, monkeypatch):
+        fitted, calls = self.counted(monkeypatch, lo.kernels.ReLU(1), n=90)
+        queries = torch.tensor(numbers(60, 4))
+        monkeypatch.setattr(fitted, "memory", 8 * 8 * 60 * 90 - 1)
+        fitted.remember(queries)
+        assert not calls
+        monkeypatch.setattr(fitted, "memory", 8 * 8 * 60 * 90)
+        fitted.remember(queries)
+        assert len(calls) == 1
+
+    def test_a_kernel_that_sees_labels_keeps_its_pairs(self):
+        aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "fjlt-v1")
+        fitted = lo.fit(aware, (numbers(9, 4), np.arange(9) % 2))
+        queries = torch.tensor(numbers(6, 4))
+        fresh = fitted.cross(queries)
+        fitted.remember(queries)
+        assert fitted.compared(queries[1:3]).kernel.data_ptr() == (
+            fitted.compared(queries).kernel[1:].data_ptr()
+        )
+        torch.testing.assert_close(fitted.cross(queries[1:3]), fresh[1:3], rtol=1e-12, atol=1e-12)
+        frozen = fitted.with_labels_frozen()
+        assert (
+            frozen.compared(queries).kernel.data_ptr() == fitted.compared(queries).kernel.data_ptr()
+        )

@@ -157,6 +157,7 @@ def _found(
     origins: list[str] | None,
 ) -> tuple[Findings, Mislabelled]:
     """Return what is found, and what was made of the labels of all examples."""
+    fitted.remember(query.inputs)
     scores = _scores(fitted, query, times, target)
     judged = times[-1]
     labels = mislabelled(fitted, at=judged)

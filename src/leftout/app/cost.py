@@ -69,6 +69,11 @@ class Work:
         return tuple(time for time in self.times if 0 < time < math.inf)
 
     @property
+    def remembers(self) -> bool:
+        """Return whether the kernel between queries and examples is kept, as `Fitted.remember` decides."""
+        return 8 * self.m * self.n <= self.budget // 8
+
+    @property
     def curve(self) -> bool:
         """Return whether training has time, and is followed over it: that takes the spectrum too."""
         return not isinstance(self.rule, Ridge) and self.times[-1] > 0
@@ -127,7 +132,7 @@ class Cost:
         work, machine = self.work, self.machine
         n, m, k = work.n, work.m, work.k
         blocks = math.ceil(m / store.BLOCK)
-        seconds = self._cross() + len(work.times) * m * n * machine.stored
+        seconds = self._between() + len(work.times) * m * n * machine.stored
         once = self._product(m, n, n)
         if work.finite:
             seconds += once + len(windows(work.finite)) * self._resolvents()
@@ -260,7 +265,8 @@ class Cost:
 
     def scores_bytes(self) -> int:
         """Return bytes of what stays and of the blocks."""
-        return LIBRARIES + self.kept + self.blocks
+        known = 8 * self.work.m * self.work.n * self.work.remembers
+        return LIBRARIES + self.kept + known + self.blocks
 
     def solve_bytes(self) -> int:
         """Return bytes while predicting: solves copy the factor; all queries are met at once."""
@@ -306,6 +312,10 @@ class Cost:
         return self.work.n**2 * self.machine.thin
 
     def _cross(self) -> float:
+        """Return seconds of the kernel of queries, which is kept where the memory holds it."""
+        return 0.0 if self.work.remembers else self._between()
+
+    def _between(self) -> float:
         pairs = self.work.m * self.work.n
         # The passes of training examples are kept; those of queries are made each time.
         once = self.work.m * self.machine.example

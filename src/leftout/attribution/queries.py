@@ -113,7 +113,7 @@ def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
     inputs, kernel = query.inputs[rows], fitted.kernel
     targets = query.targets[rows].to(fitted.device)
     if isinstance(kernel, TaughtKernel):
-        pairs = kernel.pairs_with(inputs)
+        pairs = fitted.compared(inputs)
         return Block(
             rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets
         )

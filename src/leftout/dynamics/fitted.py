@@ -19,6 +19,7 @@ from torch import Tensor
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import busy
+from leftout.core.views import rows_within
 from leftout.data.examples import Examples
 from leftout.data.identical import identical
 from leftout.data.pairs import inputs_of
@@ -66,6 +67,7 @@ class Fitted:
         self.residual = self.by_row(targets - self.initial(train.inputs))
         self._factor: Factor | None = None
         self._inverse: tuple[float, Tensor] | None = None
+        self._known: tuple[Tensor, Any] | None = None
         self.without_each: dict[float, Any] = {}  # by time, of a kernel that is taught again
 
     def __len__(self) -> int:
@@ -91,10 +93,12 @@ class Fitted:
     @cached_property
     def _frozen(self) -> "Fitted":
         assert isinstance(self.kernel, TaughtKernel)
-        return Fitted(
+        found = Fitted(
             self.kernel.with_labels_frozen(), self.train, self.rule, self.gram,
             kernel_dtype=self.kernel_dtype, memory=self.memory,
         )  # fmt: skip
+        found._known = self._known
+        return found
 
     def check_stays(self) -> None:
         """Raise where an answer takes the kernel as it is, and it is another without an example."""
@@ -266,8 +270,34 @@ class Fitted:
         inside = filtered_coordinates(self._spectrum, self.residual, self.rule.filter(time, total))
         return self._spectrum.vectors @ inside
 
+    def remember(self, inputs: Float[Tensor, "m ..."]) -> None:
+        """Compute what `compared` gives of these inputs once, and keep it for them and slices of them.
+
+        Nothing is kept where an eighth of the memory would not hold it.
+        """
+        matrices = 3 if isinstance(self.kernel, TaughtKernel) else 1
+        needed = 8 * matrices * len(inputs) * self.rows_each * len(self.gram)
+        if needed <= self.memory // 8:
+            self._known = (inputs, self.compared(inputs))
+
     def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "mr r"]:
         """Return K(inputs, training inputs)."""
+        found = self.compared(inputs)
+        return self.kernel.cross(found) if isinstance(self.kernel, TaughtKernel) else found
+
+    def compared(self, inputs: Float[Tensor, "m ..."]) -> Any:
+        """Return what the kernel says of inputs and training inputs before it looks at labels.
+
+        That is K(inputs, training inputs), or the pairs of a kernel that sees labels.
+        """
+        known = None if self._known is None else rows_within(inputs, self._known[0])
+        taught = isinstance(self.kernel, TaughtKernel)
+        if known is not None:
+            assert self._known is not None
+            whole = self._known[1]
+            return whole.of(known, slice(None)) if taught else whole[self.kernel_rows(known)]
+        if isinstance(self.kernel, TaughtKernel):
+            return self.kernel.pairs_with(inputs)
         return self.kernel_between(inputs, self.train.inputs)
 
     def kernel_between(
