@@ -96,7 +96,7 @@ def test_a_lead_within_its_noise_is_said_to_be_one():
     assert "more than twice its standard error" in selection_verdict(clear)
     alone = Selection((made("a", 1.0), Candidate("b", lo.kernels.ReLU(1), skipped="too slow")))
     assert selection_verdict(alone) == "a was taken: no other kernel could be tried."
-    assert selection_rows(alone)[1] == ("b", "not tried", "", "too slow")
+    assert selection_rows(alone)[1] == ("b", "skipped", "", "too slow")
 
 
 def test_an_audit_says_which_kernel_it_took_and_by_how_much(few, tmp_path):

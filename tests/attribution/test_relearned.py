@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from oracles_relearned import predictions
 
 import leftout as lo
 from leftout.attribution.selection import STRENGTHS, choose_kernel, choose_strength
 from leftout.core.errors import DataError, NotPositiveError, OptionError
 from leftout.kernels.label_aware import LabelAware
+from oracles_relearned import predictions
 
 N, M = 14, 4
 ESTIMATORS = ("kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2")
@@ -254,6 +254,10 @@ class TestStrength:
             off = (lo.out_of_sample(fitted) - fitted.train.targets).square().sum(1) / 2
             assert worst(one.losses, off) < LEARNED
             assert one.accuracy == fitted.train.accuracy(lo.out_of_sample(fitted))
+            values = np.linalg.eigvalsh(fitted.gram.numpy())
+            assert one.smallest == pytest.approx(values[0], abs=1e-12 * values[-1])
+            sizes = np.abs(values + 0.1)
+            assert one.condition == pytest.approx(sizes.max() / sizes.min(), rel=1e-9)
         assert found.best.loss == min(one.loss for one in found.tried)
         assert [one.loss for one in found.tried] == sorted(one.loss for one in found.tried)
 

@@ -62,6 +62,12 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
             "number has zeros. ∞ means that the data leave some direction undetermined.",
         ),
         (
+            "Smallest eigenvalue",
+            number(c.smallest),
+            "Of the kernel matrix. A kernel that sees labels may have negative ones; of others they are "
+            "rounding.",
+        ),
+        (
             "Condition number at this time",
             number(c.effective_condition),
             "The same, counting only what training had reached by then.",

@@ -7,31 +7,48 @@ from rich.text import Text
 
 from leftout.app.findings import Findings
 from leftout.app.wording import number, percent, plain
-from leftout.attribution.selection import Selection
+from leftout.attribution.selection import Candidate, Selection
 
 COLUMNS = ("kernel", "left-out loss", "accuracy", "behind the best")
+SPECTRUM = ("smallest eigenvalue", "condition")
+"""Further columns where labels may have made a matrix indefinite."""
+
+
+def selection_columns(found: Selection) -> tuple[str, ...]:
+    """Return the heads of the columns."""
+    return (*COLUMNS, *SPECTRUM) if _has_spectrum(found) else COLUMNS
+
+
+def _has_spectrum(found: Selection) -> bool:
+    return any(one.smallest is not None for one in found.candidates)
 
 
 def selection_table(found: Selection) -> Table:
     """Return what was tried, best first, with the lead of the best over each."""
-    table = Table(*COLUMNS, title="Which kernel?", title_justify="left")
+    table = Table(*selection_columns(found), title="Which kernel?", title_justify="left")
     for row in selection_rows(found):
         table.add_row(*map(Text, row))
     return table
 
 
-def selection_rows(found: Selection) -> list[tuple[str, str, str, str]]:
-    """Return name, left-out loss, accuracy, and how far behind the best, with the standard error."""
-    rows = []
-    for one in found.candidates:
-        if one.losses is None:
-            rows.append((one.name, "not tried", "", plain(one.skipped, 300)))
-            continue
-        behind, error = found.lead(one)
-        said = "" if one is found.best else f"{number(behind)} ± {number(error)}"
-        right = "" if one.accuracy is None else percent(one.accuracy)
-        rows.append((one.name, number(one.loss), right, said))
-    return rows
+def selection_rows(found: Selection) -> list[tuple[str, ...]]:
+    """Return a row for each candidate: loss, accuracy, how far behind the best with the standard error."""
+    return [_row(found, one) for one in found.candidates]
+
+
+def _row(found: Selection, one: Candidate) -> tuple[str, ...]:
+    right = "" if one.accuracy is None else percent(one.accuracy)
+    behind = ""
+    if one.losses is None:
+        behind = plain(one.skipped, 300)
+    elif one is not found.best:
+        mean, error = found.lead(one)
+        behind = f"{number(mean)} ± {number(error)}"
+    loss = "skipped" if one.losses is None else number(one.loss)
+    if not _has_spectrum(found):
+        return one.name, loss, right, behind
+    ends = ["" if value is None else number(value) for value in (one.smallest, one.condition)]
+    return one.name, loss, right, behind, *ends
 
 
 def selection_verdict(found: Selection) -> str:
@@ -58,7 +75,7 @@ def panel(findings: Findings) -> dict[str, Any] | None:
     if found is None:
         return None
     return {
-        "columns": COLUMNS,
+        "columns": selection_columns(found),
         "rows": selection_rows(found),
         "verdict": selection_verdict(found),
     }

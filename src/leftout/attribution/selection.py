@@ -41,6 +41,8 @@ class Candidate:
         losses: ½ Σ (f_without_i(x_i) − y_i)² of each training example; None where it was not tried.
         accuracy: share of training examples that are classified right without themselves; None without
             classes.
+        smallest: smallest eigenvalue of the kernel matrix, where labels may have made it negative.
+        condition: |s + ridge|_max / |s + ridge|_min over its eigenvalues s, there too.
         skipped: why it was not tried, or could not be; empty where it was.
     """
 
@@ -48,6 +50,8 @@ class Candidate:
     kernel: Kernel | Teachable
     losses: Float64[Tensor, " n"] | None = None
     accuracy: float | None = None
+    smallest: float | None = None
+    condition: float | None = None
     skipped: str = ""
 
     @property
@@ -151,7 +155,8 @@ def choose_strength(
         OptionError: no strengths, or none that could be fitted.
 
     Cost:
-        the base kernel once; teaching without each example once, and n³/3 for each of them and strength.
+        the base kernel once; teaching without each example once, and n³/3 for each of them and strength;
+        4n³/3 a strength for its eigenvalues.
     """
     check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
     for strength in strengths:
@@ -166,15 +171,26 @@ def choose_strength(
     )
     time = first.rule.time(at)
     losses = _by_strength(first, time, tuple(float(one) for one in strengths))
-    return ranked([
-        Candidate(
-            f"strength {strength:g}", replace(kernel, strength=strength),
-            None if isinstance(said, str) else _losses(said, examples),
-            None if isinstance(said, str) else examples.accuracy(said),
-            said if isinstance(said, str) else "",
-        )
-        for strength, said in losses.items()
-    ])  # fmt: skip
+    return ranked(
+        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()]
+    )
+
+
+def _of_strength(
+    kernel: LabelAware, first: Fitted, strength: float, said: Float64[Tensor, "n k"] | str
+) -> Candidate:
+    """Return a candidate, with the ends of its spectrum."""
+    assert isinstance(first.kernel, Taught)
+    values = torch.linalg.eigvalsh(first.kernel.at_strength(strength).gram)
+    sizes = (values + first.rule.shifted(len(first))).abs()
+    known = Candidate(
+        f"strength {strength:g}", replace(kernel, strength=strength),
+        smallest=float(values[0]), condition=float(sizes.max() / sizes.min()),
+    )  # fmt: skip
+    if isinstance(said, str):
+        return replace(known, skipped=said)
+    right = first.train.accuracy(said)
+    return replace(known, losses=_losses(said, first.train), accuracy=right)
 
 
 def ranked(candidates: Sequence[Candidate]) -> Selection:
