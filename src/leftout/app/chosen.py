@@ -6,6 +6,7 @@ skipped, and the table says so.
 """
 
 import dataclasses
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +52,9 @@ TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
 ESTIMATORS: tuple[Estimator, ...] = ("kr-v1", "fjlt-v1")
 """Estimators that it tries on the best of them."""
 
+LONG = 60.0
+"""Seconds from which a person is told beforehand."""
+
 ENOUGH = 0.05
 """Seconds from which a try tells how long all will take."""
 
@@ -78,6 +82,9 @@ def chosen(choices: Choices, *, memory: str | None = None, device: str | None = 
     train, query = choices.examples(kernel)
     if not isinstance(kernel, LabelAware) or kernel.strength is not None:
         return Chosen(kernel, train, query)
+    foreseen = _seconds(kernel, train)
+    if foreseen > LONG:
+        _say(f"Choosing a strength will take about {foreseen / 60:.0f} minutes.")
     found = choose_strength(
         kernel, train, rule=choices.made_rule(), at=_judged(choices), memory=memory, device=device
     )
@@ -108,6 +115,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
                 f"--{name.replace('_', '-')} must be left out with --kernel auto, which tries several "
                 "kernels; name one to say more of it."
             )
+    _say(f"Trying kernels, {choices.minutes:g} minutes at most for each.")
     made: dict[str, Chosen] = {}
     found: list[Candidate] = []
 
@@ -145,6 +153,12 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
     selection = ranked(found)
     winner = made[selection.best.name]
     return Chosen(selection.kernel, winner.train, winner.query, selection)
+
+
+def _say(text: str) -> None:
+    """Tell a person who waits; a file or a pipe is not told."""
+    if sys.stderr.isatty():
+        Console(stderr=True).print(text)
 
 
 def _seconds(kernel: Kernel | LabelAware, train: Examples) -> float:

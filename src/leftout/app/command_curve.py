@@ -24,8 +24,8 @@ FACTORS = (2, 5, 10)
 """Times the examples at hand, where no size is asked for."""
 
 FROZEN = (
-    "The kernel saw all labels and is kept as they made it: errors are those of examples that it knows, "
-    "lower than new ones would bring."
+    "The kernel saw all labels and is kept as they made it: errors are those of examples that it knows, and "
+    "may come out lower than those of new ones."
 )
 
 

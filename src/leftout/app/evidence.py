@@ -153,7 +153,7 @@ RELEARNS = (
     "Without an example it is another kernel: influence, doubted labels, under-sampled examples and left-out "
     "predictions come from teaching it again without each. What many removals change, kinds within classes, "
     "sources, the time at which examples were learned and the curve of more data keep it as all labels made "
-    "it; they look better than they are.",
+    "it, and may look better than they are.",
 )
 
 
