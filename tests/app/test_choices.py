@@ -13,7 +13,8 @@ from leftout.core.errors import OptionError
 ALL = Choices(
     data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
     centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
-    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", label_aware="kr-v2",
+    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", activation="erf",
+    units=7, label_aware="kr-v2",
     strength="0.2", labels_frozen=True, minutes=1.0, rule="descent", ridge=0.5,
     rate=0.1, loss="mean", at=(1.0, math.inf), source="where", model="net.py:build", weights="w.pt",
     parameters=("fc.*",), outputs="trace", projection="sparse:9",
@@ -72,7 +73,7 @@ def test_kernels_are_made_by_name_with_their_parameters():
     wide = dataclasses.replace(
         ALL, model=None, weights=None, parameters=(), outputs="full", projection=None,
         kernel_size=3, stride=1, padding="same", pooling="flatten", label_aware=None,
-        strength="auto", labels_frozen=False,
+        strength="auto", labels_frozen=False, activation="gelu", units=1024,
     )  # fmt: skip
     made = dataclasses.replace(wide, kernel=KernelName.RELU).made_kernel()
     assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
@@ -89,7 +90,7 @@ def test_kernels_are_made_by_name_with_their_parameters():
 
 
 def test_every_name_has_its_kernel_and_its_rule():
-    for name in set(KernelName) - {KernelName.AUTO}:
+    for name in set(KernelName) - {KernelName.AUTO, KernelName.HIERARCHY}:
         assert Choices(kernel=name).made_kernel().record["name"] == name
     for name in RuleName:
         made = Choices(rule=name, rate=None if name == "ridge" else 0.1).made_rule()
@@ -104,9 +105,32 @@ def test_a_kernel_that_sees_labels_is_built_on_the_chosen_one():
     assert chosen == lo.kernels.LabelAware(base, "fjlt-v2", None)
 
 
+def test_the_hierarchy_has_flags_of_its_own():
+    made = Choices(
+        kernel="hierarchy", activation="tanh", units=50, labels_frozen=True
+    ).made_kernel()
+    assert made == lo.kernels.NeuralTangentHierarchy(width=50, activation="tanh", frozen=True)
+
+
+def test_a_command_that_takes_the_kernel_as_it_is_must_be_told_so():
+    aware = Choices(kernel="relu", label_aware="kr-v1", strength="0.1")
+    with pytest.raises(OptionError, match=r"takes the kernel as it is.*add --labels-frozen"):
+        aware.fixed_kernel()
+    frozen = dataclasses.replace(aware, labels_frozen=True)
+    assert frozen.fixed_kernel() == frozen.made_kernel()
+    with pytest.raises(OptionError, match="--strength must be a number here"):
+        dataclasses.replace(frozen, strength="auto").fixed_kernel()
+    with pytest.raises(OptionError, match="takes the kernel as it is"):
+        Choices(kernel="hierarchy").fixed_kernel()
+    assert Choices(kernel="relu").fixed_kernel() == lo.kernels.ReLU(2)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        ({"units": 5}, "--units belongs to --kernel hierarchy; two-layer-relu has none"),
+        ({"kernel": "hierarchy", "depth": 3}, "--depth must be left out with --kernel hierarchy"),
+        ({"kernel": "hierarchy", "label_aware": "kr-v1"}, "--label-aware must be left out with"),
         ({"strength": "0.1"}, "--strength belongs to --label-aware; give the estimator with it."),
         ({"labels_frozen": True}, "--labels-frozen belongs to --label-aware"),
         ({"label_aware": "kr-v1", "strength": "much"}, "--strength must be a number ≥ 0, or auto"),

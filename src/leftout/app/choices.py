@@ -15,10 +15,12 @@ from leftout.data.encoding import Centre
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
+from leftout.kernels.activations import Activation
 from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.convolutional import ConvReLU, Pooling
 from leftout.kernels.empirical import Empirical
 from leftout.kernels.erf import Erf
+from leftout.kernels.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.label_aware import LabelAware
 from leftout.kernels.pair_estimates import Estimator
 from leftout.kernels.projection import (
@@ -46,11 +48,16 @@ class KernelName(StrEnum):
     ERF = "erf"
     TANH = "tanh"
     CONV_RELU = "conv-relu"
+    HIERARCHY = "hierarchy"
     AUTO = "auto"
 
 
 DEEP = ("depth", "weight_variance", "bias_variance", "kind")
 CONVOLUTIONAL = ("kernel_size", "stride", "padding", "pooling")
+TRAINED = ("activation", "units")
+UNTRAINED = (
+    "model", "weights", "parameters", "outputs", "projection", "label_aware", "strength",
+)  # fmt: skip
 LABELS = ("label_aware", "strength", "labels_frozen")
 
 
@@ -83,6 +90,8 @@ class Choices:
     stride: int = 1
     padding: Padding = "same"
     pooling: Pooling = "flatten"
+    activation: Activation = "gelu"
+    units: int = 1024
     label_aware: Estimator | None = None
     strength: str = AUTO
     labels_frozen: bool = False
@@ -150,7 +159,25 @@ class Choices:
         train = train.in_columns(network.width)
         return train, query.coded_as(train.encoding)
 
-    def made_kernel(self) -> Kernel | LabelAware:
+    def fixed_kernel(self) -> Kernel | Teachable:
+        """Return the kernel for a command that takes it as it is, whatever is left out.
+
+        Raises:
+            OptionError: one that sees labels, without --labels-frozen and a number for its strength.
+        """
+        kernel = self.made_kernel()
+        if isinstance(kernel, Teachable) and not kernel.frozen:
+            raise OptionError(
+                "This command takes the kernel as it is, and one that sees labels changes when an example is "
+                "left out: add --labels-frozen, or ask leftout influence or audit."
+            )
+        if isinstance(kernel, LabelAware) and kernel.strength is None:
+            raise OptionError(
+                "--strength must be a number here; leftout influence and audit choose it by leave-one-out."
+            )
+        return kernel
+
+    def made_kernel(self) -> Kernel | Teachable:
         """Return the kernel; of one that sees labels the strength is None where it is to be chosen.
 
         Raises:
@@ -162,6 +189,12 @@ class Choices:
             raise OptionError(
                 "--kernel auto is for leftout audit, influence and curve; name one here."
             )
+        if self.kernel == KernelName.HIERARCHY:
+            self._check_unsaid(*DEEP, *CONVOLUTIONAL, *UNTRAINED)
+            return NeuralTangentHierarchy(
+                width=self.units, activation=self.activation, frozen=self.labels_frozen
+            )
+        self._check_unsaid(*TRAINED)
         base = self._made_base()
         if self.label_aware is None:
             self._check_unsaid("strength", "labels_frozen")
@@ -217,6 +250,12 @@ class Choices:
                     raise OptionError(
                         f"{flag} chooses an infinitely wide network; leave it out with --model."
                     )
+                if name in TRAINED:
+                    raise OptionError(
+                        f"{flag} belongs to --kernel hierarchy; {self.kernel} has none."
+                    )
+                if self.kernel == KernelName.HIERARCHY:
+                    raise OptionError(f"{flag} must be left out with --kernel hierarchy.")
                 owners = "conv-relu" if name in CONVOLUTIONAL else "relu, erf, tanh or conv-relu"
                 raise OptionError(f"{flag} belongs to --kernel {owners}; {self.kernel} has none.")
 

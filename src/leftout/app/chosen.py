@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from leftout.app.choices import CONVOLUTIONAL, DEEP, LABELS, Choices, KernelName
+from leftout.app.choices import CONVOLUTIONAL, DEEP, LABELS, TRAINED, Choices, KernelName
 from leftout.app.which_kernel import selection_table, selection_verdict
 from leftout.attribution.selection import (
     STRENGTHS,
@@ -109,7 +109,7 @@ def _judged(choices: Choices) -> float | None:
 def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
     """Return the best of what `--kernel auto` tries."""
     unsaid = {one.name: one.default for one in dataclasses.fields(Choices)}
-    for name in (*DEEP, *CONVOLUTIONAL, *LABELS, "model"):
+    for name in (*DEEP, *CONVOLUTIONAL, *TRAINED, *LABELS, "model"):
         if getattr(choices, name) != unsaid[name]:
             raise OptionError(
                 f"--{name.replace('_', '-')} must be left out with --kernel auto, which tries several "
@@ -119,7 +119,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
     made: dict[str, Chosen] = {}
     found: list[Candidate] = []
 
-    def tried(name: str, kernel: Kernel | LabelAware, train: Examples, query: Examples) -> None:
+    def tried(name: str, kernel: Kernel | Teachable, train: Examples, query: Examples) -> None:
         made[name] = Chosen(kernel, train, query)
         foreseen = _seconds(kernel, train)
         if foreseen > 60 * choices.minutes:
@@ -161,9 +161,9 @@ def _say(text: str) -> None:
         Console(stderr=True).print(text)
 
 
-def _seconds(kernel: Kernel | LabelAware, train: Examples) -> float:
+def _seconds(kernel: Kernel | Teachable, train: Examples) -> float:
     """Return about how long leaving one out of a kernel takes, by a try on a few examples."""
-    n, base = len(train), kernel.base if isinstance(kernel, LabelAware) else kernel
+    n, base = len(train), kernel.base if isinstance(kernel, Teachable) else kernel
     tried = 2
     while True:
         some = train.inputs[:tried]

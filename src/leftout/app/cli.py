@@ -23,6 +23,7 @@ from leftout.app.check import check
 from leftout.app.choices import Choices
 from leftout.app.chosen import named
 from leftout.app.command_curve import curve_command
+from leftout.app.command_elasticity import elasticity_command
 from leftout.app.command_learnability import learnability_command
 from leftout.app.command_linearity import linearity_command
 from leftout.app.commands_curation import register
@@ -183,6 +184,10 @@ app.command("curve", epilog="Example: leftout curve digits --n-train 500 --n 100
 
 app.command("learnability", epilog="Example: leftout learnability digits --n 100 --n 500")(
     learnability_command
+)
+
+app.command("elasticity", epilog="Example: leftout elasticity digits --kernel relu --depth 1")(
+    elasticity_command
 )
 
 app.command(

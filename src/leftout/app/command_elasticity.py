@@ -19,7 +19,7 @@ from leftout.core.errors import DataError, OptionError
 from leftout.data.examples import Examples
 from leftout.diagnostics.elasticity import elasticity
 from leftout.kernels.base import Kernel
-from leftout.kernels.label_aware import LabelAware
+from leftout.kernels.teachable import Teachable
 
 SHOWN = 50
 """Pairs of classes that are printed, those told apart least; all are saved."""
@@ -136,14 +136,14 @@ def _check(choices: Choices) -> None:
 
 
 def _taught(
-    kernel: Kernel | LabelAware, train: Examples, memory: str | None, device: str | None
+    kernel: Kernel | Teachable, train: Examples, memory: str | None, device: str | None
 ) -> Kernel:
     """Return the kernel, once it has seen the labels if it is one that does."""
-    if not isinstance(kernel, LabelAware):
+    if not isinstance(kernel, Teachable):
         return kernel
     if train.labels is None:
         raise DataError("--label-aware needs classes; this target is numbers.")
-    return kernel.taught(train.inputs, train.labels, memory=memory, device=device)
+    return kernel.taught(train.inputs, train.labels, train.targets, memory=memory, device=device)
 
 
 def _named(one: Pair) -> str:

@@ -47,7 +47,7 @@ def learnability_command(
         raise OptionError(
             "leftout learnability is for the end of training under --rule ridge and --loss sum."
         )
-    kernel = choices.made_kernel()
+    kernel = choices.fixed_kernel()
     train, _ = choices.examples(kernel)
     fitted = fit(kernel, train, rule=rule, device=device, memory=memory)
     if fitted.rows_each > 1:

@@ -50,7 +50,7 @@ def linearity_command(
     _check(choices)
     if out is not None:
         check_free(out, ".csv")
-    kernel = choices.made_kernel()
+    kernel = choices.fixed_kernel()
     assert isinstance(kernel, Empirical)
     train, query = choices.examples(kernel)
     found = linearity(

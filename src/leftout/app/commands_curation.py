@@ -243,7 +243,7 @@ def _asked(choices: Choices, device: str | None, memory: str | None) -> Asked:
             f"--at must be given once here; got {', '.join(f'{time:g}' for time in choices.at)}."
         )
     (at,) = choices.times()
-    kernel = choices.made_kernel()
+    kernel = choices.fixed_kernel()
     examples, query = choices.examples(kernel)
     fitted = fit(kernel, examples, rule=choices.made_rule(), device=device, memory=memory)
     return Asked(fitted, query, at)

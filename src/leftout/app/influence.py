@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.app.choices import Choices, RuleName
+from leftout.app.choices import Choices, KernelName, RuleName
 from leftout.app.chosen import named
 from leftout.app.options import Device, Memory, with_choices
 from leftout.app.saving import check_free
@@ -58,6 +58,7 @@ def influence_command(
     device: Device = None,
 ) -> None:
     """Show which training examples helped or harmed a prediction, exactly."""
+    _check_labels_frozen(choices, method, spread)
     found = named(choices, memory=memory, device=device)
     kernel, train, query = found.kernel, found.train, found.query
     wanted = _selected(query, of_query)
@@ -124,6 +125,21 @@ def _selected(query: Examples, ids: Sequence[str] | None) -> Examples:
             f"{', '.join(map(repr, query.ids[:3]))}."
         )
     return query.select([where[name] for name in ids])
+
+
+def _check_labels_frozen(choices: Choices, method: str, spread: bool) -> None:
+    """Raise where an answer is not known of kernels that are taught again, before one is."""
+    taught = choices.label_aware is not None or choices.kernel == KernelName.HIERARCHY
+    if not taught:
+        return
+    if spread:
+        raise OptionError(
+            "--spread is not known of kernels that see labels; leave one of them out."
+        )
+    if method == "first-order" and not choices.labels_frozen:
+        raise OptionError(
+            "--method first-order takes the kernel as it is: add --labels-frozen, or leave it out."
+        )
 
 
 def _check_spread(

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from leftout.app.choices import AUTO, Choices, KernelName, RuleName
+from leftout.kernels.activations import Activation
 from leftout.kernels.convolutional import Pooling
 from leftout.kernels.pair_estimates import Estimator
 from leftout.kernels.windows import Padding
@@ -141,6 +142,16 @@ def _flags(
             rich_help_panel=MODEL,
         ),
     ] = "flatten",
+    activation: Annotated[
+        Activation,
+        typer.Option(
+            help="Of hierarchy, the kernel of a two-layer network of so many --units once it is trained.",
+            rich_help_panel=MODEL,
+        ),
+    ] = "gelu",
+    units: Annotated[
+        int, typer.Option(help="Neurons of hierarchy's network.", rich_help_panel=MODEL)
+    ] = 1024,
     label_aware: Annotated[
         Estimator | None,
         typer.Option(

@@ -22,7 +22,7 @@ from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget, sized
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
-from leftout.core.errors import MemoryBudgetError, OptionError
+from leftout.core.errors import MemoryBudgetError
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import labels_of
 from leftout.dynamics.rules import At, Rule
@@ -144,9 +144,7 @@ def plan(
         total time and peak memory within a factor of 2, if the machine is as busy then as now.
     """
     check_at_least("refits", refits, 0)
-    if isinstance(kernel, Teachable) and not isinstance(kernel, LabelAware):
-        raise OptionError(f"`kernel` must be one whose cost is known; got {kernel!r}.")
-    asked, kernel = kernel, kernel.base if isinstance(kernel, LabelAware) else kernel
+    asked, kernel = kernel, kernel.base if isinstance(kernel, Teachable) else kernel
     where = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if where.type == "cuda" else int(psutil.Process().memory_info().rss)
@@ -203,19 +201,21 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
     return [Step(name, seconds, before + held, method) for name, seconds, held, method in rows]
 
 
-def _teaching(kernel: Kernel | LabelAware, train: Examples, cost: Cost, before: int) -> list[Step]:
+def _teaching(kernel: Kernel | Teachable, train: Examples, cost: Cost, before: int) -> list[Step]:
     """Return what it takes to teach a kernel again without each example, by a try on a few of them."""
-    if not isinstance(kernel, LabelAware) or kernel.frozen:
+    if not isinstance(kernel, Teachable) or kernel.frozen:
         return []
     n, tried = len(train), min(TAUGHT, len(train))
     some = train.select(
         torch.linspace(0, n - 1, tried).long()
     )  # of all classes, if they come in order
-    taught = dataclasses.replace(kernel, strength=1.0).taught(some.inputs, labels_of(kernel, some))
+    strengths = 0
+    if isinstance(kernel, LabelAware) and kernel.strength is None:
+        kernel, strengths = dataclasses.replace(kernel, strength=1.0), len(STRENGTHS)
+    taught = kernel.taught(some.inputs, labels_of(kernel, some), some.targets)
     began = time.perf_counter()
-    taught.without(torch.arange(tried))
+    taught.without(torch.arange(tried)).gram.sum()
     teach = (time.perf_counter() - began) * (n / tried) ** 2
-    strengths = len(STRENGTHS) if kernel.strength is None else 0
     fits = n * (1 + strengths)
     seconds = n * (1 + (strengths > 0)) * teach + fits * 2 * cost.machine.cholesky(n)
     held = 8 * n * n * (12 + cost.work.k)

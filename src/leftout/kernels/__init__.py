@@ -6,6 +6,7 @@ from leftout.kernels.callable import From as From
 from leftout.kernels.convolutional import ConvReLU as ConvReLU
 from leftout.kernels.empirical import Empirical as Empirical
 from leftout.kernels.erf import Erf as Erf
+from leftout.kernels.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
 from leftout.kernels.label_aware import LabelAware as LabelAware
 from leftout.kernels.precomputed import Precomputed as Precomputed
 from leftout.kernels.projection import Gaussian as Gaussian
@@ -14,4 +15,5 @@ from leftout.kernels.projection import RandomCoordinates as RandomCoordinates
 from leftout.kernels.projection import Sparse as Sparse
 from leftout.kernels.relu import ReLU as ReLU
 from leftout.kernels.tanh import Tanh as Tanh
+from leftout.kernels.two_layer import TwoLayer as TwoLayer
 from leftout.kernels.two_layer_relu import TwoLayerReLU as TwoLayerReLU

@@ -78,10 +78,12 @@ class Teachable(ABC):
     """Options of a kernel that has to see labels first.
 
     Attributes:
+        base: the kernel that has seen no label, which it builds on.
         frozen: whether the kernel stays as all labels made it when an example is left out. That is faster,
             and not what training without the example would give.
     """
 
+    base: Kernel
     frozen: bool
 
     @abstractmethod

@@ -1,0 +1,42 @@
+"""What does a neuron make of its pre-activation, and what are the derivatives of that?
+
+relu   z 1{z > 0}      1{z > 0}, and none beyond: its kink is not counted
+tanh   tanh z          1 − s²,  −2 s s',  s' (6 s² − 2)
+erf    erf z           2 e^{−z²} / √π,  −2 z s',  (4 z² − 2) s'
+gelu   z Φ(z)          Φ + z φ,  (2 − z²) φ,  (z³ − 4 z) φ
+"""
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+Activation = Literal["relu", "tanh", "erf", "gelu"]
+
+
+class Response(NamedTuple):
+    """Values and derivatives of an activation; None where they are 0 almost everywhere."""
+
+    value: Float64[Tensor, "n r"]
+    first: Float64[Tensor, "n r"]
+    second: Float64[Tensor, "n r"] | None
+    third: Float64[Tensor, "n r"] | None
+
+
+def response(activation: Activation, z: Float64[Tensor, "n r"]) -> Response:
+    """Return the activation and its three derivatives at every pre-activation."""
+    if activation == "relu":
+        return Response(z.relu(), (z > 0).to(z), None, None)
+    if activation == "tanh":
+        value = torch.tanh(z)
+        slope = 1 - value.square()
+        return Response(value, slope, -2 * value * slope, slope * (6 * value.square() - 2))
+    if activation == "erf":
+        slope = torch.exp(-z.square()).mul_(2 / math.sqrt(math.pi))
+        return Response(torch.erf(z), slope, -2 * z * slope, (4 * z.square() - 2) * slope)
+    density = torch.exp(-z.square() / 2).div_(math.sqrt(2 * math.pi))
+    share = torch.special.ndtr(z)
+    bent, turned = (2 - z.square()) * density, (z.square() - 4) * z * density
+    return Response(z * share, share + z * density, bent, turned)

@@ -1,0 +1,362 @@
+"""How alike are two inputs to a network of finite width that has learned? The neural tangent hierarchy.
+
+The tangent kernel of a network moves while it is trained, along a kernel of third order, which moves along
+one of fourth order, and so on (Huang & Yau). Cut there, and averaged over the start of a two-layer network of
+width m with f_0 = 0, the third order drops out and
+
+    K̂_t(x, x') = E K₂(x, x') + Σ_ij C_ij(t) E K₄(x, x', x_i, x_j),       E K₄ = O(1/m),
+
+C of `pull`: quadratic in the targets. At t = ∞ that is K^(NTH), eq. 5 of Chen, He & Su.
+
+For smooth activations this is what the kernel of a trained network is on the mean, up to O(1/m²). For ReLU it
+is **not**: neurons whose kink crosses an example move the kernel by O(m^-1/2), and of that nothing is in K₄.
+It is the kernel that the paper proposes all the same.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal, final, get_args
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from leftout.core.checks import (
+    check_at_least,
+    check_choice,
+    check_count,
+    check_finite,
+    check_rows,
+    check_seed,
+)
+from leftout.core.errors import OptionError
+from leftout.core.fingerprint import fingerprint
+from leftout.kernels import assemble
+from leftout.kernels.activations import Activation
+from leftout.kernels.base import Normalise
+from leftout.kernels.changes import Changes, change_of
+from leftout.kernels.pull import pull
+from leftout.kernels.rows import flat
+from leftout.kernels.sampled import Draw, Estimate
+from leftout.kernels.teachable import Retaught, TaughtKernel, Teachable
+from leftout.kernels.tiles import Tile, Work, check_matrix_fits
+from leftout.kernels.two_layer import TwoLayer
+
+Expectation = Literal["neurons", "orthants"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class NeuralTangentHierarchy(Teachable):
+    """The kernel of a trained two-layer network of finite width, to the first order in 1 / width.
+
+    f(x) = width^-1/2 Σ a σ(w·x), both layers drawn from N(0, 1) and trained by gradient flow on ½ Σ (f − y)²
+    from f_0 = 0. One output: two classes, or one number.
+
+    Args:
+        width: m; the label-aware part is proportional to 1 / m.
+        activation: "relu", "tanh", "erf" or "gelu".
+        time: of training, in 1/eigenvalue of the kernel at the start (the paper's time over n); None for
+            its end.
+        expectation: "neurons", a mean over drawn neurons with a standard error; "orthants", exact, for
+            ReLU and some dozens of examples.
+        neurons: drawn.
+        seed: of the drawn neurons.
+        frozen: keep the kernel when an example is left out; see `Teachable`. Taught again without each of
+            n examples it costs n times what it costs once.
+
+    Raises:
+        OptionError: an option that is none of these.
+
+    Cost:
+        Never the n⁴ numbers of K₄: for each neuron 4n² + 4nN + 10N² flops for all pairs of N inputs (smooth:
+        6n² + 6nN + 12N²), see `fourth_order`. 65 536 neurons, n = N = 200: 2 to 4 s on one core.
+
+    Accuracy:
+        `TaughtHierarchy.change` gives the standard error of every entry. The kernel may be indefinite.
+
+    Source:
+        Chen, He & Su 2020, "Label-aware neural tangent kernel", eqs. 3 to 5, with h_t = (I − e^{−tK}) y +
+        e^{−tK} h_0 where the paper drops the last exponential; Huang & Yau 2019, "Dynamics of deep neural
+        networks and neural tangent hierarchy".
+    """
+
+    width: int
+    activation: Activation = "relu"
+    time: float | None = None
+    expectation: Expectation = "neurons"
+    neurons: int = 2**16
+    seed: int = 0
+    frozen: bool = False
+    base: TwoLayer = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        check_count("width", self.width)
+        check_choice("activation", self.activation, get_args(Activation))
+        object.__setattr__(self, "base", TwoLayer(self.activation))  # at the start
+        check_choice("expectation", self.expectation, get_args(Expectation))
+        check_count("neurons", self.neurons)
+        check_seed(self.seed)
+        if self.time is not None:
+            check_at_least("time", self.time, 0)
+        if self.expectation == "orthants" and self.activation != "relu":
+            raise OptionError(
+                '`expectation` must be "neurons" for smooth activations: orthants are the expectation of '
+                f"ReLU's; got activation={self.activation!r}."
+            )
+
+    @property
+    def normalise(self) -> Normalise | None:
+        """Return how loading should scale inputs when the user does not say."""
+        return self.base.normalise
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless every input is a vector that the network does not send to 0."""
+        self.base.check(name, inputs)
+
+    def taught(
+        self,
+        inputs: Tensor,
+        labels: Int64[Tensor, " n"],
+        targets: Float64[Tensor, "n c"] | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+        memory: int | float | str | None = None,
+    ) -> "TaughtHierarchy":
+        """Return the kernel after training on these examples.
+
+        Args:
+            labels: the class of each input; two classes are learned as −1 and 1 where no targets are given.
+            targets: y, one column.
+            dtype: not followed; everything is computed in float64.
+
+        Raises:
+            OptionError: targets of several columns, or none and not two classes: a network with several
+                outputs has a kernel for every two of them.
+            NotPositiveError: no end of training, as inputs coincide.
+        """
+        self.check("inputs", inputs)
+        targets = _two_classes(labels) if targets is None else targets
+        check_rows("targets", targets, len(inputs), of="`inputs`")
+        check_finite("targets", targets)
+        if targets.shape[1] != 1:
+            raise OptionError(
+                "`targets` must have one column for NeuralTangentHierarchy, a network with one output; got "
+                f"{targets.shape[1]}. Load two classes."
+            )
+        where = inputs.device if device is None else torch.device(device)
+        return TaughtHierarchy(self, inputs.to(where), targets.to(where), memory=memory)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters."""
+        drawn = {"neurons": int(self.neurons), "seed": int(self.seed)}
+        return {
+            "name": "neural-tangent-hierarchy",
+            "activation": self.activation,
+            "width": int(self.width),
+            "time": None if self.time is None else float(self.time),
+            "expectation": self.expectation,
+            **(drawn if self.expectation == "neurons" else {}),
+            "frozen": self.frozen,
+        }
+
+
+@final
+class TaughtHierarchy(TaughtKernel):
+    """The kernel of a network trained on examples.
+
+    Attributes:
+        inputs: as it was taught by.
+        pairs: of all of them; a kernel taught again looks at the inputs themselves.
+        targets: y.
+        start: the kernel at the start between the training inputs, H.
+    """
+
+    normalise = TwoLayer.normalise
+    asked: NeuralTangentHierarchy
+
+    def __init__(
+        self,
+        asked: NeuralTangentHierarchy,
+        inputs: Tensor,
+        targets: Float64[Tensor, "n 1"],
+        *,
+        memory: int | float | str | None = None,
+        start: Float64[Tensor, "n n"] | None = None,
+    ) -> None:
+        self.asked = asked
+        self.inputs, self.targets = inputs, targets
+        self.pairs = Asked(inputs)
+        self.memory = memory
+        self.start = self._start(inputs) if start is None else start
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Return float64: C grows like the square of a condition number."""
+        return torch.float64
+
+    @cached_property
+    def gram(self) -> Float64[Tensor, "n n"]:
+        """Return the kernel between the training inputs."""
+        return assemble.gram(self, self.inputs, memory=self.memory)
+
+    def change(self, queries: Tensor, inputs: Tensor | None = None) -> Estimate:
+        """Return by how much training has changed the kernel, with standard errors, (m, n).
+
+        Args:
+            inputs: those of the queries if None.
+        """
+        found = self._changes.between(_rows(queries), None if inputs is None else _rows(inputs))
+        return self._per_width(found)
+
+    def block(
+        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
+    ) -> Float[Tensor, "m n"]:
+        """Return the kernel of every pair."""
+        left = _rows(queries)
+        right = left if queries is inputs else _rows(inputs)
+        change = self.change(left, None if queries is inputs else right)
+        return self.asked.base.block(left, right).add_(change.value).to(inputs)
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Return the kernel of every input with itself."""
+        change = self._per_width(self._changes.own(_rows(inputs)))
+        return self.asked.base.diagonal(_rows(inputs)).add(change.value).to(inputs)
+
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+        """Return one tile: the neurons are drawn, and meet the examples, once for all pairs.
+
+        Raises:
+            MemoryBudgetError: matrix, factors and responses do not fit; nothing was allocated.
+        """
+        # Not in the dtype asked for: rounded inputs would be other inputs than it was taught by.
+        left = queries.to(work.device)
+        right = left if inputs is None else inputs.to(work.device)
+        needed = work.result + self._changes.bytes(len(left), len(right))
+        check_matrix_fits(len(left), len(right), needed, work.budget)
+        yield slice(0, len(left)), slice(0, len(right)), self.block(left, right)
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless every input is a vector that the network does not send to 0."""
+        self.asked.check(name, inputs)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return what was asked, and fingerprints of what it was learned from."""
+        inputs, targets = self._taught_by
+        return self.asked.record | {"inputs": inputs, "targets": targets}
+
+    @cached_property
+    def _taught_by(self) -> tuple[str, str]:
+        return fingerprint(self.inputs), fingerprint(self.targets)
+
+    def with_labels_frozen(self) -> "TaughtHierarchy":
+        """Return the same kernel, which says of itself that it stays as it is."""
+        same = self.untold()
+        same.asked = replace(self.asked, frozen=True)
+        same.__dict__["gram"] = self.gram  # what it is does not change with what it says of itself
+        return same
+
+    def pairs_with(self, queries: Tensor) -> "Asked":
+        """Return the queries: a kernel taught again compares them with what it is taught by."""
+        self.check("queries", queries)
+        return Asked(queries.to(self.inputs))
+
+    def cross(self, pairs: "Asked") -> Float64[Tensor, "m n"]:
+        """Return the kernel between queries and training inputs."""
+        return assemble.cross(self, pairs.queries, self.inputs, memory=self.memory)
+
+    def without(self, keep: Int64[Tensor, " k"]) -> Retaught:
+        """Return the kernel taught by these of the examples only."""
+        kept = TaughtHierarchy(
+            self.asked, self.inputs[keep], self.targets[keep], memory=self.memory,
+            start=self.start[keep][:, keep],
+        )  # fmt: skip
+        return RetaughtHierarchy(kept)
+
+    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> Retaught:
+        """Return the kernel taught by other labels of the same inputs."""
+        again = TaughtHierarchy(
+            self.asked, self.inputs, targets.to(self.targets), memory=self.memory, start=self.start
+        )
+        return RetaughtHierarchy(again)
+
+    def untold(self) -> "TaughtHierarchy":
+        """Return the same kernel without what it has found so far, but for its start."""
+        return TaughtHierarchy(
+            self.asked, self.inputs, self.targets, memory=self.memory, start=self.start
+        )
+
+    def __repr__(self) -> str:
+        return f"{self.asked!r}.taught({len(self.inputs)} examples)"
+
+    @cached_property
+    def _changes(self) -> Changes:
+        asked = self.asked
+        time = math.inf if asked.time is None else asked.time
+        pulled = pull(self.start, self.targets[:, 0], time=time)
+        draw = Draw(activation=asked.activation, neurons=asked.neurons, seed=asked.seed)
+        exact = asked.expectation == "orthants"
+        return change_of(
+            _rows(self.inputs), pulled, draw=None if exact else draw, memory=self.memory
+        )
+
+    def _start(self, inputs: Tensor) -> Float64[Tensor, "n n"]:
+        return assemble.gram(self.asked.base, inputs, memory=self.memory)
+
+    def _per_width(self, found: Estimate) -> Estimate:
+        width = self.asked.width
+        return Estimate(found.value / width, found.standard_error / width)
+
+
+@final
+class RetaughtHierarchy(Retaught):
+    """The kernel after training on other examples or labels, between inputs that are known."""
+
+    def __init__(self, kernel: TaughtHierarchy) -> None:
+        self.kernel = kernel
+
+    @property
+    def gram(self) -> Float64[Tensor, "k k"]:
+        """Return the kernel between the examples that it was taught by."""
+        return self.kernel.gram
+
+    def cross(self, pairs: "Asked") -> Float64[Tensor, "m k"]:
+        """Return the kernel between queries, as `pairs_with` gave them, and those examples."""
+        return self.kernel.cross(pairs)
+
+    def lean(self) -> "RetaughtHierarchy":
+        """Return the same without its Gram matrix, which is found anew where it is asked for."""
+        return RetaughtHierarchy(self.kernel.untold())
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Inputs that a kernel taught again will be asked about."""
+
+    queries: Tensor
+
+    def of(self, rows: Int64[Tensor, " r"] | slice, columns: Any) -> "Asked":
+        """Return some of them; whatever they are compared with."""
+        return Asked(self.queries[rows])
+
+
+def _two_classes(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n 1"]:
+    """Return −1 and 1 for the lower and the higher of two classes."""
+    classes, place = torch.unique(labels, return_inverse=True)
+    if len(classes) != 2:
+        raise OptionError(
+            "`labels` must be of two classes for NeuralTangentHierarchy where there are no `targets`; got "
+            f"{len(classes)}."
+        )
+    targets: Tensor = (2 * place - 1).double()[:, None]
+    return targets
+
+
+def _rows(inputs: Tensor) -> Float64[Tensor, "n d"]:
+    return flat(inputs).double()

@@ -1,0 +1,83 @@
+"""Where does the hierarchy take the kernel of *one* network, and not of all on the mean?
+
+    K̂_t = K₂ + Σ_i α_i K₃(·, ·, x_i) + Σ_ij C_ij K₄(·, ·, x_i, x_j)
+
+with the very kernels of a network f(x) = m^-1/2 Σ_r a_r σ(w_r·x) before training (Proposition A.2): no
+expectation, so K₃ does not drop out; of a random network it is as large as K₄, O(1/m). This is what theorem
+2.1 is about.
+"""
+
+import math
+from dataclasses import dataclass
+
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.kernels.activations import Activation, Response, response
+from leftout.kernels.fourth_order import along, between, first_factors, second_factors, taught
+from leftout.kernels.pull import pull
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkHierarchy:
+    """The kernel of a network between its training inputs, and what training adds to it.
+
+    Attributes:
+        start: K₂ before training.
+        first: Σ α K₃.
+        second: Σ C K₄.
+    """
+
+    start: Float64[Tensor, "n n"]
+    first: Float64[Tensor, "n n"]
+    second: Float64[Tensor, "n n"]
+
+    @property
+    def trained(self) -> Float64[Tensor, "n n"]:
+        """Return K̂_t."""
+        return self.start + self.first + self.second
+
+
+def network_hierarchy(
+    activation: Activation,
+    weights: Float64[Tensor, "r d"],
+    readout: Float64[Tensor, " r"],
+    inputs: Float64[Tensor, "n d"],
+    residual: Float64[Tensor, " n"],
+    *,
+    time: float = math.inf,
+) -> NetworkHierarchy:
+    """Return where the hierarchy takes the kernel of a network.
+
+    Args:
+        weights, readout: w and a before training.
+        residual: y − f_0; of a network whose start is subtracted, y.
+        time: in 1/eigenvalue of the kernel, for the loss ½ Σ (f − y)².
+
+    Cost:
+        As the floor of `fourth_order`, of m neurons.
+    """
+    start = tangent_gram(activation, weights, readout, inputs)
+    examples = taught(inputs, pull(start, residual, time=time))
+    of, seen = along(examples, activation, weights)
+    links, width = examples.gram, len(readout)
+    first = first_factors(seen, links, of, readout)
+    second = second_factors(seen, links, of, readout.square(), readout.pow(4))
+    return NetworkHierarchy(
+        start=start,
+        first=between(first, first, links) / width**1.5,
+        second=between(second, second, links) / width**2,
+    )
+
+
+def tangent_gram(
+    activation: Activation,
+    weights: Float64[Tensor, "r d"],
+    readout: Float64[Tensor, " r"],
+    inputs: Float64[Tensor, "n d"],
+) -> Float64[Tensor, "n n"]:
+    """Return K₂ of a network: the products of its gradients at the inputs."""
+    seen: Response = response(activation, inputs @ weights.T)
+    steep = seen.first * readout
+    total: Tensor = seen.value @ seen.value.T + (inputs @ inputs.T) * (steep @ steep.T)
+    return total / len(readout)

@@ -1,0 +1,282 @@
+"""The kernel of the neural tangent hierarchy: equation 5, limits, what a kernel that sees labels owes."""
+
+import math
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import leftout as lo
+from laws import assert_same
+from leftout.core.errors import (
+    DataError,
+    MemoryBudgetError,
+    NotPositiveError,
+    OptionError,
+    ShapeError,
+)
+from leftout.kernels.activations import Activation
+from leftout.kernels.assemble import cross, gram
+from leftout.kernels.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
+from leftout.kernels.sampled import Draw
+from leftout.kernels.two_layer import TwoLayer
+from networks import seeded, sphere
+from oracles_hierarchy import equation_five, fourth_of_neurons, two_layer_ntk
+
+ACTIVATIONS = get_args(Activation)
+every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
+
+
+def problem(n: int = 6, d: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Unit inputs, classes and targets of ±1."""
+    inputs, _ = sphere(n, d, seed=4)
+    labels = torch.arange(n) % 2
+    return inputs, labels, (2 * labels - 1).double()[:, None]
+
+
+def taught(
+    activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options
+):
+    """The kernel taught by the problem."""
+    inputs, labels, y = problem(n)
+    settings = {"width": 100, "neurons": 640} | options
+    asked = NeuralTangentHierarchy(activation=activation, **settings)
+    return asked.taught(inputs, labels, y if targets is None else targets)
+
+
+def label_part(kernel: TaughtHierarchy) -> Tensor:
+    return kernel.gram - TwoLayer(kernel.asked.activation).block(kernel.inputs, kernel.inputs)
+
+
+@every_activation
+def test_at_the_end_of_training_it_is_equation_five(activation: Activation) -> None:
+    kernel = taught(activation, neurons=160)
+    x = kernel.inputs.numpy()
+    draw = Draw(activation=activation, neurons=160, seed=0)
+    weights = torch.cat([one for group in range(16) for one in draw.weights(group, 4)])
+    fourth = fourth_of_neurons(activation, weights.numpy(), x).mean(0)
+    start = two_layer_ntk(activation, x)
+    part = equation_five(start, fourth, kernel.targets[:, 0].numpy()) / 100
+    # cond(H) is 10 or so, squared, and 6⁴ terms of either sign.
+    assert_same(kernel.gram, start + part, rtol=1e-11)
+    assert_same(label_part(kernel), part, rtol=1e-10)
+
+
+@every_activation
+def test_before_training_it_is_the_kernel_at_the_start(activation: Activation) -> None:
+    start = TwoLayer(activation).block(*[problem()[0]] * 2)
+    assert_same(taught(activation, time=0.0).gram, start, rtol=1e-15)
+    assert_same(taught(activation, width=10**12).gram, start, rtol=1e-9)
+    # What changes first is of the second order in time: a tenth of the time, a hundredth of the change.
+    early, earlier = (label_part(taught(activation, time=t)) for t in (1e-3, 1e-4))
+    assert_same(100 * earlier, early, rtol=0.02)
+
+
+@every_activation
+def test_late_in_training_it_is_the_kernel_at_the_end(activation: Activation) -> None:
+    least = float(torch.linalg.eigvalsh(taught(activation).start)[0])
+    assert_same(taught(activation, time=60 / least).gram, taught(activation).gram, rtol=1e-11)
+
+
+@every_activation
+def test_the_part_of_the_labels_is_their_square(activation: Activation) -> None:
+    y = problem()[2]
+    part = label_part(taught(activation))
+    assert_same(label_part(taught(activation, targets=-y)), part, rtol=1e-11)
+    assert_same(label_part(taught(activation, targets=2 * y)), 4 * part, rtol=1e-11)
+    assert_same(label_part(taught(activation, width=1000)), part / 10, rtol=1e-10)
+    assert float(label_part(taught(activation, targets=0 * y)).abs().max()) < 1e-15
+
+
+def test_scaling_the_inputs_of_relu_leaves_the_part_of_the_labels() -> None:
+    """K₂ scales like c², K₄ like c⁴, H⁻¹ twice like c⁻⁴."""
+    inputs, labels, y = problem()
+    asked = NeuralTangentHierarchy(width=100, neurons=640)
+    longer = asked.taught(3 * inputs, labels, y)
+    assert_same(longer.change(3 * inputs).value, taught().change(inputs).value, rtol=1e-11)
+
+
+def test_the_paper_has_its_time_over_n() -> None:
+    """h_t = (I − e^{−tH/n}) y of the paper: half of a mode d is learned at t = n ln 2 / d."""
+    kernel = taught("tanh", time=math.log(2) / 3)
+    values, vectors = np.linalg.eigh(kernel.start.numpy())
+    paper_time = 6 * math.log(2) / 3
+    learned = 1 - np.exp(-paper_time * values / 6)
+    single = vectors @ (learned / values * (vectors.T @ kernel.targets[:, 0].numpy()))
+    assert_same(kernel._changes.examples.pull.single, single, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"expectation": "orthants"}])
+def test_the_order_of_the_examples_does_not_matter(options) -> None:
+    inputs, labels, y = problem()
+    order = torch.randperm(6, generator=seeded(3))
+    asked = NeuralTangentHierarchy(width=10, neurons=640, **options)
+    whole, turned = (
+        asked.taught(inputs, labels, y),
+        asked.taught(inputs[order], labels[order], y[order]),
+    )
+    assert_same(turned.gram, whole.gram[order][:, order], rtol=1e-11)
+
+
+@pytest.mark.parametrize("options", [{}, {"activation": "gelu"}, {"expectation": "orthants"}])
+def test_gram_cross_blocks_and_diagonal_agree(options) -> None:
+    kernel = taught(width=5, **options)
+    inputs = kernel.inputs
+    queries = torch.cat([inputs[1:3], sphere(3, 4, seed=8)[0]])
+    assert torch.equal(kernel.gram, kernel.gram.T)
+    between = cross(kernel, queries, inputs)
+    assert_same(between[:2], kernel.gram[1:3], rtol=1e-11)
+    assert_same(kernel.block(queries, inputs), between, rtol=1e-11)
+    assert_same(
+        torch.cat([kernel.block(one[None], inputs) for one in queries]), between, rtol=1e-11
+    )
+    assert_same(kernel.diagonal(inputs), kernel.gram.diagonal(), rtol=1e-11)
+    assert_same(kernel.diagonal(queries), gram(kernel, queries).diagonal(), rtol=1e-11)
+    assert kernel.block(queries.float(), inputs.float()).dtype is torch.float32
+    assert torch.equal(gram(kernel, inputs, dtype=torch.float32), kernel.gram)
+    assert kernel.dtype is torch.float64
+    assert kernel.cross(kernel.pairs_with(queries)).shape == (5, 6)
+    assert gram(kernel, queries[:0]).shape == (0, 0)
+
+
+def test_standard_errors_say_how_far_seeds_differ() -> None:
+    inputs = problem()[0]
+    found = [taught("tanh", seed=seed).change(inputs) for seed in range(30)]
+    spread = torch.stack([one.value for one in found]).std(0)
+    said = torch.stack([one.standard_error for one in found]).square().mean(0).sqrt()
+    # Spread and mean square error are each known to 1 / √60 or so, 13 %.
+    assert float((spread / said - 1).abs().max()) < 0.5
+    assert float((spread / said).mean()) == pytest.approx(1, abs=0.15)
+
+
+def test_more_neurons_are_the_first_ones_and_more() -> None:
+    """The same seed gives the same kernel, and another seed another one."""
+    assert torch.equal(taught(seed=1).gram, taught(seed=1).gram)
+    assert not torch.equal(taught(seed=1).gram, taught(seed=2).gram)
+    few, many = (next(Draw(activation="relu", neurons=n, seed=0).weights(2, 4)) for n in (64, 640))
+    assert torch.equal(few, many[:4])
+
+
+@pytest.mark.parametrize("options", [{}, {"expectation": "orthants"}, {"activation": "erf"}])
+def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
+    inputs, labels, y = problem()
+    kernel = taught(time=2.0, **options)
+    queries, _ = sphere(3, 4, seed=8)
+    keep = torch.tensor([0, 2, 3, 5])
+    asked = kernel.asked
+    some, again = asked.taught(inputs[keep], labels[keep], y[keep]), kernel.without(keep)
+    assert_same(again.gram, some.gram, rtol=1e-11)
+    own = cross(some, queries, inputs[keep])
+    assert_same(again.cross(kernel.pairs_with(queries)), own, rtol=1e-11)
+    assert_same(again.lean().cross(kernel.pairs_with(queries)), own, rtol=1e-11)
+    row = again.cross(kernel.pairs.of(slice(1, 2), slice(None)))
+    assert_same(row, cross(some, inputs[1:2], inputs[keep]), rtol=1e-11)
+    other = torch.tensor([0, 0, 0, 1, 1, 1])
+    others = (2 * other - 1).double()[:, None]
+    relabelled = kernel.relabelled(other, others)
+    assert_same(relabelled.gram, asked.taught(inputs, other, others).gram, rtol=1e-12)
+
+
+def test_frozen_it_is_the_same_and_says_so() -> None:
+    kernel = taught()
+    frozen = kernel.with_labels_frozen()
+    assert frozen.asked.frozen
+    assert not kernel.asked.frozen
+    assert torch.equal(frozen.gram, kernel.gram)
+    queries, _ = sphere(3, 4, seed=8)
+    assert torch.equal(frozen.block(queries, kernel.inputs), kernel.block(queries, kernel.inputs))
+
+
+def test_two_classes_are_minus_one_and_one_where_no_targets_are_given() -> None:
+    inputs, labels, _ = problem()
+    asked = NeuralTangentHierarchy(width=100, neurons=640)
+    assert torch.equal(asked.taught(inputs, 3 + 4 * labels).gram, taught().gram)
+    with pytest.raises(OptionError, match=r"`labels` must be of two classes .* got 6"):
+        asked.taught(inputs, torch.arange(6))
+
+
+def test_fitted_leaving_one_out_is_fitting_without_it() -> None:
+    """Through the public door: the kernel taught again, exactly."""
+    inputs, labels, y = problem(8)
+    kernel = NeuralTangentHierarchy(width=30, neurons=160, activation="gelu")
+    fitted = lo.fit(kernel, (inputs, labels), rule=lo.Ridge(0.1))
+    queries, _ = sphere(3, 4, seed=8)
+    scores = lo.leave_one_out(fitted, (queries, torch.tensor([0, 1, 1])), of="prediction")
+    keep = torch.tensor([0, 1, 2, 4, 5, 6, 7])
+    some = kernel.taught(inputs[keep], labels[keep], y[keep])
+    dual = torch.linalg.solve(some.gram + 0.1 * torch.eye(7).double(), y[keep])
+    without = cross(some, queries, inputs[keep]) @ dual
+    assert_same(scores.values[:, 3, 0], (fitted.predict(queries) - without)[:, 0], rtol=1e-9)
+
+
+def test_nothing_is_written_to(frozen) -> None:
+    inputs, labels, y = problem()
+    frozen(inputs, labels, y)
+    kernel = NeuralTangentHierarchy(width=1, activation="gelu", neurons=64).taught(
+        inputs, labels, y
+    )
+    kernel.gram, kernel.diagonal(inputs), cross(kernel, inputs[:2], inputs)
+
+
+def test_the_record_says_which_kernel_it_was() -> None:
+    asked = NeuralTangentHierarchy(width=100, neurons=640, time=2.0)
+    assert asked.record == {
+        "name": "neural-tangent-hierarchy", "activation": "relu", "width": 100, "time": 2.0,
+        "expectation": "neurons", "neurons": 640, "seed": 0, "frozen": False,
+    }  # fmt: skip
+    assert "neurons" not in NeuralTangentHierarchy(width=1, expectation="orthants").record
+    inputs, labels, y = problem()
+    one, other = asked.taught(inputs, labels, y).record, asked.taught(inputs, labels, -y).record
+    assert one["inputs"] == other["inputs"]
+    assert one["targets"] != other["targets"]
+    assert asked.normalise == taught().normalise == "unit"
+    assert not taught().definite
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"width": 0}, "`width` must be a whole number ≥ 1; got 0"),
+        ({"width": 8, "activation": "swish"}, "`activation` must be one of 'relu', 'tanh'"),
+        ({"width": 8, "time": -1.0}, "`time` must be a finite number ≥ 0; got -1.0"),
+        ({"width": 8, "time": math.inf}, "`time` must be a finite number ≥ 0; got inf"),
+        ({"width": 8, "neurons": 0}, "`neurons` must be a whole number ≥ 1; got 0"),
+        ({"width": 8, "seed": -1}, "`seed` must be a whole number ≥ 0; got -1"),
+        (
+            {"width": 8, "expectation": "guess"},
+            "`expectation` must be one of 'neurons', 'orthants'",
+        ),
+        (
+            {"width": 8, "expectation": "orthants", "activation": "tanh"},
+            "`expectation` must be \"neurons\" for smooth activations.*activation='tanh'",
+        ),
+    ],
+)
+def test_options_that_are_none_are_refused(options, message) -> None:
+    with pytest.raises(OptionError, match=message):
+        NeuralTangentHierarchy(**options)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_examples_that_cannot_teach_it_are_refused() -> None:
+    inputs, labels, y = problem()
+    asked = NeuralTangentHierarchy(width=100, neurons=640)
+    with pytest.raises(OptionError, match=r"`targets` must have one column .* got 3"):
+        asked.taught(inputs, labels, torch.cat([y, y, y], dim=1))
+    with pytest.raises(ShapeError, match="`targets` must have 6 rows"):
+        asked.taught(inputs, labels, y[:4])
+    with pytest.raises(DataError, match="`targets` must be finite; row 2"):
+        asked.taught(inputs, labels, torch.where(torch.arange(6)[:, None] == 2, math.nan, y))
+    with pytest.raises(DataError, match="`inputs` must not hold a zero vector; row 0"):
+        asked.taught(torch.zeros_like(inputs), labels, y)
+    twice = torch.cat([inputs[:5], inputs[:1]])
+    with pytest.raises(NotPositiveError, match="finite `time`"):
+        _ = asked.taught(twice, labels, y).gram
+    assert NeuralTangentHierarchy(width=9, time=3.0).taught(twice, labels, y).gram.shape == (6, 6)
+    with pytest.raises(
+        MemoryBudgetError, match=r"A kernel matrix of 6 × 6 needs .* budget of 1 MB"
+    ):
+        _ = asked.taught(inputs, labels, y, memory="1MB").gram
