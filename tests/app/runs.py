@@ -1,5 +1,6 @@
 """What the tests of runs share: small audits, whole folders as values, ids that files may not like."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -39,6 +40,10 @@ def digits(n_train=120, n_query=40):
     return lo.load("digits", n_train=n_train, n_query=n_query)
 
 
+SMALL = ("--n-train", "80", "--n-query", "30")
+"""Flags of a run that takes no time."""
+
+
 def named(examples, names):
     """Return the examples with these as their first ids."""
     return replace(examples, ids=(*names, *examples.ids[len(names) :]))
@@ -56,3 +61,13 @@ def tree(folder):
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in files
     }
+
+
+def refused(answer, message):
+    code, out, err = answer
+    assert code == 2, (out, err)
+    assert out == ""
+    assert err.startswith("leftout: ")
+    assert err.count("\n") == 1, "one line"
+    assert "Traceback" not in err
+    assert re.search(message, err), err
