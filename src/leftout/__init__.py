@@ -36,6 +36,7 @@ from leftout.diagnostics.agreement import agreement
 from leftout.diagnostics.complexity import complexity
 from leftout.diagnostics.elasticity import elasticity
 from leftout.diagnostics.error_rates import error_rates
+from leftout.diagnostics.hoeffding import hoeffding
 from leftout.diagnostics.learnability import Learnability, from_modes, learnability
 from leftout.diagnostics.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve_record import LearningCurve
@@ -91,6 +92,7 @@ __all__ = [
     "first_order",
     "fit",
     "from_modes",
+    "hoeffding",
     "influence_function",
     "information",
     "kernels",

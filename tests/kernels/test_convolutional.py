@@ -11,7 +11,7 @@ import leftout as lo
 import oracles_convolutional as oracle
 from laws import assert_same
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.kernels import convolutional
+from leftout.kernels import pieces
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.convolutional import ConvReLU
 
@@ -123,7 +123,7 @@ def test_matrices_are_symmetric_and_positive_to_rounding(options) -> None:
 def test_tiles_change_nothing(options, monkeypatch) -> None:
     kernel, x = ConvReLU(**options), images(7)
     whole = kernel.block(x, x[:5]), kernel.diagonal(x)
-    monkeypatch.setitem(convolutional.TILE, "cpu", 1)
+    monkeypatch.setitem(pieces.TILE, "cpu", 1)
     assert_same(kernel.block(x, x[:5]), whole[0], ANGLE)
     assert_same(kernel.diagonal(x), whole[1], MEAN)
     assert_same(cross(kernel, x, x[:5], block=2), whole[0], ANGLE)

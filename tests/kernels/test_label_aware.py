@@ -300,7 +300,9 @@ def test_pixels_that_are_none_are_refused() -> None:
 
 
 def test_matrices_that_do_not_fit_are_refused_before_they_are_made() -> None:
-    with pytest.raises(MemoryBudgetError, match=r"What is known of 22 × 22 pairs needs 11.6 kB"):
+    with pytest.raises(
+        MemoryBudgetError, match=r"A label-aware kernel of 22 examples needs 23\.2 kB"
+    ):
         LabelAware(ReLU(1)).taught(*examples(), memory=10_000)
 
 

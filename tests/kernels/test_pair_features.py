@@ -30,11 +30,10 @@ def rows(n=N, d=D, seed=0):
 def learned(x, classes=2, **options):
     pairs = pairs_among(ReLU(1), x, pixels=True)
     labels = torch.arange(len(x)) % classes
-    return (
-        pairs,
-        labels,
-        learn_features(pairs, labels, **{"components": False, "sketch": None} | options),
-    )
+    found, higher = learn_features(pairs, labels, **{"components": False, "sketch": None} | options)
+    # Summed in another order: eps times what cancels, at most 1/√RANK where features are multiples.
+    assert_same(higher, found.among(pairs), 1e-15 / RANK**0.5)
+    return pairs, labels, found
 
 
 def columns(pairs, labels, found):
@@ -92,10 +91,17 @@ def test_sizes_of_tiles_change_only_rounding(size, monkeypatch) -> None:
     pairs, labels, found = learned(rows(), components=True)
     z = found.among(pairs)
     monkeypatch.setitem(module.TILE, "cpu", size)
-    again = learn_features(pairs, labels, components=True, sketch=None)
+    again, _ = learn_features(pairs, labels, components=True, sketch=None)
     assert_same(again.coefficients, found.coefficients, 1e-9)
     assert_same(again.among(pairs), z, 1e-12)
     assert_same(again.on(pairs), z, 1e-12)
+
+
+def test_features_that_are_kept_are_those_that_are_made_again(monkeypatch) -> None:
+    pairs, labels, found = learned(rows(), components=True)
+    monkeypatch.setattr("leftout.kernels.pair_features.KEPT", 0)
+    again, _ = learn_features(pairs, labels, components=True, sketch=None)
+    assert torch.equal(again.coefficients, found.coefficients)
 
 
 def test_a_constant_is_appended_for_two_classes_only() -> None:
@@ -159,10 +165,11 @@ def test_inputs_without_direction_or_spread_are_named() -> None:
     del pairs
 
 
-def test_inputs_that_are_all_the_same_teach_nothing() -> None:
-    x = rows()[:1].expand(6, D).contiguous()
-    # The products are of integers here: nothing is rounded, and nothing differs.
-    same = pairs_among(ReLU(1), torch.ones_like(x).mul_(2), pixels=True)
+@pytest.mark.parametrize("value", [2.0, 0.3])
+def test_inputs_that_are_all_the_same_teach_nothing(value) -> None:
+    x = torch.full((6, D), value, dtype=torch.float64)
+    x[:, 0] = 0.1
+    same = pairs_among(ReLU(1), x, pixels=True)
     with pytest.raises(DataError, match="Inputs must differ from each other"):
         learn_features(same, torch.arange(6) % 2, components=False, sketch=None)
 
@@ -170,5 +177,5 @@ def test_inputs_that_are_all_the_same_teach_nothing() -> None:
 def test_no_pixel_is_needed_but_what_pairs_hold() -> None:
     pairs, labels, found = learned(rows())
     bare = Pairs(pairs.kernel, pairs.products, pairs.l1, pairs.left, pairs.right)
-    again = learn_features(bare, labels, components=False, sketch=None)
+    again, _ = learn_features(bare, labels, components=False, sketch=None)
     assert torch.equal(again.coefficients, found.coefficients)

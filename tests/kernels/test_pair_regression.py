@@ -52,7 +52,8 @@ def test_a_triangle_of_tiles_is_the_matrix(monkeypatch) -> None:
     assert_same(found.among(pairs), whole, 1e-14)
 
 
-def test_a_pair_far_from_all_training_pairs_is_named() -> None:
+def test_a_pair_far_from_all_training_pairs_is_named(monkeypatch) -> None:
+    monkeypatch.setattr("leftout.kernels.pair_regression.ROWS", 2)
     pairs, found = learned(np.arange(N) % 2)
     far = pairs.kernel[:3].clone()
     far[2, 5] = pairs.kernel.max() + 2 * found.bandwidth

@@ -52,13 +52,13 @@ def test_spikes_are_spread() -> None:
 def test_the_error_falls_as_the_root_of_the_size() -> None:
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((40, 8)))
     pairs, labels = pairs_among(ReLU(1), x, pixels=True), torch.arange(40) % 2
-    exact = learn_features(pairs, labels, components=False, sketch=None).among(pairs)
+    _, exact = learn_features(pairs, labels, components=False, sketch=None)
 
     def error(size):
         squares = []
         for seed in range(12):
             sketch = Sketch(size=size, seed=seed)
-            found = learn_features(pairs, labels, components=False, sketch=sketch).among(pairs)
+            _, found = learn_features(pairs, labels, components=False, sketch=sketch)
             squares.append(float((found - exact).square().mean()))
         return np.mean(squares) ** 0.5
 

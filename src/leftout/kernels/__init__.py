@@ -8,6 +8,7 @@ from leftout.kernels.empirical import Empirical as Empirical
 from leftout.kernels.erf import Erf as Erf
 from leftout.kernels.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
 from leftout.kernels.label_aware import LabelAware as LabelAware
+from leftout.kernels.pair_sketch import Sketch as Sketch
 from leftout.kernels.precomputed import Precomputed as Precomputed
 from leftout.kernels.projection import Gaussian as Gaussian
 from leftout.kernels.projection import Rademacher as Rademacher

@@ -6,7 +6,7 @@ A network that flattens its last layer never compares different positions of two
 averages compares all pairs of positions (`leftout.kernels.positions` has the recursion).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
 from typing import Any, Literal, final
@@ -15,19 +15,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.layers import Kind, check_network
-from leftout.kernels.positions import Layer, Network, read_out, variances
+from leftout.kernels.pieces import last_deviations, totals
+from leftout.kernels.positions import Layer, Network
 from leftout.kernels.rows import check_not_zero, check_vectors
-from leftout.kernels.windows import PADDINGS, Padding, windows_along
+from leftout.kernels.tiles import Tile, Work
+from leftout.kernels.windows import PADDINGS, Padding, Windows
 
 Pooling = Literal["flatten", "mean"]
 
-TILE = {"cpu": 2**17, "cuda": 2**25}
-"""Numbers in each array of a tile: 1 MB, which a cache holds; a GPU would wait for launches of so little."""
+BLOCK = 64
+"""Rows and columns of a block: enough pairs to fill tiles, and few of them twice on the diagonal."""
 
 
 @final
@@ -88,31 +89,30 @@ class ConvReLU(Kernel):
         for name in ("kernel_size", "stride", "average"):
             value = getattr(self, name)
             if not isinstance(value, Integral):  # hashable, and safe from later changes
-                object.__setattr__(self, name, tuple(_each(name, value, self.depth)))
+                object.__setattr__(self, name, tuple(_numbers(name, value, self.depth)))
             else:
-                _each(name, value, self.depth)
+                _numbers(name, value, self.depth)
 
     def block(
         self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
     ) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""
         (left, by), (right, times) = self._scaled(_images(queries)), self._scaled(_images(inputs))
-        network, found = self._network, queries.new_empty(len(left), len(right))
-        sides = [self._variances(left), self._variances(right)]
-        rows, columns = _tile(left, len(left), len(right), twin=network.twin > 0)
-        for i in blocks(len(left), rows):
-            ours = [one[..., i] for one in sides[0]]
-            for j in blocks(len(right), columns):
-                theirs = [one[..., j] for one in sides[1]]
-                found[i, j] = read_out(network, left[i], right[j], (ours, theirs))
-        return found.mul_(by[:, None]).mul_(times)
+        return self._totals(left, right).mul_(by[:, None]).mul_(times)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x) for every image."""
-        (images, by), network = self._scaled(_images(inputs)), self._network
-        rows, _ = _tile(images, len(images), 1, twin=network.twin > 0)
-        found = [read_out(network, images[i], None, ()) for i in blocks(len(images), rows)]
-        return torch.cat([inputs.new_empty(0), *found]).mul_(by.square())
+        images, by = self._scaled(_images(inputs))
+        return self._totals(images, None).mul_(by.square())
+
+    def _totals(self, left: Tensor, right: Tensor | None) -> Tensor:
+        """Return the kernel of all pairs, or of each image with itself."""
+        found = totals(self._network(left), left, right)
+        return found.mul_(self.weight_variance).add_(self.bias_variance)
+
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+        """Return tiles, as every kernel does, but small: a pair of images is work enough."""
+        return super().tiles(queries, inputs, replace(work, block=work.block or BLOCK))
 
     def _scaled(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
         """Return images of size 1 or so, and by which powers of two they were larger.
@@ -147,16 +147,14 @@ class ConvReLU(Kernel):
             self._check_side(name, axis, length)
         if self.bias_variance == 0:
             check_not_zero(name, inputs)
-            if (
-                any(one.stride > one.size for one in self._network.layers)
-                or self.padding == "valid"
-            ):
+            if any(stride > size for size, stride, _ in self._each) or self.padding == "valid":
                 self._check_seen(name, inputs)
 
     def _check_seen(self, name: str, inputs: Tensor) -> None:
         """Raise where a window that skips positions sees nothing of an image."""
         images, _ = self._scaled(_images(inputs))
-        unseen = (self._variances(images)[-1].flatten(0, 1).sum(0) == 0).nonzero().flatten()
+        last = last_deviations(self._network(images), images)
+        unseen = (last.flatten(1).sum(1) == 0).nonzero().flatten()
         if len(unseen):
             raise DataError(
                 f"`{name}` must not be black where these windows look, which skip positions; row "
@@ -166,9 +164,8 @@ class ConvReLU(Kernel):
     def _check_side(self, name: str, axis: str, length: int) -> None:
         """Raise where layers leave nothing of an image."""
         whole = length
-        for number, layer in enumerate(self._network.layers, start=1):
-            length = windows_along(length, layer.size, layer.stride, self.padding)
-            length = max(0, length) // layer.average
+        for number, (size, stride, average) in enumerate(self._each, start=1):
+            length = max(0, Windows(length, size, stride, self.padding).count) // average
             if length < 1:
                 raise ShapeError(
                     f"`{name}` must be large enough for {self.depth} layers; a {axis} of {whole} is used up "
@@ -178,13 +175,13 @@ class ConvReLU(Kernel):
     @property
     def record(self) -> dict[str, Any]:
         """Return name and parameters."""
-        layers = self._network.layers
+        sizes, strides, averages = (list(one) for one in zip(*self._each, strict=True))
         return {
             "name": "conv-relu",
             "depth": int(self.depth),
-            "kernel_size": [one.size for one in layers],
-            "stride": [one.stride for one in layers],
-            "average": [one.average for one in layers],
+            "kernel_size": sizes,
+            "stride": strides,
+            "average": averages,
             "padding": self.padding,
             "pooling": self.pooling,
             "last_relu": bool(self.last_relu),
@@ -194,33 +191,29 @@ class ConvReLU(Kernel):
         }
 
     @property
-    def _network(self) -> Network:
-        each = [
-            _each(name, getattr(self, name), self.depth)
-            for name in ("kernel_size", "stride", "average")
-        ]
-        layers = tuple(
-            Layer(size, stride, self.last_relu or place < self.depth - 1, average)
-            for place, (size, stride, average) in enumerate(zip(*each, strict=True))
-        )
-        pooled = [place + 1 for place, one in enumerate(layers) if one.average > 1]
+    def _each(self) -> list[tuple[int, int, int]]:
+        """Return size, stride and average of each layer."""
+        names = ("kernel_size", "stride", "average")
+        each = [_numbers(name, getattr(self, name), self.depth) for name in names]
+        return list(zip(*each, strict=True))
+
+    def _network(self, images: Float[Tensor, "n c h w"]) -> Network:
+        """Return what is between such images and the readout."""
+        height, width = images.shape[-2:]
+        layers = []
+        for place, (size, stride, average) in enumerate(self._each):
+            rows, columns = (Windows(one, size, stride, self.padding) for one in (height, width))
+            relu = self.last_relu or place < self.depth - 1
+            layers.append(Layer(rows, columns, relu, average))
+            height, width = rows.count // average, columns.count // average
         return Network(
-            layers=layers, padding=self.padding,
+            layers=tuple(layers), padding=self.padding,
             weight_variance=float(self.weight_variance), bias_variance=float(self.bias_variance),
-            # A mean at the end asks for all pairs of positions to the end, and beyond.
-            twin=len(layers) + 1 if self.pooling == "mean" else max(pooled, default=0),
-            tangent=self.kind == "ntk",
+            mean=self.pooling == "mean", tangent=self.kind == "ntk",
         )  # fmt: skip
 
-    def _variances(self, images: Float[Tensor, "n c h w"]) -> list[Tensor]:
-        """Return the variances of images before each ReLU, (h w n) each."""
-        network = self._network
-        rows, _ = _tile(images, len(images), 1, twin=any(one.average > 1 for one in network.layers))
-        found = [variances(network, images[i]) for i in blocks(len(images), rows)]
-        return [torch.cat(layer, dim=-1) for layer in zip(*found, strict=True)]
 
-
-def _each(name: str, value: Any, depth: int) -> list[int]:
+def _numbers(name: str, value: Any, depth: int) -> list[int]:
     """Return one number for each layer."""
     given = [value] * depth if isinstance(value, Integral) else value
     good = (
@@ -238,13 +231,3 @@ def _each(name: str, value: Any, depth: int) -> list[int]:
 
 def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:
     return inputs[:, None] if inputs.ndim == 3 else inputs
-
-
-def _tile(images: Tensor, rows: int, columns: int, *, twin: bool) -> tuple[int, int]:
-    """Return how many images of either side are taken at once."""
-    positions = images.shape[-2] * images.shape[-1]
-    most = TILE.get(images.device.type, TILE["cpu"])
-    pairs = max(1, most // max(1, positions**2 if twin else positions))
-    wide = min(columns, max(1, int(pairs**0.5)))
-    tall = min(rows, max(1, pairs // max(1, wide)))
-    return max(1, tall), max(1, min(columns, pairs // max(1, tall)))

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from leftout.core.blocks import memory_budget
+from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_kind
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
@@ -163,7 +163,7 @@ class LabelAware(Teachable):
 
         Cost:
             the base of n²/2 pairs and, for "fjlt", their products and l1 distances; then O(n²). Three
-            (five) matrices of n² numbers are kept.
+            (five) matrices of n² numbers are kept, and one more is held on the way; a sketch holds ten.
         """
         del targets
         if self.strength is None:
@@ -174,13 +174,17 @@ class LabelAware(Teachable):
         self.check("inputs", inputs)
         check_labels(labels, len(inputs))
         where = torch.device(device) if device is not None else inputs.device
+        budget, n = memory_budget(memory, device=where), len(inputs)
+        matrices = 15 if self.sketch is not None else 6 if self.looks_at_pixels else 4
+        check_fits(
+            f"A label-aware kernel of {n} examples", matrices * 8 * n * n, budget,
+            advice="Take fewer examples (`n_train`), or raise `memory`.",
+        )  # fmt: skip
         pairs = pairs_among(
-            self.base, inputs, pixels=self.looks_at_pixels, dtype=dtype, device=where,
-            memory=memory_budget(memory, device=where),
+            self.base, inputs, pixels=self.looks_at_pixels, dtype=dtype, device=where, memory=budget
         )  # fmt: skip
         labels = labels.to(where)
-        estimate = learned(self.estimator, pairs, labels, sketch=self.sketch)
-        higher = estimate.among(pairs)
+        estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
         return Taught(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
 
 
@@ -203,8 +207,8 @@ class TaughtAgain(Retaught):
     ) -> None:
         check_labels(labels, len(pairs.kernel))
         self.keep = keep
-        self.estimate = learned(asked.estimator, pairs, labels, sketch=asked.sketch)
-        self._parts: tuple[Tensor, Tensor] | None = pairs.kernel, self.estimate.among(pairs)
+        self.estimate, higher = learned(asked.estimator, pairs, labels, sketch=asked.sketch)
+        self._parts: tuple[Tensor, Tensor] | None = pairs.kernel, higher
         self.strength_used, self._gram = combined(asked.strength, *self._parts)
 
     @property

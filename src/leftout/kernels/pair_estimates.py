@@ -41,10 +41,11 @@ def check_labels(labels: Tensor, n: int) -> None:
 
 def learned(
     estimator: Estimator, pairs: Pairs, labels: Int64[Tensor, " n"], *, sketch: Sketch | None
-) -> Estimate:
-    """Return what all pairs of training inputs teach."""
+) -> tuple[Estimate, Float64[Tensor, "n n"]]:
+    """Return what all pairs of training inputs teach, and Z there, symmetric to the last bit."""
     if not looks_at_pixels(estimator):
-        return learn_regression(pairs, labels, solved=estimator == "kr-v2")
+        found = learn_regression(pairs, labels, solved=estimator == "kr-v2")
+        return found, found.among(pairs)
     return learn_features(pairs, labels, components=estimator == "fjlt-v2", sketch=sketch)
 
 

@@ -16,9 +16,8 @@ Where inputs have one norm, features are multiples of each other (x·x' and cos)
 of least norm, features measured in their root mean square. What is predicted does not depend on it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, final
 
 import torch
@@ -51,6 +50,12 @@ be multiples of each other, in mean square 1e-14; normal equations in float64 ha
 
 FLAT = 1e-24
 """Share of an input's square below which its spread is the rounding of equal features."""
+
+SAME = 1e-13
+"""Mean squared distance of inputs, over their mean square, below which it is the rounding of equal inputs."""
+
+KEPT = 2**27
+"""Bytes of features that are kept between passes."""
 
 ALL = slice(None)
 
@@ -143,10 +148,14 @@ class FeatureRegression:
         }  # fmt: skip
 
 
+Equations = Callable[[], Iterable[tuple[slice, slice, Float64[Tensor, "g e"]]]]
+"""Tiles of a triangle of pairs; of each its features and, last, its labels, a pair a column."""
+
+
 def learn_features(
     pairs: Pairs, labels: Int64[Tensor, " n"], *, components: bool, sketch: Sketch | None
-) -> FeatureRegression:
-    """Return Z as learned from all pairs of training inputs.
+) -> tuple[FeatureRegression, Float64[Tensor, "n n"]]:
+    """Return Z as learned from all pairs of training inputs, and its values there.
 
     Args:
         components: V2, with features of five principal components.
@@ -157,8 +166,9 @@ def learn_features(
             directions for components.
 
     Cost:
-        10 (20) features of n²/2 pairs twice, an arc cosine and an exponential among them, and their products,
-        n² · 100 (400) flops; V2 the leading eigenvectors besides.
+        10 (20) features of n²/2 pairs, an arc cosine and an exponential among them, and their products,
+        n² · 100 (400) flops; V2 the leading eigenvectors besides. Features are made once and kept where
+        they take 128 MB at most, else three times.
 
     Accuracy:
         Z is off by 1e-16 times the condition of the features, 1e6 at most; normal equations alone would
@@ -169,23 +179,27 @@ def learn_features(
     appended = count_classes(labels) == 2
     # Σ_ij |x_i − x_j|² = 2n Σ |x_i|² − 2 Σ_ij x_i·x_j: nothing n × n is made of it.
     scale = 2 * float(pairs.left.squares.mean() - pairs.products.mean())
-    if not scale > 0:
+    if not scale > SAME * float(pairs.left.squares.mean()):
         raise DataError("Inputs must differ from each other; these are all the same.")
     axes = principal_axes(pairs.products) if components else None
     scores = None if axes is None else (axes.scores, axes.scores)
     seen = seen_pairs(pairs, appended=appended)
     labels = labels.to(pairs.kernel.device)
-    equations = partial(_equations, seen, labels, scale=scale, scores=scores)
     if sketch is not None:
         columns = (
             one.flatten() for one in features_and_label(seen, labels, scale=scale, scores=scores)
         )
         count = len(NAMES) + (0 if axes is None else len(AXES_NAMES))
         short = sketch.of(columns, length=len(labels) ** 2, features=count)
-        coefficients, rank = _least_squares(lambda: iter([(1, short)]))
-    else:
-        coefficients, rank = _least_squares(equations)
-    return FeatureRegression(coefficients, scale, appended, axes, rank)
+        coefficients, rank = _least_squares(lambda: [(ALL, ALL, short)])
+        found = FeatureRegression(coefficients, scale, appended, axes, rank)
+        return found, found.among(pairs)
+    equations = _equations(seen, labels, scale=scale, scores=scores)
+    coefficients, rank = _least_squares(equations)
+    higher = torch.empty_like(pairs.kernel)
+    for i, j, rows in equations():
+        mirrored(higher, i, j, (coefficients @ rows[:-1]).view_as(higher[i, j]))
+    return FeatureRegression(coefficients, scale, appended, axes, rank), higher
 
 
 def seen_pairs(pairs: Pairs, *, appended: bool) -> Pairs:
@@ -254,23 +268,33 @@ def features_and_label(
 
 def _equations(
     seen: Pairs, labels: Tensor, *, scale: float, scores: tuple[Tensor, Tensor] | None
-) -> Iterator[tuple[int, Float64[Tensor, "g e"]]]:
-    """Yield how often a tile of pairs counts, and its features and labels, a pair a column."""
-    for i, j in triangle(len(labels), TILE.get(labels.device.type, TILE["cpu"])):
-        given = features_and_label(seen, labels, i, j, scale=scale, scores=scores)
-        # A triangle's tile stands for its mirror too.
-        yield 1 if i == j else 2, torch.stack([*given]).flatten(1)
+) -> Equations:
+    """Return what yields the tiles: from memory where that is little."""
+
+    def made() -> Iterator[tuple[slice, slice, Tensor]]:
+        for i, j in triangle(len(labels), TILE.get(labels.device.type, TILE["cpu"])):
+            given = features_and_label(seen, labels, i, j, scale=scale, scores=scores)
+            yield i, j, torch.stack([*given]).flatten(1)
+
+    count = len(NAMES) + 1 + (0 if scores is None else len(AXES_NAMES))
+    if 8 * count * len(labels) ** 2 / 2 > KEPT:
+        return made
+    kept = list(made())
+    return lambda: kept
 
 
-def _least_squares(
-    equations: Callable[[], Iterator[tuple[int, Float64[Tensor, "g e"]]]],
-) -> tuple[Float64[Tensor, " f"], int]:
+def _counted(i: slice, j: slice) -> int:
+    """Return how often a tile counts: off the diagonal it stands for its mirror too."""
+    return 1 if i == j else 2
+
+
+def _least_squares(equations: Equations) -> tuple[Float64[Tensor, " f"], int]:
     """Return coefficients and rank, from two passes over the equations.
 
     The second corrects what normal equations round, their condition being the square of the features':
     products of features and remaining errors are small, and so is their rounding.
     """
-    sums = sum(weight * (rows @ rows.T) for weight, rows in equations())
+    sums = sum(_counted(i, j) * (rows @ rows.T) for i, j, rows in equations())
     assert isinstance(sums, Tensor)
     sizes = sums.diagonal()[:-1].sqrt()
     sizes = torch.where(sizes > 0, sizes, 1.0)
@@ -284,7 +308,7 @@ def _least_squares(
 
     found = solved(sums[:-1, -1])
     left = sum(
-        weight * (rows[:-1] @ (rows[-1] - found @ rows[:-1])) for weight, rows in equations()
+        _counted(i, j) * (rows[:-1] @ (rows[-1] - found @ rows[:-1])) for i, j, rows in equations()
     )
     assert isinstance(left, Tensor)
     return found + solved(left), int(kept.sum())

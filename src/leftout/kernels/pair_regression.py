@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from leftout.core.blocks import blocks
 from leftout.core.errors import DataError, NotPositiveError
 from leftout.kernels.pairs import TILE, Pairs, mirrored, triangle
 
@@ -30,6 +31,9 @@ LEAST_WEIGHT = 1e-10
 Of a training pair the sum is positive, its own weight being σ². Far from all of them the sum passes through
 0, where Z has a pole, and a mean over negative weights behind it says nothing of labels.
 """
+
+ROWS = 64
+"""Rows of pairs taken at once: half a dozen arrays of them are held."""
 
 RESIDUAL = 1e-6
 """Relative residual of H⁻¹ times the class indicators above which V2 is refused."""
@@ -52,7 +56,10 @@ class KernelRegression:
         Raises:
             DataError: a pair so far from all training pairs that their weights sum to nothing.
         """
-        return self.at(pairs.kernel)
+        found = torch.empty_like(pairs.kernel)
+        for some in blocks(len(found), ROWS):
+            found[some] = self.at(pairs.kernel[some], first=some.start)
+        return found
 
     def among(self, pairs: Pairs) -> Float64[Tensor, "n n"]:
         """Return Z of the training pairs: one triangle and its mirror."""
@@ -61,22 +68,23 @@ class KernelRegression:
             mirrored(found, i, j, self.at(pairs.kernel[i, j]))
         return found
 
-    def at(self, kernel: Float64[Tensor, "..."]) -> Float64[Tensor, "..."]:
-        """Return Z at kernel values of any shape; errors as `on`."""
+    def at(self, kernel: Float64[Tensor, "..."], *, first: int = 0) -> Float64[Tensor, "..."]:
+        """Return Z at kernel values of any shape; errors as `on`, rows counted from `first`."""
         away = kernel - self.origin
         window = self.bandwidth**2 - away * away
         doubled = 2 * away
         (s0, s1, s2), (t1, t2) = self.label_sums, self.sums
         weights = self.pairs * window + t1 * doubled - t2
-        self._check(weights, kernel)
+        self._check(weights, kernel, first)
         return (s0 * window + s1 * doubled - s2) / weights
 
-    def _check(self, weights: Tensor, kernel: Tensor) -> None:
+    def _check(self, weights: Tensor, kernel: Tensor, first: int) -> None:
         far = weights <= LEAST_WEIGHT * self.pairs * self.bandwidth**2
         if not bool(far.any()):
             return
-        where = tuple(int(one) for one in far.nonzero()[0])
-        value, centre = float(kernel[where]), self.origin + self.sums[0] / self.pairs
+        at = tuple(int(one) for one in far.nonzero()[0])
+        value, centre = float(kernel[at]), self.origin + self.sums[0] / self.pairs
+        where = (at[0] + first, *at[1:])
         raise DataError(
             f"The kernel of pair {where} must lie where training pairs have weight; it is {value:.6g}, "
             f"more than the bandwidth {self.bandwidth:.6g} from nearly all of them (mean {centre:.6g}), and "

@@ -3,53 +3,81 @@
 With K(p, q) the covariance of the pre-activations of two images at positions p and q,
 
     convolution    K'(p, q) = w / size² Σ_δ K(p + δ, q + δ) + b        T' = w / size² Σ_δ T(p + δ, q + δ) + K'
-    ReLU           K' = √(k11 k22) (sin θ + (π − θ) cos θ) / 2π        T' = T (π − θ) / 2π
+    ReLU           K' = (√(k11 k22 − K²) + (π − θ) K) / 2π             T' = T (π − θ) / 2π
     averaging      K'(P, Q) = mean of K(p, q) over p in P, q in Q      T' likewise
     readout        w · mean of K + b,    w · mean of T + that
 
-Where only flattening follows, q = p is all that matters; where a mean over positions follows, every q is.
-Arrays have positions first, (h w) or (h w h w), and pairs of images last.
+with θ = atan2(√(k11 k22 − K²), K). Where only flattening follows, q = p is all that matters; where a mean
+over positions follows, every q is. This is any network, one step after the other; most go faster by
+`leftout.kernels.strips`.
+
+Arrays have K and T first, then positions, (h w) or (h w h w), and pairs of images last.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from leftout.kernels.windows import Padding, window_sum
+from leftout.kernels.windows import Padding, Windows, window_sum
 
-SINGLE, TWIN = ((0,), (1,)), ((0, 2), (1, 3))
+SINGLE, TWIN = ((1,), (2,)), ((1, 3), (2, 4))
 """Axes that a convolution shifts together, of one position and of two."""
 
-EACH = ((0,), (1,), (2,), (3,))
+HALF_TURN = (1 / (2 * math.pi), -1 / (2 * math.pi))
+"""What K and T must be multiplied by behind a ReLU: T was by θ − π."""
 
 
 @dataclass(frozen=True)
 class Layer:
     """A convolution, whether a ReLU follows, and over which windows its outputs are averaged."""
 
-    size: int
-    stride: int
+    rows: Windows
+    columns: Windows
     relu: bool
     average: int
+
+    @property
+    def area(self) -> int:
+        """Return how many positions a window sees."""
+        return self.rows.size * self.columns.size
 
 
 @dataclass(frozen=True)
 class Network:
-    """What is between the image and the readout.
+    """What is between images of one size and the readout.
 
     Attributes:
-        twin: layers from this one on carry p and q = p alone; as many as there are for none.
+        mean: whether the readout is of the mean over positions.
     """
 
     layers: tuple[Layer, ...]
     padding: Padding
     weight_variance: float
     bias_variance: float
-    twin: int
+    mean: bool
     tangent: bool
+
+    @property
+    def twin(self) -> int:
+        """Return from which layer on one position is carried and not two; beyond all of them for a mean."""
+        return len(self.layers) + 1 if self.mean else self.averaged
+
+    @cached_property
+    def averaged(self) -> int:
+        """Return behind how many layers nothing is averaged any more."""
+        return max(
+            (place + 1 for place, one in enumerate(self.layers) if one.average > 1), default=0
+        )
+
+    @cached_property
+    def left_over(self) -> int:
+        """Return how many positions the readout sees."""
+        last = self.layers[-1]
+        return math.prod(one.count // last.average for one in (last.rows, last.columns))
 
 
 @dataclass
@@ -57,71 +85,117 @@ class Carried:
     """Covariance K and tangent kernel T of pairs of images at one layer.
 
     Attributes:
+        values: K and T, or K alone, each still to be multiplied by its factor.
         outer: whether pairs are all of m with all of n images, (… m n), or each with itself, (… n).
     """
 
-    covariance: Tensor
-    tangent: Tensor | None
+    values: Tensor
     twin: bool
     outer: bool
+    factors: tuple[float, float] = (1.0, 1.0)
+
+    def total(self, axes: tuple[int, ...]) -> Tensor:
+        """Return sums of K, or of K + T, over axes of one of them."""
+        found = self.values[0].sum(axes).mul_(self.factors[0])
+        if len(self.values) == 2:
+            found.add_(self.values[1].sum(axes), alpha=self.factors[1])
+        return found
 
 
 def read_out(
-    network: Network, left: Tensor, right: Tensor | None, variances: tuple[Sequence[Tensor], ...]
+    network: Network, left: Tensor, right: Tensor | None, sides: Sequence[Sequence[Tensor]]
 ) -> Tensor:
-    """Return the kernel of m with n images, (m n); of each with itself, (n), where `right` is None.
+    """Return the mean over positions of K, or of K + T: (m n), or (n) of each image with itself.
 
     Args:
-        left, right: (m c h w) and (n c h w).
-        variances: of each side, from `variances`; of the diagonal they are its own.
+        left, right: (c h w m) and (c h w n); without `right` each of left with itself.
+        sides: of left and right, what `deviations` returns.
     """
-    at = _start(left, left if right is None else right, network.twin > 0, outer=right is not None)
+    outer = right is not None
+    twin = network.twin > 0
+    pixels = _products(left, left if right is None else right, twin, outer=outer)
+    at = Carried(pixels[None], twin, outer)
     for place, layer in enumerate(network.layers):
-        _convolve(network, at, layer)
+        _convolve(network, at, layer, tangent=network.tangent)
         if layer.relu:
-            sides = [one[place] for one in variances] or [_own(at)] * 2
-            _rectify(at, *sides)
+            one, two = (side[place] for side in sides)
+            rectify(at, _product(one, two, at.twin, outer=outer))
         _average(at, layer.average)
         if at.twin and place + 1 >= network.twin:
             _drop_pairs_of_positions(at)
-    positions = tuple(range(4 if at.twin else 2))
-    w, b = network.weight_variance, network.bias_variance
-    found = at.covariance.mean(positions).mul_(w).add_(b)
-    return found if at.tangent is None else at.tangent.mean(positions).mul_(w).add_(found)
+    return at.total(tuple(range(4 if at.twin else 2))).div_(
+        network.left_over ** (2 if at.twin else 1)
+    )
 
 
-def variances(network: Network, images: Tensor) -> list[Tensor]:
-    """Return k(x, x) at every position before the ReLU of each layer: (h w n) each."""
-    # They need pairs of positions only where an average follows, not for the readout.
-    pooled = [place for place, layer in enumerate(network.layers) if layer.average > 1]
-    twin = pooled[-1] + 1 if pooled else 0
-    at = _start(images, images, twin > 0, outer=False)
+def deviations(network: Network, images: Tensor) -> list[Tensor]:
+    """Return √k(x, x) at every position before the ReLU of each layer, (h w n) each, for images (c h w n)."""
+    # Pairs of positions are needed only where an average follows, not for the readout.
+    twin = network.averaged > 0
+    at = Carried(_products(images, images, twin, outer=False)[None], twin, outer=False)
     found = []
     for place, layer in enumerate(network.layers):
-        _convolve(network, at, layer)
-        own = _own(at)
-        found.append(own)
+        _convolve(network, at, layer, tangent=False)
+        root = root_below(_same_position(at.values)[0] if at.twin else at.values[0])
+        found.append(root)
         if layer.relu:
-            _rectify(at, own, own)
+            rectify(at, _product(root, root, at.twin, outer=False))
         _average(at, layer.average)
-        if at.twin and place + 1 >= twin:
+        if at.twin and place + 1 >= network.averaged:
             _drop_pairs_of_positions(at)
     return found
 
 
-def _start(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Carried:
+def root_below(own: Tensor) -> Tensor:
+    """Return roots whose squares do not exceed the numbers, rounding included.
+
+    K then is at least the product of deviations for equal images, so that they have no angle.
+    """
+    root = own.sqrt()
+    return torch.where(root * root > own, torch.nextafter(root, torch.zeros_like(root)), root)
+
+
+def take_up(network: Network, at: Carried, seen: Tensor, share: float, *, tangent: bool) -> None:
+    """Go on with sums over windows of K and of T, `share` times the variance of weights of them."""
+    share *= network.weight_variance
+    covariance = seen[0].mul_(share * at.factors[0])
+    if network.bias_variance > 0:
+        covariance.add_(network.bias_variance)
+    if len(seen) == 2:
+        torch.add(covariance, seen[1], alpha=share * at.factors[1], out=seen[1])
+    elif tangent:
+        seen = torch.cat([seen, seen])
+    at.values, at.factors = seen, (1.0, 1.0)
+
+
+def rectify(at: Carried, scale: Tensor) -> None:
+    """Take both kernels through a ReLU, in place; `scale` is √(k11 k22), and is written over."""
+    covariance = at.values[0]
+    root = scale - covariance
+    # (s − K)(s + K) has no cancellation but that of s − K, which is 0 for equal images, or below.
+    root.mul_(scale.add_(covariance)).clamp_min_(0)
+    # x rsqrt(x) takes half as long as sqrt(x), which torch leaves to a library; and 0 stays 0.
+    root.mul_(torch.clamp_min(root, torch.finfo(root.dtype).tiny, out=scale).rsqrt_())
+    turn = torch.atan2(root, covariance, out=scale).sub_(math.pi)  # θ − π
+    torch.addcmul(root, covariance, turn, value=-1, out=covariance)
+    if len(at.values) == 2:
+        at.values[1].mul_(turn)
+    at.factors = HALF_TURN
+
+
+def _products(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor:
     """Return the covariance of two images' pixels, the mean over channels."""
     # Each product is rounded by itself, as it is for an image with itself: equal images are then equal to
     # the last bit in every layer. A matrix product would not promise that.
     total: Tensor | None = None
-    for x, z in zip(left.permute(1, 2, 3, 0), right.permute(1, 2, 3, 0), strict=True):
-        one = _products(x, z, twin, outer=outer)
+    for x, z in zip(left, right, strict=True):
+        one = _product(x, z, twin, outer=outer)
         total = one if total is None else total.add_(one)
     assert total is not None
-    return Carried(total.div_(left.shape[1]), None, twin, outer)
+    return total.div_(len(left))
 
 
-def _products(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor:
+def _product(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor:
     """Return products of what two images have at p, and at q or p: left (h w m), right (h w n)."""
     if outer:
         left, right = left[..., :, None], right[..., None, :]
@@ -130,57 +204,27 @@ def _products(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor
     return left * right
 
 
-def _convolve(network: Network, at: Carried, layer: Layer) -> None:
+def _convolve(network: Network, at: Carried, layer: Layer, *, tangent: bool) -> None:
     axes = TWIN if at.twin else SINGLE
-    share = network.weight_variance / layer.size**2
-
-    def seen(values: Tensor) -> Tensor:
-        return window_sum(values, layer.size, layer.stride, network.padding, axes).mul_(share)
-
-    at.covariance = seen(at.covariance).add_(network.bias_variance)
-    if at.tangent is not None:
-        at.tangent = seen(at.tangent).add_(at.covariance)
-    elif network.tangent:
-        at.tangent = at.covariance.clone()
-
-
-def _rectify(at: Carried, left: Tensor, right: Tensor) -> None:
-    """Take both kernels through a ReLU, in place."""
-    scale = _products(left, right, at.twin, outer=at.outer).sqrt_()
-    cosine = at.covariance.div_(scale)
-    if bool((left == 0).any()) or bool((right == 0).any()):
-        cosine.masked_fill_(
-            scale == 0, 1.0
-        )  # black where it looks: 0 to any network, as its scale is
-    cosine.clamp_(-1, 1)
-    open_share = torch.acos(cosine).mul_(-1 / (2 * math.pi)).add_(0.5)
-    if at.tangent is not None:
-        at.tangent.mul_(open_share)
-    sine = (1 - cosine).mul_(1 + cosine).sqrt_()
-    cosine.mul_(open_share).add_(sine, alpha=1 / (2 * math.pi)).mul_(scale)
+    seen = window_sum(at.values, layer.rows, axes[0])
+    seen = window_sum(seen, layer.columns, axes[1])
+    take_up(network, at, seen, 1 / layer.area, tangent=tangent)
 
 
 def _average(at: Carried, size: int) -> None:
     if size == 1:
         return
-    share = 1 / size**4
-    at.covariance = window_sum(at.covariance, size, size, "valid", EACH).mul_(share)
-    if at.tangent is not None:
-        at.tangent = window_sum(at.tangent, size, size, "valid", EACH).mul_(share)
-
-
-def _own(at: Carried) -> Tensor:
-    """Return the variance at every position, of images with themselves."""
-    return _same_position(at.covariance) if at.twin else at.covariance.clone()
+    for axis in range(1, 5):
+        windows = Windows(at.values.shape[axis], size, size, "valid")
+        at.values = window_sum(at.values, windows, (axis,))
+    at.factors = (at.factors[0] / size**4, at.factors[1] / size**4)
 
 
 def _drop_pairs_of_positions(at: Carried) -> None:
     at.twin = False
-    at.covariance = _same_position(at.covariance)
-    if at.tangent is not None:
-        at.tangent = _same_position(at.tangent)
+    at.values = _same_position(at.values)
 
 
 def _same_position(values: Tensor) -> Tensor:
-    """Return (h w …) of (h w h w …): what both images have at the same place."""
-    return values.diagonal(0, 0, 2).diagonal(0, 0, 1).movedim((-2, -1), (0, 1)).clone()
+    """Return (k h w …) of (k h w h w …): what both images have at the same place."""
+    return values.diagonal(0, 1, 3).diagonal(0, 1, 2).movedim((-2, -1), (1, 2)).contiguous()

@@ -4,6 +4,8 @@ Positions come first and pairs of inputs last, so that a shift by one position m
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -13,55 +15,104 @@ Padding = Literal["same", "valid", "circular"]
 PADDINGS: tuple[Padding, ...] = ("same", "valid", "circular")
 
 
-def windows_along(length: int, size: int, stride: int, padding: Padding) -> int:
-    """Return how many windows there are along an axis; 0 or less if it is too short."""
-    if padding == "valid":
-        return (length - size) // stride + 1
-    return -(-length // stride)
+@dataclass(frozen=True)
+class Windows:
+    """Windows along one axis of an image."""
+
+    length: int
+    size: int
+    stride: int
+    padding: Padding
+
+    @cached_property
+    def count(self) -> int:
+        """Return how many there are; 0 or less if the axis is too short."""
+        if self.padding == "valid":
+            return (self.length - self.size) // self.stride + 1
+        return -(-self.length // self.stride)
+
+    @cached_property
+    def before(self) -> int:
+        """Return by how many places the first begins before the axis does."""
+        if self.padding == "valid":
+            return 0
+        # As JAX pads: the odd one goes to the end.
+        return max((self.count - 1) * self.stride + self.size - self.length, 0) // 2
+
+    @cached_property
+    def offsets(self) -> list[int]:
+        """Return the places of the first window; the middle first, which lies inside the axis always."""
+        middle = (self.size - 1) // 2
+        rest = [one for one in range(self.size) if one != middle]
+        return [one - self.before for one in (middle, *rest)]
+
+    @cached_property
+    def trivial(self) -> bool:
+        """Return whether every place is a window of its own."""
+        return self.size == 1 and self.stride == 1
 
 
-def window_sum(
-    values: Tensor, size: int, stride: int, padding: Padding, axes: Sequence[Sequence[int]]
-) -> Tensor:
-    """Return sums over windows.
+def window_sum(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
+    """Return sums over windows, one axis of every image.
 
     Args:
-        axes: groups of axes; the axes of a group are shifted together. [[0], [1]] sums over windows of
-            two axes of positions; [[0, 2], [1, 3]] over those of two images, at the same place in both.
+        axes: shifted together; (0,) sums over windows of one image, (0, 2) over those of two images at
+            the same place in both.
     """
-    for group in axes:
-        if size > 1 or stride > 1:
-            values = _along(values, size, stride, padding, group)
+    if windows.trivial:
+        return values
+    if windows.padding == "circular":
+        return _around(values, windows, axes)
+    count = windows.count
+    middle, *others = windows.offsets
+    inner = _part(values, axes, middle, windows.stride, count)
+    total: Tensor | None = None
+    for offset in others:
+        first = max(0, -(offset // windows.stride))  # the first window whose place lies inside
+        last = min(count - 1, (values.shape[axes[0]] - 1 - offset) // windows.stride)
+        if last < first:
+            continue
+        seen = _part(
+            values, axes, first * windows.stride + offset, windows.stride, last - first + 1
+        )
+        if total is None:
+            total = _started(inner, seen, axes, first)
+        else:
+            _part(total, axes, first, 1, last - first + 1).add_(seen)
+    return inner.contiguous() if total is None else total
+
+
+def _part(values: Tensor, axes: Sequence[int], start: int, stride: int, count: int) -> Tensor:
+    """Return `count` places of every axis, a view."""
+    for axis in axes:
+        values = values.narrow(axis, start, (count - 1) * stride + 1)
+        if stride > 1:
+            values = values[(slice(None),) * axis + (slice(None, None, stride),)]
     return values
 
 
-def _along(
-    values: Tensor, size: int, stride: int, padding: Padding, group: Sequence[int]
-) -> Tensor:
-    length = values.shape[group[0]]
-    count = windows_along(length, size, stride, padding)
-    # As JAX pads: the odd one goes to the end.
-    missing = 0 if padding == "valid" else max((count - 1) * stride + size - length, 0)
-    shape = list(values.shape)
-    for axis in group:
-        shape[axis] = count
-    total = values.new_zeros(shape)
-    for offset in range(-(missing // 2), size - missing // 2):
-        if padding == "circular":
-            place = (torch.arange(count, device=values.device) * stride + offset) % length
-            part = values
-            for axis in group:
-                part = part.index_select(axis, place)
-            total += part
-            continue
-        first = max(0, -(offset // stride))  # the first window whose place lies inside
-        last = min(count - 1, (length - 1 - offset) // stride)
-        if last < first:
-            continue
-        to, part = total, values
-        start, stop = first * stride + offset, last * stride + offset + 1
-        for axis in group:
-            to = to.narrow(axis, first, last - first + 1)
-            part = part[(slice(None),) * axis + (slice(start, stop, stride),)]
-        to += part
+def _started(inner: Tensor, seen: Tensor, axes: Sequence[int], first: int) -> Tensor:
+    """Return inner + seen, which begins at `first` and may end early: one pass, where a copy takes two."""
+    total = torch.empty_like(inner, memory_format=torch.contiguous_format)
+    to, one = total, inner
+    for axis in axes:
+        count, whole = seen.shape[axis], inner.shape[axis]
+        for start, stop in ((0, first), (first + count, whole)):
+            if stop > start:
+                to.narrow(axis, start, stop - start).copy_(one.narrow(axis, start, stop - start))
+        to, one = to.narrow(axis, first, count), one.narrow(axis, first, count)
+    torch.add(one, seen, out=to)
+    return total
+
+
+def _around(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
+    """Return sums over windows of a circle."""
+    total: Tensor | None = None
+    for offset in windows.offsets:
+        first = torch.arange(windows.count, device=values.device) * windows.stride
+        part = values
+        for axis in axes:
+            part = part.index_select(axis, (first + offset) % windows.length)
+        total = part if total is None else total.add_(part)
+    assert total is not None
     return total

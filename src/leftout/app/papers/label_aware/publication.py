@@ -1,7 +1,14 @@
 """What the paper on label-aware kernels shows, in its order, and how open questions are settled here."""
 
 from leftout.app.papers.exhibit import Exhibit, Publication
-from leftout.app.papers.label_aware import all_pairs, elasticity, ten_images, theorem, two_factors
+from leftout.app.papers.label_aware import (
+    all_pairs,
+    elasticity,
+    tables,
+    ten_images,
+    theorem,
+    two_factors,
+)
 
 LABEL_AWARE = Publication(
     name="label-aware-ntk",
@@ -21,6 +28,20 @@ LABEL_AWARE = Publication(
             "binary",
             0.2,
             ten_images.ten,
+        ),
+        Exhibit(
+            "table1",
+            "Accuracy of label-blind and label-aware kernels and a network, two classes",
+            "binary",
+            15.0,
+            tables.pairs,
+        ),
+        Exhibit(
+            "table2",
+            "Accuracy of label-blind and label-aware kernels and a network, ten classes",
+            "classes",
+            15.0,
+            tables.classes,
         ),
         Exhibit(
             "table3",

@@ -1,0 +1,68 @@
+"""How alike are classes to a network? As alike as their mean gradients: no pair is ever looked at.
+
+    K̄(x, z) = Σ_o ⟨g_o(x), g_o(z)⟩,    g_o = ∂f_o/∂w / √(outputs · k(x, x)),
+
+so the sum of K̄ over all pairs of two classes is Σ_o ⟨G_o, G'_o⟩, G_o the sum of g_o over a class, which is
+one backward pass with 1 / √k(x, x) in the place of the loss's slope.
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.blocks import memory_budget
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.kernels.empirical import Empirical
+
+
+def by_gradients(kernel: Empirical, classes: int, memory: int | float | str | None) -> bool:
+    """Return whether sums of gradients over classes are the kernel's, and fit the memory."""
+    weights = sum(one.numel() for one in kernel.weights.values())
+    # Sums of both sides, one that is being made, and autograd's own.
+    needed = 8 * (2 * classes + 2) * weights
+    return kernel.projection is None and needed <= memory_budget(memory, device=kernel.device) // 2
+
+
+def summed_over_pairs(
+    kernel: Empirical,
+    left: Examples,
+    left_lengths: Float64[Tensor, " m"],
+    right: Examples,
+    right_lengths: Float64[Tensor, " n"],
+    classes: int,
+) -> Float64[np.ndarray, "c c"]:
+    """Return the sum of K̄ over all pairs of each two classes; lengths are √k(x, x)."""
+    total = torch.zeros(classes, classes, dtype=torch.float64)
+    for row in tracked(_readings(kernel), what="mean gradients"):
+        own = _class_sums(kernel, right, right_lengths, row, classes)
+        other = own if left is right else _class_sums(kernel, left, left_lengths, row, classes)
+        for a, one in enumerate(other):
+            for b, two in enumerate(own):
+                total[a, b] += sum(float(one[name].flatten() @ two[name].flatten()) for name in one)
+    return total.numpy()
+
+
+def _readings(kernel: Empirical) -> list[Float64[Tensor, " k"]]:
+    """Return the combinations of outputs whose gradients' products are added up."""
+    k = kernel.width
+    eye = torch.eye(k, dtype=torch.float64) / k**0.5
+    return [eye.sum(0)] if kernel.reading == "sum" else list(eye)
+
+
+def _class_sums(
+    kernel: Empirical,
+    examples: Examples,
+    lengths: Float64[Tensor, " n"],
+    row: Float64[Tensor, " k"],
+    classes: int,
+) -> list[dict[str, Tensor]]:
+    """Return the sum of g over the examples of each class, by parameter."""
+    assert examples.labels is not None
+    found = []
+    for number in range(classes):
+        rows = (examples.labels == number).nonzero().flatten()
+        dual = row / lengths[rows, None]
+        found.append(kernel.pull_back(examples.inputs[rows], dual))
+    return found

@@ -1,0 +1,120 @@
+"""At which labels is a function of labels looked at, and with which weights? All, or a sample of them.
+
+Labels are independent, label i is class a with probability p_i(a). Where there are few labellings each
+is taken once, at its probability. Otherwise labellings are drawn, and where two classes are equally
+probable each draw comes with its opposite: even parts of a function then do not blur the odd ones.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from leftout.core.checks import check_finite, check_kind
+from leftout.core.errors import ShapeError
+from leftout.core.progress import tracked
+
+LabelFunction = Callable[[Int64[Tensor, " n"]], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Relabellings:
+    """Values of a function of labels, K(y), at many labellings; e are the entries of K.
+
+    Attributes:
+        labels: the labellings.
+        weights: their probabilities where these are all labellings there are, else None.
+        probabilities: of each label and class.
+        even: K(y), or (K(y) + K(−y)) / 2 where opposites were taken.
+        odd: K(y), or (K(y) − K(−y)) / 2.
+        opposites: whether each draw came with its opposite.
+    """
+
+    labels: Int64[Tensor, "draws n"]
+    weights: Float64[Tensor, " draws"] | None
+    probabilities: Float64[Tensor, "n c"]
+    even: Float64[Tensor, "draws e"]
+    odd: Float64[Tensor, "draws e"]
+    opposites: bool
+
+    @property
+    def square(self) -> Float64[Tensor, "draws e"]:
+        """Return K² of each draw, the mean of both where it came with its opposite."""
+        return self.even.square() + self.odd.square() if self.opposites else self.even.square()
+
+    def alike(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "draws n"]:
+        """Return 1{Y_i = y_i} / p_i(y_i) − 1 of every draw Y: the projections' kernel, label by label."""
+        chosen = self.probabilities.gather(1, labels[:, None])[:, 0]
+        return (self.labels == labels).double() / chosen - 1
+
+    def levels(
+        self, some: slice
+    ) -> tuple[Float64[Tensor, "some draws"], Float64[Tensor, "some draws"]]:
+        """Return Σ_i k_i and Σ_{i<j} k_i k_j of some draws and all, k_i = 1{Y_i = Y'_i} / p_i − 1."""
+        p = self.probabilities
+        count = p.shape[0]
+        coded = torch.nn.functional.one_hot(self.labels, p.shape[1]).double()  # (d, n, c)
+        first = (coded / p).flatten(1)
+        squares = (coded * (1 / p - 2) / p).flatten(1)
+        ones = coded.flatten(1)
+        single = ones[some] @ first.T - count
+        # k² = 1{Y = Y'} (1/p² − 2/p) + 1
+        pair = (single.square() - (ones[some] @ squares.T + count)) / 2
+        return single, pair
+
+
+def relabelled(
+    kernel_of: LabelFunction,
+    labels: Int64[Tensor, " n"],
+    probabilities: Float64[Tensor, "n c"],
+    *,
+    draws: int,
+    seed: int,
+) -> tuple[Float64[Tensor, "q r"], Relabellings]:
+    """Return K at the labels given, and at others: at all of them if that is no more than `draws`."""
+    here = _value(kernel_of, labels, None)
+    n, classes = probabilities.shape
+
+    def values(of: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
+        found = here.new_empty(len(of), here.numel())
+        for row, one in enumerate(tracked(of, what="relabellings", total=len(of))):
+            found[row] = _value(kernel_of, one, here).flatten()
+        return found
+
+    if classes**n <= draws:
+        taken = torch.tensor(list(itertools.product(range(classes), repeat=n)))
+        weights = probabilities[torch.arange(n), taken].prod(1)
+        every = values(taken)
+        return here, Relabellings(taken, weights, probabilities, every, every, False)
+    generator = torch.Generator().manual_seed(seed)
+    opposites = bool(classes == 2 and _halves(probabilities).all())
+    count = draws // 2 if opposites else draws
+    taken = torch.multinomial(probabilities, count, replacement=True, generator=generator).T
+    even = odd = values(taken)
+    if opposites:
+        other = values(1 - taken)
+        even, odd = (even + other) / 2, (even - other) / 2
+    return here, Relabellings(taken, None, probabilities, even, odd, opposites)
+
+
+def _halves(probabilities: Float64[Tensor, "n c"]) -> Bool[Tensor, "n c"]:
+    return probabilities == 0.5
+
+
+def _value(
+    kernel_of: LabelFunction, labels: Int64[Tensor, " n"], like: Tensor | None
+) -> Float64[Tensor, "q r"]:
+    """Return the kernel at some labels, which it may write to, once it is a matrix as before."""
+    value = kernel_of(labels.clone())
+    check_kind("kernel_of(labels)", value, Tensor, what="a tensor")
+    value = value.detach().cpu().double()
+    if value.ndim != 2 or not value.numel() or (like is not None and value.shape != like.shape):
+        asked = "two axes" if like is None else f"shape {tuple(like.shape)}, as before"
+        raise ShapeError(
+            f"`kernel_of(labels)` must be a matrix with {asked}; got {tuple(value.shape)}."
+        )
+    check_finite("kernel_of(labels)", value)
+    return value
