@@ -9,6 +9,7 @@ import torch
 
 import oracles_hoeffding as oracle
 from laws import assert_same
+from leftout import kernels
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
 from leftout.diagnostics.hoeffding import _parts, _squares, hoeffding
 from leftout.diagnostics.relabellings import Relabellings
@@ -295,3 +296,43 @@ def test_what_is_no_matrix_or_not_finite_is_refused() -> None:
 def test_an_array_is_no_tensor() -> None:
     with pytest.raises(OptionError, match=r"`kernel_of\(labels\)` must be a tensor"):
         hoeffding(lambda _: np.ones((1, 1)), [0, 1])
+
+
+def inputs_of(n, seed=0):
+    rows = np.random.default_rng(seed).standard_normal((n, 4))
+    return torch.from_numpy(rows * 2 / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def test_the_hierarchys_kernel_is_quadratic_in_the_labels() -> None:
+    """Eq. 5 of the paper: level 0 and level 2, as its two constructions are said to be."""
+    x, labels = inputs_of(6), torch.tensor([0, 1, 1, 0, 1, 0])
+    asked = kernels.NeuralTangentHierarchy(width=16, activation="gelu", neurons=512)
+
+    def part(y: torch.Tensor) -> torch.Tensor:
+        targets = (2.0 * y.double() - 1)[:, None]
+        return asked.taught(x, y, targets).block(x[:1], x[:2])
+
+    found = hoeffding(part, labels)
+    assert found.attrs["exact"]
+    share = found["share"]
+    assert float(share.sel(level="1")) < 1e-20
+    assert abs(float(share.sel(level="higher"))) < 1e-12
+    assert float(share.sel(level="2")) > 1e-6
+
+
+def test_kernel_regression_before_it_is_scaled_is_quadratic_in_the_labels() -> None:
+    """Z is linear in the labels of pairs; λ, a ratio of means, is not, so it is taken out here."""
+    x, labels = inputs_of(7, seed=1), torch.tensor([0, 1, 1, 0, 1, 0, 0])
+    asked = kernels.LabelAware(kernels.ReLU(1), "kr-v1", 1.0)
+    base = kernels.ReLU(1).block(x[:1], x[1:3])
+
+    def part(y: torch.Tensor) -> torch.Tensor:
+        if len(y.unique()) == 1:  # all pairs agree: Z = 1 everywhere
+            return torch.ones_like(base)
+        taught = asked.taught(x, y)
+        return (taught.block(x[:1], x[1:3]) - base) / taught.strength_used
+
+    share = hoeffding(part, labels)["share"]
+    assert float(share.sel(level="1")) < 1e-20
+    assert abs(float(share.sel(level="higher"))) < 1e-12
+    assert float(share.sel(level="2")) > 1e-3

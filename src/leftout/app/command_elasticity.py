@@ -15,11 +15,8 @@ from leftout.app.choices import Choices
 from leftout.app.options import Device, Memory, with_choices
 from leftout.app.saving import check_free, save_csv
 from leftout.app.wording import number, plain
-from leftout.core.errors import DataError, OptionError
-from leftout.data.examples import Examples
+from leftout.core.errors import OptionError
 from leftout.diagnostics.elasticity import elasticity
-from leftout.kernels.base import Kernel
-from leftout.kernels.teachable import Teachable
 
 SHOWN = 50
 """Pairs of classes that are printed, those told apart least; all are saved."""
@@ -58,15 +55,11 @@ def elasticity_command(
         choices = replace(choices, outputs="trace")
     asked = choices.made_kernel()
     train, query = choices.examples(asked)
-    found = elasticity(
-        _taught(asked, train, memory, device), train, query, memory=memory, device=device
-    )
+    found = elasticity(asked, train, query, memory=memory, device=device)
     built = None
     if choices.weights is not None:
         before = replace(choices, weights=None).made_kernel()
-        built = elasticity(
-            _taught(before, train, memory, device), train, query, memory=memory, device=device
-        )
+        built = elasticity(before, train, query, memory=memory, device=device)
     pairs = pairs_of(found, built)
     if out is not None:
         save_csv(out, COLUMNS, [_cells(one) for one in pairs])
@@ -133,17 +126,6 @@ def _check(choices: Choices) -> None:
         raise OptionError(
             "leftout elasticity needs --strength with --label-aware, a number such as 0.1."
         )
-
-
-def _taught(
-    kernel: Kernel | Teachable, train: Examples, memory: str | None, device: str | None
-) -> Kernel:
-    """Return the kernel, once it has seen the labels if it is one that does."""
-    if not isinstance(kernel, Teachable):
-        return kernel
-    if train.labels is None:
-        raise DataError("--label-aware needs classes; this target is numbers.")
-    return kernel.taught(train.inputs, train.labels, train.targets, memory=memory, device=device)
 
 
 def _named(one: Pair) -> str:

@@ -26,13 +26,14 @@ from leftout.diagnostics.mean_gradients import by_gradients, summed_over_pairs
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.empirical import Empirical
+from leftout.kernels.teachable import Teachable
 
 ROWS = 1024
 """Rows of the kernel held at a time: whole matrices are never made."""
 
 
 def elasticity(
-    kernel: Kernel,
+    kernel: Kernel | Teachable,
     train: Data,
     query: Data | None = None,
     *,
@@ -43,7 +44,8 @@ def elasticity(
 
     Args:
         kernel: any with one value for all outputs; of a network as it is or was trained,
-            `Empirical(module, outputs="trace")`.
+            `Empirical(module, outputs="trace")`. One that sees labels is taught by the training
+            examples first.
         train: examples with classes.
         query: others of the same classes; pairs are then of a query and a training example too.
         memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
@@ -73,10 +75,15 @@ def elasticity(
         Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. There each
         pair of classes is a task of its own, and so are the ratios here.
     """
-    check_kind("kernel", kernel, Kernel, what="a kernel, such as kernels.ReLU(1)")
+    check_kind("kernel", kernel, (Kernel, Teachable), what="a kernel, such as kernels.ReLU(1)")
     examples = examples_of(train)
     names = _classes(examples)
     kernel.check("train", examples.inputs)
+    if isinstance(kernel, Teachable):
+        assert examples.labels is not None
+        kernel = kernel.taught(
+            examples.inputs, examples.labels, examples.targets, memory=memory, device=device
+        )
     if kernel.outputs is not None and kernel.outputs > 1:
         raise OptionError(
             f"`kernel` must have one value for all outputs; {kernel!r} tells {kernel.outputs} apart. Pass "

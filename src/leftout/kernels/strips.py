@@ -84,20 +84,19 @@ class Axis:
             found += [*range(one[side], one[side] + one[2]), *zeros]
         return torch.tensor(found, device=device)
 
-    def seen(self, layer: int, device: torch.device) -> list[Tensor] | None:
-        """Return which places windows see, offset by offset; None if that is a move of the whole strip."""
+    def middles(self, layer: int, device: torch.device) -> Tensor | None:
+        """Return where the middles of a layer's windows lie; None if every place is one."""
         windows = self.layers[layer]
         if windows.stride == 1 and windows.padding == "same":
             return None
-        found: list[list[int]] = [[] for _ in range(windows.size)]
+        found: list[int] = []
         start = 0
         for before, after in zip(self.overlaps[layer], self.overlaps[layer + 1], strict=True):
-            for places, offset in zip(found, windows.offsets, strict=True):
-                inside = [one * windows.stride + offset for one in range(after[2])]
-                inside = [one if 0 <= one < before[2] else before[2] for one in inside]
-                places += [start + one for one in inside + [before[2]] * self.gap]
+            first = start + windows.offsets[0]
+            found += [first + one * windows.stride for one in range(after[2])]
             start += before[2] + self.gap
-        return [torch.tensor(places, device=device) for places in found]
+            found += [start - 1] * self.gap  # a zero, or what will be written over
+        return torch.tensor(found, device=device)
 
 
 @dataclass(frozen=True)
@@ -110,10 +109,10 @@ class Strip:
     device: torch.device
 
     @cached_property
-    def seen(self) -> list[tuple[list[Tensor] | None, list[Tensor] | None]]:
-        """Return for every layer which rows and columns windows see."""
+    def middles(self) -> list[tuple[Tensor | None, Tensor | None]]:
+        """Return for every layer in which rows and columns its windows have their middles."""
         return [
-            (self.rows.seen(place, self.device), self.columns.seen(place, self.device))
+            (self.rows.middles(place, self.device), self.columns.middles(place, self.device))
             for place in range(len(self.network.layers))
         ]
 
@@ -254,44 +253,30 @@ def _product(left: Tensor, right: Tensor, *, outer: bool) -> Tensor:
 def _convolve(strip: Strip, at: Carried, place: int, *, tangent: bool) -> None:
     layer = strip.network.layers[place]
     seen = at.values
-    for axis, windows, places in zip(
-        (-2, -1), (layer.rows, layer.columns), strip.seen[place], strict=True
-    ):
-        if places is not None:
-            seen = _gathered(seen, places, axis)
-        elif not windows.trivial:
-            seen = _moved(seen, windows.offsets[1:], seen.stride(axis))
+    both = zip((-2, -1), (layer.rows, layer.columns), strip.middles[place], strict=True)
+    for axis, windows, middles in both:
+        if windows.size > 1:
+            middle, *others = windows.offsets
+            seen = _moved(seen, [one - middle for one in others], seen.stride(axis))
+        if middles is not None:
+            seen = seen.index_select(axis, middles)
     take_up(strip.network, at, seen, 1 / layer.area, tangent=tangent)
-
-
-def _gathered(values: Tensor, places: Sequence[Tensor], axis: int) -> Tensor:
-    """Return sums over windows of what lies at these places."""
-    total = values.index_select(axis, places[0])
-    for one in places[1:]:
-        total.add_(values.index_select(axis, one))
-    return total
 
 
 def _moved(values: Tensor, offsets: Sequence[int], step: int) -> Tensor:
     """Return values + values moved by each offset, in steps of so many numbers; zeros lie between all."""
-    total = torch.empty_like(values)
-    # K and T one by one: their arrays are short enough for one thread, both together are not.
-    for one, to in zip(values, total, strict=True):
-        _add_moved(one.view(-1), to.view(-1), [offset * step for offset in offsets])
-    return total
-
-
-def _add_moved(values: Tensor, total: Tensor, offsets: Sequence[int]) -> None:
-    size = values.shape[0]
+    moved, total = values.view(-1), torch.empty_like(values)
+    size, flat = moved.shape[0], total.view(-1)
     for number, offset in enumerate(offsets):
-        by = abs(offset)
-        behind, ahead = values.narrow(0, 0, size - by), values.narrow(0, by, size - by)
+        by = abs(offset) * step
+        behind, ahead = moved.narrow(0, 0, size - by), moved.narrow(0, by, size - by)
         if offset < 0:
-            to, edge, here, there = total.narrow(0, by, size - by), 0, ahead, behind
+            to, edge, here, there = flat.narrow(0, by, size - by), 0, ahead, behind
         else:
-            to, edge, here, there = total.narrow(0, 0, size - by), size - by, behind, ahead
+            to, edge, here, there = flat.narrow(0, 0, size - by), size - by, behind, ahead
         if number == 0:  # one pass, where a copy and a sum take two
             torch.add(here, there, out=to)
-            total.narrow(0, edge, by).copy_(values.narrow(0, edge, by))
+            flat.narrow(0, edge, by).copy_(moved.narrow(0, edge, by))
         else:
             to.add_(there)
+    return total
