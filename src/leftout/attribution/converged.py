@@ -31,6 +31,7 @@ class Converged(Instant):
 
     def __init__(self, fitted: Fitted, *, total: float) -> None:
         self.fitted = fitted
+        self.time = math.inf
         self.total = total
         self.ridge = fitted.rule.shifted(total)
         self._last: tuple[tuple[Features | None, int, int], Tensor] | None = None
@@ -42,9 +43,6 @@ class Converged(Instant):
     @cached_property
     def _dual(self) -> Float64[Tensor, "rows c"]:
         return self.fitted.factor(self.ridge).solve(self.fitted.residual)
-
-    def as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self._as_fitted
 
     @cached_property
     def _as_fitted(self) -> Float64[Tensor, "rows c"]:

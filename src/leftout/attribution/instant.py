@@ -54,15 +54,20 @@ class Instant(ABC):
     """
 
     fitted: Fitted
+    time: float
     total: float
 
-    @abstractmethod
     def dual(self) -> Float64[Tensor, "rows c"]:
         """Return g(K) (Y − f_0) under `total`."""
+        return self.fitted.dual(self.time, total=self.total)
 
-    @abstractmethod
     def as_fitted(self) -> Float64[Tensor, "rows c"]:
         """Return g(K) (Y − f_0) of all n examples."""
+        return self._as_fitted
+
+    @cached_property
+    def _as_fitted(self) -> Float64[Tensor, "rows c"]:
+        return self.fitted.dual(self.time)
 
     @abstractmethod
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:

@@ -79,16 +79,6 @@ class Relearning(Instant):
         self.total = total
         self.each = without_each(fitted, time)
 
-    def dual(self) -> Float64[Tensor, "rows c"]:
-        return self.fitted.dual(self.time, total=self.total)
-
-    def as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self._as_fitted
-
-    @cached_property
-    def _as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self.fitted.dual(self.time)
-
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         without = self.each.predictions(features, columns)[:, :, output]
         return without - self.predictions(features)[:, output, None]

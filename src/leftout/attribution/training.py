@@ -56,16 +56,6 @@ class Training(Instant):
         self.window = window
         self.position = position
 
-    def dual(self) -> Float64[Tensor, "rows c"]:
-        return self.fitted.dual(self.time, total=self.total)
-
-    def as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self._as_fitted
-
-    @cached_property
-    def _as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self.fitted.dual(self.time)
-
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         column = output if self.fitted.rows_each == 1 else 0
         inside = self._inside(self.window.ratios, self.fitted.kernel_rows(columns), column)

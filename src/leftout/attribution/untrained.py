@@ -16,13 +16,8 @@ class Untrained(Instant):
 
     def __init__(self, fitted: Fitted, *, total: float) -> None:
         self.fitted = fitted
+        self.time = 0.0
         self.total = total
-
-    def dual(self) -> Float64[Tensor, "rows c"]:
-        return torch.zeros_like(self.fitted.residual)
-
-    def as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self.dual()
 
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         return features.initial.new_zeros(len(features.initial), columns.stop - columns.start)

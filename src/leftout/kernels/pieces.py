@@ -24,6 +24,9 @@ TILE = {"cpu": 2**16, "cuda": 2**25}
 SPREAD = 2**23
 """Numbers of images laid out in strips at once, 64 MB: they are made once for many pairs."""
 
+ARRAYS = 9
+"""Arrays of a piece at once at the most: K and T, sums of both along an axis, a copy of both, and three of a ReLU."""
+
 Where = tuple[slice, ...]
 """Rows and columns of the result, or rows of a diagonal."""
 
@@ -40,6 +43,18 @@ def totals(network: Network, left: Tensor, right: Tensor | None) -> Tensor:
         for where, value in way(network, left, right, threads):
             found[where] += value
     return found
+
+
+def numbers_held(network: Network, images: Tensor, rows: int, threads: int) -> int:
+    """Return how many numbers are held at once for a block of so many images on either side."""
+    most = _most(images)
+    if strips.fits(network):
+        groups = list(strips.strips(network, images.device, most))
+        each = _spread(network, groups, images)
+        piece = max(most, *(group[0].positions for group in groups))
+        return 2 * each * max(1, min(rows, SPREAD // (2 * each))) + ARRAYS * threads * piece
+    pair = (images.shape[-2] * images.shape[-1]) ** (2 if network.twin > 0 else 1)
+    return ARRAYS * threads * max(most, pair)
 
 
 def last_deviations(network: Network, images: Tensor) -> Tensor:
@@ -62,8 +77,7 @@ def _in_strips(
         where, strip, ours, theirs = piece
         return strips.read_strip(strip, ours, theirs, outer=len(where) == 2).mul_(share)
 
-    each = sum(group[0].positions for group in groups) * (len(network.layers) + left.shape[1])
-    together = max(1, SPREAD // (2 * each))
+    together = max(1, SPREAD // (2 * _spread(network, groups, left)))
     for i in blocks(len(left), together):
         for j in [i] if right is None else blocks(len(right), together):
             pieces = []
@@ -154,3 +168,9 @@ def _pairs(images: Tensor, twin: bool) -> int:
 
 def _most(images: Tensor) -> int:
     return TILE.get(images.device.type, TILE["cpu"])
+
+
+def _spread(network: Network, groups: list[list[Strip]], images: Tensor) -> int:
+    """Return how many numbers an image takes in all strips, pixels and deviations."""
+    stages = len(network.layers) + images.shape[1]
+    return stages * sum(group[0].positions for group in groups)
