@@ -4,8 +4,9 @@
     python benchmarks/convolutional.py --peers .venv-peers/bin/python
     python benchmarks/convolutional.py --peers .venv-peers/bin/python --only flat --dry
 
-Newer versions of jax do not load neural-tangents 0.6.5, and older ones are slower. It gets the block of
-images that suits it best of those tried, compiled and warm. Both take turns; ratios are of medians.
+The pins are those of the extra `peers`: newer versions of jax do not load neural-tangents 0.6.5, and older
+ones are slower. It gets the block of images that suits it best of those tried, compiled and warm. Both take
+turns; ratios are of medians. On a busy machine threads of either wait for each other: read the load beside.
 
 Floor of a pair, a layer and a position (of one image where positions are not compared, of two where a
 mean follows): an arc tangent and a square root, and at least 16 multiplications and additions: 8 for

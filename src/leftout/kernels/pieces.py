@@ -25,7 +25,7 @@ SPREAD = 2**23
 """Numbers of images laid out in strips at once, 64 MB: they are made once for many pairs."""
 
 ARRAYS = 9
-"""Arrays of a piece at once at the most: K and T, sums of both along an axis, a copy of both, and three of a ReLU."""
+"""Arrays of a piece at once at the most: K and T, two sums of each over windows, and three of a ReLU."""
 
 Where = tuple[slice, ...]
 """Rows and columns of the result, or rows of a diagonal."""
