@@ -197,7 +197,7 @@ def test_a_kernel_with_negative_eigenvalues_is_solved_and_certified():
     near = np.abs(values + 0.05).min()
     assert certificate.condition == pytest.approx((values[-1] + 0.05) / near)
     assert certificate.refit_difference < 1e-5
-    with pytest.raises(NotPositiveError, match="positive semi-definite"):
+    with pytest.raises(NotPositiveError, match="Labels have made the kernel indefinite"):
         problem("fjlt-v1", strength=1.0, seed=4, rule=lo.GradientFlow(1.0))[0].predict(
             fitted.train, 3.0
         )
@@ -241,7 +241,75 @@ def test_a_class_of_one_example_cannot_teach_without_it():
         lo.leave_one_out(fitted, (rows[1:3], labels[1:3]))
 
 
+def test_a_kernel_that_was_taught_is_not_fitted_to_other_examples_by_mistake():
+    fitted, query = problem("fjlt-v1")
+    rows, labels = points(0, N + M)
+    order = np.random.default_rng(5).permutation(N)
+    other = (rows[order], labels[order])
+    with pytest.raises(OptionError, match=r"was taught by examples already.*kernel\.asked"):
+        lo.fit(fitted.kernel, other, rule=lo.Ridge(0.5))
+    # Kept as it is, it compares any inputs: in another order the same model.
+    kept = lo.fit(fitted.kernel.with_labels_frozen(), other, rule=lo.Ridge(0.5))
+    assert worst(kept.predict(query[0]), fitted.predict(query[0])) < LEARNED
+    few = lo.fit(fitted.kernel.with_labels_frozen(), (rows[:9], labels[:9]), rule=lo.Ridge(0.5))
+    gram = fitted.gram.numpy()[:9, :9] + 0.5 * np.eye(9)
+    cross = fitted.cross(torch.tensor(query[0])).numpy()[:, :9]
+    assert (
+        worst(few.predict(query[0]), cross @ np.linalg.solve(gram, few.train.targets.numpy()))
+        < LEARNED
+    )
+
+
+def test_an_example_is_added_to_an_indefinite_model():
+    frozen, query = problem("fjlt-v1", strength=1.0, frozen=True, seed=4)
+    new = points(9, 1)[0]
+    gram = np.block([
+        [frozen.gram.numpy(), frozen.cross(torch.tensor(new)).numpy().T],
+        [frozen.cross(torch.tensor(new)).numpy(), frozen.kernel.diagonal(torch.tensor(new)).numpy()],
+    ])  # fmt: skip
+    assert np.linalg.eigvalsh(gram)[0] < -0.5, "or the test says nothing"
+    cross = np.concatenate(
+        [frozen.cross(torch.tensor(query[0])).numpy(),
+         frozen.kernel_between(torch.tensor(query[0]), torch.tensor(new)).numpy()], axis=1
+    )  # fmt: skip
+    targets = np.append(frozen.train.targets.numpy()[:, 0], 1.0)
+    told = cross @ np.linalg.solve(gram + 0.5 * np.eye(N + 1), targets)
+    found = lo.add(frozen, query, new, [1], of="prediction").values[:, 0, 0]
+    assert worst(found, told - frozen.predict(query[0]).numpy()[:, 0]) < LEARNED
+
+
+def test_numbers_teach_the_hierarchy():
+    rows, _ = points(0, N + M)
+    targets = np.random.default_rng(1).normal(size=(N + M, 1))
+    asked = lo.kernels.NeuralTangentHierarchy(width=64, activation="gelu", neurons=256)
+    fitted = lo.fit(asked, (rows[:N], targets[:N]), rule=lo.Ridge(0.5))
+    query = (rows[N:], targets[N:])
+    others = np.delete(np.arange(N), 2)
+    other = lo.fit(asked, (rows[others], targets[others]), rule=lo.Ridge(0.5))
+    found = lo.leave_one_out(fitted, query, of="prediction").values[:, 2, 0]
+    told = (fitted.predict(query[0]) - other.predict(query[0])).numpy()[:, 0]
+    assert worst(found, told) < LEARNED
+    moved = targets[:N].copy()
+    moved[3] += 1
+    again = lo.fit(asked, (rows[:N], moved), rule=lo.Ridge(0.5))
+    found = lo.relabel(fitted, query, 3, moved[3], of="prediction").values[:, 0, 0]
+    told = (fitted.predict(query[0]) - again.predict(query[0])).numpy()[:, 0]
+    assert worst(found, told) < LEARNED
+
+
 class TestStrength:
+    def test_at_a_training_time_each_strength_is_judged_by_its_own_spectrum(self):
+        rows, labels = points(4, 30)
+        kernel = LabelAware(lo.kernels.ReLU(1), "fjlt-v1")
+        rule = lo.GradientFlow(1.0)
+        found = choose_strength(kernel, (rows, labels), rule=rule, at=3.0)
+        assert any(one.skipped for one in found.candidates), "or the test says nothing"
+        assert len(found.tried) >= 3
+        for one in found.tried:
+            off = lo.out_of_sample(lo.fit(one.kernel, (rows, labels), rule=rule), 3.0)
+            targets = lo.fit(one.kernel, (rows, labels), rule=rule).train.targets
+            assert worst(one.losses, (off - targets).square().sum(1) / 2) < LEARNED
+
     def choice(self, estimator="kr-v1", **more):
         rows, labels = points(5, 30)
         kernel = LabelAware(lo.kernels.ReLU(1), estimator)
@@ -330,6 +398,23 @@ class TestKernel:
         kernels = {"relu": lo.kernels.ReLU(1), "aware": LabelAware(lo.kernels.ReLU(1), "kr-v2")}
         with pytest.raises(OptionError, match=r"relu: .*not positive definite"):
             choose_kernel(kernels, (rows, labels), rule=lo.Ridge(0.0))
+
+    def test_one_that_labels_cannot_teach_or_that_diverges_is_skipped_too(self):
+        rows, _ = points(7, 12)
+        numbers = (rows, np.linspace(0, 1, 12))
+        kernels = {
+            "relu": lo.kernels.ReLU(1),
+            "aware": LabelAware(lo.kernels.ReLU(1), "kr-v1", None),
+        }
+        found = choose_kernel(kernels, numbers)
+        assert found.best.name == "relu"
+        assert "must have classes" in found.candidates[1].skipped
+        assert "strength=None" in found.candidates[1].skipped, "in the words of what was asked"
+        top = lo.fit(lo.kernels.ReLU(1), numbers).largest
+        steep = {"relu": lo.kernels.ReLU(1), "high": lo.kernels.ReLU(4, weight_variance=4.0)}
+        found = choose_kernel(steep, numbers, rule=lo.GradientDescent(1.9 / top), at=20)
+        assert found.best.name == "relu"
+        assert found.candidates[1].skipped
 
     @pytest.mark.usefixtures("as_users_run_it")
     def test_it_takes_kernels(self):

@@ -164,6 +164,7 @@ def _found(
     stays = fitted.with_labels_frozen()
     order = redundant(stays, query, at=judged)
     moments = tuple(_moment(fitted, query, time) for time in times)
+    ahead, why = outlook(stays, moments, seed=evidence.seed)
     findings = Findings(
         train=fitted.train,
         query=query,
@@ -183,7 +184,8 @@ def _found(
         redundant_again=_redundant_again(fitted, query, order, target, evidence),
         subclasses=subclasses_by(stays, order.by_row),
         sources=None if origins is None else sources(stays, query, origins, at=judged),
-        outlook=outlook(stays, moments, seed=evidence.seed),
+        outlook=ahead,
+        no_outlook=why,
         relearns=fitted.relearns,
     )
     return findings, labels

@@ -121,7 +121,11 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
 
     def tried(name: str, kernel: Kernel | Teachable, train: Examples, query: Examples) -> None:
         made[name] = Chosen(kernel, train, query)
-        foreseen = _seconds(kernel, train)
+        try:
+            foreseen = _seconds(kernel, train)
+        except LeftoutError as error:
+            found.append(Candidate(name, kernel, skipped=str(error)))
+            return
         if foreseen > 60 * choices.minutes:
             found.append(Candidate(name, kernel, skipped=(
                 f"would take about {foreseen / 60:.0f} minutes, more than --minutes {choices.minutes:g}"

@@ -145,7 +145,12 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
         "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
     )
     seen = (RELEARNS,) if findings.relearns else ()
-    return (linear if findings.of_network else wide, *seen, *LIMITS)
+    blind = (
+        (("What more data would bring is not said here.", plain(findings.no_outlook, 600)),)
+        if findings.no_outlook
+        else ()
+    )
+    return (linear if findings.of_network else wide, *seen, *blind, *LIMITS)
 
 
 RELEARNS = (

@@ -63,6 +63,7 @@ class Findings:
         sources: what each source of examples is worth; None where none were named.
         redundant_again: the removal curve of the network itself, trained again; None where it was not.
         outlook: error and accuracy to be expected of more examples; None where they cannot be foretold.
+        no_outlook: why they cannot; empty where they can.
         selection: what the kernel was chosen from; None where it was given.
         relearns: whether the kernel saw labels and was taught again without each example. Removal of many,
             kinds, sources, training time and the learning curve then keep it as all labels made it.
@@ -87,5 +88,6 @@ class Findings:
     sources: Sources | None = None
     redundant_again: PruneCheck | None = None
     outlook: LearningCurve | None = None
+    no_outlook: str = ""
     selection: Selection | None = None
     relearns: bool = False

@@ -36,12 +36,14 @@ COLUMNS = (
 """Columns of curve.csv."""
 
 
-def outlook(fitted: Fitted, moments: Sequence[Moment], *, seed: int) -> LearningCurve | None:
+def outlook(
+    fitted: Fitted, moments: Sequence[Moment], *, seed: int
+) -> tuple[LearningCurve | None, str]:
     """Return the learning curve up to four times the examples, at the end of training.
 
     Returns:
-        None where there are too few examples, or no end of training to be left out of: without ridge, a Gram
-        matrix that is singular to rounding.
+        None and the reason where there is none: too few examples, nothing to learn, or no end of training
+        to be left out of, as of a matrix that is singular without ridge, or that labels made indefinite.
 
     Cost:
         under ridge the spectrum of half of the examples, 18 (r/2)³ in all; else 9r³ beside the spectrum.
@@ -49,16 +51,19 @@ def outlook(fitted: Fitted, moments: Sequence[Moment], *, seed: int) -> Learning
     n = len(fitted)
     halved = isinstance(fitted.rule, Ridge)
     if n < FEWEST * (2 if halved else 1) or not bool(fitted.residual.any()):
-        return None
+        return (
+            None,
+            f"It takes {FEWEST * (2 if halved else 1)} examples or more that are not all alike.",
+        )
     sizes = [round(n * 2 ** (step / 2)) for step in range(1, STEPS + 1)]
     try:
         if not halved:
-            return learning_curve(fitted, sizes, seed=seed)
+            return learning_curve(fitted, sizes, seed=seed), ""
         found = learning_curve(_half(fitted, seed), [n, *sizes], seed=seed)
-    except NotPositiveError:
-        return None
+    except NotPositiveError as error:
+        return None, str(error)
     (end,) = (moment for moment in moments if moment.at == math.inf)
-    return found.anchored(end.out_of_sample, fitted.train)
+    return found.anchored(end.out_of_sample, fitted.train), ""
 
 
 def _half(fitted: Fitted, seed: int) -> Fitted:

@@ -203,7 +203,10 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
 
 def _teaching(kernel: Kernel | Teachable, train: Examples, cost: Cost, before: int) -> list[Step]:
     """Return what it takes to teach a kernel again without each example, by a try on a few of them."""
-    if not isinstance(kernel, Teachable) or kernel.frozen:
+    if not isinstance(kernel, Teachable):
+        return []
+    once = 0 if kernel.frozen else 1
+    if not once and not (isinstance(kernel, LabelAware) and kernel.strength is None):
         return []
     n, tried = len(train), min(TAUGHT, len(train))
     some = train.select(
@@ -216,8 +219,8 @@ def _teaching(kernel: Kernel | Teachable, train: Examples, cost: Cost, before: i
     began = time.perf_counter()
     taught.without(torch.arange(tried)).gram.sum()
     teach = (time.perf_counter() - began) * (n / tried) ** 2
-    fits = n * (1 + strengths)
-    seconds = n * (1 + (strengths > 0)) * teach + fits * 2 * cost.machine.cholesky(n)
+    fits = n * (once + strengths)
+    seconds = n * (once + (strengths > 0)) * teach + fits * 2 * cost.machine.cholesky(n)
     held = 8 * n * n * (12 + cost.work.k)
     method = f"{fits} fits of {n - 1} examples" + (
         f", {strengths} strengths tried" if strengths else ""

@@ -66,8 +66,8 @@ def certify(
     floor = max(nearest, 1 / pace if pace > 0 else math.inf)
     # k(x, x) of queries may exceed that of the training examples; both count.
     top = max(
-        float(fitted.gram.diagonal().max()),
-        float(fitted.kernel.diagonal(examples.inputs).max()),
+        float(fitted.gram.diagonal().abs().max()),
+        float(fitted.kernel.diagonal(examples.inputs).abs().max()),
     )
     size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
     effective = (high + ridge) / floor if floor > 0 else math.inf

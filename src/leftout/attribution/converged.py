@@ -135,8 +135,11 @@ class Converged(Instant):
         parts = [torch.unflatten(x.T, 0, (-1, each)) for x in (to_train, spread)]  # (a, b, rows)
         schur = above - parts[0] @ parts[1].mT
         # Rounding leaves n·eps·k(x*, x*) where a new row depends on the others.
-        noise = len(spread) * torch.finfo(schur.dtype).eps * above.diagonal(dim1=1, dim2=2).amax(1)
-        left = torch.linalg.eigvalsh(schur)[:, 0]
+        size = above.diagonal(dim1=1, dim2=2).abs().amax(1)
+        noise = len(spread) * torch.finfo(schur.dtype).eps * size
+        left = torch.linalg.eigvalsh(schur)
+        # A kernel that sees labels may have negative ones; only those next to 0 say nothing new.
+        left = left[:, 0] if self.fitted.kernel.definite else left.abs().amin(1)
         if not bool((left > noise).all()):
             which = int((left <= noise).nonzero()[0])
             raise NotPositiveError(

@@ -22,10 +22,16 @@ from leftout.attribution.effects import effect_array, effects
 from leftout.attribution.instants import instants
 from leftout.attribution.labelled import EDIT_SIGN, SIGN, Of, check_of
 from leftout.attribution.queries import queries_of
-from leftout.attribution.relearned import Relearned, relearned_as, relearned_effects
+from leftout.attribution.relearned import (
+    Relearned,
+    relearned_as,
+    relearned_effects,
+    taught_kernel,
+)
 from leftout.core.checks import check_at_least, check_index, row_numbers
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
+from leftout.dynamics.fit import labels_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.solvers.krylov import largest_eigenvalue
@@ -231,12 +237,15 @@ def _taught_otherwise(
     fitted: Fitted, times: Sequence[float], rows: Tensor, targets: Float64[Tensor, "e k"]
 ) -> list[Callable[[], Relearned]]:
     """Return the models that see another label of one example each."""
-    assert fitted.train.labels is not None
+    train = fitted.train
     edits: list[Callable[[], Relearned]] = []
-    for row, label in zip(rows.tolist(), fitted.train.encoding.decode(targets.cpu()), strict=True):
-        labels = fitted.train.labels.clone()
-        labels[row] = label
-        edits.append(partial(relearned_as, fitted, times, labels))
+    for row, given in zip(rows.tolist(), targets, strict=True):
+        labels = labels_of(taught_kernel(fitted).asked, train).clone()
+        if train.labels is not None:
+            labels[row] = train.encoding.decode(given[None].cpu())[0]
+        others = train.targets.to(fitted.device).clone()
+        others[row] = given
+        edits.append(partial(relearned_as, fitted, times, labels, others))
     return edits
 
 

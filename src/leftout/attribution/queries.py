@@ -112,7 +112,8 @@ def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
 def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
     inputs, kernel = query.inputs[rows], fitted.kernel
     targets = query.targets[rows].to(fitted.device)
-    if isinstance(kernel, TaughtKernel):
+    if fitted.relearns:
+        assert isinstance(kernel, TaughtKernel)
         pairs = fitted.compared(inputs)
         return Block(
             rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets

@@ -66,10 +66,13 @@ def relearned_without(
     return Relearned(kernel.lean(), duals)
 
 
-def relearned_as(fitted: Fitted, times: Sequence[float], labels: Int64[Tensor, " n"]) -> Relearned:
-    """Return the model that other labels of the same inputs make; cost as without some."""
-    other = fitted.train.relabelled(labels)
-    targets = other.targets.to(fitted.device)
+def relearned_as(
+    fitted: Fitted,
+    times: Sequence[float],
+    labels: Int64[Tensor, " n"],
+    targets: Float64[Tensor, "n c"],
+) -> Relearned:
+    """Return the model that other labels and targets of the inputs make; cost as without some."""
     kernel = taught_kernel(fitted).relabelled(labels, targets)
     residual = targets - fitted.initial(fitted.train.inputs)
     return Relearned(kernel, duals_afresh(fitted, kernel.gram, residual, times, total=len(fitted)))

@@ -16,11 +16,11 @@ from torch import Tensor
 from leftout.attribution.afresh import duals_afresh
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
-from leftout.core.errors import DataError, MemoryBudgetError, NotPositiveError, OptionError
+from leftout.core.errors import DivergenceError, LeftoutError, NotPositiveError, OptionError
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fit import fit
+from leftout.dynamics.fit import fit, labels_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -119,15 +119,7 @@ def choose_kernel(
     found = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
-        if isinstance(kernel, LabelAware) and kernel.strength is None:
-            strengths = choose_strength(
-                kernel, examples, rule=rule, at=at, memory=memory, device=device
-            )
-            found.append(replace(strengths.best, name=name))
-        else:
-            found.append(
-                _tried(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
-            )
+        found.append(_tried(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
     return ranked(found)
 
 
@@ -162,13 +154,9 @@ def choose_strength(
     for strength in strengths:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
-    first = fit(
-        replace(kernel, strength=1.0, frozen=False),
-        examples,
-        rule=rule,
-        memory=memory,
-        device=device,
-    )
+    labels_of(kernel, examples)  # it is refused in the words of what was asked
+    asked = replace(kernel, strength=1.0, frozen=False)
+    first = fit(asked, examples, rule=rule, memory=memory, device=device)
     time = first.rule.time(at)
     losses = _by_strength(first, time, tuple(float(one) for one in strengths))
     return ranked(
@@ -219,9 +207,14 @@ def _tried(
 ) -> Candidate:
     """Return a candidate with its losses, or with why it has none."""
     try:
+        if isinstance(kernel, LabelAware) and kernel.strength is None:
+            strengths = choose_strength(
+                kernel, examples, rule=rule, at=at, memory=memory, device=device
+            )
+            return replace(strengths.best, name=name)
         fitted = fit(kernel, examples, rule=rule, memory=memory, device=device)
         predicted = out_of_sample(fitted, at).cpu()
-    except (NotPositiveError, MemoryBudgetError, DataError) as error:
+    except LeftoutError as error:
         return Candidate(name, kernel, skipped=str(error))
     return Candidate(name, kernel, _losses(predicted, examples), examples.accuracy(predicted))
 
@@ -239,6 +232,8 @@ def _by_strength(
     found: dict[float, Tensor | str] = {
         one: fitted.residual.new_empty(len(fitted), fitted.outputs) for one in strengths
     }
+    # Each has a spectrum of its own, which says how long it can be trained.
+    models = {one: _at_strength(fitted, kernel, one) for one in strengths}
     everyone = torch.arange(len(fitted), device=fitted.device)
     for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
@@ -249,10 +244,18 @@ def _by_strength(
             taught = again.at_strength(strength)
             try:
                 (dual,) = duals_afresh(
-                    fitted, taught.gram, fitted.residual[keep], [time], total=len(keep)
+                    models[strength], taught.gram, fitted.residual[keep], [time], total=len(keep)
                 )
-            except NotPositiveError as error:
+            except (NotPositiveError, DivergenceError) as error:
                 found[strength] = f"without example {fitted.train.ids[i]!r}: {error}"
                 continue
             predicted[i] = (taught.cross(own) @ dual)[0]
     return {one: said if isinstance(said, str) else said.cpu() for one, said in found.items()}
+
+
+def _at_strength(fitted: Fitted, kernel: Taught, strength: float) -> Fitted:
+    taught = kernel.at_strength(strength)
+    return Fitted(
+        taught, fitted.train, fitted.rule, taught.gram, kernel_dtype=fitted.kernel_dtype,
+        memory=fitted.memory,
+    )  # fmt: skip

@@ -29,7 +29,7 @@ from leftout.kernels.empirical import Empirical
 from leftout.kernels.teachable import Teachable
 
 ROWS = 1024
-"""Rows of the kernel held at a time: whole matrices are never made."""
+"""Rows of the kernel held at a time: whole matrices are made only to teach a kernel labels."""
 
 
 def elasticity(
@@ -56,7 +56,8 @@ def elasticity(
         class and one of the other, each example's pair with itself included; `ratio`, RR of these two
         classes alone, ½ on the diagonal. With `query` the same of query and training examples,
         `query_similarity` (class of the query, class of the training example) and `query_ratio`, NaN for a
-        class that no query has.
+        class that no query has. Outside [0, 1] where a mean similarity is negative, as of a kernel that
+        labels have made indefinite.
 
     Raises:
         DataError: no classes, fewer than two of them, or an example with k(x, x) = 0.
@@ -156,6 +157,12 @@ def _lengths(kernel: Kernel, inputs: Tensor, name: str) -> Float64[Tensor, " n"]
     squares = torch.cat([
         kernel.diagonal(inputs[some]).double().cpu() for some in blocks(len(inputs), ROWS)
     ])  # fmt: skip
+    if bool((squares < 0).any()):
+        row = int((squares < 0).nonzero()[0])
+        raise DataError(
+            f"`kernel` must have k(x, x) > 0; it is {float(squares[row]):.3g} for row {row} of `{name}`. "
+            "Labels have made it indefinite: take a smaller `strength`."
+        )
     if not bool((squares > 0).all()):
         row = int((squares <= 0).nonzero()[0])
         raise DataError(

@@ -6,14 +6,14 @@ from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.device import usable_device
-from leftout.core.errors import DataError
+from leftout.core.errors import DataError, OptionError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.teachable import Teachable
+from leftout.kernels.teachable import TaughtKernel, Teachable
 
 
 def fit(
@@ -50,6 +50,11 @@ def fit(
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     kernel.check("inputs", examples.inputs)
+    if isinstance(kernel, TaughtKernel) and not kernel.asked.frozen:
+        raise OptionError(
+            "`kernel` was taught by examples already, and `fit` would have to teach it again: pass what was "
+            "asked, kernel.asked; or keep it as it is, kernel.with_labels_frozen()."
+        )
     if isinstance(kernel, Teachable):
         return _taught(kernel, examples, rule or Ridge(), dtype=dtype, where=where, budget=budget)
     check_outputs("`kernel` tells apart", kernel.outputs, examples)
@@ -85,7 +90,9 @@ def _taught(
 
 
 def labels_of(kernel: Teachable, examples: Examples) -> Int64[Tensor, " n"]:
-    """Return the classes that teach a kernel; raise where examples have none."""
+    """Return the classes that teach a kernel, zeros for one that targets teach; raise where it has none."""
+    if examples.labels is None and not kernel.by_classes:
+        return torch.zeros(len(examples), dtype=torch.int64)
     if examples.labels is None:
         raise DataError(
             "`train` must have classes for a kernel that sees labels; got numbers. Take the kernel "

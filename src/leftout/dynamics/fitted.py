@@ -67,6 +67,8 @@ class Fitted:
         self.residual = self.by_row(targets - self.initial(train.inputs))
         self._factor: Factor | None = None
         self._inverse: tuple[float, Tensor] | None = None
+        # A taught kernel knows its own examples by their pairs; between others it is a kernel like any.
+        self._by_pairs = isinstance(kernel, TaughtKernel) and kernel.taught_by_inputs(train.inputs)
         self._known: tuple[Tensor, Any] | None = None
         self.without_each: dict[float, Any] = {}  # by time, of a kernel that is taught again
 
@@ -123,7 +125,17 @@ class Fitted:
     @cached_property
     def _spectrum(self) -> Spectrum:
         with busy(f"eigendecomposition of {len(self.gram)} × {len(self.gram)}"):
-            return spectrum_of(self.gram, made_in=self.kernel_dtype)
+            try:
+                return spectrum_of(self.gram, made_in=self.kernel_dtype)
+            except NotPositiveError as error:
+                if self.kernel.definite:
+                    raise
+                low, high = float(self.eigenvalues[0]), float(self.eigenvalues[-1])
+                raise NotPositiveError(
+                    f"Labels have made the kernel indefinite: eigenvalues reach from {high:.3g} down to "
+                    f"{low:.3g}. Training times and learning curves need a positive one: take a smaller "
+                    "`strength`."
+                ) from error
 
     @cached_property
     def eigenvalues(self) -> Float64[Tensor, " r"]:
@@ -275,7 +287,7 @@ class Fitted:
 
         Nothing is kept where an eighth of the memory would not hold it.
         """
-        matrices = 3 if isinstance(self.kernel, TaughtKernel) else 1
+        matrices = 3 if self._by_pairs else 1
         needed = 8 * matrices * len(inputs) * self.rows_each * len(self.gram)
         if needed <= self.memory // 8:
             self._known = (inputs, self.compared(inputs))
@@ -283,7 +295,10 @@ class Fitted:
     def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "mr r"]:
         """Return K(inputs, training inputs)."""
         found = self.compared(inputs)
-        return self.kernel.cross(found) if isinstance(self.kernel, TaughtKernel) else found
+        if self._by_pairs:
+            assert isinstance(self.kernel, TaughtKernel)
+            return self.kernel.cross(found)
+        return found
 
     def compared(self, inputs: Float[Tensor, "m ..."]) -> Any:
         """Return what the kernel says of inputs and training inputs before it looks at labels.
@@ -291,12 +306,14 @@ class Fitted:
         That is K(inputs, training inputs), or the pairs of a kernel that sees labels.
         """
         known = None if self._known is None else rows_within(inputs, self._known[0])
-        taught = isinstance(self.kernel, TaughtKernel)
         if known is not None:
             assert self._known is not None
             whole = self._known[1]
-            return whole.of(known, slice(None)) if taught else whole[self.kernel_rows(known)]
-        if isinstance(self.kernel, TaughtKernel):
+            return (
+                whole.of(known, slice(None)) if self._by_pairs else whole[self.kernel_rows(known)]
+            )
+        if self._by_pairs:
+            assert isinstance(self.kernel, TaughtKernel)
             return self.kernel.pairs_with(inputs)
         return self.kernel_between(inputs, self.train.inputs)
 

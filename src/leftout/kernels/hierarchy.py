@@ -90,6 +90,8 @@ class NeuralTangentHierarchy(Teachable):
     neurons: int = 2**16
     seed: int = 0
     frozen: bool = False
+    by_classes = False
+
     base: TwoLayer = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -224,8 +226,9 @@ class TaughtHierarchy(TaughtKernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return the kernel of every input with itself."""
-        change = self._per_width(self._changes.own(_rows(inputs)))
-        return self.asked.base.diagonal(_rows(inputs)).add(change.value).to(inputs)
+        rows = _rows(inputs).to(self.inputs.device)
+        change = self._per_width(self._changes.own(rows))
+        return self.asked.base.diagonal(rows).add(change.value).to(inputs)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
         """Return one tile: the neurons are drawn, and meet the examples, once for all pairs.
@@ -272,18 +275,21 @@ class TaughtHierarchy(TaughtKernel):
 
     def without(self, keep: Int64[Tensor, " k"]) -> Retaught:
         """Return the kernel taught by these of the examples only."""
-        kept = TaughtHierarchy(
-            self.asked, self.inputs[keep], self.targets[keep], memory=self.memory,
-            start=self.start[keep][:, keep],
-        )  # fmt: skip
-        return RetaughtHierarchy(kept)
+        return RetaughtHierarchy(self, keep, self.targets[keep])
 
     def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> Retaught:
         """Return the kernel taught by other labels of the same inputs."""
-        again = TaughtHierarchy(
-            self.asked, self.inputs, targets.to(self.targets), memory=self.memory, start=self.start
-        )
-        return RetaughtHierarchy(again)
+        everyone = torch.arange(len(self.inputs), device=self.inputs.device)
+        return RetaughtHierarchy(self, everyone, targets.to(self.targets))
+
+    def taught_by(
+        self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]
+    ) -> "TaughtHierarchy":
+        """Return the kernel taught by some of the inputs, and by these targets."""
+        return TaughtHierarchy(
+            self.asked, self.inputs[keep], targets, memory=self.memory,
+            start=self.start[keep][:, keep],
+        )  # fmt: skip
 
     def untold(self) -> "TaughtHierarchy":
         """Return the same kernel without what it has found so far, but for its start."""
@@ -315,23 +321,36 @@ class TaughtHierarchy(TaughtKernel):
 
 @final
 class RetaughtHierarchy(Retaught):
-    """The kernel after training on other examples or labels, between inputs that are known."""
+    """The kernel after training on other examples or labels, between inputs that are known.
 
-    def __init__(self, kernel: TaughtHierarchy) -> None:
-        self.kernel = kernel
+    It holds rows and targets; the kernel itself is made when its Gram matrix is asked for.
+    """
+
+    def __init__(
+        self,
+        whole: TaughtHierarchy,
+        keep: Int64[Tensor, " k"],
+        targets: Float64[Tensor, "k 1"],
+    ) -> None:
+        self.whole, self.keep, self.targets = whole, keep, targets
+        self._kernel: TaughtHierarchy | None = None
 
     @property
     def gram(self) -> Float64[Tensor, "k k"]:
         """Return the kernel between the examples that it was taught by."""
-        return self.kernel.gram
+        self._kernel = self._taught()
+        return self._kernel.gram
 
     def cross(self, pairs: "Asked") -> Float64[Tensor, "m k"]:
         """Return the kernel between queries, as `pairs_with` gave them, and those examples."""
-        return self.kernel.cross(pairs)
+        return self._taught().cross(pairs)
 
     def lean(self) -> "RetaughtHierarchy":
-        """Return the same without its Gram matrix, which is found anew where it is asked for."""
-        return RetaughtHierarchy(self.kernel.untold())
+        """Return the same without what was made: it is made anew for every `cross`."""
+        return RetaughtHierarchy(self.whole, self.keep, self.targets)
+
+    def _taught(self) -> TaughtHierarchy:
+        return self._kernel or self.whole.taught_by(self.keep, self.targets)
 
 
 @final

@@ -121,7 +121,7 @@ class FeatureRegression:
         found = [diagonal, squares, one, zero, squares, zero, zero, one, one, zero]
         if scores is not None:
             found += [*scores.square().T, *torch.zeros_like(scores).T]
-        return self.coefficients @ torch.stack(found)
+        return self.coefficients.to(squares) @ torch.stack(found)
 
     def _weighted(
         self, seen: Pairs, i: slice, j: slice, scores: tuple[Tensor, Tensor] | None

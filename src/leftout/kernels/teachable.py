@@ -5,7 +5,7 @@ inputs. Taught by fewer of the examples, or by other labels, it is another kerne
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float64, Int64
@@ -40,6 +40,7 @@ class TaughtKernel(Kernel):
 
     Attributes:
         asked: what was to be taught.
+        inputs: that it was taught by.
         gram: the kernel between the training inputs.
         pairs: of all training inputs; rows of it are pairs of single examples and all.
     """
@@ -52,6 +53,13 @@ class TaughtKernel(Kernel):
     @abstractmethod
     def gram(self) -> Float64[Tensor, "n n"]:
         """Return the kernel between the training inputs."""
+
+    inputs: Tensor
+
+    def taught_by_inputs(self, inputs: Tensor) -> bool:
+        """Return whether these are the inputs that taught it, in their order."""
+        ours = self.inputs
+        return ours.shape == inputs.shape and bool(torch.equal(ours, inputs.to(ours)))
 
     @abstractmethod
     def with_labels_frozen(self) -> "TaughtKernel":
@@ -85,6 +93,9 @@ class Teachable(ABC):
 
     base: Kernel
     frozen: bool
+
+    by_classes: ClassVar[bool] = True
+    """Whether it is taught by classes, or else by targets, which may be numbers."""
 
     @abstractmethod
     def taught(
