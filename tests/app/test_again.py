@@ -158,7 +158,7 @@ WRONG_CHOICES = [
     (
         "kernel",
         "linear",
-        "`kernel` must be one of 'two-layer-relu', .*'conv-relu'; got 'linear'",
+        "`kernel` must be one of 'two-layer-relu', .*'conv-relu', 'hierarchy', 'auto'; got 'linear'",
     ),
     ("rule", "adam", "`rule` must be one of 'ridge', 'flow', 'descent'; got 'adam'"),
 ]

@@ -75,12 +75,12 @@ class Plan:
 
 PAIRS = {
     Size.QUICK: Plan(2, (12,), 15, (8, 8, 8), 40, folds=3),
-    Size.USUAL: Plan(5, (100,), 200, (16, 32, 64), 40, steps=400),
+    Size.USUAL: Plan(5, (100,), 200, (16, 32, 64), 40, folds=10, steps=400),
     Size.PAPER: Plan(1, (5000,), 1000, (64, 128, 256), 300),
 }
 CLASSES = {
     Size.QUICK: Plan(2, (4, 8), 6, (8, 8, 8), 20, folds=3),
-    Size.USUAL: Plan(5, (12, 25, 50), 50, (16, 32, 64), 40, steps=400),
+    Size.USUAL: Plan(5, (12, 25, 50), 50, (16, 32, 64), 40, folds=10, steps=400),
     Size.PAPER: Plan(1, (200, 500, 1000, 2000), 1000, (128, 256, 512), 50),
 }
 
@@ -174,6 +174,14 @@ def _put(column: dict[str, list[Scored]], scores: dict[str, Scored]) -> None:
         column.setdefault(name, []).append(one)
 
 
+def _kept(one: Scored) -> dict[str, Any]:
+    """Return a score as a record holds it: there is no NaN in one, and None stands for what there is not."""
+    return {
+        name: None if isinstance(value, float) and not np.isfinite(value) else value
+        for name, value in vars(one).items()
+    }
+
+
 def _means(found: Table, *, fixed: bool = False) -> dict[str, np.ndarray]:
     """Return each method's accuracy in each draw, averaged over columns."""
     return {
@@ -210,7 +218,7 @@ def _outcome(found: Table, printed: Printed, where: str, notes: tuple[str, ...])
     rows.append(_indefinite(found))
     result: dict[str, Any] = {
         column: {
-            name: [vars(one) for one in scores] for name, scores in methods.items()
+            name: [_kept(one) for one in scores] for name, scores in methods.items()
         }
         for column, methods in found.items()
     }  # fmt: skip
