@@ -11,6 +11,7 @@ from laws import assert_same
 from leftout.app import outlook as module
 from leftout.app.outlook import outlook, panel
 from leftout.app.outlook_plots import outlook_plots
+from leftout.app.report import html as report_of
 from leftout.diagnostics.learning_curve import learning_curve
 
 
@@ -111,5 +112,17 @@ def test_the_plot_puts_every_number_where_it_belongs(audits) -> None:
 
 def test_outlook_alone_is_what_the_audit_has(audits) -> None:
     found = audits["ridge"]
-    again = outlook(found.fitted, found.findings.moments, seed=0)
+    again, why = outlook(found.fitted, found.findings.moments, seed=0)
     assert again.record == found.findings.outlook.record
+    assert why == found.findings.no_outlook == ""
+
+
+def test_a_report_without_a_curve_says_why() -> None:
+    train, query = lo.load(
+        "digits", classes=["3", "8"], n_train=100, n_query=10, normalise="sphere"
+    )
+    aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "fjlt-v2", 0.1)
+    found = lo.audit(aware, train, query, rule=lo.Ridge(1.0)).findings
+    assert found.outlook is None
+    assert "Labels have made the kernel indefinite" in found.no_outlook
+    assert "What more data would bring is not said here." in report_of(found)

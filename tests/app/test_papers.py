@@ -184,7 +184,8 @@ def test_a_list_of_all_exhibits_is_shown_when_none_is_named():
         (
             ["nothing"],
             "`name` must be a publication, rethinking-influence-functions, "
-            "smooth-unique-information, review-wide-networks-and-learnability; got 'nothing'",
+            "smooth-unique-information, review-wide-networks-and-learnability, label-aware-ntk; "
+            "got 'nothing'",
         ),
         ([NAME, "figure99"], "`exhibits` must be among table1, figure1"),
         *(
