@@ -22,7 +22,7 @@ from torch import nn
 from leftout.kernels import Empirical, Gaussian, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.assemble import cross as cross_of
 from leftout.kernels.assemble import gram as gram_of
-from leftout.kernels.features import Pairs
+from leftout.kernels.network.features import Pairs
 
 METHODS = ("jacobian", "layers", "auto")
 

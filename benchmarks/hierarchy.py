@@ -4,7 +4,7 @@
     python benchmarks/hierarchy.py --largest 100 --neurons 8192
 
 Floor of the mean over neurons, all pairs of n training inputs: for each neuron 18 n² flops of matrix products
-for ReLU, 24 n² for smooth activations (`kernels/fourth_order.py`), at the pace of products of n × n by
+for ReLU, 24 n² for smooth activations (`kernels/hierarchy/fourth_order.py`), at the pace of products of n × n by
 n × 1024 of this very run; activations and passes over memory are not in it. Beside it stands what forming
 the fourth-order kernel would take: n⁴ numbers; and the exact expectation by orthants, n⁴/24 of them.
 """
@@ -16,8 +16,8 @@ import torch
 from measure import alternating, data_folder, peak_bytes, record, seconds
 
 import leftout as lo
-from leftout.kernels.hierarchy import NeuralTangentHierarchy
-from leftout.kernels.relu_fourth import fourth_order
+from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
+from leftout.kernels.hierarchy.relu_fourth import fourth_order
 
 PRODUCTS = {"relu": 9, "tanh": 12, "erf": 12, "gelu": 12}
 """Products n × n by n × neurons that the floor has."""

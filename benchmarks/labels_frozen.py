@@ -13,8 +13,8 @@ import torch
 from measure import data_folder, record, seconds
 
 import leftout as lo
-from leftout.kernels.label_aware import LabelAware
-from leftout.kernels.pair_estimates import ESTIMATORS
+from leftout.kernels.pairwise.estimates import ESTIMATORS
+from leftout.kernels.pairwise.label_aware import LabelAware
 
 RIDGE = 0.1
 

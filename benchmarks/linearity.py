@@ -22,7 +22,7 @@ from leftout.core.errors import DivergenceError
 from leftout.diagnostics.linearisation import linearisation
 from leftout.diagnostics.linearity import Verdict, linearity
 from leftout.dynamics.wide import WideNetwork
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 PROBLEMS = {"chosen on": (("4", "9"), 0), "checked on": (("3", "8"), 1)}
 """Digits told apart, and seed of the split."""

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from leftout.app import check as checks
 from leftout.app import cli
 from leftout.app.check import TESTS, Result, check
-from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.quadrature import Quadrature
 

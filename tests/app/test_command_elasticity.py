@@ -11,7 +11,7 @@ import leftout as lo
 from leftout.app.command_elasticity import Pair, sentences
 from leftout.app.network import network
 from leftout.app.wording import number
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 SMALL = ("digits", "--classes", "3,8,1", "--n-train", "40", "--n-query", "15")
 NETWORK = """

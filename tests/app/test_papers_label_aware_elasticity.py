@@ -13,7 +13,7 @@ from leftout.app.papers.label_aware import all_pairs, elasticity, two_factors
 from leftout.app.papers.label_aware.publication import LABEL_AWARE
 from leftout.app.papers.label_aware.shallow import Shallow, images, of_classes, task, trained
 from leftout.app.papers.material import Material, Size
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from networks import seeded
 
 QUICK = Material(size=Size.QUICK)

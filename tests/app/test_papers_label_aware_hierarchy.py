@@ -11,7 +11,7 @@ from laws import assert_same
 from leftout.app.papers.label_aware import flow, ten_images, theorem
 from leftout.app.papers.label_aware.publication import LABEL_AWARE
 from leftout.app.papers.material import Material, Size
-from leftout.kernels.two_layer import TwoLayer
+from leftout.kernels.wide.two_layer import TwoLayer
 from networks import seeded
 from oracles_hierarchy import SIGMA, equation_five, expected_fourth, kernel_by_differentiation
 

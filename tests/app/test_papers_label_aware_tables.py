@@ -26,8 +26,8 @@ from leftout.app.papers.material import Material, Size
 from leftout.core.errors import DataError
 from leftout.kernels import ReLU
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.label_aware import ESTIMATORS, LabelAware
-from leftout.kernels.pairs import pairs_among, pairs_between
+from leftout.kernels.pairwise.label_aware import ESTIMATORS, LabelAware
+from leftout.kernels.pairwise.pairs import pairs_among, pairs_between
 
 QUICK = Material(size=Size.QUICK)
 EXHIBITS = {one.name: one for one in LABEL_AWARE.exhibits}

@@ -12,7 +12,7 @@ from leftout.app.trainings import _spread, network_of, pruned_again
 from leftout.core.errors import OptionError
 from leftout.curation.prune import prune
 from leftout.diagnostics import retrain as retrain_module
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from networks import linear, network
 
 

@@ -16,7 +16,7 @@ from torch.func import functional_call, vmap
 import leftout as lo
 from leftout.dynamics.ensemble import ensemble
 from leftout.dynamics.wide import WideNetwork
-from leftout.kernels.tanh import Tanh
+from leftout.kernels.wide.tanh import Tanh
 from networks import seeded, sphere
 
 MEMBERS, WIDTH, N, M, D = 100, 512, 12, 5, 4

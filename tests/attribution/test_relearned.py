@@ -7,7 +7,7 @@ import torch
 import leftout as lo
 from leftout.attribution.selection import STRENGTHS, choose_kernel, choose_strength
 from leftout.core.errors import DataError, NotPositiveError, OptionError
-from leftout.kernels.label_aware import LabelAware
+from leftout.kernels.pairwise.label_aware import LabelAware
 from oracles_relearned import predictions
 
 N, M = 14, 4

@@ -11,7 +11,7 @@ import oracles_ensemble
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.dynamics.ensemble import ensemble
-from leftout.kernels.arc_cosine import ArcCosine
+from leftout.kernels.wide.arc_cosine import ArcCosine
 from networks import network, sphere
 from problems import Problem, low_rank, problem, rules, training
 

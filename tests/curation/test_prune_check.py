@@ -12,7 +12,7 @@ from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.curation.prune import prune
 from leftout.curation.prune_check import prune_check
 from leftout.dynamics.train import train
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from networks import linear, network, sphere
 
 N, D = 12, 5

@@ -10,8 +10,8 @@ from leftout.core.errors import DataError, OptionError
 from leftout.diagnostics import elasticity as module
 from leftout.diagnostics.elasticity import elasticity
 from leftout.diagnostics.mean_gradients import by_gradients
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.projection import Rademacher
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.network.projection import Rademacher
 
 
 def three_classes(n=14, d=4, seed=0):

@@ -11,7 +11,7 @@ from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.diagnostics.linearisation import linearisation
 from leftout.dynamics.linearised import linearised
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 D = 3
 

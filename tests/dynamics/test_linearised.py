@@ -12,8 +12,8 @@ import leftout as lo
 from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.dynamics.linearised import linearised, weight_change
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.projection import Gaussian
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.network.projection import Gaussian
 
 N, D, K = 7, 4, 2
 

@@ -13,7 +13,7 @@ import oracles_networks as oracles
 from laws import assert_same
 from leftout.core.errors import OptionError, ShapeError
 from leftout.dynamics.two_layer import TwoLayerNetwork
-from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 from networks import arrays, network, seeded, sphere
 
 

@@ -7,7 +7,7 @@ import torch
 import leftout as lo
 from leftout.core.errors import OptionError, ShapeError
 from leftout.dynamics.wide import WideNetwork
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from networks import seeded, sphere
 
 D = 5

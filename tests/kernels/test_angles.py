@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from leftout.kernels import angles
+from leftout.kernels.wide import angles
 from oracles_kernels import ANGLES, EPS, exact_angle, pair_at_angle
 
 

@@ -11,9 +11,9 @@ import leftout as lo
 import oracles_convolutional as oracle
 from laws import assert_same
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.kernels import pieces
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.convolutional import ConvReLU
+from leftout.kernels.convolution import pieces
+from leftout.kernels.convolution.convolutional import ConvReLU
 
 CASES = {
     "one layer": {"depth": 1},

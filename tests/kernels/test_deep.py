@@ -9,8 +9,8 @@ import torch
 
 from leftout.core.errors import DataError, OptionError
 from leftout.kernels import Erf, ReLU
-from leftout.kernels.angles import NEAR
 from leftout.kernels.assemble import gram
+from leftout.kernels.wide.angles import NEAR
 from oracles_kernels import ANGLES, EPS, exact_deep, pair_at_angle
 
 DEEP = {"relu": ReLU, "erf": Erf}

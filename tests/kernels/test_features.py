@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from laws import assert_same
-from leftout.kernels.features import Features, Pairs, Rows, bytes_of
+from leftout.kernels.network.features import Features, Pairs, Rows, bytes_of
 from tangent_networks import drawn
 
 

@@ -17,11 +17,11 @@ from leftout.core.errors import (
     OptionError,
     ShapeError,
 )
-from leftout.kernels.activations import Activation
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
-from leftout.kernels.sampled import Draw
-from leftout.kernels.two_layer import TwoLayer
+from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
+from leftout.kernels.hierarchy.sampled import Draw
+from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.two_layer import TwoLayer
 from networks import seeded, sphere
 from oracles_hierarchy import equation_five, fourth_of_neurons, two_layer_ntk
 

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, NotPositiveError
-from leftout.kernels import relu_fourth
-from leftout.kernels.activations import Activation
-from leftout.kernels.changes import change_of
-from leftout.kernels.network_hierarchy import network_hierarchy, tangent_gram
-from leftout.kernels.pull import pull
-from leftout.kernels.relu_fourth import fourth_order
-from leftout.kernels.sampled import Draw
-from leftout.kernels.two_layer import TwoLayer
+from leftout.kernels.hierarchy import relu_fourth
+from leftout.kernels.hierarchy.changes import change_of
+from leftout.kernels.hierarchy.one_network import network_hierarchy, tangent_gram
+from leftout.kernels.hierarchy.pull import pull
+from leftout.kernels.hierarchy.relu_fourth import fourth_order
+from leftout.kernels.hierarchy.sampled import Draw
+from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.two_layer import TwoLayer
 from networks import seeded
 from oracles_hierarchy import (
     drawn,

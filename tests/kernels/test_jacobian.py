@@ -9,7 +9,7 @@ from torch import nn
 from laws import assert_same
 from leftout.core.errors import LoopWarning
 from leftout.core.modules import parameters_of
-from leftout.kernels.jacobian import by_loop, by_vmap, fitting_jacobian
+from leftout.kernels.network.jacobian import by_loop, by_vmap, fitting_jacobian
 from oracles_empirical import jacobian
 from tangent_networks import NETWORKS, ByRow, drawn, settled
 

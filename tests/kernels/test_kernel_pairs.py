@@ -7,9 +7,9 @@ import torch
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError
 from leftout.kernels import ReLU
-from leftout.kernels import pairs as module
 from leftout.kernels.assemble import gram
-from leftout.kernels.pairs import Pairs, pairs_among, pairs_between, pixels_of
+from leftout.kernels.pairwise import pairs as module
+from leftout.kernels.pairwise.pairs import Pairs, pairs_among, pairs_between, pixels_of
 
 EPS = torch.finfo(torch.float64).eps
 

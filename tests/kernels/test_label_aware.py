@@ -10,8 +10,8 @@ from laws import assert_same
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
 from leftout.kernels import ConvReLU, Empirical, From, ReLU
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.label_aware import ESTIMATORS, LabelAware
-from leftout.kernels.pair_sketch import Sketch
+from leftout.kernels.pairwise.label_aware import ESTIMATORS, LabelAware
+from leftout.kernels.pairwise.sketch import Sketch
 from oracles_label_aware import label_aware, polynomial
 
 N, M, D = 22, 6, 7

@@ -11,7 +11,7 @@ from leftout.core.errors import OptionError
 from leftout.core.modules import parameters_of
 from leftout.kernels import Empirical
 from leftout.kernels.assemble import gram
-from leftout.kernels.layerwise import linear_layers, pairs_are_cheaper, seen
+from leftout.kernels.network.layerwise import linear_layers, pairs_are_cheaper, seen
 from oracles_empirical import jacobian
 from tangent_networks import NETWORKS, ByRow, Outside, drawn, settled
 

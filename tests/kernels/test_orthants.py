@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from leftout.kernels import orthants as module
-from leftout.kernels.orthants import orthants
+from leftout.kernels.hierarchy import orthants as module
+from leftout.kernels.hierarchy.orthants import orthants
 from networks import seeded
 from oracles_hierarchy import orthant_by_draws
 

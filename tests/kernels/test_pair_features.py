@@ -8,16 +8,16 @@ from sklearn.decomposition import PCA
 from laws import assert_same
 from leftout.core.errors import DataError
 from leftout.kernels import ReLU
-from leftout.kernels import pairs as module
-from leftout.kernels.pair_axes import DENSE, principal_axes
-from leftout.kernels.pair_features import (
+from leftout.kernels.pairwise import pairs as module
+from leftout.kernels.pairwise.axes import DENSE, principal_axes
+from leftout.kernels.pairwise.features import (
     NAMES,
     RANK,
     features_and_label,
     learn_features,
     seen_pairs,
 )
-from leftout.kernels.pairs import Pairs, pairs_among, pairs_between
+from leftout.kernels.pairwise.pairs import Pairs, pairs_among, pairs_between
 from oracles_label_aware import pair_labels
 
 N, D = 26, 9
@@ -99,7 +99,7 @@ def test_sizes_of_tiles_change_only_rounding(size, monkeypatch) -> None:
 
 def test_features_that_are_kept_are_those_that_are_made_again(monkeypatch) -> None:
     pairs, labels, found = learned(rows(), components=True)
-    monkeypatch.setattr("leftout.kernels.pair_features.KEPT", 0)
+    monkeypatch.setattr("leftout.kernels.pairwise.features.KEPT", 0)
     again, _ = learn_features(pairs, labels, components=True, sketch=None)
     assert torch.equal(again.coefficients, found.coefficients)
 

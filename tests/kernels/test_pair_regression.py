@@ -7,10 +7,10 @@ import torch
 from laws import assert_same
 from leftout.core.errors import DataError, NotPositiveError
 from leftout.kernels import ReLU
-from leftout.kernels import pairs as module
 from leftout.kernels.assemble import gram
-from leftout.kernels.pair_regression import learn_regression
-from leftout.kernels.pairs import Pairs
+from leftout.kernels.pairwise import pairs as module
+from leftout.kernels.pairwise.pairs import Pairs
+from leftout.kernels.pairwise.regression import learn_regression
 from oracles_label_aware import pair_labels, regression
 
 N = 12
@@ -53,7 +53,7 @@ def test_a_triangle_of_tiles_is_the_matrix(monkeypatch) -> None:
 
 
 def test_a_pair_far_from_all_training_pairs_is_named(monkeypatch) -> None:
-    monkeypatch.setattr("leftout.kernels.pair_regression.ROWS", 2)
+    monkeypatch.setattr("leftout.kernels.pairwise.regression.ROWS", 2)
     pairs, found = learned(np.arange(N) % 2)
     far = pairs.kernel[:3].clone()
     far[2, 5] = pairs.kernel.max() + 2 * found.bandwidth

@@ -8,10 +8,10 @@ from scipy.linalg import hadamard
 from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.kernels import ReLU
-from leftout.kernels.label_aware import LabelAware
-from leftout.kernels.pair_features import learn_features
-from leftout.kernels.pair_sketch import Sketch, walsh_hadamard
-from leftout.kernels.pairs import pairs_among
+from leftout.kernels.pairwise.features import learn_features
+from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.pairwise.pairs import pairs_among
+from leftout.kernels.pairwise.sketch import Sketch, walsh_hadamard
 
 
 def column(length, seed=0):

@@ -9,7 +9,7 @@ from laws import assert_same
 from leftout.core.errors import MemoryBudgetError
 from leftout.kernels import Empirical, Gaussian
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.extract import Extract
+from leftout.kernels.network.extract import Extract
 from oracles_empirical import full, jacobian
 from tangent_networks import drawn, settled
 

@@ -11,7 +11,7 @@ from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.kernels import Empirical, Gaussian, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.projection import WIDTH
+from leftout.kernels.network.projection import WIDTH
 from oracles_empirical import full, jacobian, summed, traced
 from tangent_networks import NETWORKS, drawn, settled
 

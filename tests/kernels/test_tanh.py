@@ -10,11 +10,11 @@ from torch import Tensor
 from leftout.core.errors import DataError, OptionError
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels import Erf, From, Precomputed, ReLU, TwoLayerReLU
-from leftout.kernels.arc_cosine import ArcCosine
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.base import Kernel
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.tanh import Tanh
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.wide.arc_cosine import ArcCosine
+from leftout.kernels.wide.tanh import Tanh
 from networks import network, seeded, sphere
 
 D = 6

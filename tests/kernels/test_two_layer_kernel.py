@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
-from leftout.kernels.activations import Activation, response
 from leftout.kernels.assemble import gram
-from leftout.kernels.two_layer import TwoLayer
+from leftout.kernels.wide.activations import Activation, response
+from leftout.kernels.wide.two_layer import TwoLayer
 from networks import seeded, sphere
 from oracles_hierarchy import derivatives, two_layer_ntk
 

@@ -48,7 +48,7 @@ from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised import has_network
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.teachable import Teachable
 
 AGAIN = 3

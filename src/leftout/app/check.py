@@ -28,8 +28,8 @@ from leftout.data.load import load
 from leftout.dynamics.fit import fit
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
 from leftout.kernels import assemble
-from leftout.kernels.relu import ReLU
-from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.quadrature import NODES, WINDOW, flow_quadrature
 from leftout.solvers.spectrum import spectrum_of

@@ -15,26 +15,26 @@ from leftout.data.encoding import Centre
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
-from leftout.kernels.activations import Activation
 from leftout.kernels.base import Kernel, Normalise
-from leftout.kernels.convolutional import ConvReLU, Pooling
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.erf import Erf
-from leftout.kernels.hierarchy import NeuralTangentHierarchy
-from leftout.kernels.label_aware import LabelAware
-from leftout.kernels.pair_estimates import Estimator
-from leftout.kernels.projection import (
+from leftout.kernels.convolution.convolutional import ConvReLU, Pooling
+from leftout.kernels.convolution.windows import Padding
+from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.network.projection import (
     Gaussian,
     Projection,
     Rademacher,
     RandomCoordinates,
     Sparse,
 )
-from leftout.kernels.relu import ReLU
-from leftout.kernels.tanh import Tanh
+from leftout.kernels.pairwise.estimates import Estimator
+from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.teachable import Teachable
-from leftout.kernels.two_layer_relu import TwoLayerReLU
-from leftout.kernels.windows import Padding
+from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.tanh import Tanh
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 
 AUTO = "auto"
 """Left to exact leave-one-out."""

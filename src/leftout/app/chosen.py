@@ -31,8 +31,8 @@ from leftout.core.errors import LeftoutError, OptionError
 from leftout.data.examples import Examples
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.label_aware import LabelAware
-from leftout.kernels.pair_estimates import Estimator
+from leftout.kernels.pairwise.estimates import Estimator
+from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.teachable import Teachable
 from leftout.solvers.indefinite import factor_indefinite
 

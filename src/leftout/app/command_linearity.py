@@ -16,7 +16,7 @@ from leftout.app.wording import count, number, percent
 from leftout.core.errors import OptionError
 from leftout.diagnostics.linearity import Linearity, linearity
 from leftout.dynamics.rules import GradientFlow, Ridge, Rule
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 
 @with_choices

@@ -24,7 +24,7 @@ from leftout.app.thumbnails import atlas
 from leftout.data.examples import Examples
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 SIZES = (96, 256, 768)
 """Sides of the matrices that are factored; from the last on, the cost grows with n³."""

@@ -12,10 +12,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from leftout.app.choices import AUTO, Choices, KernelName, RuleName
-from leftout.kernels.activations import Activation
-from leftout.kernels.convolutional import Pooling
-from leftout.kernels.pair_estimates import Estimator
-from leftout.kernels.windows import Padding
+from leftout.kernels.convolution.convolutional import Pooling
+from leftout.kernels.convolution.windows import Padding
+from leftout.kernels.pairwise.estimates import Estimator
+from leftout.kernels.wide.activations import Activation
 
 DATA = "Data"
 MODEL = "Model"

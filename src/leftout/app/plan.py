@@ -27,7 +27,7 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fit import labels_of
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.label_aware import LabelAware
+from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.teachable import Teachable
 
 TAUGHT = 200

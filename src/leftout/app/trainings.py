@@ -12,8 +12,8 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import follow
 from leftout.dynamics.two_layer import TwoLayerNetwork
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 
 
 def pruned_again(

@@ -24,7 +24,7 @@ from leftout.dynamics.fit import fit, labels_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.label_aware import LabelAware, Taught
+from leftout.kernels.pairwise.label_aware import LabelAware, Taught
 from leftout.kernels.teachable import Teachable
 
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)

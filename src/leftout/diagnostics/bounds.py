@@ -36,9 +36,9 @@ from leftout.dynamics.curvature import Kind
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.train import Trained
 from leftout.dynamics.two_layer import TwoLayerNetwork
-from leftout.kernels.erf import Erf
-from leftout.kernels.relu import ReLU
-from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 from leftout.solvers.solution import Solver
 
 __all__ = ["limit", "lower", "terms", "upper"]

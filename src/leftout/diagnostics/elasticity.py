@@ -25,7 +25,7 @@ from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.mean_gradients import by_gradients, summed_over_pairs
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.teachable import Teachable
 
 ROWS = 1024

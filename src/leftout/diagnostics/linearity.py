@@ -34,7 +34,7 @@ from leftout.dynamics.feasible import MANY_STEPS, goal_of
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 Verdict = Literal["yes", "with care", "no"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from leftout.core.blocks import memory_budget
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 
 def by_gradients(kernel: Empirical, classes: int, memory: int | float | str | None) -> bool:

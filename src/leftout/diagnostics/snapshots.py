@@ -22,7 +22,7 @@ from leftout.dynamics.path import path_of
 from leftout.dynamics.rules import GradientDescent, GradientFlow
 from leftout.dynamics.train import predictions
 from leftout.kernels.assemble import gram
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from leftout.solvers.spectrum import spectrum_of
 
 

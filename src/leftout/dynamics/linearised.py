@@ -15,7 +15,7 @@ from leftout.core.errors import OptionError
 from leftout.core.modules import Parameters
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 
 def linearised(fitted: Fitted, at: At = None) -> nn.Module:

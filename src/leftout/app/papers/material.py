@@ -19,7 +19,7 @@ from leftout.data.load import load
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Rule
-from leftout.kernels.two_layer_relu import TwoLayerReLU
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 
 PAIRS = {"mnist": ("7", "9"), "cifar10": ("automobile", "airplane"), "digits": ("7", "9")}
 """The two classes of a binary exhibit."""

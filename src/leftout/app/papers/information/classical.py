@@ -27,7 +27,7 @@ from leftout.core.modules import Parameters, flat, parameters_of, unflat
 from leftout.data.examples import Examples
 from leftout.dynamics.curvature import Curvature
 from leftout.dynamics.train import Trained
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 from leftout.solvers.lissa import LiSSA
 
 

@@ -23,7 +23,7 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 BINS = 40
 """At most; and no more than one for eight examples, but eight."""

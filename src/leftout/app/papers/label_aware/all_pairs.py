@@ -19,8 +19,8 @@ from leftout.app.papers.label_aware.shallow import Shallow, Task, images, of_cla
 from leftout.app.papers.material import Material, Size
 from leftout.core.progress import tracked
 from leftout.diagnostics.elasticity import elasticity
-from leftout.kernels.label_aware import LabelAware
-from leftout.kernels.relu import ReLU
+from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.relu import ReLU
 
 KINDS = {"train-train": "ratio", "test-train": "query_ratio"}
 SERIES = ("initial", "trained", "ntk", "lantk")

@@ -18,8 +18,8 @@ from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.convolutional import ConvReLU
-from leftout.kernels.pairs import Pairs, looked_at, pairs_among, pairs_between
+from leftout.kernels.convolution.convolutional import ConvReLU
+from leftout.kernels.pairwise.pairs import Pairs, looked_at, pairs_among, pairs_between
 
 CNTK = ConvReLU(
     depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False

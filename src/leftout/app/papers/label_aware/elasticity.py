@@ -27,9 +27,9 @@ from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.diagnostics.elasticity import elasticity
 from leftout.kernels import assemble
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.label_aware import LabelAware
-from leftout.kernels.relu import ReLU
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.relu import ReLU
 
 Two = tuple[float, float]
 """A number over pairs of training images, and over pairs of a test and a training image."""

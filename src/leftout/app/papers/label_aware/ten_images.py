@@ -18,7 +18,7 @@ from leftout.app.papers.material import Material, Size
 from leftout.app.papers.verdicts import SURE
 from leftout.core.progress import tracked
 from leftout.data.load import load
-from leftout.kernels.hierarchy import NeuralTangentHierarchy
+from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 
 EACH = 5
 CLASSES = {"cifar10": ("airplane", "ship"), "mnist": ("0", "1"), "digits": ("0", "1")}

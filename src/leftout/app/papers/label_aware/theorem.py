@@ -28,9 +28,9 @@ from leftout.app.papers.material import Material, Size
 from leftout.app.papers.rethinking.width import exponent
 from leftout.app.papers.verdicts import SURE, at_most
 from leftout.core.progress import tracked
-from leftout.kernels.activations import Activation
-from leftout.kernels.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
-from leftout.kernels.network_hierarchy import network_hierarchy
+from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
+from leftout.kernels.hierarchy.one_network import network_hierarchy
+from leftout.kernels.wide.activations import Activation
 
 EXAMPLES = 4
 LEARNED = 3.0

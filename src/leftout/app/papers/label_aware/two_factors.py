@@ -22,7 +22,7 @@ from leftout.app.papers.material import Material, Size
 from leftout.app.papers.verdicts import rises
 from leftout.core.progress import tracked
 from leftout.diagnostics.elasticity import elasticity
-from leftout.kernels.empirical import Empirical
+from leftout.kernels.network.empirical import Empirical
 
 SIDES = {
     "cifar10": {"left": ("cat", "dog"), "right": ("automobile", "truck")},

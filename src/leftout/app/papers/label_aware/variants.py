@@ -15,9 +15,9 @@ from torch import Tensor
 
 from leftout.app.papers.label_aware.draws import CNTK, Draw
 from leftout.core.errors import DataError, LeftoutError, NotPositiveError
-from leftout.kernels.label_aware import LabelAware, TaughtAgain
-from leftout.kernels.pair_estimates import Estimator
-from leftout.kernels.pairs import Pairs
+from leftout.kernels.pairwise.estimates import Estimator
+from leftout.kernels.pairwise.label_aware import LabelAware, TaughtAgain
+from leftout.kernels.pairwise.pairs import Pairs
 from leftout.solvers.indefinite import factor_indefinite
 
 VARIANTS: dict[str, Estimator] = {

@@ -27,8 +27,8 @@ from leftout.core.progress import tracked
 from leftout.dynamics.descend_module import ModuleObjective
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels import assemble
-from leftout.kernels.empirical import Empirical
-from leftout.kernels.relu import ReLU
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.wide.relu import ReLU
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 
 WIDTHS = {

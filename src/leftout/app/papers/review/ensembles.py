@@ -28,7 +28,7 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent
 from leftout.dynamics.wide import WideNetwork
-from leftout.kernels.erf import Erf
+from leftout.kernels.wide.erf import Erf
 
 EXAMPLES, LEFT_OUT = 10, (0, 1, 2)
 QUERIES = {Size.QUICK: 12, Size.USUAL: 24, Size.PAPER: 48}

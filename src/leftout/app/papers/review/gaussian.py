@@ -29,8 +29,8 @@ from leftout.core.blocks import blocks
 from leftout.core.progress import tracked
 from leftout.dynamics.wide import ACTIVATIONS
 from leftout.kernels.base import Kernel
-from leftout.kernels.erf import Erf
-from leftout.kernels.tanh import Tanh
+from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.tanh import Tanh
 
 FEATURES, POINTS = 5, 4
 WEIGHT_VARIANCE, BIAS_VARIANCE = 2.0, 0.1

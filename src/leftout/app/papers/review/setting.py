@@ -21,7 +21,7 @@ from leftout.diagnostics.domain_spectra import DomainSpectrum, domain_spectrum
 from leftout.diagnostics.learnability import Learnability, from_modes
 from leftout.dynamics.wide import Activation, WideNetwork
 from leftout.kernels.callable import From
-from leftout.kernels.relu import ReLU
+from leftout.kernels.wide.relu import ReLU
 from leftout.solvers.cholesky import factor_cholesky
 
 DEPTH, WEIGHT, BIAS = 4, 2.0, 0.01

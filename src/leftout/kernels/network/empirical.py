@@ -37,10 +37,10 @@ from leftout.core.modules import (
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
-from leftout.kernels.extract import PASSES, Extract, Method, Network
-from leftout.kernels.linearised import pulled_back, pushed_forward
-from leftout.kernels.panels import Panels, Shelf
-from leftout.kernels.projection import Projection
+from leftout.kernels.network.extract import PASSES, Extract, Method, Network
+from leftout.kernels.network.linearised import pulled_back, pushed_forward
+from leftout.kernels.network.panels import Panels, Shelf
+from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import Tile, Work
 
 Outputs = Literal["full", "sum", "trace"]

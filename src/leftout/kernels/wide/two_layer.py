@@ -24,13 +24,13 @@ from torch import Tensor
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError
-from leftout.kernels.activations import Activation
 from leftout.kernels.base import Kernel
-from leftout.kernels.deep import Deep
-from leftout.kernels.erf import Erf
-from leftout.kernels.relu import ReLU
 from leftout.kernels.rows import check_not_zero, check_vectors, flat, lengths
-from leftout.kernels.tanh import LARGEST, Tanh
+from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.deep import Deep
+from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.tanh import LARGEST, Tanh
 
 DEEP: dict[str, type[Deep]] = {"relu": ReLU, "erf": Erf, "tanh": Tanh}
 

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from leftout.core.errors import OptionError
 from leftout.core.modules import Parameters, bytes_a_row
-from leftout.kernels.features import Pairs, Part, Rows, bytes_of
-from leftout.kernels.jacobian import fitting_jacobian
-from leftout.kernels.layerwise import Layer, Seen, linear_layers, pairs_are_cheaper, seen
-from leftout.kernels.projection import WIDTH, Projection
+from leftout.kernels.network.features import Pairs, Part, Rows, bytes_of
+from leftout.kernels.network.jacobian import fitting_jacobian
+from leftout.kernels.network.layerwise import Layer, Seen, linear_layers, pairs_are_cheaper, seen
+from leftout.kernels.network.projection import WIDTH, Projection
 
 Method = Literal["auto", "jacobian", "layers"]
 

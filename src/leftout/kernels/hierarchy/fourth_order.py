@@ -33,8 +33,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.kernels.activations import Activation, Response, response
-from leftout.kernels.pull import Pull
+from leftout.kernels.hierarchy.pull import Pull
+from leftout.kernels.wide.activations import Activation, Response, response
 
 Moment = float | Tensor
 """Of a readout: one for every neuron, or their common mean."""

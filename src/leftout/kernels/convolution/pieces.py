@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.kernels import positions, strips
-from leftout.kernels.positions import Network
-from leftout.kernels.strips import Side, Strip
-from leftout.kernels.threads import one_thread_each, side_by_side
+from leftout.kernels.convolution import positions, strips
+from leftout.kernels.convolution.positions import Network
+from leftout.kernels.convolution.strips import Side, Strip
+from leftout.kernels.convolution.threads import one_thread_each, side_by_side
 
 TILE = {"cpu": 2**17, "cuda": 2**25}
 """Numbers in each array of a piece.

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from leftout.core.checks import check_positive
 from leftout.kernels.base import Kernel
-from leftout.kernels.relu import ReLU
 from leftout.kernels.rows import check_vectors, flat, lengths
+from leftout.kernels.wide.relu import ReLU
 
 
 @final

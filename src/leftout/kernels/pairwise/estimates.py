@@ -8,10 +8,10 @@ from torch import Tensor
 
 from leftout.core.checks import check_rows
 from leftout.core.errors import DataError, ShapeError
-from leftout.kernels.pair_features import FeatureRegression, learn_features
-from leftout.kernels.pair_regression import KernelRegression, learn_regression
-from leftout.kernels.pair_sketch import Sketch
-from leftout.kernels.pairs import Pairs, count_classes
+from leftout.kernels.pairwise.features import FeatureRegression, learn_features
+from leftout.kernels.pairwise.pairs import Pairs, count_classes
+from leftout.kernels.pairwise.regression import KernelRegression, learn_regression
+from leftout.kernels.pairwise.sketch import Sketch
 
 Estimator = Literal["kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2"]
 ESTIMATORS: tuple[Estimator, ...] = ("kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2")

@@ -15,8 +15,8 @@ from torch import Tensor
 from leftout.core.blocks import blocks
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import tracked
-from leftout.kernels.extract import Extract
-from leftout.kernels.features import COLUMNS, PIECE, Features
+from leftout.kernels.network.extract import Extract
+from leftout.kernels.network.features import COLUMNS, PIECE, Features
 from leftout.kernels.tiles import BLOCK, Tile, Work, check_matrix_fits
 
 CHUNK = 2**28

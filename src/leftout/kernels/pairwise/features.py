@@ -9,7 +9,7 @@ input. Variant V2 adds p_k(x) p_k(x') and |p_k(x) − p_k(x')| of five principal
 the inputs have a constant 1 appended, for more they have not (as the released program does it).
 
 The n² × features matrix is never held: tiles of pairs are added up to the small Gram matrix of the
-features, with one triangle of tiles counted twice. A sketch (`pair_sketch`) replaces the sums by random
+features, with one triangle of tiles counted twice. A sketch (`sketch`) replaces the sums by random
 ones; these are its limit without noise.
 
 Where inputs have one norm, features are multiples of each other (x·x' and cos); coefficients are then those
@@ -26,9 +26,9 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.errors import DataError
-from leftout.kernels.pair_axes import COMPONENTS, Axes, principal_axes
-from leftout.kernels.pair_sketch import Sketch
-from leftout.kernels.pairs import TILE, Pairs, Pixels, count_classes, mirrored, triangle
+from leftout.kernels.pairwise.axes import COMPONENTS, Axes, principal_axes
+from leftout.kernels.pairwise.pairs import TILE, Pairs, Pixels, count_classes, mirrored, triangle
+from leftout.kernels.pairwise.sketch import Sketch
 
 NAMES = (
     "kernel", "product", "cosine", "squared distance", "product of norms", "sine", "angle",

@@ -3,7 +3,7 @@
     [convolution, ReLU, (averaging)] × depth, then a readout of all positions or of their mean
 
 A network that flattens its last layer never compares different positions of two images; one that
-averages compares all pairs of positions (`leftout.kernels.positions` has the recursion).
+averages compares all pairs of positions (`leftout.kernels.convolution.positions` has the recursion).
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,12 +18,12 @@ from torch import Tensor
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
-from leftout.kernels.layers import Kind, check_network
-from leftout.kernels.pieces import last_deviations, numbers_held, totals
-from leftout.kernels.positions import Layer, Network
+from leftout.kernels.convolution.pieces import last_deviations, numbers_held, totals
+from leftout.kernels.convolution.positions import Layer, Network
+from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
 from leftout.kernels.rows import check_not_zero, check_vectors
 from leftout.kernels.tiles import Tile, Work
-from leftout.kernels.windows import PADDINGS, Padding, Windows
+from leftout.kernels.wide.layers import Kind, check_network
 
 Pooling = Literal["flatten", "mean"]
 

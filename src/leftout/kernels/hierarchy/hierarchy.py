@@ -34,15 +34,15 @@ from leftout.core.checks import (
 from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.kernels import assemble
-from leftout.kernels.activations import Activation
 from leftout.kernels.base import Normalise
-from leftout.kernels.changes import Changes, change_of
-from leftout.kernels.pull import pull
+from leftout.kernels.hierarchy.changes import Changes, change_of
+from leftout.kernels.hierarchy.pull import pull
+from leftout.kernels.hierarchy.sampled import Draw, Estimate
 from leftout.kernels.rows import flat
-from leftout.kernels.sampled import Draw, Estimate
 from leftout.kernels.teachable import Retaught, TaughtKernel, Teachable
 from leftout.kernels.tiles import Tile, Work, check_matrix_fits
-from leftout.kernels.two_layer import TwoLayer
+from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.two_layer import TwoLayer
 
 Expectation = Literal["neurons", "orthants"]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.progress import tracked
-from leftout.kernels.orthants import CHUNK, orthants
+from leftout.kernels.hierarchy.orthants import CHUNK, orthants
 
 GATHERED = 2**18
 """Quadruples looked up at a time."""

@@ -8,7 +8,7 @@ horizontal ones, side by side with zeros between them,
     p p p p 0 p p p 0 p p 0 …        one row; below the last row there are rows of zeros
 
 so a window is a sum of the whole strip and of itself moved by some places, or by some rows. Where a network
-is flattened only the displacement 0 matters. `leftout.kernels.positions` has the formulas, and is what
+is flattened only the displacement 0 matters. `convolution.positions` has the formulas, and is what
 networks go through that average on their way or wrap around: those mix displacements.
 
 Arrays have K and T first, then pairs of images, then rows and columns.
@@ -22,8 +22,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from leftout.kernels.positions import HALF_TURN, Carried, Network, rectify, root_below, take_up
-from leftout.kernels.windows import Windows
+from leftout.kernels.convolution.positions import (
+    HALF_TURN,
+    Carried,
+    Network,
+    rectify,
+    root_below,
+    take_up,
+)
+from leftout.kernels.convolution.windows import Windows
 
 
 def fits(network: Network) -> bool:

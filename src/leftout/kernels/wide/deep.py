@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
-from leftout.kernels.layers import Kind, check_network
 from leftout.kernels.rows import check_not_zero, check_vectors
+from leftout.kernels.wide.layers import Kind, check_network
 
 
 @dataclass(frozen=True)

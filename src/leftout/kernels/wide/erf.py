@@ -22,13 +22,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.kernels.deep import Deep
-from leftout.kernels.layers import (
+from leftout.kernels.rows import flat
+from leftout.kernels.wide.deep import Deep
+from leftout.kernels.wide.layers import (
     dense_gap_and_total,
     input_gap_and_total,
     input_scales,
 )
-from leftout.kernels.rows import flat
 
 
 @final
@@ -49,7 +49,7 @@ class Erf(Deep):
         In units of sqrt(k(x, x) k(z, z)), with δ the error of a cosine and ε the rounding of the
         dtype: about 8 (depth + 1)(1 + κ) ε + 4 κ δ, where κ = weight_variance + bias_variance is
         what K can be at most behind an erf. The first layer, where K is as large as the inputs, has
-        its gap from the rows (`leftout.kernels.angles`); in later layers D is a difference, off by
+        its gap from the rows (`leftout.kernels.wide.angles`); in later layers D is a difference, off by
         κε. No root of a small number and no arcsin near 1 is ever taken.
 
     Source:

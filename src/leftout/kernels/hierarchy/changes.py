@@ -8,10 +8,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.kernels.fourth_order import Taught, taught
-from leftout.kernels.pull import Pull
-from leftout.kernels.relu_fourth import exact_change, fourth_order
-from leftout.kernels.sampled import (
+from leftout.kernels.hierarchy.fourth_order import Taught, taught
+from leftout.kernels.hierarchy.pull import Pull
+from leftout.kernels.hierarchy.relu_fourth import exact_change, fourth_order
+from leftout.kernels.hierarchy.sampled import (
     HELD,
     PIECE,
     Draw,

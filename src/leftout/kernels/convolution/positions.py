@@ -9,7 +9,7 @@ With K(p, q) the covariance of the pre-activations of two images at positions p 
 
 with θ = atan2(√(k11 k22 − K²), K). Where only flattening follows, q = p is all that matters; where a mean
 over positions follows, every q is. This is any network, one step after the other; most go faster by
-`leftout.kernels.strips`.
+`leftout.kernels.convolution.strips`.
 
 Arrays have K and T first, then positions, (h w) or (h w h w), and pairs of images last.
 """
@@ -22,7 +22,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from leftout.kernels.windows import Padding, Windows, window_sum
+from leftout.kernels.convolution.windows import Padding, Windows, window_sum
 
 SINGLE, TWIN = ((1,), (2,)), ((1, 3), (2, 4))
 """Axes that a convolution shifts together, of one position and of two."""

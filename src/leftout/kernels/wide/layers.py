@@ -23,8 +23,8 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_choice, check_positive
 from leftout.core.errors import OptionError
-from leftout.kernels.angles import gap_and_total
 from leftout.kernels.rows import lengths
+from leftout.kernels.wide.angles import gap_and_total
 
 Kind = Literal["ntk", "nngp"]
 KINDS: tuple[Kind, ...] = ("ntk", "nngp")

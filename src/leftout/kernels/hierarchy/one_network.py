@@ -13,9 +13,15 @@ from dataclasses import dataclass
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.kernels.activations import Activation, Response, response
-from leftout.kernels.fourth_order import along, between, first_factors, second_factors, taught
-from leftout.kernels.pull import pull
+from leftout.kernels.hierarchy.fourth_order import (
+    along,
+    between,
+    first_factors,
+    second_factors,
+    taught,
+)
+from leftout.kernels.hierarchy.pull import pull
+from leftout.kernels.wide.activations import Activation, Response, response
 
 
 @dataclass(frozen=True, eq=False)

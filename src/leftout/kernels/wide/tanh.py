@@ -23,9 +23,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
-from leftout.kernels.deep import Deep
-from leftout.kernels.layers import input_scales
 from leftout.kernels.rows import flat
+from leftout.kernels.wide.deep import Deep
+from leftout.kernels.wide.layers import input_scales
 
 TERMS = (40 / math.pi) ** 2
 """Degrees for each unit of s: 2y√p = 40."""

@@ -8,7 +8,7 @@ and a fully connected layer of weight variance w and bias variance b turns it in
 tangent kernel T starts at K; a ReLU multiplies it by E[relu' relu'], a layer makes it K' + wT.
 
 Instead of the cosine, gap and total D = sqrt(K11 K22) − K12 and S = sqrt(K11 K22) + K12 are carried
-(`leftout.kernels.layers`). As √(DS) = c sin θ, (S − D) / 2 = c cos θ, c = (S + D) / 2, a ReLU gives
+(`leftout.kernels.wide.layers`). As √(DS) = c sin θ, (S − D) / 2 = c cos θ, c = (S + D) / 2, a ReLU gives
 
     D' = ½ [D − (√(DS) − θ (S − D) / 2) / π],        S' = c − D',        K11' = K11 / 2.
 """
@@ -20,14 +20,14 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.kernels.angles import angle
-from leftout.kernels.deep import Deep
-from leftout.kernels.layers import (
+from leftout.kernels.rows import flat
+from leftout.kernels.wide.angles import angle
+from leftout.kernels.wide.deep import Deep
+from leftout.kernels.wide.layers import (
     dense_gap_and_total,
     input_gap_and_total,
     input_scales,
 )
-from leftout.kernels.rows import flat
 
 
 @final

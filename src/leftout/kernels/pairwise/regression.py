@@ -23,7 +23,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.errors import DataError, NotPositiveError
-from leftout.kernels.pairs import TILE, Pairs, mirrored, triangle
+from leftout.kernels.pairwise.pairs import TILE, Pairs, mirrored, triangle
 
 LEAST_WEIGHT = 1e-10
 """Σ weights over n² σ² below which Z is refused.

@@ -3,7 +3,7 @@
     k'(x, x') = k(x, x') + λ Z(x, x'),    λ = strength · mean |H| / mean |Z|
 
 k is a label-blind kernel, H its matrix on the training inputs, and Z estimates from all pairs of training
-examples whether two inputs share a label (`pair_regression`, `pair_features`); both means are over training
+examples whether two inputs share a label (`regression`, `features`); both means are over training
 pairs. Z needs no label of the inputs it is asked about. It is symmetric but need not be positive
 semi-definite, so neither is k': what factors it must allow for that.
 
@@ -29,7 +29,7 @@ from leftout.core.checks import check_at_least, check_choice, check_kind
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.kernels.base import Kernel, Normalise
-from leftout.kernels.pair_estimates import (
+from leftout.kernels.pairwise.estimates import (
     ESTIMATORS,
     Estimate,
     Estimator,
@@ -38,10 +38,8 @@ from leftout.kernels.pair_estimates import (
     learned,
     looks_at_pixels,
 )
-from leftout.kernels.pair_features import FeatureRegression
-from leftout.kernels.pair_regression import KernelRegression
-from leftout.kernels.pair_sketch import Sketch
-from leftout.kernels.pairs import (
+from leftout.kernels.pairwise.features import FeatureRegression
+from leftout.kernels.pairwise.pairs import (
     Pairs,
     check_inputs_have_pixels,
     looked_at,
@@ -49,6 +47,8 @@ from leftout.kernels.pairs import (
     pairs_between,
     pixels_of,
 )
+from leftout.kernels.pairwise.regression import KernelRegression
+from leftout.kernels.pairwise.sketch import Sketch
 from leftout.kernels.teachable import Retaught, TaughtKernel, Teachable
 
 

@@ -16,8 +16,15 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.progress import tracked
-from leftout.kernels.activations import Activation, response
-from leftout.kernels.fourth_order import Factors, Taught, along, between, itself, second_factors
+from leftout.kernels.hierarchy.fourth_order import (
+    Factors,
+    Taught,
+    along,
+    between,
+    itself,
+    second_factors,
+)
+from leftout.kernels.wide.activations import Activation, response
 
 GROUPS = 16
 """Independent parts of the neurons; what they differ by is known to 1/√30, 18 %."""

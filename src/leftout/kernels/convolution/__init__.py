@@ -1,0 +1,1 @@
+"""The kernels of convolutional ReLU networks with as many channels as can be."""

@@ -1,0 +1,1 @@
+"""The neural tangent hierarchy: what training does to the kernel of a two-layer network."""

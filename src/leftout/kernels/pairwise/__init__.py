@@ -1,0 +1,1 @@
+"""Kernels that see labels, by regression on pairs of training examples."""

@@ -1,0 +1,1 @@
+"""The kernels of fully connected networks as wide as can be."""
