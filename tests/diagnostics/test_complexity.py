@@ -276,3 +276,31 @@ def test_what_are_no_groups_and_no_model_is_refused() -> None:
         OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
     ):
         complexity(None, [[1]])
+
+
+def aware_of(strength: float, *, frozen: bool) -> lo.Fitted:
+    """Return a model whose kernel has seen labels, of points at random."""
+    inputs = torch.nn.functional.normalize(
+        torch.randn(20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    )
+    kernel = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength, frozen=frozen)
+    return lo.fit(kernel, (inputs, torch.arange(20) % 2), rule=lo.Ridge(1.0))
+
+
+@pytest.mark.parametrize("of", ["interpolant", "fitted"])
+def test_functions_of_an_indefinite_kernel_have_no_norm(of) -> None:
+    fitted = aware_of(3.0, frozen=True)
+    assert float(torch.linalg.eigvalsh(fitted.gram)[0]) < -1
+    with pytest.raises(NotPositiveError, match=r"no norm.*down to -\d"):
+        complexity(fitted, [[0, 1]], of=of)
+    with pytest.raises(OptionError, match="with_labels_frozen"):
+        complexity(aware_of(0.1, frozen=False), [[0, 1]], of=of)
+
+
+@pytest.mark.parametrize("of", ["interpolant", "fitted"])
+def test_a_kernel_that_stays_as_labels_made_it_is_one_like_any(of) -> None:
+    fitted = aware_of(0.1, frozen=True)
+    rows = (torch.arange(20.0).double(), fitted.train.labels)
+    same = lo.fit(lo.kernels.Precomputed(fitted.gram), rows, rule=fitted.rule)
+    found, wanted = (complexity(one, [[0, 1], [4]], of=of) for one in (fitted, same))
+    np.testing.assert_allclose(found.values, wanted.values, rtol=1e-12)

@@ -27,6 +27,7 @@ from leftout.data.pairs import Data
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.kernels import assemble
 from leftout.kernels.teachable import TaughtKernel
 from leftout.solvers.krylov import filtered_vector, largest_eigenvalue
 from leftout.solvers.quadrature import quadrature_error
@@ -65,10 +66,10 @@ def certify(
     pace = fitted.rule.pace(time, total)
     floor = max(nearest, 1 / pace if pace > 0 else math.inf)
     # k(x, x) of queries may exceed that of the training examples; both count.
-    top = max(
-        float(fitted.gram.diagonal().abs().max()),
-        float(fitted.kernel.diagonal(examples.inputs).abs().max()),
+    of_queries = assemble.diagonal(
+        fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
     )
+    top = max(float(fitted.gram.diagonal().abs().max()), float(of_queries.abs().max()))
     size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
     effective = (high + ridge) / floor if floor > 0 else math.inf
     measured = fitted.kernel.distortion(fitted.train.inputs)
@@ -171,8 +172,7 @@ def _refits(
     generator: torch.Generator,
 ) -> tuple[Refit, ...]:
     """Return a few random leave-one-out columns beside those of the model fitted without."""
-    n = len(fitted)
-    chosen = torch.randperm(n, generator=generator)[: min(count, n if n > 1 else 0)].tolist()
+    chosen = _left_out(len(fitted), count, generator)
     outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator)
     pairs = list(zip(chosen, outputs.tolist(), strict=True))
     columns = fitted.residual.shape[1]
@@ -205,7 +205,7 @@ def _taught_again(
     """Return a few random columns beside those of the kernel taught from nothing without the example."""
     assert isinstance(fitted.kernel, TaughtKernel)
     n = len(fitted)
-    chosen = torch.randperm(n, generator=generator)[: min(count, n if n > 1 else 0)].tolist()
+    chosen = _left_out(n, count, generator)
     at = None if time == math.inf else time
     before, found = fitted.predict(examples, at), []
     for row in tracked(chosen, what="refits"):
@@ -222,6 +222,12 @@ def _taught_again(
         ]
         found.append(_compared(row, torch.cat(ours), theirs))
     return tuple(found)
+
+
+def _left_out(n: int, count: int, generator: torch.Generator) -> list[int]:
+    """Return random examples; none of a single one, without which nothing is left."""
+    found: list[int] = torch.randperm(n, generator=generator)[: count if n > 1 else 0].tolist()
+    return found
 
 
 def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:

@@ -37,6 +37,8 @@ SIGN: dict[str, str] = {
     "fitted": "norm with everyone minus norm without the group: it can have either sign",
 }
 
+EPS = torch.finfo(torch.float64).eps
+
 COLUMNS = 512
 """Columns of L⁻¹ that are solved for at a time, for groups that are smaller: full speed of a solve."""
 
@@ -55,7 +57,9 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
 
     Raises:
         OptionError: groups as `leave_out` would refuse them, or another `of`.
-        NotPositiveError: "interpolant" of a singular Gram matrix; repeated inputs are named.
+            A kernel that sees labels and is not frozen.
+        NotPositiveError: a kernel that labels have made indefinite; "interpolant" of a singular Gram matrix:
+            repeated inputs are named.
 
     Cost:
         "interpolant": n³/3, then n²g + 2ng² for a group of g; never an inverse. "fitted": that of
@@ -72,11 +76,26 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     check_choice("of", of, tuple(SIGN))
     check_kind("groups", groups, Iterable, what="groups of row numbers")
     names, members = named_groups(groups, len(fitted))
+    fitted.check_stays()
+    _check_positive(fitted)
     total, added = (_interpolant if of == "interpolant" else _as_trained)(fitted, members)
     return xr.DataArray(
         added.cpu().numpy(), dims=("group",), coords={"group": names},
         attrs=_attributes(fitted, of, total), name="complexity",
     )  # fmt: skip
+
+
+def _check_positive(fitted: Fitted) -> None:
+    """Raise where labels have made the kernel indefinite: it has no space, and its functions no norm."""
+    if fitted.kernel.definite:
+        return
+    low, high = float(fitted.eigenvalues[0]), float(fitted.eigenvalues[-1])
+    if low < -len(fitted.gram) * EPS * high:
+        raise NotPositiveError(
+            "`fitted` must have a positive semi-definite kernel, or functions have no norm. Labels have made "
+            f"it indefinite: its eigenvalues reach from {high:.3g} down to {low:.3g}. Take a smaller "
+            "`strength`."
+        )
 
 
 def _interpolant(

@@ -90,10 +90,11 @@ def elasticity(
             f"`kernel` must have one value for all outputs; {kernel!r} tells {kernel.outputs} apart. Pass "
             'Empirical(module, outputs="trace").'
         )
-    rows_of = _rows_of(kernel, examples, memory_budget(memory), device)
+    where = None if device is None else torch.device(device)
+    rows_of = _rows_of(kernel, examples, memory_budget(memory, device=where), device)
 
     def lengths(of: Examples, name: str) -> Float64[Tensor, " n"]:
-        return _lengths(kernel, of.inputs, name)
+        return _lengths(kernel, of.inputs, name, device)
 
     def similarity(left: Examples, left_lengths: Tensor) -> Float64[np.ndarray, "c c"]:
         if isinstance(kernel, Empirical) and by_gradients(kernel, len(names), memory):
@@ -152,11 +153,11 @@ def _counts(examples: Examples, classes: int) -> Float64[np.ndarray, " c"]:
     return np.bincount(examples.labels.numpy(), minlength=classes).astype(float)
 
 
-def _lengths(kernel: Kernel, inputs: Tensor, name: str) -> Float64[Tensor, " n"]:
+def _lengths(
+    kernel: Kernel, inputs: Tensor, name: str, device: torch.device | str | None
+) -> Float64[Tensor, " n"]:
     """Return √k(x, x)."""
-    squares = torch.cat([
-        kernel.diagonal(inputs[some]).double().cpu() for some in blocks(len(inputs), ROWS)
-    ])  # fmt: skip
+    squares = assemble.diagonal(kernel, inputs, device=device).cpu()
     if bool((squares < 0).any()):
         row = int((squares < 0).nonzero()[0])
         raise DataError(

@@ -292,5 +292,4 @@ def _check_covariance(asked: bool, times: int, m: int, fitted: Fitted) -> None:
 
 def _diagonal(fitted: Fitted, kernel: Kernel, inputs: Tensor) -> Float64[Tensor, " mr"]:
     """Return k(x, x), evaluated as the Gram matrix was."""
-    value = kernel.diagonal(inputs.to(fitted.device, fitted.kernel_dtype))
-    return value.to(fitted.device, torch.float64)
+    return assemble.diagonal(kernel, inputs, dtype=fitted.kernel_dtype, device=fitted.device)

@@ -10,12 +10,15 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.blocks import memory_budget
+from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
 from leftout.kernels.tiles import Work
+
+ROWS = 1024
+"""Inputs of a diagonal that are looked at together."""
 
 
 def gram(
@@ -116,6 +119,24 @@ def cross(
     later, first = _repeats(inputs, each)
     result[:, later] = result[:, first]
     return result
+
+
+def diagonal(
+    kernel: Kernel,
+    inputs: Tensor,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+) -> Float64[Tensor, " rows"]:
+    """Return k(x, x) of every input, evaluated in `dtype` on `device`; both as for `gram`."""
+    where = torch.device(device) if device is not None else inputs.device
+    # Tokens stay whole numbers.
+    seen = dtype if inputs.is_floating_point() else inputs.dtype
+    parts = [
+        kernel.diagonal(inputs[some].to(where, seen)).to(where, torch.float64)
+        for some in blocks(len(inputs), ROWS)
+    ]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=where)
 
 
 def _work(
