@@ -4,7 +4,7 @@
     python benchmarks/hierarchy.py --largest 100 --neurons 8192
 
 Floor of the mean over neurons, all pairs of n training inputs: for each neuron 18 n² flops of matrix products
-for ReLU, 24 n² for smooth activations (`kernels/hierarchy/fourth_order.py`), at the pace of products of n × n by
+for ReLU, 24 n² for smooth activations (`hierarchy/fourth_order.py`), at the pace of products of n × n by
 n × 1024 of this very run; activations and passes over memory are not in it. Beside it stands what forming
 the fourth-order kernel would take: n⁴ numbers; and the exact expectation by orthants, n⁴/24 of them.
 """
