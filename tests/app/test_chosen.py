@@ -14,7 +14,7 @@ from leftout.app.choices import Choices
 from leftout.app.chosen import chosen
 from leftout.app.cli import app
 from leftout.app.which_kernel import selection_rows, selection_verdict
-from leftout.attribution.selection import Candidate, Selection
+from leftout.attribution.selection import STRENGTHS, Candidate, Selection
 from leftout.core.errors import OptionError
 
 SMALL = Choices(data="digits", classes="3,8", n_train=40, n_query=10, kernel="auto")
@@ -141,4 +141,4 @@ def test_a_plan_foresees_the_teaching():
     done = CliRunner().invoke(app, ["plan", *words])
     assert done.exit_code == 0, done.output
     assert "teaching again" in done.output
-    assert "540 fits of 59" in " ".join(done.output.split())
+    assert f"{60 * (1 + len(STRENGTHS))} fits of 59" in " ".join(done.output.split())

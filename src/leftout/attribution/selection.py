@@ -27,8 +27,8 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.pairwise.label_aware import LabelAware, Taught
 from leftout.kernels.teachable import Teachable
 
-STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
-"""From a label-blind kernel to labels that say as much as it does, in half decades."""
+STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""From a label-blind kernel to one that is little but labels, in half decades."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,7 @@ VARIANTS: dict[str, Estimator] = {
 }  # fmt: skip
 BEST = "LANTK-best"
 
-STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIXED = 0.1
 """The strength of the paper's program where it is known, table 3."""
 
