@@ -52,7 +52,7 @@ class Plan:
 
 PLANS = {
     Size.QUICK: Plan(128, 200, 300, 1),
-    Size.USUAL: Plan(4096, 1_000, 200, 2),
+    Size.USUAL: Plan(1024, 1_000, 200, 2),
     Size.PAPER: Plan(4096, 5_000, 200, 5),
 }
 
