@@ -7,6 +7,7 @@ import torch
 import leftout as lo
 from leftout.attribution.selection import STRENGTHS, choose_kernel, choose_strength
 from leftout.core.errors import DataError, NotPositiveError, OptionError
+from leftout.curation.subclasses import subclasses_by
 from leftout.kernels.pairwise.label_aware import LabelAware
 from oracles_relearned import predictions
 
@@ -194,8 +195,10 @@ def test_a_kernel_with_negative_eigenvalues_is_solved_and_certified():
     assert worst(fitted.predict(fitted.train), fitted.gram.numpy() @ dual) < LEARNED
     certificate = lo.certify(fitted, query, refits=N)
     assert certificate.smallest == pytest.approx(values[0])
-    near = np.abs(values + 0.05).min()
-    assert certificate.condition == pytest.approx((values[-1] + 0.05) / near)
+    sizes = np.abs(values + 0.05)
+    assert certificate.condition == pytest.approx(sizes.max() / sizes.min())
+    assert certificate.scale >= float(fitted.predict(query[0]).abs().max())
+    assert certificate.scale >= float(fitted.predict(fitted.train).abs().max())
     assert certificate.refit_difference < 1e-5
     with pytest.raises(NotPositiveError, match="Labels have made the kernel indefinite"):
         problem("fjlt-v1", strength=1.0, seed=4, rule=lo.GradientFlow(1.0))[0].predict(
@@ -233,11 +236,52 @@ def test_numbers_have_no_classes_to_teach():
         lo.fit(LabelAware(lo.kernels.ReLU(1)), (rows, np.linspace(0, 1, N)))
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda fitted, query: lo.leave_one_out(
+            fitted, query, spread=True, prior=lo.kernels.ReLU(1, kind="nngp")
+        ),
+        lambda fitted, _: subclasses_by(fitted, torch.ones(N, dtype=torch.float64)),
+    ],
+    ids=["spread", "subclasses"],
+)  # fmt: skip
+def test_nothing_is_said_of_a_kernel_that_changes_as_if_it_stayed(ask):
+    fitted, query = problem("kr-v1")
+    with pytest.raises(OptionError, match="with_labels_frozen"):
+        ask(fitted, query)
+    ask(fitted.with_labels_frozen(), query)
+
+
+def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
+    fitted, query = problem("kr-v1")
+    taught = []
+    true = type(fitted.kernel).without
+    monkeypatch.setattr(
+        type(fitted.kernel),
+        "without",
+        lambda self, keep: taught.append(len(keep)) or true(self, keep),
+    )
+    certificate = lo.certify(fitted, query, refits=2)
+    assert taught == [N - 1, N - 1]
+    assert len(certificate.refits) == 2
+    assert certificate.refit_difference < LEARNED
+
+
+def test_a_base_keeps_its_dtype():
+    rows, labels = points(0, N)
+    module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    base = lo.kernels.Empirical(module, outputs="trace")
+    fitted = lo.fit(LabelAware(base, "kr-v1"), (rows, labels))
+    assert fitted.kernel_dtype == torch.float32
+    assert fitted.record["kernel_dtype"] == "float32"
+
+
 def test_a_class_of_one_example_cannot_teach_without_it():
     rows, labels = points(0, N)
     labels = (np.arange(N) == 0).astype(int)
     fitted = lo.fit(LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, labels))
-    with pytest.raises(DataError, match="two classes or more"):
+    with pytest.raises(DataError, match=r"Without '0' the kernel cannot be taught.*two classes"):
         lo.leave_one_out(fitted, (rows[1:3], labels[1:3]))
 
 
@@ -347,8 +391,63 @@ class TestStrength:
         assert "singular to half of the digits" in found.candidates[1].skipped
         assert "without example" in found.candidates[1].skipped
 
+    def test_one_that_no_fit_of_all_examples_can_have_is_skipped_too(self):
+        """It has solutions without each example, but would be of no use."""
+        rows, labels = points(5, 30)
+        taught = lo.fit(LabelAware(lo.kernels.ReLU(1), "kr-v1", 1.0), (rows, labels)).kernel
+        base = taught.at_strength(0.0).gram.numpy()
+        values = np.linalg.eigvals(
+            np.linalg.solve(base + 0.1 * np.eye(30), taught.gram.numpy() - base)
+        )
+        singular = -1 / values.real.min()
+        assert singular > 0, "or the test says nothing"
+        kernel = LabelAware(lo.kernels.ReLU(1), "kr-v1")
+        asked = LabelAware(lo.kernels.ReLU(1), "kr-v1", singular)
+        fitted = lo.fit(asked, (rows, labels), rule=lo.Ridge(0.1))
+        with pytest.raises(NotPositiveError, match="singular to half"):
+            fitted.predict(torch.tensor(rows))
+        found = choose_strength(
+            kernel, (rows, labels), rule=lo.Ridge(0.1), strengths=(0.0, singular)
+        )
+        assert found.candidates[1].skipped.startswith("with every example: `gram`")
+
+    def test_strength_0_is_the_label_blind_kernel_however_near_to_singular(self):
+        rows, labels = points(5, 20)
+        rows[7] = rows[3] + 1e-10
+        labels[7] = labels[3]
+        plain = choose_kernel([lo.kernels.ReLU(1)], (rows, labels), rule=lo.Ridge(0.0)).best
+        found = choose_strength(
+            LabelAware(lo.kernels.ReLU(1), "kr-v1"),
+            (rows, labels),
+            rule=lo.Ridge(0.0),
+            strengths=(0.0,),
+        )
+        assert found.best.condition > 1e8, "or the test says nothing"
+        # Losses of two solves differ by cond·eps.
+        assert worst(found.best.losses, plain.losses) < 100 * found.best.condition * 2.3e-16
+        fitted = lo.fit(found.kernel, (rows, labels), rule=lo.Ridge(0.0))
+        assert not fitted.relearns
+
+    def test_a_class_of_one_example_leaves_the_label_blind_kernel(self):
+        rows, _ = points(5, 12)
+        found = choose_strength(
+            LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, (np.arange(12) == 4).astype(int)),
+            strengths=(0.0, 0.1),
+        )  # fmt: skip
+        assert found.kernel.strength == 0
+        assert "without example '4': `labels` must hold two classes" in found.candidates[1].skipped
+
+    @pytest.mark.usefixtures("as_users_run_it")
+    def test_what_is_no_list_is_said(self):
+        with pytest.raises(OptionError, match="`strengths` must be numbers"):
+            self.choice(strengths=0.1)
+        with pytest.raises(OptionError, match="`kernels` must be kernels in a list"):
+            choose_kernel(lo.kernels.ReLU(1), points(0, N))
+
     def test_no_strength_is_an_error(self):
-        with pytest.raises(OptionError, match="must hold one that can be fitted; got none"):
+        with pytest.raises(
+            OptionError, match="`strengths` must hold one that can be fitted; got none"
+        ):
             self.choice(strengths=())
         with pytest.raises(OptionError, match="`strengths` must be"):
             self.choice(strengths=(-1.0,))
@@ -382,14 +481,51 @@ class TestKernel:
             fitted = lo.fit(kernel, (rows, labels), rule=lo.Ridge(0.1))
             off = (lo.out_of_sample(fitted) - fitted.train.targets).square().sum(1) / 2
             losses[name] = off
-            (ours,) = (one for one in found.candidates if one.name == name)
+            (ours,) = (one for one in found.candidates if one.name.split(",")[0] == name)
             assert worst(ours.losses, off) < LEARNED
         order = sorted(losses, key=lambda name: float(losses[name].mean()))
-        assert [one.name for one in found.candidates] == order
+        assert [one.name.split(",")[0] for one in found.candidates] == order
         apart = (losses[order[1]] - losses[order[0]]).numpy()
         behind, error = found.lead(found.candidates[1])
         assert behind == pytest.approx(apart.mean())
         assert error == pytest.approx(apart.std(ddof=1) / np.sqrt(30))
+
+    def test_kernels_of_one_name_are_not_confused(self):
+        rows, labels = points(7, 12)
+        grams = [lo.kernels.ReLU(depth).block(*2 * [torch.tensor(rows)]) for depth in (1, 2)]
+        data = (np.arange(12.0), labels)
+        kernels = [lo.kernels.Precomputed(gram) for gram in grams]
+        with pytest.raises(OptionError, match=r"2 are called Precomputed.* Pass a mapping"):
+            choose_kernel(kernels, data)
+        named = dict(zip("ab", kernels, strict=True))
+        assert len(choose_kernel(named, data).tried) == 2
+
+    @pytest.mark.usefixtures("as_users_run_it")
+    def test_one_time_is_judged(self):
+        rows, labels = points(7, 12)
+        flow = lo.GradientFlow(1.0, 0.01)
+        with pytest.raises(OptionError, match="`at` must be a time"):
+            choose_kernel([lo.kernels.ReLU(1)], (rows, labels), rule=flow, at=[1, 5])
+        found = choose_kernel([lo.kernels.ReLU(1)], (rows, labels), rule=flow, at=5)
+        fitted = lo.fit(lo.kernels.ReLU(1), (rows, labels), rule=flow)
+        off = (lo.out_of_sample(fitted, 5) - fitted.train.targets).square().sum(1) / 2
+        assert worst(found.best.losses, off) < REGRESSED
+
+    def test_labels_that_do_not_help_are_no_candidate_beside_their_base(self):
+        rows, _ = points(6, 40)
+        labels = np.random.default_rng(0).permutation(np.arange(40) % 2)
+        base = lo.kernels.ReLU(1)
+        aware = LabelAware(base, "kr-v1", None)
+        found = choose_kernel({"plain": base, "aware": aware}, (rows, labels), rule=lo.Ridge(0.1))
+        assert found.best.kernel == base
+        assert found.candidates[1].skipped.startswith(
+            "Labels do not help: strength 0 predicts best"
+        )
+        assert "that is plain" in found.candidates[1].skipped
+        with pytest.raises(OptionError, match="aware, strength 0 was skipped"):
+            found.lead(found.candidates[1])
+        alone = choose_kernel({"aware": aware}, (rows, labels), rule=lo.Ridge(0.1))
+        assert (alone.best.name, alone.kernel) == ("aware, strength 0", base)
 
     def test_one_that_cannot_be_fitted_is_skipped_with_its_reason(self):
         rows, labels = points(7, 12)

@@ -154,3 +154,24 @@ def test_neighbours_are_the_same_across_blocks() -> None:
     values, rows = neighbours(fitted, 3)
     assert_same(values, -np.sort(-alike, axis=1)[:, :3])
     assert_same(alike[np.arange(600)[:, None], rows.numpy()], values)
+
+
+def test_neighbours_are_those_of_before_labels_were_seen() -> None:
+    """Also where labels made k(x, x) negative, of which there is no root."""
+    inputs = torch.nn.functional.normalize(
+        torch.randn(20, 5, generator=seeded(), dtype=torch.float64)
+    )
+    data = (inputs, torch.arange(20) % 2)
+    aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v2", 30.0)
+    fitted, plain = lo.fit(aware, data), lo.fit(lo.kernels.ReLU(1), data)
+    assert float(fitted.gram.diagonal().min()) < 0, "or the test says nothing"
+    for one in (fitted, lo.fit(fitted.kernel.with_labels_frozen(), data)):
+        found, wanted = neighbours(one, 3), neighbours(plain, 3)
+        assert torch.equal(found[1], wanted[1])
+        assert_same(found[0], wanted[0])
+    few = lo.fit(fitted.kernel.with_labels_frozen(), (inputs[:9], data[1][:9]))
+    assert_same(
+        neighbours(few, 2)[0],
+        neighbours(lo.fit(lo.kernels.ReLU(1), (inputs[:9], data[1][:9])), 2)[0],
+    )
+    assert outliers(fitted) == outliers(plain)

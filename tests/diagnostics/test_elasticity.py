@@ -1,5 +1,7 @@
 """Is the relative ratio that of its definition, pair by pair?"""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -147,3 +149,22 @@ def test_what_has_no_classes_or_no_single_value_is_refused() -> None:
 def test_a_class_is_no_kernel() -> None:
     with pytest.raises(OptionError, match="`kernel` must be a kernel, such as"):
         elasticity(3, three_classes())
+
+
+def test_where_examples_of_a_class_are_unlike_there_is_no_ratio() -> None:
+    """−.2 within and −.3 between would make .4, as if two classes were hardly told apart."""
+    inputs = torch.arange(4.0).double()[:, None]
+    labels = torch.tensor([0, 0, 1, 1])
+    for within, between, ratio in (
+        (-1.5, -1.0, math.nan),
+        (0.5, -0.9, math.nan),
+        (0.5, -0.25, 1.5),
+    ):
+        gram = torch.full((4, 4), between, dtype=torch.float64)
+        gram[:2, :2] = gram[2:, 2:] = within
+        gram.fill_diagonal_(1.0)
+        mean = (1 + within) / 2
+        expected = math.nan if mean + between <= 0 or mean <= 0 else mean / (mean + between)
+        assert math.isnan(expected) == math.isnan(ratio)
+        found = lo.elasticity(lo.kernels.Precomputed(gram), (inputs, labels))["ratio"]
+        np.testing.assert_allclose(float(found[0, 1]), expected, rtol=1e-12)

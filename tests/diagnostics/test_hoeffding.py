@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import oracles_hoeffding as oracle
+from allocated import peak_memory
 from laws import assert_same
 from leftout import kernels
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
@@ -290,6 +291,48 @@ def test_what_is_no_matrix_or_not_finite_is_refused() -> None:
         )
     with pytest.raises(MemoryBudgetError, match="pairs of labels"):
         hoeffding(lambda _: torch.ones(9, 9), [0] * 40, draws=8, memory="1MB")
+
+
+def test_what_does_not_fit_is_told_after_one_evaluation() -> None:
+    asked = []
+
+    def kernel(labels):
+        asked.append(labels)
+        return torch.ones(60, 60)
+
+    with pytest.raises(MemoryBudgetError, match=r"512 relabellings .* 12 × 12 pairs .* 60 × 60 ke"):
+        hoeffding(kernel, [0] * 12, probabilities=[0.3, 0.7], draws=512, memory="60MB")
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("n", "probabilities", "draws", "side"), [
+    (12, [0.5, 0.5], 256, 20),  # opposites
+    (12, [0.3, 0.7], 256, 20),
+    (8, [0.5, 0.5], 256, 20),  # each labelling once
+    (40, [0.5, 0.5], 16, 10),  # parts take most
+    (20, [0.1, 0.2, 0.3, 0.4], 300, 1),  # labels take most
+])  # fmt: skip
+def test_no_more_is_held_than_what_is_asked_for(n, probabilities, draws, side, monkeypatch) -> None:
+    told = []
+    monkeypatch.setattr(
+        "leftout.diagnostics.hoeffding.check_fits",
+        lambda _, needed, *__, **___: told.append(needed),
+    )
+    fixed = torch.randn(side, side, generator=torch.Generator().manual_seed(n)).double()
+    held = peak_memory(
+        hoeffding, lambda y: fixed * float(y.sum()), [0] * n,
+        probabilities=probabilities, draws=draws,
+    )  # fmt: skip
+    assert held <= told[0] <= 1.6 * held
+
+
+@pytest.mark.parametrize("draws", [4096, 8])
+def test_of_a_kernel_that_is_zero_shares_are_nothing(draws) -> None:
+    found = hoeffding(lambda _: torch.zeros(1, 2), [0, 1, 0, 1, 1], draws=draws)
+    for name in ("share", "share_error"):
+        assert found[name].isnull().all()
+    for name in ("constant", "single", "pair", "rest", "mean_square", "mean_square_error"):
+        assert not found[name].any()
 
 
 @pytest.mark.usefixtures("as_users_run_it")

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
+from allocated import peak_memory
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
 from leftout.kernels import Erf, From, ReLU, TwoLayerReLU
 from leftout.kernels.assemble import cross, gram
@@ -15,18 +15,6 @@ KERNEL = ReLU(2, bias_variance=0.1)
 
 def rows(n: int, d: int = 8, *, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(n, d, generator=torch.Generator().manual_seed(n)).to(dtype)
-
-
-def peak_memory(function, *args, **options) -> int:
-    """Return the most bytes that torch held at once beyond what it held before."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watch:
-        function(*args, **options)
-    held = peak = 0
-    for event in watch.profiler.kineto_results.events():
-        if event.name() == "[memory]":
-            held += event.nbytes()
-            peak = max(peak, held)
-    return peak
 
 
 def test_half_the_blocks_of_a_gram_are_evaluated() -> None:

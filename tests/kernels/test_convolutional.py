@@ -9,6 +9,7 @@ import torch
 
 import leftout as lo
 import oracles_convolutional as oracle
+from allocated import peak_memory
 from laws import assert_same
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.assemble import cross, gram
@@ -247,6 +248,56 @@ def test_sizes_of_images_far_from_one_change_nothing(pooling, scale) -> None:
     single = x.float()
     far = kernel.block(single * 2.0**-40, single * 2.0**40)
     assert torch.equal(far, kernel.block(single, single))
+
+
+SKIPPING = {
+    "strides beyond the window": {"depth": 1, "kernel_size": 1, "stride": 2},
+    "in the second layer": {"depth": 2, "kernel_size": (2, 1), "stride": (1, 3)},
+    "valid": {"depth": 2, "padding": "valid", "kernel_size": 2, "stride": (1, 2)},
+    "valid and whole": {"depth": 2, "padding": "valid", "kernel_size": (3, 2)},
+    "circular": {"depth": 2, "padding": "circular", "kernel_size": (2, 1), "stride": (3, 2)},
+    "averaged": {"depth": 2, "kernel_size": (2, 1), "stride": (1, 2), "average": (1, 2)},
+    "averages of what is left over": {"depth": 1, "kernel_size": 1, "average": 2},
+    "without the last ReLU": {"depth": 1, "kernel_size": 2, "stride": 3, "last_relu": False},
+}
+
+
+@pytest.mark.parametrize("pooling", ["flatten", "mean"])
+@pytest.mark.parametrize("options", SKIPPING.values(), ids=SKIPPING)
+def test_refused_are_images_whose_kernel_is_zero_and_no_others(options, pooling) -> None:
+    """Every pixel by itself, of an image of two channels."""
+    kernel = ConvReLU(**options, pooling=pooling)
+    single = torch.eye(2 * 5 * 7, dtype=torch.float64).reshape(-1, 2, 5, 7)
+
+    def refused(images) -> bool:
+        try:
+            kernel.check("train", images)
+        except DataError:
+            return True
+        return False
+
+    each = kernel.diagonal(single)
+    assert [refused(one[None]) for one in single] == (each == 0).tolist()
+    whole = ConvReLU(**options, pooling=pooling, bias_variance=0.1)
+    whole.check("train", single)
+
+
+def test_images_are_checked_without_a_look_at_their_kernels(monkeypatch) -> None:
+    def nothing(*_):
+        raise AssertionError("a kernel was evaluated")
+
+    monkeypatch.setattr("leftout.kernels.convolution.strips.deviations", nothing)
+    x = images(300, 3, (16, 16))
+    skipping = ConvReLU(3, padding="valid", stride=(1, 1, 4))
+    ConvReLU(3, padding="valid").check("train", x)
+    # Masked images of a block, beside what every kernel's check takes.
+    least = peak_memory(ConvReLU(1).check, "train", x)
+    block = 8 * 64 * x[0].numel()
+    assert peak_memory(skipping.check, "train", x) <= max(least, 2 * block)
+    x[271, :, :-1] = 0
+    x[271, :, -1, 0] = 1
+    with pytest.raises(DataError, match=r"black where these windows look.*row 271 is"):
+        skipping.check("train", x)
 
 
 def test_an_image_that_no_window_sees_is_refused() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from laws import assert_same
 from leftout.core.errors import DataError, OptionError
 from leftout.kernels import Erf, ReLU
 from leftout.kernels.assemble import gram
@@ -230,3 +231,22 @@ def test_records_and_reprs_say_every_parameter() -> None:
     assert Erf(2).record["name"] == "erf"
     assert repr(Erf(2, 1, 0.1)) == "Erf(depth=2, weight_variance=1, bias_variance=0.1, kind='ntk')"
     assert ReLU(1).normalise == Erf(1).normalise == "sphere"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "sizes"), [(torch.float32, (1e-15, 1e15)), (torch.float64, (1e-120, 1e120))]
+)
+@pytest.mark.parametrize("kind", ["ntk", "nngp"])
+def test_a_deep_relu_kernel_scales_with_its_inputs_as_far_as_numbers_reach(
+    dtype, sizes, kind
+) -> None:
+    """Without biases it is homogeneous; a product of gap and total would over- or underflow on the way."""
+    x = torch.eye(3, 4, dtype=dtype)
+    x[2, 0] = 1
+    for size in sizes:
+        found = ReLU(2, kind=kind).block(x * size, x) / size
+        expected = ReLU(2, kind=kind).block(x, x)
+        # A few roundings a layer.
+        assert_same(found.double(), expected.double(), rtol=50 * torch.finfo(dtype).eps)
+        both = ReLU(2, kind=kind).block(x * size**0.5, x * size**0.5) / size
+        assert_same(both.double(), expected.double(), rtol=50 * torch.finfo(dtype).eps)

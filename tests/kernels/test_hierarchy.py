@@ -1,6 +1,7 @@
 """The kernel of the neural tangent hierarchy: equation 5, limits, what a kernel that sees labels owes."""
 
 import math
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ import leftout as lo
 from laws import assert_same
 from leftout.core.errors import (
     DataError,
+    ExpansionWarning,
     MemoryBudgetError,
     NotPositiveError,
     OptionError,
@@ -200,7 +202,7 @@ def test_two_classes_are_minus_one_and_one_where_no_targets_are_given() -> None:
 def test_fitted_leaving_one_out_is_fitting_without_it() -> None:
     """Through the public door: the kernel taught again, exactly."""
     inputs, labels, y = problem(8)
-    kernel = NeuralTangentHierarchy(width=30, neurons=160, activation="gelu")
+    kernel = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu")
     fitted = lo.fit(kernel, (inputs, labels), rule=lo.Ridge(0.1))
     queries, _ = sphere(3, 4, seed=8)
     scores = lo.leave_one_out(fitted, (queries, torch.tensor([0, 1, 1])), of="prediction")
@@ -209,6 +211,71 @@ def test_fitted_leaving_one_out_is_fitting_without_it() -> None:
     dual = torch.linalg.solve(some.gram + 0.1 * torch.eye(7).double(), y[keep])
     without = cross(some, queries, inputs[keep]) @ dual
     assert_same(scores.values[:, 3, 0], (fitted.predict(queries) - without)[:, 0], rtol=1e-9)
+
+
+def test_an_expansion_whose_next_terms_are_large_is_doubted() -> None:
+    """The change goes as 1/width, and so does the doubt; at the width that is named it is a tenth."""
+    inputs, labels, y = problem(8)
+    narrow, wide = (
+        NeuralTangentHierarchy(width=width, neurons=160, activation="gelu") for width in (20, 100)
+    )
+    moved = (
+        label_part(narrow.taught(inputs, labels, y)).norm()
+        / TwoLayer("gelu").block(inputs, inputs).norm()
+    )
+    assert float(moved) > 0.5
+    named = math.ceil(20 * float(moved) / 0.1)
+    with pytest.warns(
+        ExpansionWarning, match=rf"at width 20 .* At width {named:,} that is a\s+tenth"
+    ):
+        lo.fit(narrow, (inputs, labels))
+    lo.fit(wide, (inputs, labels))  # a warning is an error here
+    late = NeuralTangentHierarchy(width=20, neurons=160, activation="gelu", time=1e-3)
+    assert late.taught(inputs, labels, y).doubt == ""
+
+
+def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectation() -> None:
+    """As the standard errors do: the mean square of a difference over √2 is theirs."""
+    inputs, labels, y = problem(8)
+    found = []
+    for seed in range(20):
+        asked = NeuralTangentHierarchy(width=100, neurons=640, activation="gelu", seed=2 * seed)
+        kernel = asked.taught(inputs, labels, y)
+        errors = kernel.change(inputs).standard_error
+        measured = kernel.distortion(inputs)
+        assert measured is not None
+        found.append(measured.frobenius * float(kernel.gram.norm() / errors.norm()))
+        assert measured.spectral > 0
+    # Entries move together, as one or two numbers do: of 20 ratios with a spread of about 0.5 the root
+    # mean square is known to 0.15 or so.
+    assert np.sqrt(np.square(found).mean()) == pytest.approx(1, abs=0.5)
+    assert taught("relu", expectation="orthants").distortion(inputs) is None
+    fitted = lo.fit(asked, (inputs, labels))
+    certificate = lo.certify(fitted, (inputs[:2], labels[:2]), refits=0)
+    assert certificate.approximation == measured.record
+
+
+def test_repeated_inputs_are_named_and_a_finite_time_takes_them() -> None:
+    inputs, labels, _ = problem()
+    inputs, labels = torch.cat([inputs, inputs[2:3]]), torch.cat([labels, labels[2:3]])
+    asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu")
+    with pytest.raises(
+        NotPositiveError, match=r"finite `time`\. Examples '2' and '6' have identical"
+    ):
+        lo.fit(asked, (inputs, labels))
+    lo.fit(replace(asked, time=2.0), (inputs, labels))
+    with pytest.raises(OptionError, match=r"`time` must be at most 1e\+100"):
+        replace(asked, time=1e300)
+    longest = replace(asked, time=1e100).taught(inputs[:6], labels[:6]).gram
+    assert_same(longest, asked.taught(inputs[:6], labels[:6]).gram, rtol=1e-9)
+
+
+def test_float32_is_not_followed_and_nobody_says_so() -> None:
+    inputs, labels, _ = problem()
+    asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu")
+    fitted = lo.fit(asked, (inputs, labels), dtype=torch.float32)
+    assert fitted.kernel_dtype == torch.float64
+    assert torch.equal(fitted.gram, lo.fit(asked, (inputs, labels)).gram)
 
 
 def test_nothing_is_written_to(frozen) -> None:

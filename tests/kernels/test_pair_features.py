@@ -18,13 +18,18 @@ from leftout.kernels.pairwise.features import (
     seen_pairs,
 )
 from leftout.kernels.pairwise.pairs import Pairs, pairs_among, pairs_between
-from oracles_label_aware import pair_labels
+from oracles_kernels import exact_deep
+from oracles_label_aware import feature_regression, pair_labels
 
 N, D = 26, 9
 
 
 def rows(n=N, d=D, seed=0):
     return torch.from_numpy(np.random.default_rng(seed).standard_normal((n, d)))
+
+
+def relu(x, z):
+    return float(exact_deep("relu", x, z, depth=1, w=2.0, b=0.0)["ntk"])
 
 
 def learned(x, classes=2, **options):
@@ -68,12 +73,11 @@ def test_inputs_of_one_norm_have_features_that_are_multiples() -> None:
     # eps times the condition of what is told apart, which the cut lets be 1/√RANK.
     assert_same(found.among(pairs).numpy().ravel(), best, 1e-15 / RANK**0.5)
     other = rows(5, seed=1)
-    z = found.on(
-        pairs_between(ReLU(1), 3 * other / other.norm(dim=1, keepdim=True), x, pixels=True)
-    )
-    assert (
-        float(z.abs().max()) < 3
-    )  # multiples there too: what the rest of norm 0 is worth shows nowhere
+    other = 3 * other / other.norm(dim=1, keepdim=True)
+    z = found.on(pairs_between(ReLU(1), other, x, pixels=True))
+    # Multiples there too: what the rest of norm 0 is worth shows nowhere.
+    want = feature_regression(other.numpy(), x.numpy(), labels.numpy(), relu, components=True)
+    assert_same(z, want, 1e-15 / RANK**0.5)
 
 
 def test_norms_kept_in_float32_are_one_norm() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from allocated import peak_memory
 from laws import assert_same
 from leftout.core.errors import DataError, NotPositiveError
 from leftout.kernels import ReLU
@@ -36,6 +37,17 @@ def test_where_all_share_a_class_a_pair_does() -> None:
     pairs, found = learned([4] * N)
     # The sums of labels are those of weights, and one class is a matrix of ones whatever its number.
     assert_same(found.on(pairs), torch.ones(N, N), 1e-13)
+
+
+@pytest.mark.parametrize("solved", [False, True])
+def test_numbers_of_classes_only_name_them(solved) -> None:
+    labels = torch.arange(N) % 2
+    pairs, want = learned(labels, solved=solved)
+    apart = labels * 2_000_000 - 7
+    assert learn_regression(pairs, apart, solved=solved) == want
+    held = peak_memory(learn_regression, pairs, apart, solved=solved)
+    # Matrices and indicators of so few inputs, none of them as long as the gap between numbers.
+    assert held < 8 * 10 * N * N
 
 
 def test_balanced_classes_have_a_label_sum_of_zero() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from test_assemble import peak_memory
 from torch import nn
 
+from allocated import peak_memory
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError
 from leftout.kernels import Empirical, Gaussian

@@ -3,6 +3,7 @@
 import math
 from typing import get_args
 
+import mpmath
 import numpy as np
 import pytest
 import torch
@@ -14,8 +15,10 @@ from leftout.kernels.wide.activations import Activation, response
 from leftout.kernels.wide.two_layer import TwoLayer
 from networks import seeded, sphere
 from oracles_hierarchy import derivatives, two_layer_ntk
+from oracles_kernels import exact_two_layer_gelu, integrated_two_layer_gelu
 
 ACTIVATIONS = get_args(Activation)
+D = 6
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 
@@ -58,6 +61,46 @@ def test_gelu_is_half_the_identity_for_short_inputs_and_relu_for_long_ones() -> 
     relu = TwoLayer("relu").block(long, long)
     # They differ where |u| < 1: a share 1e-4 of the draws.
     torch.testing.assert_close(gelu.block(long, long), relu, rtol=0, atol=1e-3 * float(relu.max()))
+
+
+def pairs_of_length(square: float, dtype: torch.dtype) -> Tensor:
+    """Return rows of |x|² about `square`: apart, nearly parallel or opposite, repeated, longer."""
+    u = torch.randn(3, D, dtype=torch.float64, generator=seeded(5))
+    u /= u.norm(dim=1, keepdim=True)
+    rows = [*u, u[0], -u[0], 2 * u[0]]
+    for small in (1e-1, 3e-2, 1e-4, 1e-8):
+        rows += [u[0] + small * u[1], 0.5 * (small * u[2] - u[0])]
+    return (math.sqrt(square) * torch.stack(rows)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("square", [1e-8, 1e-4, 1.0, 32.0, 784.0, 1e4, 7e6, 1e8, 1e12])
+def test_gelu_is_as_accurate_for_long_inputs_as_for_short_ones(square, dtype) -> None:
+    kernel, x, eps = TwoLayer("gelu"), pairs_of_length(square, dtype), torch.finfo(dtype).eps
+    found, each = kernel.block(x, x).double().numpy(), kernel.diagonal(x).double().numpy()
+    want = [[exact_two_layer_gelu(a, b) for b in x.numpy()] for a in x.numpy()]
+    sizes = [mpmath.sqrt(want[i][i]) for i in range(len(x))]
+    off = [
+        [float(abs(found[i, j] - want[i][j]) / sizes[i] / sizes[j]) for j in range(len(x))]
+        for i in range(len(x))
+    ]
+    # As promised: 8 ε + 5 δ, a cosine of D features being off by D roundings at the most.
+    assert np.max(off) < (8 + 5 * D) * eps
+    assert max(off[i][i] for i in range(len(x))) < 4 * eps
+    assert max(abs(float(each[i] / want[i][i] - 1)) for i in range(len(x))) < 4 * eps
+    # Rows and columns scaled to a diagonal of 1: each entry is off by that at most.
+    unit = found / np.sqrt(np.outer(each, each))
+    assert np.linalg.eigvalsh((unit + unit.T) / 2)[0] > -len(x) * (8 + 5 * D) * eps
+    whole = gram(kernel, x, dtype=dtype)
+    assert torch.equal(whole, whole.T)
+
+
+@pytest.mark.parametrize("square", [1.0, 784.0, 1e8])
+def test_the_closed_form_of_gelu_is_the_integral(square) -> None:
+    x = np.array([math.sqrt(square)])
+    exact, integral = exact_two_layer_gelu(x, x), integrated_two_layer_gelu(x[0] ** 2)
+    # A square root that is rounded; quadrature cut off at 12 deviations.
+    assert abs(exact / integral - 1) < 1e-15
 
 
 @every_activation

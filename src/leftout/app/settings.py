@@ -22,7 +22,7 @@ def settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, A
         "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),
         "inputs": f"{tuple(train.inputs.shape[1:])}, normalise {train.preparation.get('normalise')}",
         "targets": f"centre {train.encoding.centre}",
-        "kernel": _kernel_said(fitted.kernel.record),
+        "kernel": kernel_said(fitted.kernel.record),
         **({"labels": TAUGHT_AGAIN} if fitted.relearns else {}),
         "rule": f"{rule['rule']} ({of_rule})",
         "loss": f"{rule['loss']} over examples of ½ Σ (prediction − target)²",
@@ -38,11 +38,15 @@ def _short(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _kernel_said(record: dict[str, Any]) -> str:
+HIDDEN = {"name", "estimate", "strength_used", "inputs", "labels", "targets"}
+"""What a kernel's record holds of what it learned: for machines."""
+
+
+def kernel_said(record: dict[str, Any]) -> str:
     """Return name and parameters; of a kernel that builds on another, that one too."""
-    shown = {k: v for k, v in record.items() if k not in ("name", "estimate", "inputs", "labels")}
+    shown = {k: v for k, v in record.items() if k not in HIDDEN}
     said = ", ".join(
-        f"{k} {_kernel_said(v) if isinstance(v, dict) and 'name' in v else _short(v)}"
+        f"{k} {kernel_said(v) if isinstance(v, dict) and 'name' in v else _short(v)}"
         for k, v in shown.items()
         if v is not None
     )

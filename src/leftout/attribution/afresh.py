@@ -22,12 +22,14 @@ def duals_afresh(
     times: Sequence[float],
     *,
     total: float,
+    definite: bool,
 ) -> Float64[Tensor, "t r c"]:
     """Return the duals at each time of the rule of `fitted` on another Gram matrix.
 
     Args:
         residual: Y − f_0 of the examples there.
         total: the sum of their weights.
+        definite: whether `gram` has no negative eigenvalue.
 
     Raises:
         DivergenceError, NotPositiveError: where training would not converge or be resolved.
@@ -38,11 +40,12 @@ def duals_afresh(
     finite = any(0 < time < math.inf for time in times)
     spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
     high = _largest(gram, spectrum) if fitted.rule.can_diverge else None
-    fitted.check_trainable(times, total=total, largest=high)
+    low = None if spectrum is None else spectrum.smallest
+    fitted.check_trainable(times, total=total, largest=high, smallest=low)
     found = []
     for time in times:
         if time == math.inf:
-            factorise = factor_cholesky if fitted.kernel.definite else factor_indefinite
+            factorise = factor_cholesky if definite else factor_indefinite
             found.append(factorise(gram, ridge=fitted.rule.shifted(total)).solve(residual))
         elif time > 0:
             assert spectrum is not None

@@ -7,11 +7,15 @@ Three kinds: a *proved* bound on what the quadrature adds to any prediction chan
 an *estimate* of what rounding adds, 10 eps (s_max + λ) μ^(−3/2) √k(x, x) ‖Y − f_0‖ with
 μ = max(s_min + λ, 1/ηt): g moves by at most that much when K moves by 10 eps s_max (for descent just
 below the critical rate, g is steeper at s_max, and its slope there counts); and a few examples
-*really* left out, by Lanczos on the matrix without them, which shares nothing with factor, downdate
-or quadrature.
+*really* left out (`refits`).
+
+Where labels have made K indefinite there is no √k(x, x). With r and μ the largest and the least |s + λ|,
+no prediction at the end of training is further from f_0 than ‖k(x, X)‖ ‖Y − f_0‖ / μ, and rounding moves it
+by 10 eps r / μ of that.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,17 +23,15 @@ from torch import Tensor
 from leftout.attribution.instant import Instant
 from leftout.attribution.instants import instants
 from leftout.attribution.queries import queries_of, query_blocks
-from leftout.core.certificate import Certificate, Refit
+from leftout.attribution.refits import refitted
+from leftout.core.certificate import Certificate
 from leftout.core.checks import check_at_least, check_seed
-from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
-from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.kernels import assemble
-from leftout.kernels.teachable import TaughtKernel
-from leftout.solvers.krylov import filtered_vector, largest_eigenvalue
+from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.quadrature import quadrature_error
 
 EPS = torch.finfo(torch.float64).eps
@@ -48,7 +50,8 @@ def certify(
 
     Cost:
         some 50 products with K and, for each refit, products until Lanczos has converged: about
-        √cond · 15 of them, at most n.
+        √cond · 15 of them, at most n. Where labels made K indefinite, its eigenvalues, 4n³/3; where the
+        kernel is taught again, that twice for each refit, and two fits.
     """
     check_at_least("refits", refits, 0)
     check_seed(seed)
@@ -57,38 +60,82 @@ def certify(
     (moment,) = instants(fitted, [time], total=len(fitted) - 1)
     total = moment.total
     generator = torch.Generator().manual_seed(seed)
-    again = _taught_again if fitted.relearns else _refits
-    refitted = again(fitted, examples, moment, time, refits, generator)
+    refits_made = refitted(fitted, examples, moment, time, count=refits, generator=generator)
     fitted = fitted.with_labels_frozen()  # what follows is about the matrix as it is
-    high, low = _ends(fitted, time, total, generator)
-    ridge = fitted.rule.shifted(total)
-    nearest = _nearest(fitted, time, low + ridge, total)
-    pace = fitted.rule.pace(time, total)
-    floor = max(nearest, 1 / pace if pace > 0 else math.inf)
-    # k(x, x) of queries may exceed that of the training examples; both count.
-    of_queries = assemble.diagonal(
-        fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
-    )
-    top = max(float(fitted.gram.diagonal().abs().max()), float(of_queries.abs().max()))
-    size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
-    effective = (high + ridge) / floor if floor > 0 else math.inf
+    indefinite = time == math.inf and not fitted.kernel.definite
+    sizes = (_indefinite if indefinite else _positive)(fitted, examples, time, total, generator)
     measured = fitted.kernel.distortion(fitted.train.inputs)
     return Certificate(
         at=time,
-        condition=(high + ridge) / nearest if nearest > 0 else math.inf,
-        smallest=low,
-        effective_condition=effective,
-        effective_rank=float(fitted.gram.diagonal().sum()) / high if high > 0 else 0.0,
-        residual=_residual(fitted, moment, time),
-        quadrature=2 * size * _quadrature_error(fitted, time, total),
-        rounding=BACKWARD * EPS * size * _amplification(fitted, time, total, high, floor),
-        scale=size / math.sqrt(floor) if floor > 0 else math.inf,
+        condition=sizes.condition,
+        smallest=sizes.low,
+        effective_condition=sizes.effective,
+        effective_rank=float(fitted.gram.diagonal().sum()) / sizes.high if sizes.high > 0 else 0.0,
+        residual=_residual(fitted, moment, time, sizes.reach),
+        quadrature=sizes.quadrature,
+        rounding=sizes.rounding,
+        scale=sizes.scale,
         dtype="float64",
         kernel_dtype=fitted.record["kernel_dtype"],
         device=fitted.device.type,
-        refits=refitted,
+        refits=refits_made,
         approximation=None if measured is None else measured.record,
     )
+
+
+class _Sizes(NamedTuple):
+    """Ends of the spectrum, `reach` the largest |s + λ|, and what follows of predictions."""
+
+    high: float
+    low: float
+    reach: float
+    condition: float
+    effective: float
+    quadrature: float
+    rounding: float
+    scale: float
+
+
+def _positive(
+    fitted: Fitted, examples: Examples, time: float, total: float, generator: torch.Generator
+) -> _Sizes:
+    high, low = _ends(fitted, time, total, generator)
+    ridge = fitted.rule.shifted(total)
+    pace = fitted.rule.pace(time, total)
+    floor = max(low + ridge, 1 / pace if pace > 0 else math.inf)
+    of_queries = assemble.diagonal(
+        fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
+    )
+    # k(x, x) of queries may exceed that of the training examples; both count.
+    top = max(float(fitted.gram.diagonal().abs().max()), float(of_queries.abs().max()))
+    size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
+    return _Sizes(
+        high=high, low=low, reach=high + ridge,
+        condition=(high + ridge) / (low + ridge) if low + ridge > 0 else math.inf,
+        effective=(high + ridge) / floor if floor > 0 else math.inf,
+        quadrature=2 * size * _quadrature_error(fitted, time, total),
+        rounding=BACKWARD * EPS * size * _amplification(fitted, time, total, high, floor),
+        scale=size / math.sqrt(floor) if floor > 0 else math.inf,
+    )  # fmt: skip
+
+
+def _indefinite(
+    fitted: Fitted, examples: Examples, time: float, total: float, generator: torch.Generator
+) -> _Sizes:
+    del time, generator
+    values = fitted.eigenvalues
+    shifted = (values + fitted.rule.shifted(total)).abs()
+    reach, nearest = float(shifted.max()), float(shifted.min())
+    rows = float(fitted.gram.norm(dim=1).max())
+    for block in query_blocks(fitted, examples):
+        rows = max(rows, float(block.features.cross.norm(dim=1).max()))
+    condition = reach / nearest if nearest > 0 else math.inf
+    size = rows * float(fitted.residual.norm(dim=0).max())
+    scale = size / nearest if nearest > 0 else math.inf
+    return _Sizes(
+        high=float(values[-1]), low=float(values[0]), reach=reach, condition=condition,
+        effective=condition, quadrature=0.0, rounding=BACKWARD * EPS * condition * scale, scale=scale,
+    )  # fmt: skip
 
 
 def _ends(
@@ -99,8 +146,6 @@ def _ends(
         return fitted.spectrum.largest, fitted.spectrum.smallest
     if time == 0:
         return fitted.largest, 0.0
-    if not fitted.kernel.definite:
-        return float(fitted.eigenvalues[-1]), float(fitted.eigenvalues[0])
     ridge = fitted.rule.shifted(total)
     inverse = fitted.inverse(ridge)
     flipped = largest_eigenvalue(
@@ -111,13 +156,6 @@ def _ends(
         rtol=1e-4,
     )
     return fitted.largest, 1 / flipped - ridge
-
-
-def _nearest(fitted: Fitted, time: float, low: float, total: float) -> float:
-    """Return how near to 0 an eigenvalue of K + λI comes: the smallest, where none is negative."""
-    if time != math.inf or fitted.kernel.definite:
-        return low
-    return float((fitted.eigenvalues + fitted.rule.shifted(total)).abs().min())
 
 
 def _amplification(fitted: Fitted, time: float, total: float, high: float, floor: float) -> float:
@@ -142,14 +180,13 @@ def _quadrature_error(fitted: Fitted, time: float, total: float) -> float:
     return float(error[0])
 
 
-def _residual(fitted: Fitted, moment: Instant, time: float) -> float:
+def _residual(fitted: Fitted, moment: Instant, time: float, reach: float) -> float:
     """Return the backward error of the solve, or of the decomposition on the data."""
     if time == math.inf:
         dual = moment.dual()
         left = fitted.gram @ dual + fitted.rule.shifted(moment.total) * dual - fitted.residual
         # The backward error: relative to all that was added up, whatever the condition number.
-        size = (fitted.largest + fitted.rule.shifted(moment.total)) * dual.norm()
-        return _relative(left, size + fitted.residual.norm())
+        return _relative(left, reach * dual.norm() + fitted.residual.norm())
     if time == 0:
         return 0.0
     spectrum = fitted.spectrum
@@ -161,96 +198,3 @@ def _residual(fitted: Fitted, moment: Instant, time: float) -> float:
 def _relative(left: Tensor, size: Tensor) -> float:
     """Return ‖left‖ / size; where there is nothing, as with targets of zero, nothing is left."""
     return float(left.norm() / size) if float(size) > 0 else float(left.norm())
-
-
-def _refits(
-    fitted: Fitted,
-    examples: Examples,
-    moment: Instant,
-    time: float,
-    count: int,
-    generator: torch.Generator,
-) -> tuple[Refit, ...]:
-    """Return a few random leave-one-out columns beside those of the model fitted without."""
-    chosen = _left_out(len(fitted), count, generator)
-    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator)
-    pairs = list(zip(chosen, outputs.tolist(), strict=True))
-    columns = fitted.residual.shape[1]
-    again = [
-        moment.as_fitted()[:, output % columns]
-        - _dual_without(fitted, row, output % columns, time, moment.total)
-        for row, output in tracked(pairs, what="refits")
-    ]
-    engine: list[list[Tensor]] = [[] for _ in pairs]
-    refit: list[list[Tensor]] = [[] for _ in pairs]
-    for block in query_blocks(fitted, examples) if pairs else []:
-        for j, (row, output) in enumerate(pairs):
-            single = moment.singles(block.features, slice(row, row + 1), output)
-            engine[j].append(-single[:, 0])
-            refit[j].append(block.features.of(output, block.features.cross) @ again[j])
-    return tuple(
-        _compared(row, torch.cat(ours), torch.cat(theirs))
-        for (row, _), ours, theirs in zip(pairs, engine, refit, strict=True)
-    )
-
-
-def _taught_again(
-    fitted: Fitted,
-    examples: Examples,
-    moment: Instant,
-    time: float,
-    count: int,
-    generator: torch.Generator,
-) -> tuple[Refit, ...]:
-    """Return a few random columns beside those of the kernel taught from nothing without the example."""
-    assert isinstance(fitted.kernel, TaughtKernel)
-    n = len(fitted)
-    chosen = _left_out(n, count, generator)
-    at = None if time == math.inf else time
-    before, found = fitted.predict(examples, at), []
-    for row in tracked(chosen, what="refits"):
-        output = int(torch.randint(0, fitted.outputs, (1,), generator=generator))
-        others = fitted.train.select([i for i in range(n) if i != row])
-        afresh = fit(
-            fitted.kernel.asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
-            device=fitted.device, memory=fitted.memory,
-        )  # fmt: skip
-        theirs = (before - afresh.predict(examples, at))[:, output]
-        ours = [
-            -moment.singles(block.features, slice(row, row + 1), output)[:, 0]
-            for block in query_blocks(fitted, examples)
-        ]
-        found.append(_compared(row, torch.cat(ours), theirs))
-    return tuple(found)
-
-
-def _left_out(n: int, count: int, generator: torch.Generator) -> list[int]:
-    """Return random examples; none of a single one, without which nothing is left."""
-    found: list[int] = torch.randperm(n, generator=generator)[: count if n > 1 else 0].tolist()
-    return found
-
-
-def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:
-    difference = (engine - refit).abs()
-    worst = int(difference.argmax())
-    largest = float(refit.abs().max())
-    relative = float(difference[worst]) / largest if largest > 0 else float(difference[worst])
-    return Refit(row, worst, float(engine[worst]), float(refit[worst]), relative)
-
-
-def _dual_without(fitted: Fitted, row: int, column: int, time: float, total: float) -> Tensor:
-    """Return a column of the dual of the model fitted without an example; its entries are zero."""
-    if time == 0:
-        return torch.zeros_like(fitted.residual[:, column])
-    keep = torch.ones_like(fitted.residual[:, column])
-    keep[fitted.kernel_rows(slice(row, row + 1))] = 0
-    if time == math.inf:
-        ridge = fitted.rule.shifted(total)
-        return filtered_vector(
-            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep,
-            lambda s: 1 / (s + ridge),
-        )  # fmt: skip
-    learned = fitted.rule.filter(time, total)
-    return filtered_vector(
-        lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, learned
-    )

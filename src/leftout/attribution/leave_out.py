@@ -148,7 +148,12 @@ def _afresh(
     keep[fitted.kernel_rows(group)] = False
     total = len(fitted) - len(group)
     found = duals_afresh(
-        fitted, fitted.gram[keep][:, keep], fitted.residual[keep], times, total=total
+        fitted,
+        fitted.gram[keep][:, keep],
+        fitted.residual[keep],
+        times,
+        total=total,
+        definite=fitted.kernel.definite,
     )
     changes = -torch.stack([fitted.dual(time) for time in times])
     changes[:, keep] += found

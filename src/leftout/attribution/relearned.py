@@ -17,6 +17,7 @@ from leftout.attribution.afresh import duals_afresh
 from leftout.attribution.instant import Features
 from leftout.attribution.labelled import Of
 from leftout.attribution.queries import query_blocks
+from leftout.core.errors import DataError
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -60,9 +61,16 @@ def relearned_without(
     rows = keep.nonzero().flatten()
     if not len(rows):
         return Relearned(None, fitted.residual.new_zeros(len(times), 0, fitted.outputs))
-    kernel = taught_kernel(fitted).without(rows)
+    try:
+        kernel = taught_kernel(fitted).without(rows)
+    except DataError as error:
+        ids = [fitted.train.ids[row] for row in gone.tolist()]
+        who = repr(ids[0]) if len(ids) == 1 else f"{len(ids)} examples from {ids[0]!r}"
+        raise DataError(f"Without {who} the kernel cannot be taught: {error}") from error
     total = len(fitted) - len(gone)
-    duals = duals_afresh(fitted, kernel.gram, fitted.residual[rows], times, total=total)
+    duals = duals_afresh(
+        fitted, kernel.gram, fitted.residual[rows], times, total=total, definite=kernel.definite
+    )
     return Relearned(kernel.lean(), duals)
 
 
@@ -75,7 +83,10 @@ def relearned_as(
     """Return the model that other labels and targets of the inputs make; cost as without some."""
     kernel = taught_kernel(fitted).relabelled(labels, targets)
     residual = targets - fitted.initial(fitted.train.inputs)
-    return Relearned(kernel, duals_afresh(fitted, kernel.gram, residual, times, total=len(fitted)))
+    duals = duals_afresh(
+        fitted, kernel.gram, residual, times, total=len(fitted), definite=kernel.definite
+    )
+    return Relearned(kernel, duals)
 
 
 def relearned_effects(

@@ -1,7 +1,8 @@
 """What changes without each example, where the kernel saw its label? One model afresh for each."""
 
 from functools import cached_property
-from typing import final
+from typing import NoReturn, final
+from weakref import WeakKeyDictionary, proxy
 
 import torch
 from jaxtyping import Float64
@@ -18,7 +19,7 @@ class WithoutEach:
     """The models without each example, at one time; made when first asked for, and kept."""
 
     def __init__(self, fitted: Fitted, time: float) -> None:
-        self.fitted = fitted
+        self.fitted: Fitted = proxy(fitted)  # which keeps this, and is not to be kept by it
         self.time = time
         self._last: tuple[tuple[Features, int, int], Tensor] | None = None
         check_fits(
@@ -63,10 +64,14 @@ class WithoutEach:
 
 def without_each(fitted: Fitted, time: float) -> WithoutEach:
     """Return the models without each example: n fits serve scores, doubted labels and rare examples."""
-    if time not in fitted.without_each:
-        fitted.without_each[time] = WithoutEach(fitted, time)
-    found: WithoutEach = fitted.without_each[time]
-    return found
+    known = KEPT.setdefault(fitted, {})
+    if time not in known:
+        known[time] = WithoutEach(fitted, time)
+    return known[time]
+
+
+KEPT: WeakKeyDictionary[Fitted, dict[float, WithoutEach]] = WeakKeyDictionary()
+"""As long as the model lives."""
 
 
 @final
@@ -91,21 +96,21 @@ class Relearning(Instant):
         return self.each.terms(row) @ direction
 
     def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
-        raise self._refused()
+        self._refuse()
 
     def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
-        raise self._refused()
+        self._refuse()
 
     def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
-        raise self._refused()
+        self._refuse()
 
     def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
-        raise self._refused()
+        self._refuse()
 
     def added(self, to_train: Tensor, to_itself: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        raise self._refused()
+        self._refuse()
 
-    def _refused(self) -> AssertionError:
+    def _refuse(self) -> NoReturn:
         """Raise: no change of the dual says what changes, as the kernel does too."""
         self.fitted.check_stays()
-        return AssertionError("the kernel stays")
+        raise AssertionError("the kernel stays")

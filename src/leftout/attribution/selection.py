@@ -10,13 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.afresh import duals_afresh
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
-from leftout.core.errors import DivergenceError, LeftoutError, NotPositiveError, OptionError
+from leftout.core.errors import (
+    DataError,
+    DivergenceError,
+    LeftoutError,
+    NotPositiveError,
+    OptionError,
+)
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
@@ -24,7 +30,7 @@ from leftout.dynamics.fit import fit, labels_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.pairwise.label_aware import LabelAware, Taught
+from leftout.kernels.pairwise.label_aware import LabelAware, Taught, TaughtAgain
 from leftout.kernels.teachable import Teachable
 
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -83,8 +89,10 @@ class Selection:
 
     def lead(self, other: Candidate) -> tuple[float, float]:
         """Return by how much the best is better than another, and the standard error of that."""
-        assert self.best.losses is not None
-        assert other.losses is not None
+        if self.best.losses is None or other.losses is None:
+            raise OptionError(
+                f"`other` must have losses; {other.name} was skipped: {other.skipped}"
+            )
         apart = other.losses - self.best.losses
         spread = float(apart.std()) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
         return float(apart.mean()), spread
@@ -109,18 +117,45 @@ def choose_kernel(
         at: training time at which they are compared; None for the end.
 
     Raises:
-        OptionError: no kernels, or none that could be fitted; the reasons are in the message.
+        OptionError: no kernels, two of one name, or none that could be fitted; the reasons are in the
+            message.
 
     Cost:
         of each kernel its Gram matrix and `out_of_sample`; of one that sees labels, n more fits.
     """
-    named = kernels if isinstance(kernels, Mapping) else {repr(one): one for one in kernels}
+    check_kind("kernels", kernels, (Mapping, Sequence), what="kernels in a list, or by name")
+    named = kernels if isinstance(kernels, Mapping) else _named(kernels)
     examples = examples_of(train, name="train")
     found = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
         found.append(_tried(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
-    return ranked(found)
+    return ranked(once(found))
+
+
+def once(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates; a label-aware one that is best as its base is skipped where that was tried too."""
+    plain = [one for one in candidates if one.smallest is None]
+    found = []
+    for one in candidates:
+        same = [] if one in plain else [other for other in plain if other.kernel == one.kernel]
+        if same:
+            said = f"Labels do not help: strength 0 predicts best, and that is {same[0].name}."
+            one = replace(one, losses=None, accuracy=None, skipped=said)
+        found.append(one)
+    return found
+
+
+def _named(kernels: Sequence[Kernel | Teachable]) -> dict[str, Kernel | Teachable]:
+    """Return kernels by what they are called."""
+    names = [repr(one) for one in kernels]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise OptionError(
+            f"`kernels` must have names that tell them apart; {twice.count(twice[0])} are called {twice[0]}. "
+            "Pass a mapping from name to kernel."
+        )
+    return dict(zip(names, kernels, strict=True))
 
 
 def choose_strength(
@@ -151,6 +186,7 @@ def choose_strength(
         4n³/3 a strength for its eigenvalues.
     """
     check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
+    check_kind("strengths", strengths, Sequence, what="numbers, such as (0.0, 0.1)")
     for strength in strengths:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
@@ -160,7 +196,8 @@ def choose_strength(
     time = first.rule.time(at)
     losses = _by_strength(first, time, tuple(float(one) for one in strengths))
     return ranked(
-        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()]
+        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()],
+        name="strengths",
     )
 
 
@@ -181,15 +218,15 @@ def _of_strength(
     return replace(known, losses=_losses(said, first.train), accuracy=right)
 
 
-def ranked(candidates: Sequence[Candidate]) -> Selection:
-    """Return candidates, best first.
+def ranked(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selection:
+    """Return candidates, the argument called `name` in messages, best first.
 
     Raises:
         OptionError: none has a loss.
     """
     if not any(one.losses is not None for one in candidates):
         raise OptionError(
-            "`kernels` must hold one that can be fitted; got "
+            f"`{name}` must hold one that can be fitted; got "
             + (" ".join(f"{one.name}: {one.skipped}" for one in candidates) or "none.")
         )
     return Selection(tuple(sorted(candidates, key=lambda one: one.loss)))
@@ -211,12 +248,20 @@ def _tried(
             strengths = choose_strength(
                 kernel, examples, rule=rule, at=at, memory=memory, device=device
             )
-            return replace(strengths.best, name=name)
+            return _at_its_best(name, kernel, strengths.best)
         fitted = fit(kernel, examples, rule=rule, memory=memory, device=device)
-        predicted = out_of_sample(fitted, at).cpu()
+        predicted = out_of_sample(fitted, fitted.rule.time(at)).cpu()
     except LeftoutError as error:
         return Candidate(name, kernel, skipped=str(error))
     return Candidate(name, kernel, _losses(predicted, examples), examples.accuracy(predicted))
+
+
+def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
+    """Return a label-aware kernel at the strength that was chosen; of strength 0 its base, which it is."""
+    assert isinstance(best.kernel, LabelAware)
+    strength = best.kernel.strength
+    taken = best.kernel if strength else kernel.base
+    return replace(best, name=f"{name}, strength {strength:g}", kernel=taken)
 
 
 def _losses(predicted: Float64[Tensor, "n k"], examples: Examples) -> Float64[Tensor, " n"]:
@@ -229,33 +274,58 @@ def _by_strength(
     """Return what is predicted at each example without itself, or why a strength cannot be had."""
     kernel = fitted.kernel
     assert isinstance(kernel, Taught)
-    found: dict[float, Tensor | str] = {
-        one: fitted.residual.new_empty(len(fitted), fitted.outputs) for one in strengths
-    }
-    # Each has a spectrum of its own, which says how long it can be trained.
-    models = {one: _at_strength(fitted, kernel, one) for one in strengths}
     everyone = torch.arange(len(fitted), device=fitted.device)
+    found: dict[float, Tensor | str] = {}
+    whole = kernel.without(everyone)
+    for one in strengths:
+        if one == 0:
+            found[one] = _blind(fitted, kernel, time)
+            continue
+        # A strength that is chosen will be fitted to all: it must have a solution there as well.
+        said = _solved(fitted, whole.at_strength(one), everyone, time)
+        empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
+        found[one] = f"with every example: {said}" if isinstance(said, str) else empty
     for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
-        again, own = kernel.without(keep), kernel.pairs.of(slice(i, i + 1), slice(None))
-        for strength, predicted in found.items():
-            if isinstance(predicted, str):
-                continue
-            taught = again.at_strength(strength)
-            try:
-                (dual,) = duals_afresh(
-                    models[strength], taught.gram, fitted.residual[keep], [time], total=len(keep)
-                )
-            except (NotPositiveError, DivergenceError) as error:
-                found[strength] = f"without example {fitted.train.ids[i]!r}: {error}"
+        going = [one for one, said in found.items() if one > 0 and not isinstance(said, str)]
+        if not going:
+            break
+        try:
+            again, own = kernel.without(keep), kernel.pairs.of(slice(i, i + 1), slice(None))
+        except DataError as error:
+            found |= dict.fromkeys(going, f"without example {fitted.train.ids[i]!r}: {error}")
+            break
+        for strength in going:
+            predicted, taught = found[strength], again.at_strength(strength)
+            assert isinstance(predicted, Tensor)
+            dual = _solved(fitted, taught, keep, time)
+            if isinstance(dual, str):
+                found[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
                 continue
             predicted[i] = (taught.cross(own) @ dual)[0]
     return {one: said if isinstance(said, str) else said.cpu() for one, said in found.items()}
 
 
-def _at_strength(fitted: Fitted, kernel: Taught, strength: float) -> Fitted:
-    taught = kernel.at_strength(strength)
-    return Fitted(
-        taught, fitted.train, fitted.rule, taught.gram, kernel_dtype=fitted.kernel_dtype,
+def _blind(fitted: Fitted, kernel: Taught, time: float) -> Float64[Tensor, "n k"] | str:
+    """Return what is predicted without each example at strength 0, where the kernel stays as it is."""
+    base = kernel.at_strength(0.0)
+    model = Fitted(
+        base, fitted.train, fitted.rule, base.gram, kernel_dtype=fitted.kernel_dtype,
         memory=fitted.memory,
     )  # fmt: skip
+    try:
+        return out_of_sample(model, time)
+    except (NotPositiveError, DivergenceError) as error:
+        return str(error)
+
+
+def _solved(
+    fitted: Fitted, taught: TaughtAgain, keep: Int64[Tensor, " s"], time: float
+) -> Float64[Tensor, "s k"] | str:
+    """Return the dual of the examples in `keep`, or why there is none."""
+    try:
+        return duals_afresh(
+            fitted, taught.gram, fitted.residual[keep], [time], total=len(keep), definite=taught.definite
+        )[0]  # fmt: skip
+    except (NotPositiveError, DivergenceError) as error:
+        return str(error)

@@ -47,6 +47,7 @@ from leftout.attribution.queries import (
     prediction_changes,
 )
 from leftout.attribution.training import Training, Window
+from leftout.attribution.untrained import Untrained
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_finite
 from leftout.data.examples import Examples
@@ -72,6 +73,7 @@ def with_spread(
     fitted: Fitted, examples: Examples, *, at: At | Sequence[At], of: Of, prior: Kernel | None
 ) -> xr.Dataset:
     """Return influence, and its mean and standard deviation over initialisations."""
+    fitted.check_stays()
     times, n, m = fitted.times(at), len(fitted), len(examples)
     outputs = fitted.outputs if of == "prediction" else 1
     check_fits(
@@ -308,6 +310,7 @@ def removals(start: Prior, moments: Sequence[Instant]) -> list[Removal | None]:
                 spans[key] = Span(start, instant.window)
             found.append(InTraining(spans[key], instant.position))
         else:
+            assert isinstance(instant, Untrained), "every other time has a spread"
             found.append(None)
     return found
 

@@ -29,14 +29,15 @@ class Certificate:
 
     Attributes:
         at: the training time; inf is the end of training.
-        condition: (s_max + ridge) / (s_min + ridge) of what is inverted; inf where nothing is. Where the
-            kernel has negative eigenvalues, the one nearest to −ridge takes the place of s_min.
+        condition: |s + ridge|_max / |s + ridge|_min of what is inverted; inf where nothing is. Without
+            negative eigenvalues that is (s_max + ridge) / (s_min + ridge).
         effective_condition: the same with s_min + ridge no smaller than 1 / (rate · time).
         effective_rank: tr K / s_max.
         residual: backward error of solve or decomposition, relative to s_max; eps-sized if sound.
         quadrature: proved bound on the quadrature's error in any prediction change, in target units.
         rounding: estimate of what double precision adds, in target units.
-        scale: size that a prediction can have, √max k(x, x) · √(1 / (s_min + ridge)) · ‖y‖.
+        scale: distance from f_0 that no prediction exceeds, √max k(x, x) · √(1 / (s_min + ridge)) · ‖y‖; at
+            the end, of a kernel that labels made indefinite, max ‖k(x, X)‖ ‖y‖ / |s + ridge|_min.
         dtype: of everything factored or inverted.
         kernel_dtype: in which the kernel was evaluated.
         device: where.

@@ -45,5 +45,9 @@ class NotConvergedWarning(UserWarning):
     """The numbers are there, but training or a solve ended short of what was asked of it."""
 
 
+class ExpansionWarning(UserWarning):
+    """The numbers are those of an expansion whose next terms are not small here."""
+
+
 class LoopWarning(UserWarning):
     """The numbers are right, but one input at a time: many times slower."""

@@ -3,8 +3,8 @@
 Under-sampled: examples whose label their nearest neighbours share, but whose left-out loss is far above
 the rest: more like them would help. Without classes nobody shares a label; there, a number that is not
 doubted. Outliers: examples that the kernel finds like no other. "Far" is beyond Tukey's fence, one and a
-half interquartile ranges from the quartile. Whole groups of a class of which there are too few are found in
-`subclasses`.
+half interquartile ranges from the quartile. A kernel that sees labels is asked as it was before it saw any.
+Whole groups of a class of which there are too few are found in `subclasses`.
 """
 
 import math
@@ -19,6 +19,8 @@ from leftout.core.blocks import blocks
 from leftout.curation.mislabelled import judged
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.kernels import assemble
+from leftout.kernels.teachable import TaughtKernel
 
 NEAREST = 3
 """Neighbours that are asked whether they share the label: few, as a rare kind has not many members."""
@@ -126,17 +128,37 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
     """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) and rows of the nearest others."""
-    own = torch.unflatten(fitted.gram.diagonal(), 0, (-1, fitted.rows_each)).sum(1)
-    size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()
+    blind = _blind(fitted)
+    whole = fitted.gram if blind is None else blind
+    own = torch.unflatten(whole.diagonal(), 0, (-1, fitted.rows_each)).sum(1)
+    size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
     values, rows = [], []
     for some in blocks(len(fitted), ROWS):
-        alike = fitted.likeness(some).div_(size[some, None] * size)
+        alike = fitted.likeness(some) if blind is None else blind[some].clone()
+        alike.div_(size[some, None] * size)
         within = torch.arange(len(alike), device=alike.device)
         alike[within, within + some.start] = -torch.inf
         best = alike.topk(min(count, len(fitted) - 1), dim=1)
         values.append(best.values.cpu())
         rows.append(best.indices.cpu())
     return torch.cat(values), torch.cat(rows)
+
+
+def _blind(fitted: Fitted) -> Float64[Tensor, "n n"] | None:
+    """Return a kernel that sees labels as it was before; None where the kernel sees none.
+
+    Whether neighbours share a label says nothing where labels made them neighbours; and a kernel that labels
+    made indefinite has no correlations.
+    """
+    kernel, inputs = fitted.kernel, fitted.train.inputs
+    if not isinstance(kernel, TaughtKernel):
+        return None
+    if kernel.taught_by_inputs(inputs):
+        return kernel.blind
+    return assemble.gram(
+        kernel.asked.base, inputs, dtype=fitted.kernel_dtype, device=fitted.device,
+        memory=fitted.memory,
+    )  # fmt: skip
 
 
 def fence_of(values: Float64[Tensor, " n"]) -> float:
@@ -149,9 +171,9 @@ def _why_rare(loss: float, fence: float, agreement: float) -> str:
     shared = (
         ""
         if math.isnan(agreement)
-        else f" although {agreement:.0%} of its neighbours share its label"
+        else f", although {agreement:.0%} of its neighbours share its label"
     )
     return (
-        f"Predicted without it, its loss is {loss:.3g}, beyond {fence:.3g} which few reach,{shared}: "
+        f"Predicted without it, its loss is {loss:.3g}, beyond {fence:.3g} which few reach{shared}: "
         "there are too few like it."
     )

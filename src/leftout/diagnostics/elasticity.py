@@ -56,8 +56,9 @@ def elasticity(
         class and one of the other, each example's pair with itself included; `ratio`, RR of these two
         classes alone, ½ on the diagonal. With `query` the same of query and training examples,
         `query_similarity` (class of the query, class of the training example) and `query_ratio`, NaN for a
-        class that no query has. Outside [0, 1] where a mean similarity is negative, as of a kernel that
-        labels have made indefinite.
+        class that no query has. NaN too where examples of one class are not alike on the mean, or less
+        than those of two are unlike, as of a kernel that labels have made indefinite; above 1 where only
+        those of two are unlike.
 
     Raises:
         DataError: no classes, fewer than two of them, or an example with k(x, x) = 0.
@@ -160,9 +161,11 @@ def _lengths(
     squares = assemble.diagonal(kernel, inputs, device=device).cpu()
     if bool((squares < 0).any()):
         row = int((squares < 0).nonzero()[0])
+        why = (
+            "" if kernel.definite else " Labels have made it indefinite: take a smaller `strength`."
+        )
         raise DataError(
-            f"`kernel` must have k(x, x) > 0; it is {float(squares[row]):.3g} for row {row} of `{name}`. "
-            "Labels have made it indefinite: take a smaller `strength`."
+            f"`kernel` must have k(x, x) > 0; it is {float(squares[row]):.3g} for row {row} of `{name}`.{why}"
         )
     if not bool((squares > 0).all()):
         row = int((squares <= 0).nonzero()[0])
@@ -205,4 +208,5 @@ def _ratios(
     other = (sums + sums.T) / (between + between.T)
     np.fill_diagonal(other, own)
     ratio: Float64[np.ndarray, "c c"] = same / (same + other)
+    ratio[~((same > 0) & (same + other > 0))] = np.nan
     return ratio

@@ -26,7 +26,14 @@ from leftout.core.checks import check_count, check_seed
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.version import __version__
 from leftout.data.targets import as_array
-from leftout.diagnostics.relabellings import LabelFunction, Relabellings, relabelled
+from leftout.diagnostics.relabellings import (
+    LabelFunction,
+    Plan,
+    Relabellings,
+    planned,
+    relabelled,
+    value_at,
+)
 
 LEVELS = ("0", "1", "2", "higher")
 
@@ -64,18 +71,20 @@ def hoeffding(
         `single` (of each example) and `pair` (of example and other: symmetric, each two of them one
         part, 0 of an example with itself), and `rest`, what is left of the value above level two.
         `mean_square` over (level, row, column): Σ_{|A| = level} E K_A², and "higher" what is left of
-        E K²; `share` of them in the sum over all entries. Standard errors `constant_error`,
-        `single_error`, `pair_error`, `mean_square_error`, `share_error`: 0 where everything is exact.
-        Attributes `exact`, `relabellings`.
+        E K²; `share` of them in the sum over all entries, NaN of a kernel that is 0
+        throughout. Standard errors `constant_error`, `single_error`, `pair_error`, `mean_square_error`,
+        `share_error`: 0 where everything is exact. Attributes `exact`, `relabellings`.
 
     Raises:
         OptionError: labels or probabilities that cannot be, too few draws.
         ShapeError: what `kernel_of` returns is no matrix, or of changing shape.
         DataError: it is not finite.
-        MemoryBudgetError: parts of all pairs would not fit.
+        MemoryBudgetError: values at all relabellings and parts of all pairs would not fit; told after one
+            evaluation, which says how large the kernel is.
 
     Cost:
-        `draws` evaluations of the kernel, and for each entry draws (n² + draws) operations.
+        `draws` evaluations of the kernel, and for each entry draws (n² + draws) operations and some
+        8 · (8 draws + 2 n²) bytes.
 
     Accuracy:
         exact, or estimates without bias, with standard errors. Where two classes are equally probable
@@ -92,16 +101,28 @@ def hoeffding(
     if draws < FEWEST:
         raise OptionError(f"`draws` must be {FEWEST} or more; got {draws}.")
     budget = memory_budget(memory)
-    here, found = relabelled(kernel_of, given, law, draws=int(draws), seed=int(seed))
+    plan = planned(law, draws=int(draws))
+    here = value_at(kernel_of, given)
     n = len(given)
     check_fits(
-        f"The parts of {n} × {n} pairs of labels for a {here.shape[0]} × {here.shape[1]} kernel",
-        3 * 8 * n * n * here.numel() + 8 * 6 * ROWS * len(found.labels), budget,
-        advice="Ask for fewer entries of the kernel, or raise `memory`.",
+        f"What {plan.count} relabellings say of {n} × {n} pairs of labels and a {here.shape[0]} × "
+        f"{here.shape[1]} kernel",
+        _bytes_held(plan, n, law.shape[1], here.numel()), budget,
+        advice="Ask for fewer entries of the kernel or fewer `draws`, or raise `memory`.",
     )  # fmt: skip
+    found = relabelled(kernel_of, here, law, plan, seed=int(seed))
     parts = _parts(found, found.alike(given), here.shape)
     squares = _squares(found)
     return _dataset(here, parts, squares, found)
+
+
+def _bytes_held(plan: Plan, n: int, classes: int, entries: int) -> int:
+    """Return what is held at the most, beside what `kernel_of` takes to return its next value."""
+    drawn = 2 if plan.opposites else 1
+    values = (drawn + 6) * plan.count * entries  # in `_rows` and `_squares`
+    labels = plan.count * (n * (4 + 5 * classes) + 6 * min(ROWS, plan.count))
+    parts = (2 * n * n + 8 * n + 16) * entries
+    return 8 * (values + labels + parts)
 
 
 def _tensor(name: str, given: Any) -> Tensor:
@@ -170,7 +191,7 @@ def _centred(
     """
     if weights is not None:
         return values
-    return (values - values.mean(0)) * (len(values) / (len(values) - 1))
+    return (values - values.mean(0)).mul_(len(values) / (len(values) - 1))
 
 
 def _mean(
@@ -194,21 +215,19 @@ def _squares(found: Relabellings) -> dict[str, tuple[Tensor, Tensor]]:
         mean = torch.stack([found.weights @ one for one in rows])
         mean = torch.cat([mean, (found.weights @ total - mean.sum(0))[None]])
         share = mean.sum(1) / mean.sum()
-        return {
-            "mean_square": (mean, torch.zeros_like(mean)),
-            "share": (share, torch.zeros_like(share)),
-        }
+        return {"mean_square": (mean, torch.zeros_like(mean)), "share": (share, 0 * share)}
     count = len(total)
     # Two draws weigh 1 / (d (d − 1)) together; without draw s, those of the others.
     sums = rows.sum(1)
     mean = _with_rest(sums / (count * (count - 1)), total.mean(0))
-    kept = (sums[:, None] - 2 * rows) / ((count - 1) * (count - 2))  # (3, d, e)
-    kept = _with_rest(kept, (total.sum(0) - total) / (count - 1))
+    without = rows.mul_(-2).add_(sums[:, None]).div_((count - 1) * (count - 2))  # (3, d, e)
+    rest = (total.sum(0) - total).div_(count - 1).sub_(without.sum(0))
+    kept = [*without, rest]  # level by level: many numbers
     share = mean.sum(1) / mean.sum()
-    kept_share = kept.sum(2) / kept.sum((0, 2))
+    kept_sums = torch.stack([one.sum(1) for one in kept])
     return {
-        "mean_square": (mean, _jackknife(kept)),
-        "share": (share, _jackknife(kept_share)),
+        "mean_square": (mean, torch.stack([_jackknife(one) for one in kept])),
+        "share": (share, _jackknife((kept_sums / kept_sums.sum(0)).T)),
     }
 
 
@@ -247,9 +266,9 @@ def _with_rest(levels: Float64[Tensor, "3 ..."], total: Tensor) -> Tensor:
 
 
 def _jackknife(kept: Tensor) -> Tensor:
-    """Return the standard error from values without each draw in turn, the second axis."""
-    count = kept.shape[1]
-    spread = (kept - kept.mean(1, keepdim=True)).square().sum(1)
+    """Return the standard error from values without each draw in turn, the first axis."""
+    count = len(kept)
+    spread = (kept - kept.mean(0)).square_().sum(0)
     return (spread * ((count - 1) / count)).sqrt()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.checks import check_finite, check_kind
@@ -43,7 +43,8 @@ class Relabellings:
     @property
     def square(self) -> Float64[Tensor, "draws e"]:
         """Return K² of each draw, the mean of both where it came with its opposite."""
-        return self.even.square() + self.odd.square() if self.opposites else self.even.square()
+        square = self.even.square()
+        return square.addcmul_(self.odd, self.odd) if self.opposites else square
 
     def alike(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "draws n"]:
         """Return 1{Y_i = y_i} / p_i(y_i) − 1 of every draw Y: the projections' kernel, label by label."""
@@ -66,46 +67,63 @@ class Relabellings:
         return single, pair
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How many labellings are looked at.
+
+    Attributes:
+        count: of labellings; with its opposite each is one.
+        exact: whether these are all there are.
+    """
+
+    count: int
+    exact: bool
+    opposites: bool
+
+
+def planned(probabilities: Float64[Tensor, "n c"], *, draws: int) -> Plan:
+    """Return which labellings are taken: all of them if that is no more than `draws`."""
+    n, classes = probabilities.shape
+    if classes**n <= draws:
+        return Plan(classes**n, exact=True, opposites=False)
+    opposites = classes == 2 and bool((probabilities == 0.5).all())
+    return Plan(draws // 2 if opposites else draws, exact=False, opposites=opposites)
+
+
 def relabelled(
     kernel_of: LabelFunction,
-    labels: Int64[Tensor, " n"],
+    here: Float64[Tensor, "q r"],
     probabilities: Float64[Tensor, "n c"],
+    plan: Plan,
     *,
-    draws: int,
     seed: int,
-) -> tuple[Float64[Tensor, "q r"], Relabellings]:
-    """Return K at the labels given, and at others: at all of them if that is no more than `draws`."""
-    here = _value(kernel_of, labels, None)
+) -> Relabellings:
+    """Return K at the labellings planned, all of the shape that it has `here`."""
     n, classes = probabilities.shape
 
     def values(of: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
         found = here.new_empty(len(of), here.numel())
         for row, one in enumerate(tracked(of, what="relabellings", total=len(of))):
-            found[row] = _value(kernel_of, one, here).flatten()
+            found[row] = value_at(kernel_of, one, here).flatten()
         return found
 
-    if classes**n <= draws:
+    if plan.exact:
         taken = torch.tensor(list(itertools.product(range(classes), repeat=n)))
         weights = probabilities[torch.arange(n), taken].prod(1)
         every = values(taken)
-        return here, Relabellings(taken, weights, probabilities, every, every, False)
+        return Relabellings(taken, weights, probabilities, every, every, False)
     generator = torch.Generator().manual_seed(seed)
-    opposites = bool(classes == 2 and _halves(probabilities).all())
-    count = draws // 2 if opposites else draws
-    taken = torch.multinomial(probabilities, count, replacement=True, generator=generator).T
+    taken = torch.multinomial(probabilities, plan.count, replacement=True, generator=generator).T
     even = odd = values(taken)
-    if opposites:
+    if plan.opposites:
         other = values(1 - taken)
-        even, odd = (even + other) / 2, (even - other) / 2
-    return here, Relabellings(taken, None, probabilities, even, odd, opposites)
+        odd = (even - other).div_(2)
+        even.add_(other).div_(2)
+    return Relabellings(taken, None, probabilities, even, odd, plan.opposites)
 
 
-def _halves(probabilities: Float64[Tensor, "n c"]) -> Bool[Tensor, "n c"]:
-    return probabilities == 0.5
-
-
-def _value(
-    kernel_of: LabelFunction, labels: Int64[Tensor, " n"], like: Tensor | None
+def value_at(
+    kernel_of: LabelFunction, labels: Int64[Tensor, " n"], like: Tensor | None = None
 ) -> Float64[Tensor, "q r"]:
     """Return the kernel at some labels, which it may write to, once it is a matrix as before."""
     value = kernel_of(labels.clone())

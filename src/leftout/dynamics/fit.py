@@ -1,15 +1,17 @@
 """Which model do a kernel, training examples and a rule make? The Gram matrix now, all else when asked."""
 
+import warnings
+
 import torch
 from jaxtyping import Int64
 from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.device import usable_device
-from leftout.core.errors import DataError, OptionError
+from leftout.core.errors import DataError, ExpansionWarning, NotPositiveError, OptionError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fitted import Fitted, check_outputs
+from leftout.dynamics.fitted import Fitted, check_outputs, repeated
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
@@ -78,15 +80,18 @@ def _taught(
     budget: int,
 ) -> Fitted:
     """Return the model of a kernel that the examples have to teach first."""
-    taught = kernel.taught(
-        examples.inputs,
-        labels_of(kernel, examples),
-        examples.targets,
-        dtype=dtype,
-        device=where,
-        memory=budget,
-    )
-    return Fitted(taught, examples, rule, taught.gram, kernel_dtype=dtype, memory=budget)
+    try:
+        taught = kernel.taught(
+            examples.inputs, labels_of(kernel, examples), examples.targets, dtype=dtype,
+            device=where, memory=budget,
+        )  # fmt: skip
+        gram = taught.gram
+    except NotPositiveError as error:
+        raise NotPositiveError(f"{error}{repeated(examples)}") from None
+    if taught.doubt:
+        warnings.warn(taught.doubt, ExpansionWarning, stacklevel=3)
+    made_in = taught.dtype or dtype
+    return Fitted(taught, examples, rule, gram, kernel_dtype=made_in, memory=budget)
 
 
 def labels_of(kernel: Teachable, examples: Examples) -> Int64[Tensor, " n"]:

@@ -70,7 +70,6 @@ class Fitted:
         # A taught kernel knows its own examples by their pairs; between others it is a kernel like any.
         self._by_pairs = isinstance(kernel, TaughtKernel) and kernel.taught_by_inputs(train.inputs)
         self._known: tuple[Tensor, Any] | None = None
-        self.without_each: dict[float, Any] = {}  # by time, of a kernel that is taught again
 
     def __len__(self) -> int:
         return len(self.train)
@@ -86,7 +85,8 @@ class Fitted:
     @property
     def relearns(self) -> bool:
         """Return whether the kernel saw labels, and is another without an example."""
-        return isinstance(self.kernel, TaughtKernel) and not self.kernel.asked.frozen
+        kernel = self.kernel
+        return isinstance(kernel, TaughtKernel) and not (kernel.asked.frozen or kernel.blindly)
 
     def with_labels_frozen(self) -> "Fitted":
         """Return the same model with its kernel as it is now, whatever is left out or relabelled."""
@@ -186,7 +186,7 @@ class Fitted:
             with busy(f"factorisation of {len(self.gram)} × {len(self.gram)}"):
                 made = factorise(self.gram, ridge=ridge)
         except NotPositiveError as error:
-            raise NotPositiveError(f"{error}{_repeated(self.train)}") from None
+            raise NotPositiveError(f"{error}{repeated(self.train)}") from None
         self._factor = made
         return made
 
@@ -214,13 +214,14 @@ class Fitted:
         total: float,
         beyond: float = 0.0,
         largest: float | None = None,
+        smallest: float | None = None,
     ) -> None:
         """Raise where training diverges, or goes on beyond what double precision resolves.
 
         Args:
             total: sum of the examples' weights, of the data as edited.
             beyond: how far an edit can raise the spectrum above that of `gram`.
-            largest: the largest eigenvalue of the data as edited, where it is known.
+            largest, smallest: eigenvalues of the data as edited, where they are known.
         """
         if self.rule.can_diverge:
             high = self.largest + beyond if largest is None else largest
@@ -228,7 +229,7 @@ class Fitted:
         finite = [time for time in times if 0 < time < math.inf]
         if not finite:
             return
-        low = self._spectrum.smallest + self.rule.shifted(total)
+        low = (self._spectrum.smallest if smallest is None else smallest) + self.rule.shifted(total)
         pace = self.rule.pace(max(finite), total)
         if low * pace < -0.05:
             raise NotPositiveError(
@@ -320,7 +321,7 @@ class Fitted:
     def kernel_between(
         self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "a ..."]
     ) -> Float64[Tensor, "mr ar"]:
-        """Return the kernel between any two batches, neither of them the training inputs."""
+        """Return the kernel between any two batches; nothing that is known of the training inputs is used."""
         return assemble.cross(
             self.kernel, queries, inputs, dtype=self.kernel_dtype, device=self.device,
             memory=self.memory,
@@ -388,7 +389,7 @@ def check_outputs(what: str, outputs: int | None, train: Examples) -> None:
     )
 
 
-def _repeated(train: Examples) -> str:
+def repeated(train: Examples) -> str:
     """Return a sentence that names two identical inputs, or nothing."""
     same = identical(train.inputs)
     if not same:

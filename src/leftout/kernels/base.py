@@ -6,7 +6,7 @@ values between two small batches, and `diagonal`; `assemble` cuts large matrices
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ class Kernel(ABC):
     normalise: Normalise | None = None
     """How loading should scale inputs for this kernel when the user does not say."""
 
-    definite: ClassVar[bool] = True
+    definite: bool = True
     """Whether its matrices are positive semi-definite; those of kernels that see labels need not be."""
 
     @property

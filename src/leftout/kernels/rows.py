@@ -34,7 +34,7 @@ def check_vectors(name: str, inputs: Tensor) -> None:
             f"`{name}` must be floating-point numbers; got {inputs.dtype}. "
             f"Convert them with `{name}.double()`."
         )
-    if inputs.ndim < 2 or inputs[:1].numel() == 0 < len(inputs):
+    if inputs.ndim < 2 or (len(inputs) > 0 and inputs[0].numel() == 0):
         raise ShapeError(
             f"`{name}` must have shape (rows, features…) with at least one feature; "
             f"got {tuple(inputs.shape)}. A single feature needs a second axis of length 1."

@@ -30,6 +30,11 @@ class Retaught(ABC):
             pairs: of the queries and all training inputs, from `TaughtKernel.pairs_with`.
         """
 
+    @property
+    def definite(self) -> bool:
+        """Return whether the Gram matrix has no negative eigenvalue, whatever the labels."""
+        return False
+
     @abstractmethod
     def lean(self) -> "Retaught":
         """Return the same without its Gram matrix: as many of them are kept as there are examples."""
@@ -48,6 +53,21 @@ class TaughtKernel(Kernel):
     definite = False
     asked: "Teachable"
     pairs: Any
+
+    @property
+    def blindly(self) -> bool:
+        """Return whether labels count for nothing: the kernel is its base, whatever teaches it."""
+        return False
+
+    @property
+    def doubt(self) -> str:
+        """Return why its values should not be relied on; nothing where they can be."""
+        return ""
+
+    @property
+    @abstractmethod
+    def blind(self) -> Float64[Tensor, "n n"]:
+        """Return the kernel between the training inputs before it saw a label."""
 
     @property
     @abstractmethod

@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
-from leftout.kernels.convolution.pieces import last_deviations, numbers_held, totals
+from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import Layer, Network
 from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
 from leftout.kernels.rows import check_not_zero, check_vectors
@@ -154,19 +155,23 @@ class ConvReLU(Kernel):
             self._check_side(name, axis, length)
         if self.bias_variance == 0:
             check_not_zero(name, inputs)
-            if any(stride > size for size, stride, _ in self._each) or self.padding == "valid":
-                self._check_seen(name, inputs)
+            self._check_seen(name, _images(inputs))
 
-    def _check_seen(self, name: str, inputs: Tensor) -> None:
-        """Raise where a window that skips positions sees nothing of an image."""
-        images, _ = self._scaled(_images(inputs))
-        last = last_deviations(self._network(images), images)
-        unseen = (last.flatten(1).sum(1) == 0).nonzero().flatten()
-        if len(unseen):
-            raise DataError(
-                f"`{name}` must not be black where these windows look, which skip positions; row "
-                f"{int(unseen[0])} is. Take a stride of at most the window, or drop the image."
-            )
+    def _check_seen(self, name: str, images: Float[Tensor, "n c h w"]) -> None:
+        """Raise where windows that skip positions see nothing of an image: it is 0 to every network."""
+        rows, columns = self._network(images).seen
+        if len(rows) * len(columns) == images.shape[-2] * images.shape[-1]:
+            return
+        seen = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
+        seen[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
+        for some in blocks(len(images), BLOCK):  # what is masked is a copy
+            unseen = (~(images[some] * seen).flatten(1).any(1)).nonzero().flatten()
+            if len(unseen):
+                raise DataError(
+                    f"`{name}` must not be black where these windows look, which skip positions; row "
+                    f"{some.start + int(unseen[0])} is. Take a stride of at most the window, or drop the "
+                    "image."
+                )
 
     def _check_side(self, name: str, axis: str, length: int) -> None:
         """Raise where layers leave nothing of an image."""

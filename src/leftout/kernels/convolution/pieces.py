@@ -58,13 +58,6 @@ def numbers_held(network: Network, images: Tensor, rows: int, threads: int) -> i
     return ARRAYS * threads * max(most, pair)
 
 
-def last_deviations(network: Network, images: Tensor) -> Tensor:
-    """Return √k(x, x) at every position before the last ReLU, images first."""
-    if strips.fits(network):
-        return _side(network, images, 1).deviations[-1]
-    return _deviations_by_position(network, images.permute(1, 2, 3, 0), 1)[-1].movedim(-1, 0)
-
-
 def _in_strips(
     network: Network, left: Tensor, right: Tensor | None, threads: int
 ) -> Iterator[tuple[Where, Tensor]]:

@@ -17,7 +17,7 @@ Arrays have K and T first, then positions, (h w) or (h w h w), and pairs of imag
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
@@ -78,6 +78,27 @@ class Network:
         """Return how many positions the readout sees."""
         last = self.layers[-1]
         return math.prod(one.count // last.average for one in (last.rows, last.columns))
+
+    @property
+    def seen(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the rows and columns of an image from which something reaches the readout.
+
+        A pixel does so if both its row and its column do, in a window of every layer.
+        """
+        rows = tuple((one.rows, one.average) for one in self.layers)
+        columns = tuple((one.columns, one.average) for one in self.layers)
+        return _seen(rows), _seen(columns)
+
+
+@lru_cache(maxsize=64)
+def _seen(layers: tuple[tuple[Windows, int], ...]) -> tuple[int, ...]:
+    """Return the places of an axis that reach the readout, from windows and averages of each layer."""
+    last, average = layers[-1]
+    places = set(range(last.count // average))
+    for windows, average in reversed(layers):
+        averaged = {one * average + by for one in places for by in range(average)}
+        places = windows.seen_by(averaged)
+    return tuple(sorted(places))
 
 
 @dataclass

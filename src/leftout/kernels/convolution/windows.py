@@ -3,7 +3,7 @@
 Positions come first and pairs of inputs last, so that a shift by one position moves whole runs of numbers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -50,6 +50,13 @@ class Windows:
     def trivial(self) -> bool:
         """Return whether every place is a window of its own."""
         return self.size == 1 and self.stride == 1
+
+    def seen_by(self, numbers: Iterable[int]) -> set[int]:
+        """Return the places of the axis that lie in these windows."""
+        found = {one * self.stride + offset for one in numbers for offset in self.offsets}
+        if self.padding == "circular":
+            return {place % self.length for place in found}
+        return {place for place in found if 0 <= place < self.length}
 
 
 def window_sum(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:

@@ -35,16 +35,30 @@ from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.kernels import assemble
 from leftout.kernels.base import Normalise
+from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.hierarchy.changes import Changes, change_of
 from leftout.kernels.hierarchy.pull import pull
+from leftout.kernels.hierarchy.retaught import Asked, RetaughtHierarchy, Teaching
 from leftout.kernels.hierarchy.sampled import Draw, Estimate
 from leftout.kernels.rows import flat
-from leftout.kernels.teachable import Retaught, TaughtKernel, Teachable
+from leftout.kernels.teachable import Retaught, Teachable
 from leftout.kernels.tiles import Tile, Work, check_matrix_fits
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 
 Expectation = Literal["neurons", "orthants"]
+
+
+LONGEST = 1e100
+"""Training time up to which its square is a number."""
+
+LARGEST = 0.5
+"""Change of the kernel, relative to it, beyond which what is of second order in it is not small."""
+
+SAMPLE = 200
+"""Inputs on which the mean over neurons is compared with another."""
+
+SEEDS = 2**31
 
 
 @final
@@ -103,6 +117,10 @@ class NeuralTangentHierarchy(Teachable):
         check_seed(self.seed)
         if self.time is not None:
             check_at_least("time", self.time, 0)
+            if self.time > LONGEST:
+                raise OptionError(
+                    f"`time` must be at most {LONGEST:g}, or None for the end of training; got {self.time!r}."
+                )
         if self.expectation == "orthants" and self.activation != "relu":
             raise OptionError(
                 '`expectation` must be "neurons" for smooth activations: orthants are the expectation of '
@@ -168,7 +186,7 @@ class NeuralTangentHierarchy(Teachable):
 
 
 @final
-class TaughtHierarchy(TaughtKernel):
+class TaughtHierarchy(Teaching):
     """The kernel of a network trained on examples.
 
     Attributes:
@@ -201,10 +219,45 @@ class TaughtHierarchy(TaughtKernel):
         """Return float64: C grows like the square of a condition number."""
         return torch.float64
 
+    @property
+    def blind(self) -> Float64[Tensor, "n n"]:
+        """Return the kernel at the start."""
+        return self.start
+
     @cached_property
     def gram(self) -> Float64[Tensor, "n n"]:
         """Return the kernel between the training inputs."""
         return assemble.gram(self, self.inputs, memory=self.memory)
+
+    @property
+    def doubt(self) -> str:
+        """Return how large the change is, where the next order of the expansion cannot be small."""
+        moved = float((self.gram - self.start).norm() / self.start.norm())
+        if moved <= LARGEST:
+            return ""
+        wide = math.ceil(self.asked.width * moved / 0.1)
+        return (
+            f"`kernel` is an expansion in 1/width, and at width {self.asked.width} training changes it by "
+            f"{moved:.3g} times its size: what it leaves out is not small. At width {wide:,} that is a "
+            "tenth; or take a shorter `time`."
+        )
+
+    def distortion(self, inputs: Tensor) -> Distortion | None:
+        """Return how far the mean over neurons is from the expectation; None of orthants, which are exact.
+
+        As many other neurons are drawn: two independent means differ by √2 standard errors.
+        """
+        if self.asked.expectation == "orthants":
+            return None
+        generator = torch.Generator().manual_seed(self.asked.seed)
+        some = inputs[torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)]
+        redrawn = replace(self.asked, seed=(self.asked.seed + 1) % SEEDS)
+        other = TaughtHierarchy(
+            redrawn, self.inputs, self.targets, memory=self.memory, start=self.start
+        )
+        ours, theirs = (one.block(some, some).double() for one in (self, other))
+        apart = (theirs - ours) / math.sqrt(2)
+        return distortion(ours + apart, ours, examples=len(some), seed=self.asked.seed)
 
     def change(self, queries: Tensor, inputs: Tensor | None = None) -> Estimate:
         """Return by how much training has changed the kernel, with standard errors, (m, n).
@@ -264,12 +317,12 @@ class TaughtHierarchy(TaughtKernel):
         same.__dict__["gram"] = self.gram  # what it is does not change with what it says of itself
         return same
 
-    def pairs_with(self, queries: Tensor) -> "Asked":
+    def pairs_with(self, queries: Tensor) -> Asked:
         """Return the queries: a kernel taught again compares them with what it is taught by."""
         self.check("queries", queries)
         return Asked(queries.to(self.inputs))
 
-    def cross(self, pairs: "Asked") -> Float64[Tensor, "m n"]:
+    def cross(self, pairs: Asked) -> Float64[Tensor, "m n"]:
         """Return the kernel between queries and training inputs."""
         return assemble.cross(self, pairs.queries, self.inputs, memory=self.memory)
 
@@ -317,52 +370,6 @@ class TaughtHierarchy(TaughtKernel):
     def _per_width(self, found: Estimate) -> Estimate:
         width = self.asked.width
         return Estimate(found.value / width, found.standard_error / width)
-
-
-@final
-class RetaughtHierarchy(Retaught):
-    """The kernel after training on other examples or labels, between inputs that are known.
-
-    It holds rows and targets; the kernel itself is made when its Gram matrix is asked for.
-    """
-
-    def __init__(
-        self,
-        whole: TaughtHierarchy,
-        keep: Int64[Tensor, " k"],
-        targets: Float64[Tensor, "k 1"],
-    ) -> None:
-        self.whole, self.keep, self.targets = whole, keep, targets
-        self._kernel: TaughtHierarchy | None = None
-
-    @property
-    def gram(self) -> Float64[Tensor, "k k"]:
-        """Return the kernel between the examples that it was taught by."""
-        self._kernel = self._taught()
-        return self._kernel.gram
-
-    def cross(self, pairs: "Asked") -> Float64[Tensor, "m k"]:
-        """Return the kernel between queries, as `pairs_with` gave them, and those examples."""
-        return self._taught().cross(pairs)
-
-    def lean(self) -> "RetaughtHierarchy":
-        """Return the same without what was made: it is made anew for every `cross`."""
-        return RetaughtHierarchy(self.whole, self.keep, self.targets)
-
-    def _taught(self) -> TaughtHierarchy:
-        return self._kernel or self.whole.taught_by(self.keep, self.targets)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """Inputs that a kernel taught again will be asked about."""
-
-    queries: Tensor
-
-    def of(self, rows: Int64[Tensor, " r"] | slice, columns: Any) -> "Asked":
-        """Return some of them; whatever they are compared with."""
-        return Asked(self.queries[rows])
 
 
 def _two_classes(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n 1"]:

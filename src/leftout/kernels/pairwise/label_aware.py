@@ -105,11 +105,6 @@ class LabelAware(Teachable):
         return self.base.normalise
 
     @property
-    def outputs(self) -> int | None:
-        """Return None: one value serves all outputs."""
-        return None
-
-    @property
     def dtype(self) -> torch.dtype | None:
         """Return the dtype that the base is evaluated in whatever was asked."""
         return self.base.dtype
@@ -212,6 +207,11 @@ class TaughtAgain(Retaught):
         self.strength_used, self._gram = combined(asked.strength, *self._parts)
 
     @property
+    def definite(self) -> bool:
+        """Return whether it is the label-blind kernel."""
+        return bool(self.strength_used == 0)
+
+    @property
     def gram(self) -> Float64[Tensor, "s s"]:
         """Return the kernel of the inputs that it was taught by, symmetric to the last bit."""
         assert self._parts is not None, "a lean kernel has no Gram matrix"
@@ -272,6 +272,17 @@ class Taught(TaughtKernel):
         self._dtype = dtype
         self.strength_used, self._gram = combined(asked.strength, pairs.kernel, higher)
         self.normalise = asked.normalise
+        self.definite = self.blindly
+
+    @property
+    def blindly(self) -> bool:
+        """Return whether it is the base, of strength 0."""
+        return bool(self.strength_used == 0)
+
+    @property
+    def blind(self) -> Float64[Tensor, "n n"]:
+        """Return the base of the training inputs."""
+        return self.pairs.kernel
 
     @property
     def gram(self) -> Float64[Tensor, "n n"]:
@@ -323,7 +334,7 @@ class Taught(TaughtKernel):
     def record(self) -> dict[str, Any]:
         """Return what was asked, λ, what was learned, and fingerprints of what it was learned from."""
         return {
-            **self.asked.record, "lambda": self.strength_used, "estimate": self.estimate.record,
+            **self.asked.record, "strength_used": self.strength_used, "estimate": self.estimate.record,
             "inputs": self._taught_by[0], "labels": self._taught_by[1],
         }  # fmt: skip
 

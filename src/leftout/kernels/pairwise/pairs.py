@@ -222,7 +222,7 @@ def count_classes(labels: Int64[Tensor, " n"]) -> int:
 
 def check_inputs_have_pixels(name: str, inputs: Tensor) -> None:
     """Raise unless each input is two numbers or more, between which a correlation can be taken."""
-    if inputs.ndim < 2 or inputs[:1].numel() < 2 <= len(inputs) + 1:
+    if inputs.ndim < 2 or (len(inputs) > 0 and inputs[0].numel() < 2):
         raise ShapeError(
             f"`{name}` must hold at least two features each for an estimator that compares them; got "
             f'{tuple(inputs.shape)}. The estimators "kr-v1" and "kr-v2" need none.'

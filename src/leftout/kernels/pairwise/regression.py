@@ -122,8 +122,9 @@ def learn_regression(
             f"The kernel must differ between pairs of training inputs; it is {low:.6g} for all of them. "
             "Are all inputs the same?"
         )
-    classes = torch.nn.functional.one_hot(labels - labels.min()).double().to(kernel.device)
-    classes = classes[:, classes.any(0)]  # (n, c): classes that nobody belongs to say nothing
+    # Numbers of classes may lie far apart, and those that nobody belongs to say nothing.
+    among = torch.unique(labels, return_inverse=True)[1]
+    classes = torch.nn.functional.one_hot(among).double().to(kernel.device)  # (n, c)
     marks = _solved(kernel, classes) if solved else classes
     origin = float(kernel.mean())
     away = kernel - origin

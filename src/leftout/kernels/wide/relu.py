@@ -96,7 +96,8 @@ def _after_relu(
 ) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"], Float[Tensor, "m n"]]:
     """Return D and S after a ReLU, and E[relu' relu'], the share of gates that both inputs open."""
     theta = angle(gap, total)
-    lost = (gap * total).sqrt_().sub_((total - gap).mul_(theta).div_(2)).div_(math.pi)
+    # Two roots: a product of the two may be beyond what numbers reach.
+    lost = gap.sqrt().mul_(total.sqrt()).sub_((total - gap).mul_(theta).div_(2)).div_(math.pi)
     # Below θ = 1e-16 the rounding of `lost`, εθ, exceeds the gap θ²/2, which then is 0 to any use.
     after = (gap - lost).div_(2).clamp_(min=0)
     return after, (total + gap).div_(2).sub_(after), theta.mul_(-1 / (2 * math.pi)).add_(0.5)

@@ -7,11 +7,16 @@ As m grows, the product of two gradients becomes, with u = w·x and v = w·z,
     k(x, z) = E[σ(u) σ(v)] + x·z E[σ'(u) σ'(v)].
 
 For ReLU, erf and tanh that is the deep kernel of one hidden layer at inputs √d times as long. For
-GELU, σ(u) = u Φ(u), with a = |x|², b = |z|², c = x·z, Δ = (1 + a)(1 + b) − c² and P = ¼ + atan2(c, √Δ) / 2π
-(the chance that u and v both exceed an independent normal number of their own), by parts:
+GELU, σ(u) = u Φ(u), with a = |x|², b = |z|², c = x·z, D = ab − c², Δ = (1 + a)(1 + b) − c² = 1 + a + b + D,
+e = 1/(1 + a) + 1/(1 + b) and P = atan2(√Δ, −c) / 2π (the chance that u and v both exceed an independent
+normal number of their own), by parts:
 
-    E[σ σ]   = c P + N / 2π√Δ,      N = a b + c² κ,  κ = 1/(1 + a) + 1/(1 + b) − 1,
-    E[σ' σ'] = P + (c + 2 c κ + N c / Δ) / 2π√Δ,        its derivative in c.
+    E[σ σ]   = c P + (D + c² e) / 2π√Δ,
+    E[σ' σ'] = P + c B / 2π√Δ,                            its derivative in c,
+    B = (((1 + a + b)(3 + a + b) + ab) / (1 + a)(1 + b) + e D) / Δ.
+
+With D = ab (1 − cos θ)(1 + cos θ) from the rows, every sum but that with c P is one of positive terms,
+however long the inputs are.
 """
 
 import math
@@ -27,6 +32,7 @@ from leftout.core.errors import DataError
 from leftout.kernels.base import Kernel
 from leftout.kernels.rows import check_not_zero, check_vectors, flat, lengths
 from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.angles import gap_and_total
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
@@ -43,8 +49,11 @@ class TwoLayer(Kernel):
     Inputs of more than one axis are flattened. There is no bias: append a constant feature for one.
 
     Cost, accuracy:
-        those of the deep kernel of one hidden layer; for GELU one product, one arctangent and about
-        fifteen passes over each block, and 10 ε in units of sqrt(k(x, x) k(z, z)).
+        those of the deep kernel of one hidden layer; for GELU one product, one arctangent and some
+        thirty-five passes over each block. There 4 ε on the diagonal and 8 ε + 5 δ in units of
+        sqrt(k(x, x) k(z, z)), δ the error of a cosine (at most d roundings, typically √d), however
+        long inputs are: at most 2.6 ε and 5.3 ε were measured, of 6 features with |x|² from 1e-8 to 1e12
+        in float64 and float32.
     """
 
     activation: Activation
@@ -60,8 +69,7 @@ class TwoLayer(Kernel):
         """Return the kernel of every pair."""
         x, z = flat(queries), flat(inputs)
         if self.activation == "gelu":
-            a, b = lengths(x).square(), lengths(z).square()
-            return _gelu(a[:, None], b[None], x @ z.T)
+            return _gelu(lengths(x)[:, None], lengths(z)[None], *gap_and_total(x, z))
         longer = math.sqrt(x.shape[1])
         return self._deep().block(longer * x, longer * z)
 
@@ -69,8 +77,8 @@ class TwoLayer(Kernel):
         """Return E[σ²] + |x|² E[σ'²]."""
         x = flat(inputs)
         if self.activation == "gelu":
-            a = lengths(x).square()
-            return _gelu(a, a, a)
+            norms = lengths(x)
+            return _gelu(norms, norms, torch.zeros_like(norms), torch.full_like(norms, 2))
         return self._deep().diagonal(math.sqrt(x.shape[1]) * x)
 
     def check(self, name: str, inputs: Tensor) -> None:
@@ -100,13 +108,19 @@ class TwoLayer(Kernel):
         return DEEP[self.activation](1, 1.0)
 
 
-def _gelu(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """Return k from |x|², |z|² and x·z."""
-    determinant = (1 + a) * (1 + b) - c.square()
-    root = determinant.sqrt()
-    both = torch.atan2(c, root).div_(2 * math.pi).add_(0.25)
-    kappa = 1 / (1 + a) + 1 / (1 + b) - 1
-    numerator = a * b + c.square() * kappa
-    slope = both + (c + 2 * c * kappa + numerator * c / determinant) / (2 * math.pi * root)
-    value: Tensor = c * both + numerator / (2 * math.pi * root)
-    return value + c * slope
+def _gelu(x: Tensor, z: Tensor, gap: Tensor, total: Tensor) -> Tensor:
+    """Return k from |x|, |z|, 1 − cos θ and 1 + cos θ; the last two are written over."""
+    longer, other = (1 + x.square()).sqrt(), (1 + z.square()).sqrt()
+    f, g = longer.square().reciprocal(), other.square().reciprocal()
+    # |x||z|, and all that follows, in powers of (1 + a)(1 + b): numbers of order 1.
+    norms = (x / longer) * (z / other)
+    c = (total - gap).div_(2).mul_(norms)
+    ab, e, fg = norms.square_(), f + g, f * g
+    d = gap.mul_(total).mul_(ab)
+    rest = e - fg  # 1 + a + b
+    delta = torch.add(d, rest, out=total)
+    slope = (2 * fg).add_(rest).mul_(rest).addcmul_(ab, fg).addcmul_(e, d).div_(delta)  # B
+    root = delta.sqrt_()
+    value = slope.add_(e).mul_(c.square()).add_(d).div_(root)
+    value.addcmul_(c, torch.atan2(root, -c), value=2)
+    return value.mul_(longer * other).div_(2 * math.pi)

@@ -1,0 +1,138 @@
+"""What happens when an example is *really* left out? A few refits beside what the engine says of them.
+
+A kernel that stays is fitted again by Lanczos on the matrix without the example, which shares nothing with
+factor, downdate or quadrature. A kernel that labels taught is taught again by the other examples themselves,
+from nothing; it and its fit share the factorisation with the engine, but no matrix of pairs.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from leftout.attribution.instant import Instant
+from leftout.attribution.queries import query_blocks
+from leftout.attribution.relearned import relearned_without, taught_kernel
+from leftout.core.certificate import Refit
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
+from leftout.solvers.krylov import filtered_vector
+
+
+def refitted(
+    fitted: Fitted,
+    examples: Examples,
+    moment: Instant,
+    time: float,
+    *,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[Refit, ...]:
+    """Return a few random leave-one-out columns beside those of the model fitted without.
+
+    Args:
+        examples: the queries.
+        moment: the engine at `time`.
+        count: examples to leave out, each in one random output.
+
+    Cost:
+        each: products until Lanczos has converged; or twice teaching the kernel, and twice a fit.
+    """
+    again = _by_teaching if fitted.relearns else _by_lanczos
+    return again(fitted, examples, moment, time, count, generator)
+
+
+def _by_lanczos(
+    fitted: Fitted,
+    examples: Examples,
+    moment: Instant,
+    time: float,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[Refit, ...]:
+    """Return a few random leave-one-out columns beside those of the model fitted without."""
+    chosen = _left_out(len(fitted), count, generator)
+    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator)
+    pairs = list(zip(chosen, outputs.tolist(), strict=True))
+    columns = fitted.residual.shape[1]
+    again = [
+        moment.as_fitted()[:, output % columns]
+        - _dual_without(fitted, row, output % columns, time, moment.total)
+        for row, output in tracked(pairs, what="refits")
+    ]
+    engine: list[list[Tensor]] = [[] for _ in pairs]
+    refit: list[list[Tensor]] = [[] for _ in pairs]
+    for block in query_blocks(fitted, examples) if pairs else []:
+        for j, (row, output) in enumerate(pairs):
+            single = moment.singles(block.features, slice(row, row + 1), output)
+            engine[j].append(-single[:, 0])
+            refit[j].append(block.features.of(output, block.features.cross) @ again[j])
+    return tuple(
+        _compared(row, torch.cat(ours), torch.cat(theirs))
+        for (row, _), ours, theirs in zip(pairs, engine, refit, strict=True)
+    )
+
+
+def _by_teaching(
+    fitted: Fitted,
+    examples: Examples,
+    moment: Instant,
+    time: float,
+    count: int,
+    generator: torch.Generator,
+) -> tuple[Refit, ...]:
+    """Return the same, by the kernel taught from nothing by the other examples."""
+    n = len(fitted)
+    chosen = _left_out(n, count, generator)
+    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator).tolist()
+    models = [relearned_without(fitted, [time], torch.tensor([row])) for row in chosen]
+    engine: list[list[Tensor]] = [[] for _ in chosen]
+    for block in query_blocks(fitted, examples) if chosen else []:
+        before = moment.predictions(block.features)
+        for j, model in enumerate(models):
+            engine[j].append((before - model.predictions(block.features)[0])[:, outputs[j]])
+    at = None if time == math.inf else time
+    before, found = fitted.predict(examples, at), []
+    for j, row in enumerate(tracked(chosen, what="refits")):
+        others = fitted.train.select([i for i in range(n) if i != row])
+        afresh = fit(
+            taught_kernel(fitted).asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
+            device=fitted.device, memory=fitted.memory,
+        )  # fmt: skip
+        theirs = (before - afresh.predict(examples, at))[:, outputs[j]]
+        found.append(_compared(row, torch.cat(engine[j]), theirs))
+    return tuple(found)
+
+
+def _left_out(n: int, count: int, generator: torch.Generator) -> list[int]:
+    """Return random examples; none of a single one, without which nothing is left."""
+    found: list[int] = torch.randperm(n, generator=generator)[: count if n > 1 else 0].tolist()
+    return found
+
+
+def _compared(row: int, engine: Tensor, refit: Tensor) -> Refit:
+    difference = (engine - refit).abs()
+    worst = int(difference.argmax())
+    largest = float(refit.abs().max())
+    relative = float(difference[worst]) / largest if largest > 0 else float(difference[worst])
+    return Refit(row, worst, float(engine[worst]), float(refit[worst]), relative)
+
+
+def _dual_without(fitted: Fitted, row: int, column: int, time: float, total: float) -> Tensor:
+    """Return a column of the dual of the model fitted without an example; its entries are zero."""
+    if time == 0:
+        return torch.zeros_like(fitted.residual[:, column])
+    keep = torch.ones_like(fitted.residual[:, column])
+    keep[fitted.kernel_rows(slice(row, row + 1))] = 0
+    if time == math.inf:
+        ridge = fitted.rule.shifted(total)
+        return filtered_vector(
+            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep,
+            lambda s: 1 / (s + ridge),
+        )  # fmt: skip
+    learned = fitted.rule.filter(time, total)
+    return filtered_vector(
+        lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, learned
+    )
