@@ -9,10 +9,15 @@ import torch
 from typer.testing import CliRunner
 
 import leftout as lo
+from app.test_plan import FREE
+from leftout.app import choices as choices_module
 from leftout.app import chosen as choosing
 from leftout.app.choices import Choices
 from leftout.app.chosen import chosen
 from leftout.app.cli import app
+from leftout.app.machine import Curve, Lessons
+from leftout.app.settings import kernel_said
+from leftout.app.teaching import FOLLOWED
 from leftout.app.which_kernel import selection_rows, selection_verdict
 from leftout.attribution.selection import STRENGTHS, Candidate, Selection
 from leftout.core.errors import OptionError
@@ -69,6 +74,46 @@ def test_pictures_are_tried_with_convolutions_and_rows_of_numbers_are_not(tmp_pa
     assert [one.name for one in chosen(table).selection.candidates] == ["two-layer-relu"]
 
 
+def test_data_are_loaded_once_for_each_scaling(monkeypatch):
+    scalings = []
+    load = choices_module.load
+    monkeypatch.setattr(
+        choices_module, "load",
+        lambda *words, **more: scalings.append(more["normalise"]) or load(*words, **more),
+    )  # fmt: skip
+    some = (*FEW, ("erf, 2 layers", {"kernel": "erf", "depth": 2}))
+    monkeypatch.setattr(choosing, "TRIED", some)
+    monkeypatch.setattr(choosing, "ESTIMATORS", ())
+    assert len(chosen(SMALL).selection.candidates) == 3
+    assert scalings == ["unit", "sphere"]
+    scalings.clear()
+    chosen(dataclasses.replace(SMALL, normalise="unit"))
+    assert set(scalings) == {"unit"}, "what was asked for stands above what a kernel wants"
+
+
+def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(monkeypatch):
+    lessons = Lessons(Curve((1,), (1.0,)), first=0.0, again=0.0, own=0.0, asked=0.0)
+    price = dataclasses.replace(FREE, lessons=lessons, eigh=Curve((1,), (10.0,)))
+    plain = dataclasses.replace(FREE, cholesky=Curve((1,), (1.0,)), eigh=Curve((1,), (10.0,)))
+    monkeypatch.setattr(
+        choosing, "with_kernel",
+        lambda _, kernel, *__, **___: plain if isinstance(kernel, lo.kernels.ReLU) else price,
+    )  # fmt: skip
+    train, _ = lo.load("digits", n_train=40, n_query=10, normalise="sphere")
+    relu, n, s = lo.kernels.ReLU(1), 40, len(STRENGTHS)
+    taught = s - STRENGTHS.count(0)
+    aware = lo.kernels.LabelAware(relu, "kr-v1", None)
+    end, finite = (
+        choosing._Judge(dataclasses.replace(SMALL, at=at), None, None, FREE) for at in ((), (3.0,))
+    )
+    # n cubed in each: of a plain kernel once; and no factor where a spectrum is what is made.
+    assert end.seconds(relu, train) == pytest.approx(n**3)
+    assert finite.seconds(relu, train) == pytest.approx(10 * n**3)
+    # Each strength has a spectrum besides.
+    assert end.seconds(aware, train) == pytest.approx((n * taught + 10 * s) * n**3)
+    assert finite.seconds(aware, train) == pytest.approx((n * FOLLOWED * taught + s) * 10 * n**3)
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -97,6 +142,91 @@ def test_a_lead_within_its_noise_is_said_to_be_one():
     alone = Selection((made("a", 1.0), Candidate("b", lo.kernels.ReLU(1), skipped="too slow")))
     assert selection_verdict(alone) == "a was taken: no other kernel could be tried."
     assert selection_rows(alone)[1] == ("b", "skipped", "", "too slow")
+
+
+def strong(strength, loss, **more):
+    kernel = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength)
+    losses = torch.tensor([loss, loss + 1], dtype=torch.float64)
+    return Candidate(f"strength {strength:g}", kernel, losses, smallest=-0.1, condition=9.0, **more)
+
+
+EDGE = "Its strength, 10, is the largest that was tried; more may be better."
+
+
+def test_a_strength_at_the_edge_is_said_to_be_there():
+    plain = made("relu", 3.0, 4.0)
+    assert selection_verdict(Selection((strong(10.0, 1.0), plain))).endswith(EDGE)
+    assert selection_verdict(Selection((strong(10.0, 1.0),))).endswith(EDGE)
+    assert "largest that was tried" not in selection_verdict(Selection((strong(3.0, 1.0), plain)))
+    # Other strengths were asked for, or larger ones were skipped.
+    some = Selection((strong(0.3, 1.0), strong(0.1, 2.0)))
+    assert "0.3, is the largest that was tried" in selection_verdict(some)
+    inside = Selection((strong(0.1, 1.0), strong(0.3, 2.0)))
+    assert "largest" not in selection_verdict(inside)
+    # A strength that was given was not chosen.
+    given = dataclasses.replace(strong(10.0, 1.0), smallest=None)
+    assert "largest" not in selection_verdict(Selection((given, plain)))
+    assert "largest" not in selection_verdict(Selection((plain, strong(10.0, 5.0))))
+
+
+def test_the_edge_is_said_where_the_choice_is_printed_and_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        choosing, "choose_strength", lambda *_, **__: Selection((strong(10.0, 1.0),))
+    )
+    words = [
+        "--classes",
+        "3,8",
+        "--n-train",
+        "40",
+        "--n-query",
+        "10",
+        "--kernel",
+        "relu",
+        "--depth",
+        "1",
+    ]
+    done = CliRunner().invoke(
+        app, ["audit", "digits", *words, "--label-aware", "kr-v1", "--out", str(tmp_path / "run")]
+    )
+    assert done.exit_code == 0, done.output
+    assert EDGE in " ".join(done.output.split())
+    assert EDGE in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_run_repeated_says_when_another_kernel_is_chosen(few, leftout, tmp_path, monkeypatch):
+    monkeypatch.setattr(choosing, "ESTIMATORS", ())
+    words = ["--classes", "3,8", "--n-train", "30", "--n-query", "5", "--kernel", "auto"]
+    assert leftout("audit", "digits", *words)[0] == 0
+    took = json.loads((tmp_path / "run/run.json").read_text())["computation"]["fitted"]["kernel"]
+    code, _, err = leftout("audit", "--again", "run/run.json", "--out", "same")
+    assert (code, err) == (0, ""), "the same was chosen"
+    monkeypatch.setattr(choosing, "TRIED", (("erf", {"kernel": "erf"}),))
+    code, _, err = leftout("audit", "--again", "run/run.json", "--out", "other")
+    assert code == 0
+    assert err.count("\n") == 1
+    assert "leave-one-out chose another kernel than in the run to repeat, " in err
+    assert "erf" in err.split(" and not ")[0]
+    assert kernel_said(took) in err.split(" and not ")[1]
+    assert "erf" in json.dumps(
+        lo.open(tmp_path / "other").record["computation"]["fitted"]["kernel"]
+    )
+
+
+def test_another_strength_is_another_choice_and_what_was_learned_is_not():
+    train, query = lo.load("digits", classes=["3", "8"], n_train=20, n_query=5, normalise="sphere")
+    aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1)
+    taught = aware.taught(train.inputs, train.labels)
+    record = {"computation": {"fitted": {"kernel": json.loads(json.dumps(taught.record))}}}
+    picked = Selection((made("a", 1.0),))
+    same = choosing.Chosen(aware, train, query, picked)
+    assert choosing.chosen_otherwise(same, record) == ""
+    other = dataclasses.replace(same, kernel=dataclasses.replace(aware, strength=0.3))
+    said = choosing.chosen_otherwise(other, record)
+    assert "strength 0.3" in said.split(" and not ")[0]
+    assert "strength 0.1" in said.split(" and not ")[1]
+    assert choosing.chosen_otherwise(dataclasses.replace(other, selection=None), record) == ""
+    for none in (None, {}, {"computation": None}, {"computation": {"fitted": {"kernel": "relu"}}}):
+        assert choosing.chosen_otherwise(other, none) == "", "nothing is known of the choice before"
 
 
 def test_an_audit_says_which_kernel_it_took_and_by_how_much(few, tmp_path):
@@ -141,4 +271,4 @@ def test_a_plan_foresees_the_teaching():
     done = CliRunner().invoke(app, ["plan", *words])
     assert done.exit_code == 0, done.output
     assert "teaching again" in done.output
-    assert f"{60 * (1 + len(STRENGTHS))} fits of 59" in " ".join(done.output.split())
+    assert f"{60 * len(STRENGTHS)} fits of 59" in " ".join(done.output.split())

@@ -1,6 +1,7 @@
 """Local elasticity run again: the quick size runs, its rows keep the laws, its numbers are an oracle's."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -11,7 +12,7 @@ import oracles_elasticity as oracle
 from laws import assert_same
 from leftout.app.papers.label_aware import all_pairs, elasticity, two_factors
 from leftout.app.papers.label_aware.publication import LABEL_AWARE
-from leftout.app.papers.label_aware.shallow import Shallow, images, of_classes, task, trained
+from leftout.app.papers.label_aware.shallow import Shallow, Task, images, of_classes, task, trained
 from leftout.app.papers.material import Material, Size
 from leftout.kernels.network.empirical import Empirical
 from networks import seeded
@@ -52,6 +53,69 @@ def test_the_network_is_that_of_the_paper() -> None:
     assert_same(network(x)[:, 0].detach(), want, rtol=1e-12)
     kernel = Empirical(network, outputs="trace").block(x, x)
     assert_same(kernel, oracle.two_layer_kernel(w, a[0], x.numpy(), x.numpy()), rtol=1e-12)
+
+
+def halves(x):
+    """Return E relu(w·x) relu(w·z) and x·z P(both positive), w ~ N(0, I), of all pairs."""
+    lengths = np.linalg.norm(x, axis=1)
+    cosine = np.clip(x @ x.T / np.outer(lengths, lengths), -1, 1)
+    angle = np.arccos(cosine)
+    both = (math.pi - angle) / (2 * math.pi)
+    return np.outer(lengths, lengths) * (
+        np.sin(angle) / (2 * math.pi) + both * cosine
+    ), x @ x.T * both
+
+
+def test_units_that_stand_for_a_wider_network_start_from_its_kernel() -> None:
+    """On average, k · m/M is E relu·relu + E a² E 1·1 x·z, E w² = 1/(3 d), E a² = 1/(3 M)."""
+    units, whole, d, draws = 64, 640, 400, 40
+    x = torch.randn(5, d, generator=seeded(), dtype=torch.float64)
+    found = np.array([
+        Empirical(
+            Shallow(units, d, generator=seeded(seed), stands_for=whole).double(), outputs="trace"
+        ).block(x, x).numpy() * units / whole
+        for seed in range(draws)
+    ])  # fmt: skip
+    relu, gates = halves(x.numpy())
+    want = relu / (3 * d) + gates / (3 * whole)
+    error = found.std(0, ddof=1) / math.sqrt(draws)
+    # 25 entries, 15 of them different: four standard errors, which one in 1,000 runs exceeds; weights are
+    # uniform where the formula takes them normal, which is 1/d apart in the fourth moment.
+    assert (np.abs(found.mean(0) - want) < 4 * error + want.max() / d).all()
+    # What a network of so few units starts from without standing for more is far away.
+    assert (np.diag(relu / (3 * d) + gates / (3 * units)) > 4 * np.diag(want)).all()
+
+
+def test_units_learn_as_they_do_in_the_network_that_they_stand_for() -> None:
+    """Of a network that has each unit five times, one of each is as good as all."""
+    one = task(QUICK, PAIR, 60, 20)
+    few = Shallow(20, 65, generator=seeded(), stands_for=100).double()
+    many = Shallow(100, 65, generator=seeded(1)).double()
+    with torch.no_grad():
+        many.hidden.weight.copy_(few.hidden.weight.repeat(5, 1))
+        many.readout.weight.copy_(few.readout.weight.repeat(1, 5))
+    start = few.hidden.weight.detach().clone()
+    for steps in (0, 40):
+        for network in (few, many):
+            trained(network, one.train, steps=steps, generator=seeded(2))
+        # Equal but for rounding of sums of 20 and of 100 numbers, which Adam divides by no less than what
+        # they are of; 40 steps each pass it on.
+        assert_same(
+            few.readout.weight.repeat(1, 5).detach(), many.readout.weight.detach(), rtol=1e-8
+        )
+        assert_same(few.hidden.weight.repeat(5, 1).detach(), many.hidden.weight.detach(), rtol=1e-8)
+        assert_same(few(one.query.inputs).detach(), many(one.query.inputs).detach(), rtol=1e-8)
+        ratios = [elasticity.of_network(network, one, QUICK) for network in (few, many)]
+        assert ratios[0] == pytest.approx(ratios[1], rel=1e-8)
+    assert float((few.hidden.weight - start).detach().abs().max()) > 40 * 3e-4 / 2
+
+
+def test_units_that_stand_for_themselves_are_the_network_as_it_was() -> None:
+    alone, told = (Shallow(50, 9, generator=seeded(), stands_for=whole) for whole in (None, 50))
+    for one, other in zip(alone.parameters(), told.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert alone.scale == told.scale == 1 / math.sqrt(50)
+    assert alone.share == 1
 
 
 def test_images_are_flat_from_minus_one_to_one_with_a_one() -> None:
@@ -152,6 +216,23 @@ def test_labels_and_training_make_all_quick_tasks_more_local() -> None:
         assert (np.array(kept[high]) > np.array(kept[low])).all()
     assert len(kept["tasks"]) == 6
     assert all_pairs.PLANS[Size.USUAL].classes == 10
+
+
+def test_networks_of_all_pairs_stand_for_the_papers() -> None:
+    plan = all_pairs.PLANS[Size.QUICK]
+    train, query = images(QUICK, plan.n_train, plan.n_query)
+    some = all_pairs._some(train, plan, QUICK)
+    assert sorted(some.ids) == sorted(train.ids)
+    kept = outcome("elasticity45").result
+    names = kept["tasks"][0]
+    one = Task(names, of_classes(some, names), of_classes(query, names))
+    network = Shallow(
+        256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960
+    )
+    assert kept["initial"][0] == list(elasticity.of_network(network, one, QUICK))
+    few = all_pairs._some(train, replace(plan, paired=30), QUICK)
+    assert len(few) == 30
+    assert set(few.ids) < set(train.ids)
 
 
 def test_verdicts_need_enough_tasks_and_all_of_them() -> None:

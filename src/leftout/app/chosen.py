@@ -1,40 +1,43 @@
 """Which kernel does a command use, where the user left that to leave-one-out?
 
 `--kernel auto` tries the infinitely wide networks that a person would, and the best of them with labels seen;
-`--strength auto` tries strengths. What would take longer than `--minutes`, by a try on a few examples, is
-skipped, and the table says so.
+`--strength auto` tries strengths. What would take longer than `--minutes` is skipped, and the table says so:
+that is counted as `plan` counts, and priced by a try of each kernel on a few examples.
 """
 
 import dataclasses
+import json
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from leftout.app.choices import CONVOLUTIONAL, DEEP, LABELS, TRAINED, Choices, KernelName
+from leftout.app.cost import Cost
+from leftout.app.machine import Machine, bare_machine, with_kernel
+from leftout.app.plan import work_of
+from leftout.app.settings import kernel_said
+from leftout.app.teaching import teaching
 from leftout.app.which_kernel import selection_table, selection_verdict
 from leftout.attribution.selection import (
-    STRENGTHS,
     Candidate,
     Selection,
     choose_kernel,
     choose_strength,
+    once,
     ranked,
 )
+from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
+from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError
 from leftout.data.examples import Examples
-from leftout.kernels import assemble
-from leftout.kernels.base import Kernel
+from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.teachable import Teachable
-from leftout.solvers.indefinite import factor_indefinite
 
 TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("two-layer-relu", {"kernel": "two-layer-relu"}),
@@ -54,9 +57,6 @@ ESTIMATORS: tuple[Estimator, ...] = ("kr-v1", "fjlt-v1")
 
 LONG = 60.0
 """Seconds from which a person is told beforehand."""
-
-ENOUGH = 0.05
-"""Seconds from which a try tells how long all will take."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +82,10 @@ def chosen(choices: Choices, *, memory: str | None = None, device: str | None = 
     train, query = choices.examples(kernel)
     if not isinstance(kernel, LabelAware) or kernel.strength is not None:
         return Chosen(kernel, train, query)
-    foreseen = _seconds(kernel, train)
-    if foreseen > LONG:
-        _say(f"Choosing a strength will take about {foreseen / 60:.0f} minutes.")
+    if sys.stderr.isatty():
+        foreseen = _Judge(choices, memory, device, _machine(train, device)).seconds(kernel, train)
+        if foreseen > LONG:
+            _say(f"Choosing a strength will take about {foreseen / 60:.0f} minutes.")
     found = choose_strength(
         kernel, train, rule=choices.made_rule(), at=_judged(choices), memory=memory, device=device
     )
@@ -106,8 +107,64 @@ def _judged(choices: Choices) -> float | None:
     return max(choices.at) if choices.at else None
 
 
+def chosen_otherwise(found: Chosen, record: Any) -> str:
+    """Return a sentence where leave-one-out chose another kernel than in a run; empty where it did not.
+
+    Args:
+        record: `run.json` of that run.
+    """
+    try:
+        before = record["computation"]["fitted"]["kernel"]
+    except (KeyError, TypeError):
+        return ""
+    if found.selection is None or not isinstance(before, dict) or "name" not in before:
+        return ""
+    now = json.loads(json.dumps(found.kernel.record))
+    # What a run's kernel learned is beside what was asked of it.
+    if all(name in before and before[name] == value for name, value in now.items()):
+        return ""
+    then = kernel_said(before)
+    return (
+        f"leave-one-out chose another kernel than in the run to repeat, {kernel_said(now)} and not {then}: "
+        "results will differ. The table says what was tried and what was skipped."
+    )
+
+
 def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
     """Return the best of what `--kernel auto` tries."""
+    _check_unsaid(choices)
+    _say(f"Trying kernels, {choices.minutes:g} minutes at most for each.")
+    made: dict[str, Chosen] = {}
+    found: list[Candidate] = []
+    loaded: dict[Normalise | None, tuple[Examples, Examples]] = {}
+    judge: _Judge | None = None
+    for name, flags in TRIED:
+        some = dataclasses.replace(choices, **flags)
+        kernel = some.made_kernel()
+        # All else that loading depends on was said once, for all kernels.
+        if kernel.normalise not in loaded:
+            loaded[kernel.normalise] = some.examples(kernel)
+        train, query = loaded[kernel.normalise]
+        if flags["kernel"] == "conv-relu" and train.inputs.ndim < 3:
+            continue  # rows of numbers are no images
+        judge = judge or _Judge(choices, memory, device, _machine(train, device))
+        found.append(judge.tried(name, kernel, train))
+        made[found[-1].name] = Chosen(kernel, train, query)
+    best_name = ranked(found).best.name
+    best = made[best_name]
+    if judge is not None and best.train.labels is not None:
+        assert isinstance(best.kernel, Kernel)
+        for estimator in ESTIMATORS:
+            name, aware = f"{best_name}, {estimator}", LabelAware(best.kernel, estimator, None)
+            found.append(judge.tried(name, aware, best.train))
+            made[found[-1].name] = best  # its name says what strength was chosen
+    selection = ranked(once(found))
+    winner = made[selection.best.name]
+    return Chosen(selection.kernel, winner.train, winner.query, selection)
+
+
+def _check_unsaid(choices: Choices) -> None:
+    """Raise where a flag is given that only one of the kernels could follow."""
     unsaid = {one.name: one.default for one in dataclasses.fields(Choices)}
     for name in (*DEEP, *CONVOLUTIONAL, *TRAINED, *LABELS, "model"):
         if getattr(choices, name) != unsaid[name]:
@@ -115,77 +172,54 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
                 f"--{name.replace('_', '-')} must be left out with --kernel auto, which tries several "
                 "kernels; name one to say more of it."
             )
-    _say(f"Trying kernels, {choices.minutes:g} minutes at most for each.")
-    made: dict[str, Chosen] = {}
-    found: list[Candidate] = []
 
-    def tried(name: str, kernel: Kernel | Teachable, train: Examples, query: Examples) -> None:
-        made[name] = Chosen(kernel, train, query)
+
+@dataclass(frozen=True, eq=False)
+class _Judge:
+    """What is the same for all kernels that are tried; `machine` has tried none."""
+
+    choices: Choices
+    memory: str | None
+    device: str | None
+    machine: Machine
+
+    def tried(self, name: str, kernel: Kernel | Teachable, train: Examples) -> Candidate:
+        """Return a candidate with its losses, or with why it has none."""
+        choices = self.choices
         try:
-            foreseen = _seconds(kernel, train)
-        except LeftoutError as error:
-            found.append(Candidate(name, kernel, skipped=str(error)))
-            return
-        if foreseen > 60 * choices.minutes:
-            found.append(Candidate(name, kernel, skipped=(
-                f"would take about {foreseen / 60:.0f} minutes, more than --minutes {choices.minutes:g}"
-            )))  # fmt: skip
-            return
-        try:
-            selection = choose_kernel(
+            foreseen = self.seconds(kernel, train)
+            if foreseen > 60 * choices.minutes:
+                return Candidate(name, kernel, skipped=(
+                    f"would take about {foreseen / 60:.0f} minutes, more than --minutes "
+                    f"{choices.minutes:g}"
+                ))  # fmt: skip
+            return choose_kernel(
                 {name: kernel}, train, rule=choices.made_rule(), at=_judged(choices),
-                memory=memory, device=device,
-            )  # fmt: skip
+                memory=self.memory, device=self.device,
+            ).best  # fmt: skip
         except LeftoutError as error:
-            found.append(Candidate(name, kernel, skipped=str(error)))
-        else:
-            found.append(selection.best)
+            return Candidate(name, kernel, skipped=str(error))
 
-    for name, flags in TRIED:
-        some = dataclasses.replace(choices, **flags)
-        kernel = some.made_kernel()
-        train, query = some.examples(kernel)
-        if flags["kernel"] == "conv-relu" and train.inputs.ndim < 3:
-            continue  # rows of numbers are no images
-        tried(name, kernel, train, query)
-    best = made[ranked(found).best.name]
-    if best.train.labels is not None:
-        assert isinstance(best.kernel, Kernel)
-        for estimator in ESTIMATORS:
-            name = f"{ranked(found).best.name}, {estimator}"
-            tried(name, LabelAware(best.kernel, estimator, None), best.train, best.query)
-    selection = ranked(found)
-    winner = made[selection.best.name]
-    return Chosen(selection.kernel, winner.train, winner.query, selection)
+    def seconds(self, kernel: Kernel | Teachable, train: Examples) -> float:
+        """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
+        where = _where(train, self.device)
+        work = work_of(
+            kernel, train, train, rule=self.choices.made_rule(), at=[_judged(self.choices)], refits=0,
+            budget=memory_budget(self.memory, device=where),
+        )  # fmt: skip
+        cost = Cost(work, with_kernel(self.machine, kernel, train, device=where))
+        return teaching(kernel, cost).choosing if isinstance(kernel, Teachable) else cost.left_out()
+
+
+def _machine(train: Examples, device: str | None) -> Machine:
+    return bare_machine(train, device=_where(train, device), most=len(train))
+
+
+def _where(train: Examples, device: str | None) -> torch.device:
+    return train.inputs.device if device is None else usable_device(device)
 
 
 def _say(text: str) -> None:
     """Tell a person who waits; a file or a pipe is not told."""
     if sys.stderr.isatty():
         Console(stderr=True).print(text)
-
-
-def _seconds(kernel: Kernel | Teachable, train: Examples) -> float:
-    """Return about how long leaving one out of a kernel takes, by a try on a few examples."""
-    n, base = len(train), kernel.base if isinstance(kernel, Teachable) else kernel
-    tried = 2
-    while True:
-        some = train.inputs[:tried]
-        work = partial(assemble.gram, base, some)
-        took = _timed(work)
-        took = min(took, _timed(work)) if took > ENOUGH else took  # the first call may warm up
-        if took > ENOUGH or tried >= n:
-            break
-        tried *= 2
-    pairs = took * (n / min(tried, n)) ** 2
-    if not isinstance(kernel, LabelAware):
-        return pairs
-    matrix = torch.eye(n, dtype=torch.float64)
-    fits = _timed(lambda: factor_indefinite(matrix, ridge=1.0))
-    return pairs + n * len(STRENGTHS) * fits
-
-
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -21,7 +21,7 @@ from leftout.app import store
 from leftout.app.audit import Audit, audit
 from leftout.app.check import check
 from leftout.app.choices import Choices
-from leftout.app.chosen import named
+from leftout.app.chosen import chosen_otherwise, named
 from leftout.app.command_curve import curve_command
 from leftout.app.command_elasticity import elasticity_command
 from leftout.app.command_learnability import learnability_command
@@ -110,11 +110,12 @@ def audit_command(
     device: Device = None,
 ) -> None:
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
-    folder, where = Path.cwd(), Path("run")
+    folder, where, repeated = Path.cwd(), Path("run"), None
     choices = replace(choices, source=source)
     if again is not None:
         _check_alone(choices, refits, verify)
         choices, refits, verify, folder = _asked_before(again)
+        repeated = store.read_json(again)
         where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
     where = (out or where).resolve()
     asked = {
@@ -124,6 +125,8 @@ def audit_command(
         with contextlib.chdir(folder):
             asked_for = named(choices, memory=memory, device=device)
             kernel, train, query = asked_for.kernel, asked_for.train, asked_for.query
+            if otherwise := chosen_otherwise(asked_for, repeated):
+                print(f"leftout: {plain(otherwise, 2000)}", file=sys.stderr)
             if sys.stderr.isatty() and len(train) >= LONG:
                 foreseen = plan(
                     kernel, train, query, rule=choices.made_rule(), at=choices.times(),

@@ -117,15 +117,17 @@ class Cost:
 
     def factorisations(self) -> float:
         """Return seconds of Cholesky and inverse, and of the eigendecomposition."""
-        n, machine = self.work.n, self.machine
-        seconds = 0.0
-        if self.work.ends:
-            times = 1 + REFACTORED * self.work.refactored
-            seconds += times * (machine.cholesky(n) + self._fresh(2 * n * n))
-            seconds += machine.inverse(n) + self._fresh(n * n)
-        if self.work.curve:
-            seconds += self._eigh(n)
-        return seconds
+        work = self.work
+        ended = self._ended(1 + REFACTORED * work.refactored) if work.ends else 0.0
+        return ended + (self._eigh(work.n) if work.curve else 0.0)
+
+    def left_out(self) -> float:
+        """Return seconds of a kernel's leave-one-out loss, and of nothing else."""
+        work = self.work
+        ended = self._ended(1 + work.refactored) if work.ends else 0.0
+        spectrum = self._eigh(work.n) if work.finite else 0.0
+        asked = sum(self._out_of_sample(time) for time in work.times)
+        return self.kernel() + ended + spectrum + asked
 
     def scores(self) -> float:
         """Return seconds of influence at every query and time, written to the store."""
@@ -324,6 +326,12 @@ class Cost:
     def _eigh(self, n: int) -> float:
         """Return seconds of eigenpairs: result, workspace of twice that, and its order reversed."""
         return self.machine.eigh(n) + self._fresh(4 * n * n)
+
+    def _ended(self, times: int) -> float:
+        """Return seconds of so many Cholesky factors, and of an inverse."""
+        n, machine = self.work.n, self.machine
+        factors = times * (machine.cholesky(n) + self._fresh(2 * n * n))
+        return factors + machine.inverse(n) + self._fresh(n * n)
 
     def _dual(self, time: float) -> float:
         if time == math.inf:

@@ -10,7 +10,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -22,9 +22,14 @@ from torch import Tensor
 from leftout.app import store
 from leftout.app.thumbnails import atlas
 from leftout.data.examples import Examples
+from leftout.dynamics.fit import labels_of
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.teachable import TaughtKernel, Teachable
+from leftout.kernels.wide.relu import ReLU
+from leftout.solvers.indefinite import factor_indefinite
 
 SIZES = (96, 256, 768)
 """Sides of the matrices that are factored; from the last on, the cost grows with n³."""
@@ -44,8 +49,14 @@ TRIED = 256
 PICTURES = 256
 """Pictures that are packed for the report."""
 
+TAUGHT = (24, 400)
+"""Examples that teach a kernel that sees labels: from so few to so many, as can be afforded."""
+
 PATIENCE = 0.15
 """Seconds after which a measurement is not repeated."""
+
+LESSON = 0.5
+"""Seconds of teaching from which it grows with n²: below, a hierarchy mostly draws its neurons."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,25 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Lessons:
+    """What teaching a kernel labels takes, beside the kernel that it builds on.
+
+    Attributes:
+        indefinite: seconds to factor a matrix of side n that may have negative eigenvalues.
+        first: seconds a pair of training examples to teach it by all of them.
+        again: seconds a pair to teach it by all but one, from what is known of them.
+        own: seconds a pair to ask a kernel that was taught again about one input.
+        asked: seconds for each input that it is asked about beside, and each training example.
+    """
+
+    indefinite: Curve
+    first: float
+    again: float
+    own: float
+    asked: float
+
+
+@dataclass(frozen=True)
 class Machine:
     """What was measured.
 
@@ -81,6 +111,7 @@ class Machine:
         ranked: seconds a score to find the strongest.
         stored: seconds a score to write and read back.
         picture: seconds to pack a picture; 0 for tables.
+        lessons: of a kernel that sees labels; None of one that does not.
     """
 
     flops: float
@@ -97,9 +128,10 @@ class Machine:
     ranked: float
     stored: float
     picture: float
+    lessons: Lessons | None = None
 
 
-def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Machine:
+def machine(kernel: Kernel | Teachable, examples: Examples, *, device: torch.device) -> Machine:
     """Return how fast this machine is.
 
     Args:
@@ -107,7 +139,16 @@ def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Mach
         device: where everything is computed.
 
     Cost:
-        a second or two, and 200 MB.
+        a second or two, and 200 MB; a second more for a kernel that sees labels, five for a hierarchy.
+    """
+    return with_kernel(bare_machine(examples, device=device), kernel, examples, device=device)
+
+
+def bare_machine(examples: Examples, *, device: torch.device, most: float = math.inf) -> Machine:
+    """Return how fast this machine is, no kernel tried.
+
+    Args:
+        most: side of the largest matrix that will be factored.
     """
     generator = torch.Generator().manual_seed(0)
     timed = _Clock(device)
@@ -120,8 +161,7 @@ def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Mach
     small = draw(1)
     # Eigenvectors lie by columns, where products with a few columns are slowest.
     few = draw(len(large), examples.encoding.outputs)
-    cholesky, inverse, eigh = _factorisations(timed, draw)
-    example, gram, cross = _kernel(timed, kernel, examples, device)
+    cholesky, inverse, eigh = _factorisations(timed, draw, _sizes(most))
     ranked, stored, picture = _report(_Clock(torch.device("cpu")), examples)
     return Machine(
         flops=2 * QUERIES * INNER**2 / timed(lambda: left @ right),
@@ -132,12 +172,38 @@ def machine(kernel: Kernel, examples: Examples, *, device: torch.device) -> Mach
         fresh=8 * large.numel() / timed(large.clone),
         thin=timed(lambda: large.T @ few) / large.numel(),
         call=timed(lambda: small.add_(1.0)),
-        example=example,
-        gram=gram,
-        cross=cross,
+        example=0.0,
+        gram=0.0,
+        cross=0.0,
         ranked=ranked,
         stored=stored,
         picture=picture,
+    )
+
+
+def with_kernel(
+    found: Machine, kernel: Kernel | Teachable, examples: Examples, *, device: torch.device
+) -> Machine:
+    """Return the same machine, a kernel tried between some of the examples.
+
+    Raises:
+        LeftoutError: examples that the kernel is not defined on, or that cannot teach it.
+    """
+    timed = _Clock(device)
+    lessons = None
+    if isinstance(kernel, Teachable):
+        kernel.check("inputs", examples.inputs)
+        lessons = _lessons(timed, kernel, examples, device, _sizes(len(examples)))
+    base = kernel.base if isinstance(kernel, Teachable) else kernel
+    example, gram, cross = _kernel(timed, base, examples, device)
+    return replace(found, example=example, gram=gram, cross=cross, lessons=lessons)
+
+
+def _sizes(most: float) -> tuple[int, ...]:
+    """Return the sides that say how long a matrix of at most this side takes."""
+    return (
+        tuple(size for below, size in zip((0, *SIZES), SIZES, strict=False) if below < most)
+        or SIZES[:1]
     )
 
 
@@ -165,13 +231,19 @@ class _Clock:
         return time.perf_counter() - began
 
 
-def _factorisations(timed: _Clock, draw: Callable[..., Tensor]) -> tuple[Curve, Curve, Curve]:
+def _well_conditioned(rows: Tensor) -> Tensor:
+    matrix: Tensor = (rows @ rows.T).div_(len(rows))
+    matrix.diagonal().add_(1.0)
+    return matrix
+
+
+def _factorisations(
+    timed: _Clock, draw: Callable[..., Tensor], sizes: tuple[int, ...]
+) -> tuple[Curve, Curve, Curve]:
     """Return curves of Cholesky, inverse and eigendecomposition of a well-conditioned matrix."""
     seconds = []
-    for n in SIZES:
-        rows = draw(n, n)
-        matrix = (rows @ rows.T).div_(n)
-        matrix.diagonal().add_(1.0)
+    for n in sizes:
+        matrix = _well_conditioned(draw(n, n))
         lower = torch.linalg.cholesky(matrix)
         works = (
             partial(torch.linalg.cholesky_ex, matrix),
@@ -179,8 +251,64 @@ def _factorisations(timed: _Clock, draw: Callable[..., Tensor]) -> tuple[Curve, 
             partial(torch.linalg.eigh, matrix),
         )
         seconds.append([timed(work) for work in works])
-    cholesky, inverse, eigh = (Curve(SIZES, each) for each in zip(*seconds, strict=True))
+    cholesky, inverse, eigh = (Curve(sizes, each) for each in zip(*seconds, strict=True))
     return cholesky, inverse, eigh
+
+
+def _lessons(
+    timed: _Clock,
+    kernel: Teachable,
+    examples: Examples,
+    device: torch.device,
+    sizes: tuple[int, ...],
+) -> Lessons:
+    """Return what teaching takes, by a try on some of the examples."""
+    generator = torch.Generator().manual_seed(0)
+    factored = []
+    for n in sizes:
+        rows = torch.randn((n, n), generator=generator, dtype=torch.float64).to(device)
+        factored.append(timed(partial(factor_indefinite, _well_conditioned(rows), ridge=1.0)))
+    teach, n = _pupil(timed, kernel, examples, device)
+    taught = teach()
+    keep = torch.arange(n - 1, device=device)
+    lean = taught.without(keep).lean()
+    # Turned round: inputs in the order in which they taught the kernel are known to it.
+    queries = taught.pairs_with(taught.inputs[:-1].flip(0))
+    one = taught.pairs.of(slice(0, 1), slice(None))
+    own, many = timed(partial(lean.cross, one)), timed(partial(lean.cross, queries))
+    return Lessons(
+        indefinite=Curve(sizes, tuple(factored)),
+        first=timed(lambda: teach().gram) / n**2,
+        again=timed(lambda: taught.without(keep).gram) / n**2,
+        own=own / n**2,
+        asked=max(0.0, many - own) / n**2,
+    )
+
+
+def _pupil(
+    timed: _Clock, kernel: Teachable, examples: Examples, device: torch.device
+) -> tuple[Callable[[], TaughtKernel], int]:
+    """Return what teaches a kernel, and by how many of the examples, as many as can be afforded."""
+    classes = int(labels_of(kernel, examples).max()) + 1
+    few, most = (min(count, len(examples)) for count in TAUGHT)
+    if isinstance(kernel, LabelAware):
+        # What its base says is looked at, and not made again: any base will do, and this one is cheap.
+        kernel = replace(kernel, base=ReLU(1, bias_variance=1.0), strength=1.0)
+        few = most
+
+    def teaching(count: int) -> Callable[[], TaughtKernel]:
+        rows = torch.linspace(0, len(examples) - 1, count).long()
+        # Labels are made up: some of the examples may be of one class, and what labels say costs nothing.
+        labels = torch.arange(count) % max(2, classes)
+        return partial(
+            kernel.taught, examples.inputs[rows], labels, examples.targets[rows], device=device
+        )
+
+    teach = teaching(few)
+    while few < most and timed(lambda: teach().gram) < LESSON:  # noqa: B023 - called at once
+        few = min(2 * few, most)
+        teach = teaching(few)
+    return teach, few
 
 
 def _kernel(

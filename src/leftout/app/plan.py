@@ -8,7 +8,6 @@ pairs that is alive at once, and the blocks of queries beside them. Counts and p
 """
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,21 +16,16 @@ import torch
 
 from leftout.app.cost import DOUBTED, Cost, Work, ascending
 from leftout.app.machine import machine
-from leftout.attribution.selection import STRENGTHS
+from leftout.app.teaching import teaching
 from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget, sized
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
 from leftout.core.errors import MemoryBudgetError
 from leftout.data.examples import Examples
-from leftout.dynamics.fit import labels_of
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.teachable import Teachable
-
-TAUGHT = 200
-"""Training examples by which a kernel that sees labels is taught, to see how long that takes."""
 
 
 @dataclass(frozen=True)
@@ -134,39 +128,51 @@ def plan(
             as well.
 
     Raises:
-        OptionError: a training time that the rule does not have, `refits` < 0, or a kernel whose cost is not
-            known.
+        OptionError: a training time that the rule does not have, or `refits` < 0.
+        LeftoutError: examples that the kernel is not defined on, or that cannot teach it.
 
     Cost:
-        a second or two to see how fast this machine is, and 200 MB.
+        a second or two to see how fast this machine is, and 200 MB; a second more for a kernel that sees
+        labels, five for a hierarchy.
 
     Accuracy:
         total time and peak memory within a factor of 2, if the machine is as busy then as now.
     """
     check_at_least("refits", refits, 0)
-    asked, kernel = kernel, kernel.base if isinstance(kernel, Teachable) else kernel
     where = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if where.type == "cuda" else int(psutil.Process().memory_info().rss)
     kernel.check("inputs", train.inputs)
-    each = kernel.outputs or 1
-    work = Work(
-        n=len(train) * each,
-        m=len(query) * each,
-        k=train.encoding.outputs // each,
-        each=each,
-        rule=rule,
-        times=ascending(rule, at),
-        refits=refits,
+    work = work_of(
+        kernel, train, query, rule=rule, at=at, refits=refits,
         budget=memory_budget(memory, device=where),
-    )
+    )  # fmt: skip
     cost = Cost(work, machine(kernel, train, device=where))
     steps = (
         Step("start and load", started, before, "measured just now"),
         *_steps(cost, before, pictures=train.images is not None),
-        *_teaching(asked, train, cost, before),
+        *_taught(kernel, cost, before),
     )
-    return Plan(work, steps, before, _most(cost) // each)
+    return Plan(work, steps, before, _most(cost) // work.each)
+
+
+def work_of(
+    kernel: Kernel | Teachable,
+    train: Examples,
+    query: Examples,
+    *,
+    rule: Rule,
+    at: Sequence[At],
+    refits: int,
+    budget: int,
+) -> Work:
+    """Return what is asked of a kernel; of one that sees labels, as of the one it builds on."""
+    base = kernel.base if isinstance(kernel, Teachable) else kernel
+    each = base.outputs or 1
+    return Work(
+        n=len(train) * each, m=len(query) * each, k=train.encoding.outputs // each, each=each,
+        rule=rule, times=ascending(rule, at), refits=refits, budget=budget,
+    )  # fmt: skip
 
 
 def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
@@ -201,31 +207,13 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
     return [Step(name, seconds, before + held, method) for name, seconds, held, method in rows]
 
 
-def _teaching(kernel: Kernel | Teachable, train: Examples, cost: Cost, before: int) -> list[Step]:
-    """Return what it takes to teach a kernel again without each example, by a try on a few of them."""
+def _taught(kernel: Kernel | Teachable, cost: Cost, before: int) -> list[Step]:
+    """Return what the labels that a kernel sees take."""
     if not isinstance(kernel, Teachable):
         return []
-    once = 0 if kernel.frozen else 1
-    if not once and not (isinstance(kernel, LabelAware) and kernel.strength is None):
-        return []
-    n, tried = len(train), min(TAUGHT, len(train))
-    some = train.select(
-        torch.linspace(0, n - 1, tried).long()
-    )  # of all classes, if they come in order
-    strengths = 0
-    if isinstance(kernel, LabelAware) and kernel.strength is None:
-        kernel, strengths = dataclasses.replace(kernel, strength=1.0), len(STRENGTHS)
-    taught = kernel.taught(some.inputs, labels_of(kernel, some), some.targets)
-    began = time.perf_counter()
-    taught.without(torch.arange(tried)).gram.sum()
-    teach = (time.perf_counter() - began) * (n / tried) ** 2
-    fits = n * (once + strengths)
-    seconds = n * (once + (strengths > 0)) * teach + fits * 2 * cost.machine.cholesky(n)
-    held = 8 * n * n * (12 + cost.work.k)
-    method = f"{fits} fits of {n - 1} examples" + (
-        f", {strengths} strengths tried" if strengths else ""
-    )
-    return [Step("teaching again", seconds, before + held, method)]
+    found = teaching(kernel, cost)
+    name = "teaching again" if found.fits else "teaching"
+    return [Step(name, found.seconds, before + found.held, found.method)]
 
 
 def _curve(cost: Cost) -> list[tuple[str, float, int, str]]:

@@ -1,5 +1,6 @@
 """What is said of a choice among kernels? Rows for a table, and one sentence."""
 
+from dataclasses import replace
 from typing import Any
 
 from rich.table import Table
@@ -7,7 +8,8 @@ from rich.text import Text
 
 from leftout.app.findings import Findings
 from leftout.app.wording import number, percent, plain
-from leftout.attribution.selection import Candidate, Selection
+from leftout.attribution.selection import STRENGTHS, Candidate, Selection
+from leftout.kernels.pairwise.label_aware import LabelAware
 
 COLUMNS = ("kernel", "left-out loss", "accuracy", "behind the best")
 SPECTRUM = ("smallest eigenvalue", "condition")
@@ -52,10 +54,10 @@ def _row(found: Selection, one: Candidate) -> tuple[str, ...]:
 
 
 def selection_verdict(found: Selection) -> str:
-    """Return one sentence: which was taken, and whether its lead is more than chance."""
+    """Return which was taken, whether its lead is more than chance, and whether its strength is the last."""
     best, others = found.best, found.tried[1:]
     if not others:
-        return f"{best.name} was taken: no other kernel could be tried."
+        return f"{best.name} was taken: no other kernel could be tried." + _edge(found)
     behind, error = found.lead(others[0])
     clear = behind > 2 * error
     return (
@@ -66,7 +68,32 @@ def selection_verdict(found: Selection) -> str:
             if clear
             else "less than twice its standard error: on other examples they might change places."
         )
+        + _edge(found)
     )
+
+
+def _edge(found: Selection) -> str:
+    """Return a sentence, with a space before it, where the strength that was chosen is the largest tried."""
+    best = found.best
+    # A strength that was chosen comes with a spectrum; one that was given comes without.
+    if (
+        not isinstance(best.kernel, LabelAware)
+        or best.kernel.strength is None
+        or best.smallest is None
+    ):
+        return ""
+    # Among kernels each stands with its best strength only, and all of `STRENGTHS` were tried.
+    others = [
+        one.kernel.strength
+        for one in found.tried
+        if isinstance(one.kernel, LabelAware)
+        and one.kernel.strength is not None
+        and replace(one.kernel, strength=None) == replace(best.kernel, strength=None)
+    ]
+    largest = max(others) if len(others) > 1 else STRENGTHS[-1]
+    if best.kernel.strength < largest:
+        return ""
+    return f" Its strength, {best.kernel.strength:g}, is the largest that was tried; more may be better."
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:

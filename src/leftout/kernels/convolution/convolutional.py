@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.core.blocks import blocks
+from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
@@ -117,6 +117,10 @@ class ConvReLU(Kernel):
         images = _images(queries)
         threads = torch.get_num_threads() if work.device.type == "cpu" else 1
         held = numbers_held(self._network(images), images, work.block or BLOCK, threads)
+        check_fits(
+            "One piece of a convolutional kernel", held * work.dtype.itemsize, work.budget,
+            advice="Raise `memory`; it does not depend on the number of images.",
+        )  # fmt: skip
         return super().tiles(
             queries, inputs,
             replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.kernels.hierarchy.fourth_order import Taught, taught
+from leftout.kernels.hierarchy.fourth_order import Pullers, pullers
 from leftout.kernels.hierarchy.pull import Pull
 from leftout.kernels.hierarchy.relu_fourth import exact_change, fourth_order
 from leftout.kernels.hierarchy.sampled import (
@@ -50,14 +50,14 @@ def change_of(
     """Return the change: a mean over drawn neurons, or for None exactly, of ReLU."""
     if draw is None:
         return Orthants(inputs, pulled, memory)
-    return Neurons(taught(inputs, pulled), draw)
+    return Neurons(pullers(inputs, pulled), draw)
 
 
 @final
 class Neurons(Changes):
     """The mean over drawn neurons."""
 
-    def __init__(self, examples: Taught, draw: Draw) -> None:
+    def __init__(self, examples: Pullers, draw: Draw) -> None:
         self.examples, self.draw = examples, draw
 
     def between(

@@ -41,25 +41,25 @@ Moment = float | Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Taught:
-    """What the examples are to a sum over neurons, computed once.
+class Pullers:
+    """The training examples, and how hard each and each pair of them has pulled.
 
     Attributes:
         inputs: X.
         gram: G.
-        bound: C ∘ G.
+        weighted: C ∘ G.
     """
 
     inputs: Float64[Tensor, "n d"]
     pull: Pull
     gram: Float64[Tensor, "n n"]
-    bound: Float64[Tensor, "n n"]
+    weighted: Float64[Tensor, "n n"]
 
 
-def taught(inputs: Float64[Tensor, "n d"], pulled: Pull) -> Taught:
+def pullers(inputs: Float64[Tensor, "n d"], pulled: Pull) -> Pullers:
     """Return the examples with how hard they have pulled."""
     gram = inputs @ inputs.T
-    return Taught(inputs, pulled, gram, pulled.pairs * gram)
+    return Pullers(inputs, pulled, gram, pulled.pairs * gram)
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +80,7 @@ class Along:
 
 
 def along(
-    examples: Taught, activation: Activation, weights: Float64[Tensor, "r d"]
+    examples: Pullers, activation: Activation, weights: Float64[Tensor, "r d"]
 ) -> tuple[Along, Response]:
     """Return what neurons make of the examples, and their responses there."""
     seen = response(activation, examples.inputs @ weights.T)
@@ -88,7 +88,7 @@ def along(
     single = seen.first * alpha[:, None]
     square = (single * (examples.gram @ single)).sum(0)
     first = seen.first * (examples.pull.pairs @ seen.value)
-    curved = None if seen.second is None else seen.second * (examples.bound @ seen.first)
+    curved = None if seen.second is None else seen.second * (examples.weighted @ seen.first)
     return Along(alpha @ seen.value, square, single, first, curved), seen
 
 

@@ -17,8 +17,8 @@ from leftout.kernels.hierarchy.fourth_order import (
     along,
     between,
     first_factors,
+    pullers,
     second_factors,
-    taught,
 )
 from leftout.kernels.hierarchy.pull import pull
 from leftout.kernels.wide.activations import Activation, Response, response
@@ -64,7 +64,7 @@ def network_hierarchy(
         As the floor of `fourth_order`, of m neurons.
     """
     start = tangent_gram(activation, weights, readout, inputs)
-    examples = taught(inputs, pull(start, residual, time=time))
+    examples = pullers(inputs, pull(start, residual, time=time))
     of, seen = along(examples, activation, weights)
     links, width = examples.gram, len(readout)
     first = first_factors(seen, links, of, readout)

@@ -18,7 +18,7 @@ from torch import Tensor
 from leftout.core.progress import tracked
 from leftout.kernels.hierarchy.fourth_order import (
     Factors,
-    Taught,
+    Pullers,
     along,
     between,
     itself,
@@ -74,7 +74,7 @@ class Draw:
 
 def expected_change(
     draw: Draw,
-    examples: Taught,
+    examples: Pullers,
     queries: Float64[Tensor, "m d"],
     inputs: Float64[Tensor, "n d"],
 ) -> Estimate:
@@ -98,14 +98,14 @@ def expected_change(
     return _mean(draw, examples, whole)
 
 
-def expected_own_change(draw: Draw, examples: Taught, inputs: Float64[Tensor, "n d"]) -> Estimate:
+def expected_own_change(draw: Draw, examples: Pullers, inputs: Float64[Tensor, "n d"]) -> Estimate:
     """Return the same for every input with itself: the diagonal, without the pairs."""
     squares = inputs.square().sum(1)
     return _mean(draw, examples, lambda factors: itself(factors(inputs), squares))
 
 
 def _mean(
-    draw: Draw, examples: Taught, sum_of: Callable[[Callable[[Tensor], Factors]], Tensor]
+    draw: Draw, examples: Pullers, sum_of: Callable[[Callable[[Tensor], Factors]], Tensor]
 ) -> Estimate:
     """Return the mean over neurons of a sum over neurons, and its standard error over groups."""
     features, device = examples.inputs.shape[1], examples.inputs.device
@@ -131,7 +131,7 @@ def _mean(
 
 
 def _factors_by(
-    activation: Activation, examples: Taught, weights: Float64[Tensor, "r d"]
+    activation: Activation, examples: Pullers, weights: Float64[Tensor, "r d"]
 ) -> Callable[[Tensor], Factors]:
     """Return what gives the factors of these neurons at points."""
     of, seen = along(examples, activation, weights)

@@ -192,7 +192,10 @@ def of_kernels(one: Task, material: Material) -> dict[str, Two]:
         cross = assemble.cross(
             kernel, query.inputs, train.inputs, memory=material.memory, device=material.device
         )
-        own, other = gram.diagonal(), kernel.diagonal(query.inputs)
+        own, other = (
+            gram.diagonal(),
+            assemble.diagonal(kernel, query.inputs, device=material.device),
+        )
         found["ratio"] = similarity(gram, own, own, train, train)
         found["query_ratio"] = similarity(cross, other, own, query, train)
     readout = elasticity(

@@ -54,7 +54,7 @@ LABEL_AWARE = Publication(
             "elasticity45",
             "Local elasticity before and after training, all 45 binary tasks",
             "classes",
-            10.0,
+            15.0,
             all_pairs.classes,
         ),
         Exhibit(

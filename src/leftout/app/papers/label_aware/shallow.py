@@ -5,7 +5,17 @@ much wider than its input is long, the tangent kernel
 
     k(x, z) = Σ_r [relu(w_r·x) relu(w_r·z) + a_r² 1{w_r·x > 0} 1{w_r·z > 0} x·z] / m
 
-is nearly its first term alone, that of the readout, until training has moved the a_r.
+is nearly its first term alone, that of the readout, until training has moved the a_r. One that is narrower
+starts from another kernel. So m units that stand for a network of M are m of its units:
+
+    f(x) = √M mean_r a_r relu(w_r·x),    a_r uniform on ±1/√M,
+
+a mean over m units where the other has M, so that all that follows is the same up to that mean's error,
+of relative size 1/√m. Gradients and kernel are M/m times as large, but Adam's steps, with its ε as many
+times as large, and RR do not depend on scale: each unit takes the path it takes in company of M, at the
+paper's rate. Only f at the start is √(M/m) times as large; its deviation |x| / √(18 d m) is small beside
+labels 0 and 1. (With 1/√m before the sum, and the rate raised by √(M/m) for f to move as fast, each unit
+would go √(M/m) times as far: the kernel would change as a narrow network's does.)
 """
 
 import math
@@ -23,7 +33,7 @@ from leftout.data.encoding import encoding_of_classes
 from leftout.data.examples import Examples
 from leftout.data.load import load
 
-BATCH, RATE = 128, 3e-4
+BATCH, RATE, EPSILON = 128, 3e-4, 1e-8
 WIDTH = 40_960
 """The paper's."""
 
@@ -33,16 +43,24 @@ STEPS = 790
 
 @final
 class Shallow(nn.Module):
-    """f(x) = Σ a_r relu(w_r·x) / √m, weights uniform on ±1/√fan-in."""
+    """f(x) = Σ a_r relu(w_r·x) / √m, weights uniform on ±1/√fan-in.
 
-    def __init__(self, width: int, features: int, *, generator: Generator) -> None:
+    Args:
+        stands_for: the width M of the network that this one has `width` units of; `width` if None.
+    """
+
+    def __init__(
+        self, width: int, features: int, *, generator: Generator, stands_for: int | None = None
+    ) -> None:
         super().__init__()
+        whole = stands_for or width
         self.hidden = nn.Linear(features, width, bias=False)
         self.readout = nn.Linear(width, 1, bias=False)
-        self.scale = 1 / math.sqrt(width)
+        self.share = width / whole
+        self.scale = 1 / (self.share * math.sqrt(whole))
         with torch.no_grad():
-            for layer in (self.hidden, self.readout):
-                reach = 1 / math.sqrt(layer.in_features)
+            for layer, fan_in in ((self.hidden, features), (self.readout, whole)):
+                reach = 1 / math.sqrt(fan_in)
                 layer.weight.uniform_(-reach, reach, generator=generator)
 
     def forward(self, inputs: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
@@ -67,8 +85,11 @@ class Task:
 
 def prepared(examples: Examples) -> Examples:
     """Return the examples with pixels from −1 to 1 in one row each, and a constant 1 appended."""
-    pixels = (examples.inputs.flatten(1) - 0.5) / 0.5
-    inputs = torch.cat([pixels, torch.ones(len(pixels), 1, dtype=pixels.dtype)], dim=1)
+    pixels = examples.inputs.flatten(1)
+    inputs = pixels.new_ones(len(pixels), pixels.shape[1] + 1)
+    # In place: all of CIFAR-10 is a gigabyte, of which three copies more would be.
+    torch.sub(pixels, 0.5, out=inputs[:, :-1])
+    inputs[:, :-1] /= 0.5
     assert examples.labels is not None
     assert examples.classes is not None
     coding = encoding_of_classes(examples.labels, examples.classes)
@@ -125,7 +146,9 @@ def trained(network: Shallow, train: Examples, *, steps: int, generator: Generat
     like = network.hidden.weight
     inputs, targets = train.inputs.to(like), train.labels.to(like)
     # The plain implementation makes eight passes over the weights, more than half of a step.
-    optimiser = torch.optim.Adam(network.parameters(), lr=RATE, fused=True)
+    optimiser = torch.optim.Adam(
+        network.parameters(), lr=RATE, eps=EPSILON / network.share, fused=True
+    )
     order: list[Tensor] = []
     for _ in range(steps):
         if not order:
