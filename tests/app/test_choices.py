@@ -14,7 +14,7 @@ ALL = Choices(
     data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
     centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
     kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", activation="erf",
-    units=7, label_aware="kr-v2",
+    units=7, time=0.5, label_aware="kr-v2",
     strength="0.2", labels_frozen=True, minutes=1.0, rule="descent", ridge=0.5,
     rate=0.1, loss="mean", at=(1.0, math.inf), source="where", model="net.py:build", weights="w.pt",
     parameters=("fc.*",), outputs="trace", projection="sparse:9",
@@ -73,7 +73,7 @@ def test_kernels_are_made_by_name_with_their_parameters():
     wide = dataclasses.replace(
         ALL, model=None, weights=None, parameters=(), outputs="full", projection=None,
         kernel_size=3, stride=1, padding="same", pooling="flatten", label_aware=None,
-        strength="auto", labels_frozen=False, activation="gelu", units=1024,
+        strength="auto", labels_frozen=False, activation="gelu", units=1024, time=None,
     )  # fmt: skip
     made = dataclasses.replace(wide, kernel=KernelName.RELU).made_kernel()
     assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
@@ -107,9 +107,11 @@ def test_a_kernel_that_sees_labels_is_built_on_the_chosen_one():
 
 def test_the_hierarchy_has_flags_of_its_own():
     made = Choices(
-        kernel="hierarchy", activation="tanh", units=50, labels_frozen=True
+        kernel="hierarchy", activation="tanh", units=50, time=2.5, labels_frozen=True
     ).made_kernel()
-    assert made == lo.kernels.NeuralTangentHierarchy(width=50, activation="tanh", frozen=True)
+    assert made == lo.kernels.NeuralTangentHierarchy(
+        width=50, activation="tanh", time=2.5, frozen=True
+    )
 
 
 def test_a_command_that_takes_the_kernel_as_it_is_must_be_told_so():
@@ -128,6 +130,7 @@ def test_a_command_that_takes_the_kernel_as_it_is_must_be_told_so():
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
+        ({"time": 5.0}, "--time belongs to --kernel hierarchy; two-layer-relu has none"),
         ({"units": 5}, "--units belongs to --kernel hierarchy; two-layer-relu has none"),
         ({"kernel": "hierarchy", "depth": 3}, "--depth must be left out with --kernel hierarchy"),
         ({"kernel": "hierarchy", "label_aware": "kr-v1"}, "--label-aware must be left out with"),

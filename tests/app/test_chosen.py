@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -153,6 +154,27 @@ def strong(strength, loss, **more):
 EDGE = "Its strength, 10, is the largest that was tried; more may be better."
 
 
+def test_labels_that_do_not_help_are_said_not_to():
+    said = selection_verdict(Selection((strong(0.0, 1.0), strong(0.1, 2.0))))
+    assert said.endswith("Labels do not help: strength 0 is the kernel that sees none.")
+
+
+def test_errors_of_auto_say_each_reason_once():
+    with pytest.raises(OptionError) as failed:
+        chosen(dataclasses.replace(SMALL, minutes=1e-9, n_train=20))
+    said = str(failed.value)
+    assert said.startswith("`--kernel auto` must hold one that can be fitted; got ")
+    assert "about 0 minutes" not in said
+    assert said.count("must hold") == 1
+
+
+def test_a_limit_for_no_choice_is_refused():
+    with pytest.raises(OptionError, match="--minutes belongs to --kernel auto"):
+        chosen(dataclasses.replace(SMALL, kernel="relu", minutes=1.0))
+    with pytest.raises(OptionError, match="--minutes belongs to --kernel auto"):
+        Choices(kernel="relu", minutes=1.0).fixed_kernel()
+
+
 def test_a_strength_at_the_edge_is_said_to_be_there():
     plain = made("relu", 3.0, 4.0)
     assert selection_verdict(Selection((strong(10.0, 1.0), plain))).endswith(EDGE)
@@ -239,7 +261,28 @@ def test_an_audit_says_which_kernel_it_took_and_by_how_much(few, tmp_path):
     assert "Which kernel?" in page
     assert "two-layer-relu" in page
     assert "below that of" in page
-    assert json.loads((out / "run.json").read_text())["asked"]["choices"]["kernel"] == "auto"
+    record = json.loads((out / "run.json").read_text())
+    assert record["asked"]["choices"]["kernel"] == "auto"
+    tried = {one["name"]: one for one in record["selection"]}
+    assert {name for name, _ in FEW} < set(tried)
+    train, _ = lo.load("digits", classes=["3", "8"], n_train=40, n_query=10, normalise="unit")
+    off = lo.out_of_sample(lo.fit(lo.kernels.TwoLayerReLU(), train)) - train.targets
+    loss = tried["two-layer-relu"]["loss"]
+    assert loss == pytest.approx(float(off.square().sum(1).mean() / 2), rel=1e-6)
+
+
+def test_a_run_of_a_kernel_that_was_named_is_no_answer_to_which(few, leftout, monkeypatch):
+    """It has the same scores, and no word of what else was tried."""
+    monkeypatch.setattr(choosing, "ESTIMATORS", ())
+    words = ["audit", "digits", "--classes", "3,8", "--n-train", "30", "--n-query", "5", "--kernel"]
+    assert leftout(*words, "auto", "--out", "first")[0] == 0
+    best = json.loads(Path("first/run.json").read_text())["computation"]["fitted"]["kernel"]
+    flags = {"two-layer-relu": ["two-layer-relu"], "relu": ["relu", "--depth", "1"]}
+    assert best["name"] in flags, "or the test says nothing"
+    assert leftout(*words, *flags[best["name"]], "--out", "second")[0] == 0
+    code, _, err = leftout(*words, "auto", "--out", "second")
+    assert code == 2
+    assert "second" in err
 
 
 def test_an_audit_of_a_kernel_that_sees_labels_teaches_it_again(tmp_path):

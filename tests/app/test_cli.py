@@ -7,6 +7,7 @@ import re
 import struct
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -438,3 +439,18 @@ def test_a_reader_that_stops_reading_is_no_error_of_ours(tmp_path) -> None:
         cwd=tmp_path,
     )  # fmt: skip
     assert "Traceback" not in done.stderr
+
+
+def test_a_warning_is_a_sentence_without_a_place_in_the_program(leftout) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        code, _, err = leftout(
+            "influence", "digits", "--classes", "3,8", "--n-train", "20", "--n-query", "5",
+            "--kernel", "hierarchy", "--units", "4",
+        )  # fmt: skip
+    assert code == 0
+    assert err.startswith(
+        "leftout: take care: `kernel` is an expansion in 1/width, and at width 4 "
+    )
+    assert ".py" not in err
+    assert err.count("\n") == 1

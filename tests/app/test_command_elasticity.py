@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -149,3 +150,36 @@ def test_numbers_have_no_classes(leftout, tmp_path) -> None:
     code, _, err = leftout("elasticity", "table.csv", *words)
     assert code == 2
     assert "must have classes" in err
+
+
+def test_where_there_is_no_ratio_that_is_said(leftout, tmp_path):
+    """Labels have made examples of one class unlike; a quotient of negative numbers would say 0.38."""
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(60, 4))
+    table = pd.DataFrame(rows, columns=list("abcd"))
+    table["label"] = np.where(rows[:, 0] * rows[:, 1] > 0, "p", "q")
+    table.to_csv(tmp_path / "t.csv", index=False)
+    words = ["elasticity", "t.csv", "--kernel", "relu", "--label-aware", "kr-v1", "--strength"]
+    code, said, _ = leftout(*words, "5", "--out", "pairs.csv")
+    assert code == 0
+    assert "not available" in said
+    assert re.search("1.pair of classes has no ratio: examples of one class are not alike", said)
+    assert "Told apart least" not in said
+    assert pd.read_csv(tmp_path / "pairs.csv")["ratio"].isna().all()
+    assert "Told apart least" in leftout(*words, "0.1")[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            ["--label-aware", "kr-v1", "--strength", "0.1", "--labels-frozen"],
+            "--labels-frozen is about",
+        ),
+        (["--minutes", "3"], "--minutes belongs to --kernel auto"),
+    ],
+)
+def test_flags_that_elasticity_would_have_to_ignore_are_refused(leftout, more, said):
+    code, _, err = leftout("elasticity", *SMALL, "--kernel", "relu", *more)
+    assert code == 2
+    assert said in err

@@ -135,7 +135,10 @@ def audit(
     if out is None:
         findings, _ = _found(fitted, examples, times, None, evidence, origins)
         return Audit(fitted, dataclasses.replace(findings, selection=selection))
-    target = prepare(Path(out), _identity(fitted, examples, times, evidence, origins))
+    identity = _identity(fitted, examples, times, evidence, origins)
+    if selection is not None:
+        identity["chosen"] = "by leave-one-out"  # its report says from what
+    target = prepare(Path(out), identity)
     try:
         findings, labels = _found(fitted, examples, times, target, evidence, origins)
         findings = dataclasses.replace(findings, selection=selection)

@@ -54,7 +54,7 @@ class KernelName(StrEnum):
 
 DEEP = ("depth", "weight_variance", "bias_variance", "kind")
 CONVOLUTIONAL = ("kernel_size", "stride", "padding", "pooling")
-TRAINED = ("activation", "units")
+TRAINED = ("activation", "units", "time")
 UNTRAINED = (
     "model", "weights", "parameters", "outputs", "projection", "label_aware", "strength",
 )  # fmt: skip
@@ -92,6 +92,7 @@ class Choices:
     pooling: Pooling = "flatten"
     activation: Activation = "gelu"
     units: int = 1024
+    time: float | None = None
     label_aware: Estimator | None = None
     strength: str = AUTO
     labels_frozen: bool = False
@@ -165,6 +166,7 @@ class Choices:
         Raises:
             OptionError: one that sees labels, without --labels-frozen and a number for its strength.
         """
+        self.check_limit_unsaid()
         kernel = self.made_kernel()
         if isinstance(kernel, Teachable) and not kernel.frozen:
             raise OptionError(
@@ -192,7 +194,10 @@ class Choices:
         if self.kernel == KernelName.HIERARCHY:
             self._check_unsaid(*DEEP, *CONVOLUTIONAL, *UNTRAINED)
             return NeuralTangentHierarchy(
-                width=self.units, activation=self.activation, frozen=self.labels_frozen
+                width=self.units,
+                activation=self.activation,
+                time=self.time,
+                frozen=self.labels_frozen,
             )
         self._check_unsaid(*TRAINED)
         base = self._made_base()
@@ -200,6 +205,11 @@ class Choices:
             self._check_unsaid("strength", "labels_frozen")
             return base
         return LabelAware(base, self.label_aware, self._made_strength(), self.labels_frozen)
+
+    def check_limit_unsaid(self) -> None:
+        """Raise where a limit is given to a choice that nobody asked for."""
+        if self.minutes != Choices.minutes:
+            raise OptionError("--minutes belongs to --kernel auto; leave it out here.")
 
     def _made_strength(self) -> float | None:
         if self.strength == AUTO:

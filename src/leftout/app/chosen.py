@@ -1,8 +1,8 @@
 """Which kernel does a command use, where the user left that to leave-one-out?
 
 `--kernel auto` tries the infinitely wide networks that a person would, and the best of them with labels seen;
-`--strength auto` tries strengths. What would take longer than `--minutes` is skipped, and the table says so:
-that is counted as `plan` counts, and priced by a try of each kernel on a few examples.
+`--strength auto` tries strengths of one. Of kernels, what would take longer than `--minutes` is skipped, and
+the table says so: that is counted as `plan` counts, and priced by a try of each kernel on a few examples.
 """
 
 import dataclasses
@@ -21,10 +21,11 @@ from leftout.app.plan import work_of
 from leftout.app.settings import kernel_said
 from leftout.app.teaching import teaching
 from leftout.app.which_kernel import selection_table, selection_verdict
+from leftout.app.wording import duration
 from leftout.attribution.selection import (
     Candidate,
     Selection,
-    choose_kernel,
+    candidate,
     choose_strength,
     once,
     ranked,
@@ -78,6 +79,7 @@ def chosen(choices: Choices, *, memory: str | None = None, device: str | None = 
     check_positive("--minutes", choices.minutes)
     if choices.kernel == KernelName.AUTO:
         return _among(choices, memory, device)
+    choices.check_limit_unsaid()
     kernel = choices.made_kernel()
     train, query = choices.examples(kernel)
     if not isinstance(kernel, LabelAware) or kernel.strength is not None:
@@ -85,7 +87,7 @@ def chosen(choices: Choices, *, memory: str | None = None, device: str | None = 
     if sys.stderr.isatty():
         foreseen = _Judge(choices, memory, device, _machine(train, device)).seconds(kernel, train)
         if foreseen > LONG:
-            _say(f"Choosing a strength will take about {foreseen / 60:.0f} minutes.")
+            _say(f"Choosing a strength will take about {duration(foreseen)}.")
     found = choose_strength(
         kernel, train, rule=choices.made_rule(), at=_judged(choices), memory=memory, device=device
     )
@@ -150,7 +152,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
         judge = judge or _Judge(choices, memory, device, _machine(train, device))
         found.append(judge.tried(name, kernel, train))
         made[found[-1].name] = Chosen(kernel, train, query)
-    best_name = ranked(found).best.name
+    best_name = ranked(found, name="--kernel auto").best.name
     best = made[best_name]
     if judge is not None and best.train.labels is not None:
         assert isinstance(best.kernel, Kernel)
@@ -158,7 +160,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
             name, aware = f"{best_name}, {estimator}", LabelAware(best.kernel, estimator, None)
             found.append(judge.tried(name, aware, best.train))
             made[found[-1].name] = best  # its name says what strength was chosen
-    selection = ranked(once(found))
+    selection = ranked(once(found), name="--kernel auto")
     winner = made[selection.best.name]
     return Chosen(selection.kernel, winner.train, winner.query, selection)
 
@@ -190,15 +192,14 @@ class _Judge:
             foreseen = self.seconds(kernel, train)
             if foreseen > 60 * choices.minutes:
                 return Candidate(name, kernel, skipped=(
-                    f"would take about {foreseen / 60:.0f} minutes, more than --minutes "
-                    f"{choices.minutes:g}"
+                    f"would take about {duration(foreseen)}, more than --minutes {choices.minutes:g}"
                 ))  # fmt: skip
-            return choose_kernel(
-                {name: kernel}, train, rule=choices.made_rule(), at=_judged(choices),
-                memory=self.memory, device=self.device,
-            ).best  # fmt: skip
         except LeftoutError as error:
             return Candidate(name, kernel, skipped=str(error))
+        return candidate(
+            name, kernel, train, rule=choices.made_rule(), at=_judged(choices), memory=self.memory,
+            device=self.device,
+        )  # fmt: skip
 
     def seconds(self, kernel: Kernel | Teachable, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""

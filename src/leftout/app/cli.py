@@ -6,6 +6,7 @@ status 130 and goes on when run again.
 
 import contextlib
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from time import time as now
@@ -224,6 +225,7 @@ def check_command() -> None:
 
 def main() -> None:
     """Run the command line; errors that a user can put right become one sentence and status 2."""
+    warnings.showwarning = _warn
     try:
         app(standalone_mode=True)
     except LeftoutError as error:
@@ -231,6 +233,11 @@ def main() -> None:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{where}")
+
+
+def _warn(message: Warning | str, *_: object, **__: object) -> None:
+    """Say a warning as a sentence: where in the program it arose is nothing to a user."""
+    print(f"leftout: take care: {plain(message, 2000)}", file=sys.stderr)
 
 
 def _fail(message: str) -> None:

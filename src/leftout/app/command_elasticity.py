@@ -1,5 +1,6 @@
 """leftout elasticity: does what a network learns of one example stay with its class? By pair of classes."""
 
+import math
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.text import Text
 from leftout.app.choices import Choices
 from leftout.app.options import Device, Memory, with_choices
 from leftout.app.saving import check_free, save_csv
-from leftout.app.wording import number, plain
+from leftout.app.wording import count, number, plain
 from leftout.core.errors import OptionError
 from leftout.diagnostics.elasticity import elasticity
 
@@ -89,24 +90,33 @@ def pairs_of(found: xr.Dataset, built: xr.Dataset | None) -> list[Pair]:
             strict=True,
         )
     ]
-    return sorted(pairs, key=lambda one: one.ratio)
+    return sorted(pairs, key=lambda one: (not math.isnan(one.ratio), one.ratio))
 
 
 def sentences(pairs: list[Pair]) -> list[str]:
     """Return what the table says, in words."""
-    least, most = pairs[0], pairs[-1]
+    told = [one for one in pairs if not math.isnan(one.ratio)]
+    none = len(pairs) - len(told)
+    without = [
+        f"{count(none, 'pair')} of classes {'has' if none == 1 else 'have'} no ratio: examples of one class "
+        "are not alike to this kernel, or less than those of the two are unlike."
+    ] * (none > 0)
+    if not told:
+        return without
+    least, most = told[0], told[-1]
     said = [
+        *without,
         f"Told apart least: {_named(least)}, {number(least.ratio)}. Most: {_named(most)}, "
         f"{number(most.ratio)}. At 0.5 a step on an example of one class moves the other class as much as "
-        "its own; at 1 it leaves the other alone."
+        "its own; at 1 it leaves the other alone.",
     ]
-    before = [one.built[0] for one in pairs if one.built is not None]
+    before = [one.built[0] for one in told if one.built is not None]
     if before:
-        up = sum(one.built is not None and one.ratio > one.built[0] for one in pairs)
+        up = sum(one.built is not None and one.ratio > one.built[0] for one in told)
         said.append(
-            f"With its weights the network is more local than as it is built for {up} of {len(pairs)} pairs; "
+            f"With its weights the network is more local than as it is built for {up} of {len(told)} pairs; "
             f"on average {number(sum(before) / len(before))} → "
-            f"{number(sum(one.ratio for one in pairs) / len(pairs))}."
+            f"{number(sum(one.ratio for one in told) / len(told))}."
         )
     return said
 
@@ -121,6 +131,11 @@ def _check(choices: Choices) -> None:
     if given:
         raise OptionError(
             f"{given[0]} is about training; leftout elasticity looks at the kernel, before any. Leave it out."
+        )
+    choices.check_limit_unsaid()
+    if choices.labels_frozen:
+        raise OptionError(
+            "--labels-frozen is about leaving examples out; elasticity leaves none out."
         )
     if choices.label_aware is not None and choices.strength == "auto":
         raise OptionError(

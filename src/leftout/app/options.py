@@ -152,6 +152,14 @@ def _flags(
     units: Annotated[
         int, typer.Option(help="Neurons of hierarchy's network.", rich_help_panel=MODEL)
     ] = 1024,
+    time: Annotated[
+        float | None,
+        typer.Option(
+            help="Training that the kernel of hierarchy has seen, in 1/eigenvalue of the kernel before; all "
+            "of it if not said.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     label_aware: Annotated[
         Estimator | None,
         typer.Option(

@@ -17,6 +17,7 @@ import torch
 from leftout.app.cost import DOUBTED, Cost, Work, ascending
 from leftout.app.machine import machine
 from leftout.app.teaching import teaching
+from leftout.app.wording import duration
 from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget, sized
 from leftout.core.checks import check_at_least
@@ -84,7 +85,7 @@ class Plan:
     def summary(self) -> str:
         """Return the whole in two sentences."""
         return (
-            f"{self._what} take about {_duration(self.seconds)} and {sized(self.memory)} at the "
+            f"{self._what} take about {duration(self.seconds)} and {sized(self.memory)} at the "
             f"peak, of which {sized(self.before)} are libraries and data. The budget for the rest "
             f"is {sized(self.work.budget)}: it {'fits' if self.fits else 'does not fit'}."
         )
@@ -242,12 +243,3 @@ def _most(cost: Cost) -> int:
         fits = max(step.memory for step in steps) <= cost.work.budget
         low, high = (middle, high) if fits else (low, middle)
     return low
-
-
-def _duration(seconds: float) -> str:
-    """Return seconds as a person says them."""
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -148,6 +148,7 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
             {name: value for name, value in vars(one).items() if isinstance(value, float | None)}
             for one in findings.moments
         ],
+        "selection": findings.selection and findings.selection.record,
         "stop": None if findings.learned is None else dataclasses.asdict(findings.learned.stop),
         "certificate": dataclasses.asdict(findings.certificate),
         "linearisation": found and found.record,

@@ -73,8 +73,10 @@ def selection_verdict(found: Selection) -> str:
 
 
 def _edge(found: Selection) -> str:
-    """Return a sentence, with a space before it, where the strength that was chosen is the largest tried."""
+    """Return a sentence, a space before it, where the strength that was chosen is an end of those tried."""
     best = found.best
+    if isinstance(best.kernel, LabelAware) and best.kernel.strength == 0:
+        return " Labels do not help: strength 0 is the kernel that sees none."
     # A strength that was chosen comes with a spectrum; one that was given comes without.
     if (
         not isinstance(best.kernel, LabelAware)

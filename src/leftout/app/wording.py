@@ -54,6 +54,15 @@ def count(value: int, noun: str, plural: str = "") -> str:
     return f"{value:,}".replace(",", "\u202f") + "\u00a0" + name
 
 
+def duration(seconds: float) -> str:
+    """Return seconds as a person says them."""
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
 def plain(text: object, limit: int = NAME_LIMIT) -> str:
     """Return a name as it can safely be shown: nothing invisible, not endless, always encodable."""
     shown = "".join(map(_visible, str(text)))

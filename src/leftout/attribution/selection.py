@@ -8,6 +8,7 @@ within two of them decides little: that is said, and the best is taken all the s
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
@@ -73,6 +74,18 @@ class Selection:
     candidates: tuple[Candidate, ...]
 
     @property
+    def record(self) -> list[dict[str, Any]]:
+        """Return what was tried, JSON-like; no loss of what was skipped."""
+        return [
+            {
+                "name": one.name, "loss": None if one.losses is None else one.loss,
+                "accuracy": one.accuracy, "smallest": one.smallest, "condition": one.condition,
+                "skipped": one.skipped,
+            }
+            for one in self.candidates
+        ]  # fmt: skip
+
+    @property
     def best(self) -> Candidate:
         """Return the candidate of least leave-one-out loss."""
         return self.candidates[0]
@@ -129,7 +142,9 @@ def choose_kernel(
     found = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
-        found.append(_tried(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
+        found.append(
+            candidate(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
+        )
     return ranked(once(found))
 
 
@@ -225,14 +240,19 @@ def ranked(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selecti
         OptionError: none has a loss.
     """
     if not any(one.losses is not None for one in candidates):
-        raise OptionError(
-            f"`{name}` must hold one that can be fitted; got "
-            + (" ".join(f"{one.name}: {one.skipped}" for one in candidates) or "none.")
-        )
+        raise OptionError(f"`{name}` must hold one that can be fitted; got {_why_none(candidates)}")
     return Selection(tuple(sorted(candidates, key=lambda one: one.loss)))
 
 
-def _tried(
+def _why_none(candidates: Sequence[Candidate]) -> str:
+    """Return why there is no loss, each reason once with the names it is of."""
+    names: dict[str, list[str]] = {}
+    for one in candidates:
+        names.setdefault(one.skipped, []).append(one.name)
+    return " ".join(f"{', '.join(of)}: {why}" for why, of in names.items()) or "none."
+
+
+def candidate(
     name: str,
     kernel: Kernel | Teachable,
     examples: Examples,
@@ -242,7 +262,7 @@ def _tried(
     memory: int | float | str | None,
     device: torch.device | str | None,
 ) -> Candidate:
-    """Return a candidate with its losses, or with why it has none."""
+    """Return a kernel with its losses, or with why it has none; arguments and cost as `choose_kernel`."""
     try:
         if isinstance(kernel, LabelAware) and kernel.strength is None:
             strengths = choose_strength(
