@@ -21,7 +21,7 @@ from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.attribution.leave_out import leave_out
 from leftout.attribution.selection import Selection, choose_kernel, choose_strength
 from leftout.attribution.trajectory import trajectory
-from leftout.core.errors import LeftoutError, NotConvergedWarning
+from leftout.core.errors import ExpansionWarning, LeftoutError, NotConvergedWarning
 from leftout.core.version import __version__
 from leftout.curation.learned import learned
 from leftout.curation.prune import Pruned, prune
@@ -61,6 +61,7 @@ __all__ = [
     "Ensemble",
     "Exact",
     "Examples",
+    "ExpansionWarning",
     "Fitted",
     "GradientDescent",
     "GradientFlow",

@@ -15,7 +15,8 @@ import pytest
 
 import leftout as lo
 from app.runs import SMALL, refused, tree
-from leftout.app.cli import main
+from leftout.app import cli
+from leftout.app.cli import _warn, main
 
 COMMANDS = ("audit", "influence", "plan", "check")
 
@@ -454,3 +455,12 @@ def test_a_warning_is_a_sentence_without_a_place_in_the_program(leftout) -> None
     )
     assert ".py" not in err
     assert err.count("\n") == 1
+
+
+def test_a_warning_of_others_keeps_its_place(monkeypatch, capsys) -> None:
+    """A network of the user's own may have something to say."""
+    shown = []
+    monkeypatch.setattr(cli, "SHOWN", lambda *asked, **_: shown.append(asked))
+    _warn("mine", UserWarning, "net.py", 3)
+    assert shown == [("mine", UserWarning, "net.py", 3)]
+    assert capsys.readouterr().err == ""

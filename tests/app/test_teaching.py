@@ -211,3 +211,14 @@ def test_numbers_teach_no_classes():
     train = examples_of((inputs, targets), name="train")
     with pytest.raises(DataError, match="`train` must have classes for a kernel that sees labels"):
         with_kernel(FREE, NAMED, train, device=CPU)
+
+
+def test_a_strength_of_0_is_the_base_which_nothing_teaches_again():
+    """As a fit of it says: it changes with no example."""
+    found = teaching(
+        dataclasses.replace(NAMED, strength=0.0),
+        Cost(asked(refits=3), dataclasses.replace(FREE, lessons=SOME)),
+    )
+    assert (found.fits, found.without_each, found.certified) == (0, 0.0, 0.0)
+    train, _ = lo.load("digits", classes=["3", "8"], n_train=20, n_query=5, normalise="sphere")
+    assert not lo.fit(dataclasses.replace(NAMED, strength=0.0), train).relearns

@@ -1,10 +1,15 @@
 """Kernels that see labels: leaving one out teaches them again, against machines built from nothing."""
 
+import gc
+import weakref
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
 
 import leftout as lo
+from leftout.attribution.relearning import Relearning
 from leftout.attribution.selection import STRENGTHS, choose_kernel, choose_strength
 from leftout.core.errors import DataError, NotPositiveError, OptionError
 from leftout.curation.subclasses import subclasses_by
@@ -251,6 +256,25 @@ def test_nothing_is_said_of_a_kernel_that_changes_as_if_it_stayed(ask):
     with pytest.raises(OptionError, match="with_labels_frozen"):
         ask(fitted, query)
     ask(fitted.with_labels_frozen(), query)
+
+
+def test_a_model_that_was_asked_goes_when_nobody_holds_it():
+    fitted, query = problem("kr-v1")
+    lo.leave_one_out(fitted, query)
+    lo.out_of_sample(fitted)
+    lo.certify(fitted, query, refits=1)
+    gone = weakref.ref(fitted)
+    del fitted
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_certificate_says_the_engine_s_own_numbers_where_they_are_known(monkeypatch):
+    fitted, query = problem("kr-v1")
+    lo.leave_one_out(fitted, query)
+    true = Relearning.singles
+    monkeypatch.setattr(Relearning, "singles", lambda *asked: 2 * true(*asked))
+    assert lo.certify(fitted, query, refits=2).refit_difference > 0.1
 
 
 def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
@@ -526,6 +550,41 @@ class TestKernel:
             found.lead(found.candidates[1])
         alone = choose_kernel({"aware": aware}, (rows, labels), rule=lo.Ridge(0.1))
         assert (alone.best.name, alone.kernel) == ("aware, strength 0", base)
+
+    def test_kernels_that_hold_tensors_are_compared_as_what_they_are(self):
+        @dataclass(frozen=True)
+        class Linear(lo.kernels.Kernel):
+            weights: torch.Tensor
+
+            def block(self, queries, inputs):
+                return (queries * self.weights) @ inputs.T
+
+            def diagonal(self, inputs):
+                return (inputs.square() * self.weights).sum(1)
+
+            def check(self, name, inputs):
+                del name, inputs
+
+            record = {"name": "linear"}  # noqa: RUF012
+
+        rows, _ = points(6, 40)
+        labels = np.random.default_rng(0).permutation(np.arange(40) % 2)
+        one, other = (Linear(torch.full((6,), by, dtype=torch.float64)) for by in (1.0, 2.0))
+        kernels = {"a": one, "b": other, "aware": LabelAware(one, "kr-v1", None)}
+        found = choose_kernel(kernels, (rows, labels), rule=lo.Ridge(0.1))
+        aware = next(each for each in found.candidates if each.name.startswith("aware"))
+        if aware.kernel is one:
+            assert aware.skipped.endswith("that is a.")
+        assert len(found.candidates) == 3
+
+    def test_any_collection_of_kernels_or_strengths_will_do(self):
+        rows, labels = points(7, 12)
+        kernels = {1: lo.kernels.ReLU(1), 2: lo.kernels.ReLU(2)}
+        assert len(choose_kernel(kernels.values(), (rows, labels)).tried) == 2
+        found = choose_strength(
+            LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, labels), strengths=np.array([0.0, 0.1])
+        )
+        assert len(found.tried) == 2
 
     def test_one_that_cannot_be_fitted_is_skipped_with_its_reason(self):
         rows, labels = points(7, 12)

@@ -270,6 +270,21 @@ def test_repeated_inputs_are_named_and_a_finite_time_takes_them() -> None:
     assert_same(longest, asked.taught(inputs[:6], labels[:6]).gram, rtol=1e-9)
 
 
+def test_a_doubt_is_said_once_however_often_it_is_refitted() -> None:
+    inputs, labels, _ = problem(8)
+    narrow = NeuralTangentHierarchy(width=20, neurons=160, activation="gelu")
+    with pytest.warns(ExpansionWarning):
+        fitted = lo.fit(narrow, (inputs, labels))
+    lo.certify(fitted, (inputs[:2], labels[:2]), refits=2)  # a warning is an error here
+
+
+def test_inputs_beyond_what_numbers_reach_are_doubted_in_words() -> None:
+    inputs, labels, y = problem(6)
+    asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu", time=1.0)
+    taught = asked.taught(inputs * 1e-82, labels, y)
+    assert taught.doubt == "" or "Scale the inputs" in taught.doubt
+
+
 def test_float32_is_not_followed_and_nobody_says_so() -> None:
     inputs, labels, _ = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu")

@@ -168,7 +168,8 @@ class Choices:
         """
         self.check_limit_unsaid()
         kernel = self.made_kernel()
-        if isinstance(kernel, Teachable) and not kernel.frozen:
+        blind = isinstance(kernel, LabelAware) and kernel.strength == 0
+        if isinstance(kernel, Teachable) and not (kernel.frozen or blind):
             raise OptionError(
                 "This command takes the kernel as it is, and one that sees labels changes when an example is "
                 "left out: add --labels-frozen, or ask leftout influence or audit."

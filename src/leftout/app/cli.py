@@ -36,7 +36,13 @@ from leftout.app.origins import origins
 from leftout.app.papers.command import papers_command
 from leftout.app.plan import plan
 from leftout.app.wording import plain
-from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.errors import (
+    ExpansionWarning,
+    LeftoutError,
+    LoopWarning,
+    NotConvergedWarning,
+    OptionError,
+)
 from leftout.core.version import __version__
 from leftout.diagnostics.linearisation import Linearisation
 
@@ -235,8 +241,14 @@ def main() -> None:
         _fail(f"{error.strerror or error}{where}")
 
 
-def _warn(message: Warning | str, *_: object, **__: object) -> None:
-    """Say a warning as a sentence: where in the program it arose is nothing to a user."""
+SHOWN = warnings.showwarning
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Say a warning of ours as a sentence; others with the place where they arose."""
+    if not issubclass(category, (ExpansionWarning, LoopWarning, NotConvergedWarning)):
+        SHOWN(message, category, *where, **more)
+        return
     print(f"leftout: take care: {plain(message, 2000)}", file=sys.stderr)
 
 

@@ -82,15 +82,16 @@ def teaching(kernel: Teachable, cost: Cost) -> Teaching:
     chooses = isinstance(kernel, LabelAware) and kernel.strength is None
     strengths = len(STRENGTHS) if chooses else 0
     fitted = _followed(strengths - STRENGTHS.count(0) if chooses else 0, last)
-    again = 0 if kernel.frozen else sum(time > 0 for time in work.times)
+    stays = kernel.frozen or (isinstance(kernel, LabelAware) and kernel.strength == 0)
+    again = 0 if stays else sum(time > 0 for time in work.times)
     fits = work.n * again + round(work.n * fitted)
     said = f"{fits} fits of {work.n - 1} examples" if fits else "once, by all examples"
-    each = 0.0 if kernel.frozen else pieces.without_each()
+    each = 0.0 if stays else pieces.without_each()
     return Teaching(
         choosing=pieces.choosing(strengths, fitted, last) if chooses else 0.0,
         without_each=each,
         kept=pieces.first() + (ASKED + len(work.times)) * pieces.asked(),
-        certified=0.0 if kernel.frozen else work.refits * pieces.refit(last),
+        certified=0.0 if stays else work.refits * pieces.refit(last),
         fits=fits,
         strengths=strengths,
         held=8 * work.n**2 * (MATRICES + work.k * max(1, again)),

@@ -6,6 +6,7 @@ from nothing; it and its fit share the factorisation with the engine, but no mat
 """
 
 import math
+import warnings
 
 import torch
 from torch import Tensor
@@ -13,7 +14,9 @@ from torch import Tensor
 from leftout.attribution.instant import Instant
 from leftout.attribution.queries import query_blocks
 from leftout.attribution.relearned import relearned_without, taught_kernel
+from leftout.attribution.relearning import Relearning
 from leftout.core.certificate import Refit
+from leftout.core.errors import ExpansionWarning
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
@@ -87,23 +90,47 @@ def _by_teaching(
     n = len(fitted)
     chosen = _left_out(n, count, generator)
     outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator).tolist()
-    models = [relearned_without(fitted, [time], torch.tensor([row])) for row in chosen]
-    engine: list[list[Tensor]] = [[] for _ in chosen]
-    for block in query_blocks(fitted, examples) if chosen else []:
-        before = moment.predictions(block.features)
-        for j, model in enumerate(models):
-            engine[j].append((before - model.predictions(block.features)[0])[:, outputs[j]])
+    engine = _told(fitted, examples, moment, time, list(zip(chosen, outputs, strict=True)))
     at = None if time == math.inf else time
     before, found = fitted.predict(examples, at), []
     for j, row in enumerate(tracked(chosen, what="refits")):
         others = fitted.train.select([i for i in range(n) if i != row])
-        afresh = fit(
-            taught_kernel(fitted).asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
-            device=fitted.device, memory=fitted.memory,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExpansionWarning)  # it was said of the model itself
+            afresh = fit(
+                taught_kernel(fitted).asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
+                device=fitted.device, memory=fitted.memory,
+            )  # fmt: skip
         theirs = (before - afresh.predict(examples, at))[:, outputs[j]]
-        found.append(_compared(row, torch.cat(engine[j]), theirs))
+        found.append(_compared(row, engine[j], theirs))
     return tuple(found)
+
+
+def _told(
+    fitted: Fitted,
+    examples: Examples,
+    moment: Instant,
+    time: float,
+    pairs: list[tuple[int, int]],
+) -> list[Tensor]:
+    """Return what some examples change in an output each, with minus without.
+
+    The very numbers of the scores where those are known; otherwise the same step for these examples alone,
+    and not for all.
+    """
+    known = isinstance(moment, Relearning) and moment.each.made
+    gone = [torch.tensor([row]) for row, _ in pairs]
+    models = [] if known else [relearned_without(fitted, [time], one) for one in gone]
+    found: list[list[Tensor]] = [[] for _ in pairs]
+    for block in query_blocks(fitted, examples) if pairs else []:
+        before = moment.predictions(block.features)
+        for j, (row, output) in enumerate(pairs):
+            if known:
+                told = -moment.singles(block.features, slice(row, row + 1), output)[:, 0]
+            else:
+                told = (before - models[j].predictions(block.features)[0])[:, output]
+            found[j].append(told)
+    return [torch.cat(parts) for parts in found]
 
 
 def _left_out(n: int, count: int, generator: torch.Generator) -> list[int]:

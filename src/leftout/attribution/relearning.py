@@ -2,7 +2,7 @@
 
 from functools import cached_property
 from typing import NoReturn, final
-from weakref import WeakKeyDictionary, proxy
+from weakref import WeakKeyDictionary, proxy, ref
 
 import torch
 from jaxtyping import Float64
@@ -21,12 +21,18 @@ class WithoutEach:
     def __init__(self, fitted: Fitted, time: float) -> None:
         self.fitted: Fitted = proxy(fitted)  # which keeps this, and is not to be kept by it
         self.time = time
-        self._last: tuple[tuple[Features, int, int], Tensor] | None = None
+        # Features know their model: whoever keeps them keeps that too.
+        self._last: tuple[tuple[ref[Features], int, int], Tensor] | None = None
         check_fits(
             f"A model without each of {len(fitted)} examples",
             8 * len(fitted) * fitted.residual.numel(), fitted.memory,
             advice="Take fewer examples, or freeze the labels: fitted.with_labels_frozen().",
         )  # fmt: skip
+
+    @property
+    def made(self) -> bool:
+        """Return whether the models are there already."""
+        return "models" in self.__dict__
 
     @cached_property
     def models(self) -> list[Relearned]:
@@ -37,7 +43,7 @@ class WithoutEach:
 
     def predictions(self, features: Features, columns: slice) -> Float64[Tensor, "m e c"]:
         """Return what is predicted at the queries without each of some; the last are kept."""
-        asked = (features, columns.start, columns.stop)
+        asked = (ref(features), columns.start, columns.stop)
         if self._last is None or self._last[0] != asked:
             self._last = None
             found = [model.predictions(features)[0] for model in self.models[columns]]

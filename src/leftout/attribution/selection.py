@@ -6,7 +6,7 @@ within two of them decides little: that is said, and the best is taken all the s
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -112,7 +112,7 @@ class Selection:
 
 
 def choose_kernel(
-    kernels: Mapping[str, Kernel | Teachable] | Sequence[Kernel | Teachable],
+    kernels: Mapping[str, Kernel | Teachable] | Iterable[Kernel | Teachable],
     train: Data,
     *,
     rule: Rule | None = None,
@@ -136,8 +136,8 @@ def choose_kernel(
     Cost:
         of each kernel its Gram matrix and `out_of_sample`; of one that sees labels, n more fits.
     """
-    check_kind("kernels", kernels, (Mapping, Sequence), what="kernels in a list, or by name")
-    named = kernels if isinstance(kernels, Mapping) else _named(kernels)
+    check_kind("kernels", kernels, Iterable, what="kernels in a list, or by name")
+    named = kernels if isinstance(kernels, Mapping) else _named(list(kernels))
     examples = examples_of(train, name="train")
     found = []
     for name, kernel in named.items():
@@ -150,15 +150,26 @@ def choose_kernel(
 
 def once(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return candidates; a label-aware one that is best as its base is skipped where that was tried too."""
-    plain = [one for one in candidates if one.smallest is None]
+    plain = [one for one in candidates if one.smallest is None and one.losses is not None]
     found = []
     for one in candidates:
-        same = [] if one in plain else [other for other in plain if other.kernel == one.kernel]
+        aware = one.smallest is not None
+        same = [other for other in plain if aware and _same(one.kernel, other.kernel)]
         if same:
             said = f"Labels do not help: strength 0 predicts best, and that is {same[0].name}."
             one = replace(one, losses=None, accuracy=None, skipped=said)
         found.append(one)
     return found
+
+
+def _same(one: Kernel | Teachable, other: Kernel | Teachable) -> bool:
+    """Return whether two kernels are known to be one."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except (RuntimeError, ValueError):  # of tensors in them, which do not say so
+        return False
 
 
 def _named(kernels: Sequence[Kernel | Teachable]) -> dict[str, Kernel | Teachable]:
@@ -179,7 +190,7 @@ def choose_strength(
     *,
     rule: Rule | None = None,
     at: At = None,
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Iterable[float] = STRENGTHS,
     memory: int | float | str | None = None,
     device: torch.device | str | None = None,
 ) -> Selection:
@@ -201,15 +212,16 @@ def choose_strength(
         4n³/3 a strength for its eigenvalues.
     """
     check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
-    check_kind("strengths", strengths, Sequence, what="numbers, such as (0.0, 0.1)")
-    for strength in strengths:
+    check_kind("strengths", strengths, Iterable, what="numbers, such as (0.0, 0.1)")
+    asked_for = tuple(strengths)
+    for strength in asked_for:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
     labels_of(kernel, examples)  # it is refused in the words of what was asked
     asked = replace(kernel, strength=1.0, frozen=False)
     first = fit(asked, examples, rule=rule, memory=memory, device=device)
     time = first.rule.time(at)
-    losses = _by_strength(first, time, tuple(float(one) for one in strengths))
+    losses = _by_strength(first, time, tuple(float(one) for one in asked_for))
     return ranked(
         [_of_strength(kernel, first, strength, said) for strength, said in losses.items()],
         name="strengths",

@@ -33,7 +33,8 @@ def fit(
         kernel: which network, in its infinitely wide limit, or an `Empirical` one as it is. Its outputs
             are then in the units of the targets: those of a network trained on one-hot columns want
             data loaded with centre="none". One that sees labels, such as `LabelAware`, is taught by
-            the training examples first.
+            the training examples first; NeuralTangentHierarchy warns (`ExpansionWarning`) where it is not to
+            be relied on.
         train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
             pair are classes; others are taken as given.
         rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
@@ -52,7 +53,7 @@ def fit(
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     kernel.check("inputs", examples.inputs)
-    if isinstance(kernel, TaughtKernel) and not kernel.asked.frozen:
+    if isinstance(kernel, TaughtKernel) and not (kernel.asked.frozen or kernel.blindly):
         raise OptionError(
             "`kernel` was taught by examples already, and `fit` would have to teach it again: pass what was "
             "asked, kernel.asked; or keep it as it is, kernel.with_labels_frozen()."

@@ -86,7 +86,7 @@ class NeuralTangentHierarchy(Teachable):
 
     Cost:
         Never the n⁴ numbers of K₄: for each neuron 4n² + 4nN + 10N² flops for all pairs of N inputs (smooth:
-        6n² + 6nN + 12N²), see `fourth_order`. 65 536 neurons, n = N = 200: 2 to 4 s on one core.
+        6n² + 6nN + 12N²), see `fourth_order`. 65 536 neurons, n = N = 200: 3 to 4 s on two cores.
 
     Accuracy:
         `TaughtHierarchy.change` gives the standard error of every entry. The kernel may be indefinite.
@@ -232,9 +232,14 @@ class TaughtHierarchy(Teaching):
     @property
     def doubt(self) -> str:
         """Return how large the change is, where the next order of the expansion cannot be small."""
-        moved = float((self.gram - self.start).norm() / self.start.norm())
+        size = self.start.abs().max()
+        moved = float(((self.gram - self.start) / size).norm() / (self.start / size).norm())
         if moved <= LARGEST:
             return ""
+        if not math.isfinite(moved):
+            return (
+                "`kernel` is beyond what numbers reach. Scale the inputs, to norm 1 for instance."
+            )
         wide = math.ceil(self.asked.width * moved / 0.1)
         return (
             f"`kernel` is an expansion in 1/width, and at width {self.asked.width} training changes it by "
@@ -251,6 +256,7 @@ class TaughtHierarchy(Teaching):
             return None
         generator = torch.Generator().manual_seed(self.asked.seed)
         some = inputs[torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)]
+        some = some.to(self.inputs)
         redrawn = replace(self.asked, seed=(self.asked.seed + 1) % SEEDS)
         other = TaughtHierarchy(
             redrawn, self.inputs, self.targets, memory=self.memory, start=self.start
