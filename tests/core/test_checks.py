@@ -118,7 +118,7 @@ def test_the_first_row_that_is_not_finite_is_named(bad) -> None:
 
 def test_every_error_is_of_this_package_and_a_value_error() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    for warning in (errors.NotConvergedWarning, errors.LoopWarning):
+    for warning in (errors.NotConvergedWarning, errors.LoopWarning, errors.ExpansionWarning):
         kinds.remove(warning)
         assert issubclass(warning, UserWarning)
     assert {kind.__name__ for kind in kinds} == {

@@ -99,5 +99,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 def test_a_pair_of_images_that_does_not_fit_is_refused() -> None:
     kernel, x = ConvReLU(1, pooling="mean", average=2), torch.ones(2, 1, 64, 64)
-    with pytest.raises(MemoryBudgetError, match=r"A kernel matrix of 2 × 2 needs 1\.\d+ GB"):
+    with pytest.raises(
+        MemoryBudgetError, match=r"One piece of a convolutional kernel needs 1\.\d+ GB"
+    ):
         gram(kernel, x.double(), memory="1GB")
