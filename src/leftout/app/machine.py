@@ -304,11 +304,13 @@ def _pupil(
             kernel.taught, examples.inputs[rows], labels, examples.targets[rows], device=device
         )
 
-    teach = teaching(few)
-    while few < most and timed(lambda: teach().gram) < LESSON:  # noqa: B023 - called at once
+    def lesson(count: int) -> Callable[[], Tensor]:
+        teach = teaching(count)
+        return lambda: teach().gram
+
+    while few < most and timed(lesson(few)) < LESSON:
         few = min(2 * few, most)
-        teach = teaching(few)
-    return teach, few
+    return teaching(few), few
 
 
 def _kernel(

@@ -7,11 +7,12 @@ from nothing; it and its fit share the factorisation with the engine, but no mat
 
 import math
 import warnings
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from leftout.attribution.instant import Instant
+from leftout.attribution.instant import Features, Instant
 from leftout.attribution.queries import query_blocks
 from leftout.attribution.relearned import relearned_without, taught_kernel
 from leftout.attribution.relearning import Relearning
@@ -43,94 +44,83 @@ def refitted(
     Cost:
         each: products until Lanczos has converged; or twice teaching the kernel, and twice a fit.
     """
-    again = _by_teaching if fitted.relearns else _by_lanczos
-    return again(fitted, examples, moment, time, count, generator)
-
-
-def _by_lanczos(
-    fitted: Fitted,
-    examples: Examples,
-    moment: Instant,
-    time: float,
-    count: int,
-    generator: torch.Generator,
-) -> tuple[Refit, ...]:
-    """Return a few random leave-one-out columns beside those of the model fitted without."""
     chosen = _left_out(len(fitted), count, generator)
-    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator)
-    pairs = list(zip(chosen, outputs.tolist(), strict=True))
+    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator).tolist()
+    asked = _Asked(fitted, examples, moment, time, list(zip(chosen, outputs, strict=True)))
+    ours, theirs = (_by_teaching if fitted.relearns else _by_lanczos)(asked)
+    return tuple(map(_compared, chosen, ours, theirs))
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What examples are to be left out of; `pairs` are their rows, each with an output."""
+
+    fitted: Fitted
+    examples: Examples
+    moment: Instant
+    time: float
+    pairs: list[tuple[int, int]]
+
+
+def _by_lanczos(asked: _Asked) -> tuple[list[Tensor], list[Tensor]]:
+    """Return what each example changes, with minus without, by the engine and by fitting without it."""
+    fitted, moment = asked.fitted, asked.moment
     columns = fitted.residual.shape[1]
     again = [
         moment.as_fitted()[:, output % columns]
-        - _dual_without(fitted, row, output % columns, time, moment.total)
-        for row, output in tracked(pairs, what="refits")
+        - _dual_without(fitted, row, output % columns, asked.time, moment.total)
+        for row, output in tracked(asked.pairs, what="refits")
     ]
-    engine: list[list[Tensor]] = [[] for _ in pairs]
-    refit: list[list[Tensor]] = [[] for _ in pairs]
-    for block in query_blocks(fitted, examples) if pairs else []:
-        for j, (row, output) in enumerate(pairs):
-            single = moment.singles(block.features, slice(row, row + 1), output)
-            engine[j].append(-single[:, 0])
+    engine: list[list[Tensor]] = [[] for _ in again]
+    refit: list[list[Tensor]] = [[] for _ in again]
+    for block in query_blocks(fitted, asked.examples) if again else []:
+        for j, (row, output) in enumerate(asked.pairs):
+            engine[j].append(_single(moment, block.features, row, output))
             refit[j].append(block.features.of(output, block.features.cross) @ again[j])
-    return tuple(
-        _compared(row, torch.cat(ours), torch.cat(theirs))
-        for (row, _), ours, theirs in zip(pairs, engine, refit, strict=True)
-    )
+    return [torch.cat(parts) for parts in engine], [torch.cat(parts) for parts in refit]
 
 
-def _by_teaching(
-    fitted: Fitted,
-    examples: Examples,
-    moment: Instant,
-    time: float,
-    count: int,
-    generator: torch.Generator,
-) -> tuple[Refit, ...]:
+def _by_teaching(asked: _Asked) -> tuple[list[Tensor], list[Tensor]]:
     """Return the same, by the kernel taught from nothing by the other examples."""
-    n = len(fitted)
-    chosen = _left_out(n, count, generator)
-    outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator).tolist()
-    engine = _told(fitted, examples, moment, time, list(zip(chosen, outputs, strict=True)))
-    at = None if time == math.inf else time
-    before, found = fitted.predict(examples, at), []
-    for j, row in enumerate(tracked(chosen, what="refits")):
-        others = fitted.train.select([i for i in range(n) if i != row])
+    fitted = asked.fitted
+    at = None if asked.time == math.inf else asked.time
+    before, refit = fitted.predict(asked.examples, at), []
+    for row, output in tracked(asked.pairs, what="refits"):
+        others = fitted.train.select([i for i in range(len(fitted)) if i != row])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExpansionWarning)  # it was said of the model itself
             afresh = fit(
                 taught_kernel(fitted).asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
                 device=fitted.device, memory=fitted.memory,
             )  # fmt: skip
-        theirs = (before - afresh.predict(examples, at))[:, outputs[j]]
-        found.append(_compared(row, engine[j], theirs))
-    return tuple(found)
+        refit.append((before - afresh.predict(asked.examples, at))[:, output])
+    return _told(asked), refit
 
 
-def _told(
-    fitted: Fitted,
-    examples: Examples,
-    moment: Instant,
-    time: float,
-    pairs: list[tuple[int, int]],
-) -> list[Tensor]:
-    """Return what some examples change in an output each, with minus without.
+def _told(asked: _Asked) -> list[Tensor]:
+    """Return what the engine says of a kernel that is taught again.
 
     The very numbers of the scores where those are known; otherwise the same step for these examples alone,
     and not for all.
     """
+    fitted, moment = asked.fitted, asked.moment
     known = isinstance(moment, Relearning) and moment.each.made
-    gone = [torch.tensor([row]) for row, _ in pairs]
-    models = [] if known else [relearned_without(fitted, [time], one) for one in gone]
-    found: list[list[Tensor]] = [[] for _ in pairs]
-    for block in query_blocks(fitted, examples) if pairs else []:
+    gone = [] if known else [torch.tensor([row]) for row, _ in asked.pairs]
+    models = [relearned_without(fitted, [asked.time], one) for one in gone]
+    found: list[list[Tensor]] = [[] for _ in asked.pairs]
+    for block in query_blocks(fitted, asked.examples) if found else []:
         before = moment.predictions(block.features)
-        for j, (row, output) in enumerate(pairs):
-            if known:
-                told = -moment.singles(block.features, slice(row, row + 1), output)[:, 0]
-            else:
-                told = (before - models[j].predictions(block.features)[0])[:, output]
-            found[j].append(told)
+        for j, (row, output) in enumerate(asked.pairs):
+            found[j].append(
+                _single(moment, block.features, row, output)
+                if known
+                else (before - models[j].predictions(block.features)[0])[:, output]
+            )
     return [torch.cat(parts) for parts in found]
+
+
+def _single(moment: Instant, features: Features, row: int, output: int) -> Tensor:
+    return -moment.singles(features, slice(row, row + 1), output)[:, 0]
 
 
 def _left_out(n: int, count: int, generator: torch.Generator) -> list[int]:
