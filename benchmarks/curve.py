@@ -21,8 +21,8 @@ import torch
 from measure import data_folder, record
 
 import leftout as lo
-from leftout.diagnostics.eigenvalue_equation import kappa_of
-from leftout.diagnostics.learning_curve import learning_curve
+from leftout.diagnostics.eigenlearning.eigenvalue_equation import kappa_of
+from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 
 # Kernel, and its ridges: small, medium and the default.
 KERNELS = {

@@ -20,7 +20,7 @@ from measure import alternating, record
 
 import leftout as lo
 from leftout.attribution.information import information
-from leftout.attribution.smoothing import InverseFisher, Isotropic, Langevin, SteadyState
+from leftout.attribution.weight_noise import InverseFisher, Isotropic, Langevin, SteadyState
 
 TIME = 10.0
 """Between nothing and everything learned: with n = 1000, modes from s = 0.1 on."""

@@ -19,8 +19,8 @@ from torch import nn
 
 import leftout as lo
 from leftout.core.errors import DivergenceError
-from leftout.diagnostics.linearisation import linearisation
-from leftout.diagnostics.linearity import Verdict, linearity
+from leftout.diagnostics.linearity.linearisation_gap import linearisation
+from leftout.diagnostics.linearity.linearity_test import Verdict, linearity
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels.network.empirical import Empirical
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from leftout.app.record import environment, save_record
+from leftout.storage.provenance import environment, save_record
 
 ROOT = Path(__file__).resolve().parent.parent
 

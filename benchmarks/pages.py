@@ -5,8 +5,8 @@ python benchmarks/pages.py
 
 from measure import ROOT
 
-from leftout.app.papers.page import page
-from leftout.app.papers.publications import PUBLICATIONS
+from leftout_papers.page import page
+from leftout_papers.publications import PUBLICATIONS
 
 
 def main():

@@ -1,6 +1,7 @@
 """What several tests share."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,3 +40,21 @@ def frozen() -> Iterator[Callable[..., None]]:
     for tensor, before, version in held:
         assert tensor._version == version, "an input was written to"
         assert torch.equal(tensor, before), "an input was written to"
+
+
+@pytest.fixture
+def leftout(tmp_path, monkeypatch, capsys):
+    """Return a call of the command line in an empty folder: status, stdout, stderr."""
+    from leftout.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "240")
+
+    def call(*words):
+        monkeypatch.setattr(sys, "argv", ["leftout", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        output = capsys.readouterr()
+        return ended.value.code or 0, output.out, output.err
+
+    return call

@@ -8,10 +8,7 @@
 """
 
 from leftout import kernels
-from leftout.app.audit import Audit, audit
-from leftout.app.run import Run
-from leftout.app.run import open_run as open
-from leftout.attribution import smoothing
+from leftout.attribution import weight_noise as smoothing
 from leftout.attribution.certify import certify
 from leftout.attribution.edits import add, relabel, reweight
 from leftout.attribution.first_order import first_order
@@ -19,8 +16,10 @@ from leftout.attribution.influence_function import influence_function
 from leftout.attribution.information import information
 from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.attribution.leave_out import leave_out
-from leftout.attribution.selection import Selection, choose_kernel, choose_strength
 from leftout.attribution.trajectory import trajectory
+from leftout.audit.audit import Audit, audit
+from leftout.audit.run_folder import Run
+from leftout.audit.run_folder import open_run as open
 from leftout.core.errors import ExpansionWarning, LeftoutError, NotConvergedWarning
 from leftout.core.version import __version__
 from leftout.curation.learned import learned
@@ -31,19 +30,20 @@ from leftout.curation.sources import sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.data.load import load
-from leftout.diagnostics import bounds
-from leftout.diagnostics.agreement import agreement
 from leftout.diagnostics.complexity import complexity
-from leftout.diagnostics.elasticity import elasticity
-from leftout.diagnostics.error_rates import error_rates
-from leftout.diagnostics.hoeffding import hoeffding
-from leftout.diagnostics.learnability import Learnability, from_modes, learnability
-from leftout.diagnostics.learning_curve import learning_curve
-from leftout.diagnostics.learning_curve_record import LearningCurve
-from leftout.diagnostics.linearisation import linearisation
-from leftout.diagnostics.linearity import Linearity, linearity
-from leftout.diagnostics.retrain import retrain
-from leftout.diagnostics.transfer import data_learnability, transfer
+from leftout.diagnostics.eigenlearning.learnability import Learnability, from_modes, learnability
+from leftout.diagnostics.eigenlearning.transfer import data_learnability, transfer
+from leftout.diagnostics.influence_error import bounds
+from leftout.diagnostics.influence_error.error_rates import error_rates
+from leftout.diagnostics.learning_curve.learning_curve import learning_curve
+from leftout.diagnostics.learning_curve.record import LearningCurve
+from leftout.diagnostics.linearity.linearisation_gap import linearisation
+from leftout.diagnostics.linearity.linearity_test import Linearity, linearity
+from leftout.diagnostics.locality.elasticity import elasticity
+from leftout.diagnostics.locality.hoeffding import hoeffding
+from leftout.diagnostics.model_selection import Selection, choose_kernel, choose_strength
+from leftout.diagnostics.retraining.agreement import agreement
+from leftout.diagnostics.retraining.retrain import retrain
 from leftout.dynamics.ensemble import Ensemble, ensemble, posterior
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted

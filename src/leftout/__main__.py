@@ -1,6 +1,6 @@
 """`python -m leftout`: the command line, where its script is not on the path."""
 
-from leftout.app.cli import main
+from leftout.cli.main import main
 
 if __name__ == "__main__":
     main()

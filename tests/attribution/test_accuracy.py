@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
 from laws import assert_same, difference
 from leftout.attribution import leave_out as leave_out_module
-from problems import problem, training
+from oracles import definitions as oracles
+from problems.small import problem, training
 
 N = 8
 EPS = float(np.finfo(float).eps)

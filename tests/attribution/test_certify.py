@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import leftout as lo
-import oracles
 from laws import difference
-from leftout.attribution.converged import Converged
-from leftout.attribution.training import Training
-from problems import Problem, Started, problem, training
+from leftout.attribution.engine.end_of_training import Converged
+from leftout.attribution.engine.finite_time import Training
+from oracles import definitions as oracles
+from problems.small import Problem, Started, problem, training
 
 N = 16
 CASES = [

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
 from laws import assert_same
-from problems import Problem, Started, low_rank, problem, training
+from oracles import definitions as oracles
+from problems.small import Problem, Started, low_rank, problem, training
 
 N = 12
 RULES = {

@@ -17,7 +17,7 @@ import leftout as lo
 from leftout.dynamics.ensemble import ensemble
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels.wide.tanh import Tanh
-from networks import seeded, sphere
+from problems.networks import seeded, sphere
 
 MEMBERS, WIDTH, N, M, D = 100, 512, 12, 5, 4
 RIDGE, TIMES, LEFT = 1.0, (0, 10, 100), (0, 1)

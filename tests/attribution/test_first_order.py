@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import leftout as lo
-import oracles_classical
 from laws import assert_same, difference
 from leftout.attribution.first_order import first_order
 from leftout.core.errors import (
@@ -17,7 +16,8 @@ from leftout.core.errors import (
     NotPositiveError,
     OptionError,
 )
-from problems import Problem, Started, low_rank, problem
+from oracles import classical as oracles_classical
+from problems.small import Problem, Started, low_rank, problem
 
 N = 14
 OUTPUTS = pytest.mark.parametrize("k", [1, 2, 3])

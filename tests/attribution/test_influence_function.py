@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 import leftout as lo
-import oracles_classical
 from laws import assert_same, difference
 from leftout.attribution.first_order import first_order
 from leftout.attribution.influence_function import influence_function
@@ -27,6 +26,7 @@ from leftout.dynamics.two_layer import TwoLayerNetwork
 from leftout.solvers.conjugate_gradients import ConjugateGradients
 from leftout.solvers.dense_curvature import Exact
 from leftout.solvers.lissa import LiSSA
+from oracles import classical as oracles_classical
 
 N, M, D = 9, 4, 3
 LOSSES = pytest.mark.parametrize("loss", ["sum", "mean"])

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import leftout as lo
-from informed import NETWORKS, RULES, M, N, Network, assert_each, network, wanted
 from laws import assert_same
 from leftout.attribution import information as module
-from leftout.attribution import smoothing
+from leftout.attribution import weight_noise as smoothing
 from leftout.attribution.information import information
+from problems.jacobians import NETWORKS, RULES, M, N, Network, assert_each, network, wanted
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leftout as lo
-import oracles
 from laws import assert_same, difference
-from leftout.attribution import queries
-from leftout.attribution.queries import queries_of, query_blocks
+from leftout.attribution.engine import query_blocks as queries
+from leftout.attribution.engine.query_blocks import queries_of, query_blocks
 from leftout.solvers import spectrum
-from problems import Problem, problem
+from oracles import definitions as oracles
+from problems.small import Problem, problem
 
 N = 14
 SAME = 1e-11

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leftout as lo
-import oracles
 from laws import assert_same
-from problems import Problem, Started, low_rank, problem, rules, training
+from oracles import definitions as oracles
+from problems.small import Problem, Started, low_rank, problem, rules, training
 
 N = 15
 RULES = rules(N)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leftout as lo
-import oracles
 from laws import assert_same, difference
 from leftout.attribution import leave_out as module
 from leftout.core.errors import DivergenceError
-from problems import Problem, Started, low_rank, problem, training
+from oracles import definitions as oracles
+from problems.small import Problem, Started, low_rank, problem, training
 
 N = 12
 EVERYONE = list(range(N))

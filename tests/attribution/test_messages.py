@@ -16,7 +16,7 @@ from leftout.core.errors import (
     OptionError,
     ShapeError,
 )
-from problems import Problem, low_rank, problem
+from problems.small import Problem, low_rank, problem
 
 N = 10
 P = problem(N, 3, spare=1)

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
 from laws import assert_same
 from leftout.attribution import leave_out as leave_out_module
 from leftout.core.errors import OptionError, ShapeError
-from problems import ToldApart, told_apart, training
+from oracles import definitions as oracles
+from problems.small import ToldApart, told_apart, training
 
 RULES = {
     "Ridge 0": (lo.Ridge(0.0), [None]),

@@ -7,7 +7,7 @@ import xarray as xr
 
 import leftout as lo
 from laws import assert_same
-from problems import problem
+from problems.small import problem
 
 N = 13
 CASES = [(lo.Ridge(0.02), [None]), (lo.GradientFlow(12.0, 1e-3, "mean"), [0.5, 80.0, None])]

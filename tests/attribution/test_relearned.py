@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import leftout as lo
-from leftout.attribution.relearning import Relearning
+from leftout.attribution.engine.refit_each import Relearning
 from leftout.core.errors import DataError, NotPositiveError, OptionError
 from leftout.curation.subclasses import subclasses_by
 from leftout.kernels.pairwise.label_aware import LabelAware
-from oracles_relearned import predictions
-from taught import LEARNED, REGRESSED, M, N, points, worst
+from oracles.refit_kernel import predictions
+from problems.label_kernels import LEARNED, REGRESSED, M, N, points, worst
 
 ESTIMATORS = ("kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2")
 

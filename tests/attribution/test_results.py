@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import leftout as lo
-from problems import Problem, Started, problem
+from problems.small import Problem, Started, problem
 
 N = 10
 P = problem(N, 3, 2, spare=1)

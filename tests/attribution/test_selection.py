@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import leftout as lo
-from leftout.attribution.selection import STRENGTHS, choose_kernel, choose_strength
 from leftout.core.errors import NotPositiveError, OptionError
+from leftout.diagnostics.model_selection import STRENGTHS, choose_kernel, choose_strength
 from leftout.kernels.pairwise.label_aware import LabelAware
-from taught import LEARNED, REGRESSED, N, points, worst
+from problems.label_kernels import LEARNED, REGRESSED, N, points, worst
 
 
 class TestStrength:

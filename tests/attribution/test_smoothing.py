@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_information as oracle
-from informed import NETWORKS, N, Network, assert_each, network
 from laws import assert_same
-from leftout.attribution import smoothing
+from leftout.attribution import weight_noise as smoothing
 from leftout.attribution.information import information
-from problems import training
+from oracles import information as oracle
+from problems.jacobians import NETWORKS, N, Network, assert_each, network
+from problems.small import training
 
 SETTLED = {
     "ridge": lo.Ridge(0.05),

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_ensemble
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.dynamics.ensemble import ensemble
 from leftout.kernels.wide.arc_cosine import ArcCosine
-from networks import network, sphere
-from problems import Problem, low_rank, problem, rules, training
+from oracles import ensemble as oracles_ensemble
+from problems.networks import network, sphere
+from problems.small import Problem, low_rank, problem, rules, training
 
 N = 9
 RULES = {
@@ -171,7 +171,7 @@ def test_the_order_of_examples_and_the_size_of_blocks_do_not_matter(of, monkeypa
     one = lo.leave_one_out(
         p.fitted(rule), p.query, at=TIMES, of=of, spread=True, prior=kernel(start)
     )
-    monkeypatch.setattr("leftout.attribution.spread.VECTORS", 2 * N)
+    monkeypatch.setattr("leftout.attribution.initialisation_spread.VECTORS", 2 * N)
     other = lo.leave_one_out(
         p.permuted(order).fitted(rule), p.query, at=TIMES, of=of, spread=True,
         prior=kernel(start[np.ix_(rows, rows)]),

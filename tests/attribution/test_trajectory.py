@@ -8,8 +8,6 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_trajectory as oracle
-from curation.curated import BINARY, THREE, classified, fitted_to, margin
 from laws import assert_same
 from leftout.attribution.trajectory import COUNT, training_times, trajectory
 from leftout.core.errors import (
@@ -18,7 +16,9 @@ from leftout.core.errors import (
     NotPositiveError,
     OptionError,
 )
-from problems import Problem, Started, low_rank, problem, rules, training
+from oracles import trajectory as oracle
+from problems.curated import BINARY, THREE, classified, fitted_to, margin
+from problems.small import Problem, Started, low_rank, problem, rules, training
 
 TIMED = {name: rule for name, rule in rules(20).items() if not name.startswith("Ridge")}
 

@@ -8,15 +8,15 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
-import oracles_trajectory as oracle
-from curation.curated import BINARY, THREE, classified, coded, fitted_to, margin
 from laws import assert_same
 from leftout.attribution.trajectory import training_times
 from leftout.core.errors import OptionError
 from leftout.curation.learned import TOLERANCE, Kind, early_stop, learned
 from leftout.data.planted import flip_labels
-from problems import problem, training
+from oracles import definitions as oracles
+from oracles import trajectory as oracle
+from problems.curated import BINARY, THREE, classified, coded, fitted_to, margin
+from problems.small import problem, training
 
 TIMES = [0, 1, 3, 12, 40, 150, 700, math.inf]
 RULES = {

@@ -8,8 +8,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 import leftout as lo
-import oracles
-from curation.curated import (
+from laws import assert_same
+from leftout.curation.mislabelled import FENCE, mislabelled
+from leftout.data.planted import flip_labels
+from oracles import definitions as oracles
+from problems.curated import (
     BINARY,
     THREE,
     classified,
@@ -18,10 +21,7 @@ from curation.curated import (
     margin,
     scores_without,
 )
-from laws import assert_same
-from leftout.curation.mislabelled import FENCE, mislabelled
-from leftout.data.planted import flip_labels
-from problems import problem, training
+from problems.small import problem, training
 
 RULES = {
     "ridge": (lo.Ridge(0.05), None),

@@ -7,16 +7,16 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
-import oracles_curation as oracle
-from curation.curated import BINARY, THREE, classified, coded, fitted_to, query_of
 from laws import assert_same
 from leftout.attribution.information import information
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.curation.prune import SHARES, prune
 from leftout.curation.redundant import FRACTIONS, redundant
 from leftout.curation.remaining import _counts
-from problems import problem, told_apart, training
+from oracles import curation as oracle
+from oracles import definitions as oracles
+from problems.curated import BINARY, THREE, classified, coded, fitted_to, query_of
+from problems.small import problem, told_apart, training
 
 RULES = {
     "ridge": (lo.Ridge(0.05), None),

@@ -13,7 +13,7 @@ from leftout.curation.prune import prune
 from leftout.curation.prune_check import prune_check
 from leftout.dynamics.train import train
 from leftout.kernels.network.empirical import Empirical
-from networks import linear, network, sphere
+from problems.networks import linear, network, sphere
 
 N, D = 12, 5
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
-from curation.curated import THREE, classified, coded, fitted_to
 from laws import assert_same
 from leftout.curation.mislabelled import mislabelled
 from leftout.curation.rare import AGREEMENT, NEAREST, SHARE, neighbours, outliers, rare
 from leftout.data.planted import flip_labels, plant_outliers, thin_class
-from problems import problem, training
+from oracles import definitions as oracles
+from problems.curated import THREE, classified, coded, fitted_to
+from problems.small import problem, training
 
 KERNEL = lo.kernels.TwoLayerReLU()
 

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
-from curation.curated import BINARY, THREE, classified, coded, fitted_to, query_of
 from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.curation.redundant import FRACTIONS, redundant
-from problems import problem, training
+from oracles import definitions as oracles
+from problems.curated import BINARY, THREE, classified, coded, fitted_to, query_of
+from problems.small import problem, training
 
 RULES = {
     "ridge": (lo.Ridge(0.05), None),

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
-import oracles_curation as oracle
 from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.curation.sources import named_sources, sources
-from problems import Problem, problem, training
+from oracles import curation as oracle
+from oracles import definitions as oracles
+from problems.small import Problem, problem, training
 
 RULES = {
     "ridge": (lo.Ridge(0.05), None),

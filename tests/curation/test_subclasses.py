@@ -6,12 +6,12 @@ import torch
 from sklearn.datasets import load_digits
 
 import leftout as lo
-import oracles_curation as oracle
 from laws import assert_same
 from leftout.attribution.information import information
 from leftout.core.errors import OptionError, ShapeError
 from leftout.curation.subclasses import GAP, SMALL, USUAL, subclasses, subclasses_by
-from problems import training
+from oracles import curation as oracle
+from problems.small import training
 
 KERNEL = lo.kernels.TwoLayerReLU()
 RULE = lo.Ridge(0.3)

@@ -3,7 +3,11 @@ import struct
 
 import numpy as np
 import pytest
-from data_files import (
+
+from leftout.core.errors import DataError
+from leftout.data.load import load
+from leftout.data.pickled import plain_pickle
+from problems.data_files import (
     CIFAR_NAMES,
     cifar_arrays,
     picture,
@@ -12,10 +16,6 @@ from data_files import (
     write_cifar_binary,
     write_zip,
 )
-
-from leftout.core.errors import DataError
-from leftout.data.load import load
-from leftout.data.pickled import plain_pickle
 
 
 def write_python(folder, protocol=None) -> None:

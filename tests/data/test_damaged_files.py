@@ -12,7 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from data_files import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from leftout.core.errors import LeftoutError
+from leftout.data.images import decoded
+from leftout.data.load import load
+from leftout.data.pickled import plain_pickle
+from problems.data_files import (
     CIFAR_NAMES,
     cifar_arrays,
     picture,
@@ -23,13 +30,6 @@ from data_files import (
     write_mnist,
     write_zip,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
-from leftout.core.errors import LeftoutError
-from leftout.data.images import decoded
-from leftout.data.load import load
-from leftout.data.pickled import plain_pickle
 
 FRAME = pd.DataFrame(
     {"length": np.linspace(1, 3, 16), "count": np.arange(16), "kind": ["a", "b"] * 8}

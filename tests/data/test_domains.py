@@ -9,8 +9,8 @@ import torch
 from laws import assert_same
 from leftout.core.errors import OptionError, ShapeError
 from leftout.data.domains import Circle, Hypercube, Sphere, gegenbauer
-from networks import seeded
-from oracles_learnability import parities
+from oracles.learnability import parities
+from problems.networks import seeded
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,11 @@ import gzip
 
 import numpy as np
 import pytest
-from data_files import write_idx, write_mnist
 
 from leftout.core.errors import DataError, MemoryBudgetError
 from leftout.data import idx
 from leftout.data.load import load
+from problems.data_files import write_idx, write_mnist
 
 
 @pytest.mark.parametrize("gz", ["", ".gz"])

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_files import picture, pictures, write_folder, write_zip
 from PIL import Image
 
 from leftout.core.errors import DataError, MemoryBudgetError
 from leftout.data import images as module
 from leftout.data.images import decoded
 from leftout.data.load import load
+from problems.data_files import picture, pictures, write_folder, write_zip
 
 
 def encoded(arrays, prefix=""):

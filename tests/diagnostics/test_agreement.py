@@ -8,13 +8,13 @@ import torch
 import xarray as xr
 
 import leftout as lo
-import oracles_diagnostics as oracle
 from laws import assert_same
 from leftout.attribution.first_order import first_order
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.diagnostics.agreement import agreement
-from leftout.diagnostics.measures import MEASURES
-from problems import problem
+from leftout.diagnostics.retraining.agreement import agreement
+from leftout.diagnostics.retraining.measures import MEASURES
+from oracles import diagnostics as oracle
+from problems.small import problem
 
 NAMES = list(MEASURES)
 M, C = 4, 30

@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leftout as lo
-import oracles
-import oracles_diagnostics as oracle
 from laws import assert_same
 from leftout.attribution.first_order import first_order
 from leftout.core.errors import MemoryBudgetError, OptionError, ShapeError
 from leftout.data.mixture import mixture
-from leftout.diagnostics.bounds import lower, smallest_eigenvalue, terms, upper
-from leftout.diagnostics.decomposed import Decomposed
-from problems import Problem, Started, low_rank, problem, training
+from leftout.diagnostics.influence_error.bounds import lower, smallest_eigenvalue, terms, upper
+from leftout.diagnostics.influence_error.decomposition import Decomposed
+from oracles import definitions as oracles
+from oracles import diagnostics as oracle
+from problems.small import Problem, Started, low_rank, problem, training
 
 N, M = 12, 4
 EPS = np.finfo(float).eps

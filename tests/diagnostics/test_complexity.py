@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import leftout as lo
-import oracles_diagnostics as oracle
 from laws import assert_same
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.diagnostics import complexity as module
 from leftout.diagnostics.complexity import complexity
-from problems import Problem, Started, low_rank, problem, training
+from oracles import diagnostics as oracle
+from problems.small import Problem, Started, low_rank, problem, training
 
 N = 12
 EVERYONE = list(range(N))

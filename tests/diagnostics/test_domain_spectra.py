@@ -10,10 +10,10 @@ import leftout as lo
 from laws import assert_same
 from leftout.core.errors import OptionError
 from leftout.data.domains import Circle, Hypercube, Sphere
-from leftout.diagnostics.domain_spectra import domain_spectrum
+from leftout.diagnostics.eigenlearning.domain_spectra import domain_spectrum
 from leftout.kernels.callable import From
 from leftout.kernels.network.empirical import Empirical
-from networks import seeded
+from problems.networks import seeded
 
 KERNEL = lo.kernels.ReLU(3, 2.0, 0.1)
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.diagnostics.eigenvalue_equation import kappa_of
-from oracles_learnability import equation, falls, miss
+from leftout.diagnostics.eigenlearning.eigenvalue_equation import kappa_of
+from oracles.learnability import equation, falls, miss
 
 
 def tensor(values):

@@ -9,9 +9,9 @@ from torch import nn
 
 import leftout as lo
 from leftout.core.errors import DataError, OptionError
-from leftout.diagnostics import elasticity as module
-from leftout.diagnostics.elasticity import elasticity
-from leftout.diagnostics.mean_gradients import by_gradients
+from leftout.diagnostics.locality import elasticity as module
+from leftout.diagnostics.locality.elasticity import elasticity
+from leftout.diagnostics.locality.mean_gradients import by_gradients
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.projection import Rademacher
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
-import oracles_diagnostics as oracle
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, OptionError
-from leftout.diagnostics.error_rates import error_rates
-from problems import Problem, problem, training
+from leftout.diagnostics.influence_error.error_rates import error_rates
+from oracles import definitions as oracles
+from oracles import diagnostics as oracle
+from problems.small import Problem, problem, training
 
 N = 10
 RIDGES = [2.0**j for j in range(-4, 5)]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-import oracles_hoeffding as oracle
 from allocated import peak_memory
 from laws import assert_same
 from leftout import kernels
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
-from leftout.diagnostics.hoeffding import _parts, _squares, hoeffding
-from leftout.diagnostics.relabellings import Relabellings
+from leftout.diagnostics.locality.hoeffding import _parts, _squares, hoeffding
+from leftout.diagnostics.locality.relabellings import Relabellings
+from oracles import hoeffding as oracle
 
 HALVES = np.full((5, 2), 0.5)
 UNEVEN = np.array([[0.2, 0.8], [0.5, 0.5], [0.9, 0.1], [0.35, 0.65], [0.6, 0.4]])
@@ -315,7 +315,7 @@ def test_what_does_not_fit_is_told_after_one_evaluation() -> None:
 def test_no_more_is_held_than_what_is_asked_for(n, probabilities, draws, side, monkeypatch) -> None:
     told = []
     monkeypatch.setattr(
-        "leftout.diagnostics.hoeffding.check_fits",
+        "leftout.diagnostics.locality.hoeffding.check_fits",
         lambda _, needed, *__, **___: told.append(needed),
     )
     fixed = torch.randn(side, side, generator=torch.Generator().manual_seed(n)).double()

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import leftout as lo
 from laws import assert_same
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
-from leftout.diagnostics.learnability import from_modes, learnability
-from oracles_learnability import (
+from leftout.diagnostics.eigenlearning.learnability import from_modes, learnability
+from oracles.learnability import (
     corners,
     data_sets,
     falls,

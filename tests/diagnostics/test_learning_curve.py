@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_learning_curve as oracle
 from laws import assert_same
 from leftout.core.errors import NotPositiveError, OptionError
-from leftout.diagnostics.curve_samples import rehearsed
-from leftout.diagnostics.learning_curve import learning_curve
-from leftout.diagnostics.learning_curve_record import LearningCurve
-from leftout.diagnostics.target_modes import mode_groups, target_power
-from problems import Apart, ToldApart
+from leftout.diagnostics.learning_curve.learning_curve import learning_curve
+from leftout.diagnostics.learning_curve.record import LearningCurve
+from leftout.diagnostics.learning_curve.subsamples import rehearsed
+from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_power
+from oracles import learning_curve as oracle
+from problems.small import Apart, ToldApart
 
 MODES, N, RIDGE, NOISE, OUTPUTS = 2500, 320, 0.3, 0.2, 6
 VALUES = oracle.spectrum(MODES, 1.3)

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_diagnostics as oracle
 from laws import assert_same
 from leftout.attribution.first_order import first_order
 from leftout.attribution.influence_function import influence_function
 from leftout.core.errors import NotConvergedWarning, OptionError
-from leftout.diagnostics.bounds import limit
+from leftout.diagnostics.influence_error.bounds import limit
 from leftout.dynamics.train import train
 from leftout.dynamics.two_layer import TwoLayerNetwork
 from leftout.solvers.dense_curvature import Exact
+from oracles import diagnostics as oracle
 
 N, D = 20, 6
 

@@ -9,7 +9,7 @@ from torch import nn
 import leftout as lo
 from laws import assert_same
 from leftout.core.errors import OptionError
-from leftout.diagnostics.linearisation import linearisation
+from leftout.diagnostics.linearity.linearisation_gap import linearisation
 from leftout.dynamics.linearised import linearised
 from leftout.kernels.network.empirical import Empirical
 

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import leftout as lo
-import oracles_linearity as oracle
 from laws import assert_same
 from leftout.core.errors import (
     DataError,
@@ -18,12 +17,18 @@ from leftout.core.errors import (
     OptionError,
     ShapeError,
 )
-from leftout.diagnostics import linearity as source
-from leftout.diagnostics.linearisation import LARGE, SMALL
-from leftout.diagnostics.linearity import LEARNED_LITTLE, LEARNED_MUCH, Linearity, linearity
-from leftout.diagnostics.snapshots import Snapshot
+from leftout.diagnostics.linearity import linearity_test as source
+from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL
+from leftout.diagnostics.linearity.linearity_test import (
+    LEARNED_LITTLE,
+    LEARNED_MUCH,
+    Linearity,
+    linearity,
+)
+from leftout.diagnostics.linearity.snapshots import Snapshot
 from leftout.dynamics.wide import WideNetwork
-from networks import linear, seeded, small_tanh, sphere
+from oracles import linearity as oracle
+from problems.networks import linear, seeded, small_tanh, sphere
 
 D, N = 3, 10
 NUMBERS = ("gap", "gap_train", "moved", "moved_train", "weights", "kernel")

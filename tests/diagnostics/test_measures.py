@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import oracles_diagnostics as oracle
-from leftout.diagnostics.measures import MEASURES, Pairs, Resampled
+from leftout.diagnostics.retraining.measures import MEASURES, Pairs, Resampled
+from oracles import diagnostics as oracle
 
 NAMES = list(MEASURES)
 EPS = np.finfo(float).eps

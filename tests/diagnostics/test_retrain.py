@@ -10,13 +10,13 @@ import torch
 from torch import nn
 
 import leftout as lo
-import oracles_networks as oracles
 from laws import assert_same, difference
 from leftout.core.errors import NotConvergedWarning, OptionError, StoreError
-from leftout.diagnostics import retraining
-from leftout.diagnostics.retrain import APART, retrain
+from leftout.diagnostics.retraining import runner as retraining
+from leftout.diagnostics.retraining.retrain import APART, retrain
 from leftout.dynamics.train import train
-from networks import linear, network, numpy_of, sphere
+from oracles import networks as oracles
+from problems.networks import linear, network, numpy_of, sphere
 
 N, D = 9, 5
 TIGHT = 1e-10

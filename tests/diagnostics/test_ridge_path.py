@@ -5,10 +5,15 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_learning_curve as oracle
 from laws import assert_same
-from leftout.diagnostics.population_curve import PopulationCurve
-from leftout.diagnostics.ridge_path import MOST, kept_aside_path, left_out_path, path_ridges
+from leftout.diagnostics.learning_curve.population_curve import PopulationCurve
+from leftout.diagnostics.learning_curve.ridge_path import (
+    MOST,
+    kept_aside_path,
+    left_out_path,
+    path_ridges,
+)
+from oracles import learning_curve as oracle
 
 MODES, NOISE = 1500, 0.1
 VALUES = oracle.spectrum(MODES, 1.4)

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from laws import assert_same
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
-from leftout.diagnostics.transfer import data_learnability, transfer, transfer_derivatives
-from oracles_learnability import predict, rebuilt, share
+from leftout.diagnostics.eigenlearning.transfer import (
+    data_learnability,
+    transfer,
+    transfer_derivatives,
+)
+from oracles.learnability import predict, rebuilt, share
 
 M = 14
 

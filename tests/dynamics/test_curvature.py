@@ -8,7 +8,7 @@ from torch import nn
 
 from leftout.data.pairs import examples_of
 from leftout.dynamics.curvature import Curvature
-from oracles_classical import Network
+from oracles.classical import Network
 
 N, D, K = 8, 3, 2
 SHIFT = 0.3

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_ensemble
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, NotPositiveError, OptionError
 from leftout.dynamics.ensemble import ensemble, posterior
-from networks import network, sphere
-from problems import Problem, low_rank, problem, rules, told_apart, training
+from oracles import ensemble as oracles_ensemble
+from problems.networks import network, sphere
+from problems.small import Problem, low_rank, problem, rules, told_apart, training
 
 N = 12
 RULES = rules(N)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError, NotPositiveError, OptionError, ShapeError
 from leftout.kernels import assemble
-from problems import Problem, Started, low_rank, problem, rules, training
+from oracles import definitions as oracles
+from problems.small import Problem, Started, low_rank, problem, rules, training
 
 N = 13
 RULES = rules(N)

@@ -9,7 +9,7 @@ import leftout as lo
 from leftout.core.errors import OptionError
 from leftout.dynamics.follow import TOLERANCE, check_followed, follow
 from leftout.kernels.network.empirical import Empirical
-from networks import linear, small_tanh, sphere
+from problems.networks import linear, small_tanh, sphere
 
 D = 4
 

@@ -9,7 +9,7 @@ import leftout as lo
 from laws import assert_same
 from leftout.dynamics.descend_module import ModuleObjective
 from leftout.dynamics.path import path_of
-from networks import linear, small_tanh, sphere
+from problems.networks import linear, small_tanh, sphere
 
 MEMORY = 10**8
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import oracles
 from leftout.core.errors import DivergenceError, OptionError
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
-from problems import training
+from oracles import definitions as oracles
+from problems.small import training
 
 N = 7
 EPS = torch.finfo(torch.float64).eps

@@ -8,14 +8,14 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_networks as oracles
 from laws import assert_same, difference
 from leftout.dynamics import descend_two_layer
 from leftout.dynamics.descend_module import ModuleObjective
 from leftout.dynamics.descend_two_layer import TwoLayerObjective
 from leftout.dynamics.neuron_spaces import RowSpace, WeightSpace
 from leftout.dynamics.train import train
-from networks import arrays, linear, network, numpy_of, seeded, small_tanh, sphere
+from oracles import networks as oracles
+from problems.networks import arrays, linear, network, numpy_of, seeded, small_tanh, sphere
 
 BUDGET = 10**9
 

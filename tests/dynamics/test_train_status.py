@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 import leftout as lo
-import oracles_networks as oracles
 from laws import assert_same
 from leftout.core.errors import (
     DataError,
@@ -22,7 +21,8 @@ from leftout.core.errors import (
 from leftout.dynamics.descend_two_layer import TwoLayerObjective
 from leftout.dynamics.objective import Look
 from leftout.dynamics.train import train
-from networks import arrays, linear, network, numpy_of, small_tanh, sphere
+from oracles import networks as oracles
+from problems.networks import arrays, linear, network, numpy_of, small_tanh, sphere
 
 
 def test_it_says_that_it_converged() -> None:

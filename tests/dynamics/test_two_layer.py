@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-import oracles_networks as oracles
 from laws import assert_same
 from leftout.core.errors import OptionError, ShapeError
 from leftout.dynamics.two_layer import TwoLayerNetwork
 from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
-from networks import arrays, network, seeded, sphere
+from oracles import networks as oracles
+from problems.networks import arrays, network, seeded, sphere
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

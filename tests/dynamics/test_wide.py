@@ -8,7 +8,7 @@ import leftout as lo
 from leftout.core.errors import OptionError, ShapeError
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels.network.empirical import Empirical
-from networks import seeded, sphere
+from problems.networks import seeded, sphere
 
 D = 5
 KERNELS = {"relu": lo.kernels.ReLU, "erf": lo.kernels.Erf}

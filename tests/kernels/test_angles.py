@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from leftout.kernels.wide import angles
-from oracles_kernels import ANGLES, EPS, exact_angle, pair_at_angle
+from oracles.kernels import ANGLES, EPS, exact_angle, pair_at_angle
 
 
 def found_angle(x, z) -> float:

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 import leftout as lo
-import oracles_convolutional as oracle
 from allocated import peak_memory
 from laws import assert_same
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.convolution import pieces
 from leftout.kernels.convolution.convolutional import ConvReLU
+from oracles import convolutional as oracle
 
 CASES = {
     "one layer": {"depth": 1},

@@ -12,7 +12,7 @@ from leftout.core.errors import DataError, OptionError
 from leftout.kernels import Erf, ReLU
 from leftout.kernels.assemble import gram
 from leftout.kernels.wide.angles import NEAR
-from oracles_kernels import ANGLES, EPS, exact_deep, pair_at_angle
+from oracles.kernels import ANGLES, EPS, exact_deep, pair_at_angle
 
 DEEP = {"relu": ReLU, "erf": Erf}
 KINDS = ["ntk", "nngp"]

@@ -12,9 +12,9 @@ from torch import nn
 from laws import assert_same
 from leftout.kernels import Empirical, Gaussian, ReLU, TwoLayerReLU
 from leftout.kernels.assemble import cross, gram
-from networks import network
-from oracles_empirical import full, jacobian, jacobian_by_differences, summed, traced
-from tangent_networks import NETWORKS, ByRow, drawn, settled
+from oracles.empirical import full, jacobian, jacobian_by_differences, summed, traced
+from problems.networks import network
+from problems.tangent_networks import NETWORKS, ByRow, drawn, settled
 
 # What torch says of parametrised weights: one of its own operations is not vectorised.
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop because")

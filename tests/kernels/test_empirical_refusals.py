@@ -10,7 +10,7 @@ from torch import nn
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
 from leftout.kernels import Empirical
 from leftout.kernels.assemble import gram
-from tangent_networks import drawn, settled
+from problems.tangent_networks import drawn, settled
 
 
 def mlp(k=3, d=5):

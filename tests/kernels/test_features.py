@@ -6,7 +6,7 @@ import torch
 
 from laws import assert_same
 from leftout.kernels.network.features import Features, Pairs, Rows, bytes_of
-from tangent_networks import drawn
+from problems.tangent_networks import drawn
 
 
 def rows(n, dtype=torch.float64):

@@ -9,7 +9,7 @@ import torch
 
 from leftout.kernels import Erf, ReLU, TwoLayerReLU
 from leftout.kernels.assemble import gram
-from oracles_kernels import finite_deep, finite_two_layer_relu
+from oracles.kernels import finite_deep, finite_two_layer_relu
 
 WIDTHS = [32, 64, 128, 256, 512, 1024]
 DRAWS = 30

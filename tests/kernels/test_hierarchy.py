@@ -24,8 +24,8 @@ from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy, TaughtHi
 from leftout.kernels.hierarchy.sampled import Draw
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
-from networks import seeded, sphere
-from oracles_hierarchy import equation_five, fourth_of_neurons, two_layer_ntk
+from oracles.hierarchy import equation_five, fourth_of_neurons, two_layer_ntk
+from problems.networks import seeded, sphere
 
 ACTIVATIONS = get_args(Activation)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -18,8 +18,7 @@ from leftout.kernels.hierarchy.relu_fourth import fourth_order
 from leftout.kernels.hierarchy.sampled import Draw
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
-from networks import seeded
-from oracles_hierarchy import (
+from oracles.hierarchy import (
     drawn,
     expected_fourth,
     fourth_by_differentiation,
@@ -28,6 +27,7 @@ from oracles_hierarchy import (
     pulled_by_quadrature,
     third_by_differentiation,
 )
+from problems.networks import seeded
 
 ACTIVATIONS = get_args(Activation)
 every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)

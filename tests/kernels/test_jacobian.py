@@ -10,8 +10,8 @@ from laws import assert_same
 from leftout.core.errors import LoopWarning
 from leftout.core.modules import parameters_of
 from leftout.kernels.network.jacobian import by_loop, by_vmap, fitting_jacobian
-from oracles_empirical import jacobian
-from tangent_networks import NETWORKS, ByRow, drawn, settled
+from oracles.empirical import jacobian
+from problems.tangent_networks import NETWORKS, ByRow, drawn, settled
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop because")
 

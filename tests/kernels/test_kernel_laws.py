@@ -8,7 +8,7 @@ from torch import Tensor
 
 from leftout.kernels import ArcCosine, Erf, From, Kernel, ReLU, Tanh, TwoLayerReLU
 from leftout.kernels.assemble import cross, gram
-from oracles_kernels import EPS
+from oracles.kernels import EPS
 
 
 def gaussian(x: Tensor, z: Tensor) -> Tensor:

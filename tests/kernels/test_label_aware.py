@@ -12,7 +12,7 @@ from leftout.kernels import ConvReLU, Empirical, From, ReLU
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.pairwise.label_aware import ESTIMATORS, LabelAware
 from leftout.kernels.pairwise.sketch import Sketch
-from oracles_label_aware import label_aware, polynomial
+from oracles.label_aware import label_aware, polynomial
 
 N, M, D = 22, 6, 7
 

@@ -12,8 +12,8 @@ from leftout.core.modules import parameters_of
 from leftout.kernels import Empirical
 from leftout.kernels.assemble import gram
 from leftout.kernels.network.layerwise import linear_layers, pairs_are_cheaper, seen
-from oracles_empirical import jacobian
-from tangent_networks import NETWORKS, ByRow, Outside, drawn, settled
+from oracles.empirical import jacobian
+from problems.tangent_networks import NETWORKS, ByRow, Outside, drawn, settled
 
 TAKEN = {
     "mlp": {"0", "2", "4"},

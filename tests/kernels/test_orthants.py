@@ -10,8 +10,8 @@ from torch import Tensor
 
 from leftout.kernels.hierarchy import orthants as module
 from leftout.kernels.hierarchy.orthants import orthants
-from networks import seeded
-from oracles_hierarchy import orthant_by_draws
+from oracles.hierarchy import orthant_by_draws
+from problems.networks import seeded
 
 
 def cosines(count: int, features: int, *, seed: int = 0) -> Tensor:

@@ -18,8 +18,8 @@ from leftout.kernels.pairwise.features import (
     seen_pairs,
 )
 from leftout.kernels.pairwise.pairs import Pairs, pairs_among, pairs_between
-from oracles_kernels import exact_deep
-from oracles_label_aware import feature_regression, pair_labels
+from oracles.kernels import exact_deep
+from oracles.label_aware import feature_regression, pair_labels
 
 N, D = 26, 9
 

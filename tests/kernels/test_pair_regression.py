@@ -12,7 +12,7 @@ from leftout.kernels.assemble import gram
 from leftout.kernels.pairwise import pairs as module
 from leftout.kernels.pairwise.pairs import Pairs
 from leftout.kernels.pairwise.regression import learn_regression
-from oracles_label_aware import pair_labels, regression
+from oracles.label_aware import pair_labels, regression
 
 N = 12
 

@@ -10,8 +10,8 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.kernels import Empirical, Gaussian
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.network.extract import Extract
-from oracles_empirical import full, jacobian
-from tangent_networks import drawn, settled
+from oracles.empirical import full, jacobian
+from problems.tangent_networks import drawn, settled
 
 
 def wide(k=2):

@@ -12,8 +12,8 @@ from leftout.core.errors import OptionError
 from leftout.kernels import Empirical, Gaussian, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.network.projection import WIDTH
-from oracles_empirical import full, jacobian, summed, traced
-from tangent_networks import NETWORKS, drawn, settled
+from oracles.empirical import full, jacobian, summed, traced
+from problems.tangent_networks import NETWORKS, drawn, settled
 
 KINDS = [RandomCoordinates, Gaussian, Rademacher, Sparse]
 every_kind = pytest.mark.parametrize("kind", KINDS)

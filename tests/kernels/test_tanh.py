@@ -15,7 +15,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.wide.arc_cosine import ArcCosine
 from leftout.kernels.wide.tanh import Tanh
-from networks import network, seeded, sphere
+from problems.networks import network, seeded, sphere
 
 D = 6
 

@@ -13,9 +13,9 @@ from leftout.core.errors import DataError, OptionError
 from leftout.kernels.assemble import gram
 from leftout.kernels.wide.activations import Activation, response
 from leftout.kernels.wide.two_layer import TwoLayer
-from networks import seeded, sphere
-from oracles_hierarchy import derivatives, two_layer_ntk
-from oracles_kernels import exact_two_layer_gelu, integrated_two_layer_gelu
+from oracles.hierarchy import derivatives, two_layer_ntk
+from oracles.kernels import exact_two_layer_gelu, integrated_two_layer_gelu
+from problems.networks import seeded, sphere
 
 ACTIVATIONS = get_args(Activation)
 D = 6

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from leftout.attribution.instant import Instant
-from leftout.attribution.instants import instants
-from leftout.attribution.queries import queries_of, query_blocks
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.query_blocks import queries_of, query_blocks
 from leftout.attribution.refits import refitted
 from leftout.core.certificate import Certificate
 from leftout.core.checks import check_at_least, check_seed

@@ -18,11 +18,11 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.effects import effect_array, effects
-from leftout.attribution.instants import instants
-from leftout.attribution.labelled import EDIT_SIGN, SIGN, Of, check_of
-from leftout.attribution.queries import queries_of
-from leftout.attribution.relearned import (
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.dual_effects import effect_array, effects
+from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of
+from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.refit_kernel import (
     Relearned,
     relearned_as,
     relearned_effects,

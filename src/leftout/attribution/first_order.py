@@ -25,8 +25,8 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.labelled import SIGN, attributes, labelled
-from leftout.attribution.queries import Block, queries_of, query_blocks
+from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled
+from leftout.attribution.engine.query_blocks import Block, queries_of, query_blocks
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.core.progress import busy

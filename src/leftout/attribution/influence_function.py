@@ -23,8 +23,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.edits import Rows
-from leftout.attribution.labelled import SIGN, labelled, network_attributes
-from leftout.attribution.queries import queries_like
+from leftout.attribution.engine.labelled_result import SIGN, labelled, network_attributes
+from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import (
     check_at_least,

@@ -22,13 +22,13 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.labelled_result import attributes, labelled
+from leftout.attribution.engine.nonzero_modes import moving_modes
+from leftout.attribution.engine.query_blocks import COLUMNS, is_scalar, queries_of, query_blocks
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.instants import instants
-from leftout.attribution.labelled import attributes, labelled
 from leftout.attribution.leave_out import dual_changes
-from leftout.attribution.modes import moving_modes
-from leftout.attribution.queries import COLUMNS, is_scalar, queries_of, query_blocks
-from leftout.attribution.smoothing import SMOOTHINGS, Form, Isotropic, Smoothing
+from leftout.attribution.weight_noise import SMOOTHINGS, Form, Isotropic, Smoothing
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_positive
 from leftout.core.errors import OptionError
@@ -60,7 +60,7 @@ def information(
         at: training time or a sequence of them (which adds a leading axis `at`); None is the end.
         groups: row numbers of training examples that go together, as for `leave_out`; each example
             alone if not said.
-        smoothing: Σ of the weights, a record from `leftout.attribution.smoothing`; Isotropic() if
+        smoothing: Σ of the weights, a record from `leftout.attribution.weight_noise`; Isotropic() if
             not said. Where one kernel serves k outputs, each has its own copy of the weights.
         sigma: σ of `function`, in target units.
 

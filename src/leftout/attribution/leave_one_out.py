@@ -15,16 +15,16 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.instants import instants
-from leftout.attribution.labelled import SIGN, Of, attributes, check_of, labelled
-from leftout.attribution.queries import (
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled
+from leftout.attribution.engine.query_blocks import (
     blocks_at_moments,
     is_scalar,
     loss_changes,
     prediction_changes,
     queries_of,
 )
-from leftout.attribution.spread import with_spread
+from leftout.attribution.initialisation_spread import with_spread
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError

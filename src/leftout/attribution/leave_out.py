@@ -13,14 +13,14 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.afresh import duals_afresh
-from leftout.attribution.effects import effect_array, effects
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.dual_effects import effect_array, effects
+from leftout.attribution.engine.labelled_result import SIGN, Of, check_of
+from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.refit import duals_afresh
+from leftout.attribution.engine.refit_kernel import relearned_effects, relearned_without
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.instant import Instant
-from leftout.attribution.instants import instants
-from leftout.attribution.labelled import SIGN, Of, check_of
-from leftout.attribution.queries import queries_of
-from leftout.attribution.relearned import relearned_effects, relearned_without
 from leftout.core.blocks import blocks
 from leftout.core.errors import DivergenceError
 from leftout.core.progress import tracked

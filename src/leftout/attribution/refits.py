@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from leftout.attribution.instant import Features, Instant
-from leftout.attribution.queries import query_blocks
-from leftout.attribution.relearned import relearned_without, taught_kernel
-from leftout.attribution.relearning import Relearning
+from leftout.attribution.engine.base import Features, Instant
+from leftout.attribution.engine.query_blocks import query_blocks
+from leftout.attribution.engine.refit_each import Relearning
+from leftout.attribution.engine.refit_kernel import relearned_without, taught_kernel
 from leftout.core.certificate import Refit
 from leftout.core.errors import ExpansionWarning
 from leftout.core.progress import tracked

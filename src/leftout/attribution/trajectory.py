@@ -17,9 +17,9 @@ import xarray as xr
 from jaxtyping import Complex128, Float64
 from torch import Tensor
 
-from leftout.attribution.converged import Converged
-from leftout.attribution.labelled import attributes, labelled
-from leftout.attribution.queries import is_scalar
+from leftout.attribution.engine.end_of_training import Converged
+from leftout.attribution.engine.labelled_result import attributes, labelled
+from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.core.progress import tracked

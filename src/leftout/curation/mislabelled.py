@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.instant import Instant
-from leftout.attribution.instants import instants
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.base import Instant
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples

@@ -14,11 +14,11 @@ from typing import Literal
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.base import Features, Instant
+from leftout.attribution.engine.query_blocks import COLUMNS, query_blocks
 from leftout.attribution.information import Measure
-from leftout.attribution.instant import Features, Instant
-from leftout.attribution.instants import instants
-from leftout.attribution.queries import COLUMNS, query_blocks
-from leftout.attribution.smoothing import Isotropic
+from leftout.attribution.weight_noise import Isotropic
 from leftout.core.blocks import blocks
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples

@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.leave_out import leave_out
-from leftout.attribution.queries import queries_of
 from leftout.core.checks import check_at_least, check_between, check_choice, check_seed
 from leftout.core.errors import OptionError
 from leftout.curation.moved import MEASURES, By, moved

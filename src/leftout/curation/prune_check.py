@@ -12,12 +12,12 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from leftout.attribution.queries import queries_like
+from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.checks import check_kind, row_numbers
 from leftout.core.errors import OptionError
 from leftout.curation.prune import Pruned, measured
 from leftout.data.pairs import Data
-from leftout.diagnostics.retrain import retrain
+from leftout.diagnostics.retraining.retrain import retrain
 from leftout.dynamics.rules import GradientDescent, Rule
 from leftout.dynamics.train import Trained
 

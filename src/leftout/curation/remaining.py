@@ -22,9 +22,9 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.base import Features
 from leftout.attribution.information import query_root
-from leftout.attribution.instant import Features
-from leftout.attribution.instants import instants
 from leftout.core.blocks import check_fits
 from leftout.core.progress import tracked
 from leftout.curation.moved import By, moved_function, moved_weights

@@ -20,9 +20,9 @@ import pandas as pd
 import xarray as xr
 from jaxtyping import Float64
 
+from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.information import information
 from leftout.attribution.leave_out import leave_out
-from leftout.attribution.queries import queries_of
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_count, check_seed
 from leftout.core.errors import OptionError

@@ -24,7 +24,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-from leftout.attribution.queries import queries_of
+from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
 from leftout.core.errors import ShapeError

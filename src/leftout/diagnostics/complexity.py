@@ -20,8 +20,8 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from leftout.attribution.engine.base import Instant
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.instant import Instant
 from leftout.attribution.leave_out import dual_changes
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError

@@ -1,0 +1,1 @@
+"""What is left out, computed: one class per kind of training time."""

@@ -1,0 +1,1 @@
+"""What a kernel learns with n examples, from its eigenvalues."""

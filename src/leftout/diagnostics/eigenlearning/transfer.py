@@ -1,0 +1,166 @@
+"""What does a kernel learn from *these* examples? Exactly, for every function on the domain at once.
+
+On a domain of M points, fitted to the points D of it, f̂ = K(·, D) (K(D, D) + ridge)⁻¹ f(D) is linear in f. In
+an orthonormal basis φ_i under ⟨f, g⟩ = (1/M) Σ f g its matrix is the learning transfer matrix; in the
+eigenbasis, with Φ the (M, n) values of the eigenfunctions at D,
+
+    v̂ = T v,    T = Λ Φ (Φᵀ Λ Φ + ridge)⁻¹ Φᵀ,    L^D(f) = ⟨f, f̂⟩ / ⟨f, f⟩ = vᵀ T v / vᵀ v.
+
+Its trace is n without ridge, in any complete basis: no free lunch. And with G = (K(D, D) + ridge)⁻¹ and
+q_ij = φ_i(D)ᵀ G φ_j(D),
+
+    dT_jj / dλ_i = δ_ij q_jj − λ_j q_ij²:
+
+a mode learns more if its own eigenvalue rises, and less if another's does. (For i = j the two terms are
+q_jj (1 − T_jj) ≥ 0.)
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.checks import check_at_least, check_finite
+from leftout.core.errors import DataError
+from leftout.diagnostics.eigenlearning.domain import domain_functions, domain_gram, domain_rows
+from leftout.solvers.cholesky import factor_cholesky
+from leftout.solvers.spectrum import spectrum_of
+
+ORTHOGONAL = 1e-8
+"""|cos| of two functions up to which a basis passes as orthogonal: double rounding is far below."""
+
+
+def transfer(
+    gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None
+) -> Float64[Tensor, "r r"]:
+    """Return the learning transfer matrix of one data set, exactly.
+
+    Args:
+        gram: the kernel between all M points of the domain; tensor or array.
+        rows: numbers of the points that are examples.
+        ridge: added to their Gram matrix as given.
+        basis: orthogonal functions (M, r), of any length, one a column; all M eigenfunctions of the
+            kernel, largest eigenvalue first, if not said.
+
+    Returns:
+        T, whose diagonal is the D-learnability of each function of the basis.
+
+    Raises:
+        OptionError: rows that are no points or come twice.
+        NotPositiveError: the examples' Gram matrix is singular and there is no ridge.
+        DataError: a basis that is not orthogonal, or holds a function that is 0.
+        ShapeError: a matrix that is not square, functions of another length.
+
+    Cost:
+        n³/3 + 2 M n r + 2 n² r, and 9 M³ for eigenfunctions.
+    """
+    matrix, made_in = domain_gram(gram)
+    chosen = _checked(rows, ridge, matrix)
+    if basis is None:
+        functions = spectrum_of(matrix, made_in=made_in).vectors
+    else:
+        functions = _orthonormal(domain_functions("basis", basis, matrix))
+    found: Tensor = functions.T @ _predicted(matrix, functions, chosen, ridge)
+    return found
+
+
+def data_learnability(
+    gram: Any, functions: Any, rows: Any, *, ridge: float = 0.0
+) -> Float64[Tensor, " k"]:
+    """Return ⟨f, f̂⟩ / ⟨f, f⟩ of functions that are learned from one data set, exactly.
+
+    Of eigenfunctions of the kernel it lies in [0, 1] and does not fall when examples are added; of other
+    functions it may be anything.
+
+    Args:
+        gram, rows, ridge: as for `transfer`.
+        functions: (M,) or (M, k), one a column, none of them 0.
+
+    Raises:
+        OptionError, NotPositiveError, DataError, ShapeError: as for `transfer`.
+
+    Cost:
+        n³/3 + 2 (M n + n²) k.
+    """
+    matrix, _ = domain_gram(gram)
+    chosen = _checked(rows, ridge, matrix)
+    values = domain_functions("functions", functions, matrix)
+    unit = _unit("functions", values)
+    found: Tensor = (unit * _predicted(matrix, unit, chosen, ridge)).sum(0)
+    return found
+
+
+def transfer_derivatives(gram: Any, rows: Any, *, ridge: float = 0.0) -> Float64[Tensor, "m m"]:
+    """Return dT_jj / dλ_i in row i and column j, exactly: how modes compete for one data set.
+
+    λ are the eigenvalues of gram / M, largest first; the eigenfunctions stay. The diagonal is ≥ 0 and
+    everything else ≤ 0, up to rounding.
+
+    Args:
+        gram, rows, ridge: as for `transfer`.
+
+    Raises:
+        OptionError, NotPositiveError, DataError, ShapeError: as for `transfer`.
+
+    Cost:
+        9 M³.
+
+    Source:
+        The review, eqs. 9, 10, 39 and 40.
+    """
+    matrix, made_in = domain_gram(gram)
+    chosen, m = _checked(rows, ridge, matrix), len(matrix)
+    spectrum = spectrum_of(matrix, made_in=made_in)
+    at_rows = spectrum.vectors[chosen]  # (n, M), Φᵀ / √M
+    factor = factor_cholesky(matrix[chosen][:, chosen], ridge=ridge)
+    # φ = √M times a unit vector and λ = s / M: λ q² is s M (vᵀ G v)².
+    products = m * at_rows.T @ factor.solve(at_rows)  # q, (M, M)
+    found = -(spectrum.values / m) * products.square()
+    found.diagonal().add_(products.diagonal())
+    return found
+
+
+def _checked(rows: Any, ridge: float, matrix: Float64[Tensor, "m m"]) -> Tensor:
+    check_at_least("ridge", ridge, 0)
+    return domain_rows(rows, len(matrix), matrix)
+
+
+def _predicted(
+    matrix: Float64[Tensor, "m m"], functions: Float64[Tensor, "m k"], rows: Tensor, ridge: float
+) -> Float64[Tensor, "m k"]:
+    """Return f̂ on the domain."""
+    if not len(rows):
+        return torch.zeros_like(functions)
+    factor = factor_cholesky(matrix[rows][:, rows], ridge=ridge)
+    found: Tensor = matrix[:, rows] @ factor.solve(functions[rows])
+    check_finite("predictions", found)
+    return found
+
+
+def _orthonormal(basis: Float64[Tensor, "m r"]) -> Float64[Tensor, "m r"]:
+    unit = _unit("basis", basis)
+    apart = (unit.T @ unit).fill_diagonal_(0).abs()
+    worst = float(apart.max()) if apart.numel() else 0.0
+    if worst > ORTHOGONAL:
+        i, j = divmod(int(apart.argmax()), apart.shape[1])
+        raise DataError(
+            f"`basis` must hold orthogonal functions; those in columns {i} and {j} have the cosine "
+            f"{worst:.2g}. Orthogonalise them, with `torch.linalg.qr`."
+        )
+    return unit
+
+
+def _unit(name: str, functions: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+    """Return functions of length 1."""
+    # By the largest value first: squares leave the range of numbers before the functions do.
+    sizes = functions.abs().amax(0)
+    if bool((sizes == 0).any()):
+        column = int(sizes.argmin())
+        raise DataError(
+            f"`{name}` must hold no function that is 0 everywhere; column {column} does. Nothing "
+            "can be learned of it."
+        )
+    scaled = functions / sizes
+    unit: Tensor = scaled / scaled.norm(dim=0)
+    return unit

@@ -1,0 +1,1 @@
+"""How far classical influence is from exact influence: bounds and measured errors."""

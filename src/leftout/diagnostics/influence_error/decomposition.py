@@ -1,0 +1,125 @@
+"""What does the classical influence function leave out of the exact one? Propositions 1 and 2.
+
+With G = (K + λI)⁻¹, α = K(x, X) G, the leverage A_i = 1 − λ G_ii, and what the model without i misses
+at x_i, r_i = f_without_i(x_i) − y_i, of which the model with it misses f(x_i) − y_i = (1 − A_i) r_i:
+
+    exact        I = α_i (f(x) − y)·r_i + ½ α_i² |r_i|²             terms 1 and 2
+    classical    Î = (1 − A_i) × term 1
+    left out     I − Î = A_i I + (1 − A_i) × term 2
+
+Products of outputs are summed; α and A are those of the kernel, the same for every output, so what
+is proved for one output (theorems 3 and 4) holds for several word for word.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.engine.at_times import instants
+from leftout.attribution.engine.query_blocks import blocks_at_moments, loss_changes
+from leftout.core.errors import OptionError
+from leftout.data.examples import Examples
+from leftout.dynamics.fitted import Fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some queries against every training example.
+
+    Attributes:
+        rows: which queries.
+        influence: I, from the engine, which knows nothing of the terms.
+        first_order: Î.
+        term_1: α_i (f(x) − y)·r_i.
+        term_2: ½ α_i² |r_i|².
+    """
+
+    rows: slice
+    influence: Float64[Tensor, "b n"]
+    first_order: Float64[Tensor, "b n"]
+    term_1: Float64[Tensor, "b n"]
+    term_2: Float64[Tensor, "b n"]
+
+    @property
+    def missed(self) -> Float64[Tensor, "b n"]:
+        """Return |I − Î|, a difference of the two, not the identity that the bounds come from."""
+        return (self.influence - self.first_order).abs()
+
+
+@final
+class Decomposed:
+    """A model at the end of training, ready to be asked about blocks of queries.
+
+    Raises:
+        OptionError: a mean of losses under a ridge: without one example its ridge is another.
+        NotPositiveError, DivergenceError: no end of training.
+
+    Cost:
+        n³ for factor and inverse; then two products, 4mn², for m queries.
+    """
+
+    def __init__(self, fitted: Fitted) -> None:
+        rule, n = fitted.rule, len(fitted)
+        if fitted.rows_each > 1:
+            raise OptionError(
+                "`fitted` must have one kernel for all outputs: the theorems split influence by a "
+                f"number α for each pair, and {fitted.kernel!r} tells {fitted.outputs} outputs apart. "
+                "Take Empirical(…, outputs='trace') or 'sum'."
+            )
+        if rule.record["loss"] == "mean" and rule.ridge:
+            raise OptionError(
+                f"`fitted` must be trained on a sum of losses: under a mean, {rule!r}, leaving one "
+                "out also changes the ridge, and the theorem is not about that. Fit with "
+                f"loss='sum' and ridge={rule.shifted(n):g}, the same model."
+            )
+        self.fitted = fitted
+        self.ridge = rule.shifted(n)
+        (self.moment,) = instants(fitted, [math.inf], total=n - 1)
+        dual = self.moment.as_fitted()
+        inverse = fitted.inverse(self.ridge)
+        diagonal = inverse.diagonal()
+        self.leverage = leverages(fitted.gram, inverse, self.ridge)  # A, (n,)
+        self.left_out = -dual / diagonal[:, None]  # r, (n, k)
+        # f(X) − Y without the difference, and without A: λ(K + λI)⁻¹ is what remains of Y.
+        self.training = -self.ridge * dual
+
+    def parts(self, query: Examples, *, room: int = 8) -> Iterator[Part]:
+        """Yield the queries in blocks.
+
+        Args:
+            room: (b, n) arrays that a block may take of the memory budget, the caller's included.
+        """
+        fitted = self.fitted
+        factor = fitted.factor(self.ridge)
+        squared = self.left_out.square().sum(1) / 2  # (n,)
+        size = max(1, min(len(query), fitted.memory // (room * 8 * len(fitted))))
+        for block, _, moment in blocks_at_moments(fitted, query, [self.moment], size=size):
+            influence = loss_changes(moment, block)
+            # A solve, not the inverse that the engine takes, so that agreement of the two says much.
+            alpha = factor.solve(block.features.cross.T).T  # (b, n)
+            error = moment.predictions(block.features) - block.targets  # (b, k)
+            yield Part(
+                block.rows,
+                influence,
+                first_order=alpha * (error @ self.training.T),
+                term_1=alpha * (error @ self.left_out.T),
+                term_2=alpha.square() * squared,
+            )
+
+
+def leverages(
+    gram: Float64[Tensor, "n n"], inverse: Float64[Tensor, "n n"], ridge: float
+) -> Float64[Tensor, " n"]:
+    """Return A = diag(K G), G = (K + λI)⁻¹, to full relative accuracy at either end.
+
+    Near 1 it is 1 − λ G_ii. Under a large ridge that is a difference of numbers near 1, so where it
+    is below a half the product itself is summed: row i of K against column i of G.
+    """
+    rest = 1 - ridge * inverse.diagonal()
+    product: Tensor = torch.einsum("ij,ij->i", gram, inverse)
+    return torch.where(rest < 0.5, product, rest)

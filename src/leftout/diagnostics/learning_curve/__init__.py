@@ -1,0 +1,1 @@
+"""Error and accuracy to be expected of more examples."""

@@ -1,0 +1,180 @@
+"""What would more data bring? The error at sample sizes below and beyond the one at hand, with intervals.
+
+More data acts as less ridge: the κ that n' examples reach at the rule's ridge, the n at hand reach at a
+smaller one, and there their exact left-out error is measured (`population_curve`). So
+
+    error(n') = error(n) · [E0 B(κ)]_n' / [E0 B(κ)]_n
+
+needs no coefficient of the target, and no extrapolation as long as κ stays within reach; beyond, B and the
+number of modes go on as powers of κ. The share of wrong answers goes likewise (`forecast`).
+
+Of each prediction's error three parts are known, and added in quadrature: that of the examples at hand
+(left-out errors vary from example to example), that of the theory (what halves and quarters foretell for n
+against what n shows, for each factor e in n), and that of the tail (half the bend seen in the window).
+
+The curve is for the end of training. The share of the target in the kernel's modes comes from the same
+measured B (`target_modes`): it says what is learned and what is not, and is not used for the curve.
+"""
+
+import math
+from collections.abc import Sequence
+from statistics import NormalDist
+
+from leftout.core.checks import check_between, check_kind, row_numbers
+from leftout.core.errors import OptionError
+from leftout.diagnostics.learning_curve.forecast import Forecast
+from leftout.diagnostics.learning_curve.record import ClassCurve, LearningCurve, Measured, Mode
+from leftout.diagnostics.learning_curve.subsamples import Rehearsal, rehearsed
+from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_power
+from leftout.dynamics.fitted import Fitted
+
+FEWEST = 40
+"""Examples that quarters can be made of."""
+
+FARTHEST = 10
+"""Times the examples at hand that a prediction may reach."""
+
+
+def learning_curve(
+    fitted: Fitted, n: int | Sequence[int], *, confidence: float = 0.95, seed: int = 0
+) -> LearningCurve:
+    """Return the error and accuracy to be expected from n examples, at the end of training.
+
+    Args:
+        fitted: from `fit`; of 40 examples or more, drawn like those to come, in any order.
+        n: sample sizes, from 2 to ten times the examples at hand.
+        confidence: of the intervals.
+        seed: divides the examples into halves and quarters.
+
+    Raises:
+        OptionError: sizes out of reach, or too few examples.
+        NotPositiveError: ridge 0 and a Gram matrix that is singular to rounding.
+
+    Cost:
+        the spectrum, 9n³, if it is not there yet; then 9n³ for halves, quarters and products.
+
+    Accuracy:
+        the intervals say it: they are for the error expected over samples of n examples, and a measurement
+        adds its own spread.
+
+    Source:
+        eigenlearning (Simon, Dickens & DeWeese 2021) for κ and E0; that it holds along the ridge, Wei, Hu
+        & Steinhardt 2022, "More than a toy".
+    """
+    fitted.check_stays()
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_between("confidence", confidence, 0, 1)
+    sizes = _sizes(n, len(fitted))
+    if not bool(fitted.residual.any()):
+        raise OptionError(
+            "`fitted` must have a target that differs from f_0 somewhere; here nothing is left to learn."
+        )
+    deviations = NormalDist().inv_cdf(0.5 + confidence / 2)
+    found = rehearsed(fitted, seed=seed)
+    errors = Forecast(fitted, found, sizes, "errors")
+    error = errors.all(deviations)
+    power = float(fitted.residual.square().sum()) / len(fitted)
+    wrong = None
+    if fitted.train.labels is not None:
+        wrong = Forecast(fitted, found, sizes, "wrong").all(deviations)
+    return LearningCurve(
+        examples=len(fitted),
+        n=sizes,
+        error=error.values,
+        error_low=error.low,
+        error_high=error.high,
+        accuracy=None if wrong is None else _right(wrong.values),
+        accuracy_low=None if wrong is None else _right(wrong.high),
+        accuracy_high=None if wrong is None else _right(wrong.low),
+        extrapolated=tuple(point.extrapolated for point in errors.points),
+        confidence=float(confidence),
+        measured=_measured(found),
+        modes=_modes(fitted, found, errors),
+        left=found.whole.error / math.exp(errors.here.log_excess) / power,
+        left_later=tuple(
+            one / math.exp(point.log_excess) / power
+            for one, point in zip(error.values, errors.points, strict=True)
+        ),
+        unlearned=found.whole.own.errors[0],
+        classes=_classes(fitted, found, errors),
+        rehearsal={size: math.expm1(error) for size, error in errors.rehearsal.items()},
+    )
+
+
+def _right(wrong: tuple[float, ...]) -> tuple[float, ...]:
+    """Return the shares of right answers."""
+    return tuple(1 - min(1.0, share) for share in wrong)
+
+
+def _sizes(given: int | Sequence[int], examples: int) -> tuple[int, ...]:
+    """Return the sizes asked for; raise where one is out of reach."""
+    if examples < FEWEST:
+        raise OptionError(
+            f"`fitted` must hold {FEWEST} examples or more to foretell a learning curve; got {examples}."
+        )
+    sizes = tuple(row_numbers("n", given))
+    if not sizes:
+        raise OptionError("`n` must hold at least one sample size; got none.")
+    for size in sizes:
+        if not 2 <= size <= FARTHEST * examples:
+            raise OptionError(
+                f"`n` must lie in 2 … {FARTHEST * examples}, ten times the {examples} examples at hand; "
+                f"got {size}."
+            )
+    return sizes
+
+
+def _measured(found: Rehearsal) -> tuple[Measured, ...]:
+    """Return the errors of quarters, halves and all, at the ridge that the rule gives so many."""
+    rows = []
+    for samples in (*found.parts.values(), [found.whole]):
+        wrong = [one.wrong for one in samples if one.wrong is not None]
+        rows.append(
+            Measured(
+                n=samples[0].n,
+                error=sum(one.error for one in samples) / len(samples),
+                accuracy=1 - sum(wrong) / len(wrong) if wrong else None,
+                samples=len(samples),
+            )
+        )
+    return tuple(rows)
+
+
+def _modes(fitted: Fitted, found: Rehearsal, ahead: Forecast) -> tuple[Mode, ...]:
+    """Return the groups of modes that the examples resolve."""
+    values = fitted.spectrum.values.cpu() / len(fitted.gram)
+    whole = float(fitted.residual.square().sum()) / len(fitted)
+    power = target_power(found.whole.curve, values, whole)
+    kappas = [math.exp(point.log_kappa) for point in (ahead.here, *ahead.points)]
+    rows = []
+    for (first, last), share in zip(
+        mode_groups(len(values)), (power / whole).tolist(), strict=True
+    ):
+        group = values[first - 1 : last].clamp_min(0)
+        now, *later = (float((group / (group + kappa)).mean()) for kappa in kappas)
+        rows.append(Mode(first, last, float(group[0]), share, now, tuple(later)))
+    return tuple(rows)
+
+
+def _classes(fitted: Fitted, found: Rehearsal, ahead: Forecast) -> tuple[ClassCurve, ...]:
+    """Return the error of each class, now and at each size."""
+    train = fitted.train
+    if train.labels is None or train.classes is None:
+        return ()
+    errors, labels = found.whole.own.errors[0], train.labels.cpu()
+    rows = []
+    for number, name in enumerate(train.classes):
+        members = labels == number
+        if not bool(members.any()):
+            continue
+        own = float(errors[members].mean())
+        rows.append(
+            ClassCurve(
+                name=name,
+                count=int(members.sum()),
+                error=own,
+                share=float(errors[members].sum() / errors.sum()),
+                later=ahead.all(0.0, members).values,
+            )
+        )
+    return tuple(rows)

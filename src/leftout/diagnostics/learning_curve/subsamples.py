@@ -1,0 +1,135 @@
+"""How do predictions from part of the examples compare with what all of them show? Halves and quarters.
+
+Disjoint parts of the examples are fitted, and judged by the examples outside them. That measures the error
+below n without bias; it shows how wrong answers go with errors; and it is a rehearsal of prediction: what a
+half and a quarter foretell for n is laid beside the exact left-out error at n.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from leftout.core.errors import NotPositiveError
+from leftout.core.progress import tracked
+from leftout.diagnostics.learning_curve.population_curve import WINDOW, PopulationCurve
+from leftout.diagnostics.learning_curve.ridge_path import (
+    RidgePath,
+    kept_aside_path,
+    left_out_path,
+    path_ridges,
+)
+from leftout.dynamics.fitted import Fitted
+from leftout.solvers.spectrum import Spectrum, spectrum_of
+
+PARTS = (4, 2)
+"""Into how many parts the examples are divided, in turn."""
+
+SEEN = 3.0
+"""Wrong answers from which on their share says something."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """n examples along the ridge, and at the ridge that the rule gives so many.
+
+    Attributes:
+        n: examples.
+        ridge: of the rule.
+        curve: the population as the sample tells it.
+        own: the path's single point at the rule's ridge.
+    """
+
+    n: int
+    ridge: float
+    curve: PopulationCurve
+    own: RidgePath
+
+    @property
+    def error(self) -> float:
+        """Return the measured error at the rule's ridge."""
+        return float(self.own.errors.mean())
+
+    @property
+    def wrong(self) -> float | None:
+        """Return the share of wrong answers there."""
+        return None if self.own.wrong is None else float(self.own.wrong.double().mean())
+
+    @cached_property
+    def answers(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return log B, log E0 and log share of wrong answers along the path, where there are enough."""
+        path = self.curve.path
+        assert path.wrong is not None
+        share = path.wrong.double().mean(1)
+        window = path.log_kappa <= path.log_kappa[0] + torch.tensor(WINDOW).log()
+        some = window & (share * path.wrong.shape[1] >= SEEN)
+        return self.curve.log_left[some], path.log_excess[some], share[some].log()
+
+
+@dataclass(frozen=True, eq=False)
+class Rehearsal:
+    """All examples, and their parts by their number."""
+
+    whole: Sample
+    parts: dict[int, list[Sample]]
+
+
+def rehearsed(fitted: Fitted, *, seed: int) -> Rehearsal:
+    """Return the paths of all examples and of their parts.
+
+    Args:
+        seed: divides the examples.
+
+    Raises:
+        NotPositiveError: without ridge, a Gram matrix that is singular to rounding.
+
+    Cost:
+        the spectrum, 9r³ if it is not there; for the parts 2.8r³ more, and 6r³ of products; r rows of the
+        Gram matrix.
+    """
+    rule, n = fitted.rule, len(fitted)
+    spectrum = fitted.spectrum
+    ridge = rule.shifted(n)
+    _check_not_singular(spectrum, ridge)
+    ridges = path_ridges(spectrum)
+    path = left_out_path(spectrum, fitted.residual, fitted.train, ridges)
+    own = left_out_path(spectrum, fitted.residual, fitted.train, [ridge])
+    whole = Sample(n, ridge, PopulationCurve(path), own)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    parts: dict[int, list[Sample]] = {count: [] for count in PARTS}
+    divided = [(count, part) for count in PARTS for part in order.tensor_split(count)]
+    for count, part in tracked(divided, what="parts of the examples"):
+        parts[count].append(_part(fitted, part))
+    return Rehearsal(whole, parts)
+
+
+def _part(fitted: Fitted, part: Int64[Tensor, " e"]) -> Sample:
+    """Return a part judged by the examples outside it."""
+    inside = torch.zeros(len(fitted), dtype=torch.bool)
+    inside[part] = True
+    held, aside = (which.nonzero().flatten() for which in (inside, ~inside))
+    rows, outside = (fitted.kernel_rows(which.to(fitted.device)) for which in (held, aside))
+    spectrum = spectrum_of(fitted.gram[rows][:, rows], made_in=fitted.kernel_dtype)
+    cross = fitted.gram[outside][:, rows]
+    others = fitted.train.select(aside)
+    ridge = fitted.rule.shifted(len(held))
+    _check_not_singular(spectrum, ridge)
+    residual, kept = fitted.residual[rows], fitted.residual[outside]
+    path, own = (
+        kept_aside_path(spectrum, residual, cross, kept, others, ridges)
+        for ridges in (path_ridges(spectrum), [ridge])
+    )
+    return Sample(len(held), ridge, PopulationCurve(path), own)
+
+
+def _check_not_singular(spectrum: Spectrum, ridge: float) -> None:
+    """Raise unless K + ridge·I can be inverted to some digits."""
+    noise = len(spectrum.values) * torch.finfo(torch.float64).eps * spectrum.largest
+    if spectrum.smallest + ridge <= noise:
+        raise NotPositiveError(
+            f"`fitted` has no end of training that could be left out of: its Gram matrix + {ridge:g}·I "
+            f"is singular to rounding (smallest eigenvalue {spectrum.smallest:.2g}). Fit with a `ridge` "
+            "> 0, or drop repeated inputs."
+        )

@@ -1,0 +1,77 @@
+"""How much of the target lies in which modes of the kernel, without using an example twice?
+
+What the population leaves unlearned at κ is measured along the ridge, on examples that the model never saw:
+
+    B(κ) = Σ_g w_g · mean over modes of g (κ / (λ + κ))² + what lies beyond, noise included
+
+w_g the target's power in a group g of modes of neighbouring rank. The groups' curves differ (each bends at
+its own λ), so the powers follow by least squares with w ≥ 0. Eigenvalues are the sample's, which know no
+target.
+
+The plug-in (uᵀ y)²/n, modes and targets of the same examples, adds to every mode a share of the noise and of
+all that is not resolved, and sums to the whole target over n modes: it sees nothing yet to be learned.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from scipy.optimize import nnls
+from torch import Tensor
+
+from leftout.diagnostics.learning_curve.population_curve import PopulationCurve
+
+RANKS = (1, 2, 5, 17, 65, 257, 1025, 4097)
+"""First modes of the groups: what bends within a factor of four in rank cannot be told apart."""
+
+RESOLVED = 5
+"""Of so many rows one mode is resolved: of known spectra, powers come out right up to there."""
+
+BEYOND = 5
+"""Groups of eigenvalues, each four times smaller, that stand for what is not resolved, beside noise."""
+
+WHOLE = 3.0
+"""Weight of the whole power, known from all examples, beside one point of B."""
+
+
+def mode_groups(rows: int) -> list[tuple[int, int]]:
+    """Return first and last rank, from 1, of the groups that so many rows resolve."""
+    return [
+        (first, following - 1)
+        for first, following in pairwise(RANKS)
+        if following - 1 <= max(1, rows // RESOLVED)
+    ]
+
+
+def target_power(
+    curve: PopulationCurve, eigenvalues: Float64[Tensor, " r"], whole: float
+) -> Float64[Tensor, " g"]:
+    """Return the target's power in each group of modes, in target units squared, summed over outputs.
+
+    Args:
+        eigenvalues: of the kernel under the mean over examples, largest first.
+        whole: mean square of the target, noise included.
+
+    Accuracy:
+        measured on power laws, 400 examples: within 5 to 10 % of the true power of a group, on average over
+        samples; the plug-in is up to 50 % above it, most where modes are small.
+    """
+    groups = mode_groups(len(eigenvalues))
+    kappa = curve.path.log_kappa.exp()[:, None]  # (q, 1)
+    left = curve.log_left.exp()
+
+    def unlearned(values: Tensor) -> Tensor:
+        return (kappa / (values.to(kappa) + kappa)).square()
+
+    columns = [unlearned(eigenvalues[a - 1 : b].clamp_min(0)).mean(1) for a, b in groups]
+    below = eigenvalues[groups[-1][1] :][:1].clamp_min(0) * 0.5 ** torch.arange(
+        1, 2 * BEYOND, 2, device=eigenvalues.device
+    )
+    columns += list(unlearned(below).T)
+    columns.append(torch.ones_like(left))
+    matrix = torch.stack(columns, dim=1) / left[:, None]
+    matrix = torch.cat([matrix, torch.full_like(matrix[:1], WHOLE / whole)])
+    wanted = np.append(np.ones(len(left)), WHOLE)
+    found, _ = nnls(matrix.numpy(), wanted)
+    return torch.from_numpy(found[: len(groups)])

@@ -1,0 +1,222 @@
+"""How far is the linearised model from the network that it stands for?
+
+    linearised     f_0(x) + J(x) (w_t − w_0)        what the kernel model predicts
+    network        f(x; w_t)                        the network itself, at the very weights w_t
+
+and their difference beside f_0(x) + J(x) (w_t − w_0) − f_0(x), how far training moved the prediction at
+all: where the network bends little on the way, what the kernel says of it is true of the network.
+With `retrained`, the network is really trained, and again without some examples.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.leave_one_out import leave_one_out
+from leftout.core.checks import check_seed, row_numbers
+from leftout.core.errors import OptionError
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data
+from leftout.diagnostics.retraining.agreement import FEWEST, agreement
+from leftout.diagnostics.retraining.retrain import retrain
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.follow import check_followed, follow
+from leftout.dynamics.linearised import linear_kernel, linearised
+from leftout.dynamics.rules import At
+from leftout.dynamics.train import predictions
+
+SMALL, LARGE = 0.1, 0.25
+"""Gaps relative to how far training moved predictions: up to the first they are little, beyond the second
+much. On forty networks that tell digits apart (benchmarks/linearity.py) exact leave-one-out correlates
+with really training again at 0.90 to 1.00 below; at 0.60 to 0.95 between, one at 0.01; and at 0.02 to
+0.92 beyond, mostly below 0.5. Of influence `linearity` has a closer measure."""
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """The network itself, trained, and trained again without a few examples.
+
+    Attributes:
+        left_out: row numbers of the examples, each left out alone.
+        gap: root mean square over queries and outputs of linearised minus trained network.
+        agreement: share of queries that both give the same class; None for regression.
+        pearson, slope: of the exact leave-one-out influence of the linearised model against that of
+            retraining, over all queries and left-out examples.
+        trained: how training ended, a sentence.
+        converged: whether it and all trainings without an example took the steps that were asked for, or
+            reached the minimum.
+    """
+
+    left_out: tuple[int, ...]
+    gap: float
+    agreement: float | None
+    pearson: float
+    slope: float
+    trained: str
+    converged: bool
+
+
+@dataclass(frozen=True)
+class Linearisation:
+    """The linearised model beside the network at the same weights, on queries.
+
+    Attributes:
+        at: training time; inf is the end.
+        moved: root mean square over queries and outputs of linearised minus f_0.
+        gap: the same of linearised minus network.
+        agreement: share of queries that both give the same class; None for regression.
+        accuracy_before, accuracy_linearised, accuracy_network: share of queries whose class is right, by
+            the network as it was given, linearised, and at the weights w_t; None for regression.
+        retrained: the network really trained, where that was asked for.
+    """
+
+    at: float
+    moved: float
+    gap: float
+    agreement: float | None
+    accuracy_before: float | None
+    accuracy_linearised: float | None
+    accuracy_network: float | None
+    retrained: Retrained | None = None
+
+    @property
+    def relative_gap(self) -> float:
+        """Return gap / moved: 0 where the network is linear on its way, inf where nothing moved but it."""
+        return relative(self.gap, self.moved)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return all of it, JSON-like."""
+        return asdict(self) | {"relative_gap": self.relative_gap}
+
+
+def linearisation(
+    fitted: Fitted,
+    query: Data,
+    *,
+    at: At = None,
+    retrained: int | Sequence[int] = 0,
+    seed: int = 0,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+) -> Linearisation:
+    """Return how far the linearised model is from its network, on queries.
+
+    Use it to check a fitted model as it is, at no training. Whether the kernel goes on to speak for the
+    network while that is trained is asked of `linearity`, at the price of one training; `retrained`
+    asks about influence itself, at that of many.
+
+    Args:
+        fitted: of an Empirical kernel with outputs="full" (or one output), not projected.
+        query: Examples, or a pair (inputs, targets) like the training data.
+        at: training time; None for the end.
+        retrained: how many training examples, or which, to leave out of the real network's training;
+            0 trains nothing.
+        seed: chooses them.
+        jobs, out: as for `retrain`.
+
+    Raises:
+        OptionError: another kernel; to retrain under a flow, which no network can follow exactly.
+
+    Warns:
+        NotConvergedWarning: the network, or one trained again, stopped short of its tolerance.
+
+    Cost:
+        a pass over the training examples and two over the queries; with `retrained` one training and
+        one more for each example.
+    """
+    check_seed(seed)
+    examples, time = queries_of(fitted, query), fitted.rule.time(at)
+    kernel = linear_kernel(fitted)
+    chosen = _chosen(retrained, len(fitted), seed)
+    if chosen:
+        check_followed(fitted.rule, time)
+    before = kernel.initial(examples.inputs).cpu()
+    predicted = fitted.predict(examples, time).cpu()
+    after = predictions(
+        linearised(fitted, time), examples.inputs, outputs=fitted.outputs, memory=fitted.memory
+    ).cpu()
+    return Linearisation(
+        at=time,
+        moved=rms(predicted - before),
+        gap=rms(predicted - after),
+        agreement=_alike(examples, predicted, after),
+        accuracy_before=examples.accuracy(before),
+        accuracy_linearised=examples.accuracy(predicted),
+        accuracy_network=examples.accuracy(after),
+        retrained=_again(fitted, examples, time, chosen, jobs, out) if chosen else None,
+    )
+
+
+def _chosen(asked: int | Sequence[int], n: int, seed: int) -> list[int]:
+    """Return row numbers of the examples to leave out."""
+    if not isinstance(asked, Integral):
+        chosen = row_numbers("retrained", asked)
+        if len(set(chosen)) < len(chosen) or len(chosen) < FEWEST:
+            raise OptionError(
+                f"`retrained` must name {FEWEST} examples or more, each once; got {chosen}."
+            )
+        return chosen
+    count = int(asked)
+    if count and not FEWEST <= count <= n:
+        raise OptionError(
+            f"`retrained` must be 0, or {FEWEST} … {n} examples to leave out: fewer tell no agreement; "
+            f"got {count}."
+        )
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return sorted(order[:count].tolist())
+
+
+def _again(
+    fitted: Fitted,
+    query: Examples,
+    time: float,
+    chosen: list[int],
+    jobs: int | None,
+    out: str | Path | None,
+) -> Retrained:
+    network = follow(fitted, linear_kernel(fitted).module, time)
+    truth = retrain(network, query, chosen, jobs=jobs, out=out)
+    scores = leave_one_out(fitted, query, at=time).isel(train=chosen)
+    told = agreement(
+        scores, truth, top=1, measures=("pearson", "slope"), per_query=False
+    )["pooled"].sel  # fmt: skip
+    predicted, really = fitted.predict(query, time).cpu(), network.predict(query).cpu()
+    return Retrained(
+        left_out=tuple(chosen),
+        gap=rms(predicted - really),
+        agreement=_alike(query, predicted, really),
+        pearson=float(told(measure="pearson")),
+        slope=float(told(measure="slope")),
+        trained=str(network.status),
+        converged=network.as_asked and not int(truth.attrs["not_converged"]),
+    )
+
+
+def relative(gap: float, moved: float) -> float:
+    """Return gap / moved; of two zeros 0."""
+    if moved == 0:
+        return 0.0 if gap == 0 else math.inf
+    return gap / moved
+
+
+def rms(difference: Float64[Tensor, "m k"]) -> float:
+    """Return the root mean square over examples and outputs."""
+    return float(difference.square().mean().sqrt())
+
+
+def _alike(
+    query: Examples, one: Float64[Tensor, "m k"], other: Float64[Tensor, "m k"]
+) -> float | None:
+    """Return the share of queries that both give the same class."""
+    if query.labels is None:
+        return None
+    return float((query.encoding.decode(one) == query.encoding.decode(other)).double().mean())

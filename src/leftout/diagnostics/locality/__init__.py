@@ -1,0 +1,1 @@
+"""How local the effect of an example is: elasticity and Hoeffding parts."""

@@ -1,0 +1,212 @@
+"""Is a network local: does what it learns of one example stay with examples of the same class?
+
+    K̄(x, z) = k(x, z) / √(k(x, x) k(z, z)),        RR = mean K̄ within classes / (that + mean K̄ between them)
+
+A step on one example moves predictions at others by their similarity. ½ is a network that does not tell the
+classes apart; a network is the more locally elastic the larger the ratio, and label-blind kernels less so.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.blocks import blocks, memory_budget
+from leftout.core.checks import check_kind
+from leftout.core.errors import DataError, OptionError
+from leftout.core.progress import tracked
+from leftout.core.version import __version__
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data, examples_of
+from leftout.diagnostics.locality.mean_gradients import by_gradients, summed_over_pairs
+from leftout.kernels import assemble
+from leftout.kernels.base import Kernel
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.teachable import Teachable
+
+ROWS = 1024
+"""Rows of the kernel held at a time: whole matrices are made only to teach a kernel labels."""
+
+
+def elasticity(
+    kernel: Kernel | Teachable,
+    train: Data,
+    query: Data | None = None,
+    *,
+    memory: int | float | str | None = None,
+    device: torch.device | str | None = None,
+) -> xr.Dataset:
+    """Return how local a kernel is, for every pair of classes.
+
+    Args:
+        kernel: any with one value for all outputs; of a network as it is or was trained,
+            `Empirical(module, outputs="trace")`. One that sees labels is taught by the training
+            examples first.
+        train: examples with classes.
+        query: others of the same classes; pairs are then of a query and a training example too.
+        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
+        device: where the kernel is evaluated; where the inputs are if not said.
+
+    Returns:
+        A Dataset over (class, other): `similarity`, the mean of K̄ over all pairs of an example of one
+        class and one of the other, each example's pair with itself included; `ratio`, RR of these two
+        classes alone, ½ on the diagonal. With `query` the same of query and training examples,
+        `query_similarity` (class of the query, class of the training example) and `query_ratio`, NaN for a
+        class that no query has. NaN too where examples of one class are not alike on the mean, or less
+        than those of two are unlike, as of a kernel that labels have made indefinite; above 1 where only
+        those of two are unlike.
+
+    Raises:
+        DataError: no classes, fewer than two of them, or an example with k(x, x) = 0.
+        OptionError: a kernel that tells outputs apart.
+        MemoryBudgetError: 1024 rows of the kernel would not fit.
+
+    Cost:
+        the kernel of every pair, n² and mn evaluations; 1024 rows of it at a time. Of a network as it
+        is, `Empirical` without projection, no pair: k(x, x), and a forward and a backward pass of each
+        example for each output, as long as gradients of every class fit half the budget.
+
+    Accuracy:
+        a mean of K̄ is rounded by some eps; that of the kernel comes to it, in a network's own dtype.
+
+    Source:
+        Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. There each
+        pair of classes is a task of its own, and so are the ratios here.
+    """
+    check_kind("kernel", kernel, (Kernel, Teachable), what="a kernel, such as kernels.ReLU(1)")
+    examples = examples_of(train)
+    names = _classes(examples)
+    kernel.check("train", examples.inputs)
+    if isinstance(kernel, Teachable):
+        assert examples.labels is not None
+        kernel = kernel.taught(
+            examples.inputs, examples.labels, examples.targets, memory=memory, device=device
+        )
+    if kernel.outputs is not None and kernel.outputs > 1:
+        raise OptionError(
+            f"`kernel` must have one value for all outputs; {kernel!r} tells {kernel.outputs} apart. Pass "
+            'Empirical(module, outputs="trace").'
+        )
+    where = None if device is None else torch.device(device)
+    rows_of = _rows_of(kernel, examples, memory_budget(memory, device=where), device)
+
+    def lengths(of: Examples, name: str) -> Float64[Tensor, " n"]:
+        return _lengths(kernel, of.inputs, name, device)
+
+    def similarity(left: Examples, left_lengths: Tensor) -> Float64[np.ndarray, "c c"]:
+        if isinstance(kernel, Empirical) and by_gradients(kernel, len(names), memory):
+            sums = summed_over_pairs(kernel, left, left_lengths, examples, own, len(names))
+        else:
+            sums = _summed_over_pairs(rows_of, left, left_lengths, examples, own)
+        with np.errstate(invalid="ignore"):
+            return sums / np.outer(_counts(left, len(names)), counts)
+
+    own = lengths(examples, "train")
+    counts = _counts(examples, len(names))
+    similar = similarity(examples, own)
+    found: dict[str, tuple[Any, ...]] = {
+        "similarity": (AXES, similar, {"of": "mean normalised kernel"}),
+        "ratio": (AXES, _ratios(similar, counts**2, np.outer(counts, counts)), {"equation": "9"}),
+    }
+    if query is not None:
+        others = examples_of(query, encoding=examples.encoding, name="query")
+        asked = _counts(others, len(names))
+        similar = similarity(others, lengths(others, "query"))
+        ratio = _ratios(similar, asked * counts, np.outer(asked, counts))
+        found["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
+        found["query_ratio"] = (AXES, ratio, {"equation": "9"})
+    attrs = {
+        "kernel": repr(kernel), "train": examples.fingerprint, "leftout": __version__,
+        "sign": "above ½: similar within classes, the more local the larger",
+    }  # fmt: skip
+    return xr.Dataset(found, coords={"class": list(names), "other": list(names)}, attrs=attrs)
+
+
+AXES = ("class", "other")
+
+
+def _rows_of(
+    kernel: Kernel, examples: Examples, budget: int, device: torch.device | str | None
+) -> Callable[[Tensor], Tensor]:
+    """Return what evaluates the kernel of some inputs and all examples."""
+
+    def rows_of(some: Tensor) -> Tensor:
+        return assemble.cross(kernel, some, examples.inputs, memory=budget, device=device).cpu()
+
+    return rows_of
+
+
+def _classes(examples: Examples) -> tuple[str, ...]:
+    if examples.labels is None or examples.encoding.classes is None:
+        raise DataError("`train` must have classes: elasticity is of pairs of them; got numbers.")
+    names = examples.encoding.classes
+    if len(names) < 2:
+        raise DataError(f"`train` must have two classes or more; got {len(names)}.")
+    return names
+
+
+def _counts(examples: Examples, classes: int) -> Float64[np.ndarray, " c"]:
+    assert examples.labels is not None
+    return np.bincount(examples.labels.numpy(), minlength=classes).astype(float)
+
+
+def _lengths(
+    kernel: Kernel, inputs: Tensor, name: str, device: torch.device | str | None
+) -> Float64[Tensor, " n"]:
+    """Return √k(x, x)."""
+    squares = assemble.diagonal(kernel, inputs, device=device).cpu()
+    if bool((squares < 0).any()):
+        row = int((squares < 0).nonzero()[0])
+        why = (
+            "" if kernel.definite else " Labels have made it indefinite: take a smaller `strength`."
+        )
+        raise DataError(
+            f"`kernel` must have k(x, x) > 0; it is {float(squares[row]):.3g} for row {row} of `{name}`.{why}"
+        )
+    if not bool((squares > 0).all()):
+        row = int((squares <= 0).nonzero()[0])
+        raise DataError(
+            f"`{name}` must not hold an example with k(x, x) = 0, which is similar to nothing; row {row} "
+            "is one. Drop it."
+        )
+    return squares.sqrt()
+
+
+def _summed_over_pairs(
+    rows_of: Callable[[Tensor], Tensor],
+    left: Examples,
+    left_lengths: Float64[Tensor, " m"],
+    right: Examples,
+    right_lengths: Float64[Tensor, " n"],
+) -> Float64[np.ndarray, "c c"]:
+    """Return the sum of K̄ over all pairs of each two classes, from the kernel of every pair."""
+    assert right.encoding.classes is not None
+    assert left.labels is not None
+    assert right.labels is not None
+    classes = len(right.encoding.classes)
+    total = torch.zeros(classes, classes, dtype=torch.float64)
+    columns = torch.nn.functional.one_hot(right.labels, classes).double() / right_lengths[:, None]
+    for some in tracked(list(blocks(len(left), ROWS)), what="similarity"):
+        rows = torch.nn.functional.one_hot(left.labels[some], classes).double()
+        total += (rows / left_lengths[some, None]).T @ (rows_of(left.inputs[some]) @ columns)
+    return total.numpy()
+
+
+def _ratios(
+    similar: Float64[np.ndarray, "c c"],
+    within: Float64[np.ndarray, " c"],
+    between: Float64[np.ndarray, "c c"],
+) -> Float64[np.ndarray, "c c"]:
+    """Return RR of each two classes; `within` and `between` are numbers of pairs."""
+    own = np.diag(similar)
+    same = (within * own + (within * own)[:, None]) / (within + within[:, None])
+    sums = between * similar
+    other = (sums + sums.T) / (between + between.T)
+    np.fill_diagonal(other, own)
+    ratio: Float64[np.ndarray, "c c"] = same / (same + other)
+    ratio[~((same > 0) & (same + other > 0))] = np.nan
+    return ratio

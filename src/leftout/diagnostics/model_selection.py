@@ -1,0 +1,363 @@
+"""Which kernel predicts examples best that it has not seen? Exact leave-one-out says, without test data.
+
+The loss of a candidate is ½ Σ (f_without_i(x_i) − y_i)², averaged over the training examples. Losses of two
+candidates are of the same examples, so their difference has a standard error of its own, and a lead that is
+within two of them decides little: that is said, and the best is taken all the same.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.attribution.engine.refit import duals_afresh
+from leftout.attribution.leave_one_out import out_of_sample
+from leftout.core.checks import check_at_least, check_kind
+from leftout.core.errors import (
+    DataError,
+    DivergenceError,
+    LeftoutError,
+    NotPositiveError,
+    OptionError,
+)
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.data.pairs import Data, examples_of
+from leftout.dynamics.fit import fit, labels_of
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import At, Rule
+from leftout.kernels.base import Kernel
+from leftout.kernels.pairwise.label_aware import LabelAware, Taught, TaughtAgain
+from leftout.kernels.teachable import Teachable
+
+STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""From a label-blind kernel to one that is little but labels, in half decades."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A kernel that was tried.
+
+    Attributes:
+        name: what it is called.
+        kernel: itself; of label-aware ones with its strength.
+        losses: ½ Σ (f_without_i(x_i) − y_i)² of each training example; None where it was not tried.
+        accuracy: share of training examples that are classified right without themselves; None without
+            classes.
+        smallest: smallest eigenvalue of the kernel matrix, where labels may have made it negative.
+        condition: |s + ridge|_max / |s + ridge|_min over its eigenvalues s, there too.
+        skipped: why it was not tried, or could not be; empty where it was.
+    """
+
+    name: str
+    kernel: Kernel | Teachable
+    losses: Float64[Tensor, " n"] | None = None
+    accuracy: float | None = None
+    smallest: float | None = None
+    condition: float | None = None
+    skipped: str = ""
+
+    @property
+    def loss(self) -> float:
+        """Return the mean leave-one-out loss; inf where it was not tried."""
+        return math.inf if self.losses is None else float(self.losses.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """What was tried, best first, the skipped ones last in the order given."""
+
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def record(self) -> list[dict[str, Any]]:
+        """Return what was tried, JSON-like; no loss of what was skipped."""
+        return [
+            {
+                "name": one.name, "loss": None if one.losses is None else one.loss,
+                "accuracy": one.accuracy, "smallest": one.smallest, "condition": one.condition,
+                "skipped": one.skipped,
+            }
+            for one in self.candidates
+        ]  # fmt: skip
+
+    @property
+    def best(self) -> Candidate:
+        """Return the candidate of least leave-one-out loss."""
+        return self.candidates[0]
+
+    @property
+    def kernel(self) -> Kernel | Teachable:
+        """Return the kernel of the best candidate."""
+        return self.best.kernel
+
+    @property
+    def tried(self) -> tuple[Candidate, ...]:
+        """Return those that have a loss."""
+        return tuple(one for one in self.candidates if one.losses is not None)
+
+    def lead(self, other: Candidate) -> tuple[float, float]:
+        """Return by how much the best is better than another, and the standard error of that."""
+        if self.best.losses is None or other.losses is None:
+            raise OptionError(
+                f"`other` must have losses; {other.name} was skipped: {other.skipped}"
+            )
+        apart = other.losses - self.best.losses
+        spread = float(apart.std()) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
+        return float(apart.mean()), spread
+
+
+def choose_kernel(
+    kernels: Mapping[str, Kernel | Teachable] | Iterable[Kernel | Teachable],
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    at: At = None,
+    memory: int | float | str | None = None,
+    device: torch.device | str | None = None,
+) -> Selection:
+    """Return kernels by exact leave-one-out loss on the training examples, best first.
+
+    Args:
+        kernels: to be tried, with names if a mapping. A `LabelAware` whose strength is None gets the best
+            of `STRENGTHS` first, by `choose_strength`.
+        train: as for `fit`.
+        rule: as for `fit`; the same for all.
+        at: training time at which they are compared; None for the end.
+
+    Raises:
+        OptionError: no kernels, two of one name, or none that could be fitted; the reasons are in the
+            message.
+
+    Cost:
+        of each kernel its Gram matrix and `out_of_sample`; of one that sees labels, n more fits.
+    """
+    check_kind("kernels", kernels, Iterable, what="kernels in a list, or by name")
+    named = kernels if isinstance(kernels, Mapping) else _named(list(kernels))
+    examples = examples_of(train, name="train")
+    found = []
+    for name, kernel in named.items():
+        check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
+        found.append(
+            candidate(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
+        )
+    return ranked(once(found))
+
+
+def once(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return candidates; a label-aware one that is best as its base is skipped where that was tried too."""
+    plain = [one for one in candidates if one.smallest is None and one.losses is not None]
+    found = []
+    for one in candidates:
+        aware = one.smallest is not None
+        same = [other for other in plain if aware and _same(one.kernel, other.kernel)]
+        if same:
+            said = f"Labels do not help: strength 0 predicts best, and that is {same[0].name}."
+            one = replace(one, losses=None, accuracy=None, skipped=said)
+        found.append(one)
+    return found
+
+
+def _same(one: Kernel | Teachable, other: Kernel | Teachable) -> bool:
+    """Return whether two kernels are known to be one."""
+    if one is other:
+        return True
+    try:
+        return bool(one == other)
+    except (RuntimeError, ValueError):  # of tensors in them, which do not say so
+        return False
+
+
+def _named(kernels: Sequence[Kernel | Teachable]) -> dict[str, Kernel | Teachable]:
+    """Return kernels by what they are called."""
+    names = [repr(one) for one in kernels]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise OptionError(
+            f"`kernels` must have names that tell them apart; {twice.count(twice[0])} are called {twice[0]}. "
+            "Pass a mapping from name to kernel."
+        )
+    return dict(zip(names, kernels, strict=True))
+
+
+def choose_strength(
+    kernel: LabelAware,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    at: At = None,
+    strengths: Iterable[float] = STRENGTHS,
+    memory: int | float | str | None = None,
+    device: torch.device | str | None = None,
+) -> Selection:
+    """Return strengths of a label-aware kernel by exact leave-one-out loss, best first.
+
+    The kernel is taught again without each example: with the label of i in it, it would be praised for
+    knowing what it is asked. A strength at which K + λ Z, or that without an example, is singular to half of
+    the digits is skipped, and `skipped` says so.
+
+    Args:
+        kernel: its own strength is not looked at.
+        strengths: to be tried; 0 is the label-blind kernel.
+
+    Raises:
+        OptionError: no strengths, or none that could be fitted.
+
+    Cost:
+        the base kernel once; teaching without each example once, and n³/3 for each of them and strength;
+        4n³/3 a strength for its eigenvalues.
+    """
+    check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
+    check_kind("strengths", strengths, Iterable, what="numbers, such as (0.0, 0.1)")
+    asked_for = tuple(strengths)
+    for strength in asked_for:
+        check_at_least("strengths", strength, 0)
+    examples = examples_of(train, name="train")
+    labels_of(kernel, examples)  # it is refused in the words of what was asked
+    asked = replace(kernel, strength=1.0, frozen=False)
+    first = fit(asked, examples, rule=rule, memory=memory, device=device)
+    time = first.rule.time(at)
+    losses = _by_strength(first, time, tuple(float(one) for one in asked_for))
+    return ranked(
+        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()],
+        name="strengths",
+    )
+
+
+def _of_strength(
+    kernel: LabelAware, first: Fitted, strength: float, said: Float64[Tensor, "n k"] | str
+) -> Candidate:
+    """Return a candidate, with the ends of its spectrum."""
+    assert isinstance(first.kernel, Taught)
+    values = torch.linalg.eigvalsh(first.kernel.at_strength(strength).gram)
+    sizes = (values + first.rule.shifted(len(first))).abs()
+    known = Candidate(
+        f"strength {strength:g}", replace(kernel, strength=strength),
+        smallest=float(values[0]), condition=float(sizes.max() / sizes.min()),
+    )  # fmt: skip
+    if isinstance(said, str):
+        return replace(known, skipped=said)
+    right = first.train.accuracy(said)
+    return replace(known, losses=_losses(said, first.train), accuracy=right)
+
+
+def ranked(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selection:
+    """Return candidates, the argument called `name` in messages, best first.
+
+    Raises:
+        OptionError: none has a loss.
+    """
+    if not any(one.losses is not None for one in candidates):
+        raise OptionError(f"`{name}` must hold one that can be fitted; got {_why_none(candidates)}")
+    return Selection(tuple(sorted(candidates, key=lambda one: one.loss)))
+
+
+def _why_none(candidates: Sequence[Candidate]) -> str:
+    """Return why there is no loss, each reason once with the names it is of."""
+    names: dict[str, list[str]] = {}
+    for one in candidates:
+        names.setdefault(one.skipped, []).append(one.name)
+    return " ".join(f"{', '.join(of)}: {why}" for why, of in names.items()) or "none."
+
+
+def candidate(
+    name: str,
+    kernel: Kernel | Teachable,
+    examples: Examples,
+    *,
+    rule: Rule | None,
+    at: At,
+    memory: int | float | str | None,
+    device: torch.device | str | None,
+) -> Candidate:
+    """Return a kernel with its losses, or with why it has none; arguments and cost as `choose_kernel`."""
+    try:
+        if isinstance(kernel, LabelAware) and kernel.strength is None:
+            strengths = choose_strength(
+                kernel, examples, rule=rule, at=at, memory=memory, device=device
+            )
+            return _at_its_best(name, kernel, strengths.best)
+        fitted = fit(kernel, examples, rule=rule, memory=memory, device=device)
+        predicted = out_of_sample(fitted, fitted.rule.time(at)).cpu()
+    except LeftoutError as error:
+        return Candidate(name, kernel, skipped=str(error))
+    return Candidate(name, kernel, _losses(predicted, examples), examples.accuracy(predicted))
+
+
+def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
+    """Return a label-aware kernel at the strength that was chosen; of strength 0 its base, which it is."""
+    assert isinstance(best.kernel, LabelAware)
+    strength = best.kernel.strength
+    taken = best.kernel if strength else kernel.base
+    return replace(best, name=f"{name}, strength {strength:g}", kernel=taken)
+
+
+def _losses(predicted: Float64[Tensor, "n k"], examples: Examples) -> Float64[Tensor, " n"]:
+    return (predicted - examples.targets).square().sum(1) / 2
+
+
+def _by_strength(
+    fitted: Fitted, time: float, strengths: tuple[float, ...]
+) -> dict[float, Float64[Tensor, "n k"] | str]:
+    """Return what is predicted at each example without itself, or why a strength cannot be had."""
+    kernel = fitted.kernel
+    assert isinstance(kernel, Taught)
+    everyone = torch.arange(len(fitted), device=fitted.device)
+    found: dict[float, Tensor | str] = {}
+    whole = kernel.without(everyone)
+    for one in strengths:
+        if one == 0:
+            found[one] = _blind(fitted, kernel, time)
+            continue
+        # A strength that is chosen will be fitted to all: it must have a solution there as well.
+        said = _solved(fitted, whole.at_strength(one), everyone, time)
+        empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
+        found[one] = f"with every example: {said}" if isinstance(said, str) else empty
+    for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
+        keep = everyone[everyone != i]
+        going = [one for one, said in found.items() if one > 0 and not isinstance(said, str)]
+        if not going:
+            break
+        try:
+            again, own = kernel.without(keep), kernel.pairs.of(slice(i, i + 1), slice(None))
+        except DataError as error:
+            found |= dict.fromkeys(going, f"without example {fitted.train.ids[i]!r}: {error}")
+            break
+        for strength in going:
+            predicted, taught = found[strength], again.at_strength(strength)
+            assert isinstance(predicted, Tensor)
+            dual = _solved(fitted, taught, keep, time)
+            if isinstance(dual, str):
+                found[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
+                continue
+            predicted[i] = (taught.cross(own) @ dual)[0]
+    return {one: said if isinstance(said, str) else said.cpu() for one, said in found.items()}
+
+
+def _blind(fitted: Fitted, kernel: Taught, time: float) -> Float64[Tensor, "n k"] | str:
+    """Return what is predicted without each example at strength 0, where the kernel stays as it is."""
+    base = kernel.at_strength(0.0)
+    model = Fitted(
+        base, fitted.train, fitted.rule, base.gram, kernel_dtype=fitted.kernel_dtype,
+        memory=fitted.memory,
+    )  # fmt: skip
+    try:
+        return out_of_sample(model, time)
+    except (NotPositiveError, DivergenceError) as error:
+        return str(error)
+
+
+def _solved(
+    fitted: Fitted, taught: TaughtAgain, keep: Int64[Tensor, " s"], time: float
+) -> Float64[Tensor, "s k"] | str:
+    """Return the dual of the examples in `keep`, or why there is none."""
+    try:
+        return duals_afresh(
+            fitted, taught.gram, fitted.residual[keep], [time], total=len(keep), definite=taught.definite
+        )[0]  # fmt: skip
+    except (NotPositiveError, DivergenceError) as error:
+        return str(error)

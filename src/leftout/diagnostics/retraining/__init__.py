@@ -1,0 +1,1 @@
+"""Really training again, and agreement with it."""

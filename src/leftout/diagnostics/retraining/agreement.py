@@ -1,0 +1,327 @@
+"""Does an attribution say what the truth says? Correlations, overlap, slope and error, with intervals.
+
+    pearson, spearman, kendall    alike in line, in ranks, in order; 1 is perfect
+    top_overlap                   share of the `top` largest |truth| among the `top` largest |scores|
+    slope                         of the least-squares line, with intercept, of truth against scores; 1
+    relative_error                √(Σ (scores − truth)² / Σ truth²); 0 is perfect
+
+Slope and relative error beside the correlations, for these cannot tell scores from a multiple of them.
+
+Each retraining is one piece of evidence: it gives a column, the truth of all queries. So intervals
+come from resampling columns, with all their queries, as often as there are columns (the percentile
+bootstrap).
+"""
+
+import math
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float64
+from torch import Generator, Tensor
+
+from leftout.core.blocks import blocks
+from leftout.core.checks import (
+    check_between,
+    check_choice,
+    check_count,
+    check_finite,
+    check_kind,
+)
+from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.core.progress import tracked
+from leftout.data.targets import as_array, doubles
+from leftout.diagnostics.retraining.measures import MEASURES, Pairs, Resampled
+
+Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]
+
+FEWEST = 3
+"""Columns: through two any line goes."""
+
+SAME = {
+    "of": "effect",
+    "train_fingerprint": "training examples",
+    "query_fingerprint": "queries",
+}
+"""What both must be about, by the attribute that says so."""
+
+ENTRIES = 2**17
+"""Weights at a time: temporaries of 1 MB stay in the processor's cache, which doubles the speed."""
+
+
+def agreement(
+    scores: Scores,
+    truth: Scores,
+    *,
+    top: int = 10,
+    resamples: int = 1000,
+    level: float = 0.95,
+    measures: Sequence[str] = tuple(MEASURES),
+    per_query: bool = True,
+    generator: Generator | None = None,
+) -> xr.Dataset:
+    """Return how well scores agree with the truth, over all pairs and query by query.
+
+    Args:
+        scores: (query, train) or (query, group), what is judged.
+        truth: the same of retraining, or of anything exact. Where both are DataArrays with names on
+            an axis, the scores of the truth's queries and columns are taken, whatever their order:
+            a truth for some training examples is compared with scores for all of them. Where one of
+            them has no names, columns are compared by place.
+        top: how many largest sizes `top_overlap` compares, in a row, or over all rows together.
+        resamples: of the columns; at least 2 / (1 − level), that both ends are seen.
+        level: how often the interval should hold the agreement on other columns of the same kind.
+        measures: which of them; kendall takes most of the time.
+        per_query: also for each query alone.
+        generator: draws the resamples; one seeded with 0 if None, so that results repeat.
+
+    Returns:
+        A Dataset with `pooled`, `pooled_low`, `pooled_high` over (measure) and `per_query`,
+        `per_query_low`, `per_query_high` over (query, measure). A resample in which a measure does
+        not exist, all its columns being equal, is left out of that interval; `fewest_resamples`
+        among the attributes is the number behind the poorest of them.
+
+    Raises:
+        ShapeError: not two axes each, not the same shape, or rows of different lengths.
+        OptionError: fewer than 3 columns; axes of different names, or names of the truth that the
+            scores lack; scores of other training examples, queries, effects or moments than the
+            truth, where both say; an option out of range; or scores or truth that are constant, in
+            all or for a query: a correlation with a constant does not exist. The query is named:
+            drop it, or pass `per_query=False`.
+        DataError: NaN, infinity, no real numbers, or sizes whose ratio is none.
+
+    Accuracy:
+        measured on normal pairs of correlation 0.6, intervals at 0.95 hold the truth in 94 to 95 % of
+        cases with 100 columns, in 92 to 96 % with 40.
+
+    Cost:
+        for N = queries × columns some 20 passes over N numbers a resample, and 2 log₂ N more for
+        kendall; half of it without `per_query`.
+    """
+    compared, exact, names = _matched(scores, truth)
+    columns = compared.shape[1]
+    _check(len(names), columns, top, resamples, level, measures)
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
+    check_kind("generator", generator, Generator, what="a torch.Generator, or None")
+    drawn = torch.randint(columns, (resamples, columns), generator=generator)
+    weights = torch.zeros(resamples, columns, dtype=torch.float64)
+    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    rows = [("", compared, exact)]
+    if per_query:
+        rows += [
+            (f" of query {name!r}", compared[q : q + 1], exact[q : q + 1])
+            for q, name in enumerate(names)
+        ]
+    judged = [
+        _judged(s, t, weights, top=top, measures=measures, level=level, whose=whose)
+        for whose, s, t in tracked(rows, what="agreement")
+    ]
+    values = torch.stack([one for one, _ in judged]).numpy()  # (1 + m, low | value | high, measure)
+    variables: dict[str, Any] = {}
+    for position, end in enumerate(("", "_low", "_high")):
+        variables[f"pooled{end}"] = (("measure",), values[0, position])
+        if per_query:
+            variables[f"per_query{end}"] = (("query", "measure"), values[1:, position])
+    coordinates = {"measure": list(measures)} | ({"query": names} if per_query else {})
+    attrs = {
+        "method": "agreement",
+        "queries": len(names),
+        "columns": columns,
+        "top": top,
+        "level": level,
+        "resamples": resamples,
+        "fewest_resamples": min(count for _, count in judged),
+        "slope": "of truth against scores, with intercept",
+    }
+    return xr.Dataset(variables, coords=coordinates, attrs=attrs | _origins(scores, truth))
+
+
+def _judged(
+    scores: Float64[Tensor, "m c"],
+    truth: Float64[Tensor, "m c"],
+    weights: Float64[Tensor, "b c"],
+    *,
+    top: int,
+    measures: Sequence[str],
+    level: float,
+    whose: str,
+) -> tuple[Float64[Tensor, "three measures"], int]:
+    """Return each measure with the ends of its interval, and the fewest resamples behind one."""
+    pairs = Pairs(scores.flatten(), truth.flatten())
+    queries = len(scores)
+
+    def measured(weights: Tensor) -> Tensor:
+        resampled = Resampled(pairs, weights.repeat(1, queries), top)
+        return torch.stack([MEASURES[name](resampled) for name in measures], dim=1)
+
+    value = measured(torch.ones(1, weights.shape[1], dtype=torch.float64))[0]
+    for name, one in zip(measures, value.tolist(), strict=True):
+        if math.isnan(one):
+            raise _constant(scores, truth, name, whose)
+    size = max(1, ENTRIES // len(pairs))
+    found = torch.cat([measured(weights[some]) for some in blocks(len(weights), size)]).numpy()
+    there = int((~np.isnan(found)).sum(0).min())
+    if there == 0:
+        raise OptionError(
+            f"`truth`{whose} must vary in more columns: a measure exists in none of the "
+            f"{len(found)} resamples."
+        )
+    ends = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return torch.stack([value, *torch.from_numpy(ends)]), there
+
+
+def _constant(scores: Tensor, truth: Tensor, measure: str, whose: str) -> OptionError:
+    """Return the error of a measure that does not exist."""
+    flat = bool((truth == truth[0, 0]).all())
+    name, values = ("truth", truth) if flat and measure != "slope" else ("scores", scores)
+    advice = (
+        "Leave that query out, or pass per_query=False" if whose else "Nothing can agree with it"
+    )
+    return OptionError(
+        f"`{name}`{whose} must not be constant, or {measure} does not exist; all {values.numel()} "
+        f"values are {float(values[0, 0]):g}. {advice}."
+    )
+
+
+def _matched(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[Any]]:
+    """Return scores and truth (m, c) of the same pairs, and the names of the queries."""
+    one, other = _labelled("scores", scores), _labelled("truth", truth)
+    _check_about_the_same(one, other)
+    for axis in set(one.dims) & set(other.dims) & set(one.coords) & set(other.coords):
+        one = _selected(one, other, axis)
+    if one.shape != other.shape:
+        raise ShapeError(
+            "`scores` and `truth` must have the same shape (query, train or group), or names on both "
+            f"by which to match them; got {_told(one)} and {_told(other)}."
+        )
+    first = other.dims[0]
+    names = other.coords[first].values.tolist() if first in other.coords else range(len(other))
+    found = []
+    for name, array in (("scores", one), ("truth", other)):
+        values = torch.from_numpy(doubles(array.values))
+        check_finite(name, values)
+        found.append(values)
+    _check_sizes(*found)
+    return found[0], found[1], list(names)
+
+
+def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
+    """Raise where what the two say of themselves makes a comparison meaningless."""
+    for one, other in zip(scores.dims, truth.dims, strict=True):
+        if one != other and not any(str(name).startswith("dim_") for name in (one, other)):
+            raise OptionError(
+                "`scores` and `truth` must name their axes alike to be matched; got "
+                f"{_told(scores)} and {_told(truth)}. Give the same columns the same names, as "
+                f"truth.rename({other}={str(one)!r}) does for an axis, or pass the `.values` of both "
+                "to compare them by place."
+            )
+    says, said = scores.attrs, truth.attrs
+    same = dict(SAME)
+    # Times are in units of a rule: a network's steps and a kernel's flow may be the same moment.
+    if "rule" in says and says["rule"] == said.get("rule"):
+        same["at"] = "moment of training"
+    for key, what in same.items():
+        if key in says and key in said and says[key] != said[key]:
+            raise OptionError(
+                f"`scores` and `truth` must be about the same {what}; {key} is {says[key]!r} of "
+                f"`scores` and {said[key]!r} of `truth`. Make both from the same, or pass the "
+                "`.values` of both if they are to be compared all the same."
+            )
+
+
+def _check_sizes(scores: Tensor, truth: Tensor) -> None:
+    """Raise where the ratio of scores and truth, which a slope is, lies beyond double precision."""
+    sizes = [float(one.abs().max()) if one.numel() else 0.0 for one in (scores, truth)]
+    if min(sizes) > 0 and not 0 < sizes[0] / sizes[1] < math.inf:
+        raise DataError(
+            "`scores` and `truth` must be of sizes that double precision can compare; the largest "
+            f"are {sizes[0]:.3g} and {sizes[1]:.3g}. Scale one of them."
+        )
+
+
+def _labelled(name: str, given: Scores) -> xr.DataArray:
+    """Return the array with its queries first; without names on its axes if it has none."""
+    array = given if isinstance(given, xr.DataArray) else xr.DataArray(as_array(name, given))
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
+    if array.ndim != 2:
+        raise ShapeError(
+            f"`{name}` must have two axes, (query, train) or (query, group); got {_told(array)}. "
+            "Select one training time or output first."
+        )
+    return array.transpose("query", ...) if "query" in array.dims else array
+
+
+def _selected(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataArray:
+    """Return the scores at the names that the truth has on an axis."""
+    index, wanted = scores.indexes[axis], truth.indexes[axis]
+    if index.equals(wanted):
+        return scores
+    for name, names in (("scores", index), ("truth", wanted)):
+        if not names.is_unique:
+            twice = names[names.duplicated()][0]
+            raise OptionError(
+                f"`{name}` must name each {axis} once to be matched; {twice!r} comes twice."
+            )
+    places = index.get_indexer(wanted)
+    if (places < 0).any():
+        missing = wanted[places < 0]
+        raise OptionError(
+            f"`scores` must have every {axis} of `truth`; {missing[0]!r} is missing "
+            f"({len(missing)} of {len(wanted)} are)."
+        )
+    return scores.isel({axis: places})
+
+
+def _told(array: xr.DataArray) -> str:
+    """Return a shape with the names of its axes, where they were given."""
+    named = any(not str(dim).startswith("dim_") for dim in array.dims)
+    sizes = array.sizes.items()
+    return str(tuple(array.shape)) + (
+        f" ({', '.join(str(dim) for dim, _ in sizes)})" if named else ""
+    )
+
+
+def _check(
+    queries: int, columns: int, top: int, resamples: int, level: float, measures: Sequence[str]
+) -> None:
+    """Raise unless there is enough to compare, and the options are in range."""
+    if not queries:
+        raise OptionError("`truth` must have at least one query; got none.")
+    if columns < FEWEST:
+        raise OptionError(
+            f"`truth` must have at least {FEWEST} columns, training examples or groups, for "
+            f"agreement to be measured; got {columns}."
+        )
+    check_between("level", level, 0, 1)
+    check_count("resamples", resamples)
+    # Below this the ends of the interval would be the extremes of the resamples, or beyond them.
+    least = math.ceil(2 / (1 - level) - 1e-9)
+    if resamples < least:
+        raise OptionError(
+            f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}."
+        )
+    for measure in measures:
+        check_choice("measures", measure, tuple(MEASURES))
+    if not measures:
+        raise OptionError(f"`measures` must name at least one of {', '.join(MEASURES)}; got none.")
+    whole = isinstance(top, Integral) and not isinstance(top, bool)
+    if "top_overlap" in measures and not (whole and 1 <= top <= columns):
+        raise OptionError(
+            f"`top` must be a whole number in 1 … {columns}, the columns compared; got {top!r}. "
+            "Pass a smaller one, or leave top_overlap out of `measures`."
+        )
+
+
+def _origins(scores: Scores, truth: Scores) -> dict[str, Any]:
+    """Return what the two arrays say of themselves."""
+    found = {}
+    for name, array in (("scores", scores), ("truth", truth)):
+        for key in ("method", "rule", "at", *SAME):
+            if isinstance(array, xr.DataArray) and key in array.attrs:
+                found[f"{name}_{key}"] = array.attrs[key]
+    return found

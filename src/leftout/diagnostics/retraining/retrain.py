@@ -1,0 +1,268 @@
+"""What does the network really say without an example? It is trained again without it.
+
+The truth that every attribution of a finite network answers to. From the initial weights each training
+is what it would have been without the example; from the trained weights ("warm") it is shorter, and the
+same where the objective has one minimum: without a ridge it has many, and the nearest is another one.
+ReLU networks of small width have more than one even so: what the two starts differ by is measured on a
+sample, and reported.
+"""
+
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, SupportsIndex
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float64, Int64
+from joblib import cpu_count
+from torch import Tensor
+
+from leftout.attribution.edits import Rows
+from leftout.attribution.engine.labelled_result import (
+    SIGN,
+    Of,
+    check_of,
+    labelled,
+    network_attributes,
+)
+from leftout.attribution.engine.query_blocks import queries_like
+from leftout.attribution.groups import Groups, named_groups
+from leftout.core.checks import check_at_least, check_choice, check_count, check_kind
+from leftout.core.errors import NotConvergedWarning, OptionError
+from leftout.data.pairs import Data
+from leftout.diagnostics.retraining.runner import Again, Start, trained_again
+from leftout.dynamics.train import Trained
+
+STARTS: tuple[Start, ...] = ("initial", "warm")
+
+APART = 0.1
+"""Difference that the start makes, of the largest effect, beyond which a warm start is warned of.
+
+Two truths that differ by a share r correlate at √(1 − r²) or more: at 0.1 that is 0.995, so beyond it
+the second digit of an agreement may depend on where training began. Short of the minimum by the
+tolerance, networks differ by some tolerance · max |y − f_0| / largest effect, which counts alike."""
+
+
+def retrain(
+    trained: Trained,
+    query: Data,
+    groups: Groups | Rows,
+    *,
+    of: Of = "loss",
+    start: Literal["initial", "warm"] = "initial",
+    check: int = 3,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+) -> xr.DataArray:
+    """Return the effect of leaving examples out of a network's training, by training it again.
+
+    Args:
+        trained: from `train`: the same module, rule, limit of steps and tolerance are used.
+        query: Examples, or a pair (inputs, targets) like the training data.
+        groups: row numbers, each left out alone; or groups of them as for `leave_out`.
+        of: "loss": loss without the group minus loss with it; "prediction": with minus without.
+        start: from which weights training begins; the ridge holds on to the initial ones. "warm" asks
+            for a ridge > 0 and a tolerance: what ends elsewhere from elsewhere is not the truth.
+        check: with "warm", how many groups are trained from the initial weights as well.
+        jobs: processes; one per core if not said, one on a GPU. Each uses one thread, so that the
+            numbers do not depend on how many there are.
+        out: folder in which every finished training is kept: run again to go on.
+
+    Returns:
+        A DataArray (query, train), or (query, group) for groups; `of="prediction"` adds `output`.
+        `at` is the end of training, or the number of steps where all of them are taken.
+        Attributes: `not_converged`, how many trainings stopped short of a tolerance, their
+        `largest_relative_gradient`, mean `steps`, and with "warm" `warm_difference`, the largest
+        difference that the start makes in a prediction, relative to the largest effect.
+
+    Raises:
+        OptionError: a group that is empty or everything, a row number out of range or repeated;
+            "warm" without a ridge, or with steps that are all taken.
+        StoreError: `out` holds trainings of another network, data or query, or cannot be written.
+
+    Warns:
+        NotConvergedWarning: the network, or one trained again, stopped short of its tolerance; or the
+            start makes a difference above a tenth of the largest effect.
+
+    Cost:
+        one training a group. "warm" takes fewer steps, but moves the weights of a TwoLayerNetwork
+        themselves, 4 n d m flops each: for n < 2d steps from the initial weights are cheaper.
+
+    Source:
+        Rethinking influence functions, eq. 7.
+    """
+    check_kind("trained", trained, Trained, what="a trained network, from `train`")
+    check_of(of)
+    check_choice("start", start, STARTS)
+    if start == "warm":
+        _check_warm(trained)
+    check_at_least("check", check, 0)
+    if jobs is not None:
+        check_count("jobs", jobs)
+    listed = _listed(groups)
+    singles = not isinstance(listed, Mapping) and all(_is_row(one) for one in listed)
+    names, rows = _named(trained, listed, singles)
+    examples = queries_like(trained.train, query)
+    if trained.tolerance is not None:  # else steps were asked for, and all of them taken
+        trained.check_converged()
+    folder = None if out is None else Path(out)
+    count = jobs or _processes(trained)
+    found = trained_again(trained, examples, rows, start=start, jobs=count, folder=folder)
+    before = trained.predict(examples).cpu()
+    after = torch.stack([torch.from_numpy(one.predictions) for one in found], dim=1)  # (m, g, k)
+    attrs = network_attributes(
+        trained,
+        examples,
+        of=of,
+        method="retrain",
+        sign=SIGN[of],
+        start=start,
+        **_evidence(trained, found),
+    )
+    if start == "warm" and check:
+        some = _sample(len(rows), int(check))
+        cold = trained_again(
+            trained, examples, [rows[i] for i in some], start="initial", jobs=count, folder=folder
+        )
+        attrs["checked"] = len(some)
+        attrs["warm_difference"] = _difference(before, after, cold, some)
+        _warn_apart(attrs["warm_difference"], len(some))
+    _warn(trained, found)
+    axes: dict[str, Sequence[str]] = {"query": examples.ids, "train" if singles else "group": names}
+    if of == "prediction":
+        axes["output"] = _output_names(trained)
+    values = _changes(before, after, examples.targets, of)
+    return labelled(
+        values.numpy()[None], times=[_moment(trained)], scalar=True, coordinates=axes, attrs=attrs,
+        name="influence",
+    )  # fmt: skip
+
+
+def _check_warm(trained: Trained) -> None:
+    """Raise where the end of training depends on where it began."""
+    if trained.rule.ridge == 0:
+        raise OptionError(
+            "`start` must be 'initial' without a ridge: there is more than one minimum, and from the "
+            f"trained weights training stays at its own; got 'warm' under {trained.rule!r}. Train "
+            "with a ridge > 0, or from the initial weights."
+        )
+    if trained.tolerance is None:
+        raise OptionError(
+            "`start` must be 'initial' for a network that took all its steps: from the trained "
+            f"weights it would be one of {trained.steps} more; got 'warm' with tolerance=None. Train to "
+            "a tolerance, or from the initial weights."
+        )
+
+
+def _moment(trained: Trained) -> float:
+    """Return when the influence is asked for: the end, or the steps that are always taken."""
+    return math.inf if trained.tolerance is not None else float(trained.limit)
+
+
+def _listed(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
+    """Return named groups as they are; rows or groups, one or several, as a list."""
+    if isinstance(groups, Mapping):
+        return groups
+    several = isinstance(groups, Iterable) and bool(getattr(groups, "ndim", True))
+    return list(groups) if several else [groups]  # type: ignore[arg-type]
+
+
+def _is_row(given: object) -> bool:
+    return isinstance(given, SupportsIndex) and not getattr(given, "ndim", 0)
+
+
+def _named(
+    trained: Trained, groups: Mapping[Any, Any] | list[Any], singles: bool
+) -> tuple[list[str], list[Int64[Tensor, " _"]]]:
+    """Return names and row numbers of what is left out, each time fewer than all examples."""
+    n = len(trained.train)
+    names, rows = named_groups([[one] for one in groups] if singles else groups, n)
+    everything = [name for name, group in zip(names, rows, strict=True) if len(group) == n]
+    if everything:
+        raise OptionError(
+            f"`groups`: group {everything[0]!r} holds all {n} training examples; nothing would be "
+            "left to train on."
+        )
+    if singles:
+        names = [trained.train.ids[int(group[0])] for group in rows]
+    return names, rows
+
+
+def _processes(trained: Trained) -> int:
+    """Return how many trainings go on at a time: a GPU is shared badly."""
+    device = next(trained.module.parameters()).device.type
+    return int(cpu_count()) if device == "cpu" else 1
+
+
+def _changes(
+    before: Float64[Tensor, "m k"],
+    after: Float64[Tensor, "m g k"],
+    targets: Float64[Tensor, "m k"],
+    of: Of,
+) -> Tensor:
+    change = after - before[:, None]
+    if of == "prediction":
+        return -change
+    # ½ (e + c)² − ½ e², without the difference of nearly equal losses.
+    return (change * ((before - targets)[:, None] + change / 2)).sum(-1)
+
+
+def _evidence(trained: Trained, found: Sequence[Again]) -> dict[str, float | int]:
+    return {
+        "not_converged": len(_short(trained, found)),
+        "largest_relative_gradient": max(one.relative_gradient for one in found),
+        "steps": float(np.mean([one.steps for one in found])),
+    }
+
+
+def _sample(count: int, check: int) -> list[int]:
+    generator = torch.Generator().manual_seed(0)
+    return sorted(torch.randperm(count, generator=generator)[:check].tolist())
+
+
+def _difference(
+    before: Float64[Tensor, "m k"],
+    after: Float64[Tensor, "m g k"],
+    cold: Sequence[Again],
+    some: Sequence[int],
+) -> float:
+    """Return the largest difference between starts, relative to the largest effect of the sample."""
+    other = torch.stack([torch.from_numpy(one.predictions) for one in cold], dim=1)
+    effect = float((other - before[:, None]).abs().max())
+    return float((after[:, list(some)] - other).abs().max()) / (effect or 1.0)
+
+
+def _warn_apart(difference: float, checked: int) -> None:
+    if difference > APART:
+        warnings.warn(
+            f"The start makes a difference of {difference:.2g} of the largest effect, on {checked} "
+            f"trainings that were repeated from the initial weights (to be trusted: {APART:g}): the "
+            "network has more than one minimum there, or its tolerance is too large for these "
+            "effects. Pass start='initial', or train a wider network or to a smaller tolerance.",
+            NotConvergedWarning, stacklevel=3,
+        )  # fmt: skip
+
+
+def _short(trained: Trained, found: Sequence[Again]) -> list[Again]:
+    """Return the trainings that stopped before the tolerance; where steps were asked for, none did."""
+    return [one for one in found if not one.converged and trained.tolerance is not None]
+
+
+def _warn(trained: Trained, found: Sequence[Again]) -> None:
+    short = _short(trained, found)
+    if short:
+        warnings.warn(
+            f"{len(short)} of {len(found)} networks trained again stopped short of convergence; one "
+            f"of them {short[0].status}",
+            NotConvergedWarning, stacklevel=3,
+        )  # fmt: skip
+
+
+def _output_names(trained: Trained) -> list[str]:
+    outputs, classes = trained.train.targets.shape[1], trained.train.classes
+    if classes is None or len(classes) not in (outputs, 2):
+        return [str(c) for c in range(outputs)]
+    return list(classes) if len(classes) == outputs else [classes[-1]]

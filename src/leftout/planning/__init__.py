@@ -1,0 +1,1 @@
+"""What a computation will take: memory, time, method."""

@@ -1,0 +1,1 @@
+"""The report: findings as one self-contained HTML page."""

@@ -1,0 +1,201 @@
+"""How far can a report be trusted, and what does it not say? The certificate in plain words.
+
+Every number stands beside a sentence on how to read it; the limits are the same for every audit.
+"""
+
+import math
+
+from leftout.report.findings import Findings
+from leftout.report.wording import count, number, plain
+
+
+def certificate(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return each piece of evidence: what it is, its number, how to read it."""
+    return [*_errors(findings), *_problem(findings)]
+
+
+def _errors(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return how far the numbers can be from the exact ones."""
+    c = findings.certificate
+    whole = c.scale if c.scale > 0 else math.nan
+    return [
+        ("Difference from refits", number(c.refit_difference, 2), _refits_read(findings)),
+        (
+            "Quadrature bound",
+            number(c.quadrature, 2),
+            "Proved: on account of the quadrature, no change of a prediction is further than this "
+            "from exact arithmetic, in target units. "
+            + (
+                f"Relative to the size of predictions: {number(c.quadrature / whole, 2)}."
+                if c.quadrature
+                else "0: no quadrature was needed."
+            ),
+        ),
+        (
+            "Rounding",
+            number(c.rounding, 2),
+            "Estimated, not proved: what the computer's finite precision adds, in target units. "
+            f"Relative to the size of predictions: {number(c.rounding / whole, 2)}.",
+        ),
+        (
+            "Size of predictions",
+            number(c.scale),
+            "No prediction can be larger than this, in target units: the yardstick for the two "
+            "above.",
+        ),
+    ]
+
+
+def _problem(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return how hard the problem was, and on what it was solved."""
+    c = findings.certificate
+    return [
+        (
+            "Residual of the fit",
+            number(c.residual, 2),
+            "How well the fitted model solves its own equations; near 10⁻¹⁵ is as good as it gets.",
+        ),
+        (
+            "Condition number",
+            number(c.condition),
+            "How much the equations enlarge small errors: about as many digits are lost as this "
+            "number has zeros. ∞ means that the data leave some direction undetermined.",
+        ),
+        (
+            "Smallest eigenvalue",
+            number(c.smallest),
+            "Of the kernel matrix. A kernel that sees labels may have negative ones; of others they are "
+            "rounding.",
+        ),
+        (
+            "Condition number at this time",
+            number(c.effective_condition),
+            "The same, counting only what training had reached by then.",
+        ),
+        (
+            "Effective rank",
+            number(c.effective_rank),
+            f"How many directions the kernel really uses, of {len(findings.train)}; a small number "
+            "means that most examples look much alike to the model.",
+        ),
+        *_approximation(findings),
+        ("Precision", plain(c.dtype), "Number format of everything that was factored or inverted."),
+        ("Precision of the kernel", plain(c.kernel_dtype), "Number format of the kernel's values."),
+        ("Device", plain(c.device), "Where it was computed."),
+    ]
+
+
+def _approximation(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return how far an approximate kernel is from the exact one."""
+    measured = findings.certificate.approximation
+    if measured is None:
+        return []
+    sample = count(int(measured["examples"]), "training example")
+    return [
+        (
+            "Approximation of the kernel",
+            f"{number(measured['frobenius'], 2)}, {number(measured['spectral'], 2)}",
+            f"Relative difference from the exact kernel of all outputs, measured on {sample}: of a "
+            "typical entry, and of the largest change of an eigenvalue.",
+        )
+    ]
+
+
+def _refits_read(findings: Findings) -> str:
+    difference = findings.certificate.refit_difference
+    if math.isnan(difference):
+        return "No example was really left out, so nothing here was compared with a refit."
+    made = count(len(findings.certificate.refits), "example was", "examples were")
+    text = f"{made} really left out, the model fitted again, and all its predictions compared."
+    if difference == 0:
+        return f"{text} They agree in every digit."
+    digits = math.floor(-math.log10(difference))
+    if digits < 3:
+        return (
+            f"{text} They agree to fewer than 3 digits: read the condition number, and be careful."
+        )
+    return f"{text} They agree to about {count(digits, 'digit')}."
+
+
+def refits(findings: Findings) -> list[tuple[str, ...]]:
+    """Return the refits as a table; changes with so many digits that agreement can be seen."""
+    train, query = findings.train.ids, findings.query.ids
+    return [
+        (
+            plain(train[one.train]),
+            plain(query[one.query]),
+            number(one.engine, 12),
+            number(one.refit, 12),
+            number(one.difference, 2),
+        )
+        for one in findings.certificate.refits
+    ]
+
+
+def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
+    """Return what the numbers do not say: each in a few words, and in full."""
+    wide = (
+        "The model is a kernel model.",
+        "It behaves as a very wide network of its kind does. How far your own, finite network is "
+        "from it is another measurement; nothing here was computed on that network.",
+    )
+    linear = (
+        "The model is your network, linearised.",
+        "It bends where the network bends only at the weights it was given. How far the two are apart "
+        "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
+    )
+    seen = (RELEARNS,) if findings.relearns else ()
+    blind = (
+        (("What more data would bring is not said here.", plain(findings.no_outlook, 600)),)
+        if findings.no_outlook
+        else ()
+    )
+    return (linear if findings.of_network else wide, *seen, *blind, *LIMITS)
+
+
+RELEARNS = (
+    "The kernel saw the labels.",
+    "Without an example it is another kernel: influence, doubted labels, under-sampled examples and left-out "
+    "predictions come from teaching it again without each. What many removals change, kinds within classes, "
+    "sources, the time at which examples were learned and the curve of more data keep it as all labels made "
+    "it, and may look better than they are.",
+)
+
+
+LIMITS = (
+    (
+        "Exact means exact for this model.",
+        "The numbers belong to this kernel, this rule, these training times and this data. Change "
+        "one and they change.",
+    ),
+    (
+        "Effects do not add up.",
+        "Each influence is of one example removed alone. Of two identical examples each looks "
+        "dispensable; the two together may not be. For this reason the removal curve is computed "
+        "jointly.",
+    ),
+    (
+        "A doubted label is a suspicion.",
+        "The left-out model disagrees with it. That is often a mistake in the label and sometimes "
+        "a correct but unusual example: look before you change anything.",
+    ),
+    (
+        "Redundant means redundant for these queries.",
+        "The order of removal was chosen with these queries in view and judged by their mean. New "
+        "data, or a small group among the queries, may miss what was removed.",
+    ),
+    (
+        "The queries are taken as right.",
+        "An example that contradicts a wrongly labelled query looks harmful.",
+    ),
+    (
+        "Preparation is not repeated.",
+        "Scaling of inputs and centring of targets are constants: they are not computed again when "
+        "an example is left out.",
+    ),
+    (
+        "Influence is not causation in the world.",
+        "It says what this model makes of an example, not why the world is so, nor what the "
+        "example would be worth to somebody else.",
+    ),
+)

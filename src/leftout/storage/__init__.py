@@ -1,0 +1,1 @@
+"""Results on disk: scores, tables, records of what made them."""

@@ -1,0 +1,81 @@
+"""What is a published table or figure, and what comes out when it is run again?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from matplotlib.figure import Figure
+
+from leftout_papers.material import Material
+
+Holds = bool | Literal["open"] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number or statement: as published, as measured.
+
+    Attributes:
+        quantity: what is compared, with its setting.
+        published: as printed, "not printed" where the paper only draws it.
+        measured: the same here.
+        holds: whether the two say the same thing, "open" where the measurement cannot tell; None
+            where nothing is claimed.
+    """
+
+    quantity: str
+    published: str
+    measured: str
+    holds: Holds = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An exhibit, run again.
+
+    Attributes:
+        rows: measured beside published, in reading order.
+        result: every number that the figure shows, JSON-like.
+        figure: the picture; None for none.
+        notes: what a reader must know to compare: stand-ins, sizes, readings.
+    """
+
+    rows: tuple[Row, ...]
+    result: dict[str, Any]
+    figure: Figure | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """A published table or figure, and how it is run again.
+
+    Attributes:
+        name: by which it is asked for, "figure2".
+        title: what it shows.
+        data: "binary" or "classes" (of the data sets given), or "simulated".
+        minutes: about how long its usual size takes on two cores, for each data set.
+    """
+
+    name: str
+    title: str
+    data: Literal["binary", "classes", "simulated"]
+    minutes: float
+    run: Callable[[Material], Outcome] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A paper and its exhibits.
+
+    Attributes:
+        name: by which it is asked for.
+        title, authors: as printed.
+        readings: where the paper leaves room or contradicts itself, and what is done here.
+    """
+
+    name: str
+    title: str
+    authors: str
+    exhibits: tuple[Exhibit, ...]
+    readings: tuple[str, ...] = ()

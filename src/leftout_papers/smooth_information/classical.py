@@ -1,0 +1,131 @@
+"""What do classical influence functions say, by the recursion the paper uses? And by its sum?
+
+Removing example i from the mean loss moves the weights by dw = (1/n) C⁻¹ g_i, g_i its gradient with the
+penalty, C the curvature. LiSSA replaces C⁻¹ with
+
+    h(A) = (1/s) Σ_{j ≤ T} (1 − A/s)^j = A⁻¹ (1 − (1 − A/s)^{T+1}),    A = C + damping · s
+
+so that a damping of 0.01 at scale s = 1000 is one of 10. With all examples in every step, and the
+Gauss-Newton matrix C = JᵀJ/n + λ at the trained weights, h is a function of the tangent kernel Θ = JJᵀ:
+
+    h(A) Jᵀ = Jᵀ h(Θ/n + μ),      h(A) v = h(μ) v + Jᵀ k(Θ) J v,    k(σ) = (h(σ/n + μ) − h(μ)) / σ
+
+with μ = λ + damping · s and v = w − w_0, whose multiple the penalty's gradient is: all examples at once.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.blocks import memory_budget
+from leftout.core.modules import Parameters, flat, parameters_of, unflat
+from leftout.data.examples import Examples
+from leftout.dynamics.curvature import Curvature
+from leftout.dynamics.train import Trained
+from leftout.kernels.network.empirical import Empirical
+from leftout.solvers.lissa import LiSSA
+from leftout_papers.material import Material
+from leftout_papers.smooth_information.retrained import Effects
+from leftout_papers.smooth_information.scores import Schedule, linearised
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """LiSSA's settings, for the mean loss.
+
+    Attributes:
+        damping: per step, where there is no weight decay.
+        batch: examples drawn for a step; all if there are fewer.
+    """
+
+    scale: float = 1000.0
+    depth: int = 1000
+    damping: float = 0.01
+    batch: int = 128
+
+    def shift(self, ridge: float) -> float:
+        """Return μ, what is added to JᵀJ/n."""
+        return ridge if ridge else self.damping * self.scale
+
+    def filter(self, values: Float64[Tensor, " a"]) -> Float64[Tensor, " a"]:
+        """Return h of eigenvalues of A."""
+        return (1 - (1 - values / self.scale) ** (self.depth + 1)) / values
+
+
+LISSA = Recursion()
+"""The paper's."""
+
+
+def series(material: Material, trained: Trained, query: Examples, settings: Recursion) -> Effects:
+    """Return the effects of leaving out each training example, of a network with one output.
+
+    Cost:
+        the tangent kernel at the trained weights and an eigendecomposition.
+    """
+    ridge = trained.rule.ridge
+    n, shift = len(trained.train), settings.shift(ridge)
+    fitted = linearised(material, trained.module, trained.train, Schedule(trained.rate, 0))
+    kernel = fitted.kernel
+    assert isinstance(kernel, Empirical)
+    values, vectors = torch.linalg.eigh(fitted.gram)
+    inside = settings.filter(values.clamp(min=0) / n + shift)
+    alone = float(settings.filter(torch.tensor([shift], dtype=torch.float64)))
+    moved = _moved(trained)
+    along = kernel.push_forward(trained.train.inputs, moved).to(fitted.gram)[:, 0]  # J v
+    kept = values > len(values) * torch.finfo(torch.float64).eps * values[-1]
+    more = torch.where(kept, (inside - alone) / values, 0)
+    # dw_i = Jᵀ dual_i + share · v
+    dual = vectors * inside @ (vectors.T * -fitted.residual[:, 0]) / n
+    dual += ridge / n * (vectors @ (more * (vectors.T @ along)))[:, None]
+    share = ridge / n * alone
+    size = sum(float(one.square().sum()) for one in moved.values())
+    weights = (dual * (fitted.gram @ dual)).sum(0) + 2 * share * (along @ dual) + share**2 * size
+    asked = kernel.push_forward(query.inputs, moved).to(fitted.gram)
+    predictions = (fitted.cross(query.inputs) @ dual + share * asked).square().sum(0)
+    return Effects(weights.cpu().numpy(), predictions.cpu().numpy())
+
+
+def recursion(
+    material: Material, trained: Trained, query: Examples, rows: list[int], settings: Recursion
+) -> Effects:
+    """Return the effects of leaving out some training examples, by LiSSA and the Hessian itself.
+
+    Cost:
+        depth products of `batch` examples for each of the rows.
+    """
+    n, rule = len(trained.train), trained.rule
+    shift, batch = settings.shift(rule.ridge), min(settings.batch, n)
+    budget = memory_budget(material.memory, device=next(trained.module.parameters()).device)
+    # As sums over examples, as everywhere: the mean's curvature and scale n-fold.
+    matrix = Curvature(
+        trained.module, trained.train, kind="hessian", shift=n * shift, memory=budget // 4
+    )
+    solver = LiSSA(
+        scale=n * settings.scale, depth=settings.depth, rtol=1e-12,
+        batch=batch if batch < n else None, generator=material.generator(9),
+    )  # fmt: skip
+    ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
+    where = torch.tensor(rows)
+    pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])
+    moved = _moved(trained)
+    pulls += rule.ridge * flat(moved).to(pulls)[:, None]
+    found = ask(pulls).value
+    kernel = Empirical(trained.module, memory=material.memory)
+    predictions = [
+        float(kernel.push_forward(query.inputs, unflat(one, moved)).square().sum())
+        for one in found.T.contiguous()
+    ]
+    return Effects(
+        found.square().sum(0).cpu().numpy(), torch.tensor(predictions, dtype=torch.float64).numpy()
+    )
+
+
+def _moved(trained: Trained) -> Parameters:
+    """Return w − w_0."""
+    then = parameters_of(trained.initial)
+    return {
+        name: now.double() - then[name].to(now.device).double()
+        for name, now in parameters_of(trained.module).items()
+    }

@@ -1,0 +1,90 @@
+"""What really happens to weights and predictions when an example is left out? Training again.
+
+FOLDER/KEY/ROW.json    the two numbers of one example, KEY a hash of network, data, rule and queries
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from joblib import Parallel, cpu_count, delayed
+
+from leftout.core.fingerprint import fingerprint
+from leftout.core.modules import flat, parameters_of
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+from leftout.dynamics.train import Trained, train
+from leftout_papers.material import Material
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What leaving out each of some examples does.
+
+    Attributes:
+        weights: |w − w_without|².
+        predictions: Σ over queries of (f − f_without)².
+    """
+
+    weights: Float64[np.ndarray, " r"]
+    predictions: Float64[np.ndarray, " r"]
+
+    def select(self, rows: list[int]) -> "Effects":
+        """Return those of some of them."""
+        return Effects(self.weights[rows], self.predictions[rows])
+
+
+def of_training_again(
+    material: Material, trained: Trained, query: Examples, rows: list[int]
+) -> Effects:
+    """Return what training from the same initial weights without each of some examples changes.
+
+    Finished trainings are kept in the material's folder, so that an interrupted run goes on.
+    """
+    folder = None
+    if material.folder is not None:
+        key = fingerprint(trained.record, trained.limit, query.fingerprint)
+        folder = material.folder / key
+        folder.mkdir(parents=True, exist_ok=True)
+    device = next(trained.module.parameters()).device.type
+    jobs = material.jobs or (1 if material.quick or device != "cpu" else cpu_count())
+    if jobs == 1:
+        going = (_without(trained, query, row, folder) for row in rows)
+    else:
+        # One thread each: cores that share a small product wait for each other.
+        work = Parallel(n_jobs=jobs, return_as="generator")
+        going = work(delayed(_single)(trained, query, row, folder) for row in rows)
+    found = np.array(list(tracked(going, what="training again", total=len(rows))))  # (r, 2)
+    return Effects(found[:, 0], found[:, 1])
+
+
+def _single(
+    trained: Trained, query: Examples, row: int, folder: Path | None
+) -> tuple[float, float]:
+    torch.set_num_threads(1)
+    return _without(trained, query, row, folder)
+
+
+def _without(
+    trained: Trained, query: Examples, row: int, folder: Path | None
+) -> tuple[float, float]:
+    path = None if folder is None else folder / f"{row}.json"
+    if path is not None and path.exists():
+        weights, predictions = json.loads(path.read_text())
+        return weights, predictions
+    keep = [i for i in range(len(trained.train)) if i != row]
+    again = train(
+        trained.initial, trained.train.select(keep), rule=trained.rule, steps=trained.limit,
+        tolerance=None, memory=trained.memory,
+    )  # fmt: skip
+    now, then = (flat(parameters_of(one.module)).double() for one in (again, trained))
+    moved = again.predict(query) - trained.predict(query)
+    found = float((now - then).square().sum()), float(moved.square().sum())
+    if path is not None:
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(found))
+        part.replace(path)
+    return found

@@ -1,0 +1,269 @@
+"""Appendix A.1: when is a random network of one hidden layer a Gaussian process, as Neal has it?
+
+    f(x) = √b c + sqrt(w / H) Σ_j v_j h_j(x),    h_j(x) = σ(sqrt(w / d) u_j·x + √b a_j),
+
+with everything drawn from N(0, 1). Given its hidden layer f is Gaussian, with the kernel of that very layer,
+k̂ = b + (w / H) Σ_j h_j h_jᵀ; its mean is the NNGP kernel k at any width. Only that k̂ varies keeps f from
+being Gaussian, and exactly so:
+
+    relative RMS of k̂ − k     ∝ H^(−1/2),
+    excess kurtosis of f(x)    3 Var k̂(x, x) / k(x, x)² = 3 w² Var h² / (H k²).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+from matplotlib.figure import Figure
+from scipy.stats import norm
+from torch import Generator, Tensor
+
+from leftout.core.blocks import blocks
+from leftout.core.progress import tracked
+from leftout.dynamics.wide import ACTIVATIONS
+from leftout.kernels.base import Kernel
+from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.tanh import Tanh
+from leftout_papers.drawing import BLUE, FAINT, ORANGE, RED, panels
+from leftout_papers.exhibit import Holds, Outcome, Row
+from leftout_papers.material import Material, Size
+from leftout_papers.rethinking_influence.width import exponent
+
+FEATURES, POINTS = 5, 4
+WEIGHT_VARIANCE, BIAS_VARIANCE = 2.0, 0.1
+SIGMA: tuple[Literal["tanh", "erf"], ...] = ("tanh", "erf")
+
+WIDTHS = {
+    Size.QUICK: (1, 4, 16, 64),
+    Size.USUAL: (1, 4, 16, 64, 256, 1024),
+    Size.PAPER: (1, 4, 16, 64, 256, 1024, 4096),
+}
+NETWORKS = {Size.QUICK: 8_000, Size.USUAL: 40_000, Size.PAPER: 100_000}
+GROUPS = 8
+"""Networks are judged in so many independent parts: what they differ by is how well they know."""
+
+ROOM = 0.05
+"""How far the end of an exponent's interval may lie from the exponent to agree with it."""
+
+SURE = 4.0
+"""Standard errors at which a number differs, of the some twenty that are compared."""
+
+HIDDEN = 2**22
+"""Hidden units held at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Random networks of one width.
+
+    Attributes:
+        outputs: f at the points.
+        kernels: k̂ of each network between the points.
+    """
+
+    outputs: Float64[Tensor, "s p"]
+    kernels: Float64[Tensor, "s p p"]
+
+
+def simulated(material: Material) -> Outcome:
+    """Run Neal's limit."""
+    points = inputs(material.generator(11))
+    widths, count = WIDTHS[material.size], NETWORKS[material.size]
+    rows: list[Row] = []
+    result: dict[str, Any] = {"widths": list(widths), "networks": count}
+    shown: dict[str, dict[int, Drawn]] = {}
+    for sigma in SIGMA:
+        drawn = {
+            width: networks(sigma, width, points, count, material.independent(sigma, width))
+            for width in tracked(widths, what=f"random {sigma} networks", total=len(widths))
+        }
+        shown[sigma] = drawn
+        found = measured(sigma, points, drawn)
+        rows += _rows(sigma, widths, found)
+        result[sigma] = found
+    notes = (
+        f"{count:,} networks of each width, inputs of norm √d in d = {FEATURES} dimensions, weight variance "
+        f"{WEIGHT_VARIANCE:g} over fan-in and bias variance {BIAS_VARIANCE:g}.",
+        "At any width the covariance over networks is the kernel of the limit; what widens brings about is "
+        "that each network has it by itself, and that the distribution becomes normal.",
+    )
+    return Outcome(tuple(rows), result, _figure(widths, result, shown, points), notes)
+
+
+def inputs(generator: Generator) -> Float64[Tensor, "p d"]:
+    """Return the points at which networks are looked at, of norm √d."""
+    drawn = torch.randn(POINTS, FEATURES, generator=generator, dtype=torch.float64)
+    found: Tensor = drawn / drawn.norm(dim=1, keepdim=True) * math.sqrt(FEATURES)
+    return found
+
+
+def kernel(sigma: str) -> Kernel:
+    """Return the NNGP kernel of the limit."""
+    family = {"tanh": Tanh, "erf": Erf}[sigma]
+    return family(1, WEIGHT_VARIANCE, BIAS_VARIANCE, kind="nngp")
+
+
+def networks(
+    sigma: str, width: int, points: Float64[Tensor, "p d"], count: int, generator: Generator
+) -> Drawn:
+    """Return outputs and kernels of `count` random networks."""
+    scaled = points.T * math.sqrt(WEIGHT_VARIANCE / points.shape[1])  # (d, p)
+    outputs, kernels = [], []
+    for part in blocks(count, max(1, HIDDEN // (width * len(points)))):
+        some = part.stop - part.start
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+        bias = math.sqrt(BIAS_VARIANCE) * normal(some, width, 1)
+        hidden = ACTIVATIONS[sigma](
+            normal(some, width, points.shape[1]) @ scaled + bias
+        )  # (s, h, p)
+        readout = normal(some, 1, width) @ hidden * math.sqrt(WEIGHT_VARIANCE / width)
+        outputs.append(readout[:, 0] + math.sqrt(BIAS_VARIANCE) * normal(some, 1))
+        kernels.append(hidden.mT @ hidden * (WEIGHT_VARIANCE / width) + BIAS_VARIANCE)
+    return Drawn(torch.cat(outputs), torch.cat(kernels))
+
+
+def measured(
+    sigma: str, points: Float64[Tensor, "p d"], drawn: dict[int, Drawn]
+) -> dict[str, list[float] | list[list[float]]]:
+    """Return, by width: how covariances and kernels differ from the limit, and kurtosis.
+
+    Covariances in standard errors, the largest of all entries; kernels and kurtosis by group.
+    """
+    limit = kernel(sigma).block(points, points)
+    apart, covariance, deviation, excess, direct, doubt = [], [], [], [], [], []
+    for one in drawn.values():
+        products = one.outputs[:, :, None] * one.outputs[:, None]
+        error = products.std(0) / math.sqrt(len(products))
+        apart.append(float(((products.mean(0) - limit).abs() / error).max()))
+        covariance.append(float((products.mean(0) - limit).norm() / limit.norm()))
+        groups = one.kernels.chunk(GROUPS)
+        deviation.append(
+            [
+                float((part - limit).square().sum((1, 2)).mean().sqrt() / limit.norm())
+                for part in groups
+            ]
+        )
+        own = [part.diagonal(dim1=1, dim2=2) for part in groups]
+        excess.append([float((3 * part.var(0) / limit.diagonal().square()).mean()) for part in own])
+        found = np.array([_kurtosis(part) for part in one.outputs.chunk(GROUPS)])
+        direct.append(float(found.mean()))
+        doubt.append(float(found.std(ddof=1) / math.sqrt(GROUPS)))
+    exact = [float(kurtosis(sigma, points, width).mean()) for width in drawn]
+    return {
+        "covariance_in_standard_errors": apart, "covariance": covariance, "kernel": deviation,
+        "kurtosis_given_hidden": excess, "kurtosis": direct, "kurtosis_error": doubt,
+        "kurtosis_exact": exact,
+    }  # fmt: skip
+
+
+def kurtosis(sigma: str, points: Float64[Tensor, "p d"], width: int) -> Float64[Tensor, " p"]:
+    """Return the excess kurtosis of f at each point, exactly: 3 w² Var h² / (H k²)."""
+    nodes, heights = np.polynomial.hermite_e.hermegauss(200)
+    weights = torch.from_numpy(heights / heights.sum())
+    variance = WEIGHT_VARIANCE * points.square().mean(1) + BIAS_VARIANCE
+    hidden = ACTIVATIONS[sigma](variance.sqrt()[:, None] * torch.from_numpy(nodes))
+    second, fourth = hidden.square() @ weights, hidden.pow(4) @ weights
+    limit = WEIGHT_VARIANCE * second + BIAS_VARIANCE
+    found: Tensor = 3 * WEIGHT_VARIANCE**2 * (fourth - second.square()) / (width * limit.square())
+    return found
+
+
+def _kurtosis(outputs: Float64[Tensor, "s p"]) -> float:
+    """Return the excess kurtosis of outputs, on the mean over points."""
+    return float((outputs.pow(4).mean(0) / outputs.square().mean(0).square()).mean() - 3)
+
+
+def _rows(sigma: str, widths: tuple[int, ...], found: dict[str, Any]) -> list[Row]:
+    slopes = [
+        exponent(widths, np.array(found[name])) for name in ("kernel", "kurtosis_given_hidden")
+    ]
+    rows = [
+        Row(
+            f"{sigma}: covariance over networks and the NNGP kernel, at most",
+            "equal (eqs. 50, 52)",
+            f"{max(found['covariance_in_standard_errors']):.1f} standard errors apart",
+            max(found["covariance_in_standard_errors"]) < SURE,
+        )
+    ]
+    for (slope, low, high), rate, what in zip(
+        slopes, (-0.5, -1.0), ("one network's kernel from k", "excess kurtosis"), strict=True
+    ):
+        rows.append(
+            Row(
+                f"{sigma}: {what}, exponent of the width",
+                f"tends to 0 (central limit theorem: {rate:g})",
+                f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})",
+                exponent_is(rate, low, high),
+            )
+        )
+    errors = [
+        abs(one - exact) / error
+        for one, exact, error in zip(
+            found["kurtosis"], found["kurtosis_exact"], found["kurtosis_error"], strict=True
+        )
+    ]
+    few, many = found["kurtosis"][0], found["kurtosis"][-1]
+    rows.append(
+        Row(
+            f"{sigma}: excess kurtosis of outputs, width {widths[0]} → {widths[-1]}",
+            "→ 0 (Gaussian)",
+            f"{few:.3f} → {many:.3f}; by formula {found['kurtosis_exact'][0]:.3f} → "
+            f"{found['kurtosis_exact'][-1]:.4f}",
+            # Of eight groups the error is known to a quarter: six of them are as rare as four.
+            max(errors) < 1.5 * SURE,
+        )
+    )
+    return rows
+
+
+def exponent_is(rate: float, low: float, high: float) -> Holds:
+    """Return whether an exponent known to lie in (low, high) is `rate`, as well as `ROOM` tells."""
+    if high < rate - ROOM or low > rate + ROOM:
+        return False
+    return True if rate - ROOM < low and high < rate + ROOM else "open"
+
+
+def _figure(
+    widths: tuple[int, ...],
+    result: dict[str, Any],
+    shown: dict[str, dict[int, Drawn]],
+    points: Float64[Tensor, "p d"],
+) -> Figure:
+    figure, grid = panels(3, width=4.2, height=3.5)
+    quantiles, kernels, tails = grid[0]
+    limit = float(kernel("tanh").diagonal(points[:1])[0].sqrt())
+    share = (np.arange(400) + 0.5) / 400
+    three = (widths[0], widths[len(widths) // 2], widths[-1])
+    for width, colour in zip(three, (RED, ORANGE, BLUE), strict=True):
+        values = np.quantile(shown["tanh"][width].outputs[:, 0].numpy(), share) / limit
+        quantiles.plot(norm.ppf(share), values, color=colour, label=f"width {width}")
+    quantiles.plot([-3, 3], [-3, 3], "--", color=FAINT)
+    quantiles.set_xlabel("quantile of the normal distribution")
+    quantiles.set_ylabel("quantile of f / √k, tanh")
+    quantiles.set_title("Outputs of random networks")
+    quantiles.legend(fontsize=8)
+    for sigma, colour in zip(SIGMA, (BLUE, ORANGE), strict=True):
+        found = result[sigma]
+        kernels.loglog(widths, np.mean(found["kernel"], axis=1), "o", color=colour, label=sigma)
+        tails.errorbar(
+            widths, found["kurtosis"], 2 * np.array(found["kurtosis_error"]), fmt="o", ms=4, color=colour,
+            label=f"{sigma}: outputs",
+        )  # fmt: skip
+        tails.plot(widths, found["kurtosis_exact"], color=colour, label=f"{sigma}: 3w²Var h² / Hk²")
+    first = float(np.mean(result["tanh"]["kernel"][0]))
+    kernels.loglog(widths, first * (np.array(widths) / widths[0]) ** -0.5, "--", color=FAINT)
+    kernels.set_xlabel("width")
+    kernels.set_title("One network's kernel: RMS |k̂ − k| / |k|")
+    kernels.legend(fontsize=8)
+    tails.set_xscale("log")
+    tails.set_yscale("symlog", linthresh=0.01)
+    tails.set_xlabel("width")
+    tails.set_title("Excess kurtosis")
+    tails.legend(fontsize=7)
+    return figure

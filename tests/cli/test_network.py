@@ -1,0 +1,177 @@
+"""A user's own network on the command line: is it read, refused in a sentence, and reported on?"""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from leftout.cli.module_file import network, read_weights
+from leftout.core.errors import DataError, OptionError
+
+FILE = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.Tanh(), nn.Dropout(0.5), nn.Linear(12, 2))
+
+def ten():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 6), nn.Tanh(), nn.Linear(6, 10))
+
+def images():
+    return nn.Conv2d(3, 2, 3)
+
+def none():
+    return 3
+
+def broken():
+    raise ValueError("no such layer")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, leftout):
+    (tmp_path / "net.py").write_text(FILE)
+    return tmp_path
+
+
+def test_a_module_is_built_filled_and_put_in_eval_mode(folder) -> None:
+    built = network("net.py:build")
+    assert not built.training
+    weights = {name: torch.randn_like(one) for name, one in built.state_dict().items()}
+    save_file(weights, "w.safetensors")
+    torch.save(weights, "w.pt")
+    for file in ("w.safetensors", "w.pt"):
+        filled = network("net.py:build", file).state_dict()
+        assert all(torch.equal(filled[name], one) for name, one in weights.items())
+
+
+class Pickled:
+    def __reduce__(self):
+        return print, ("code was run",)
+
+
+def test_no_code_in_a_file_of_weights_is_run(folder, capsys) -> None:
+    torch.save(Pickled(), "w.pt")
+    with pytest.raises(DataError, match="must hold weights"):
+        read_weights(folder / "w.pt")
+    assert "code was run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("source", "weights", "error", "message"),
+    [
+        ("net.py", None, OptionError, "must be FILE.py:FUNCTION"),
+        ("other.py:build", None, DataError, "must be a file"),
+        ("net.py:other", None, DataError, "must define a function 'other'"),
+        ("net.py:none", None, DataError, "must return an nn.Module; got int"),
+        ("net.py:broken", None, DataError, "it raised ValueError: no such layer"),
+        ("net.py:build", "no.safetensors", DataError, "must be a file"),
+        ("net.py:build", "net.py", DataError, "must hold weights"),
+        ("net.py:build", "bad.safetensors", DataError, "must hold weights"),
+        ("net.py:build", "list.pt", DataError, "must hold tensors by name.*got list"),
+        (
+            "net.py:build",
+            "ten.pt",
+            DataError,
+            r"lacks '4.weight', '4.bias', has besides '3.weight'",
+        ),
+        ("net.py:build", "shape.pt", DataError, r"another shape '4.bias \(3,\) for \(2,\)'"),
+    ],
+)
+def test_what_cannot_be_read_is_named(folder, source, weights, error, message) -> None:
+    (folder / "bad.safetensors").write_bytes(b"\xff" * 40)
+    torch.save([1, 2], "list.pt")
+    (folder / "junk.pt").write_bytes(b"hello")
+    torch.save(network("net.py:build"), "whole.pt")
+    state = network("net.py:build").state_dict()
+    torch.save({name: one.to(torch.complex64) for name, one in state.items()}, "complex.pt")
+    torch.save(network("net.py:ten").state_dict(), "ten.pt")
+    other = network("net.py:build").state_dict() | {"4.bias": torch.zeros(3)}
+    torch.save(other, "shape.pt")
+    with pytest.raises(error, match=message):
+        network(source, weights)
+
+
+def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout) -> None:
+    words = ["audit", "digits", "--classes", "3,8", "--n-train", 40, "--n-query", 12]
+    words += ["--model", "net.py:build", "--rule", "descent", "--rate", 0.005, "--at", 20]
+    code, out, _ = leftout(*words, "--verify", 3, "--out", "run")
+    assert code == 0
+    assert "gap to your network" in out
+    record = json.loads((folder / "run" / "run.json").read_text())
+    found = record["linearisation"]
+    assert 0 < found["relative_gap"] < 1
+    assert len(found["retrained"]["left_out"]) == 3
+    assert record["asked"]["verify"] == 3
+    assert record["asked"]["choices"]["model"] == "net.py:build"
+    # Two classes have a column each, as the network has; not centred, as its outputs are.
+    assert record["preparation"]["train"]["centre"] == "none"
+    page = (folder / "run" / "report.html").read_text()
+    assert "Does this speak for your network?" in page
+    assert "The model is your network, linearised." in page
+    assert not (folder / "run" / "trainings").exists()
+    # The same again, from its record.
+    assert leftout("audit", "--again", "run/run.json")[0] == 0
+    again = json.loads((folder / "run-again" / "run.json").read_text())
+    assert again["linearisation"] == found
+
+
+def test_approximations_of_the_kernel_carry_their_measured_error(folder, leftout) -> None:
+    words = ["audit", "digits", "--n-train", 30, "--n-query", 10, "--model", "net.py:ten"]
+    for number, more in enumerate((["--outputs", "trace"], ["--projection", "gaussian:200"])):
+        assert leftout(*words, *more, "--out", f"run{number}")[0] == 0
+        record = json.loads((folder / f"run{number}" / "run.json").read_text())
+        assert 0 < record["certificate"]["approximation"]["frobenius"] < 1.5
+        assert record["linearisation"] is None
+        page = (folder / f"run{number}" / "report.html").read_text()
+        assert "Approximation of the kernel" in page
+        assert "Does this speak for your network?" not in page
+
+
+def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> None:
+    words = ["audit", "digits", "--n-train", 30, "--n-query", 10, "--model", "net.py:ten"]
+    assert leftout(*words, "--parameters", "3.*", "--out", "head")[0] == 0
+    record = json.loads((folder / "head" / "run.json").read_text())
+    assert record["computation"]["fitted"]["kernel"]["parameters"] == 70
+    # Of the last layer alone the network is a linear function: no gap but that of float32.
+    assert record["linearisation"]["relative_gap"] < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "w.pt"], "--weights belongs to --model"),
+        (["--projection", "gaussian:5"], "--projection belongs to --model"),
+        (["--model", "net.py:build", "--kernel", "relu"], "leave it out with --model"),
+        (["--model", "net.py:build", "--depth", "3"], "leave it out with --model"),
+        (["--model", "net.py:ten", "--projection", "gauss:9"], "--projection must be"),
+        (["--model", "net.py:ten", "--projection", "gaussian"], "--projection must be"),
+        (["--model", "net.py:ten", "--parameters", "nothing.*"], "nothing"),
+        (["--model", "net.py:images"], "must return a tensor (n, k)"),
+        (["--model", "net.py:build"], "tells apart 2 outputs, the targets have 10"),
+        (["--model", "net.py:ten", "--verify", "2"], "`verify` must be 0, or 3 … 20"),
+        (["--model", "net.py:ten", "--verify", "21"], "`verify` must be 0, or 3 … 20"),
+        (
+            ["--model", "net.py:ten", "--verify", "3", "--rule", "flow"],
+            "A flow is descent at a small rate",
+        ),
+        (["--verify", "3"], "`verify` trains a network again"),
+        (["--model", "net.py:ten", "--verify", "3", "--outputs", "sum"], "no exact one"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_one_sentence(folder, leftout, words, message) -> None:
+    code, _, said = leftout("audit", "digits", "--n-train", 20, "--n-query", 10, *words)
+    assert code == 2
+    assert message in said
+    assert "Traceback" not in said
+    assert not list(folder.glob("run*"))
+
+
+def test_a_network_in_training_mode_is_asked_in_eval_mode(folder) -> None:
+    assert isinstance(network("net.py:build")[3], nn.Dropout)
+    assert not network("net.py:build")[3].training

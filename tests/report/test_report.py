@@ -1,0 +1,329 @@
+"""The report as a file: its structure, its texts, its bytes and its size."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from leftout.core.errors import DataError, ShapeError
+from leftout.report import explorer, report
+from leftout.report.report import html, write_report
+from problems import synthetic_findings as made
+
+VOID = {"meta", "link", "input", "img", "br", "hr"}
+SIGN = "positive = the example helped (loss without it minus loss with it)"
+KINDS = {
+    "ten classes, three times": lambda: made.digits_findings(120, 20),
+    "two classes, once": lambda: made.digits_findings(90, 15, two=True, times=(np.inf,)),
+    "colour": lambda: made.colour_findings(80, 10),
+    "table": made.iris_findings,
+    "regression": made.diabetes_findings,
+    "two outputs, two times": lambda: made.diabetes_findings(outputs=2, times=(1.0, np.inf)),
+    "kinds and sources": made.worth_findings,
+    "hostile": made.hostile_findings,
+    "bare": made.bare_findings,
+}
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page; refuses what is not nested."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.scripts: list[str] = []
+        self.feed(source)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        assert len(attrs) == len(dict(attrs)), f"<{tag}> repeats an attribute"
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, f"</{tag}> does not close what is open"
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "script":
+            self.scripts.append(data)
+        elif not self.open or self.open[-1] != "style":
+            self.text.append(data)
+
+    def named(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    @property
+    def words(self):
+        return re.sub(r"[ \n\t]+", " ", " ".join(self.text))
+
+
+@pytest.fixture(scope="module")
+def pages():
+    return {name: html(kind()) for name, kind in KINDS.items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_is_well_formed_and_its_ids_are_unique(pages, kind) -> None:
+    page = Page(pages[kind])
+    assert page.open == []
+    ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    for _, attrs in page.elements:
+        for name in ("aria-labelledby", "for"):
+            assert set(attrs.get(name, "").split()) <= set(ids)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_loads_nothing_from_anywhere(pages, kind) -> None:
+    page = Page(pages[kind])
+    (policy,) = [m["content"] for m in page.named("meta") if "http-equiv" in m]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    for _, attrs in page.elements:
+        assert "src" not in attrs
+        assert "srcset" not in attrs
+        assert not [name for name in attrs if name.startswith("on")]
+        href = attrs.get("href", "#")
+        assert href.startswith("#") or href == "data:,"
+        assert attrs.get("type", "") != "module"
+    style = pages[kind].split("<style>")[1].split("</style>")[0]
+    assert "@import" not in style
+    assert all(url.startswith(("#", '"data:image/')) for url in re.findall(r"url\(([^)]*)", style))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_picture_and_plot_has_words(pages, kind) -> None:
+    page = Page(pages[kind])
+    for tag, attrs in page.elements:
+        if attrs.get("role") == "img" or tag in ("svg", "img"):
+            words = attrs.get("aria-label") or attrs.get("aria-labelledby") or attrs.get("alt")
+            assert words or attrs.get("aria-hidden") == "true"
+    thumbs = [a for a in page.named("span") if "thumb" in a.get("class", "")]
+    assert all(thumb["aria-label"].startswith("training example ") for thumb in thumbs)
+    pictured = ("ten classes, three times", "two classes, once", "colour", "kinds and sources")
+    assert bool(thumbs) == (kind in pictured)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_plot_says_the_sign_rule(pages, kind) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", pages[kind], re.DOTALL)
+    assert len(figures) >= 2
+    for figure in figures:
+        assert SIGN in figure
+        assert figure.count("<svg") == 1
+    assert f"{SIGN}, in loss units" in Page(pages[kind]).words  # the explorer's bars
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_control_has_a_name(pages, kind) -> None:
+    page = Page(pages[kind])
+    labelled = {attrs.get("for") for attrs in page.named("label")}
+    inside = re.findall(r"<label[^>]*>[^<]*<(?:input|select)[^>]*id=\"([\w-]+)\"", pages[kind])
+    for tag in ("input", "select"):
+        for attrs in page.named(tag):
+            assert attrs["id"] in labelled | set(inside)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_findings_give_the_same_bytes(pages, kind) -> None:
+    assert html(KINDS[kind]()) == pages[kind]
+
+
+def test_the_headline_says_what_was_measured(pages) -> None:
+    found = KINDS["ten classes, three times"]()
+    words = Page(pages["ten classes, three times"]).words
+    now = found.moments[found.judged]
+    assert f"Right on queries {100 * now.query_accuracy:.1f}\u202f%" in words
+    assert f"Right on left-out examples {100 * now.left_out_accuracy:.1f}\u202f%" in words
+    assert f"Labels in doubt {len(found.suspects)} " in words
+    assert f"Could be removed {100 * found.redundant.stop / 120:.1f}\u202f%" in words
+    assert "Duplicates 5 examples in 2\u00a0groups, 1 of them with conflicting labels" in words
+    assert "Difference from refitting 6.0 × 10⁻¹²" in words
+    assert "They agree to about 11\u00a0digits." in words
+    for name, value in (("kernel", "TwoLayerReLU()"), ("loss", "sum"), ("date", "2026-03-02")):
+        assert f"{name} {value}" in words
+    assert "Losses are added up: removing an example changes nothing for the others." in words
+
+
+def test_the_reading_of_the_loss_is_explained_when_it_is_a_mean() -> None:
+    found = replace(KINDS["table"](), settings={"loss": "mean"})
+    assert "Losses are averaged: removing an example also changes" in Page(html(found)).words
+
+
+def test_regression_shows_errors_numbers_and_no_class_filter(pages) -> None:
+    found = KINDS["regression"]()
+    words = Page(pages["regression"]).words
+    rmse = (2 * found.moments[0].query_loss) ** 0.5
+    assert f"Error on queries {rmse:#.3g}".rstrip(".") in words
+    assert "The targets are numbers, so there are no classes to filter by." in words
+    assert "left-out residual: target minus prediction (target units)" in words
+    assert 'id="train-class"' not in pages["regression"]
+    assert "neighbours that agree" not in words
+    first = found.suspects[0]
+    assert f"given {first.given} → suggested {first.suggested}" in words
+    assert "age 59" in words or "age 48" in words  # the columns of the table
+
+
+def test_what_is_missing_is_a_sentence(pages) -> None:
+    words = Page(pages["bare"]).words
+    for sentence in (
+        "No label is in doubt.",
+        "No removal was tried, so there is no curve to show. Too few examples.",
+        "No example was found to be under-sampled.",
+        "No outlier was found.",
+        "No two training examples have identical inputs.",
+        "No settings were recorded with this audit.",
+        "No example was really left out to compare with.",
+        "One training time was asked for (the end of training).",
+        "Difference from refitting not checked",
+    ):
+        assert sentence in words
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_took_time_has_a_panel_on_when_it_learned(pages, kind) -> None:
+    page = Page(pages[kind])
+    found = KINDS[kind]()
+    links = [a["href"] for a in page.named("a")]
+    sections = [a.get("id") for a in page.named("section")]
+    there = found.learned is not None
+    assert there == (kind != "bare")
+    assert ("#learned" in links, "learned" in sections) == (there, there)
+    assert ("When was it learned?" in page.words) == there
+    if there:
+        words = page.words.replace("t\u00a0=\u00a0", "t = ")
+        assert found.learned.stop.reason in words
+        assert ("Who leads, over time" in words) == (len(found.moments) > 1)
+        assert sum('id="plot-learned-' in line for line in pages[kind].splitlines()) == 4
+
+
+def test_steps_of_descent_are_called_steps() -> None:
+    found = KINDS["table"]()
+    scores = found.scores.assign_attrs(rule="GradientDescent(rate=0.1)")
+    words = Page(html(replace(found, scores=scores))).words
+    assert "At the end," in words
+    assert "stop: step\u00a0" in words
+    assert "training step, on a logarithmic scale" in words
+
+
+def test_suspects_beyond_the_cards_are_rows() -> None:
+    found = made.digits_findings(120, 10, times=(np.inf,))
+    many = tuple(replace(found.suspects[0], row=row, reason=f"reason {row}") for row in range(75))
+    page = Page(html(replace(found, suspects=many)))
+    assert sum("suspect" in li.get("class", "") for li in page.named("li")) == 60
+    assert "Show all 75: the other 15 as rows" in page.words
+    assert "reason 74" in page.words
+
+
+@pytest.mark.parametrize("text", made.HOSTILE[:5])
+def test_a_hostile_name_is_text(pages, text) -> None:
+    source = pages["hostile"]
+    assert text in Page(source).words
+    plain_scripts = [attrs for attrs in Page(source).named("script")]
+    assert plain_scripts == [{"type": "application/json", "id": "explorer-data"}, {}]
+    assert "onerror" not in [name for _, attrs in Page(source).elements for name in attrs]
+
+
+def test_data_in_the_script_cannot_close_it(pages) -> None:
+    data = pages["hostile"].split('id="explorer-data">')[1].split("</script>")[0]
+    assert not set(data) & set("<>&\u2028\u2029")
+    ids = json.loads(data)["train"]["ids"]
+    assert ids[0].startswith("<script>alert(1)</script> ")
+    assert any("abc\\u202egnp.exe \\u0000\\u001b[31m \\ud800" in name for name in ids)
+
+
+def test_a_report_appears_whole_under_its_name(tmp_path) -> None:
+    found = KINDS["table"]()
+    path = write_report(found, tmp_path / "report.html")
+    assert path == tmp_path / "report.html"
+    assert path.read_bytes() == html(found).encode()
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_failure_leaves_the_old_report(tmp_path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    found = KINDS["table"]()
+    broken = replace(found, scores=found.scores[:, :3])
+    with pytest.raises(ShapeError, match=r"`scores` must have dims \('at', 'query', 'train'\)"):
+        write_report(broken, path)
+    assert path.read_text() == "old"
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    found = KINDS["table"]()
+    scores = found.scores.copy(deep=True)
+    scores[1, 7, 3] = np.nan
+    with pytest.raises(DataError, match="`scores` must be finite; row 7 holds NaN"):
+        html(replace(found, scores=scores))
+
+
+def test_scores_are_read_in_blocks_and_blocks_change_nothing(pages, monkeypatch) -> None:
+    found = KINDS["ten classes, three times"]()
+    seen: list[int] = []
+
+    class Recorded(xr.backends.BackendArray):
+        shape, dtype = found.scores.shape, found.scores.dtype
+
+        def __getitem__(self, key):
+            support = xr.core.indexing.IndexingSupport.BASIC
+            return xr.core.indexing.explicit_indexing_adapter(key, self.shape, support, self.read)
+
+        def read(self, key):
+            block = found.scores.values[key]
+            seen.append(block.size)
+            return block
+
+    lazy = xr.Variable(found.scores.dims, xr.core.indexing.LazilyIndexedArray(Recorded()))
+    monkeypatch.setattr(explorer, "BLOCK_BYTES", 7 * 8 * 120)
+    page = html(replace(found, scores=xr.DataArray(lazy, attrs=found.scores.attrs)))
+    assert max(seen) == 7 * 120
+    assert sum(seen) == found.scores.size  # each score once
+    # Sums over blocks of other sizes may differ in the last bit, which no digit shown can see.
+    assert page == pages["ten classes, three times"]
+
+
+def test_a_thousand_queries_at_five_times_stay_under_ten_megabytes() -> None:
+    found = made.random_findings(5000, 1000, 5, (28, 28))
+    page = html(found)
+    assert len(page.encode()) <= report.LIMIT == 10_000_000
+    words = Page(page).words
+    assert "so that this file stays under 10 MB" in words
+    length = json.loads(page.split('id="explorer-data">')[1].split("</script>")[0])["lists"][
+        "length"
+    ]
+    assert 2 <= length < explorer.LENGTH
+    assert f"Each list shows at most the {length} strongest of 5\u202f000\u00a0training" in words
+
+
+def test_colour_pictures_stay_under_ten_megabytes() -> None:
+    found = made.random_findings(2000, 400, 2, (32, 32, 3))
+    page = html(found)
+    assert len(page.encode()) <= report.LIMIT
+    assert "data:image/jpeg;base64," in page
+
+
+def test_where_nothing_else_helps_the_worst_queries_stay(monkeypatch) -> None:
+    found = made.random_findings(64, 300, 1, (28, 28))
+    monkeypatch.setattr(report, "LIMIT", 300_000)
+    page = html(found)
+    assert len(page.encode()) <= 300_000
+    data = json.loads(page.split('id="explorer-data">')[1].split("</script>")[0])
+    kept = len(data["query"]["ids"])
+    assert kept < 300
+    assert (
+        f"{kept}\u00a0queries of 300 can be picked: those with the largest loss."
+        in Page(page).words
+    )
+    losses = explorer.query_losses(found)[0]
+    worst = {found.query.ids[q] for q in np.argsort(-losses)[:kept]}
+    assert set(data["query"]["ids"]) == worst
