@@ -31,12 +31,7 @@ from measure import data_folder, record, seconds
 
 import leftout as lo
 
-PAPER = {
-    "stride": [1, 1, 1, 2, 1, 2, 1],
-    "pooling": "flatten",
-    "weight_variance": 1.0,
-    "last_relu": False,
-}
+PAPER = {"stride": [1, 1, 1, 2, 1, 2, 1], "pooling": "flatten", "weight_variance": 1.0, "last_relu": False}
 DEEP = {"stride": [1] * 8, "pooling": "flatten", "weight_variance": 2.0, "last_relu": True}
 
 CASES = {
@@ -66,9 +61,12 @@ class Peer:
         settings = {"OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
             [python, str(Path(__file__).with_name("peer_kernels.py")), dtype],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             env=os.environ | settings,
-        )  # fmt: skip
+        )
         self.about = json.loads(self.process.stdout.readline())
 
     def ask(self, **asked):
@@ -84,26 +82,24 @@ class Peer:
 def network_kernel(network):
     """Return ours."""
     return lo.kernels.ConvReLU(
-        len(network["stride"]), stride=tuple(network["stride"]), pooling=network["pooling"],
-        weight_variance=network["weight_variance"], last_relu=network["last_relu"],
-    )  # fmt: skip
+        len(network["stride"]),
+        stride=tuple(network["stride"]),
+        pooling=network["pooling"],
+        weight_variance=network["weight_variance"],
+        last_relu=network["last_relu"],
+    )
 
 
 def positions(network, side):
     """Return at how many positions, or pairs of them, there is a convolution and a ReLU."""
     convolved = rectified = 0
-    steps = [
-        int(np.prod(network["stride"][place + 1 :])) for place in range(len(network["stride"]))
-    ]
+    steps = [int(np.prod(network["stride"][place + 1 :])) for place in range(len(network["stride"]))]
     for place, stride in enumerate(network["stride"]):
         side = -(-side // stride)
         count = side**2
         if network["pooling"] == "mean":
             # Of displacements only those that are left behind the last stride.
-            count = (
-                sum(side - abs(one) for one in range(1 - side, side) if one % steps[place] == 0)
-                ** 2
-            )
+            count = sum(side - abs(one) for one in range(1 - side, side) if one % steps[place] == 0) ** 2
         convolved += count
         rectified += count if network["last_relu"] or place + 1 < len(network["stride"]) else 0
     return convolved, rectified
@@ -140,9 +136,7 @@ def one_case(name, dtype, peer, threads, repeats, folder):
     kernel = network_kernel(network)
 
     def theirs(block, values=False):
-        return peer.ask(
-            name=name, network=network, rows=block, columns=block, values=values, **files
-        )
+        return peer.ask(name=name, network=network, rows=block, columns=block, values=values, **files)
 
     few = blocks[0]
     want = np.array(theirs(few, values=True)["values"])
@@ -165,24 +159,28 @@ def one_case(name, dtype, peer, threads, repeats, folder):
     mine, other = (np.median(one, axis=0) for one in (own, peers))
     least = statistics.median(floors)
     return {
-        "images": source, "block": count, "their_block": best,
+        "images": source,
+        "block": count,
+        "their_block": best,
         "milliseconds_an_entry": {
-            "ours": 1e3 * mine[0], "neural-tangents": 1e3 * other[0], "floor": 1e3 * least,
+            "ours": 1e3 * mine[0],
+            "neural-tangents": 1e3 * other[0],
+            "floor": 1e3 * least,
         },
-        "ratio": mine[0] / other[0], "ratio_of_processor_time": mine[1] / other[1],
-        "share_of_floor": least / mine[0], "nanoseconds": rates,
+        "ratio": mine[0] / other[0],
+        "ratio_of_processor_time": mine[1] / other[1],
+        "share_of_floor": least / mine[0],
+        "nanoseconds": rates,
         "ratios_one_by_one": sorted(a[0] / b[0] for a, b in zip(own, peers, strict=True)),
         "difference_relative": float(np.abs(ours - want).max() / np.abs(want).max()),
         "difference_of_ours_from_double": float(np.abs(ours - exact).max() / np.abs(exact).max()),
-    }  # fmt: skip
+    }
 
 
 def main():
     """Run the cases and keep their record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--peers", required=True, help="the Python of an environment with neural-tangents"
-    )
+    parser.add_argument("--peers", required=True, help="the Python of an environment with neural-tangents")
     parser.add_argument("--only", default="", help="cases whose name begins so")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--dtype", choices=["float64", "float32"], help="both if not given")

@@ -34,9 +34,7 @@ def problem(n, m):
     """Return training inputs and targets, queries and theirs."""
     folder = data_folder()
     if folder is not None and n + m <= 12000:
-        train, query = lo.load(
-            f"mnist:{folder / 'mnist'}", classes=["7", "9"], n_train=n, n_query=m, seed=0
-        )
+        train, query = lo.load(f"mnist:{folder / 'mnist'}", classes=["7", "9"], n_train=n, n_query=m, seed=0)
         return "mnist 7 v 9", train, query
     draw = torch.Generator().manual_seed(0)
     points = torch.randn(n + m, 784, generator=draw, dtype=torch.float64)
@@ -57,9 +55,7 @@ def known(train, query):
     n = len(train)
     rows = torch.arange(n, len(whole), dtype=torch.float64)
     ask = lo.Examples(rows, query.targets, query.encoding, query.labels)
-    points = lo.Examples(
-        torch.arange(n, dtype=torch.float64), train.targets, train.encoding, train.labels
-    )
+    points = lo.Examples(torch.arange(n, dtype=torch.float64), train.targets, train.encoding, train.labels)
     return kernel, points, ask
 
 
@@ -83,9 +79,13 @@ def end(n, m):
 
     took = alternating({"bare": bare, "ours": ours})
     return {
-        "data": source, "n": n, "queries": m, "seconds": took,
-        "ratio": took["ours"] / took["bare"], "target": 1.5,
-    }  # fmt: skip
+        "data": source,
+        "n": n,
+        "queries": m,
+        "seconds": took,
+        "ratio": took["ours"] / took["bare"],
+        "target": 1.5,
+    }
 
 
 def memory(n, m):
@@ -95,9 +95,13 @@ def memory(n, m):
     lo.leave_one_out(lo.fit(KERNEL, small, rule=lo.Ridge(1.0)), query.select(range(8)))
     peak = peak_bytes(lambda: lo.leave_one_out(lo.fit(KERNEL, train, rule=lo.Ridge(1.0)), query))
     return {
-        "data": source, "n": n, "queries": m, "peak_bytes": peak,
-        "peak_in_n_squared_doubles": peak / (8 * n * n), "target": 3.5,
-    }  # fmt: skip
+        "data": source,
+        "n": n,
+        "queries": m,
+        "peak_bytes": peak,
+        "peak_in_n_squared_doubles": peak / (8 * n * n),
+        "target": 3.5,
+    }
 
 
 def times(n, m, count=32):
@@ -116,16 +120,21 @@ def times(n, m, count=32):
         return product
 
     def ours():
-        again = lo.Fitted(
-            kernel, points, rule, gram, kernel_dtype=torch.float64, memory=fitted.memory
-        )
+        again = lo.Fitted(kernel, points, rule, gram, kernel_dtype=torch.float64, memory=fitted.memory)
         return lo.leave_one_out(again, ask, at=at)
 
     took = alternating({"bare": bare, "ours": ours}, repeats=2)
     return {
-        "data": source, "n": n, "queries": m, "times": count, "from": at[0], "to": at[-1],
-        "seconds": took, "ratio": took["ours"] / took["bare"], "target": 1.6,
-    }  # fmt: skip
+        "data": source,
+        "n": n,
+        "queries": m,
+        "times": count,
+        "from": at[0],
+        "to": at[-1],
+        "seconds": took,
+        "ratio": took["ours"] / took["bare"],
+        "target": 1.6,
+    }
 
 
 def refits(n, m, count=32, sample=5):
@@ -156,9 +165,7 @@ def refits(n, m, count=32, sample=5):
         return cross[:, keep] @ (vectors @ (learned[:, None] * (vectors.T @ targets[keep])))
 
     def ours():
-        whole = lo.Fitted(
-            kernel, points, rule, gram, kernel_dtype=torch.float64, memory=fitted.memory
-        )
+        whole = lo.Fitted(kernel, points, rule, gram, kernel_dtype=torch.float64, memory=fitted.memory)
         return lo.leave_one_out(whole, ask, at=at, of="prediction")
 
     chosen = np.random.default_rng(0).choice(n, sample, replace=False).tolist()
@@ -172,13 +179,19 @@ def refits(n, m, count=32, sample=5):
         for i in chosen
     )
     return {
-        "data": source, "n": n, "queries": m, "times": count, "refits_timed": sample,
-        "seconds_one_refit_all_times": one, "seconds_one_refit_one_time": single,
-        "seconds_ours": mine, "target": 1000,
+        "data": source,
+        "n": n,
+        "queries": m,
+        "times": count,
+        "refits_timed": sample,
+        "seconds_one_refit_all_times": one,
+        "seconds_one_refit_one_time": single,
+        "seconds_ours": mine,
+        "target": 1000,
         "speedup_a_refit_each_point_and_time": single * n * count / mine,
         "speedup_a_refit_each_point_sharing_its_eigendecomposition": one * n / mine,
         "largest_difference_relative": worst,
-    }  # fmt: skip
+    }
 
 
 def kernel(n, m):
@@ -197,9 +210,13 @@ def kernel(n, m):
     )
     floor = took["product"] + took["arccos"]
     return {
-        "data": source, "n": n, "seconds": took, "ratio": took["gram"] / floor, "target": 2,
+        "data": source,
+        "n": n,
+        "seconds": took,
+        "ratio": took["gram"] / floor,
+        "target": 2,
         "cross_ratio_per_entry": took["cross"] / (floor * m / n),
-    }  # fmt: skip
+    }
 
 
 def growth(sizes, m=500):
@@ -216,9 +233,7 @@ def growth(sizes, m=500):
         row["kernel"] = seconds(kernel_only, repeats=2)
 
         def leave(rule, at, train=train, query=query, kept=kept):
-            made = lo.Fitted(
-                KERNEL, train, rule, kept["gram"], kernel_dtype=torch.float64, memory=10**10
-            )
+            made = lo.Fitted(KERNEL, train, rule, kept["gram"], kernel_dtype=torch.float64, memory=10**10)
             lo.leave_one_out(made, query, at=at)
 
         row["end of training"] = seconds(partial(leave, lo.Ridge(1.0), None))
@@ -228,9 +243,7 @@ def growth(sizes, m=500):
         rows.append(row)
         print(row, flush=True)
     exponents = {
-        name: float(
-            np.polyfit(np.log([r["n"] for r in rows]), np.log([r[name] for r in rows]), 1)[0]
-        )
+        name: float(np.polyfit(np.log([r["n"] for r in rows]), np.log([r[name] for r in rows]), 1)[0])
         for name in rows[0]
         if name != "n"
     }

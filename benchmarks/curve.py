@@ -101,9 +101,7 @@ def row(curve, fitted, place, truth, ridge):
 def compared(source, name, *, pool_size, held_size, at_hand, sizes, draws, splits):
     """Return all comparisons of one data set and kernel."""
     kernel, ridges = KERNELS[name]
-    every, _ = lo.load(
-        source, n_train=pool_size + held_size, n_query=10, normalise=kernel.normalise
-    )
+    every, _ = lo.load(source, n_train=pool_size + held_size, n_query=10, normalise=kernel.normalise)
     order = torch.randperm(len(every), generator=torch.Generator().manual_seed(1))
     every = every.select(order)
     pool, gram = every.select(range(pool_size)), lo.fit(kernel, every).gram
@@ -171,10 +169,16 @@ def main():
             one
             for kernel in KERNELS
             for one in compared(
-                source, kernel, pool_size=pool, held_size=held, at_hand=at_hand, sizes=sizes,
-                draws=min(given.draws, pool // at_hand), splits=10 if name == "digits" else 1,
+                source,
+                kernel,
+                pool_size=pool,
+                held_size=held,
+                at_hand=at_hand,
+                sizes=sizes,
+                draws=min(given.draws, pool // at_hand),
+                splits=10 if name == "digits" else 1,
             )
-        ]  # fmt: skip
+        ]
         result[name] = {"at_hand": at_hand, "summary": summary(rows), "rows": rows}
     record("curve", result)
 

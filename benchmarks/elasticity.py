@@ -35,9 +35,7 @@ def ratios(module, train, query):
     """Return RR of each two classes, between queries and training examples."""
     found = lo.elasticity(lo.kernels.Empirical(module, outputs="trace"), train, query)
     return {
-        f"{found['class'].values[a]} and {found['class'].values[b]}": float(
-            found["query_ratio"][a, b]
-        )
+        f"{found['class'].values[a]} and {found['class'].values[b]}": float(found["query_ratio"][a, b])
         for a, b in zip(*np.triu_indices(len(found["class"]), 1), strict=True)
     }
 
@@ -47,21 +45,23 @@ def measured(seed):
     train, query = lo.load("digits", n_train=1000, normalise=None, centre="none", seed=seed)
     torch.manual_seed(seed)
     features = train.inputs[0].numel()
-    module = nn.Sequential(
-        nn.Flatten(), nn.Linear(features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10)
-    )
+    module = nn.Sequential(nn.Flatten(), nn.Linear(features, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 10))
     before = ratios(module, train, query)
     trained(module, train, seed=seed)
     after = ratios(module, train, query)
     with torch.no_grad():
         right = module(query.inputs.float()).argmax(1) == query.labels
     return {
-        "seed": seed, "queries": len(query), "right": float(right.double().mean()),
-        "before": float(np.mean(list(before.values()))), "after": float(np.mean(list(after.values()))),
-        "risen": sum(after[pair] > before[pair] for pair in before), "pairs": len(before),
+        "seed": seed,
+        "queries": len(query),
+        "right": float(right.double().mean()),
+        "before": float(np.mean(list(before.values()))),
+        "after": float(np.mean(list(after.values()))),
+        "risen": sum(after[pair] > before[pair] for pair in before),
+        "pairs": len(before),
         "least": min(after.items(), key=lambda one: one[1]),
         "most": max(after.items(), key=lambda one: one[1]),
-    }  # fmt: skip
+    }
 
 
 def main():

@@ -50,27 +50,35 @@ def networks():
     """Return networks, the shape of an input, by name."""
     torch.manual_seed(0)
     return {
-        "mlp 784-1024-1": (
-            nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1)), (784,)
-        ),
+        "mlp 784-1024-1": (nn.Sequential(nn.Linear(784, 1024), nn.ReLU(), nn.Linear(1024, 1)), (784,)),
         "mlp 784-256-256-10": (
-            nn.Sequential(
-                nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
-            ), (784,),
+            nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)),
+            (784,),
         ),
         "cnn 28 x 28, 4 layers, 1": (
             nn.Sequential(
-                *convolution(1, 32, 2), *convolution(32, 32, 2), *convolution(32, 64, 2),
-                *convolution(64, 64, 2), nn.Flatten(), nn.Linear(256, 1),
-            ), (1, 28, 28),
+                *convolution(1, 32, 2),
+                *convolution(32, 32, 2),
+                *convolution(32, 64, 2),
+                *convolution(64, 64, 2),
+                nn.Flatten(),
+                nn.Linear(256, 1),
+            ),
+            (1, 28, 28),
         ),
         "residual 16 x 16, 10": (
             nn.Sequential(
-                *convolution(3, 16), Block(16), *convolution(16, 32, 2), Block(32),
-                nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 10),
-            ).eval(), (3, 16, 16),
+                *convolution(3, 16),
+                Block(16),
+                *convolution(16, 32, 2),
+                Block(32),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+                nn.Linear(32, 10),
+            ).eval(),
+            (3, 16, 16),
         ),
-    }  # fmt: skip
+    }
 
 
 def drawn(n, shape, seed=0):
@@ -143,8 +151,11 @@ def gram_of_one(module, inputs):
     floor = took["passes"] + took["product"]
     whole = afresh(kernels["jacobian"], inputs)
     return {
-        "n": len(inputs), "outputs": auto.outputs, "parameters": auto.record["parameters"],
-        "seconds": took, "operations": operations,
+        "n": len(inputs),
+        "outputs": auto.outputs,
+        "parameters": auto.record["parameters"],
+        "seconds": took,
+        "operations": operations,
         "bytes_an_input": {one: k._extract(inputs).bytes_kept for one, k in kernels.items()},
         "over_floor": {one: took[one] / floor for one in timed},
         "jacobian_over_auto": took["jacobian"] / took["auto"],
@@ -152,7 +163,7 @@ def gram_of_one(module, inputs):
             one: float((afresh(kernels[one], inputs) - whole).abs().max() / whole.abs().max())
             for one in timed
         },
-    }  # fmt: skip
+    }
 
 
 def cross(chosen, n, m=100):
@@ -173,9 +184,12 @@ def cross(chosen, n, m=100):
             }
         )
         rows[name] = {
-            "n": n, "queries": m, "training_side_kept": kept, "seconds": took,
+            "n": n,
+            "queries": m,
+            "training_side_kept": kept,
+            "seconds": took,
             "over_floor": took["cross"] / (took["passes"] + took["product"]),
-        }  # fmt: skip
+        }
     return rows
 
 
@@ -185,9 +199,11 @@ def projection(chosen, n, size=200):
     for name, (module, shape) in chosen.items():
         inputs = drawn(n, shape)
         kinds = {
-            "random coordinates": RandomCoordinates(), "gaussian": Gaussian(size=size),
-            "rademacher": Rademacher(size=size), "sparse": Sparse(size=size),
-        }  # fmt: skip
+            "random coordinates": RandomCoordinates(),
+            "gaussian": Gaussian(size=size),
+            "rademacher": Rademacher(size=size),
+            "sparse": Sparse(size=size),
+        }
         kernels = {kind: Empirical(module, projection=one) for kind, one in kinds.items()}
         kernels = {"exact": Empirical(module)} | kernels
         for kernel in kernels.values():
@@ -195,9 +211,10 @@ def projection(chosen, n, size=200):
         works = {kind: lambda k=kernel, x=inputs: afresh(k, x) for kind, kernel in kernels.items()}
         found = {kind: kernel.distortion(inputs, sample=30) for kind, kernel in kernels.items()}
         rows[name] = {
-            "n": n, "seconds": alternating(works, repeats=1),
+            "n": n,
+            "seconds": alternating(works, repeats=1),
             "distortion": {kind: one.record for kind, one in found.items() if one is not None},
-        }  # fmt: skip
+        }
         print(name, json.dumps(rows[name], indent=2), flush=True)
     return rows
 

@@ -77,12 +77,11 @@ def main():
     growth = {
         activation: float(
             np.polyfit(
-                np.log(sizes),
-                np.log([one["seconds"] for one in rows if one["activation"] == activation]), 1,
+                np.log(sizes), np.log([one["seconds"] for one in rows if one["activation"] == activation]), 1
             )[0]
         )
         for activation in PRODUCTS
-    }  # fmt: skip
+    }
     each = tables[-1]["seconds"] / tables[-1]["orthants"]
     n = sizes[-1]
     result = {

@@ -63,9 +63,7 @@ def cost(n, m, sample):
     ours = {
         "isotropic": lambda: information(fresh(), ask, at=TIME, smoothing=Isotropic()),
         "inverse Fisher": lambda: information(fresh(), ask, at=TIME, smoothing=InverseFisher()),
-        "Langevin": lambda: information(
-            fresh(decayed), ask, at=TIME, smoothing=Langevin(1e-3, batch=10)
-        ),
+        "Langevin": lambda: information(fresh(decayed), ask, at=TIME, smoothing=Langevin(1e-3, batch=10)),
         "steady state": lambda: information(
             fresh(decayed), ask, at=TIME, smoothing=SteadyState(1e-3, batch=10)
         ),
@@ -77,9 +75,7 @@ def cost(n, m, sample):
         full = torch.cholesky_solve(
             residual - exponential(-TIME * gram) @ residual, torch.linalg.cholesky(gram)
         )
-        return [
-            measured(gram, cross, full - removal(gram, residual, i, exponential)) for i in chosen
-        ]
+        return [measured(gram, cross, full - removal(gram, residual, i, exponential)) for i in chosen]
 
     theirs = {name: partial(again, exponential) for name, exponential in EXPONENTIALS.items()}
     took = alternating(ours | theirs, repeats=4)
@@ -89,12 +85,19 @@ def cost(n, m, sample):
     got = np.stack([found.weights.values[chosen], found.function.values[chosen]], axis=1)
     want = np.array(again(EXPONENTIALS[min(single, key=single.get)]))
     return {
-        "data": source, "n": n, "queries": m, "time": TIME, "seconds": took,
-        "target_seconds": 5, "removals_timed": sample, "seconds_one_exponential": single,
-        "speedup": min(single.values()) * n / took["isotropic"], "target_speedup": 500,
+        "data": source,
+        "n": n,
+        "queries": m,
+        "time": TIME,
+        "seconds": took,
+        "target_seconds": 5,
+        "removals_timed": sample,
+        "seconds_one_exponential": single,
+        "speedup": min(single.values()) * n / took["isotropic"],
+        "target_speedup": 500,
         "speedup_is_of": "n times the mean of the removals timed",
         "largest_difference_relative": (np.abs(got - want).max(0) / np.abs(want).max(0)).tolist(),
-    }  # fmt: skip
+    }
 
 
 def main():

@@ -33,12 +33,16 @@ def measured(source, seed, ridge, **counts):
     }
     first = [one.row for one in found.suspects[: len(planted.rows)] if flipped[one.row]]
     return {
-        "seed": seed, "ridge": ridge, "examples": len(train), "flipped": len(planted.rows),
-        "doubted": len(found.suspects), "flips_doubted": len(right),
+        "seed": seed,
+        "ridge": ridge,
+        "examples": len(train),
+        "flipped": len(planted.rows),
+        "doubted": len(found.suspects),
+        "flips_doubted": len(right),
         "auc": float(roc_auc_score(flipped.numpy(), -found.margins.numpy())),
         "suggestions_right_among_first": sum(right[row] for row in first) / len(first),
         "suggestions_right_of_all_flips": sum(right.values()) / len(planted.rows),
-    }  # fmt: skip
+    }
 
 
 def main():

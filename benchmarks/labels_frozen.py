@@ -22,9 +22,7 @@ RIDGE = 0.1
 
 def compared(source, classes, estimator, n, m, *, seed):
     """Return one comparison."""
-    train, query = lo.load(
-        source, classes=classes, n_train=n, n_query=m, normalise="sphere", seed=seed
-    )
+    train, query = lo.load(source, classes=classes, n_train=n, n_query=m, normalise="sphere", seed=seed)
     base, rule = lo.kernels.ReLU(1), lo.Ridge(RIDGE)
     found = lo.choose_strength(LabelAware(base, estimator), train, rule=rule)
     kernel = found.kernel
@@ -41,25 +39,30 @@ def compared(source, classes, estimator, n, m, *, seed):
     held = float(query.mean_loss(fitted.predict(query)))
     blind = lo.fit(base, train, rule=rule)
     return {
-        "estimator": estimator, "seed": seed, "chosen": kernel.strength, "strength": strength,
+        "estimator": estimator,
+        "seed": seed,
+        "chosen": kernel.strength,
+        "strength": strength,
         "pearson": float(np.corrcoef(true.ravel(), kept.ravel())[0, 1]),
         "relative": float(np.linalg.norm(true - kept) / np.linalg.norm(true)),
-        "times": took["true"] / took["frozen"], "seconds": took,
+        "times": took["true"] / took["frozen"],
+        "seconds": took,
         "loss": {
-            "held_out": held, "left_out": loss(fitted), "left_out_frozen": loss(frozen),
+            "held_out": held,
+            "left_out": loss(fitted),
+            "left_out_frozen": loss(frozen),
             "blind_held_out": float(query.mean_loss(blind.predict(query))),
             "blind_left_out": loss(blind),
         },
-    }  # fmt: skip
+    }
 
 
 def _frozen(fitted):
     """Return the model frozen, with nothing known yet of its inverse."""
     kernel = fitted.kernel.with_labels_frozen()
     return Fitted(
-        kernel, fitted.train, fitted.rule, fitted.gram, kernel_dtype=fitted.kernel_dtype,
-        memory=fitted.memory,
-    )  # fmt: skip
+        kernel, fitted.train, fitted.rule, fitted.gram, kernel_dtype=fitted.kernel_dtype, memory=fitted.memory
+    )
 
 
 def main():

@@ -82,10 +82,15 @@ def convolutional():
     """Return two convolutions and a readout, with the initial weights of PyTorch."""
     return seeded(
         lambda: nn.Sequential(
-            nn.Unflatten(1, (1, 8)), nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(16, 16, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(144, 1),
+            nn.Unflatten(1, (1, 8)),
+            nn.Conv2d(1, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(144, 1),
         )
-    )  # fmt: skip
+    )
 
 
 def pretrained(pair, width=64):
@@ -95,9 +100,7 @@ def pretrained(pair, width=64):
     others = [name for name in "0123456789" if name not in pair]
     train, _ = lo.load("digits", classes=others, normalise="sphere", n_train=800, n_query=50)
     whole = seeded(lambda: nn.Sequential(body, nn.Linear(width, len(others))))
-    done = lo.train(
-        whole, train, rule=lo.GradientDescent(0.1, loss="mean"), steps=500, tolerance=None
-    )
+    done = lo.train(whole, train, rule=lo.GradientDescent(0.1, loss="mean"), steps=500, tolerance=None)
     head = seeded(lambda: nn.Linear(width, 1))
     return nn.Sequential(copy.deepcopy(done.module[0]), head)
 
@@ -114,9 +117,7 @@ NETWORKS = {
     "ReLU, three layers of 128": (lambda _: wide(128, depth=3), STEPS),
     "ReLU, three layers of 64": (lambda _: wide(64, depth=3), STEPS),
     "tanh, width 256": (lambda _: wide(256, activation="tanh", weight_variance=1.0), STEPS),
-    "tanh, two layers of 64": (
-        lambda _: wide(64, depth=2, activation="tanh", weight_variance=1.0), STEPS,
-    ),
+    "tanh, two layers of 64": (lambda _: wide(64, depth=2, activation="tanh", weight_variance=1.0), STEPS),
     "ReLU, width 256, α = 10": (lambda _: wide(256, 10.0), STEPS),
     "ReLU, width 256, α = 0.3": (lambda _: wide(256, 0.3), STEPS),
     "ReLU, width 256, α = 0.1": (lambda _: wide(256, 0.1), STEPS),
@@ -125,7 +126,7 @@ NETWORKS = {
     "PyTorch's perceptron, two layers of 64": (lambda _: perceptron(64, 2), STEPS),
     "PyTorch's convolutions": (lambda _: convolutional(), STEPS),
     "pretrained on other digits": (pretrained, STEPS),
-}  # fmt: skip
+}
 
 
 def measured(module, steps, train, query):
@@ -155,17 +156,20 @@ def problem(pair, seed):
     told = [one for one in networks.values() if one["pearson"] is not None]
     pearson = [one["pearson"] for one in told]
     return {
-        "classes": pair, "seed": seed, "examples": len(train), "queries": len(query),
-        "left_out": LEFT_OUT, "networks": networks,
+        "classes": pair,
+        "seed": seed,
+        "examples": len(train),
+        "queries": len(query),
+        "left_out": LEFT_OUT,
+        "networks": networks,
         "spearman_of_measure_with_pearson": {
-            name: float(spearmanr([one[name] for one in told], pearson).statistic)
-            for name in MEASURES
+            name: float(spearmanr([one[name] for one in told], pearson).statistic) for name in MEASURES
         },
         "verdicts": {
             verdict: ranges([one for one in told if one["verdict"] == verdict])
             for verdict in get_args(Verdict)
         },
-    }  # fmt: skip
+    }
 
 
 def ranges(networks):

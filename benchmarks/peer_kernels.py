@@ -47,10 +47,7 @@ def main():
         left, right = left[: asked["rows"]], right[: asked["columns"]]
         began = time.perf_counter(), time.process_time()
         values = function(left, right).block_until_ready()
-        answer = {
-            "seconds": time.perf_counter() - began[0],
-            "processor": time.process_time() - began[1],
-        }
+        answer = {"seconds": time.perf_counter() - began[0], "processor": time.process_time() - began[1]}
         if asked["values"]:
             answer["values"] = np.asarray(values).tolist()
         print(json.dumps(answer), flush=True)

@@ -44,9 +44,12 @@ SAID = re.compile(r"take about ([\d.e+]+) (\w+) and ([\d.e+]+) (\w+) at the peak
 def planned(words):
     """Return the seconds and bytes that the command prints."""
     done = subprocess.run(
-        [LEFTOUT, "plan", *words], capture_output=True, text=True, check=True,
+        [LEFTOUT, "plan", *words],
+        capture_output=True,
+        text=True,
+        check=True,
         env=os.environ | {"COLUMNS": "1000"},
-    )  # fmt: skip
+    )
     value, unit, size, size_unit = SAID.search(done.stdout).groups()
     return float(value) * UNITS[unit], float(size) * UNITS[size_unit]
 
@@ -75,14 +78,16 @@ def measured(words, repeats):
         (seconds, memory), (took, held) = planned(words), actual(words)
         runs.append(
             {
-                "load": load, "planned_seconds": seconds, "seconds": round(took, 2),
-                "planned_bytes": memory, "bytes": held,
-                "time_ratio": round(seconds / took, 3), "memory_ratio": round(memory / held, 3),
+                "load": load,
+                "planned_seconds": seconds,
+                "seconds": round(took, 2),
+                "planned_bytes": memory,
+                "bytes": held,
+                "time_ratio": round(seconds / took, 3),
+                "memory_ratio": round(memory / held, 3),
             }
-        )  # fmt: skip
-    ratios = {
-        key: statistics.median(run[key] for run in runs) for key in ("time_ratio", "memory_ratio")
-    }
+        )
+    ratios = {key: statistics.median(run[key] for run in runs) for key in ("time_ratio", "memory_ratio")}
     return {"command": " ".join(words), **ratios, "runs": runs}
 
 
@@ -101,9 +106,14 @@ def main():
         if name.startswith(asked.only):
             result[name] = measured(words.split(), asked.repeats)
             one = result[name]
-            print(f"{name:28s} time × {one['time_ratio']:.2f}  memory × {one['memory_ratio']:.2f}",
-                  [run["time_ratio"] for run in one["runs"]], f"load {one['runs'][0]['load']:.1f}",
-                  f"{one['runs'][-1]['seconds']} s", file=sys.stderr, flush=True)  # fmt: skip
+            print(
+                f"{name:28s} time × {one['time_ratio']:.2f}  memory × {one['memory_ratio']:.2f}",
+                [run["time_ratio"] for run in one["runs"]],
+                f"load {one['runs'][0]['load']:.1f}",
+                f"{one['runs'][-1]['seconds']} s",
+                file=sys.stderr,
+                flush=True,
+            )
     if asked.out is None:
         record("plan", result)
     else:

@@ -36,14 +36,9 @@ def papers_command(
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A minute's version of each.")] = False,
     paper_size: Annotated[
-        bool,
-        typer.Option(
-            "--paper-size", help="The paper's own sizes, where two cores cannot: on a GPU."
-        ),
+        bool, typer.Option("--paper-size", help="The paper's own sizes, where two cores cannot: on a GPU.")
     ] = False,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the records; papers/NAME if not said.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the records; papers/NAME if not said.")] = None,
     seed: Annotated[int, typer.Option(help="Of subsets, networks and planted noise.")] = 0,
     jobs: Annotated[int | None, typer.Option(help="Processes that retrain networks.")] = None,
     memory: Annotated[str | None, typer.Option(help="Budget such as 4GB.")] = None,
@@ -96,9 +91,12 @@ def _list(console: Console) -> None:
     """Print what there is to run."""
     for publication in PUBLICATIONS:
         table = Table(
-            "name", "shows", "minutes", title=f"{publication.title} ({publication.authors})",
+            "name",
+            "shows",
+            "minutes",
+            title=f"{publication.title} ({publication.authors})",
             title_justify="left",
-        )  # fmt: skip
+        )
         for exhibit in publication.exhibits:
             table.add_row(exhibit.name, exhibit.title, f"{exhibit.minutes:g}")
         console.print(table)
@@ -142,8 +140,7 @@ def _make(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OptionError(
-            f"--out must be a folder that can be written; {str(folder)!r} cannot "
-            f"({error.strerror})."
+            f"--out must be a folder that can be written; {str(folder)!r} cannot ({error.strerror})."
         ) from None
 
 

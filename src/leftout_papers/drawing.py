@@ -6,9 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-INK, FAINT, BLUE, RED, GREEN, ORANGE = (
-    "#1f2933", "#9aa5b1", "#2563a8", "#c0392b", "#2e8b57", "#d97706",
-)  # fmt: skip
+INK, FAINT, BLUE, RED, GREEN, ORANGE = ("#1f2933", "#9aa5b1", "#2563a8", "#c0392b", "#2e8b57", "#d97706")
 
 STYLE: Any = {  # read whenever something is drawn: see `rerun`
     "font.size": 10,

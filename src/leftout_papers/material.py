@@ -122,14 +122,11 @@ class Material:
         if self.name == "digits" and not self.quick:
             everything = load("digits", seed=self.seed, **options)
             # Digits are few: where a paper's exhibit takes thousands, all there are must do.
-            n_train, n_query = (
-                min(asked, len(part)) for asked, part in zip(counts, everything, strict=True)
-            )
+            n_train, n_query = (min(asked, len(part)) for asked, part in zip(counts, everything, strict=True))
         return load(self.source, n_train=n_train, n_query=n_query, seed=self.seed, **options)
 
 
 def _unknown(source: str) -> OptionError:
     return OptionError(
-        "--data must be digits, mnist:DIR or cifar10:DIR with the folder of the files; got "
-        f"{source!r}."
+        f"--data must be digits, mnist:DIR or cifar10:DIR with the folder of the files; got {source!r}."
     )

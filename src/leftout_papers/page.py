@@ -43,9 +43,12 @@ def _section(record: dict[str, Any], where: Path, prefix: str) -> list[str]:
     environment = store.read_json(where / "environment.json")
     command = (where / "command.txt").read_text().strip()
     lines = [
-        "", f"## {record['exhibit']}: {record['title']} ({_setting(record)})", "",
-        "| quantity | published | measured | |", "|---|---|---|---|",
-    ]  # fmt: skip
+        "",
+        f"## {record['exhibit']}: {record['title']} ({_setting(record)})",
+        "",
+        "| quantity | published | measured | |",
+        "|---|---|---|---|",
+    ]
     for row in record["rows"]:
         cells = (row["quantity"], row["published"], row["measured"], verdict(row["holds"]))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

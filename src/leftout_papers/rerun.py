@@ -70,15 +70,10 @@ def kept(publication: Publication, exhibit: Exhibit, material: Material, out: Pa
 def show(console: Console, record: dict[str, Any]) -> None:
     """Print one record: measured beside published."""
     title = f"{record['exhibit']}: {record['title']} ({record['data']})"
-    table = Table(
-        "quantity", "published", "measured", "", title=title, title_justify="left", expand=True
-    )
+    table = Table("quantity", "published", "measured", "", title=title, title_justify="left", expand=True)
     for row in record["rows"]:
         table.add_row(
-            Text(row["quantity"]),
-            Text(row["published"]),
-            Text(row["measured"]),
-            verdict(row["holds"]),
+            Text(row["quantity"]), Text(row["published"]), Text(row["measured"]), verdict(row["holds"])
         )
     console.print(table)
     for note in record["notes"]:
@@ -104,11 +99,7 @@ def _command(publication: Publication, exhibit: Exhibit, material: Material) -> 
 
 
 def _result(
-    publication: Publication,
-    exhibit: Exhibit,
-    material: Material,
-    outcome: Outcome,
-    seconds: float,
+    publication: Publication, exhibit: Exhibit, material: Material, outcome: Outcome, seconds: float
 ) -> dict[str, Any]:
     data = "simulated" if exhibit.data == "simulated" else material.name
     return {

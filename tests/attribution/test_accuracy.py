@@ -100,9 +100,11 @@ def test_groups_keep_the_promise_both_ways(hard, loss, afresh, monkeypatch) -> N
     monkeypatch.setattr(leave_out_module, "_afresh_is_cheaper", lambda *_: afresh)
     # Rates for the largest group: under a mean loss one example alone takes steps 8 times as big.
     for rule in (
-        lo.Ridge(0.0, loss), lo.Ridge(1e-4, loss), lo.GradientFlow(1.0, 0.0, loss),
+        lo.Ridge(0.0, loss),
+        lo.Ridge(1e-4, loss),
+        lo.GradientFlow(1.0, 0.0, loss),
         lo.GradientDescent(0.9, 1e-4, loss),
-    ):  # fmt: skip
+    ):
         times = (None,) if isinstance(rule, lo.Ridge) else (3, 50, 10**6)
         fitted = p.fitted(rule)
         together = lo.leave_out(fitted, p.query, GROUPS, at=list(times), of="prediction")
@@ -134,9 +136,7 @@ def test_the_oracles_agree_where_all_of_them_can_be_trusted(rule, loss) -> None:
     full = oracles.exact_dual_without_eigenvalues(p.gram, p.residual, told)
     assert_same(oracles.dual(p.gram, p.residual, told), full)
     keep = np.arange(1, 6)
-    less = oracles.exact_dual_without_eigenvalues(
-        p.gram[np.ix_(keep, keep)], p.residual[keep], told
-    )
+    less = oracles.exact_dual_without_eigenvalues(p.gram[np.ix_(keep, keep)], p.residual[keep], told)
     assert_same(p.cross @ full - p.cross[:, keep] @ less, want[:, 0], 1e-14)
 
 
@@ -157,8 +157,6 @@ def test_a_wrong_quadrature_shows_in_the_bound(monkeypatch) -> None:
     assert bad.quadrature > 1e6 * good.quadrature
     assert bad.refit_difference > 1e6 * good.refit_difference
     got = lo.leave_one_out(p.fitted(rule), p.query, at=30.0, of="prediction")
-    truth = oracles.leave_one_out(
-        p.gram, p.cross, p.residual, p.wanted, training(rule, 30.0), "prediction"
-    )
+    truth = oracles.leave_one_out(p.gram, p.cross, p.residual, p.wanted, training(rule, 30.0), "prediction")
     assert np.abs(got.values - truth).max() <= bad.quadrature
     assert torch.isfinite(torch.tensor(bad.quadrature))

@@ -18,10 +18,15 @@ from problems.small import Problem, Started, problem, training
 
 N = 16
 CASES = [
-    (lo.Ridge(0.01), None), (lo.Ridge(0.001, "mean"), None), (lo.GradientFlow(1.0), None),
-    (lo.GradientFlow(1.0), 30.0), (lo.GradientFlow(9.0, 0.001, "mean"), 30.0),
-    (lo.GradientDescent(1.0), 5), (lo.GradientDescent(1.9), 300), (lo.GradientFlow(1.0), 0.0),
-]  # fmt: skip
+    (lo.Ridge(0.01), None),
+    (lo.Ridge(0.001, "mean"), None),
+    (lo.GradientFlow(1.0), None),
+    (lo.GradientFlow(1.0), 30.0),
+    (lo.GradientFlow(9.0, 0.001, "mean"), 30.0),
+    (lo.GradientDescent(1.0), 5),
+    (lo.GradientDescent(1.9), 300),
+    (lo.GradientFlow(1.0), 0.0),
+]
 EVERY = pytest.mark.parametrize(("rule", "time"), CASES, ids=lambda value: str(value)[:40])
 
 
@@ -75,8 +80,7 @@ def test_a_seed_chooses_the_examples() -> None:
     p = problem(N, 4)
     fitted = p.fitted(lo.Ridge(0.1))
     chosen = [
-        tuple(one.train for one in lo.certify(fitted, p.query, seed=seed).refits)
-        for seed in (0, 0, 1, 2)
+        tuple(one.train for one in lo.certify(fitted, p.query, seed=seed).refits) for seed in (0, 0, 1, 2)
     ]
     assert chosen[0] == chosen[1]
     assert len(set(chosen)) == 3

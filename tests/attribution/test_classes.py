@@ -68,9 +68,7 @@ def test_a_class_may_be_given_by_number_or_name(name, classes) -> None:
     train, query, parts = setting(classes)
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=rule)
     new = [1, 0, 1]
-    want = oracles.relabelled(
-        *parts, training(rule, time), [3, 4, 5], columns(np.array(new), classes)
-    )
+    want = oracles.relabelled(*parts, training(rule, time), [3, 4, 5], columns(np.array(new), classes))
     for target in (new, np.array(new), ["1", "0", "1"], torch.tensor(new)):
         assert_same(lo.relabel(fitted, query, [3, 4, 5], target, at=time), want)
     for target in (1, "1", np.int64(1)):
@@ -116,9 +114,7 @@ def test_regression_targets_of_any_shape_are_the_same_targets() -> None:
     for shape in [(-1,), (-1, 1)]:
         for kind in (np.array, torch.tensor, list):
             fitted = lo.fit(
-                lo.kernels.TwoLayerReLU(),
-                (train[0], kind(y[:N].reshape(shape))),
-                rule=lo.Ridge(0.3),
+                lo.kernels.TwoLayerReLU(), (train[0], kind(y[:N].reshape(shape))), rule=lo.Ridge(0.3)
             )
             got = lo.leave_one_out(fitted, (query[0], kind(y[N:].reshape(shape))))
             want = got if want is None else want
@@ -129,9 +125,12 @@ def test_examples_are_taken_as_they_are_and_their_ids_kept() -> None:
     train, query, parts = setting(3)
     made = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.3))
     named = lo.Examples(
-        made.train.inputs, made.train.targets, made.train.encoding,
-        labels=made.train.labels, ids=tuple(f"photo {i}" for i in range(N)),
-    )  # fmt: skip
+        made.train.inputs,
+        made.train.targets,
+        made.train.encoding,
+        labels=made.train.labels,
+        ids=tuple(f"photo {i}" for i in range(N)),
+    )
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), named, rule=lo.Ridge(0.3))
     got = lo.leave_one_out(fitted, query)
     assert got.coords["train"].values.tolist()[:2] == ["photo 0", "photo 1"]

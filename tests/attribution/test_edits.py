@@ -107,13 +107,11 @@ def test_adding_is_fitting_with_one_more(name, of) -> None:
     rule, times = RULES[name]
     p = problem(N, 3, 2, condition=100, seed=3, spare=4)
     got = lo.add(
-        p.fitted(rule), p.query, torch.from_numpy(p.spares).double(), p.targets[p.spares],
-        at=times, of=of,
-    )  # fmt: skip
+        p.fitted(rule), p.query, torch.from_numpy(p.spares).double(), p.targets[p.spares], at=times, of=of
+    )
     data = np.vstack([p.residual, p.targets[p.spares]])
     theirs = [
-        oracles.added(p.whole, N, p.spares, data, p.wanted, training(rule, t), p.queries, of)
-        for t in times
+        oracles.added(p.whole, N, p.spares, data, p.wanted, training(rule, t), p.queries, of) for t in times
     ]
     assert_same_at(times, got, theirs)
 
@@ -126,9 +124,7 @@ def test_what_was_added_is_what_is_left_out_of_the_bigger_fit(name) -> None:
     rows = np.concatenate([np.arange(N), [spare], p.queries])
     bigger = Problem(p.whole[np.ix_(rows, rows)], N + 1, p.targets[rows])
     for of in ("loss", "prediction"):
-        added = lo.add(
-            p.fitted(rule), p.query, torch.tensor(float(spare)), p.targets[spare], at=times, of=of
-        )
+        added = lo.add(p.fitted(rule), p.query, torch.tensor(float(spare)), p.targets[spare], at=times, of=of)
         left = lo.leave_one_out(bigger.fitted(rule), bigger.query, at=times, of=of)
         assert_same_at(times, added[:, :, 0], left.values[:, :, N])
 
@@ -167,9 +163,7 @@ def test_edits_of_a_singular_kernel_and_of_a_network_with_a_start(loss, time) ->
     assert_same(got, want)
 
 
-@pytest.mark.parametrize(
-    "form", [int, np.int64, lambda i: [i], lambda i: np.array([i]), torch.tensor]
-)
+@pytest.mark.parametrize("form", [int, np.int64, lambda i: [i], lambda i: np.array([i]), torch.tensor])
 def test_an_example_may_be_named_in_any_form(form) -> None:
     p = problem(N, 3)
     fitted = p.fitted(lo.Ridge(0.1))
@@ -190,9 +184,7 @@ def test_a_relabelling_is_linear_in_the_prediction() -> None:
     p = problem(N, 3)
     fitted = p.fitted(lo.GradientFlow(1.0, 0.01, "mean"))
     own = p.residual[2, 0]
-    one, three = (
-        lo.relabel(fitted, p.query, 2, own + step, at=50.0, of="prediction") for step in (1, 3)
-    )
+    one, three = (lo.relabel(fitted, p.query, 2, own + step, at=50.0, of="prediction") for step in (1, 3))
     assert_same(three, 3 * one, 1e-11)
 
 

@@ -93,9 +93,7 @@ def test_predictions_have_the_mean_and_the_variance_of_the_limit(trained) -> Non
     for place in range(len(TIMES)):
         mean, variance = said.mean[place, :, 0].numpy(), said.variance[place, :, 0].numpy()
         error = found[place].std(0) / math.sqrt(MEMBERS)
-        assert (
-            np.abs(found[place].mean(0) - mean) < 4 * error + WIDE * variance.max() ** 0.5
-        ).all()
+        assert (np.abs(found[place].mean(0) - mean) < 4 * error + WIDE * variance.max() ** 0.5).all()
         apart = np.abs(found[place].var(0, ddof=1) - variance)
         assert (apart < 4 * math.sqrt(2 / MEMBERS) * variance + WIDE * variance.max()).all()
     end = ensemble(fitted, query[0])
@@ -105,12 +103,8 @@ def test_predictions_have_the_mean_and_the_variance_of_the_limit(trained) -> Non
 @pytest.mark.parametrize("of", ["prediction", "loss"])
 def test_influences_have_the_mean_and_the_spread_of_the_limit(trained, of) -> None:
     fitted, query, found, without = trained
-    said = lo.leave_one_out(fitted, query, at=list(TIMES), of=of, spread=True).isel(
-        train=list(LEFT)
-    )
-    means, spreads = (
-        said[name].values.reshape(len(TIMES), M, len(LEFT)) for name in ("mean", "spread")
-    )
+    said = lo.leave_one_out(fitted, query, at=list(TIMES), of=of, spread=True).isel(train=list(LEFT))
+    means, spreads = (said[name].values.reshape(len(TIMES), M, len(LEFT)) for name in ("mean", "spread"))
     wanted = query[1][:, 0].numpy()
     for place in range(1, len(TIMES)):
         ours = np.stack(

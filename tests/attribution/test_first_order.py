@@ -10,12 +10,7 @@ import pytest
 import leftout as lo
 from laws import assert_same, difference
 from leftout.attribution.first_order import first_order
-from leftout.core.errors import (
-    DivergenceError,
-    MemoryBudgetError,
-    NotPositiveError,
-    OptionError,
-)
+from leftout.core.errors import DivergenceError, MemoryBudgetError, NotPositiveError, OptionError
 from oracles import classical as oracles_classical
 from problems.small import Problem, Started, low_rank, problem
 
@@ -74,9 +69,7 @@ def test_it_is_the_slope_of_what_reweighting_measures(loss, k) -> None:
     fitted = p.fitted(rule)
     slopes = []
     for step in STEPS:
-        above, below = (
-            lo.reweight(fitted, p.query, range(N), 1 + sign * step).values for sign in (1, -1)
-        )
+        above, below = (lo.reweight(fitted, p.query, range(N), 1 + sign * step).values for sign in (1, -1))
         slopes.append((below - above) / (2 * step))
     predicted = fitted.predict(p.query[0]).numpy()
     largest = 0.5 * ((predicted - p.wanted) ** 2).sum(1).max()
@@ -255,15 +248,11 @@ def test_what_cannot_be_had_is_refused_as_elsewhere() -> None:
     p = problem(N, 1000)
     small = p.fitted(lo.Ridge(0.1))
     small.memory = 100_000
-    words = (
-        "The result (1000 × 14) needs 112 kB, more than the budget of 100 kB. Keep only the mean"
-    )
+    words = "The result (1000 × 14) needs 112 kB, more than the budget of 100 kB. Keep only the mean"
     refused(MemoryBudgetError, words, lambda: first_order(small, p.query))
     first_order(small, p.query, mean=True)
     fast = p.fitted(lo.GradientDescent(2.5, 0.1))
     refused(DivergenceError, "below the critical rate", lambda: first_order(fast, p.query))
     singular = low_rank(N, 3, rank=4)
     words = "is not positive definite"
-    refused(
-        NotPositiveError, words, lambda: first_order(singular.fitted(lo.Ridge(0.0)), singular.query)
-    )
+    refused(NotPositiveError, words, lambda: first_order(singular.fitted(lo.Ridge(0.0)), singular.query))

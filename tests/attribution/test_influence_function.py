@@ -14,13 +14,7 @@ import leftout as lo
 from laws import assert_same, difference
 from leftout.attribution.first_order import first_order
 from leftout.attribution.influence_function import influence_function
-from leftout.core.errors import (
-    DataError,
-    MemoryBudgetError,
-    NotConvergedWarning,
-    OptionError,
-    ShapeError,
-)
+from leftout.core.errors import DataError, MemoryBudgetError, NotConvergedWarning, OptionError, ShapeError
 from leftout.dynamics.train import train
 from leftout.dynamics.two_layer import TwoLayerNetwork
 from leftout.solvers.conjugate_gradients import ConjugateGradients
@@ -67,9 +61,7 @@ class Case:
     def __init__(self, module, k, loss, *, ridge=0.4, seed=0):
         self.pair, self.query = data(k, seed)
         self.rule = rule_of(loss, ridge)
-        self.network = oracles_classical.Network(
-            module, *self.pair, ridge=self.rule.ridge, loss=loss
-        )
+        self.network = oracles_classical.Network(module, *self.pair, ridge=self.rule.ridge, loss=loss)
         self.flat = self.network.minimised(self.network.start)
         start = self.network.written(self.flat, copy.deepcopy(module))
         self.trained = train(module, self.pair, rule=self.rule, start=start)
@@ -112,9 +104,7 @@ def test_it_is_the_slope_of_retraining_with_another_weight(cases, k, loss) -> No
     # Π h² = 0.2^10 / 4^10 = 1e-13, for a radius of convergence of 1: less near a saddle.
     case = cases(k, loss)
     rows, steps = [0, 4, 8], [0.2 / 2**level for level in range(5)]
-    want = oracles_classical.influence_by_retraining(
-        case.network, case.flat, *case.query, rows, steps
-    )
+    want = oracles_classical.influence_by_retraining(case.network, case.flat, *case.query, rows, steps)
     got = influence_function(case.trained, case.query, rows, solver=Exact())
     assert_same(got, want, 1e-7)
 
@@ -182,9 +172,7 @@ def test_with_width_it_tends_to_the_limit_of_infinite_width(scale, ridge) -> Non
     for width in WIDTHS:
         found = []
         for seed in range(SEEDS):
-            module = TwoLayerNetwork(
-                width, 5, scale=scale, antisymmetric=True, generator=generator(seed)
-            )
+            module = TwoLayerNetwork(width, 5, scale=scale, antisymmetric=True, generator=generator(seed))
             trained = train(module, pair, rule=rule, tolerance=1e-4)
             got = influence_function(trained, query)
             found.append(np.linalg.norm(got - limit) / np.linalg.norm(limit))
@@ -402,11 +390,15 @@ def test_the_result_says_what_it_is(cases) -> None:
     assert got.dims == ("query", "train")
     assert got.name == "influence"
     assert {name: got.coords[name].dims for name in ("residual", "steps", "status")} == {
-        "residual": ("query",), "steps": ("query",), "status": ("query",),
-    }  # fmt: skip
+        "residual": ("query",),
+        "steps": ("query",),
+        "status": ("query",),
+    }
     assert json.loads(got.attrs["solver"]) == {
-        "solver": "ConjugateGradients", "rtol": 1e-6, "max_steps": 1000,
-    }  # fmt: skip
+        "solver": "ConjugateGradients",
+        "rtol": 1e-6,
+        "max_steps": 1000,
+    }
     assert got.attrs["method"] == "influence_function"
     assert got.attrs["curvature"] == "ggn"
     assert got.attrs["damping"] == 1
@@ -428,20 +420,23 @@ def test_the_result_says_what_it_is(cases) -> None:
         ({"index": []}, OptionError, "`index` must name at least one training example; got none."),
         ({"index": [True]}, OptionError, "`index` must be row numbers, whole and no truth values"),
         (
-            {"memory": 2000}, MemoryBudgetError,
+            {"memory": 2000},
+            MemoryBudgetError,
             "A query of a network of 26 parameters needs 2.5 kB, more than the budget of 2 kB. "
             "Raise `memory`, or ask a smaller network.",
         ),
         (
-            {"memory": 100}, MemoryBudgetError,
+            {"memory": 100},
+            MemoryBudgetError,
             "The result (4 × 9) needs 288 B, more than the budget of 100 B. Ask for fewer queries",
         ),
         (
-            {"memory": 10_000, "solver": Exact()}, MemoryBudgetError,
+            {"memory": 10_000, "solver": Exact()},
+            MemoryBudgetError,
             "The 26 × 26 curvature matrix of 26 parameters needs 21.6 kB, more than the budget of",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_had_is_refused(cases, options, kind, words) -> None:
     case = cases(2)
     with pytest.raises(kind, match=re.escape(words)):

@@ -135,9 +135,7 @@ def test_blocks_of_queries_and_examples_change_nothing(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("which", ["three outputs, one kernel", "two outputs, told apart"])
-def test_many_queries_are_asked_by_their_triangular_factor_with_the_same_answer(
-    which, monkeypatch
-) -> None:
+def test_many_queries_are_asked_by_their_triangular_factor_with_the_same_answer(which, monkeypatch) -> None:
     apart = which.endswith("apart")
     net = network(m=70, k=2 if apart else 3, apart=apart)
     fitted = net.fitted(lo.GradientFlow(1.0, 0.01))
@@ -175,8 +173,11 @@ def test_one_time_has_no_axis_and_results_say_what_they_are() -> None:
         assert attrs["sign"].startswith("≥ 0")
         assert json.loads(attrs["rule"])["loss"] == "mean"
         assert json.loads(attrs["smoothing"]) == {
-            "smoothing": "Langevin", "rate": 0.01, "batch": 2, "sigma": 1.0,
-        }  # fmt: skip
+            "smoothing": "Langevin",
+            "rate": 0.01,
+            "batch": 2,
+            "sigma": 1.0,
+        }
         for key in ("train_fingerprint", "query_fingerprint", "fitted_fingerprint", "sigma"):
             assert key in attrs
     assert information(fitted, net.query).weights.attrs["at"] == "end of training"

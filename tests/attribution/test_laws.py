@@ -106,10 +106,7 @@ def test_blocks_of_training_examples_do_not_show(name, size, monkeypatch) -> Non
 
     def answers():
         return [
-            *(
-                lo.leave_one_out(fitted, p.query, at=times, of=of).values
-                for of in ("loss", "prediction")
-            ),
+            *(lo.leave_one_out(fitted, p.query, at=times, of=of).values for of in ("loss", "prediction")),
             lo.leave_one_out(fitted, p.query, at=times, mean=True).values,
             lo.leave_one_out(fitted, p.query, at=times, top=3).harmful.values,
             lo.out_of_sample(fitted, at=times),
@@ -225,9 +222,7 @@ def test_a_mean_loss_is_a_sum_loss_with_its_rate_and_ridge_per_example(rule) -> 
 def test_the_ridge_of_a_mean_loss_shrinks_with_the_examples_left() -> None:
     p = problem(N, 4, 1)
     change = lo.leave_one_out(p.fitted(lo.Ridge(0.01, "mean")), p.query, of="prediction")
-    full = oracles.predictions(
-        p.gram, p.cross, p.residual, oracles.Training("ridge", ridge=0.01 * N)
-    )
+    full = oracles.predictions(p.gram, p.cross, p.residual, oracles.Training("ridge", ridge=0.01 * N))
     less = oracles.prediction_without(
         p.gram, p.cross, p.residual, oracles.Training("ridge", ridge=0.01 * (N - 1)), [3]
     )

@@ -84,9 +84,12 @@ def test_any_small_problem_agrees_with_refits(data) -> None:
     rule, time = data.draw(trainings(n), label="training")
     condition = 10 ** data.draw(st.floats(0, 4), label="digits")
     p = problem(
-        n, data.draw(st.integers(1, 4)), data.draw(st.integers(1, 3)),
-        condition=condition, seed=data.draw(st.integers(0, 10**6)),
-    )  # fmt: skip
+        n,
+        data.draw(st.integers(1, 4)),
+        data.draw(st.integers(1, 3)),
+        condition=condition,
+        seed=data.draw(st.integers(0, 10**6)),
+    )
     if n == 1 and rule.loss == "mean" and isinstance(rule, lo.GradientDescent):
         time = None if time is None else min(time, 50)
     got = lo.leave_one_out(p.fitted(rule), p.query, at=time, of="prediction")
@@ -103,9 +106,7 @@ def test_a_network_that_does_not_start_from_zero_keeps_its_start(name, loss) -> 
     moved = Problem(p.whole, p.n, p.targets - start)  # what is left to learn
     for of in ("loss", "prediction"):
         got = lo.leave_one_out(fitted, p.query, at=list(times), of=of)
-        for time, ours, theirs in zip(
-            times, got.values, oracle(moved, rule, times, of), strict=True
-        ):
+        for time, ours, theirs in zip(times, got.values, oracle(moved, rule, times, of), strict=True):
             if time != 0:
                 assert_same(ours, theirs)
     unseen = lo.out_of_sample(fitted, at=times[-1])
@@ -146,11 +147,7 @@ def test_repeated_inputs_with_different_targets_are_left_out_one_at_a_time() -> 
 def test_without_its_only_example_the_network_stays_at_its_start(loss, time) -> None:
     p = problem(1, 3, 2, seed=2)
     start = np.random.default_rng(0).standard_normal(p.targets.shape)
-    for rule in (
-        lo.Ridge(0.1, loss),
-        lo.GradientFlow(1.0, 0.1, loss),
-        lo.GradientDescent(0.1, 0.1, loss),
-    ):
+    for rule in (lo.Ridge(0.1, loss), lo.GradientFlow(1.0, 0.1, loss), lo.GradientDescent(0.1, 0.1, loss)):
         if time is not None and isinstance(rule, lo.Ridge):
             continue
         fitted = p.fitted(rule, Started(p.whole, start))
@@ -190,9 +187,11 @@ def test_long_after_the_end_it_is_the_end(time) -> None:
 def test_a_kernel_that_is_zero_learns_nothing() -> None:
     p = Problem(np.zeros((8, 8)), 6, np.random.default_rng(0).standard_normal((8, 1)))
     for rule, time in [
-        (lo.Ridge(0.1), None), (lo.GradientFlow(1.0), 3.0),
-        (lo.GradientDescent(0.1), 3), (lo.GradientDescent(0.1), 30),
-    ]:  # fmt: skip
+        (lo.Ridge(0.1), None),
+        (lo.GradientFlow(1.0), 3.0),
+        (lo.GradientDescent(0.1), 3),
+        (lo.GradientDescent(0.1), 30),
+    ]:
         fitted = p.fitted(rule)
         assert not lo.leave_one_out(fitted, p.query, at=time).values.any()
         certificate = lo.certify(fitted, p.query, at=time)

@@ -49,9 +49,7 @@ def test_a_group_left_out_is_a_fit_without_it(name, of, way, monkeypatch) -> Non
     got = lo.leave_out(p.fitted(rule), p.query, GROUPS, at=times, of=of)
     assert got.dims == ("at", "query", "group", "output")[: got.ndim]
     assert got.coords["group"].values.tolist() == ["0", "1", "2", "3", "4", "5"]
-    for time, ours, theirs in zip(
-        times, got.values, oracle(p, rule, times, GROUPS, of), strict=True
-    ):
+    for time, ours, theirs in zip(times, got.values, oracle(p, rule, times, GROUPS, of), strict=True):
         if time == 0:
             assert not ours.any()
         else:
@@ -71,10 +69,7 @@ def test_any_group_at_any_time(data) -> None:
             [
                 (lo.Ridge(ridge, loss), None),
                 (lo.GradientFlow(left, ridge, loss), data.draw(st.floats(1e-4, 1e3))),
-                (
-                    lo.GradientDescent(left / (1 + ridge * left), ridge, loss),
-                    data.draw(st.integers(0, 99)),
-                ),
+                (lo.GradientDescent(left / (1 + ridge * left), ridge, loss), data.draw(st.integers(0, 99))),
             ]
         )
     )
@@ -117,11 +112,7 @@ def test_leaving_out_an_example_and_its_copy_undoes_both() -> None:
 def test_without_all_examples_the_network_is_at_its_start() -> None:
     p = problem(N, 3, 2)
     start = np.random.default_rng(0).standard_normal(p.targets.shape)
-    for rule, time in [
-        (lo.Ridge(0.1), None),
-        (lo.GradientFlow(1.0), 3.0),
-        (lo.GradientDescent(1.0), 3),
-    ]:
+    for rule, time in [(lo.Ridge(0.1), None), (lo.GradientFlow(1.0), 3.0), (lo.GradientDescent(1.0), 3)]:
         fitted = p.fitted(rule, Started(p.whole, start))
         change = lo.leave_out(fitted, p.query, [EVERYONE], at=time, of="prediction")
         predicted = fitted.predict(p.query[0], at=time).numpy()
@@ -144,9 +135,7 @@ def test_groups_of_a_singular_kernel_and_of_a_network_with_a_start(way, monkeypa
         assert_same(got, oracle(moved, fitted.rule, [time], groups, "loss")[0])
 
 
-@pytest.mark.parametrize(
-    "form", [list, tuple, set, np.array, torch.tensor, iter], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("form", [list, tuple, set, np.array, torch.tensor, iter], ids=lambda f: f.__name__)
 def test_a_group_may_be_any_collection_of_rows(form) -> None:
     p = problem(N, 3)
     fitted = p.fitted(lo.Ridge(0.1))

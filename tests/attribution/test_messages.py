@@ -176,9 +176,7 @@ def test_a_target_that_does_not_fit_is_refused(fitted) -> None:
 def test_a_class_that_training_does_not_have_is_refused(target) -> None:
     rows = torch.arange(N).double()
     fitted = lo.fit(P.kernel, (rows, np.arange(N) % 3), rule=lo.Ridge(0.1))
-    words = (
-        "`target` must be a class of the training data, by name (0, 1, 2) or by number 0 … 2; got "
-    )
+    words = "`target` must be a class of the training data, by name (0, 1, 2) or by number 0 … 2; got "
     query = (P.query[0], np.array([0, 1, 2]))
     got = repr(target[0] if isinstance(target, list) else target)
     refused(OptionError, words + got, lambda: lo.relabel(fitted, query, 1, target))
@@ -247,9 +245,7 @@ def test_a_time_beyond_what_rounding_resolves_is_refused() -> None:
     fitted = p.fitted(lo.GradientFlow(1.0))
     words = "`at` = 1e+17 is beyond what double precision resolves: the Gram matrix is singular"
     refused(NotPositiveError, words, lambda: lo.leave_one_out(fitted, p.query, at=1e17))
-    with pytest.raises(
-        NotPositiveError, match=r"Ask for at ≤ (\S+), or pass a `ridge` > 0"
-    ) as said:
+    with pytest.raises(NotPositiveError, match=r"Ask for at ≤ (\S+), or pass a `ridge` > 0") as said:
         lo.leave_one_out(fitted, p.query, at=1e17)
     allowed = float(re.search(r"at ≤ (\S+),", str(said.value)).group(1))
     assert np.isfinite(lo.leave_one_out(fitted, p.query, at=allowed)).all()

@@ -142,9 +142,7 @@ def test_other_targets_weights_and_examples_are_edits_of_all_rows(p, named) -> N
         assert_close(relabelled[position, :, 0], whole - with_new, relabelled)
         weights = np.ones(p.n)
         weights[5] = 1.3
-        heavy = predicted(
-            p, rule, time, everyone(p), asked(p), weights=weights, total=weights.sum()
-        )
+        heavy = predicted(p, rule, time, everyone(p), asked(p), weights=weights, total=weights.sum())
         assert_close(heavier[position, :, 0], whole - heavy, heavier)
         for a in range(2):
             more = predicted(p, rule, time, [*everyone(p), spare + a], asked(p))
@@ -191,9 +189,7 @@ def test_a_scalar_kernel_told_apart_is_that_kernel(named) -> None:
     told = ToldApart(type(told_apart().kernel)(apart, np.zeros((20, 2))), 15, 5, targets)
     rows = torch.arange(15, dtype=torch.float64)
     one = lo.fit(
-        lo.kernels.Precomputed(features @ features.T),
-        (rows, torch.from_numpy(targets[:15])),
-        rule=rule,
+        lo.kernels.Precomputed(features @ features.T), (rows, torch.from_numpy(targets[:15])), rule=rule
     )
     got = lo.leave_one_out(told.fitted(rule), told.query, at=times)
     want = lo.leave_one_out(one, told.query, at=times)

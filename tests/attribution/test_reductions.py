@@ -65,9 +65,7 @@ def test_reductions_answer_where_the_whole_would_not_fit() -> None:
         lo.leave_one_out(fitted, p.query, at=times, of="prediction")
     roomy = p.fitted(lo.Ridge(0.02))
     whole = lo.leave_one_out(roomy, p.query)
-    assert_same(
-        lo.leave_one_out(fitted, p.query, at=times, mean=True)[4], whole.mean("query"), 1e-12
-    )
+    assert_same(lo.leave_one_out(fitted, p.query, at=times, mean=True)[4], whole.mean("query"), 1e-12)
     best = lo.leave_one_out(fitted, p.query, at=times, top=1).helpful[2, :, 0]
     assert_same(best, whole.max("train"), 1e-12)
 

@@ -47,9 +47,7 @@ def test_leaving_one_out_is_teaching_by_the_others_from_the_definition(classes):
     asked = np.arange(N, N + M)
 
     def said(train):
-        return predictions(
-            gram, labels, targets, train, asked, strength=0.3, ridge=fitted.rule.ridge
-        )
+        return predictions(gram, labels, targets, train, asked, strength=0.3, ridge=fitted.rule.ridge)
 
     everyone = np.arange(N)
     before = losses(said(everyone), targets[asked])
@@ -59,11 +57,16 @@ def test_leaving_one_out_is_teaching_by_the_others_from_the_definition(classes):
     assert worst(lo.leave_one_out(fitted, query).values, expected) < REGRESSED
     own = [
         predictions(
-            gram, labels, targets, np.delete(everyone, i), np.array([i]), strength=0.3,
+            gram,
+            labels,
+            targets,
+            np.delete(everyone, i),
+            np.array([i]),
+            strength=0.3,
             ridge=fitted.rule.ridge,
         )[0]
         for i in range(N)
-    ]  # fmt: skip
+    ]
     assert worst(lo.out_of_sample(fitted), own) < REGRESSED
 
 
@@ -83,9 +86,7 @@ def test_at_a_training_time_too():
     found = lo.leave_one_out(fitted, query, at=[0.5, 3.0], of="prediction").values[..., 0]
     for i in (0, 5):
         keep = [j for j in range(N) if j != i]
-        other = lo.fit(
-            fitted.kernel.asked, fitted.train.select(torch.tensor(keep)), rule=fitted.rule
-        )
+        other = lo.fit(fitted.kernel.asked, fitted.train.select(torch.tensor(keep)), rule=fitted.rule)
         for position, at in enumerate((0.5, 3.0)):
             change = (fitted.predict(query[0], at) - other.predict(query[0], at))[:, 0]
             assert worst(found[position, :, i], change) < LEARNED
@@ -165,9 +166,7 @@ def test_frozen_and_true_part_in_proportion_to_a_small_strength():
     for strength in (0.001, 0.002):
         fitted, query = problem("kr-v1", strength=strength)
         true = lo.leave_one_out(fitted, query).values
-        apart.append(
-            np.abs(true - lo.leave_one_out(fitted.with_labels_frozen(), query).values).max()
-        )
+        apart.append(np.abs(true - lo.leave_one_out(fitted.with_labels_frozen(), query).values).max())
     # Second order in a strength of 0.002 is 0.2 % of the first, times what derivatives differ by.
     assert apart[1] / apart[0] == pytest.approx(2, rel=0.05)
 
@@ -186,9 +185,7 @@ def test_a_kernel_with_negative_eigenvalues_is_solved_and_certified():
     assert certificate.scale >= float(fitted.predict(fitted.train).abs().max())
     assert certificate.refit_difference < 1e-5
     with pytest.raises(NotPositiveError, match="Labels have made the kernel indefinite"):
-        problem("fjlt-v1", strength=1.0, seed=4, rule=lo.GradientFlow(1.0))[0].predict(
-            fitted.train, 3.0
-        )
+        problem("fjlt-v1", strength=1.0, seed=4, rule=lo.GradientFlow(1.0))[0].predict(fitted.train, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -205,10 +202,17 @@ def test_a_kernel_with_negative_eigenvalues_is_solved_and_certified():
         lambda fitted, query: fitted.spectrum,
     ],
     ids=[
-        "information", "first_order", "reweight", "add", "complexity", "learning_curve", "prune",
-        "trajectory", "spectrum",
+        "information",
+        "first_order",
+        "reweight",
+        "add",
+        "complexity",
+        "learning_curve",
+        "prune",
+        "trajectory",
+        "spectrum",
     ],
-)  # fmt: skip
+)
 def test_what_takes_the_kernel_as_it_is_must_be_told_so(ask):
     fitted, query = problem("kr-v1")
     with pytest.raises(OptionError, match=r"changes without an example.*with_labels_frozen"):
@@ -230,7 +234,7 @@ def test_numbers_have_no_classes_to_teach():
         lambda fitted, _: subclasses_by(fitted, torch.ones(N, dtype=torch.float64)),
     ],
     ids=["spread", "subclasses"],
-)  # fmt: skip
+)
 def test_nothing_is_said_of_a_kernel_that_changes_as_if_it_stayed(ask):
     fitted, query = problem("kr-v1")
     with pytest.raises(OptionError, match="with_labels_frozen"):
@@ -262,9 +266,7 @@ def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
     taught = []
     true = type(fitted.kernel).without
     monkeypatch.setattr(
-        type(fitted.kernel),
-        "without",
-        lambda self, keep: taught.append(len(keep)) or true(self, keep),
+        type(fitted.kernel), "without", lambda self, keep: taught.append(len(keep)) or true(self, keep)
     )
     certificate = lo.certify(fitted, query, refits=2)
     assert taught == [N - 1, N - 1]
@@ -302,24 +304,26 @@ def test_a_kernel_that_was_taught_is_not_fitted_to_other_examples_by_mistake():
     few = lo.fit(fitted.kernel.with_labels_frozen(), (rows[:9], labels[:9]), rule=lo.Ridge(0.5))
     gram = fitted.gram.numpy()[:9, :9] + 0.5 * np.eye(9)
     cross = fitted.cross(torch.tensor(query[0])).numpy()[:, :9]
-    assert (
-        worst(few.predict(query[0]), cross @ np.linalg.solve(gram, few.train.targets.numpy()))
-        < LEARNED
-    )
+    assert worst(few.predict(query[0]), cross @ np.linalg.solve(gram, few.train.targets.numpy())) < LEARNED
 
 
 def test_an_example_is_added_to_an_indefinite_model():
     frozen, query = problem("fjlt-v1", strength=1.0, frozen=True, seed=4)
     new = points(9, 1)[0]
-    gram = np.block([
-        [frozen.gram.numpy(), frozen.cross(torch.tensor(new)).numpy().T],
-        [frozen.cross(torch.tensor(new)).numpy(), frozen.kernel.diagonal(torch.tensor(new)).numpy()],
-    ])  # fmt: skip
+    gram = np.block(
+        [
+            [frozen.gram.numpy(), frozen.cross(torch.tensor(new)).numpy().T],
+            [frozen.cross(torch.tensor(new)).numpy(), frozen.kernel.diagonal(torch.tensor(new)).numpy()],
+        ]
+    )
     assert np.linalg.eigvalsh(gram)[0] < -0.5, "or the test says nothing"
     cross = np.concatenate(
-        [frozen.cross(torch.tensor(query[0])).numpy(),
-         frozen.kernel_between(torch.tensor(query[0]), torch.tensor(new)).numpy()], axis=1
-    )  # fmt: skip
+        [
+            frozen.cross(torch.tensor(query[0])).numpy(),
+            frozen.kernel_between(torch.tensor(query[0]), torch.tensor(new)).numpy(),
+        ],
+        axis=1,
+    )
     targets = np.append(frozen.train.targets.numpy()[:, 0], 1.0)
     told = cross @ np.linalg.solve(gram + 0.5 * np.eye(N + 1), targets)
     found = lo.add(frozen, query, new, [1], of="prediction").values[:, 0, 0]

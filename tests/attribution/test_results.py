@@ -14,10 +14,21 @@ from problems.small import Problem, Started, problem
 N = 10
 P = problem(N, 3, 2, spare=1)
 ATTRIBUTES = {
-    "method", "of", "sign", "units", "orientation", "rule", "loss", "kernel", "dtype",
-    "kernel_dtype", "leftout_version", "train_fingerprint", "query_fingerprint",
+    "method",
+    "of",
+    "sign",
+    "units",
+    "orientation",
+    "rule",
+    "loss",
+    "kernel",
+    "dtype",
+    "kernel_dtype",
+    "leftout_version",
+    "train_fingerprint",
+    "query_fingerprint",
     "fitted_fingerprint",
-}  # fmt: skip
+}
 
 CALLS: dict[str, Callable] = {
     "leave_one_out": lambda fitted, **more: lo.leave_one_out(fitted, P.query, **more),
@@ -40,8 +51,11 @@ def test_a_result_says_what_it_is(call, of) -> None:
     assert got.attrs["of"] == of
     assert got.attrs["orientation"] == "rows are queries, columns training examples"
     assert json.loads(got.attrs["rule"]) == {
-        "rule": "GradientFlow", "rate": 2.0, "ridge": 0.01, "loss": "mean",
-    }  # fmt: skip
+        "rule": "GradientFlow",
+        "rate": 2.0,
+        "ridge": 0.01,
+        "loss": "mean",
+    }
     assert got.attrs["loss"] == "mean"
     assert json.loads(got.attrs["kernel"]) == fitted.kernel.record
     assert got.attrs["leftout_version"] == lo.__version__

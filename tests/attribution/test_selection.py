@@ -56,9 +56,7 @@ class TestStrength:
         values = np.linalg.eigvals(np.linalg.solve(base + 0.1 * np.eye(29), higher))
         lowest = values.real.min()
         assert lowest < 0, "or the test says nothing"
-        found = choose_strength(
-            kernel, (rows, labels), rule=lo.Ridge(0.1), strengths=(0.0, -1 / lowest)
-        )
+        found = choose_strength(kernel, (rows, labels), rule=lo.Ridge(0.1), strengths=(0.0, -1 / lowest))
         assert found.kernel.strength == 0
         assert "singular to half of the digits" in found.candidates[1].skipped
         assert "without example" in found.candidates[1].skipped
@@ -68,9 +66,7 @@ class TestStrength:
         rows, labels = points(5, 30)
         taught = lo.fit(LabelAware(lo.kernels.ReLU(1), "kr-v1", 1.0), (rows, labels)).kernel
         base = taught.at_strength(0.0).gram.numpy()
-        values = np.linalg.eigvals(
-            np.linalg.solve(base + 0.1 * np.eye(30), taught.gram.numpy() - base)
-        )
+        values = np.linalg.eigvals(np.linalg.solve(base + 0.1 * np.eye(30), taught.gram.numpy() - base))
         singular = -1 / values.real.min()
         assert singular > 0, "or the test says nothing"
         kernel = LabelAware(lo.kernels.ReLU(1), "kr-v1")
@@ -78,9 +74,7 @@ class TestStrength:
         fitted = lo.fit(asked, (rows, labels), rule=lo.Ridge(0.1))
         with pytest.raises(NotPositiveError, match="singular to half"):
             fitted.predict(torch.tensor(rows))
-        found = choose_strength(
-            kernel, (rows, labels), rule=lo.Ridge(0.1), strengths=(0.0, singular)
-        )
+        found = choose_strength(kernel, (rows, labels), rule=lo.Ridge(0.1), strengths=(0.0, singular))
         assert found.candidates[1].skipped.startswith("with every example: `gram`")
 
     def test_strength_0_is_the_label_blind_kernel_however_near_to_singular(self):
@@ -89,10 +83,7 @@ class TestStrength:
         labels[7] = labels[3]
         plain = choose_kernel([lo.kernels.ReLU(1)], (rows, labels), rule=lo.Ridge(0.0)).best
         found = choose_strength(
-            LabelAware(lo.kernels.ReLU(1), "kr-v1"),
-            (rows, labels),
-            rule=lo.Ridge(0.0),
-            strengths=(0.0,),
+            LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, labels), rule=lo.Ridge(0.0), strengths=(0.0,)
         )
         assert found.best.condition > 1e8, "or the test says nothing"
         # Losses of two solves differ by cond·eps.
@@ -103,9 +94,10 @@ class TestStrength:
     def test_a_class_of_one_example_leaves_the_label_blind_kernel(self):
         rows, _ = points(5, 12)
         found = choose_strength(
-            LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, (np.arange(12) == 4).astype(int)),
+            LabelAware(lo.kernels.ReLU(1), "kr-v1"),
+            (rows, (np.arange(12) == 4).astype(int)),
             strengths=(0.0, 0.1),
-        )  # fmt: skip
+        )
         assert found.kernel.strength == 0
         assert "without example '4': `labels` must hold two classes" in found.candidates[1].skipped
 
@@ -117,9 +109,7 @@ class TestStrength:
             choose_kernel(lo.kernels.ReLU(1), points(0, N))
 
     def test_no_strength_is_an_error(self):
-        with pytest.raises(
-            OptionError, match="`strengths` must hold one that can be fitted; got none"
-        ):
+        with pytest.raises(OptionError, match="`strengths` must hold one that can be fitted; got none"):
             self.choice(strengths=())
         with pytest.raises(OptionError, match="`strengths` must be"):
             self.choice(strengths=(-1.0,))
@@ -129,9 +119,11 @@ class TestStrength:
         rows, _ = points(6, 40)
         labels = np.random.default_rng(0).permutation(np.arange(40) % 2)
         found = choose_strength(
-            LabelAware(lo.kernels.ReLU(1), "fjlt-v1"), (rows, labels), rule=lo.Ridge(0.1),
+            LabelAware(lo.kernels.ReLU(1), "fjlt-v1"),
+            (rows, labels),
+            rule=lo.Ridge(0.1),
             strengths=(0.0, 1.0),
-        )  # fmt: skip
+        )
         assert found.kernel.strength == 0
 
     def test_all_strengths_are_tried_if_none_are_named(self):
@@ -142,9 +134,10 @@ class TestKernel:
     def test_the_best_by_leaving_one_out_is_taken(self):
         rows, labels = points(7, 30)
         kernels = {
-            "relu": lo.kernels.ReLU(1), "erf": lo.kernels.Erf(2),
+            "relu": lo.kernels.ReLU(1),
+            "erf": lo.kernels.Erf(2),
             "aware": LabelAware(lo.kernels.ReLU(1), "kr-v1", None),
-        }  # fmt: skip
+        }
         found = choose_kernel(kernels, (rows, labels), rule=lo.Ridge(0.1))
         losses = {}
         for name, kernel in kernels.items():
@@ -190,9 +183,7 @@ class TestKernel:
         aware = LabelAware(base, "kr-v1", None)
         found = choose_kernel({"plain": base, "aware": aware}, (rows, labels), rule=lo.Ridge(0.1))
         assert found.best.kernel == base
-        assert found.candidates[1].skipped.startswith(
-            "Labels do not help: strength 0 predicts best"
-        )
+        assert found.candidates[1].skipped.startswith("Labels do not help: strength 0 predicts best")
         assert "that is plain" in found.candidates[1].skipped
         with pytest.raises(OptionError, match="aware, strength 0 was skipped"):
             found.lead(found.candidates[1])
@@ -247,10 +238,7 @@ class TestKernel:
     def test_one_that_labels_cannot_teach_or_that_diverges_is_skipped_too(self):
         rows, _ = points(7, 12)
         numbers = (rows, np.linspace(0, 1, 12))
-        kernels = {
-            "relu": lo.kernels.ReLU(1),
-            "aware": LabelAware(lo.kernels.ReLU(1), "kr-v1", None),
-        }
+        kernels = {"relu": lo.kernels.ReLU(1), "aware": LabelAware(lo.kernels.ReLU(1), "kr-v1", None)}
         found = choose_kernel(kernels, numbers)
         assert found.best.name == "relu"
         assert "must have classes" in found.candidates[1].skipped

@@ -12,17 +12,12 @@ from oracles import information as oracle
 from problems.jacobians import NETWORKS, N, Network, assert_each, network
 from problems.small import training
 
-SETTLED = {
-    "ridge": lo.Ridge(0.05),
-    "mean ridge": lo.Ridge(0.02, "mean"),
-    "flow": lo.GradientFlow(1.0, 0.3),
-}
+SETTLED = {"ridge": lo.Ridge(0.05), "mean ridge": lo.Ridge(0.02, "mean"), "flow": lo.GradientFlow(1.0, 0.3)}
 
 
 @pytest.mark.parametrize("name", SETTLED)
 @pytest.mark.parametrize(
-    "which",
-    ["fewer weights than rows", "more weights than rows", "two outputs, told apart, few weights"],
+    "which", ["fewer weights than rows", "more weights than rows", "two outputs, told apart, few weights"]
 )
 def test_the_steady_state_is_that_of_the_lyapunov_equation_in_weight_space(which, name) -> None:
     net, rule = NETWORKS[which], SETTLED[name]
@@ -68,9 +63,7 @@ def test_the_scale_of_the_steady_state_is_that_of_sgd_as_it_runs(loss) -> None:
     unit = n if loss == "sum" else 1
     rate = 0.05 * (1 if loss == "mean" else 1 / unit)
     chains = 4000
-    ran = oracle.simulated_covariance(
-        *net.known, training(rule), rate, 3, chains=chains, steps=1500
-    )
+    ran = oracle.simulated_covariance(*net.known, training(rule), rate, 3, chains=chains, steps=1500)
     changes = oracle.weight_changes(*net.known, training(rule))
     want = oracle.weight_information(changes, ran)
     state = smoothing.SteadyState(rate, batch=3)
@@ -83,9 +76,7 @@ def test_the_scale_of_the_steady_state_is_that_of_sgd_as_it_runs(loss) -> None:
     assert np.abs(got / want - 1).max() < allowed
 
 
-def test_rates_of_the_sum_and_of_the_mean_that_take_the_same_steps_have_the_same_covariance() -> (
-    None
-):
+def test_rates_of_the_sum_and_of_the_mean_that_take_the_same_steps_have_the_same_covariance() -> None:
     net = NETWORKS["fewer weights than rows"]
     mean, total = lo.Ridge(0.02, "mean"), lo.Ridge(0.02 * N)
     for make in (smoothing.SteadyState, smoothing.Langevin):
@@ -122,9 +113,7 @@ def test_smoothed_by_the_fisher_matrix_weights_say_what_the_function_says(which,
 
 
 @pytest.mark.parametrize("time", [2.0, None])
-def test_doubled_targets_bear_four_times_the_information_but_for_sgd_whose_noise_doubles(
-    time,
-) -> None:
+def test_doubled_targets_bear_four_times_the_information_but_for_sgd_whose_noise_doubles(time) -> None:
     net = NETWORKS["fewer weights than rows"]
     twice = Network(net.jacobian, 2 * net.targets, N)
     rule = lo.GradientFlow(1.0, 0.05)

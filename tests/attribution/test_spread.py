@@ -23,9 +23,7 @@ RULES = {
 OF = ("loss", "prediction")
 
 
-def started(
-    p: Problem, *, scale: float = 1.0, rank: int | None = None, seed: int = 7
-) -> np.ndarray:
+def started(p: Problem, *, scale: float = 1.0, rank: int | None = None, seed: int = 7) -> np.ndarray:
     """A prior covariance over all points of a problem, that has nothing to do with its kernel."""
     size = len(p.whole)
     root = np.random.default_rng(seed).standard_normal((size, rank or size)) / np.sqrt(rank or size)
@@ -104,7 +102,7 @@ def test_at_the_end_the_spread_of_a_prediction_is_the_textbook_formula() -> None
 @pytest.mark.parametrize(
     ("rule", "time"),
     [(lo.GradientFlow(1.0), 300.0), (lo.GradientDescent(0.3), 5), (lo.GradientFlow(3.0, 1e-3, "mean"), 1e5)],
-)  # fmt: skip
+)
 def test_a_singular_gram_matrix_and_a_singular_prior_are_no_obstacle(rule, time) -> None:
     p = low_rank(12, 3)
     start = started(p, rank=2)
@@ -147,9 +145,7 @@ def test_spreads_of_predictions_scale_like_the_initial_function() -> None:
     assert_same(other["mean"], one["mean"], rtol=0)
 
 
-def test_without_targets_and_of_queries_without_them_the_spread_of_losses_scales_like_the_prior() -> (
-    None
-):
+def test_without_targets_and_of_queries_without_them_the_spread_of_losses_scales_like_the_prior() -> None:
     p = problem(N, 3)
     p = Problem(p.whole, N, 0 * p.targets)
     fitted = p.fitted(lo.GradientFlow(1.0))
@@ -168,14 +164,16 @@ def test_the_order_of_examples_and_the_size_of_blocks_do_not_matter(of, monkeypa
     order = np.random.default_rng(0).permutation(N)
     rows = np.concatenate([order, np.arange(N, len(p.whole))])
     rule = lo.GradientFlow(1.0, loss="mean")
-    one = lo.leave_one_out(
-        p.fitted(rule), p.query, at=TIMES, of=of, spread=True, prior=kernel(start)
-    )
+    one = lo.leave_one_out(p.fitted(rule), p.query, at=TIMES, of=of, spread=True, prior=kernel(start))
     monkeypatch.setattr("leftout.attribution.initialisation_spread.VECTORS", 2 * N)
     other = lo.leave_one_out(
-        p.permuted(order).fitted(rule), p.query, at=TIMES, of=of, spread=True,
+        p.permuted(order).fitted(rule),
+        p.query,
+        at=TIMES,
+        of=of,
+        spread=True,
         prior=kernel(start[np.ix_(rows, rows)]),
-    )  # fmt: skip
+    )
     for name in one:
         assert_same(other[name], one[name].values[:, :, order], rtol=1e-10)
 
@@ -209,19 +207,12 @@ def test_the_result_is_labelled_as_every_other() -> None:
     p = problem(N, 3, 2)
     rule = lo.GradientFlow(1.0)
     many = lo.leave_one_out(
-        p.fitted(rule),
-        p.query,
-        at=[1.0, 2.0],
-        of="prediction",
-        spread=True,
-        prior=kernel(started(p)),
+        p.fitted(rule), p.query, at=[1.0, 2.0], of="prediction", spread=True, prior=kernel(started(p))
     )
     assert list(many) == ["influence", "mean", "spread"]
     assert all(one.dims == ("at", "query", "train", "output") for one in many.values())
     one = lo.leave_one_out(p.fitted(rule), p.query, at=1.0, spread=True, prior=kernel(started(p)))
-    assert all(
-        array.dims == ("query", "train") and array.attrs["at"] == 1.0 for array in one.values()
-    )
+    assert all(array.dims == ("query", "train") and array.attrs["at"] == 1.0 for array in one.values())
     plain = lo.leave_one_out(p.fitted(rule), p.query, at=1.0)
     assert one["influence"].attrs.items() >= plain.attrs.items()
     assert one["spread"].attrs["sign"] == "≥ 0"
@@ -234,18 +225,14 @@ def test_the_kernel_of_a_network_knows_its_prior() -> None:
     inputs, targets = sphere(N, 4)
     query = sphere(3, 4, seed=1)
     fitted = lo.fit(lo.kernels.Erf(2, 2.0, 0.1), (inputs, targets), rule=lo.Ridge(0.1))
-    said = lo.leave_one_out(
-        fitted, query, spread=True, prior=lo.kernels.Erf(2, 2.0, 0.1, kind="nngp")
-    )
+    said = lo.leave_one_out(fitted, query, spread=True, prior=lo.kernels.Erf(2, 2.0, 0.1, kind="nngp"))
     assert lo.leave_one_out(fitted, query, spread=True).identical(said)
 
 
 @pytest.mark.parametrize("words", [{"mean": True}, {"top": 2}])
 def test_a_spread_is_of_single_influences(words) -> None:
     p = problem(N, 3)
-    with pytest.raises(
-        OptionError, match="`spread` is of single influences: leave `mean` and `top`"
-    ):
+    with pytest.raises(OptionError, match="`spread` is of single influences: leave `mean` and `top`"):
         lo.leave_one_out(p.fitted(lo.Ridge()), p.query, spread=True, **words)
 
 
@@ -257,9 +244,7 @@ def test_a_prior_without_a_spread_is_refused() -> None:
 
 def test_where_no_prior_is_known_the_user_is_told_what_to_pass() -> None:
     p = problem(N, 3)
-    with pytest.raises(
-        OptionError, match=r"`prior` must be given for Precomputed.*ArcCosine\(scale\)"
-    ):
+    with pytest.raises(OptionError, match=r"`prior` must be given for Precomputed.*ArcCosine\(scale\)"):
         lo.leave_one_out(p.fitted(lo.Ridge()), p.query, spread=True)
     inputs, targets = sphere(N, 4)
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), (inputs, targets))
@@ -282,9 +267,7 @@ def test_a_prior_that_tells_outputs_apart_is_refused() -> None:
     inputs, targets = sphere(N, 4, 2)
     apart = lo.kernels.Empirical(network(6, 4, 2))
     fitted = lo.fit(lo.kernels.ReLU(1), (inputs, targets))
-    with pytest.raises(
-        OptionError, match=r"`prior` must be one kernel for all outputs.*2 outputs apart"
-    ):
+    with pytest.raises(OptionError, match=r"`prior` must be one kernel for all outputs.*2 outputs apart"):
         lo.leave_one_out(fitted, (inputs, targets), spread=True, prior=apart)
 
 
@@ -320,6 +303,4 @@ def test_nothing_given_is_written_to(frozen) -> None:
     fitted = p.fitted(lo.GradientFlow(1.0, loss="mean"))
     frozen(start, *query, fitted.gram, fitted.residual)
     for of in OF:
-        lo.leave_one_out(
-            fitted, query, at=TIMES, of=of, spread=True, prior=lo.kernels.Precomputed(start)
-        )
+        lo.leave_one_out(fitted, query, at=TIMES, of=of, spread=True, prior=lo.kernels.Precomputed(start))

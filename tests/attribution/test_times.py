@@ -19,10 +19,7 @@ SAME = 1e-11
         (lo.GradientFlow(1.0), np.geomspace(1e-4, 1e6, 100)),
         (lo.GradientFlow(13.0, 0.01, "mean"), np.geomspace(1e-4, 1e6, 100)),
         (lo.GradientDescent(1.9), np.arange(100)),
-        (
-            lo.GradientDescent(13.0, 0.001, "mean"),
-            np.unique(np.geomspace(1, 1e6, 120).round())[:100],
-        ),
+        (lo.GradientDescent(13.0, 0.001, "mean"), np.unique(np.geomspace(1, 1e6, 120).round())[:100]),
     ],
     ids=["flow", "mean flow", "descent", "mean descent"],
 )
@@ -67,9 +64,7 @@ def test_a_time_may_come_as_any_number(form) -> None:
         assert got.attrs["at"] == 12.0
 
 
-@pytest.mark.parametrize(
-    "form", [list, tuple, np.array, torch.tensor], ids=lambda form: form.__name__
-)
+@pytest.mark.parametrize("form", [list, tuple, np.array, torch.tensor], ids=lambda form: form.__name__)
 def test_times_may_come_in_any_sequence(form) -> None:
     p = problem(10, 3)
     fitted = p.fitted(lo.GradientDescent(1.0))

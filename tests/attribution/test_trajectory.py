@@ -10,12 +10,7 @@ import torch
 import leftout as lo
 from laws import assert_same
 from leftout.attribution.trajectory import COUNT, training_times, trajectory
-from leftout.core.errors import (
-    DivergenceError,
-    MemoryBudgetError,
-    NotPositiveError,
-    OptionError,
-)
+from leftout.core.errors import DivergenceError, MemoryBudgetError, NotPositiveError, OptionError
 from oracles import trajectory as oracle
 from problems.curated import BINARY, THREE, classified, fitted_to, margin
 from problems.small import Problem, Started, low_rank, problem, rules, training

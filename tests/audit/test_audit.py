@@ -42,16 +42,7 @@ def test_in_memory_and_on_disk_the_findings_are_the_same(tmp_path, rule, at) -> 
     disk = found.findings
     assert found.run == tmp_path / "run"
     assert disk.scores.identical(inside.scores), "values, labels, name and attributes"
-    for name in (
-        "suspects",
-        "rare",
-        "outliers",
-        "duplicates",
-        "redundant",
-        "settings",
-        "judged",
-        "learned",
-    ):
+    for name in ("suspects", "rare", "outliers", "duplicates", "redundant", "settings", "judged", "learned"):
         assert getattr(disk, name) == getattr(inside, name), name
     assert disk.certificate == inside.certificate
     for one, other in zip(disk.moments, inside.moments, strict=True):
@@ -148,9 +139,12 @@ def test_pairs_of_arrays_and_numbers_to_predict_are_audited(tmp_path) -> None:
     targets[5, 1] += 30
     kernel = lo.kernels.From(lambda x, z: x @ z.T + 1)
     found = lo.audit(
-        kernel, (inputs[:50], targets[:50]), (inputs[50:], targets[50:]), rule=lo.Ridge(0.1),
+        kernel,
+        (inputs[:50], targets[:50]),
+        (inputs[50:], targets[50:]),
+        rule=lo.Ridge(0.1),
         out=tmp_path / "run",
-    )  # fmt: skip
+    )
     assert found.findings.suspects[0].row == 5
     assert found.findings.moments[0].query_accuracy is None
     assert found.findings.settings["classes"] == "none (regression)"
@@ -162,9 +156,8 @@ def test_very_few_examples_are_audited_whole(tmp_path, n) -> None:
     inputs = np.eye(n) + 0.1
     labels = np.arange(n) % 2
     found = lo.audit(
-        lo.kernels.From(lambda x, z: x @ z.T), (inputs, labels), (inputs, labels),
-        out=tmp_path / "run",
-    )  # fmt: skip
+        lo.kernels.From(lambda x, z: x @ z.T), (inputs, labels), (inputs, labels), out=tmp_path / "run"
+    )
     assert len(found.findings.certificate.refits) == min(3, n)
     assert lo.open(tmp_path / "run").scores.shape == (1, n, n)
 
@@ -172,9 +165,8 @@ def test_very_few_examples_are_audited_whole(tmp_path, n) -> None:
 def test_classes_and_ids_that_are_html_stand_in_the_report_as_text(tmp_path) -> None:
     train, query = digits()
     found = lo.audit(
-        KERNEL, named(train, STRANGE), named(query, STRANGE), rule=lo.Ridge(0.1),
-        out=tmp_path / "run",
-    )  # fmt: skip
+        KERNEL, named(train, STRANGE), named(query, STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run"
+    )
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
     assert "<script>alert(1)" not in page
     again = found.report(tmp_path / "again.html")
@@ -261,15 +253,19 @@ BAD = {
         "`query targets` must be among the training classes 0, 1; got '2'",
         lambda out: lo.audit(
             Precomputed(torch.eye(4, dtype=torch.float64)),
-            (np.arange(2.0), np.array([0, 1])), (np.arange(2.0), np.array([0, 2])), out=out,
+            (np.arange(2.0), np.array([0, 1])),
+            (np.arange(2.0), np.array([0, 2])),
+            out=out,
         ),
     ),
     "numbers that are none": (
         DataError,
         "`train inputs` must be finite; row 1 holds NaN",
         lambda out: lo.audit(
-            KERNEL, (np.array([[1.0], [math.nan]]), np.array([0, 1])),
-            (np.array([[1.0]]), np.array([0])), out=out,
+            KERNEL,
+            (np.array([[1.0], [math.nan]]), np.array([0, 1])),
+            (np.array([[1.0]]), np.array([0])),
+            out=out,
         ),
     ),
     "inputs that are not of unit norm": (
@@ -279,7 +275,7 @@ BAD = {
             KERNEL, (np.eye(3) * 2, np.array([0, 1, 1])), (np.eye(3), np.array([0, 1, 1])), out=out
         ),
     ),
-}  # fmt: skip
+}
 
 
 def _singular(out):

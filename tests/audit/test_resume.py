@@ -120,9 +120,7 @@ DEATHS = {
 
 
 @pytest.mark.parametrize(("owner", "name", "before", "half", "blocks"), DEATHS.values(), ids=DEATHS)
-def test_a_killed_run_goes_on_to_the_same_bytes(
-    tmp_path, whole, owner, name, before, half, blocks
-) -> None:
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, owner, name, before, half, blocks) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patched:
         killed_at(patched, owner, name, before=before, half=half)
@@ -136,9 +134,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     computed = []
     with pytest.MonkeyPatch.context() as patched:
         real = audit_module.loss_changes
-        patched.setattr(
-            audit_module, "loss_changes", lambda *given: computed.append(1) or real(*given)
-        )
+        patched.setattr(audit_module, "loss_changes", lambda *given: computed.append(1) or real(*given))
         run_of(folder)
     assert len(computed) == (BLOCKS - blocks) * len(TIMES), "whole blocks are not computed again"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -246,9 +242,14 @@ def environment(die=""):
 
 def audited(folder, out, die=""):
     return subprocess.run(
-        [*COMMAND, out], cwd=folder, env=environment(die), capture_output=True, text=True,
-        timeout=300, check=False,
-    )  # fmt: skip
+        [*COMMAND, out],
+        cwd=folder,
+        env=environment(die),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -276,11 +277,15 @@ def test_a_run_killed_by_sigkill_twice_goes_on(signalled) -> None:
 
 def test_a_run_stopped_by_hand_says_so_and_goes_on(signalled) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "stopped"], cwd=signalled, env=environment("slowly"), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [*COMMAND, "stopped"],
+        cwd=signalled,
+        env=environment("slowly"),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         # A job in the background ignores the signal, and hands that on to its children.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    )
     done = signalled / "stopped.part/done.json"
     for _ in range(1200):
         if done.exists() and json.loads(done.read_text()) == [0]:
@@ -304,9 +309,12 @@ def test_a_run_killed_at_any_moment_goes_on(signalled) -> None:
     draw = np.random.default_rng(0)
     for number in range(12):
         process = subprocess.Popen(
-            [*COMMAND, f"any{number}"], cwd=signalled, env=environment(),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [*COMMAND, f"any{number}"],
+            cwd=signalled,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         part, deadline = signalled / f"any{number}.part", time.monotonic() + 300
         while not part.exists() and time.monotonic() < deadline:
             time.sleep(0.001)

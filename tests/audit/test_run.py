@@ -66,9 +66,7 @@ def test_redundant_is_the_order_of_removal_with_the_joint_effects(kept) -> None:
     folder, found = kept
     redundant, train = found.findings.redundant, digits()[0]
     table = pd.read_csv(folder / "redundant.csv", dtype={"label": str})
-    assert table.columns.tolist() == [
-        "rank", "id", "label", "share", "query_loss", "query_accuracy",
-    ]  # fmt: skip
+    assert table.columns.tolist() == ["rank", "id", "label", "share", "query_loss", "query_accuracy"]
     assert table["rank"].tolist() == list(range(1, len(train) + 1))
     assert table["id"].tolist() == [train.ids[row] for row in redundant.order]
     assert table["label"].tolist() == [train.classes[train.labels[row]] for row in redundant.order]
@@ -138,9 +136,7 @@ def test_a_run_opens_by_text_from_elsewhere(kept, monkeypatch) -> None:
 def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     train, query = digits()
     names = ("<script>", "a,b", "007", "NA", "two\nlines", "[bold]", "", 'q"', "\r", "\udcfe")
-    renamed = [
-        replace(part, encoding=replace(part.encoding, classes=names)) for part in (train, query)
-    ]
+    renamed = [replace(part, encoding=replace(part.encoding, classes=names)) for part in (train, query)]
     train = named(renamed[0], STRANGE)
     # All labels of strange ids are wrong, so that they are doubted and stand in that table too.
     labels = train.labels.clone()
@@ -153,9 +149,7 @@ def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     assert run.scores["train"].values.tolist() == list(train.ids)
     assert run.scores["query"].values.tolist()[: len(STRANGE)] == list(STRANGE)
     assert run.redundant["id"].tolist() == [train.ids[row] for row in found.redundant.order]
-    assert run.redundant["label"].tolist() == [
-        names[train.labels[row]] for row in found.redundant.order
-    ]
+    assert run.redundant["label"].tolist() == [names[train.labels[row]] for row in found.redundant.order]
     doubted = run.suspects["id"].tolist()
     assert doubted == [train.ids[one.row] for one in found.suspects]
     assert len(set(STRANGE) & set(doubted)) > 10, "few strange ids are doubted"
@@ -194,10 +188,7 @@ def test_no_suspect_is_an_empty_table(tmp_path) -> None:
 # What is refused.
 
 HARM = {
-    "another version": (
-        lambda at: edited(at, leftout="0.0.1"),
-        "was made by leftout 0.0.1, this is",
-    ),
+    "another version": (lambda at: edited(at, leftout="0.0.1"), "was made by leftout 0.0.1, this is"),
     "no version": (lambda at: edited(at, leftout=None), "was made by leftout None, this is"),
     "a list": (lambda at: (at / "run.json").write_text("[]"), "was made by leftout None, this is"),
     "no record": (lambda at: (at / "run.json").unlink(), r"run.json' does not exist"),
@@ -278,8 +269,7 @@ OTHER = {
     "times": lambda out: small_audit(out, rule=lo.GradientFlow(1.0, 0.1), at=[1.0]),
     "refits": lambda out: small_audit(out, refits=2),
     "kernel": lambda out: lo.audit(
-        lo.kernels.From(lambda x, z: x.flatten(1) @ z.flatten(1).mT),
-        *digits(), rule=lo.Ridge(0.1), out=out,
+        lo.kernels.From(lambda x, z: x.flatten(1) @ z.flatten(1).mT), *digits(), rule=lo.Ridge(0.1), out=out
     ),
     "queries": lambda out: lo.audit(
         KERNEL, digits()[0], digits()[1].select(range(39)), rule=lo.Ridge(0.1), out=out
@@ -287,7 +277,7 @@ OTHER = {
     "ids": lambda out: lo.audit(
         KERNEL, named(digits()[0], ("other",)), digits()[1], rule=lo.Ridge(0.1), out=out
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("other", OTHER.values(), ids=OTHER)
@@ -333,9 +323,12 @@ def test_what_is_no_run_is_never_written_to(tmp_path) -> None:
     (tmp_path / "other.part").write_text("mine")
     before = tree(tmp_path)
     for name, blamed in [
-        ("file", "file"), ("empty", "empty"), ("full", "full"), ("new", "new.part"),
+        ("file", "file"),
+        ("empty", "empty"),
+        ("full", "full"),
+        ("new", "new.part"),
         ("other", "other.part"),
-    ]:  # fmt: skip
+    ]:
         with pytest.raises(StoreError, match=f"{blamed}' exists and is no run of leftout. Choose"):
             small_audit(tmp_path / name)
     assert tree(tmp_path) == before
@@ -357,9 +350,7 @@ def test_another_version_does_not_go_on_with_half_a_run(copied) -> None:
         small_audit(copied)
 
 
-def test_a_finished_run_asked_again_is_neither_computed_nor_written_again(
-    kept, monkeypatch
-) -> None:
+def test_a_finished_run_asked_again_is_neither_computed_nor_written_again(kept, monkeypatch) -> None:
     folder, found = kept
     before = tree(folder)
 

@@ -11,8 +11,14 @@ from leftout.core.errors import StoreError
 from problems.runs import digits, small_audit
 
 FILES = {
-    "run.json", "suspects.csv", "redundant.csv", "learned.csv", "curve.csv", "report.html", "scores.zarr",
-}  # fmt: skip
+    "run.json",
+    "suspects.csv",
+    "redundant.csv",
+    "learned.csv",
+    "curve.csv",
+    "report.html",
+    "scores.zarr",
+}
 
 
 @pytest.fixture(scope="module")

@@ -27,12 +27,7 @@ def sevens(n_train=40):
 
 @pytest.mark.parametrize(
     ("most", "chosen"),
-    [
-        (None, [0, 1, 5, 10, 20, 30, 50]),
-        (9, [0, 1, 5, 10, 20, 30, 50]),
-        (3, [0, 5, 20, 50]),
-        (1, [0, 50]),
-    ],
+    [(None, [0, 1, 5, 10, 20, 30, 50]), (9, [0, 1, 5, 10, 20, 30, 50]), (3, [0, 5, 20, 50]), (1, [0, 50])],
 )
 def test_trainings_are_spread_over_the_curve_and_reach_its_end(most, chosen) -> None:
     assert _spread((0, 1, 5, 10, 20, 30, 50), most) == chosen

@@ -116,9 +116,7 @@ NO_RECORD = {
     "asked in words": ({"asked": "digits"}, "--again needs the run.json"),
     "asked nothing": ({"asked": {}}, "--again needs the run.json"),
     "no folder": ({"asked": {"choices": CHOICES, "refits": 3}}, "--again needs the run.json"),
-    "folder 7": (
-        {"asked": {"choices": CHOICES, "refits": 3, "folder": 7}}, "--again needs the run.json",
-    ),
+    "folder 7": ({"asked": {"choices": CHOICES, "refits": 3, "folder": 7}}, "--again needs the run.json"),
     "many refits": (
         {"asked": {"choices": CHOICES, "refits": "many", "folder": "."}},
         "`asked` holds 'many' for `refits`, which it cannot be",
@@ -127,7 +125,7 @@ NO_RECORD = {
         {"asked": {"choices": "all", "refits": 3, "folder": "."}},
         "`asked` must hold choices by name; got 'all'",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("content", "message"), NO_RECORD.values(), ids=NO_RECORD)
@@ -177,11 +175,25 @@ def test_a_choice_that_is_none_is_one_sentence(leftout, tmp_path, name, value, m
 
 def test_choices_come_back_from_their_record() -> None:
     made = Choices(
-        data="table.csv", classes="a,b", n_train=10, n_query=3, seed=4, normalise="none",
-        centre="mean", target="price", kernel="erf", depth=3, weight_variance=1.5,
-        bias_variance=0.5, kind="nngp", rule="flow", ridge=0.5, rate=2.0, loss="mean",
+        data="table.csv",
+        classes="a,b",
+        n_train=10,
+        n_query=3,
+        seed=4,
+        normalise="none",
+        centre="mean",
+        target="price",
+        kernel="erf",
+        depth=3,
+        weight_variance=1.5,
+        bias_variance=0.5,
+        kind="nngp",
+        rule="flow",
+        ridge=0.5,
+        rate=2.0,
+        loss="mean",
         at=(1.0, 20.0, float("inf")),
-    )  # fmt: skip
+    )
     assert Choices.of(json.loads(json.dumps(made.record))) == made
     assert Choices.of({}) == Choices()
     # Whole numbers, as people write them, where numbers are asked for.

@@ -79,8 +79,9 @@ def test_wrong_eigenvectors_are_noticed(monkeypatch):
     checks_spectrum = checks.spectrum_of
     monkeypatch.setattr(checks, "spectrum_of", wrong)
     assert failed("linear algebra") == [
-        "eigendecomposition: V diag(s) Vᵀ against K", "eigenvectors: VᵀV against I",
-    ]  # fmt: skip
+        "eigendecomposition: V diag(s) Vᵀ against K",
+        "eigenvectors: VᵀV against I",
+    ]
 
 
 def test_a_kernel_that_takes_the_arccos_is_noticed(monkeypatch):
@@ -104,9 +105,7 @@ def test_a_wrong_quadrature_is_noticed(monkeypatch):
 
 def test_an_engine_that_is_a_little_off_is_noticed_under_every_rule(monkeypatch):
     engine = checks.leave_one_out
-    monkeypatch.setattr(
-        checks, "leave_one_out", lambda *given, **more: engine(*given, **more) * (1 + 1e-9)
-    )
+    monkeypatch.setattr(checks, "leave_one_out", lambda *given, **more: engine(*given, **more) * (1 + 1e-9))
     assert failed("leave-one-out") == [f"leave-one-out, {rule}" for rule in checks.RULES]
 
 
@@ -126,8 +125,9 @@ def test_a_folder_that_gives_back_other_numbers_is_noticed(monkeypatch):
 
     monkeypatch.setattr(checks, "open_run", rounded)
     assert failed("audit") == [
-        "the same audit again, from its folder", "folder: what is missing or half-written",
-    ]  # fmt: skip
+        "the same audit again, from its folder",
+        "folder: what is missing or half-written",
+    ]
 
 
 def test_an_empty_report_is_noticed(monkeypatch):

@@ -11,14 +11,42 @@ from leftout.cli.arguments import Choices, KernelName, RuleName
 from leftout.core.errors import OptionError
 
 ALL = Choices(
-    data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
-    centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5, bias_variance=0.1,
-    kind="nngp", kernel_size=5, stride=2, padding="valid", pooling="mean", activation="erf",
-    units=7, time=0.5, label_aware="kr-v2",
-    strength="0.2", labels_frozen=True, minutes=1.0, rule="descent", ridge=0.5,
-    rate=0.1, loss="mean", at=(1.0, math.inf), source="where", model="net.py:build", weights="w.pt",
-    parameters=("fc.*",), outputs="trace", projection="sparse:9",
-)  # fmt: skip
+    data="mnist:data",
+    classes="7,9",
+    n_train=5,
+    n_query=3,
+    seed=2,
+    normalise="none",
+    centre="mean",
+    target="price",
+    kernel="relu",
+    depth=4,
+    weight_variance=1.5,
+    bias_variance=0.1,
+    kind="nngp",
+    kernel_size=5,
+    stride=2,
+    padding="valid",
+    pooling="mean",
+    activation="erf",
+    units=7,
+    time=0.5,
+    label_aware="kr-v2",
+    strength="0.2",
+    labels_frozen=True,
+    minutes=1.0,
+    rule="descent",
+    ridge=0.5,
+    rate=0.1,
+    loss="mean",
+    at=(1.0, math.inf),
+    source="where",
+    model="net.py:build",
+    weights="w.pt",
+    parameters=("fc.*",),
+    outputs="trace",
+    projection="sparse:9",
+)
 """Every choice differs from its default."""
 
 
@@ -47,12 +75,25 @@ def test_an_unknown_word_is_refused():
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("data", None), ("classes", ["7", "9"]), ("n_train", 2.5), ("n_train", "100"),
-        ("seed", True), ("seed", None), ("normalise", "sometimes"), ("centre", 0),
-        ("kind", "ntkk"), ("ridge", "much"), ("rate", False), ("loss", "median"), ("at", 3),
-        ("at", ["soon"]), ("at", [None]), ("at", [True]), ("depth", 2.0),
+        ("data", None),
+        ("classes", ["7", "9"]),
+        ("n_train", 2.5),
+        ("n_train", "100"),
+        ("seed", True),
+        ("seed", None),
+        ("normalise", "sometimes"),
+        ("centre", 0),
+        ("kind", "ntkk"),
+        ("ridge", "much"),
+        ("rate", False),
+        ("loss", "median"),
+        ("at", 3),
+        ("at", ["soon"]),
+        ("at", [None]),
+        ("at", [True]),
+        ("depth", 2.0),
     ],
-)  # fmt: skip
+)
 def test_a_value_of_another_kind_is_refused(name, value):
     with pytest.raises(OptionError, match=rf"`asked` holds .* for `{name}`, which it cannot be"):
         Choices.of({name: value})
@@ -71,10 +112,23 @@ def test_choices_cannot_be_changed():
 def test_kernels_are_made_by_name_with_their_parameters():
     assert Choices().made_kernel() == lo.kernels.TwoLayerReLU()
     wide = dataclasses.replace(
-        ALL, model=None, weights=None, parameters=(), outputs="full", projection=None,
-        kernel_size=3, stride=1, padding="same", pooling="flatten", label_aware=None,
-        strength="auto", labels_frozen=False, activation="gelu", units=1024, time=None,
-    )  # fmt: skip
+        ALL,
+        model=None,
+        weights=None,
+        parameters=(),
+        outputs="full",
+        projection=None,
+        kernel_size=3,
+        stride=1,
+        padding="same",
+        pooling="flatten",
+        label_aware=None,
+        strength="auto",
+        labels_frozen=False,
+        activation="gelu",
+        units=1024,
+        time=None,
+    )
     made = dataclasses.replace(wide, kernel=KernelName.RELU).made_kernel()
     assert made == lo.kernels.ReLU(4, weight_variance=1.5, bias_variance=0.1, kind="nngp")
     images = dataclasses.replace(wide, kernel="conv-relu", kernel_size=5, stride=2, pooling="mean")
@@ -109,9 +163,7 @@ def test_the_hierarchy_has_flags_of_its_own():
     made = Choices(
         kernel="hierarchy", activation="tanh", units=50, time=2.5, labels_frozen=True
     ).made_kernel()
-    assert made == lo.kernels.NeuralTangentHierarchy(
-        width=50, activation="tanh", time=2.5, frozen=True
-    )
+    assert made == lo.kernels.NeuralTangentHierarchy(width=50, activation="tanh", time=2.5, frozen=True)
 
 
 def test_a_command_that_takes_the_kernel_as_it_is_must_be_told_so():

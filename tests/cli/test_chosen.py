@@ -24,10 +24,7 @@ from leftout.report.kernel_choice_panel import selection_rows, selection_verdict
 from planning.test_plan import FREE
 
 SMALL = Choices(data="digits", classes="3,8", n_train=40, n_query=10, kernel="auto")
-FEW = (
-    ("two-layer-relu", {"kernel": "two-layer-relu"}),
-    ("relu, 1 layer", {"kernel": "relu", "depth": 1}),
-)
+FEW = (("two-layer-relu", {"kernel": "two-layer-relu"}), ("relu, 1 layer", {"kernel": "relu", "depth": 1}))
 
 
 @pytest.fixture
@@ -36,9 +33,7 @@ def few(monkeypatch):
 
 
 def made(name, *losses, **more):
-    return Candidate(
-        name, lo.kernels.ReLU(1), torch.tensor(losses, dtype=torch.float64), None, **more
-    )
+    return Candidate(name, lo.kernels.ReLU(1), torch.tensor(losses, dtype=torch.float64), None, **more)
 
 
 def test_the_best_by_exact_leave_one_out_is_taken(few):
@@ -79,9 +74,10 @@ def test_data_are_loaded_once_for_each_scaling(monkeypatch):
     scalings = []
     load = choices_module.load
     monkeypatch.setattr(
-        choices_module, "load",
+        choices_module,
+        "load",
         lambda *words, **more: scalings.append(more["normalise"]) or load(*words, **more),
-    )  # fmt: skip
+    )
     some = (*FEW, ("erf, 2 layers", {"kernel": "erf", "depth": 2}))
     monkeypatch.setattr(choosing, "TRIED", some)
     monkeypatch.setattr(choosing, "ESTIMATORS", ())
@@ -97,9 +93,10 @@ def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(mon
     price = dataclasses.replace(FREE, lessons=lessons, eigh=Curve((1,), (10.0,)))
     plain = dataclasses.replace(FREE, cholesky=Curve((1,), (1.0,)), eigh=Curve((1,), (10.0,)))
     monkeypatch.setattr(
-        choosing, "with_kernel",
+        choosing,
+        "with_kernel",
         lambda _, kernel, *__, **___: plain if isinstance(kernel, lo.kernels.ReLU) else price,
-    )  # fmt: skip
+    )
     train, _ = lo.load("digits", n_train=40, n_query=10, normalise="sphere")
     relu, n, s = lo.kernels.ReLU(1), 40, len(STRENGTHS)
     taught = s - STRENGTHS.count(0)
@@ -192,21 +189,8 @@ def test_a_strength_at_the_edge_is_said_to_be_there():
 
 
 def test_the_edge_is_said_where_the_choice_is_printed_and_on_the_page(tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        choosing, "choose_strength", lambda *_, **__: Selection((strong(10.0, 1.0),))
-    )
-    words = [
-        "--classes",
-        "3,8",
-        "--n-train",
-        "40",
-        "--n-query",
-        "10",
-        "--kernel",
-        "relu",
-        "--depth",
-        "1",
-    ]
+    monkeypatch.setattr(choosing, "choose_strength", lambda *_, **__: Selection((strong(10.0, 1.0),)))
+    words = ["--classes", "3,8", "--n-train", "40", "--n-query", "10", "--kernel", "relu", "--depth", "1"]
     done = CliRunner().invoke(
         app, ["audit", "digits", *words, "--label-aware", "kr-v1", "--out", str(tmp_path / "run")]
     )
@@ -229,9 +213,7 @@ def test_a_run_repeated_says_when_another_kernel_is_chosen(few, leftout, tmp_pat
     assert "leave-one-out chose another kernel than in the run to repeat, " in err
     assert "erf" in err.split(" and not ")[0]
     assert kernel_said(took) in err.split(" and not ")[1]
-    assert "erf" in json.dumps(
-        lo.open(tmp_path / "other").record["computation"]["fitted"]["kernel"]
-    )
+    assert "erf" in json.dumps(lo.open(tmp_path / "other").record["computation"]["fitted"]["kernel"])
 
 
 def test_another_strength_is_another_choice_and_what_was_learned_is_not():

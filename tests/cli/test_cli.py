@@ -80,9 +80,26 @@ def test_an_audit_with_training_time_says_when_to_stop_and_one_without_says_noth
 
 def test_the_record_holds_what_was_asked(leftout, tmp_path) -> None:
     leftout(
-        "audit", "digits", *SMALL, "--rule", "flow", "--at", "3", "--at", "inf", "--ridge", "0.5",
-        "--loss", "mean", "--seed", "3", "--refits", "1", "--out", "there",
-    )  # fmt: skip
+        "audit",
+        "digits",
+        *SMALL,
+        "--rule",
+        "flow",
+        "--at",
+        "3",
+        "--at",
+        "inf",
+        "--ridge",
+        "0.5",
+        "--loss",
+        "mean",
+        "--seed",
+        "3",
+        "--refits",
+        "1",
+        "--out",
+        "there",
+    )
     record = lo.open(tmp_path / "there").record
     choices = record["asked"]["choices"]
     assert (choices["data"], choices["n_train"], choices["seed"]) == ("digits", 80, 3)
@@ -101,14 +118,31 @@ def test_a_time_without_a_rule_means_flow(leftout, tmp_path) -> None:
 @pytest.mark.parametrize("kernel", ["relu", "erf"])
 def test_deep_kernels_and_classes_are_chosen_by_words(leftout, tmp_path, kernel) -> None:
     code, _, err = leftout(
-        "audit", "digits", *SMALL, "--classes", "3, 8", "--kernel", kernel, "--depth", "3",
-        "--kind", "nngp", "--weight-variance", "1.5", "--bias-variance", "0.1",
-    )  # fmt: skip
+        "audit",
+        "digits",
+        *SMALL,
+        "--classes",
+        "3, 8",
+        "--kernel",
+        kernel,
+        "--depth",
+        "3",
+        "--kind",
+        "nngp",
+        "--weight-variance",
+        "1.5",
+        "--bias-variance",
+        "0.1",
+    )
     assert (code, err) == (0, "")
     record = lo.open(tmp_path / "run").record
     assert record["computation"]["fitted"]["kernel"] == {
-        "name": kernel, "depth": 3, "weight_variance": 1.5, "bias_variance": 0.1, "kind": "nngp",
-    }  # fmt: skip
+        "name": kernel,
+        "depth": 3,
+        "weight_variance": 1.5,
+        "bias_variance": 0.1,
+        "kind": "nngp",
+    }
     assert record["preparation"]["train"]["classes"] == ["3", "8"]
 
 
@@ -132,9 +166,13 @@ def test_names_are_printed_as_they_are(leftout, tmp_path) -> None:
     draw = np.random.default_rng(0)
     labels = np.array(HOSTILE)[np.arange(60) % len(HOSTILE)]
     pd.DataFrame(
-        {"id": [f"[red]{i}[/red]" for i in range(60)], "x": draw.standard_normal(60),
-         "y": draw.standard_normal(60), "label": labels},
-    ).to_csv(tmp_path / "table.csv", index=False)  # fmt: skip
+        {
+            "id": [f"[red]{i}[/red]" for i in range(60)],
+            "x": draw.standard_normal(60),
+            "y": draw.standard_normal(60),
+            "label": labels,
+        }
+    ).to_csv(tmp_path / "table.csv", index=False)
     code, out, err = leftout("audit", "table.csv", "--kernel", "relu", "--n-query", "12")
     assert (code, err) == (0, "")
     assert "\x1b" not in out
@@ -146,9 +184,8 @@ def test_names_are_printed_as_they_are(leftout, tmp_path) -> None:
     assert "<script>alert(1)" not in page
     query = run.scores["query"].values.tolist()[0]
     code, out, err = leftout(
-        "influence", "table.csv", "--kernel", "relu", "--n-query", "12", "--of-query", query,
-        "--top", "48",
-    )  # fmt: skip
+        "influence", "table.csv", "--kernel", "relu", "--n-query", "12", "--of-query", query, "--top", "48"
+    )
     assert (code, err) == (0, "")
     assert f"{query}, end of training" in out
     assert "\x1b" not in out
@@ -210,127 +247,136 @@ WRONG = {
     "one class": (NOTHING, ("digits", "--classes", "3"), "`classes` must name at least two classes"),
     "no class": (NOTHING, ("digits", "--classes", ""), "`classes` must "),
     "too many to train on": (
-        NOTHING, ("digits", "--n-train", "99999"),
+        NOTHING,
+        ("digits", "--n-train", "99999"),
         "`n_train` must be at most 1297, what `digits` holds beside the 500 queries",
     ),
     "none to train on": (NOTHING, ("digits", "--n-train", "0"), "`n_train` must be a whole number ≥ 1"),
-    "fewer than no queries": (
-        NOTHING, ("digits", "--n-query", "-3"),
-        "`n_query` must be a whole number ≥ 1",
-    ),
+    "fewer than no queries": (NOTHING, ("digits", "--n-query", "-3"), "`n_query` must be a whole number ≥ 1"),
     "a negative seed": (NOTHING, ("digits", "--seed", "-1"), "`seed` must be a whole number ≥ 0"),
     "a negative ridge": (
-        NOTHING, ("digits", "--ridge", "-0.1"),
+        NOTHING,
+        ("digits", "--ridge", "-0.1"),
         "`ridge` must be a finite number ≥ 0; got -0.1",
     ),
     "a ridge that is none": (
-        NOTHING, ("digits", "--ridge", "nan"),
+        NOTHING,
+        ("digits", "--ridge", "nan"),
         "`ridge` must be a finite number ≥ 0; got nan",
     ),
     "an infinite ridge": (
-        NOTHING, ("digits", "--ridge", "inf"),
+        NOTHING,
+        ("digits", "--ridge", "inf"),
         "`ridge` must be a finite number ≥ 0; got inf",
     ),
-    "a rate of nothing": (
-        NOTHING, ("digits", *FLOW, "--rate", "0"),
-        "`rate` must be a finite number > 0",
-    ),
+    "a rate of nothing": (NOTHING, ("digits", *FLOW, "--rate", "0"), "`rate` must be a finite number > 0"),
     "a rate that diverges": (
-        NOTHING, ("digits", *SMALL, *DESCENT, "--rate", "5", "--at", "10"),
+        NOTHING,
+        ("digits", *SMALL, *DESCENT, "--rate", "5", "--at", "10"),
         r"`rate` must be below the critical rate 2 / \(s_max \+ ridge\) = 0\.\d+.*; got 5",
     ),
     "a negative time": (NOTHING, ("digits", *SMALL, "--at", "-1"), "`at` must be a time ≥ 0.*got -1"),
-    "a time that is none": (
-        NOTHING, ("digits", *SMALL, "--at", "nan"),
-        "`at` must be a time ≥ 0.*got nan",
-    ),
+    "a time that is none": (NOTHING, ("digits", *SMALL, "--at", "nan"), "`at` must be a time ≥ 0.*got nan"),
     "half a step": (
-        NOTHING, ("digits", *SMALL, *DESCENT, "--rate", "0.01", "--at", "1.5"),
+        NOTHING,
+        ("digits", *SMALL, *DESCENT, "--rate", "0.01", "--at", "1.5"),
         "`at` must be a whole number of steps ≥ 0.*got 1.5",
     ),
     "a time under ridge": (
-        NOTHING, ("digits", *SMALL, "--rule", "ridge", "--at", "3"),
+        NOTHING,
+        ("digits", *SMALL, "--rule", "ridge", "--at", "3"),
         "`at` must be None under Ridge.*no training time; got 3",
     ),
-    "a rate under ridge": (
-        NOTHING, ("digits", "--rate", "1"),
-        "--rate belongs to --rule flow or descent",
-    ),
+    "a rate under ridge": (NOTHING, ("digits", "--rate", "1"), "--rate belongs to --rule flow or descent"),
     "descent without a rate": (NOTHING, ("digits", *DESCENT), "--rule descent needs --rate"),
     "a depth of a kernel that has none": (
-        NOTHING, ("digits", "--depth", "3"),
+        NOTHING,
+        ("digits", "--depth", "3"),
         "--depth belongs to --kernel relu, erf, tanh or conv-relu; two-layer-relu has none",
     ),
     "no depth": (NOTHING, ("digits", "--kernel", "relu", "--depth", "0"), "`depth` must"),
     "a negative variance": (
-        NOTHING, ("digits", "--kernel", "erf", "--weight-variance", "-1"), "`weight_variance` must",
+        NOTHING,
+        ("digits", "--kernel", "erf", "--weight-variance", "-1"),
+        "`weight_variance` must",
     ),
     "memory that is no size": (
-        NOTHING, ("digits", "--memory", "much"),
+        NOTHING,
+        ("digits", "--memory", "much"),
         "`memory` must be a number of bytes or a size",
     ),
     "no memory": (NOTHING, ("digits", "--memory", "0"), "`memory` must be positive"),
     "too little memory": (
-        NOTHING, ("digits", "--memory", "1MB"),
+        NOTHING,
+        ("digits", "--memory", "1MB"),
         "needs 40.4 MB, more than the budget of 1 MB",
     ),
     "no such device": (
-        NOTHING, ("digits", "--device", "abacus"),
+        NOTHING,
+        ("digits", "--device", "abacus"),
         "`device` must be one that this machine has.*'abacus'",
     ),
     "fewer than no refits": (
-        NOTHING, ("digits", *SMALL, "--refits", "-1"),
+        NOTHING,
+        ("digits", *SMALL, "--refits", "-1"),
         "`refits` must be a finite number ≥ 0; got -1",
     ),
     "a target of no table": (
-        NOTHING, ("digits", "--target", "x"),
+        NOTHING,
+        ("digits", "--target", "x"),
         "`target` must be left out unless the source is a table",
     ),
-    "inputs that are not scaled": (
-        NOTHING, ("digits", *SMALL, "--normalise", "none"),
-        'normalise="unit"',
-    ),
+    "inputs that are not scaled": (NOTHING, ("digits", *SMALL, "--normalise", "none"), 'normalise="unit"'),
     "no such column": (
-        written("t.csv", TABLE), ("t.csv", "--target", "price"),
+        written("t.csv", TABLE),
+        ("t.csv", "--target", "price"),
         r"`target` must be a column of `t\.csv`.*got 'price'",
     ),
     "a missing cell": (written("t.csv", TABLE + "1,,0\n"), ("t.csv",), "'y' has none in row 41"),
     "not a number": (written("t.csv", TABLE + "1,nan,0\n"), ("t.csv",), "'y' has (none|nan) in row 41"),
     "infinity": (written("t.csv", TABLE + "1,inf,0\n"), ("t.csv",), "'y' has inf in row 41"),
     "text to predict from": (
-        written("t.csv", TABLE + "1,red,0\n"), ("t.csv",),
+        written("t.csv", TABLE + "1,red,0\n"),
+        ("t.csv",),
         "must have numbers to predict from; 'y' hold text",
     ),
     "a class of one": (
-        written("t.csv", TABLE + "1,2.5,7\n"), ("t.csv",),
+        written("t.csv", TABLE + "1,2.5,7\n"),
+        ("t.csv",),
         "at least 2 training examples of every class",
     ),
     "an empty table": (written("t.csv", ""), ("t.csv",), "it is empty"),
     "no function": (written("d.py", "x = 1"), ("d.py:data",), r"`d\.py` must define a function 'data'"),
     "a function that raises": (
-        written("d.py", "def data():\n    raise KeyError('oh')"), ("d.py:data",),
+        written("d.py", "def data():\n    raise KeyError('oh')"),
+        ("d.py:data",),
         r"`d\.py:data` must return .*KeyError",
     ),
     "a function that leaves": (
-        written("d.py", "def data():\n    raise SystemExit(0)"), ("d.py:data",),
+        written("d.py", "def data():\n    raise SystemExit(0)"),
+        ("d.py:data",),
         r"`d\.py:data` must return .*SystemExit",
     ),
     "a function of rubbish": (
-        written("d.py", "def data():\n    return 'rubbish'"), ("d.py:data",),
+        written("d.py", "def data():\n    return 'rubbish'"),
+        ("d.py:data",),
         r"must be a pair \(train, query\).*got str",
     ),
     "no Python": (written("d.py", "def data(:"), ("d.py:data",), "SyntaxError"),
     "a folder that is no run": (finished, ("digits", *SMALL), "run' exists and is no run of leftout"),
     "a folder below a file": (
-        written("file", "mine"), ("digits", *SMALL, "--out", "file/run"),
+        written("file", "mine"),
+        ("digits", *SMALL, "--out", "file/run"),
         r"file/run\.part' cannot be made: Not a directory",
     ),
     "a folder that cannot be": (
-        NOTHING, ("digits", *SMALL, "--out", "/proc/run"), r"'/proc/run\.part' cannot be made",
+        NOTHING,
+        ("digits", *SMALL, "--out", "/proc/run"),
+        r"'/proc/run\.part' cannot be made",
     ),
     "a name that is too long": (NOTHING, ("digits", *SMALL, "--out", "x" * 300), "File name too long"),
     "no name": (NOTHING, ("digits", *SMALL, "--out", ""), "exists and is no run of leftout"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("before", "words", "message"), WRONG.values(), ids=WRONG)
@@ -409,9 +455,15 @@ def test_an_error_of_ours_keeps_its_traceback(leftout, monkeypatch) -> None:
 
 def process(*words, cwd, **more):
     return subprocess.run(
-        words, cwd=cwd, capture_output=True, text=True, timeout=300, check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, **more,
-    )  # fmt: skip
+        words,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **more,
+    )
 
 
 def test_the_script_and_the_module_are_the_command_line(tmp_path) -> None:
@@ -421,9 +473,7 @@ def test_the_script_and_the_module_are_the_command_line(tmp_path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.endswith(f"report: {tmp_path}/{out}/report.html\n")
         assert "\x1b" not in done.stdout
-    assert (tmp_path / "run1/suspects.csv").read_bytes() == (
-        tmp_path / "run2/suspects.csv"
-    ).read_bytes()
+    assert (tmp_path / "run1/suspects.csv").read_bytes() == (tmp_path / "run2/suspects.csv").read_bytes()
 
 
 def test_errors_of_the_process_have_status_2_and_no_traceback(tmp_path) -> None:
@@ -436,9 +486,11 @@ def test_errors_of_the_process_have_status_2_and_no_traceback(tmp_path) -> None:
 
 def test_a_reader_that_stops_reading_is_no_error_of_ours(tmp_path) -> None:
     done = process(
-        "bash", "-c", f"{sys.executable} -m leftout influence --n-train 80 --n-query 30 | head -1",
+        "bash",
+        "-c",
+        f"{sys.executable} -m leftout influence --n-train 80 --n-query 30 | head -1",
         cwd=tmp_path,
-    )  # fmt: skip
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -446,13 +498,21 @@ def test_a_warning_is_a_sentence_without_a_place_in_the_program(leftout) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         code, _, err = leftout(
-            "influence", "digits", "--classes", "3,8", "--n-train", "20", "--n-query", "5",
-            "--kernel", "hierarchy", "--units", "4",
-        )  # fmt: skip
+            "influence",
+            "digits",
+            "--classes",
+            "3,8",
+            "--n-train",
+            "20",
+            "--n-query",
+            "5",
+            "--kernel",
+            "hierarchy",
+            "--units",
+            "4",
+        )
     assert code == 0
-    assert err.startswith(
-        "leftout: take care: `kernel` is an expansion in 1/width, and at width 4 "
-    )
+    assert err.startswith("leftout: take care: `kernel` is an expansion in 1/width, and at width 4 ")
     assert ".py" not in err
     assert err.count("\n") == 1
 

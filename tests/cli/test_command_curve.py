@@ -41,9 +41,7 @@ def test_the_curve_is_saved_measured_then_predicted(leftout, tmp_path, model) ->
     for name in COLUMNS[2:]:
         want = pytest.approx(getattr(wanted, name), rel=1e-9)
         assert tuple(found[name].iloc[3:]) == want
-    assert tuple(found["error"].iloc[:3]) == pytest.approx(
-        [one.error for one in wanted.measured], rel=1e-9
-    )
+    assert tuple(found["error"].iloc[:3]) == pytest.approx([one.error for one in wanted.measured], rel=1e-9)
     assert wanted.verdict.split(";")[0] in " ".join(out.split())
 
 
@@ -85,10 +83,7 @@ def test_numbers_to_predict_have_no_accuracy(leftout, tmp_path) -> None:
         (("--n", "801"), "`n` must lie in 2 … 800, ten times the 80 examples at hand; got 801"),
         (("--confidence", "1"), "`--confidence` must lie in (0, 1); got 1.0"),
         (("--out", "curve.txt"), "--out must end in .csv"),
-        (
-            ("--at", "3"),
-            "--at must be left out here: the learning curve is for the end of training",
-        ),
+        (("--at", "3"), "--at must be left out here: the learning curve is for the end of training"),
         (("--n-train", "30"), "`fitted` must hold 40 examples or more"),
     ],
 )

@@ -48,9 +48,7 @@ def check_table(path, found, built=None):
         for name in ("ratio", "query_ratio"):
             assert row[name] == pytest.approx(float(found[name].sel(where)), rel=1e-9)
             if built is not None:
-                assert row[f"{name}_as_built"] == pytest.approx(
-                    float(built[name].sel(where)), rel=1e-9
-                )
+                assert row[f"{name}_as_built"] == pytest.approx(float(built[name].sel(where)), rel=1e-9)
         assert row["between"] == pytest.approx(float(found["similarity"].sel(where)), rel=1e-9)
         for name, of in (("within_class", "class"), ("within_other", "other")):
             own = {"class": row[of], "other": row[of]}
@@ -71,9 +69,7 @@ def test_help_shows_an_example_that_works(leftout) -> None:
 
 
 def test_of_a_kernel_it_is_what_the_library_says(leftout, folder) -> None:
-    code, out, err = leftout(
-        "elasticity", *SMALL, "--kernel", "relu", "--depth", "1", "--out", "all.csv"
-    )
+    code, out, err = leftout("elasticity", *SMALL, "--kernel", "relu", "--depth", "1", "--out", "all.csv")
     assert (code, err) == (0, "")
     kernel = lo.kernels.ReLU(1)
     found = lo.elasticity(kernel, *loaded(kernel.normalise))
@@ -104,8 +100,7 @@ def test_of_a_network_with_weights_it_is_that_before_and_with_them(leftout, fold
     assert (code, err) == (0, "")
     data = loaded(None)
     found, built = (
-        lo.elasticity(Empirical(one, outputs="trace"), *data)
-        for one in (trained, network("net.py:build"))
+        lo.elasticity(Empirical(one, outputs="trace"), *data) for one in (trained, network("net.py:build"))
     )
     check_table("all.csv", found, built)
     assert "ratio as built" in out
@@ -123,15 +118,18 @@ def test_words_say_the_ends_of_the_table_and_how_many_rise() -> None:
     assert "for 1 of 2 pairs; on average 0.560 → 0.605" in said[1]
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (("--ridge", "1"), "--ridge is about training; leftout elasticity looks at the kernel"),
-    (("--rule", "flow"), "--rule is about training"),
-    (("--at", "3"), "--at is about training"),
-    (("--loss", "mean"), "--loss is about training"),
-    (("--label-aware", "kr-v1"), "needs --strength with --label-aware, a number such as 0.1"),
-    (("--out", "all.txt"), "--out must end in .csv"),
-    (("--kernel", "auto"), "--kernel auto is for"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--ridge", "1"), "--ridge is about training; leftout elasticity looks at the kernel"),
+        (("--rule", "flow"), "--rule is about training"),
+        (("--at", "3"), "--at is about training"),
+        (("--loss", "mean"), "--loss is about training"),
+        (("--label-aware", "kr-v1"), "needs --strength with --label-aware, a number such as 0.1"),
+        (("--out", "all.txt"), "--out must end in .csv"),
+        (("--kernel", "auto"), "--kernel auto is for"),
+    ],
+)
 def test_what_it_cannot_say_is_one_sentence(leftout, tmp_path, words, message) -> None:
     code, out, err = leftout("elasticity", *SMALL, *words)
     assert (code, out) == (2, "")
@@ -172,10 +170,7 @@ def test_where_there_is_no_ratio_that_is_said(leftout, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (
-            ["--label-aware", "kr-v1", "--strength", "0.1", "--labels-frozen"],
-            "--labels-frozen is about",
-        ),
+        (["--label-aware", "kr-v1", "--strength", "0.1", "--labels-frozen"], "--labels-frozen is about"),
         (["--minutes", "3"], "--minutes belongs to --kernel auto"),
     ],
 )

@@ -28,9 +28,7 @@ def test_all_modes_are_saved(leftout, tmp_path) -> None:
     gram = lo.fit(lo.kernels.TwoLayerReLU(), train).gram
     for n in (10, 30):
         want = lo.learnability(gram, train.targets, n=n, ridge=0.1, without_replacement=True)
-        assert table[f"learned_from_{n}"].tolist() == pytest.approx(
-            want.learnability.tolist(), rel=1e-9
-        )
+        assert table[f"learned_from_{n}"].tolist() == pytest.approx(want.learnability.tolist(), rel=1e-9)
     assert table["share_of_target"].sum() == pytest.approx(1)
     assert list(table["mode"]) == list(range(1, 61))
 

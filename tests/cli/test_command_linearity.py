@@ -13,17 +13,7 @@ from leftout.diagnostics.linearity.linearity_test import Linearity, linearity
 from leftout.diagnostics.linearity.snapshots import Snapshot
 from leftout.report.wording import number, percent
 
-SMALL = (
-    "digits",
-    "--classes",
-    "3,8",
-    "--n-train",
-    "30",
-    "--n-query",
-    "12",
-    "--model",
-    "net.py:build",
-)
+SMALL = ("digits", "--classes", "3,8", "--n-train", "30", "--n-query", "12", "--model", "net.py:build")
 NETWORK = """
 import torch
 from torch import nn
@@ -60,32 +50,30 @@ def test_help_shows_an_example_that_works(folder, leftout) -> None:
     assert "the kernel speaks for it" in out
 
 
-@pytest.mark.parametrize(("words", "options"), [
-    (("--steps", "12"), {"steps": 12}),
-    (("--rule", "descent", "--rate", "0.002", "--ridge", "0.1", "--steps", "6"),
-     {"rule": lo.GradientDescent(0.002, 0.1), "steps": 6}),
-    (("--rule", "flow", "--steps", "4"), {"rule": lo.GradientFlow(), "steps": 4}),
-    (("--ridge", "200", "--tolerance", "0.05"), {"rule": lo.Ridge(200.0), "tolerance": 0.05}),
-    (("--loss", "mean", "--ridge", "1", "--steps", "3"), {"rule": lo.Ridge(1.0, "mean"), "steps": 3}),
-    (("--parameters", "4.*", "--sample", "9", "--steps", "5"),
-     {"parameters": ("4.*",), "sample": 9, "steps": 5}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (("--steps", "12"), {"steps": 12}),
+        (
+            ("--rule", "descent", "--rate", "0.002", "--ridge", "0.1", "--steps", "6"),
+            {"rule": lo.GradientDescent(0.002, 0.1), "steps": 6},
+        ),
+        (("--rule", "flow", "--steps", "4"), {"rule": lo.GradientFlow(), "steps": 4}),
+        (("--ridge", "200", "--tolerance", "0.05"), {"rule": lo.Ridge(200.0), "tolerance": 0.05}),
+        (("--loss", "mean", "--ridge", "1", "--steps", "3"), {"rule": lo.Ridge(1.0, "mean"), "steps": 3}),
+        (
+            ("--parameters", "4.*", "--sample", "9", "--steps", "5"),
+            {"parameters": ("4.*",), "sample": 9, "steps": 5},
+        ),
+    ],
+)
 def test_what_is_saved_and_said_is_what_the_library_finds(folder, leftout, words, options) -> None:
     code, out, err = leftout("linearity", *SMALL, *words, "--out", "path.csv")
     assert (code, err) == (0, "")
     want = by_library(**options)
     table = pd.read_csv("path.csv")
     assert table["step"].tolist() == [one.step for one in want.path]
-    for name in (
-        "time",
-        "gap",
-        "gap_train",
-        "moved",
-        "weights",
-        "kernel",
-        "kernel_learned",
-        "loss",
-    ):
+    for name in ("time", "gap", "gap_train", "moved", "weights", "kernel", "kernel_learned", "loss"):
         # Processes may round sums otherwise, and gaps are differences of numbers a hundred times larger.
         assert table[name].tolist() == pytest.approx(
             [getattr(one, name) for one in want.path], rel=1e-6, abs=1e-12
@@ -98,21 +86,35 @@ def test_what_is_saved_and_said_is_what_the_library_finds(folder, leftout, words
 
 def found(*, learned=0.0, gap=0.0, diverged=False):
     one = Snapshot(
-        step=1, time=1.0, gap=gap, gap_train=0.0, moved=1.0, moved_train=1.0, weights=0.0, kernel=0.0,
-        growth=1.0, kernel_learned=learned, loss=0.0, loss_linearised=0.0, step_error=0.0,
-    )  # fmt: skip
+        step=1,
+        time=1.0,
+        gap=gap,
+        gap_train=0.0,
+        moved=1.0,
+        moved_train=1.0,
+        weights=0.0,
+        kernel=0.0,
+        growth=1.0,
+        kernel_learned=learned,
+        loss=0.0,
+        loss_linearised=0.0,
+        step_error=0.0,
+    )
     whole = Linearity(
         (one,), lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 9, 9, False, False, "took the 1 step."
     )
     return replace(whole, diverged=diverged)
 
 
-@pytest.mark.parametrize(("given", "begins", "holds"), [
-    ({"learned": 0.1, "gap": 0.02}, "The kernel speaks for this network: ", "at most 2.0\u202f%"),
-    ({"learned": 0.4}, "Take care: ", "changes by 40\u202f% in the modes"),
-    ({"learned": 1.4}, "The kernel does not speak for this network: ", "Train less long"),
-    ({"diverged": True}, "The kernel does not speak for this network: ", "the network diverges"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "begins", "holds"),
+    [
+        ({"learned": 0.1, "gap": 0.02}, "The kernel speaks for this network: ", "at most 2.0\u202f%"),
+        ({"learned": 0.4}, "Take care: ", "changes by 40\u202f% in the modes"),
+        ({"learned": 1.4}, "The kernel does not speak for this network: ", "Train less long"),
+        ({"diverged": True}, "The kernel does not speak for this network: ", "the network diverges"),
+    ],
+)
 def test_verdicts_are_told_in_words(given, begins, holds) -> None:
     said = sentence(found(**given))
     assert said.startswith(begins)
@@ -135,7 +137,7 @@ def test_verdicts_are_told_in_words(given, begins, holds) -> None:
         ((*SMALL, "--out", "path.txt"), "--out must end in .csv"),
         ((*SMALL, "--weights", "no.pt"), "must be a file"),
     ],
-)  # fmt: skip
+)
 def test_flags_that_do_not_go_together_are_one_sentence(folder, leftout, words, message) -> None:
     code, out, said = leftout("linearity", *words)
     assert code == 2

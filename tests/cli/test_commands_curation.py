@@ -91,9 +91,26 @@ def test_an_order_is_saved_with_its_curve(leftout, tmp_path, model, order) -> No
 def test_a_network_of_ones_own_is_trained_again_beside_its_prediction(leftout, tmp_path) -> None:
     (tmp_path / "net.py").write_text(MODEL)
     code, out, err = leftout(
-        "prune", "digits", "--classes", "7,9", "--n-train", "40", "--n-query", "30", "--ridge", "0.5",
-        "--model", "net.py:build", "--share", "0.5", "--retrain", "--jobs", "1", "--out", "order.csv",
-    )  # fmt: skip
+        "prune",
+        "digits",
+        "--classes",
+        "7,9",
+        "--n-train",
+        "40",
+        "--n-query",
+        "30",
+        "--ridge",
+        "0.5",
+        "--model",
+        "net.py:build",
+        "--share",
+        "0.5",
+        "--retrain",
+        "--jobs",
+        "1",
+        "--out",
+        "order.csv",
+    )
     assert (code, err) == (0, "")
     found = table(tmp_path / "order.csv")
     # A linear network is its linearisation, up to the tolerance of training, 1e-6.
@@ -105,9 +122,28 @@ def test_a_network_of_ones_own_is_trained_again_beside_its_prediction(leftout, t
 
 def test_a_two_layer_network_is_made_and_takes_the_steps(leftout) -> None:
     code, out, err = leftout(
-        "prune", "digits", "--classes", "7,9", "--n-train", "30", "--n-query", "20", "--rule", "descent",
-        "--rate", "0.05", "--at", "20", "--share", "0.5", "--retrain", "--width", "256", "--jobs", "1",
-    )  # fmt: skip
+        "prune",
+        "digits",
+        "--classes",
+        "7,9",
+        "--n-train",
+        "30",
+        "--n-query",
+        "20",
+        "--rule",
+        "descent",
+        "--rate",
+        "0.05",
+        "--at",
+        "20",
+        "--share",
+        "0.5",
+        "--retrain",
+        "--width",
+        "256",
+        "--jobs",
+        "1",
+    )
     assert (code, err) == (0, "")
     assert "accuracy, trained again" in out
 
@@ -128,9 +164,7 @@ def planted(path):
     """A table of classes: one of two clouds, 90 and 9, and one of one; and queries of each."""
     draw = np.random.default_rng(0)
     counts, centres = (90, 9, 90, 20), np.eye(5)[[0, 2, 1, 2]] * 8
-    rows = np.concatenate(
-        [c + draw.standard_normal((n, 5)) for c, n in zip(centres, counts, strict=True)]
-    )
+    rows = np.concatenate([c + draw.standard_normal((n, 5)) for c, n in zip(centres, counts, strict=True)])
     frame = pd.DataFrame(rows, columns=list("abcde"))
     frame["where"] = np.repeat(["north", "south", "east", "south"], counts)
     frame["split"] = np.repeat(["train", "train", "train", "test"], counts)
@@ -143,9 +177,7 @@ def planted(path):
 def test_a_kind_within_a_class_is_named(leftout, tmp_path) -> None:
     planted(tmp_path / "t.csv")
     features = tmp_path / "f.csv"
-    pd.read_csv(tmp_path / "t.csv", dtype={"id": str}).drop(columns="where").to_csv(
-        features, index=False
-    )
+    pd.read_csv(tmp_path / "t.csv", dtype={"id": str}).drop(columns="where").to_csv(features, index=False)
     code, out, err = leftout("rare", "f.csv", "--target", "kind", "--out", "rare.csv")
     assert (code, err) == (0, "")
     assert "kinds within classes: 1" in out
@@ -179,9 +211,7 @@ def test_sources_are_classes_columns_or_a_file(leftout, tmp_path, model) -> None
 
 def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> None:
     planted(tmp_path / "t.csv")
-    code, _, err = leftout(
-        "audit", "t.csv", "--target", "kind", "--source", "where", "--out", "run"
-    )
+    code, _, err = leftout("audit", "t.csv", "--target", "kind", "--source", "where", "--out", "run")
     assert (code, err) == (0, "")
     page = (tmp_path / "run/report.html").read_text()
     assert "Which source is worth more?" in page
@@ -201,10 +231,7 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
         (("rare", *SMALL, "--out", "x.txt"), "--out must end in .csv; got 'x.txt'."),
         (("prune", *SMALL, "--at", "1", "--at", "2"), "--at must be given once here; got 1, 2."),
         (("prune", *SMALL, "--share", "1.5"), "`shares` must lie in (0, 1); got 1.5."),
-        (
-            ("prune", *SMALL, "--at", "1", "--retrain"),
-            "A network is trained under Ridge or GradientDescent",
-        ),
+        (("prune", *SMALL, "--at", "1", "--retrain"), "A network is trained under Ridge or GradientDescent"),
         (("prune", *SMALL, "--retrain", "--kernel", "erf"), "--retrain needs --model, or --kernel"),
         (
             ("prune", *SMALL, "--rule", "descent", "--rate", "0.01", "--at", "0", "--retrain"),
@@ -217,9 +244,7 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
     ],
     ids=lambda words: " ".join(words[:1] + words[-2:]) if isinstance(words, tuple) else "",
 )
-def test_what_a_user_can_put_right_is_one_sentence_and_status_2(
-    leftout, tmp_path, words, sentence
-) -> None:
+def test_what_a_user_can_put_right_is_one_sentence_and_status_2(leftout, tmp_path, words, sentence) -> None:
     code, out, err = leftout(*words)
     assert code == 2
     assert err.startswith("leftout: ")

@@ -33,9 +33,8 @@ def test_influence_ranks_the_most_helpful_and_the_most_harmful(leftout) -> None:
 
 def test_influence_without_a_query_is_the_mean_over_all(leftout) -> None:
     code, out, err = leftout(
-        "influence", "digits", *SMALL, "--at", "2", "--at", "30", "--rule", "descent",
-        "--rate", "0.03",
-    )  # fmt: skip
+        "influence", "digits", *SMALL, "--at", "2", "--at", "30", "--rule", "descent", "--rate", "0.03"
+    )
     assert (code, err) == (0, "")
     assert "mean over 30 queries, step 2" in out
     assert "mean over 30 queries, step 30" in out
@@ -59,25 +58,16 @@ def test_all_influences_can_be_saved(leftout, tmp_path, of) -> None:
 
 
 WRONG_INFLUENCE = {
-    "no such query": (
-        ("--of-query", "digits/9999"),
-        "--of-query 'digits/9999' is no query; there are 30",
-    ),
-    "a query that is trained on": (
-        ("--of-query", "digits/0005"),
-        "--of-query 'digits/0005' is no query",
-    ),
+    "no such query": (("--of-query", "digits/9999"), "--of-query 'digits/9999' is no query; there are 30"),
+    "a query that is trained on": (("--of-query", "digits/0005"), "--of-query 'digits/0005' is no query"),
     "nobody at the top": (("--top", "0"), "--top must lie in 1 … 80, the training examples; got 0"),
     "more than all": (("--top", "81"), "--top must lie in 1 … 80"),
     "a file that is there": (("--out", "mine.csv"), r"--out 'mine\.csv' exists; choose another"),
-    "no kind of file": (
-        ("--out", "scores.xlsx"),
-        r"--out must end in \.csv or \.zarr; got 'scores\.xlsx'",
-    ),
+    "no kind of file": (("--out", "scores.xlsx"), r"--out must end in \.csv or \.zarr; got 'scores\.xlsx'"),
     "not writable": (("--out", "/proc/such.csv"), r"--out '/proc/such\.csv' cannot be written"),
     "no folder": (("--out", "no/such.csv"), r"--out 'no/such\.csv' must lie in a folder that exists"),
     "predictions that are not saved": (("--of", "prediction"), "--of says what --out saves"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("words", "message"), WRONG_INFLUENCE.values(), ids=WRONG_INFLUENCE)

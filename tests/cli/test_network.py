@@ -74,12 +74,7 @@ def test_no_code_in_a_file_of_weights_is_run(folder, capsys) -> None:
         ("net.py:build", "net.py", DataError, "must hold weights"),
         ("net.py:build", "bad.safetensors", DataError, "must hold weights"),
         ("net.py:build", "list.pt", DataError, "must hold tensors by name.*got list"),
-        (
-            "net.py:build",
-            "ten.pt",
-            DataError,
-            r"lacks '4.weight', '4.bias', has besides '3.weight'",
-        ),
+        ("net.py:build", "ten.pt", DataError, r"lacks '4.weight', '4.bias', has besides '3.weight'"),
         ("net.py:build", "shape.pt", DataError, r"another shape '4.bias \(3,\) for \(2,\)'"),
     ],
 )
@@ -156,10 +151,7 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:build"], "tells apart 2 outputs, the targets have 10"),
         (["--model", "net.py:ten", "--verify", "2"], "`verify` must be 0, or 3 … 20"),
         (["--model", "net.py:ten", "--verify", "21"], "`verify` must be 0, or 3 … 20"),
-        (
-            ["--model", "net.py:ten", "--verify", "3", "--rule", "flow"],
-            "A flow is descent at a small rate",
-        ),
+        (["--model", "net.py:ten", "--verify", "3", "--rule", "flow"], "A flow is descent at a small rate"),
         (["--verify", "3"], "`verify` trains a network again"),
         (["--model", "net.py:ten", "--verify", "3", "--outputs", "sum"], "no exact one"),
     ],

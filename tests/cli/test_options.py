@@ -23,11 +23,7 @@ def asked(*words):
 
     @small.command()
     @with_choices
-    def show(
-        *,
-        choices: Choices,
-        deep: Annotated[int, typer.Option(help="A flag of its own.")] = 7,
-    ) -> None:
+    def show(*, choices: Choices, deep: Annotated[int, typer.Option(help="A flag of its own.")] = 7) -> None:
         """Show."""
         got.update(choices=choices, deep=deep)
 
@@ -44,11 +40,7 @@ def test_a_flag_has_the_default_of_its_choice():
     for name, flag in FLAGS.items():
         # Times and patterns are lists to typer, and none of them is nothing.
         assert (flag.default or None) == (getattr(plain, name) or None), name
-        assert type(flag.default) is type(getattr(plain, name)) or name in (
-            "at",
-            "kernel",
-            "parameters",
-        )
+        assert type(flag.default) is type(getattr(plain, name)) or name in ("at", "kernel", "parameters")
 
 
 def test_words_that_a_flag_takes_are_those_that_a_record_may_hold():
@@ -76,20 +68,68 @@ def test_a_command_gets_its_choices_and_its_own_flags():
     assert done.exit_code == 0, done.output
     assert got == {"choices": Choices(), "deep": 7}
     got, done = asked(
-        "mnist:data", "--classes", "7,9", "--n-train", "5", "--n-query", "3", "--seed", "2",
-        "--normalise", "none", "--centre", "mean", "--target", "price", "--kernel", "relu",
-        "--depth", "4", "--weight-variance", "1.5", "--bias-variance", "0.1", "--kind", "nngp",
-        "--rule", "descent", "--ridge", "0.5", "--rate", "0.1", "--loss", "mean",
-        "--at", "1", "--at", "inf", "--deep", "8",
-    )  # fmt: skip
+        "mnist:data",
+        "--classes",
+        "7,9",
+        "--n-train",
+        "5",
+        "--n-query",
+        "3",
+        "--seed",
+        "2",
+        "--normalise",
+        "none",
+        "--centre",
+        "mean",
+        "--target",
+        "price",
+        "--kernel",
+        "relu",
+        "--depth",
+        "4",
+        "--weight-variance",
+        "1.5",
+        "--bias-variance",
+        "0.1",
+        "--kind",
+        "nngp",
+        "--rule",
+        "descent",
+        "--ridge",
+        "0.5",
+        "--rate",
+        "0.1",
+        "--loss",
+        "mean",
+        "--at",
+        "1",
+        "--at",
+        "inf",
+        "--deep",
+        "8",
+    )
     assert done.exit_code == 0, done.output
     assert got["deep"] == 8
     assert got["choices"] == Choices(
-        data="mnist:data", classes="7,9", n_train=5, n_query=3, seed=2, normalise="none",
-        centre="mean", target="price", kernel="relu", depth=4, weight_variance=1.5,
-        bias_variance=0.1, kind="nngp", rule="descent", ridge=0.5, rate=0.1, loss="mean",
+        data="mnist:data",
+        classes="7,9",
+        n_train=5,
+        n_query=3,
+        seed=2,
+        normalise="none",
+        centre="mean",
+        target="price",
+        kernel="relu",
+        depth=4,
+        weight_variance=1.5,
+        bias_variance=0.1,
+        kind="nngp",
+        rule="descent",
+        ridge=0.5,
+        rate=0.1,
+        loss="mean",
         at=(1.0, math.inf),
-    )  # fmt: skip
+    )
 
 
 def test_names_reach_the_choices_as_plain_text():

@@ -28,9 +28,7 @@ def loaded(name):
     return lo.load(name, target="kind", columns=["a", "b"])[0]
 
 
-@pytest.mark.parametrize(
-    ("source", "name"), [("where", "t.csv"), ("where", "bare.csv"), ("s.csv", "t.csv")]
-)
+@pytest.mark.parametrize(("source", "name"), [("where", "t.csv"), ("where", "bare.csv"), ("s.csv", "t.csv")])
 def test_each_example_has_its_own(data, source, name) -> None:
     train = loaded(name)
     rows = [int(i) if name == "t.csv" else int(i.removeprefix("row ")) - 2 for i in train.ids]
@@ -53,10 +51,7 @@ def test_a_column_of_sources_is_no_feature(data) -> None:
     ("asked", "message"),
     [
         (("where", "digits", None), "must be a file with columns id and source"),
-        (
-            ("here", "t.csv", "kind"),
-            "must be a column of 't.csv', 'a', 'b', 'where', 'kind', or a file",
-        ),
+        (("here", "t.csv", "kind"), "must be a column of 't.csv', 'a', 'b', 'where', 'kind', or a file"),
         (("kind", "t.csv", "kind"), "is the column that is predicted; name another with --target"),
         (("kind", "bare.csv", None), "is the column that is predicted; name another with --target"),
         (("id", "t.csv", "kind"), "must be a column of 't.csv'"),
@@ -71,18 +66,9 @@ def test_a_column_that_is_none_is_refused(data, asked, message) -> None:
     ("content", "message"),
     [
         ("id,from\n000,a\n", "must have the columns 'id' and 'source'; it has 'id', 'from'"),
-        (
-            "name,source\n000,a\n",
-            "must have the columns 'id' and 'source'; it has 'name', 'source'",
-        ),
-        (
-            "id,source\n999,a\n",
-            "must name a source for every training example; .* are not there, the first",
-        ),
-        (
-            "id,source\n000,\n001,b\n",
-            "must name a source for every example; that of 000 is missing",
-        ),
+        ("name,source\n000,a\n", "must have the columns 'id' and 'source'; it has 'name', 'source'"),
+        ("id,source\n999,a\n", "must name a source for every training example; .* are not there, the first"),
+        ("id,source\n000,\n001,b\n", "must name a source for every example; that of 000 is missing"),
     ],
 )
 def test_a_file_that_does_not_say_is_refused(data, tmp_path, content, message) -> None:
@@ -93,7 +79,5 @@ def test_a_file_that_does_not_say_is_refused(data, tmp_path, content, message) -
 
 def test_numbers_to_predict_are_no_sources(data) -> None:
     train = lo.load("t.csv", target="a", columns=["b"])[0]
-    with pytest.raises(
-        OptionError, match="--source must say where examples come from, as there are no"
-    ):
+    with pytest.raises(OptionError, match="--source must say where examples come from, as there are no"):
         origins(None, "t.csv", train)

@@ -21,11 +21,20 @@ def test_blocks_cover_everything_once_in_order_and_none_is_longer(n, size) -> No
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("1000", 1000), ("1kB", 1000), ("1KiB", 1024), ("4GB", 4 * 10**9), ("4 gb", 4 * 10**9),
-        ("512MiB", 512 * 2**20), ("1.5 GiB", 3 * 2**29), ("2T", 2 * 10**12), ("1e9", 10**9),
-        (" 7 B ", 7), (123, 123), (1e6, 10**6),
+        ("1000", 1000),
+        ("1kB", 1000),
+        ("1KiB", 1024),
+        ("4GB", 4 * 10**9),
+        ("4 gb", 4 * 10**9),
+        ("512MiB", 512 * 2**20),
+        ("1.5 GiB", 3 * 2**29),
+        ("2T", 2 * 10**12),
+        ("1e9", 10**9),
+        (" 7 B ", 7),
+        (123, 123),
+        (1e6, 10**6),
     ],
-)  # fmt: skip
+)
 def test_sizes_are_read_as_people_write_them(text, size) -> None:
     assert memory_budget(text) == size
 

@@ -8,10 +8,20 @@ from leftout.core.certificate import Certificate, Refit
 
 def certificate(*differences):
     return Certificate(
-        at=math.inf, condition=10.0, effective_condition=10.0, effective_rank=3.0, residual=1e-16,
-        quadrature=0.0, rounding=1e-14, scale=1.0, dtype="float64", kernel_dtype="float64",
-        device="cpu", refits=tuple(Refit(0, 0, 1.0, 1.0, value) for value in differences), smallest=1.0,
-    )  # fmt: skip
+        at=math.inf,
+        condition=10.0,
+        effective_condition=10.0,
+        effective_rank=3.0,
+        residual=1e-16,
+        quadrature=0.0,
+        rounding=1e-14,
+        scale=1.0,
+        dtype="float64",
+        kernel_dtype="float64",
+        device="cpu",
+        refits=tuple(Refit(0, 0, 1.0, 1.0, value) for value in differences),
+        smallest=1.0,
+    )
 
 
 def test_the_worst_refit_is_what_counts() -> None:

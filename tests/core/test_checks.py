@@ -65,10 +65,16 @@ def test_an_index_is_one_of_the_rows(value) -> None:
 @pytest.mark.parametrize(
     "given",
     [
-        [4, 0], (4, 0), np.array([4, 0]), np.array([4, 0], dtype=np.uint8), torch.tensor([4, 0]),
-        (i for i in (4, 0)), [np.int64(4), torch.tensor(0)], {4: None, 0: None}.keys(),
+        [4, 0],
+        (4, 0),
+        np.array([4, 0]),
+        np.array([4, 0], dtype=np.uint8),
+        torch.tensor([4, 0]),
+        (i for i in (4, 0)),
+        [np.int64(4), torch.tensor(0)],
+        {4: None, 0: None}.keys(),
     ],
-)  # fmt: skip
+)
 def test_row_numbers_come_in_any_collection(given) -> None:
     assert row_numbers("index", given) == [4, 0]
 
@@ -78,9 +84,7 @@ def test_one_row_number_is_a_list_of_one(given) -> None:
     assert row_numbers("index", given) == [3]
 
 
-@pytest.mark.parametrize(
-    "given", [1.0, [0, 1.5], True, [False], "1", None, [[1]], [np.nan], [None]]
-)
+@pytest.mark.parametrize("given", [1.0, [0, 1.5], True, [False], "1", None, [[1]], [np.nan], [None]])
 def test_what_is_no_row_number_is_refused(given) -> None:
     words = "`index` must be row numbers, whole and no truth values; got "
     refused(OptionError, words, lambda: row_numbers("index", given))
@@ -108,8 +112,7 @@ def test_the_first_row_that_is_not_finite_is_named(bad) -> None:
     values = torch.zeros(5, 2, 2)
     values[3, 1, 0] = values[4, 0, 0] = bad
     words = (
-        "`inputs` must be finite; row 3 holds NaN or infinity (2 of 5 rows do). Repair or drop these "
-        "rows."
+        "`inputs` must be finite; row 3 holds NaN or infinity (2 of 5 rows do). Repair or drop these rows."
     )
     refused(DataError, words, lambda: check_finite("inputs", values))
     for fine in (torch.zeros(5), torch.zeros(0, 3), torch.ones(2, dtype=torch.long)):
@@ -122,9 +125,16 @@ def test_every_error_is_of_this_package_and_a_value_error() -> None:
         kinds.remove(warning)
         assert issubclass(warning, UserWarning)
     assert {kind.__name__ for kind in kinds} == {
-        "LeftoutError", "ShapeError", "OptionError", "DataError", "NotPositiveError",
-        "DivergenceError", "SolveError", "MemoryBudgetError", "StoreError",
-    }  # fmt: skip
+        "LeftoutError",
+        "ShapeError",
+        "OptionError",
+        "DataError",
+        "NotPositiveError",
+        "DivergenceError",
+        "SolveError",
+        "MemoryBudgetError",
+        "StoreError",
+    }
     for kind in kinds:
         assert issubclass(kind, LeftoutError)
         assert issubclass(kind, ValueError)
@@ -141,9 +151,7 @@ def test_what_is_no_number_is_refused_and_not_compared(value) -> None:
         refused(OptionError, words, check)
 
 
-@pytest.mark.parametrize(
-    "value", [1, 1.0, np.float32(1), np.int64(1), np.array(1.0), torch.tensor(1.0)]
-)
+@pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int64(1), np.array(1.0), torch.tensor(1.0)])
 def test_one_number_comes_in_any_form(value) -> None:
     check_at_least("ridge", value, 0)
     check_positive("ridge", value)
@@ -153,8 +161,12 @@ def test_one_number_comes_in_any_form(value) -> None:
 def test_another_kind_is_named_and_a_class_is_told_from_its_objects() -> None:
     check_kind("solver", 1, int, what="a number")
     for value, came in (
-        ("cg", "'cg'"), (None, "None"), (2.5, "2.5"), ([1], "list"),
-        (int, "the class int; write int(…)"), (str, "the class str"),
-    ):  # fmt: skip
+        ("cg", "'cg'"),
+        (None, "None"),
+        (2.5, "2.5"),
+        ([1], "list"),
+        (int, "the class int; write int(…)"),
+        (str, "the class str"),
+    ):
         words = f"`solver` must be a number; got {came}."
         refused(OptionError, words, lambda v=value: check_kind("solver", v, int, what="a number"))

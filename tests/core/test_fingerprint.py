@@ -27,10 +27,29 @@ def test_values_shapes_types_and_order_tell_apart() -> None:
     moved = base.clone()
     moved[5] += 1e-15
     parts = [
-        (base,), (moved,), (base.view(2, 3),), (base.view(3, 2),), (base.float(),), (base.long(),),
-        (base.flip(0),), (base, base), (base, "x"), ("x", base), (), ("",), (None,), ([],), ({},),
-        ("1",), (1,), (1.0,), ("a", "b"), ("ab",), (["a", "b"],), (True,),
-    ]  # fmt: skip
+        (base,),
+        (moved,),
+        (base.view(2, 3),),
+        (base.view(3, 2),),
+        (base.float(),),
+        (base.long(),),
+        (base.flip(0),),
+        (base, base),
+        (base, "x"),
+        ("x", base),
+        (),
+        ("",),
+        (None,),
+        ([],),
+        ({},),
+        ("1",),
+        (1,),
+        (1.0,),
+        ("a", "b"),
+        ("ab",),
+        (["a", "b"],),
+        (True,),
+    ]
     prints = [fingerprint(*some) for some in parts]
     assert len(set(prints)) == len(prints)
 

@@ -94,10 +94,7 @@ def test_asking_what_a_row_keeps_keeps_nothing() -> None:
     ("module", "words"),
     [
         (nn.Tanh(), "`module` must have parameters that are trained; got none with requires_grad"),
-        (
-            layers().half(),
-            "float32 or float64 parameters; '0.weight' is float16. Call module.float()",
-        ),
+        (layers().half(), "float32 or float64 parameters; '0.weight' is float16. Call module.float()"),
         (
             nn.Sequential(nn.Linear(3, 4, dtype=torch.complex64)),
             "float32 or float64 parameters; '0.weight' is complex64.",
@@ -174,9 +171,7 @@ def test_a_function_of_each_row_passes_and_nothing_changes(module, frozen) -> No
         (Returning(lambda f: f + torch.rand_like(f)).eval(), "Take such layers out."),
     ],
 )
-def test_what_is_no_function_of_each_row_is_refused_and_nothing_changes(
-    module, advice, frozen
-) -> None:
+def test_what_is_no_function_of_each_row_is_refused_and_nothing_changes(module, advice, frozen) -> None:
     frozen(*module.state_dict().values())
     before = torch.random.get_rng_state()
     words = "`module` must be a function of each input alone; it gives other outputs when it is"
@@ -204,9 +199,7 @@ def test_a_buffer_that_counts_calls_is_noticed() -> None:
 
 
 def test_inputs_that_do_not_fit_are_refused_in_a_sentence() -> None:
-    words = (
-        "`query` must hold inputs that `module` takes; on inputs of shape (8, 5) it raised Runtime"
-    )
+    words = "`query` must hold inputs that `module` takes; on inputs of shape (8, 5) it raised Runtime"
     with pytest.raises(ShapeError, match=re.escape(words)) as error:
         check_takes(layers(), rows(8, 5), name="query")
     assert isinstance(error.value.__cause__, RuntimeError)

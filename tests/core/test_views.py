@@ -8,9 +8,7 @@ from leftout.core.views import rows_within
 WHOLE = torch.arange(60.0).reshape(10, 3, 2)
 
 
-@pytest.mark.parametrize(
-    "rows", [slice(0, 10), slice(2, 7), slice(9, 10), slice(0, 1), slice(3, 3)]
-)
+@pytest.mark.parametrize("rows", [slice(0, 10), slice(2, 7), slice(9, 10), slice(0, 1), slice(3, 3)])
 def test_consecutive_rows_are_found_again(rows):
     part = WHOLE[rows]
     found = rows_within(part, WHOLE)
@@ -21,15 +19,30 @@ def test_consecutive_rows_are_found_again(rows):
 @pytest.mark.parametrize(
     "part",
     [
-        WHOLE.clone()[2:4], WHOLE[::2], WHOLE[:, 1:], WHOLE[:, :, :1], WHOLE[[1, 2]],
-        WHOLE.reshape(30, 2)[3:6], WHOLE.reshape(60)[6:12], WHOLE.double()[1:3], WHOLE[2:4].clone(),
+        WHOLE.clone()[2:4],
+        WHOLE[::2],
+        WHOLE[:, 1:],
+        WHOLE[:, :, :1],
+        WHOLE[[1, 2]],
+        WHOLE.reshape(30, 2)[3:6],
+        WHOLE.reshape(60)[6:12],
+        WHOLE.double()[1:3],
+        WHOLE[2:4].clone(),
         WHOLE.flip(0)[1:3],
     ],
     ids=[
-        "a copy", "every other row", "fewer columns", "fewer channels", "a gather", "another shape",
-        "flat", "another type", "a clone", "reversed",
+        "a copy",
+        "every other row",
+        "fewer columns",
+        "fewer channels",
+        "a gather",
+        "another shape",
+        "flat",
+        "another type",
+        "a clone",
+        "reversed",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_view_of_its_rows_is_not(part):
     assert rows_within(part, WHOLE) is None
 

@@ -14,13 +14,9 @@ from leftout.data.planted import plant_duplicates
 def test_planted_copies_are_found_beside_their_originals(conflicting) -> None:
     train, _ = lo.load("digits", n_train=100, n_query=10)
     assert duplicates(train) == ()
-    planted = plant_duplicates(
-        train, 7, conflicting=conflicting, generator=torch.Generator().manual_seed(0)
-    )
+    planted = plant_duplicates(train, 7, conflicting=conflicting, generator=torch.Generator().manual_seed(0))
     pairs = zip(planted.originals.tolist(), planted.rows.tolist(), strict=True)
-    assert duplicates(planted.examples) == tuple(
-        Duplicates(pair, conflicting) for pair in sorted(pairs)
-    )
+    assert duplicates(planted.examples) == tuple(Duplicates(pair, conflicting) for pair in sorted(pairs))
 
 
 def test_conflicting_groups_come_first_and_are_of_any_size() -> None:
@@ -43,6 +39,4 @@ def test_numbers_conflict_where_they_differ_in_any_output() -> None:
 
 def test_what_is_nearly_the_same_is_not_the_same_and_minus_zero_is_zero() -> None:
     inputs = np.array([[1.0, 0.0], [1.0 + 2.0**-52, 0.0], [1.0, -0.0]])
-    assert duplicates(examples_of((inputs, np.array([0, 1, 1])))) == (
-        Duplicates((0, 2), conflicting=True),
-    )
+    assert duplicates(examples_of((inputs, np.array([0, 1, 1])))) == (Duplicates((0, 2), conflicting=True),)

@@ -143,8 +143,7 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     train, _ = lo.load("digits", n_train=80, n_query=10)
     order = np.random.default_rng(0).permutation(80)
     straight, shuffled = (
-        learned(lo.fit(KERNEL, part, rule=lo.GradientFlow(1.0, 0.1)))
-        for part in (train, train.select(order))
+        learned(lo.fit(KERNEL, part, rule=lo.GradientFlow(1.0, 0.1))) for part in (train, train.select(order))
     )
     assert shuffled.learned_at == tuple(straight.learned_at[i] for i in order)
     assert shuffled.kinds == tuple(straight.kinds[i] for i in order)
@@ -213,10 +212,7 @@ def test_a_bottom_inside_the_curve_suggests_a_stop() -> None:
 
 
 EDGES = {
-    "last": (
-        [0.6, 0.5, 0.4, 0.3, 0.2, 0.1],
-        "is lowest at the last time of the curve, t = 100000.",
-    ),
+    "last": ([0.6, 0.5, 0.4, 0.3, 0.2, 0.1], "is lowest at the last time of the curve, t = 100000."),
     "first": (
         [0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
         "is lowest at the first time of the curve, t = 1: what is learned from some examples does "
@@ -292,9 +288,7 @@ def test_the_suggested_stop_is_better_for_queries_than_the_end(noisy) -> None:
 
     # Where 40 % of the labels of new examples are wrong too, their mean is a fifth of the right one: the
     # loss is this on average, and a constant.
-    (stop, stop_loss), (end, end_loss) = (
-        judged(at, 0.2 * query.targets) for at in (found.stop.at, None)
-    )
+    (stop, stop_loss), (end, end_loss) = (judged(at, 0.2 * query.targets) for at in (found.stop.at, None))
     assert stop > end + 0.1
     assert stop_loss < 0.5 * end_loss
 

@@ -12,15 +12,7 @@ from laws import assert_same
 from leftout.curation.mislabelled import FENCE, mislabelled
 from leftout.data.planted import flip_labels
 from oracles import definitions as oracles
-from problems.curated import (
-    BINARY,
-    THREE,
-    classified,
-    coded,
-    fitted_to,
-    margin,
-    scores_without,
-)
+from problems.curated import BINARY, THREE, classified, coded, fitted_to, margin, scores_without
 from problems.small import problem, training
 
 RULES = {
@@ -176,9 +168,7 @@ def test_the_order_of_the_rows_does_not_matter(time) -> None:
     straight = mislabelled(lo.fit(kernel, train, rule=rule), at=time)
     shuffled = mislabelled(lo.fit(kernel, train.select(order), rule=rule), at=time)
     assert_same(shuffled.margins, straight.margins[torch.from_numpy(order)])
-    assert [int(order[one.row]) for one in shuffled.suspects] == [
-        one.row for one in straight.suspects
-    ]
+    assert [int(order[one.row]) for one in shuffled.suspects] == [one.row for one in straight.suspects]
     assert [one.reason for one in shuffled.suspects] == [one.reason for one in straight.suspects]
 
 

@@ -79,9 +79,12 @@ def test_the_curve_is_that_of_refits_of_what_remains(rule, time, order) -> None:
         made, labels = classified(classes)
         targets = coded(labels, classes)
         found = prune(
-            fitted_to(made, labels, rule), query_of(made, labels), at=time, order=order,
+            fitted_to(made, labels, rule),
+            query_of(made, labels),
+            at=time,
+            order=order,
             shares=(0.1, 0.5, 0.9),
-        )  # fmt: skip
+        )
         assert found.counts == (0, 2, 12, 22)
         assert sorted(found.order) == list(range(made.n))
         for count, loss, accuracy in zip(found.counts, found.loss, found.accuracy, strict=True):
@@ -148,8 +151,7 @@ def test_targets_in_other_units_leave_every_order_as_it_was() -> None:
     for order in ("least", "iterative"):
         for by in ("function", "weights"):
             one, other = (
-                prune(model, made.query, order=order, by=by, shares=())
-                for model in (fitted, scaled)
+                prune(model, made.query, order=order, by=by, shares=()) for model in (fitted, scaled)
             )
             assert one.order == other.order
             assert_same(other.information, 1e6 * np.array(one.information))
@@ -258,10 +260,7 @@ def test_the_curve_as_a_table() -> None:
         ({"order": "worst"}, "`order` must be one of 'least', 'most', 'random', 'iterative'; got"),
         ({"by": "loss"}, "`by` must be one of 'function', 'weights'; got 'loss'"),
         ({"shares": (0.5, 1.0)}, r"`shares` must lie in \(0, 1\); got 1.0"),
-        (
-            {"shares": 0.5},
-            r"`shares` must be several numbers in \(0, 1\), as \[0.1, 0.5\]; got 0.5",
-        ),
+        ({"shares": 0.5}, r"`shares` must be several numbers in \(0, 1\), as \[0.1, 0.5\]; got 0.5"),
         ({"step": 0.0}, r"`step` must lie in \(0, 1\); got 0.0"),
         ({"seed": -1}, "`seed` must be a whole number ≥ 0; got -1"),
         ({"seed": 0.5}, "`seed` must be a whole number ≥ 0; got 0.5"),
@@ -284,9 +283,7 @@ def test_rounds_must_fit(by) -> None:
     # Of 40² numbers, 8 bytes each: 10 for a kernel matrix to the queries, 11 for rounds. The budget is
     # made smaller after the fit.
     fitted.memory = 130_000
-    with pytest.raises(
-        MemoryBudgetError, match="An order of 40 examples in rounds, 40 rows, needs 141 kB"
-    ):
+    with pytest.raises(MemoryBudgetError, match="An order of 40 examples in rounds, 40 rows, needs 141 kB"):
         prune(fitted, query, order="iterative", by=by)
     assert len(prune(fitted, query, by=by, shares=()).order) == 40
 

@@ -74,9 +74,7 @@ def test_both_curves_as_a_table() -> None:
     (x, y), (asked, wanted) = sphere(8, D), sphere(4, D, seed=1)
     module, rule = linear(D), lo.Ridge(0.3)
     predicted = prune(lo.fit(Empirical(module), (x, y), rule=rule), (asked, wanted), shares=(0.5,))
-    table = prune_check(
-        predicted, train(module, (x, y), rule=rule), (asked, wanted), jobs=1
-    ).to_frame()
+    table = prune_check(predicted, train(module, (x, y), rule=rule), (asked, wanted), jobs=1).to_frame()
     assert list(table.columns) == ["counts", "shares", "predicted_loss", "retrained_loss"]
     assert table["counts"].tolist() == [0, 4]
     np.testing.assert_allclose(table["predicted_loss"], table["retrained_loss"], rtol=1e-4)
@@ -98,9 +96,7 @@ def test_a_count_that_the_curve_does_not_have_is_refused(counts, came) -> None:
     pair, query = classes(1)
     module, rule = linear(D), lo.Ridge(0.3)
     predicted = prune(lo.fit(Empirical(module), pair, rule=rule), query, shares=(0.5,))
-    with pytest.raises(
-        OptionError, match=f"`counts` must be among those of `pruned`, 0, 6; got {came}"
-    ):
+    with pytest.raises(OptionError, match=f"`counts` must be among those of `pruned`, 0, 6; got {came}"):
         prune_check(predicted, train(module, pair, rule=rule), query, counts=counts)
 
 
@@ -109,9 +105,7 @@ def test_other_examples_or_queries_are_refused() -> None:
     module, rule = linear(D), lo.Ridge(0.3)
     predicted = prune(lo.fit(Empirical(module), pair, rule=rule), query, shares=(0.5,))
     fewer = train(module, (pair[0][1:], pair[1][1:]), rule=rule)
-    with pytest.raises(
-        OptionError, match="`trained` must hold the examples that `pruned` was made"
-    ):
+    with pytest.raises(OptionError, match="`trained` must hold the examples that `pruned` was made"):
         prune_check(predicted, fewer, query)
     with pytest.raises(OptionError, match="`query` must hold the examples that `pruned` was made"):
         prune_check(predicted, train(module, pair, rule=rule), (query[0][:5], query[1][:5]))
@@ -123,9 +117,7 @@ def test_what_is_no_order_and_no_network_is_refused() -> None:
     module, rule = linear(D), lo.Ridge(0.3)
     fitted = lo.fit(Empirical(module), pair, rule=rule)
     trained = train(module, pair, rule=rule)
-    with pytest.raises(
-        OptionError, match="`pruned` must be an order of removal, from `prune`; got"
-    ):
+    with pytest.raises(OptionError, match="`pruned` must be an order of removal, from `prune`; got"):
         prune_check([1, 2], trained, query)
     with pytest.raises(OptionError, match="`trained` must be a trained network, from `train`; got"):
         prune_check(prune(fitted, query), fitted, query)
@@ -152,9 +144,7 @@ def test_a_network_trained_in_another_way_is_refused(rule, steps, other, others)
 
 def test_a_flow_is_judged_by_descent_for_as_long_and_a_ridge_by_descent_to_its_end() -> None:
     pair, query = classes(1)
-    flow = prune(
-        lo.fit(Empirical(linear(D)), pair, rule=lo.GradientFlow(1.0)), query, at=4, shares=(0.5,)
-    )
+    flow = prune(lo.fit(Empirical(linear(D)), pair, rule=lo.GradientFlow(1.0)), query, at=4, shares=(0.5,))
     steps = train(linear(D), pair, rule=lo.GradientDescent(0.01), steps=400, tolerance=None)
     ridge = prune(lo.fit(Empirical(linear(D)), pair, rule=lo.Ridge(0.3)), query, shares=(0.5,))
     end = train(linear(D), pair, rule=lo.GradientDescent(0.1, 0.3), tolerance=1e-8)

@@ -32,9 +32,7 @@ def quartile_fence(values):
     return high + 1.5 * (high - low)
 
 
-@pytest.mark.parametrize(
-    ("rule", "time"), [(lo.Ridge(0.05), None), (lo.GradientFlow(1.0, 0.01), 30.0)]
-)
+@pytest.mark.parametrize(("rule", "time"), [(lo.Ridge(0.05), None), (lo.GradientFlow(1.0, 0.01), 30.0)])
 def test_all_and_only_consistent_examples_beyond_the_fence_are_rare(rule, time) -> None:
     made, labels = classified(THREE, n=60, seed=2)
     labels[: made.n] = np.sort(labels[: made.n])
@@ -144,9 +142,7 @@ def test_neighbours_are_the_same_across_blocks() -> None:
     draw = np.random.default_rng(0)
     inputs = draw.standard_normal((600, 4))  # more than one block of 512 rows
     fitted = lo.fit(
-        lo.kernels.From(lambda x, z: x @ z.T),
-        (inputs, draw.standard_normal(600)),
-        rule=lo.Ridge(1.0),
+        lo.kernels.From(lambda x, z: x @ z.T), (inputs, draw.standard_normal(600)), rule=lo.Ridge(1.0)
     )
     norms = np.linalg.norm(inputs, axis=1)
     alike = inputs @ inputs.T / np.outer(norms, norms)
@@ -158,9 +154,7 @@ def test_neighbours_are_the_same_across_blocks() -> None:
 
 def test_neighbours_are_those_of_before_labels_were_seen() -> None:
     """Also where labels made k(x, x) negative, of which there is no root."""
-    inputs = torch.nn.functional.normalize(
-        torch.randn(20, 5, generator=seeded(), dtype=torch.float64)
-    )
+    inputs = torch.nn.functional.normalize(torch.randn(20, 5, generator=seeded(), dtype=torch.float64))
     data = (inputs, torch.arange(20) % 2)
     aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v2", 30.0)
     fitted, plain = lo.fit(aware, data), lo.fit(lo.kernels.ReLU(1), data)
@@ -171,7 +165,6 @@ def test_neighbours_are_those_of_before_labels_were_seen() -> None:
         assert_same(found[0], wanted[0])
     few = lo.fit(fitted.kernel.with_labels_frozen(), (inputs[:9], data[1][:9]))
     assert_same(
-        neighbours(few, 2)[0],
-        neighbours(lo.fit(lo.kernels.ReLU(1), (inputs[:9], data[1][:9])), 2)[0],
+        neighbours(few, 2)[0], neighbours(lo.fit(lo.kernels.ReLU(1), (inputs[:9], data[1][:9])), 2)[0]
     )
     assert outliers(fitted) == outliers(plain)

@@ -52,9 +52,7 @@ def test_loss_and_accuracy_without_the_first_are_those_of_refits(rule, time, cla
 def test_the_stop_is_the_last_count_before_the_loss_first_leaves_the_tolerance(tolerance) -> None:
     made = problem(n=40, m=8)
     fractions = (0.02, 0.1, 0.2, 0.4, 0.6, 0.9)
-    found = redundant(
-        made.fitted(lo.Ridge(0.05)), made.query, fractions=fractions, tolerance=tolerance
-    )
+    found = redundant(made.fitted(lo.Ridge(0.05)), made.query, fractions=fractions, tolerance=tolerance)
     within = [loss <= found.loss[0] * (1 + tolerance) for loss in found.loss]
     position = found.counts.index(found.stop)
     assert all(within[: position + 1])
@@ -88,9 +86,7 @@ def test_the_effect_of_many_is_joint_and_no_sum_of_single_effects() -> None:
     found = redundant(fitted, query, fractions=(0.25, 0.5))
     assert found.order == (1, 2, 0, 3)
     alone = (0.1 / 1.1) ** 2 / 2
-    assert_same(
-        found.loss, [((0.1 / 2.1) ** 2 / 2 + 2 * alone) / 3, alone, (1 / 2 + 2 * alone) / 3]
-    )
+    assert_same(found.loss, [((0.1 / 2.1) ** 2 / 2 + 2 * alone) / 3, alone, (1 / 2 + 2 * alone) / 3])
     assert found.stop == 0
 
 

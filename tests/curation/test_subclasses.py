@@ -26,9 +26,7 @@ def digits(many, few, against, counts, seed=0):
     data, draw = load_digits(), np.random.default_rng(seed)
     rows = [draw.permutation(np.flatnonzero(data.target == d)) for d in (many, few, against)]
     own = np.concatenate([part[:count] for part, count in zip(rows, counts, strict=True)])
-    asked = np.concatenate(
-        [part[count : count + 20] for part, count in zip(rows, counts, strict=True)]
-    )
+    asked = np.concatenate([part[count : count + 20] for part, count in zip(rows, counts, strict=True)])
     labels = np.repeat([0, 0, 1], counts), np.repeat([0, 0, 1], 20)
     x = unit(data.data)
     return (x[own], labels[0]), (x[asked], labels[1])
@@ -90,9 +88,9 @@ def test_the_numbers_are_those_of_refits_and_of_distances() -> None:
     (found,) = subclasses(lo.fit(lo.kernels.From(linear), train, rule=rule), query)
     assert sorted(found.rows) == list(range(80, 88))
     x, labels = train
-    told = oracle.information(
-        x @ x.T, query[0] @ x.T, 2.0 * labels[:, None] - 1, training(rule), 30
-    )["function"]
+    told = oracle.information(x @ x.T, query[0] @ x.T, 2.0 * labels[:, None] - 1, training(rule), 30)[
+        "function"
+    ]
     rest = told[:80]
     assert_same(found.information, np.median(told[80:88]))
     assert_same(found.others, np.median(rest))

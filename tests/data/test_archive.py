@@ -123,14 +123,8 @@ def test_integers_truths_and_texts_are_classes(tmp_path, y, classes) -> None:
     ("arrays", "match"),
     [
         ({"x": np.ones((4, 2))}, r"must hold the arrays x_train, .*, or x and y; it holds x\."),
-        (
-            {"x": np.ones((4, 2)), "y": np.ones(3)},
-            r"`y` must have one row per row of `x`; got \(3,",
-        ),
-        (
-            {"x": np.ones((4, 2)), "y": np.array(3)},
-            r"`y` must have one row per row of `x`; got \(\)",
-        ),
+        ({"x": np.ones((4, 2)), "y": np.ones(3)}, r"`y` must have one row per row of `x`; got \(3,"),
+        ({"x": np.ones((4, 2)), "y": np.array(3)}, r"`y` must have one row per row of `x`; got \(\)"),
         ({"x": np.ones(4), "y": np.ones(4)}, r"`x` must have shape \(n, d…\), none of them 0"),
         ({"x": np.ones((0, 2)), "y": np.ones(0)}, "none of them 0"),
         ({"x": np.ones((4, 2)) * 1j, "y": np.ones(4)}, "must hold real numbers; got dtype complex"),
@@ -155,9 +149,7 @@ def test_odd_arrays_are_refused(tmp_path, arrays, match) -> None:
 def test_nan_is_refused_by_its_id(tmp_path) -> None:
     x = np.ones((12, 2))
     x[7, 1] = np.nan
-    refused(
-        saved(tmp_path, parts(x)), r"`inputs` must be finite; x_train\[7\] holds NaN .*\(1 of 12"
-    )
+    refused(saved(tmp_path, parts(x)), r"`inputs` must be finite; x_train\[7\] holds NaN .*\(1 of 12")
     y = np.arange(12.0)
     y[4] = np.inf
     refused(saved(tmp_path, parts(np.ones((12, 2)), y)), r"`targets` must be finite; x_train\[4\]")
@@ -179,9 +171,7 @@ def test_a_header_that_disagrees_with_the_bytes_is_refused(tmp_path) -> None:
     stream = BytesIO()
     np.save(stream, np.ones((4, 2)))
     content = stream.getvalue()
-    refused(
-        raw(tmp_path, content[:-1]), r"must hold 64 bytes for shape \(4, 2\) of float64; got 63"
-    )
+    refused(raw(tmp_path, content[:-1]), r"must hold 64 bytes for shape \(4, 2\) of float64; got 63")
     absurd = content.replace(b"(4, 2), }" + b" " * 14, b"(4000000000000, 2000), }")[: len(content)]
     refused(raw(tmp_path, absurd), "must hold 64000000000000000 bytes for shape")
     refused(raw(tmp_path, b"nonsense"), "`x` in .* is no whole array: .* Save it again")

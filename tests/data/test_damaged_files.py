@@ -31,9 +31,7 @@ from problems.data_files import (
     write_zip,
 )
 
-FRAME = pd.DataFrame(
-    {"length": np.linspace(1, 3, 16), "count": np.arange(16), "kind": ["a", "b"] * 8}
-)
+FRAME = pd.DataFrame({"length": np.linspace(1, 3, 16), "count": np.arange(16), "kind": ["a", "b"] * 8})
 PICTURES = {path: picture(array) for path, array in pictures(each=2).items()}
 
 
@@ -163,12 +161,7 @@ def test_altered_files_are_refused_or_read_right(name, tmp_path) -> None:
     assert expected is not None
 
     @given(damage(whole))
-    @settings(
-        max_examples=60,
-        deadline=2000,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    @settings(max_examples=60, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
     def check(content: bytes) -> None:
         path.write_bytes(content)
         found = outcome(source)

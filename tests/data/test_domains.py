@@ -13,9 +13,7 @@ from oracles.learnability import parities
 from problems.networks import seeded
 
 
-@pytest.mark.parametrize(
-    "domain", [Circle(8), Circle(9), Circle(2), Hypercube(5), Hypercube(1)], ids=repr
-)
+@pytest.mark.parametrize("domain", [Circle(8), Circle(9), Circle(2), Hypercube(5), Hypercube(1)], ids=repr)
 def test_eigenfunctions_are_a_complete_orthonormal_basis(domain) -> None:
     degrees = range(len(domain.multiplicities))
     parts = [domain.eigenfunctions(degree) for degree in degrees]
@@ -67,8 +65,7 @@ def test_harmonics_of_the_sphere_are_orthonormal_in_the_mean(d) -> None:
 
 
 @pytest.mark.parametrize(
-    ("d", "counts"),
-    [(2, [1, 2, 2, 2]), (3, [1, 3, 5, 7]), (4, [1, 4, 9, 16]), (8, [1, 8, 35, 112])],
+    ("d", "counts"), [(2, [1, 2, 2, 2]), (3, [1, 3, 5, 7]), (4, [1, 4, 9, 16]), (8, [1, 8, 35, 112])]
 )
 def test_multiplicities_of_the_sphere_are_those_of_homogeneous_polynomials(d, counts) -> None:
     """Harmonics of degree k: polynomials of degree k less |x|² times those of degree k − 2."""
@@ -107,7 +104,7 @@ def test_gegenbauer_polynomials_are_cosines_and_legendre_in_low_dimensions() -> 
         (lambda: Hypercube(2).eigenfunctions(3), OptionError, r"`degree` must be a row number from 0 to 2"),
         (lambda: Sphere(3).eigenfunction(1, torch.ones(2, 4)), ShapeError, r"`points` must have shape"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_domain_is_refused(make, error, match) -> None:
     with pytest.raises(error, match=match):
         make()

@@ -58,9 +58,7 @@ def test_a_folder_without_splits_is_split_by_seed(tmp_path, prefix) -> None:
 def test_only_chosen_pictures_are_decoded(tmp_path, monkeypatch) -> None:
     seen = []
     whole = module.decoded
-    monkeypatch.setattr(
-        module, "decoded", lambda data, name: seen.append(name) or whole(data, name)
-    )
+    monkeypatch.setattr(module, "decoded", lambda data, name: seen.append(name) or whole(data, name))
     write_zip(tmp_path / "data.zip", encoded(pictures(each=20)))
     train, query = load(tmp_path / "data.zip", n_train=6, n_query=4)
     assert seen == [*train.ids, *query.ids]

@@ -100,16 +100,12 @@ def test_a_zero_picture_is_refused_by_its_id(tmp_path) -> None:
     x = np.ones((8, 2))
     x[5] = 0
     np.savez(tmp_path / "a.npz", x_train=x, y_train=np.arange(8) % 2, x_test=x, y_test=[0, 1] * 4)
-    refused(
-        tmp_path / "a.npz", r"must not be zero to be scaled to a norm; x_train\[5\] is \(1 of 8"
-    )
+    refused(tmp_path / "a.npz", r"must not be zero to be scaled to a norm; x_train\[5\] is \(1 of 8")
 
 
 def test_options_out_of_range_are_refused() -> None:
     refused("digits", "`seed` must be a whole number ≥ 0; got -1", OptionError, seed=-1)
-    refused(
-        "digits", "`target` must be left out unless .*'x' for `digits`", OptionError, target="x"
-    )
+    refused("digits", "`target` must be left out unless .*'x' for `digits`", OptionError, target="x")
     refused("digits", "`columns` must be left out unless", OptionError, columns=["x"])
     refused("digits", "`n_train` must be at most 1297", OptionError, n_train=1298)
     refused("digits", "`classes` must be among 0, 1, 2, .* no 'x'", OptionError, classes=["x", "1"])

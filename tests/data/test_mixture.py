@@ -56,9 +56,7 @@ def test_centres_are_uniform_on_the_sphere() -> None:
     x = examples.inputs  # (20000, 5): second moments 1/d, first 0
     assert float(x.mean(0).abs().max()) < 5 / (5 * 20_000) ** 0.5
     second = x.T @ x / len(x) - torch.eye(5, dtype=torch.float64) / 5
-    assert (
-        float(second.abs().max()) < 5 * 0.17 / 20_000**0.5
-    )  # σ of x_i² is √(2(d − 1)/(d + 2))/d = 0.17 …
+    assert float(second.abs().max()) < 5 * 0.17 / 20_000**0.5  # σ of x_i² is √(2(d − 1)/(d + 2))/d = 0.17 …
 
 
 def test_the_generator_decides() -> None:
@@ -80,7 +78,5 @@ def test_a_space_without_room_and_a_radius_out_of_range_are_refused() -> None:
     with pytest.raises(OptionError, match=re.escape(words)):
         mixture([3], 1, generator=seeded())
     for radius in (0.0, 1.0, -0.1, float("nan")):
-        with pytest.raises(
-            OptionError, match=re.escape(f"`radius` must lie in (0, 1); got {radius}")
-        ):
+        with pytest.raises(OptionError, match=re.escape(f"`radius` must lie in (0, 1); got {radius}")):
             mixture([3], 5, radius, generator=seeded())

@@ -57,9 +57,7 @@ def test_examples_come_back_unchanged(written) -> None:
 
 def test_a_file_may_import_its_neighbours_and_leaves_no_trace(tmp_path) -> None:
     (tmp_path / "beside_it.py").write_text(f"import numpy as np\npair = {PAIR}\n")
-    (tmp_path / "mine.py").write_text(
-        "import beside_it\ndef data():\n    return (beside_it.pair,) * 2\n"
-    )
+    (tmp_path / "mine.py").write_text("import beside_it\ndef data():\n    return (beside_it.pair,) * 2\n")
     before = list(sys.path)
     assert len(load(f"{tmp_path}/mine.py:data")[0]) == 12
     assert sys.path == before

@@ -11,9 +11,7 @@ IDS = (["a", "b", "c"], ["q"])
 
 
 def scaled(train, query, normalise, *, pictures=False, columns=None):
-    return normalised(
-        train, query, normalise=normalise, pictures=pictures, ids=IDS, columns=columns
-    )
+    return normalised(train, query, normalise=normalise, pictures=pictures, ids=IDS, columns=columns)
 
 
 @pytest.fixture

@@ -115,9 +115,7 @@ def test_queries_of_numbers_lose_the_training_centre_only() -> None:
     whole = examples_of((x, np.arange(8)), encoding=train.encoding)  # whole numbers are numbers
     assert_close(whole.targets[:, 0] + train.encoding.offset[0], torch.arange(8.0).double())
     refused(
-        (x, ["a"] * 8),
-        "must be numbers, as the training targets are; got texts",
-        encoding=train.encoding,
+        (x, ["a"] * 8), "must be numbers, as the training targets are; got texts", encoding=train.encoding
     )
     refused((x, x), r"must have 1 columns, .* got \(8, 2\)", ShapeError, encoding=train.encoding)
 

@@ -107,9 +107,7 @@ def test_a_thinned_class_has_as_many_as_asked_and_the_others_all(digits, cls) ->
 
 
 def test_corruptions_add_up_in_the_record(digits) -> None:
-    twice = plant_outliers(
-        flip_labels(digits, 0.1, generator=seeded()).examples, 5, generator=seeded()
-    )
+    twice = plant_outliers(flip_labels(digits, 0.1, generator=seeded()).examples, 5, generator=seeded())
     assert [next(iter(step)) for step in twice.examples.preparation["planted"]] == [
         "flip_labels",
         "plant_outliers",

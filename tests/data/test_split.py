@@ -25,11 +25,7 @@ def choose(found, *, classes=None, n_train=None, n_query=None, seed=0):
     return chosen(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
 
 
-@given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=8),
-    st.integers(0, 2),
-    st.data(),
-)
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 2), st.data())
 @settings(max_examples=200, deadline=None)
 def test_an_allotment_adds_up_and_takes_no_more_than_there_is(sizes, spare, data) -> None:
     sizes = np.array(sizes)
@@ -174,9 +170,7 @@ def test_of_several_splits_of_queries_the_first_is_taken_and_the_rest_named() ->
 
 
 def test_unknown_or_missing_splits_are_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"must name its splits 'train' and one of .* got 'holdout'"
-    ):
+    with pytest.raises(DataError, match=r"must name its splits 'train' and one of .* got 'holdout'"):
         named_splits("s", ["train", "holdout"])
     with pytest.raises(DataError, match=r"must have a split 'train' and one of .* only 'train'"):
         named_splits("s", ["train"])

@@ -106,14 +106,9 @@ def test_ids_that_repeat_are_refused_with_both_rows(path) -> None:
 def test_text_features_are_refused_with_advice(path) -> None:
     frame = FRAME.assign(colour=["red"] * N)
     refused(
-        path,
-        r"'kind' hold text\. Encode them as numbers .* 'length', 'count', 'ripe' are numbers",
-        frame,
+        path, r"'kind' hold text\. Encode them as numbers .* 'length', 'count', 'ripe' are numbers", frame
     )
-    assert of(path, frame, target="kind", columns=["count", "length"])[0].columns == (
-        "count",
-        "length",
-    )
+    assert of(path, frame, target="kind", columns=["count", "length"])[0].columns == ("count", "length")
 
 
 @pytest.mark.parametrize("column", ["length", "count", "kind"])
@@ -132,9 +127,7 @@ def test_infinity_is_named_by_column_and_row(path) -> None:
 
 
 def test_options_that_name_no_column_are_refused(path) -> None:
-    refused(
-        path, "`target` must be a column .*'kind'; got 'sort'", FRAME, OptionError, target="sort"
-    )
+    refused(path, "`target` must be a column .*'kind'; got 'sort'", FRAME, OptionError, target="sort")
     refused(path, r"`columns` must name columns .*\['sort'\]", None, OptionError, columns=["sort"])
     refused(path, "`columns` must name columns", None, OptionError, columns=["kind"])
     refused(path, "`columns` must name columns", None, OptionError, columns=["count", "count"])
@@ -187,9 +180,7 @@ def test_other_encodings_are_refused_and_a_byte_order_mark_is_not(tmp_path) -> N
 
 def test_rows_are_counted_as_a_spreadsheet_counts_them(tmp_path) -> None:
     path = tmp_path / "data.csv"
-    path.write_text(
-        'a,y\n1,"two\nlines"\n\n' + "1,x\n" * 5 + "1,two\n" * 5 + '2,"two\nlines"\n' * 3
-    )
+    path.write_text('a,y\n1,"two\nlines"\n\n' + "1,x\n" * 5 + "1,two\n" * 5 + '2,"two\nlines"\n' * 3)
     train, query = load(path)
     rows = sorted(int(name.split()[1]) for name in train.ids + query.ids)
     assert rows == [2, *range(4, 17)]

@@ -28,8 +28,7 @@ def drawn(m=M, c=C, noise=0.7, seed=0):
 
 def named(values, *, rows="query", columns="train", start=0):
     ids = [
-        [f"{prefix}{i + start}" for i in range(size)]
-        for prefix, size in zip("qt", values.shape, strict=True)
+        [f"{prefix}{i + start}" for i in range(size)] for prefix, size in zip("qt", values.shape, strict=True)
     ]
     return xr.DataArray(values, dims=(rows, columns), coords={rows: ids[0], columns: ids[1]})
 
@@ -91,15 +90,11 @@ def test_ranks_do_not_see_a_monotone_map_and_a_sign_turns_correlations_round() -
     for name in ("spearman", "kendall"):
         for end in ("", "_low", "_high"):
             assert_same(
-                bent[f"per_query{end}"].sel(measure=name),
-                want[f"per_query{end}"].sel(measure=name),
-                1e-13,
+                bent[f"per_query{end}"].sel(measure=name), want[f"per_query{end}"].sel(measure=name), 1e-13
             )
     for name in ("pearson", "spearman", "kendall", "slope"):
         assert_same(turned["pooled"].sel(measure=name), -want["pooled"].sel(measure=name), 1e-13)
-        assert_same(
-            turned["pooled_low"].sel(measure=name), -want["pooled_high"].sel(measure=name), 1e-12
-        )
+        assert_same(turned["pooled_low"].sel(measure=name), -want["pooled_high"].sel(measure=name), 1e-12)
     overlap = [each["pooled"].sel(measure="top_overlap").item() for each in (turned, want)]
     assert overlap[0] == overlap[1]
 
@@ -128,10 +123,7 @@ def test_names_decide_what_is_compared() -> None:
     part = named(truth)[[3, 1], [7, 2, 29, 11, 0]]
     got = agreement(whole, part, top=2, resamples=40)
     want = agreement(
-        scores[[3, 1]][:, [7, 2, 29, 11, 0]],
-        truth[[3, 1]][:, [7, 2, 29, 11, 0]],
-        top=2,
-        resamples=40,
+        scores[[3, 1]][:, [7, 2, 29, 11, 0]], truth[[3, 1]][:, [7, 2, 29, 11, 0]], top=2, resamples=40
     )
     assert got.coords["query"].values.tolist() == ["q3", "q1"]
     for name in want:
@@ -186,9 +178,7 @@ def test_what_both_say_of_themselves_must_be_the_same() -> None:
 def test_moments_are_compared_where_their_rules_are_the_same() -> None:
     scores, truth = (named(values) for values in drawn())
     early = scores.assign_attrs(rule="flow", at=0.5)
-    words = (
-        "about the same moment of training; at is 0.5 of `scores` and 'end of training' of `truth`"
-    )
+    words = "about the same moment of training; at is 0.5 of `scores` and 'end of training' of `truth`"
     refused(OptionError, words, early, truth.assign_attrs(rule="flow", at="end of training"))
     agreement(early, truth.assign_attrs(rule="descent", at="end of training"), resamples=40)
     agreement(early, truth.assign_attrs(rule="flow", at=0.5), resamples=40)
@@ -217,13 +207,9 @@ def test_a_truth_in_other_units_is_told_by_slope_and_error_alone(scale, small) -
     got = agreement(scores * s, truth * t, top=3, resamples=40)
     for name in ("pearson", "spearman", "kendall", "top_overlap"):
         for end in ("", "_low", "_high"):
-            assert_same(
-                got[f"pooled{end}"].sel(measure=name), want[f"pooled{end}"].sel(measure=name), 1e-12
-            )
+            assert_same(got[f"pooled{end}"].sel(measure=name), want[f"pooled{end}"].sel(measure=name), 1e-12)
     factor = t / s
-    assert_same(
-        got["pooled"].sel(measure="slope") / factor, want["pooled"].sel(measure="slope"), 1e-12
-    )
+    assert_same(got["pooled"].sel(measure="slope") / factor, want["pooled"].sel(measure="slope"), 1e-12)
     # √(Σ (s − t)² / Σ t²) with one of the two 1e163 times the other: 1, or the ratio of the norms.
     norms = np.linalg.norm(scores) / np.linalg.norm(truth)
     error = float(got["pooled"].sel(measure="relative_error"))
@@ -260,9 +246,7 @@ def test_intervals_hold_what_they_should_in_95_of_100_cases(name) -> None:
     for _ in range(cases):
         scores = draw.standard_normal((1, 80))
         truth = rho * scores + np.sqrt(1 - rho**2) * draw.standard_normal((1, 80))
-        got = agreement(
-            scores, truth, resamples=200, measures=[name], per_query=False, generator=generator
-        )
+        got = agreement(scores, truth, resamples=200, measures=[name], per_query=False, generator=generator)
         held += got["pooled_low"].item() <= want <= got["pooled_high"].item()
     # 95 %, of which a percentile bootstrap of 80 columns misses one or so; 3 σ of 200 cases are 4.6.
     assert 0.89 <= held / cases <= 0.995
@@ -272,9 +256,7 @@ def test_columns_are_drawn_with_all_their_queries() -> None:
     # A hundred copies of a query are no more evidence than the query.
     scores, truth = drawn(m=1)
     one = agreement(scores, truth, resamples=200, per_query=False)
-    many = agreement(
-        np.tile(scores, (100, 1)), np.tile(truth, (100, 1)), resamples=200, per_query=False
-    )
+    many = agreement(np.tile(scores, (100, 1)), np.tile(truth, (100, 1)), resamples=200, per_query=False)
     for name in ("pearson", "spearman", "slope", "relative_error"):
         for end in ("pooled", "pooled_low", "pooled_high"):
             assert_same(many[end].sel(measure=name), one[end].sel(measure=name), 1e-3)
@@ -282,14 +264,10 @@ def test_columns_are_drawn_with_all_their_queries() -> None:
 
 def test_the_generator_decides_and_the_default_repeats() -> None:
     scores, truth = drawn()
-    default = [
-        agreement(scores, truth, resamples=40)["pooled_low"].values.tolist() for _ in range(2)
-    ]
+    default = [agreement(scores, truth, resamples=40)["pooled_low"].values.tolist() for _ in range(2)]
     assert default[0] == default[1]
     generator = torch.Generator().manual_seed(5)
-    drawn_ = [
-        agreement(scores, truth, resamples=40, generator=generator)["pooled_low"] for _ in range(2)
-    ]
+    drawn_ = [agreement(scores, truth, resamples=40, generator=generator)["pooled_low"] for _ in range(2)]
     assert drawn_[0].values.tolist() != drawn_[1].values.tolist()
 
 
@@ -346,9 +324,7 @@ def test_a_constant_is_refused_and_the_query_named() -> None:
         "can agree with it."
     )
     refused(OptionError, words, 0 * scores, truth)
-    words = (
-        f"`truth` must not be constant, or relative_error does not exist; all {M * C} values are 0."
-    )
+    words = f"`truth` must not be constant, or relative_error does not exist; all {M * C} values are 0."
     for given in (scores, 0 * scores):
         refused(OptionError, words, given, 0 * truth, measures=["relative_error"])
     words = "`scores` must not be constant, or slope does not exist"
@@ -438,9 +414,7 @@ def test_options_of_another_kind_are_refused() -> None:
 @pytest.mark.usefixtures("as_users_run_it")
 def test_arrays_of_anything_but_numbers_are_refused() -> None:
     scores, truth = drawn()
-    refused(
-        ShapeError, "`truth` must be a tensor, an array or a list with", scores, [[1.0], [1, 2]]
-    )
+    refused(ShapeError, "`truth` must be a tensor, an array or a list with", scores, [[1.0], [1, 2]])
     for odd in (truth.astype(str), truth + 1j, truth.astype(object)):
         refused(DataError, "`truth` must hold real numbers; got dtype", scores, odd)
         refused(DataError, "`scores` must hold real numbers; got dtype", odd, truth)
@@ -472,13 +446,6 @@ def test_nothing_given_is_written_to_and_the_result_says_what_it_is() -> None:
     assert scores.tolist() == before[0].tolist()
     assert truth.tolist() == before[1].tolist()
     assert got["per_query"].dims == ("query", "measure")
-    want = {
-        "method": "agreement",
-        "queries": M,
-        "columns": C,
-        "top": 7,
-        "level": 0.9,
-        "resamples": 50,
-    }
+    want = {"method": "agreement", "queries": M, "columns": C, "top": 7, "level": 0.9, "resamples": 50}
     assert {key: got.attrs[key] for key in want} == want
     assert got.attrs["slope"] == "of truth against scores, with intercept"

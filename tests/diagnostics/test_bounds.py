@@ -122,11 +122,7 @@ def test_a_wrong_influence_would_show_in_the_difference(monkeypatch) -> None:
     assert 0.9e-3 < got.attrs["largest_difference"] < 1.1e-3
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [lo.GradientFlow(0.7, 0.5), lo.GradientDescent(1.0, 0.5)],
-    ids=repr,
-)
+@pytest.mark.parametrize("rule", [lo.GradientFlow(0.7, 0.5), lo.GradientDescent(1.0, 0.5)], ids=repr)
 def test_the_end_of_any_training_is_that_of_its_ridge(rule) -> None:
     p = problem(N, M, 2)
     for ask in (lower, terms):
@@ -146,10 +142,7 @@ def test_without_ridge_the_classical_function_is_zero_and_misses_everything() ->
 def test_a_kernel_and_ridge_c_times_as_large_change_nothing() -> None:
     p = problem(N, M, 2)
     scaled = Problem(8 * p.whole, N, p.targets)
-    one, other = (
-        lower(p.fitted(lo.Ridge(0.5)), p.query),
-        lower(scaled.fitted(lo.Ridge(4.0)), p.query),
-    )
+    one, other = (lower(p.fitted(lo.Ridge(0.5)), p.query), lower(scaled.fitted(lo.Ridge(4.0)), p.query))
     assert_same(other.attrs["rate"], one.attrs["rate"], 1e-10)
     for name in one:
         assert_same(other[name], one[name], 1e-10)
@@ -218,9 +211,7 @@ def test_the_smallest_eigenvalue_is_found_with_and_without_a_spectrum() -> None:
 def test_a_kernel_that_is_none_is_refused() -> None:
     whole = np.diag([1.0, -0.5, 1.0])
     fitted = Problem(whole, 2, np.ones((3, 1))).fitted(lo.Ridge(1.0))
-    words = (
-        "`gram` must be positive semi-definite; its smallest eigenvalue is -0.5 and its largest 1."
-    )
+    words = "`gram` must be positive semi-definite; its smallest eigenvalue is -0.5 and its largest 1."
     with pytest.raises(lo.LeftoutError, match=re.escape(words)):
         lower(fitted, (torch.tensor([2.0]), torch.tensor([[1.0]])))
 
@@ -335,9 +326,10 @@ def test_theorem_4_holds_wherever_it_applies(data) -> None:
     noise = torch.randn(len(clusters), k, generator=generator, dtype=torch.float64)
     targets = examples.targets + noise
     fitted = lo.fit(
-        lo.kernels.TwoLayerReLU(), (examples.inputs[rest], targets[rest]),
+        lo.kernels.TwoLayerReLU(),
+        (examples.inputs[rest], targets[rest]),
         rule=lo.Ridge(2.0 ** data.draw(st.integers(-4, 4))),
-    )  # fmt: skip
+    )
     got = upper(fitted, (examples.inputs[first], targets[first]), clusters[rest])
     if got.attrs["applies"]:
         # s_max ≤ n/2 = 27 at most, and the ridge is 1/16 at least: a condition below 600.
@@ -397,9 +389,7 @@ def test_names_of_clusters_and_the_order_of_examples_do_not_matter() -> None:
 def test_a_radius_that_the_clusters_outgrow_is_refused() -> None:
     examples, clusters = mixture([3, 6], 5, 1e-2, generator=torch.Generator().manual_seed(1))
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), examples)
-    words = (
-        "`radius` must be that of every cluster; with 1e-05 the features of a cluster lie within "
-    )
+    words = "`radius` must be that of every cluster; with 1e-05 the features of a cluster lie within "
     with pytest.raises(OptionError, match=words):
         upper(fitted, examples, clusters, radius=1e-5)
     with pytest.raises(OptionError, match="`radius` must be a finite number ≥ 0; got -1"):
@@ -436,17 +426,11 @@ def test_the_leverage_keeps_its_digits_under_a_huge_ridge() -> None:
 def test_what_is_no_model_is_refused() -> None:
     p = problem(N, M)
     for ask in (lower, terms, lambda fitted, query: upper(fitted, query, [0] * N)):
-        with pytest.raises(
-            OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
-        ):
+        with pytest.raises(OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")):
             ask(None, p.query)
     examples, _ = mixture([3, 6], 5, generator=torch.Generator().manual_seed(1))
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), examples)
-    with pytest.raises(
-        ShapeError, match="`clusters` must be a tensor, an array or a list with rows"
-    ):
+    with pytest.raises(ShapeError, match="`clusters` must be a tensor, an array or a list with rows"):
         upper(fitted, examples, [[1], [1, 2]])
-    with pytest.raises(
-        OptionError, match=re.escape("`radius` must be a finite number ≥ 0; got 'x'.")
-    ):
+    with pytest.raises(OptionError, match=re.escape("`radius` must be a finite number ≥ 0; got 'x'.")):
         upper(fitted, examples, [0] * len(examples), radius="x")

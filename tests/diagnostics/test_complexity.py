@@ -69,9 +69,7 @@ def test_it_is_never_negative_and_grows_with_the_group(data) -> None:
     n = data.draw(st.integers(2, 10))
     larger = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=n, unique=True))
     smaller = larger[: data.draw(st.integers(1, len(larger)))]
-    p = problem(
-        n, 2, data.draw(st.integers(1, 3)), condition=1e3, seed=data.draw(st.integers(0, 999))
-    )
+    p = problem(n, 2, data.draw(st.integers(1, 3)), condition=1e3, seed=data.draw(st.integers(0, 999)))
     got = complexity(p.fitted(lo.Ridge(1.0)), [smaller, larger])
     small, large = got.values
     assert small >= 0
@@ -217,9 +215,7 @@ def test_repeated_inputs_are_named() -> None:
     train, _ = lo.load("digits", n_train=30, seed=0)
     twice = train.select([*range(30), 7])
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), twice)
-    words = (
-        f"Examples {train.ids[7]!r} and {train.ids[7]!r} have identical inputs. Pass of='fitted'"
-    )
+    words = f"Examples {train.ids[7]!r} and {train.ids[7]!r} have identical inputs. Pass of='fitted'"
     with pytest.raises(NotPositiveError, match=re.escape(words)):
         complexity(fitted, [[1]])
 
@@ -268,13 +264,9 @@ def test_groups_are_named_and_the_result_says_what_it_is(frozen) -> None:
 @pytest.mark.usefixtures("as_users_run_it")
 def test_what_are_no_groups_and_no_model_is_refused() -> None:
     fitted = problem(N, 2).fitted(lo.Ridge(0.1))
-    with pytest.raises(
-        OptionError, match=re.escape("`groups` must be groups of row numbers; got None.")
-    ):
+    with pytest.raises(OptionError, match=re.escape("`groups` must be groups of row numbers; got None.")):
         complexity(fitted, None)
-    with pytest.raises(
-        OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
-    ):
+    with pytest.raises(OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")):
         complexity(None, [[1]])
 
 

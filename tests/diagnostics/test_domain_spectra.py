@@ -18,9 +18,7 @@ from problems.networks import seeded
 KERNEL = lo.kernels.ReLU(3, 2.0, 0.1)
 
 
-@pytest.mark.parametrize(
-    "domain", [Circle(32), Circle(33), Circle(16, radius=3.0), Hypercube(6)], ids=repr
-)
+@pytest.mark.parametrize("domain", [Circle(32), Circle(33), Circle(16, radius=3.0), Hypercube(6)], ids=repr)
 def test_eigenvalues_are_those_of_the_matrix_between_all_points(domain) -> None:
     found = domain_spectrum(KERNEL, domain)
     gram = KERNEL.block(domain.points, domain.points) / domain.count
@@ -67,8 +65,7 @@ def test_the_sphere_of_a_network_is_that_of_averages() -> None:
         gram = KERNEL.block(left, right)
         draws.append(
             [
-                float(sphere.eigenfunction(k, left) @ gram @ sphere.eigenfunction(k, right))
-                / 400**2
+                float(sphere.eigenfunction(k, left) @ gram @ sphere.eigenfunction(k, right)) / 400**2
                 for k in range(4)
             ]
         )
@@ -105,9 +102,7 @@ def test_doubling_a_kernel_doubles_its_eigenvalues() -> None:
 @pytest.mark.parametrize("domain", [Circle(12), Hypercube(4), Sphere(3)], ids=repr)
 def test_a_kernel_that_sees_more_than_the_angle_is_refused(domain) -> None:
     one_sided = From(lambda x, z: 1 + x[:, :1] @ z[:, :1].T, "first")
-    cubic = From(
-        lambda x, z: x @ z.T + torch.outer(x[:, 0] + x[:, 1] ** 3, z[:, 0] + z[:, 1] ** 3), "odd"
-    )
+    cubic = From(lambda x, z: x @ z.T + torch.outer(x[:, 0] + x[:, 1] ** 3, z[:, 0] + z[:, 1] ** 3), "odd")
     for kernel in (one_sided, cubic):
         if kernel is one_sided and isinstance(domain, Hypercube):
             continue  # on corners seen from (1, …, 1) it does look alike along this one path
@@ -123,11 +118,13 @@ def test_a_kernel_that_sees_more_than_the_angle_is_refused(domain) -> None:
         (KERNEL, 3, {}, r"`domain` must be a Circle, Hypercube or Sphere; got 3"),
         (KERNEL, Sphere(3), {"degrees": 0}, r"`degrees` must be a whole number ≥ 1"),
         (
-            Empirical(torch.nn.Linear(2, 2).double(), outputs="full"), Circle(4), {},
+            Empirical(torch.nn.Linear(2, 2).double(), outputs="full"),
+            Circle(4),
+            {},
             r"`kernel` must have one value for all outputs; this one tells 2 apart",
         ),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_such_spectrum_is_refused(kernel, domain, options, match) -> None:
     with pytest.raises(OptionError, match=match):
         domain_spectrum(kernel, domain, **options)

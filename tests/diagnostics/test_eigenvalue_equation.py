@@ -69,9 +69,7 @@ def test_of_one_eigenvalue_kappa_solves_a_quadratic(m, n, ridge) -> None:
 def test_kappa_scales_with_kernel_and_ridge(problem, factor) -> None:
     values, counts, n, ridge = problem
     one = kappa_of(tensor(values), n=n, ridge=ridge, multiplicities=tensor(counts))
-    other = kappa_of(
-        tensor(factor * values), n=n, ridge=factor * ridge, multiplicities=tensor(counts)
-    )
+    other = kappa_of(tensor(factor * values), n=n, ridge=factor * ridge, multiplicities=tensor(counts))
     assert other == pytest.approx(factor * one, rel=2e-12)
 
 
@@ -143,9 +141,7 @@ def test_of_different_points_kappa_solves_the_equation_of_a_projection(problem, 
 def test_of_different_points_and_one_eigenvalue_the_examples_are_a_kernel_of_their_own() -> None:
     """All M eigenvalues alike: K(D, D) = Mλ I, f̂ = f Mλ / (Mλ + ridge) at the examples and 0 elsewhere."""
     points, n, value, ridge = 10, 4, 0.3, 0.7
-    kappa = kappa_of(
-        torch.full((points,), value, dtype=torch.float64), n=n, ridge=ridge, points=points
-    )
+    kappa = kappa_of(torch.full((points,), value, dtype=torch.float64), n=n, ridge=ridge, points=points)
     learned = n / points * points * value / (points * value + ridge)
     assert value / (value + kappa) == pytest.approx(learned, rel=1e-13)
 
@@ -168,7 +164,7 @@ def test_of_a_kernel_that_is_zero_all_is_ridge() -> None:
         ({"multiplicities": tensor([1.0, 0.0])}, DataError, r"`multiplicities` must be > 0; row 1 holds 0"),
         ({"multiplicities": tensor([1.0, math.nan])}, DataError, r"`multiplicities` must be finite; row 1"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.usefixtures("as_users_run_it")
 def test_what_is_no_spectrum_is_refused(options, error, match) -> None:
     given_options = {"eigenvalues": tensor([1.0, 0.5]), "n": 1.0, **options}

@@ -80,9 +80,7 @@ def small_network(outputs=3, seed=0):
     return nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, outputs, bias=False)).double()
 
 
-@pytest.mark.parametrize(
-    ("outputs", "reading"), [(3, "trace"), (3, "sum"), (1, "full"), (1, "trace")]
-)
+@pytest.mark.parametrize(("outputs", "reading"), [(3, "trace"), (3, "sum"), (1, "full"), (1, "trace")])
 @pytest.mark.parametrize("parameters", [None, "0.*"])
 def test_of_a_network_mean_gradients_say_what_pairs_say(outputs, reading, parameters) -> None:
     kernel = Empirical(small_network(outputs), outputs=reading, parameters=parameters)
@@ -95,9 +93,7 @@ def test_of_a_network_mean_gradients_say_what_pairs_say(outputs, reading, parame
         want = written_out(kernel, train, train, a, b)
         assert float(found["ratio"].sel(names)) == pytest.approx(want, rel=1e-11)
     want = written_out(kernel, query, train, 0, 2)
-    assert float(found["query_ratio"].sel({"class": "0", "other": "2"})) == pytest.approx(
-        want, rel=1e-11
-    )
+    assert float(found["query_ratio"].sel({"class": "0", "other": "2"})) == pytest.approx(want, rel=1e-11)
     assert np.isnan(found["query_similarity"].sel({"class": "1"})).all()
 
 
@@ -120,9 +116,7 @@ def test_training_makes_a_network_more_local() -> None:
     torch.manual_seed(0)
     inputs, labels = three_classes(40, 6)
     network = nn.Sequential(nn.Linear(6, 30), nn.ReLU(), nn.Linear(30, 3)).double()
-    trained = lo.train(
-        network, (inputs, labels), rule=lo.GradientDescent(0.003), steps=400, tolerance=None
-    )
+    trained = lo.train(network, (inputs, labels), rule=lo.GradientDescent(0.003), steps=400, tolerance=None)
     before, after = (
         elasticity(Empirical(one, outputs="trace"), (inputs, labels))["ratio"].values
         for one in (network, trained.module)
@@ -155,11 +149,7 @@ def test_where_examples_of_a_class_are_unlike_there_is_no_ratio() -> None:
     """−.2 within and −.3 between would make .4, as if two classes were hardly told apart."""
     inputs = torch.arange(4.0).double()[:, None]
     labels = torch.tensor([0, 0, 1, 1])
-    for within, between, ratio in (
-        (-1.5, -1.0, math.nan),
-        (0.5, -0.9, math.nan),
-        (0.5, -0.25, 1.5),
-    ):
+    for within, between, ratio in ((-1.5, -1.0, math.nan), (0.5, -0.9, math.nan), (0.5, -0.25, 1.5)):
         gram = torch.full((4, 4), between, dtype=torch.float64)
         gram[:2, :2] = gram[2:, 2:] = within
         gram.fill_diagonal_(1.0)

@@ -138,9 +138,7 @@ def test_an_influence_of_0_where_the_classical_is_not_is_infinitely_wrong(monkey
     from leftout.diagnostics import decomposed as module
 
     p = problem(N, 4)
-    monkeypatch.setattr(
-        module, "loss_changes", lambda *given: torch.zeros(4, N, dtype=torch.float64)
-    )
+    monkeypatch.setattr(module, "loss_changes", lambda *given: torch.zeros(4, N, dtype=torch.float64))
     got = error_rates(p.fitted(lo.Ridge(0.5)), p.query)
     for name in ("mean_rate", "median_rate", "ratio_of_sums", "pooled_mean_rate"):
         assert np.isposinf(got[name].values).all()
@@ -177,15 +175,11 @@ def test_bad_ridges_and_too_many_pairs_are_refused(monkeypatch) -> None:
 def test_ridges_are_read_in_the_loss_of_the_model() -> None:
     p = problem(N, 4)
     mean = p.fitted(lo.GradientFlow(1.0, 0.0, "mean"))
-    with pytest.raises(
-        OptionError, match="`fitted` must be trained on a sum of losses: under a mean"
-    ):
+    with pytest.raises(OptionError, match="`fitted` must be trained on a sum of losses: under a mean"):
         error_rates(mean, p.query, ridges=[0.05])
     # Without a ridge both readings are one.
     got = error_rates(mean, p.query, ridges=[0.0])
-    assert_same(
-        got["ratio_of_sums"], error_rates(p.fitted(lo.Ridge(0.0)), p.query)["ratio_of_sums"]
-    )
+    assert_same(got["ratio_of_sums"], error_rates(p.fitted(lo.Ridge(0.0)), p.query)["ratio_of_sums"])
 
 
 def test_the_result_says_that_its_rows_are_ridges_and_its_numbers_shares() -> None:
@@ -201,11 +195,7 @@ def test_what_are_no_ridges_is_refused() -> None:
     fitted = p.fitted(lo.Ridge(0.5))
     with pytest.raises(OptionError, match=r"`ridges` must be a list of ridges; got 1\.0\."):
         error_rates(fitted, p.query, ridges=1.0)
-    with pytest.raises(
-        OptionError, match=re.escape("`ridge` must be a finite number ≥ 0; got 'a'.")
-    ):
+    with pytest.raises(OptionError, match=re.escape("`ridge` must be a finite number ≥ 0; got 'a'.")):
         error_rates(fitted, p.query, ridges=["a"])
-    with pytest.raises(
-        OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")
-    ):
+    with pytest.raises(OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")):
         error_rates(None, p.query)

@@ -69,10 +69,7 @@ def test_levels_are_mean_squares_of_parts_and_add_up_to_that_of_the_kernel(law) 
     _, chance = oracle.labellings(law)
     found = hoeffding(kernel, np.zeros(len(law), dtype=int), probabilities=law)
     squares = [
-        sum(
-            np.tensordot(chance, one**2, 1)
-            for one in oracle.parts_of_level(values, law, r).values()
-        )
+        sum(np.tensordot(chance, one**2, 1) for one in oracle.parts_of_level(values, law, r).values())
         for r in range(len(law) + 1)
     ]
     for level in range(3):
@@ -108,13 +105,9 @@ def test_of_opposite_labels_parts_are_walsh_coefficients() -> None:
     y = 2 * every - 1
     found = hoeffding(kernel, every[11])
     for i, j in itertools.combinations(range(5), 2):
-        assert_same(
-            found["single"][i], (values * y[:, i, None, None]).mean(0) * y[11, i], rtol=1e-12
-        )
+        assert_same(found["single"][i], (values * y[:, i, None, None]).mean(0) * y[11, i], rtol=1e-12)
         product = y[:, i] * y[:, j]
-        assert_same(
-            found["pair"][i, j], (values * product[:, None, None]).mean(0) * product[11], rtol=1e-12
-        )
+        assert_same(found["pair"][i, j], (values * product[:, None, None]).mean(0) * product[11], rtol=1e-12)
 
 
 @pytest.mark.parametrize("draws", [4096, 40])
@@ -129,9 +122,7 @@ def test_a_kernel_blind_to_labels_is_all_constant(draws) -> None:
 
 @pytest.mark.parametrize("draws", [4096, 60])
 def test_a_product_of_two_labels_is_one_pair(draws) -> None:
-    found = hoeffding(
-        lambda y: (signs(y)[1] * signs(y)[4])[None, None], [0, 1, 1, 0, 0, 1], draws=draws
-    )
+    found = hoeffding(lambda y: (signs(y)[1] * signs(y)[4])[None, None], [0, 1, 1, 0, 0, 1], draws=draws)
     want = np.zeros((6, 6))
     want[1, 4] = want[4, 1] = -1
     error = found["pair_error"].values[..., 0, 0]
@@ -210,12 +201,8 @@ def test_the_mean_over_all_samples_of_three_draws_is_the_exact_answer(opposites)
         even, odd = values[rows], values[rows]
         if opposites:
             even, odd = (even + mirrored[rows]) / 2, (odd - mirrored[rows]) / 2
-        drawn = Relabellings(
-            torch.from_numpy(every[rows]), None, torch.from_numpy(law), even, odd, opposites
-        )
-        told = _parts(drawn, drawn.alike(labels), (1, 1)) | {
-            "mean_square": _squares(drawn)["mean_square"][0]
-        }
+        drawn = Relabellings(torch.from_numpy(every[rows]), None, torch.from_numpy(law), even, odd, opposites)
+        told = _parts(drawn, drawn.alike(labels), (1, 1)) | {"mean_square": _squares(drawn)["mean_square"][0]}
         for name in ("constant", "single", "pair", "mean_square"):
             weighted = told[name].squeeze() * chance[rows].prod()
             total[name] = total.get(name, 0) + weighted
@@ -259,17 +246,20 @@ def test_the_kernel_may_write_to_its_labels_and_ours_stay() -> None:
     assert float(found["constant"].squeeze()) == 1
 
 
-@pytest.mark.parametrize(("given", "options", "message"), [
-    (np.array([0.5, 1.0]), {}, "`labels` must be class numbers, whole"),
-    (np.array([[0, 1]]), {}, "`labels` must be class numbers, whole, in one row"),
-    ([0, 2], {}, r"from 0 to 1; got 0 to 2\. Pass `probabilities`"),
-    ([-1, 1], {"probabilities": [0.3, 0.7]}, r"from 0 to 1; got -1 to 1\.$"),
-    ([0, 1], {"probabilities": [0.0, 1.0]}, "must all be above 0 and add up to 1"),
-    ([0, 1], {"probabilities": [0.5, 0.6]}, "must all be above 0 and add up to 1"),
-    ([0, 1], {"draws": 7}, "`draws` must be 8 or more; got 7"),
-    ([0, 1], {"draws": 0}, "`draws` must be a whole number"),
-    ([0, 1], {"seed": -1}, "`seed` must be a whole number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (np.array([0.5, 1.0]), {}, "`labels` must be class numbers, whole"),
+        (np.array([[0, 1]]), {}, "`labels` must be class numbers, whole, in one row"),
+        ([0, 2], {}, r"from 0 to 1; got 0 to 2\. Pass `probabilities`"),
+        ([-1, 1], {"probabilities": [0.3, 0.7]}, r"from 0 to 1; got -1 to 1\.$"),
+        ([0, 1], {"probabilities": [0.0, 1.0]}, "must all be above 0 and add up to 1"),
+        ([0, 1], {"probabilities": [0.5, 0.6]}, "must all be above 0 and add up to 1"),
+        ([0, 1], {"draws": 7}, "`draws` must be 8 or more; got 7"),
+        ([0, 1], {"draws": 0}, "`draws` must be a whole number"),
+        ([0, 1], {"seed": -1}, "`seed` must be a whole number"),
+    ],
+)
 def test_what_cannot_be_is_refused(given, options, message) -> None:
     with pytest.raises(OptionError, match=message):
         hoeffding(lambda _: torch.ones(1, 1), given, **options)
@@ -286,9 +276,7 @@ def test_what_is_no_matrix_or_not_finite_is_refused() -> None:
     with pytest.raises(ShapeError, match=r"with shape \(1, 1\), as before; got \(2, 1\)"):
         hoeffding(lambda y: torch.ones(1 + int(y.sum() == 1), 1), [1, 1])
     with pytest.raises(DataError, match=r"`kernel_of\(labels\)` must be finite"):
-        hoeffding(
-            lambda y: torch.full((1, 1), 1.0 / float(y.sum() != 0) if y.any() else math.nan), [1, 1]
-        )
+        hoeffding(lambda y: torch.full((1, 1), 1.0 / float(y.sum() != 0) if y.any() else math.nan), [1, 1])
     with pytest.raises(MemoryBudgetError, match="pairs of labels"):
         hoeffding(lambda _: torch.ones(9, 9), [0] * 40, draws=8, memory="1MB")
 
@@ -305,24 +293,25 @@ def test_what_does_not_fit_is_told_after_one_evaluation() -> None:
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize(("n", "probabilities", "draws", "side"), [
-    (12, [0.5, 0.5], 256, 20),  # opposites
-    (12, [0.3, 0.7], 256, 20),
-    (8, [0.5, 0.5], 256, 20),  # each labelling once
-    (40, [0.5, 0.5], 16, 10),  # parts take most
-    (20, [0.1, 0.2, 0.3, 0.4], 300, 1),  # labels take most
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "probabilities", "draws", "side"),
+    [
+        (12, [0.5, 0.5], 256, 20),  # opposites
+        (12, [0.3, 0.7], 256, 20),
+        (8, [0.5, 0.5], 256, 20),  # each labelling once
+        (40, [0.5, 0.5], 16, 10),  # parts take most
+        (20, [0.1, 0.2, 0.3, 0.4], 300, 1),  # labels take most
+    ],
+)
 def test_no_more_is_held_than_what_is_asked_for(n, probabilities, draws, side, monkeypatch) -> None:
     told = []
     monkeypatch.setattr(
-        "leftout.diagnostics.locality.hoeffding.check_fits",
-        lambda _, needed, *__, **___: told.append(needed),
+        "leftout.diagnostics.locality.hoeffding.check_fits", lambda _, needed, *__, **___: told.append(needed)
     )
     fixed = torch.randn(side, side, generator=torch.Generator().manual_seed(n)).double()
     held = peak_memory(
-        hoeffding, lambda y: fixed * float(y.sum()), [0] * n,
-        probabilities=probabilities, draws=draws,
-    )  # fmt: skip
+        hoeffding, lambda y: fixed * float(y.sum()), [0] * n, probabilities=probabilities, draws=draws
+    )
     assert held <= told[0] <= 1.6 * held
 
 

@@ -45,9 +45,7 @@ def known(seed=0, r=12, k=2, **options):
 @pytest.mark.parametrize("n", [32, 100])
 def test_learnability_is_the_mean_over_data_sets(degree, n) -> None:
     f = FUNCTIONS[degree]
-    measured, error = mean_and_error(
-        share(f, fitted) for *_, fitted in data_sets(GRAM, f, n, count=150)
-    )
+    measured, error = mean_and_error(share(f, fitted) for *_, fitted in data_sets(GRAM, f, n, count=150))
     found = learnability(GRAM, f, n=n)
     assert abs(found.target_learnability - measured) < 4 * error + SLACK
 
@@ -65,9 +63,11 @@ def test_errors_are_means_over_data_sets_of_different_points(degree, n, ridge, n
     measured, error = mean_and_error(kept)
     found = learnability(GRAM, f, n=n, ridge=ridge, noise=noise, without_replacement=True)
     predicted = (
-        found.noiseless_error, found.train_error, found.off_training_error - noise,
+        found.noiseless_error,
+        found.train_error,
+        found.off_training_error - noise,
         found.target_learnability,
-    )  # fmt: skip
+    )
     assert (np.abs(measured - predicted) < 4 * error + 0.04 * measured + 1e-12).all()
     assert found.test_error == pytest.approx(found.noiseless_error + noise, rel=1e-12)
 
@@ -169,9 +169,7 @@ def test_derivatives_are_those_of_finite_differences(found, mode) -> None:
     for sign in (-1, 1):
         values = found.eigenvalues.clone()
         values[mode] *= 1 + sign * step
-        ends.append(
-            from_modes(values, found.coefficients, n=found.n, ridge=found.ridge).learnability
-        )
+        ends.append(from_modes(values, found.coefficients, n=found.n, ridge=found.ridge).learnability)
     value = float(found.eigenvalues[mode])
     numeric = (ends[1] - ends[0]) / (2 * step)  # λ dL / dλ
     got = value * found.derivatives(mode)
@@ -262,10 +260,7 @@ def test_rotations_of_outputs_and_orders_of_points_change_nothing() -> None:
 
 def test_outputs_add_up() -> None:
     both = known(noise=0.2, ridge=0.1)
-    each = [
-        from_modes(both.eigenvalues, both.coefficients[:, o], n=5, ridge=0.1, noise=0.2)
-        for o in (0, 1)
-    ]
+    each = [from_modes(both.eigenvalues, both.coefficients[:, o], n=5, ridge=0.1, noise=0.2) for o in (0, 1)]
     for name in ("test_error", "noiseless_error", "train_error"):
         assert getattr(both, name) == pytest.approx(sum(getattr(one, name) for one in each))
     assert both.alone(1).record == each[1].record
@@ -278,9 +273,7 @@ def test_one_eigenvalue_of_many_modes_is_those_modes() -> None:
     v = np.array([0.5, 0.2, 1.0])
     one = from_modes(values, v, n=4, ridge=0.1, multiplicities=counts, noise=0.1)
     every = np.repeat(values, counts.astype(int))
-    spread = np.concatenate(
-        [np.full(int(m), c / math.sqrt(m)) for c, m in zip(v, counts, strict=True)]
-    )
+    spread = np.concatenate([np.full(int(m), c / math.sqrt(m)) for c, m in zip(v, counts, strict=True)])
     other = from_modes(every, spread, n=4, ridge=0.1, noise=0.1)
     for name in ("kappa", "test_error", "train_error", "overfitting", "conserved"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12)
@@ -377,7 +370,7 @@ def test_one_data_set_of_the_simulation_is_refitted_with_its_ridge() -> None:
         ({"ridge": -1.0}, OptionError, r"`ridge` must be a finite number ≥ 0"),
         ({"noise": -1.0}, OptionError, r"`noise` must be a finite number ≥ 0"),
     ],
-)  # fmt: skip
+)
 def test_what_has_no_learnability_is_refused(options, error, match) -> None:
     asked = {"gram": np.eye(3), "targets": np.ones(3), "n": 1, **options}
     with pytest.raises(error, match=match):
@@ -397,7 +390,7 @@ def test_what_has_no_learnability_is_refused(options, error, match) -> None:
         ({"without_replacement": True}, OptionError, r"`without_replacement` asks for `points`"),
         ({"coefficients": [1.0, np.nan]}, DataError, r"`coefficients` must be finite; row 1"),
     ],
-)  # fmt: skip
+)
 def test_modes_that_are_none_are_refused(options, error, match) -> None:
     asked = {"eigenvalues": [1.0, 0.5], "coefficients": [1.0, 2.0], "n": 1, **options}
     with pytest.raises(error, match=match):
@@ -418,14 +411,10 @@ def test_other_questions_of_a_record_are_checked_too() -> None:
 def test_the_share_learned_does_not_depend_on_the_size_of_the_target(size) -> None:
     values, target = np.array([3.0, 1.0, 0.1]), np.array([0.5, -1.0, 2.0])
     plain = from_modes(values, target, n=1.5).target_learnability
-    assert from_modes(values, size * target, n=1.5).target_learnability == pytest.approx(
-        plain, rel=1e-14
-    )
+    assert from_modes(values, size * target, n=1.5).target_learnability == pytest.approx(plain, rel=1e-14)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_without_replacement_is_yes_or_no() -> None:
-    with pytest.raises(
-        OptionError, match="`without_replacement` must be one of True, False; got 'no'"
-    ):
+    with pytest.raises(OptionError, match="`without_replacement` must be one of True, False; got 'no'"):
         from_modes([1.0], [1.0], n=0.5, points=50, without_replacement="no")

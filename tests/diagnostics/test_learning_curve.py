@@ -24,9 +24,7 @@ DRAWS = 5
 
 def model(x, y, rule=None):
     pair = (torch.arange(len(x), dtype=torch.float64), torch.from_numpy(y))
-    return lo.fit(
-        lo.kernels.Precomputed(torch.from_numpy(x @ x.T)), pair, rule=rule or lo.Ridge(RIDGE)
-    )
+    return lo.fit(lo.kernels.Precomputed(torch.from_numpy(x @ x.T)), pair, rule=rule or lo.Ridge(RIDGE))
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +41,7 @@ def samples():
 @pytest.fixture(scope="module")
 def truth():
     """The expected errors at 2N and 4N, of the whole population, from two draws each."""
-    return [
-        oracle.expected_error(n, VALUES, TARGET, NOISE, RIDGE, range(90, 92))[0]
-        for n in (2 * N, 4 * N)
-    ]
+    return [oracle.expected_error(n, VALUES, TARGET, NOISE, RIDGE, range(90, 92))[0] for n in (2 * N, 4 * N)]
 
 
 def test_larger_samples_show_what_was_foretold(samples, truth) -> None:
@@ -64,9 +59,7 @@ def test_larger_samples_show_what_was_foretold(samples, truth) -> None:
         assert abs(np.log(mean / want)) < 3 * width / np.sqrt(DRAWS) + 0.03  # 3 % for theory
 
 
-def test_the_plug_in_that_uses_examples_twice_sees_half_of_the_error_or_less(
-    samples, truth
-) -> None:
+def test_the_plug_in_that_uses_examples_twice_sees_half_of_the_error_or_less(samples, truth) -> None:
     for x, _, fitted, _ in samples:
         values, power = oracle.plug_in(x @ x.T, fitted.residual.numpy())
         for n, want in zip((2 * N, 4 * N), truth, strict=True):
@@ -127,9 +120,8 @@ def test_the_order_of_sizes_and_the_scale_of_kernel_and_targets_do_not_matter() 
     larger = learning_curve(model(3 * x, 10 * y, lo.Ridge(9 * RIDGE)), [60, 120, 300])
     assert_same(np.array(larger.error), 100 * np.array(one.error), 1e-6)
     assert_same(
-        np.log(np.divide(larger.error_high, larger.error)),
-        np.log(np.divide(one.error_high, one.error)), 1e-5,
-    )  # fmt: skip
+        np.log(np.divide(larger.error_high, larger.error)), np.log(np.divide(one.error_high, one.error)), 1e-5
+    )
     assert_same([m.share for m in larger.modes], [m.share for m in one.modes], 1e-4)
 
 
@@ -179,9 +171,7 @@ def test_accuracy_at_hand_is_the_exact_left_out_accuracy(digits) -> None:
     # Half a wrong answer more is reckoned with.
     assert abs(curve.accuracy[1] - exact) <= 1 / 300
     assert curve.measured[-1].accuracy == exact
-    for low, middle, high in zip(
-        curve.accuracy_low, curve.accuracy, curve.accuracy_high, strict=True
-    ):
+    for low, middle, high in zip(curve.accuracy_low, curve.accuracy, curve.accuracy_high, strict=True):
         assert 0 <= low <= middle <= high <= 1
 
 
@@ -223,8 +213,7 @@ def test_modes_are_learned_in_order_and_more_from_more(digits) -> None:
 def test_the_verdict_says_what_the_last_size_brings(digits) -> None:
     _, curve = digits
     assert re.match(
-        r"900 examples instead of 300 would take the mean squared error from 0\.\d+ to",
-        curve.verdict,
+        r"900 examples instead of 300 would take the mean squared error from 0\.\d+ to", curve.verdict
     )
     assert "less, and accuracy from" in curve.verdict
     assert curve.record["verdict"] == curve.verdict
@@ -282,9 +271,7 @@ def test_what_cannot_be_foretold_is_refused() -> None:
     x, y = oracle.draw(60, VALUES, TARGET, NOISE, 4)
     with pytest.raises(OptionError, match="`fitted` must have a target that differs from f_0"):
         learning_curve(model(x, 0 * y), [60])
-    with pytest.raises(
-        NotPositiveError, match=r"`fitted` has no end of training.*\+ 0·I is singular"
-    ):
+    with pytest.raises(NotPositiveError, match=r"`fitted` has no end of training.*\+ 0·I is singular"):
         learning_curve(model(x[:, :20], y, lo.Ridge(0.0)), [60])
     with pytest.raises(OptionError, match=r"`confidence` must lie in \(0, 1\); got 1"):
         learning_curve(model(x, y), [60], confidence=1)

@@ -30,9 +30,13 @@ def data(k=1, loss="sum", ridge=0.5):
 
 def network(fitted, width, seed=0, **options):
     module = TwoLayerNetwork(
-        width, D, fitted.residual.shape[1], scale=1.0, antisymmetric=True,
+        width,
+        D,
+        fitted.residual.shape[1],
+        scale=1.0,
+        antisymmetric=True,
         generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+    )
     return train(module, fitted.train, rule=fitted.rule, **options)
 
 
@@ -88,9 +92,7 @@ def test_a_network_that_is_not_trained_to_its_end_is_flagged() -> None:
 
 def test_networks_and_kernels_of_other_things_are_refused(asked) -> None:
     trained, fitted, query = asked
-    words = (
-        "`trained` and `fitted` must have the same training examples, in one order; these differ "
-    )
+    words = "`trained` and `fitted` must have the same training examples, in one order; these differ "
     less = lo.fit(lo.kernels.TwoLayerReLU(), fitted.train.select(range(N - 1)), rule=fitted.rule)
     with pytest.raises(OptionError, match=re.escape(f"{words}({N} and {N - 1} of them)")):
         limit(trained, less, query)
@@ -101,18 +103,14 @@ def test_networks_and_kernels_of_other_things_are_refused(asked) -> None:
             limit(trained, other, query)
     free = lo.fit(lo.kernels.TwoLayerReLU(), fitted.train, rule=lo.Ridge(0.0))
     interpolating = network(free, 64)
-    with pytest.raises(
-        OptionError, match="`fitted` must have a ridge > 0: without one the training"
-    ):
+    with pytest.raises(OptionError, match="`fitted` must have a ridge > 0: without one the training"):
         limit(interpolating, free, query)
 
 
 def test_the_kernel_of_another_network_is_refused(asked) -> None:
     trained, fitted, query = asked
     deep = lo.fit(lo.kernels.ReLU(depth=1), fitted.train, rule=fitted.rule)
-    words = (
-        "`fitted` must have the kernel of the network: of a TwoLayerNetwork, which trains its first"
-    )
+    words = "`fitted` must have the kernel of the network: of a TwoLayerNetwork, which trains its first"
     with pytest.raises(OptionError, match=words):
         limit(trained, deep, query)
     own = lo.kernels.Precomputed(torch.eye(N + 5, dtype=torch.float64))  # taken at its word

@@ -55,9 +55,7 @@ def test_the_gap_shrinks_as_nothing_is_learned() -> None:
     """Second order in the change of weights: half the way has about half the relative gap."""
     fitted = lo.fit(Empirical(network()), classes(), rule=lo.Ridge(1.0))
     gaps = [
-        linearisation(
-            lo.fit(fitted.kernel, classes(), rule=lo.Ridge(ridge)), classes(9, 1)
-        ).relative_gap
+        linearisation(lo.fit(fitted.kernel, classes(), rule=lo.Ridge(ridge)), classes(9, 1)).relative_gap
         for ridge in (1e4, 2e4)
     ]
     assert gaps[0] / gaps[1] == pytest.approx(2, rel=0.01)
@@ -66,9 +64,7 @@ def test_the_gap_shrinks_as_nothing_is_learned() -> None:
 def test_the_network_is_really_trained_and_trained_again(tmp_path) -> None:
     rule, data, query = lo.GradientDescent(0.002), classes(), classes(9, seed=1)
     fitted = lo.fit(Empirical(network()), data, rule=rule)
-    got = linearisation(
-        fitted, query, at=40, retrained=[0, 3, 7, 8], jobs=1, out=tmp_path / "again"
-    )
+    got = linearisation(fitted, query, at=40, retrained=[0, 3, 7, 8], jobs=1, out=tmp_path / "again")
     assert got.retrained is not None
     really = lo.train(network(), data, rule=rule, steps=40, tolerance=None).predict(query[0])
     said = fitted.predict(query[0], at=40)
@@ -90,9 +86,7 @@ def test_random_examples_are_chosen_by_seed() -> None:
 
 def test_regression_has_no_classes() -> None:
     inputs, labels = classes()
-    fitted = lo.fit(
-        Empirical(network()), (inputs, torch.eye(3)[labels].double()), rule=lo.Ridge(1.0)
-    )
+    fitted = lo.fit(Empirical(network()), (inputs, torch.eye(3)[labels].double()), rule=lo.Ridge(1.0))
     got = linearisation(fitted, (inputs[:4], torch.eye(3)[labels[:4]].double()))
     assert got.at == math.inf
     assert got.agreement is got.accuracy_before is got.accuracy_network is None

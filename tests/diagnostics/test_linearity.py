@@ -10,21 +10,10 @@ from torch import nn
 
 import leftout as lo
 from laws import assert_same
-from leftout.core.errors import (
-    DataError,
-    DivergenceError,
-    MemoryBudgetError,
-    OptionError,
-    ShapeError,
-)
+from leftout.core.errors import DataError, DivergenceError, MemoryBudgetError, OptionError, ShapeError
 from leftout.diagnostics.linearity import linearity_test as source
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL
-from leftout.diagnostics.linearity.linearity_test import (
-    LEARNED_LITTLE,
-    LEARNED_MUCH,
-    Linearity,
-    linearity,
-)
+from leftout.diagnostics.linearity.linearity_test import LEARNED_LITTLE, LEARNED_MUCH, Linearity, linearity
 from leftout.diagnostics.linearity.snapshots import Snapshot
 from leftout.dynamics.wide import WideNetwork
 from oracles import linearity as oracle
@@ -140,8 +129,7 @@ def test_a_network_that_hardly_moves_parts_from_its_linearisation_to_second_orde
     start, away = module(x).detach(), torch.sin(5 * x[:, :1])
     query = (z, module(z).detach())
     near, far = (
-        linearity(module, (x, start + size * away), query, rule=rule(0.02), steps=30)
-        for size in (1e-4, 2e-4)
+        linearity(module, (x, start + size * away), query, rule=rule(0.02), steps=30) for size in (1e-4, 2e-4)
     )
     for name, order in (("gap", 4), ("gap_train", 4), ("weights", 2), ("kernel", 2)):
         # What follows in the series is 1e-4 of it; a flow's own error is 1.1e-5 of the move.
@@ -154,10 +142,12 @@ def test_wider_networks_are_closer() -> None:
     gaps = [
         linearity(
             WideNetwork(width, D, activation="tanh", weight_variance=1.0, generator=seeded(0)),
-            train, query, steps=50,
+            train,
+            query,
+            steps=50,
         )
         for width in (32, 2048)
-    ]  # fmt: skip
+    ]
     # Widths 64 times apart: 1/√64 = 1/8 for weights and at least that for the others, with room for chance.
     for name in ("gap", "weights", "kernel", "kernel_learned"):
         assert getattr(gaps[1], name) < getattr(gaps[0], name) / 4, name
@@ -176,9 +166,10 @@ def test_critical_rates_are_those_of_the_kernel_at_the_start() -> None:
         assert_same(got.lee_rate, 2 * unit / (values[0] + values[-1] + 2 * ridge))
 
 
-@pytest.mark.parametrize(("rule", "ridge", "loss"), [
-    (None, 0.0, "sum"), (lo.Ridge(0.5), 0.5, "sum"), (lo.Ridge(0.1, "mean"), 0.1, "mean"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rule", "ridge", "loss"),
+    [(None, 0.0, "sum"), (lo.Ridge(0.5), 0.5, "sum"), (lo.Ridge(0.1, "mean"), 0.1, "mean")],
+)
 def test_half_the_critical_rate_is_taken_where_none_is_said(rule, ridge, loss) -> None:
     got = found(rule=rule, steps=3)
     assert got.rule == lo.GradientDescent(got.rule.rate, ridge, loss)
@@ -192,9 +183,7 @@ def test_training_ends_where_the_gradient_is_small() -> None:
     assert got.status.startswith(f"converged after {got.path[-1].step} steps: relative gradient ")
     again = found(rule=got.rule, steps=got.path[-1].step)
     assert again.path[-1] == got.path[-1]
-    short = lo.train(
-        small_tanh(D), data()[0], rule=got.rule, steps=got.path[-1].step - 1, tolerance=None
-    )
+    short = lo.train(small_tanh(D), data()[0], rule=got.rule, steps=got.path[-1].step - 1, tolerance=None)
     assert short.relative_gradient > 1e-4
     assert "took the" in again.status
     assert not again.converged
@@ -243,20 +232,37 @@ def test_a_network_that_diverges_is_not_spoken_for() -> None:
 
 def told(**numbers):
     one = Snapshot(
-        step=1, time=1.0, gap=0.0, gap_train=0.0, moved=1.0, moved_train=1.0, weights=0.0,
-        kernel=0.0, growth=1.0, kernel_learned=0.0, loss=0.0, loss_linearised=0.0, step_error=0.0,
-    )  # fmt: skip
-    path = (one, Snapshot(**vars(one) | numbers))
-    return Linearity(
-        path, lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 10, 10, False, False, "took 1 step."
+        step=1,
+        time=1.0,
+        gap=0.0,
+        gap_train=0.0,
+        moved=1.0,
+        moved_train=1.0,
+        weights=0.0,
+        kernel=0.0,
+        growth=1.0,
+        kernel_learned=0.0,
+        loss=0.0,
+        loss_linearised=0.0,
+        step_error=0.0,
     )
+    path = (one, Snapshot(**vars(one) | numbers))
+    return Linearity(path, lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 10, 10, False, False, "took 1 step.")
 
 
-@pytest.mark.parametrize(("learned", "gap", "verdict"), [
-    (0.0, 0.0, "yes"), (LEARNED_LITTLE, 0.0, "yes"), (LEARNED_LITTLE * 1.01, 0.0, "with care"),
-    (LEARNED_MUCH, 0.0, "with care"), (LEARNED_MUCH * 1.01, 0.0, "no"),
-    (0.0, SMALL, "yes"), (0.0, SMALL * 1.01, "with care"), (0.0, LARGE * 1.01, "no"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("learned", "gap", "verdict"),
+    [
+        (0.0, 0.0, "yes"),
+        (LEARNED_LITTLE, 0.0, "yes"),
+        (LEARNED_LITTLE * 1.01, 0.0, "with care"),
+        (LEARNED_MUCH, 0.0, "with care"),
+        (LEARNED_MUCH * 1.01, 0.0, "no"),
+        (0.0, SMALL, "yes"),
+        (0.0, SMALL * 1.01, "with care"),
+        (0.0, LARGE * 1.01, "no"),
+    ],
+)
 def test_the_verdict_is_the_worse_of_two(learned, gap, verdict) -> None:
     got = told(kernel_learned=learned, gap=gap)
     assert got.verdict == verdict
@@ -284,11 +290,7 @@ def test_only_chosen_parameters_are_moved() -> None:
 
 def test_nothing_of_the_caller_changes(frozen) -> None:
     (x, y), (z, w) = data()
-    module = (
-        nn.Sequential(nn.Linear(D, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1))
-        .double()
-        .eval()
-    )
+    module = nn.Sequential(nn.Linear(D, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double().eval()
     frozen(x, y, z, w, *module.parameters(), *module.buffers())
     before = torch.random.get_rng_state()
     linearity(module, (x, y), (z, w), steps=5)
@@ -310,13 +312,9 @@ def test_the_order_of_examples_does_not_matter() -> None:
 
 def test_a_float32_network_is_that_network_to_its_rounding() -> None:
     rule = lo.GradientDescent(0.01)
-    one, other = (
-        found(module, rule=rule, steps=20) for module in (small_tanh(D), small_tanh(D).float())
-    )
+    one, other = (found(module, rule=rule, steps=20) for module in (small_tanh(D), small_tanh(D).float()))
     for name in NUMBERS:
-        assert getattr(other.path[-1], name) == pytest.approx(
-            getattr(one.path[-1], name), rel=1e-3, abs=1e-6
-        )
+        assert getattr(other.path[-1], name) == pytest.approx(getattr(one.path[-1], name), rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -328,11 +326,7 @@ def test_a_float32_network_is_that_network_to_its_rounding() -> None:
         ({"sample": 0}, OptionError, "`sample` must be a whole number ≥ 1; got 0"),
         ({"seed": -1}, OptionError, "`seed` must be"),
         ({"rule": "descent"}, OptionError, "`rule` must be GradientDescent, GradientFlow or Ridge"),
-        (
-            {"rule": lo.GradientDescent(9.0)},
-            DivergenceError,
-            "`rate` must be below the critical rate",
-        ),
+        ({"rule": lo.GradientDescent(9.0)}, DivergenceError, "`rate` must be below the critical rate"),
         ({"parameters": "nothing"}, OptionError, "'nothing' matches none"),
         ({"memory": 1000}, MemoryBudgetError, "needs .* more than the budget"),
     ],
@@ -351,10 +345,8 @@ def test_options_that_cannot_be_are_refused(options, error, message, as_users_ru
         (nn.Linear(D + 1, 1), ShapeError, "must hold inputs that `module` takes"),
         (nn.Linear(D, 2), ShapeError, "must have a column of targets for each output"),
     ],
-)  # fmt: skip
-def test_modules_that_are_no_such_function_are_refused(
-    module, error, message, as_users_run_it
-) -> None:
+)
+def test_modules_that_are_no_such_function_are_refused(module, error, message, as_users_run_it) -> None:
     with pytest.raises(error, match=message):
         found(module)
 
@@ -381,6 +373,7 @@ def test_a_rate_that_the_grown_kernel_no_longer_bears_is_named(monkeypatch) -> N
     assert got.path[-1].growth == pytest.approx(2, rel=0.15)
     assert re.search(
         r"stopped after 500 steps.*its kernel grew \d\.\d times, and the critical rate fell to .*, at "
-        r"which it bounces: take a lower one", got.status,
-    )  # fmt: skip
+        r"which it bounces: take a lower one",
+        got.status,
+    )
     assert "take a ridge" not in got.status

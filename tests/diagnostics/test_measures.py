@@ -89,10 +89,7 @@ def test_a_correlation_with_equal_numbers_does_not_exist(name) -> None:
     # value and weights the numbers drawn tell, and the variance would not.
     draw = np.random.default_rng(2)
     for value in (0.0, *draw.standard_normal(50)):
-        scores, truth = (
-            np.append(np.full(6, value), draw.standard_normal(6)),
-            draw.standard_normal(12),
-        )
+        scores, truth = (np.append(np.full(6, value), draw.standard_normal(6)), draw.standard_normal(12))
         weights = np.append(draw.integers(1, 4, 6), np.zeros(6))[None]
         assert math.isnan(measured(name, scores, truth, weights)[0])
         assert math.isnan(measured(name, truth, scores, weights)[0])

@@ -257,9 +257,7 @@ def test_where_the_start_decides_by_itself_a_warm_one_is_refused() -> None:
     with pytest.raises(OptionError, match=re.escape(words)):
         retrain(free, query, [0], start="warm", jobs=1)
     steps = train(linear(D), pair, rule=lo.GradientDescent(0.2, 0.1), steps=7, tolerance=None)
-    words = (
-        "`start` must be 'initial' for a network that took all its steps: from the trained weights "
-    )
+    words = "`start` must be 'initial' for a network that took all its steps: from the trained weights "
     with pytest.raises(OptionError, match=f"{words}it would be one of 7 more"):
         retrain(steps, query, [0], start="warm", jobs=1)
 
@@ -270,15 +268,11 @@ def test_steps_that_are_all_taken_are_the_moment_that_is_asked_about() -> None:
     module = linear(D)
     nn.init.zeros_(module.weight)
     fitted = lo.fit(lo.kernels.From(lambda a, b: a @ b.T), pair, rule=rule)
-    truth = retrain(
-        train(module, pair, rule=rule, steps=7, tolerance=None), query, range(N), jobs=1
-    )
+    truth = retrain(train(module, pair, rule=rule, steps=7, tolerance=None), query, range(N), jobs=1)
     assert truth.attrs["at"] == 7.0
     then = lo.leave_one_out(fitted, query, at=7)
     assert lo.agreement(then, truth, top=3)["pooled"].sel(measure="relative_error") < 1e-9
-    with pytest.raises(
-        OptionError, match="the same moment of training; at is 'end of training' of"
-    ):
+    with pytest.raises(OptionError, match="the same moment of training; at is 'end of training' of"):
         lo.agreement(lo.leave_one_out(fitted, query), truth)
     assert retrain(fitted_linear()[0], query, [0], jobs=1).attrs["at"] == "end of training"
 
@@ -387,9 +381,7 @@ def test_a_damaged_folder_is_refused(tmp_path) -> None:
     whole = kept.read_bytes()
     for broken in (b"", whole[:50], b"not a zip"):
         kept.write_bytes(broken)
-        with pytest.raises(
-            StoreError, match=r"is damaged \(.+\): remove it, and it is trained again"
-        ):
+        with pytest.raises(StoreError, match=r"is damaged \(.+\): remove it, and it is trained again"):
             retrain(trained, query, [0], jobs=1, out=tmp_path)
     kept.write_bytes(whole)
     for broken in ("", "[1]"):
@@ -437,9 +429,7 @@ def test_trainings_that_do_not_converge_are_flagged() -> None:
     with pytest.warns(NotConvergedWarning) as caught:
         found = retrain(trained, query, [0, 1], jobs=1)
     messages = [str(one.message) for one in caught]
-    assert messages[0].startswith(
-        "The network is not trained to convergence: stopped after 3 steps"
-    )
+    assert messages[0].startswith("The network is not trained to convergence: stopped after 3 steps")
     assert messages[1].startswith(
         "2 of 2 networks trained again stopped short of convergence; one of them stopped after 3"
     )

@@ -7,12 +7,7 @@ import torch
 import leftout as lo
 from laws import assert_same
 from leftout.diagnostics.learning_curve.population_curve import PopulationCurve
-from leftout.diagnostics.learning_curve.ridge_path import (
-    MOST,
-    kept_aside_path,
-    left_out_path,
-    path_ridges,
-)
+from leftout.diagnostics.learning_curve.ridge_path import MOST, kept_aside_path, left_out_path, path_ridges
 from oracles import learning_curve as oracle
 
 MODES, NOISE = 1500, 0.1
@@ -22,9 +17,7 @@ TARGET = oracle.coefficients(MODES, 1.4)
 
 def fitted(x, y, rule=None):
     pair = (torch.arange(len(x), dtype=torch.float64), torch.from_numpy(y))
-    return lo.fit(
-        lo.kernels.Precomputed(torch.from_numpy(x @ x.T)), pair, rule=rule or lo.Ridge(0.1)
-    )
+    return lo.fit(lo.kernels.Precomputed(torch.from_numpy(x @ x.T)), pair, rule=rule or lo.Ridge(0.1))
 
 
 @pytest.fixture(scope="module")

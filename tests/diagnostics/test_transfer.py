@@ -8,11 +8,7 @@ from hypothesis import strategies as st
 
 from laws import assert_same
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
-from leftout.diagnostics.eigenlearning.transfer import (
-    data_learnability,
-    transfer,
-    transfer_derivatives,
-)
+from leftout.diagnostics.eigenlearning.transfer import data_learnability, transfer, transfer_derivatives
 from oracles.learnability import predict, rebuilt, share
 
 M = 14
@@ -123,9 +119,7 @@ def test_rotations_turn_the_matrix_and_orders_leave_it(domain) -> None:
 
 def test_no_examples_teach_nothing_and_all_teach_everything() -> None:
     """Eqs. 7 and 8."""
-    gram = rebuilt(
-        np.geomspace(1, 1e-2, M), np.linalg.qr(np.random.default_rng(0).normal(size=(M, M)))[0]
-    )
+    gram = rebuilt(np.geomspace(1, 1e-2, M), np.linalg.qr(np.random.default_rng(0).normal(size=(M, M)))[0])
     assert float(transfer(gram, []).abs().max()) == 0
     assert float(transfer_derivatives(gram, []).abs().max()) == 0
     assert float(data_learnability(gram, np.ones(M), [])) == 0
@@ -167,7 +161,7 @@ def test_tensors_are_taken_and_left_alone(frozen) -> None:
         ({"basis": np.zeros((4, 1))}, DataError, r"`basis` must hold no function that is 0.*column 0"),
         ({"gram": np.ones((4, 4))}, NotPositiveError, r"not positive definite"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_learned_from_is_refused(options, error, match) -> None:
     asked = {"gram": np.eye(4), "rows": [0, 1], **options}
     with pytest.raises(error, match=match):

@@ -111,9 +111,7 @@ def test_it_gives_up_where_the_objective_has_grown_tenfold(unit) -> None:
 @pytest.mark.parametrize("loss", [math.inf, math.nan])
 def test_what_is_not_finite_is_told_at_the_rate_of_the_beginning(loss) -> None:
     objective = Scripted(lambda step: (loss if step else 2.0, 1.0), means=lambda step: math.inf)
-    with pytest.raises(
-        DivergenceError, match=r"\(s_max \+ ridge\) where it began is 0\.5; got 0\.1"
-    ):
+    with pytest.raises(DivergenceError, match=r"\(s_max \+ ridge\) where it began is 0\.5; got 0\.1"):
         ran(objective)
     assert objective.rewound == [10]
 

@@ -32,9 +32,7 @@ def test_mean_and_covariance_are_those_of_training_from_random_starts(name) -> N
     rule, times = RULES[name]
     p = problem(N, 4, 2, seed=3)
     start = started(p)
-    found = ensemble(
-        p.fitted(rule), p.query[0], at=list(times), prior=kernel(start), covariance=True
-    )
+    found = ensemble(p.fitted(rule), p.query[0], at=list(times), prior=kernel(start), covariance=True)
     for place, time in enumerate(times):
         maps = oracles_ensemble.maps(p.gram, p.cross, training(rule, time))
         mean, covariance = oracles_ensemble.ensemble(maps, start, p.residual)
@@ -65,9 +63,7 @@ def test_the_mean_is_the_prediction_and_one_time_has_no_axis() -> None:
 def test_before_training_the_variance_is_the_priors() -> None:
     p = problem(N, 4, 2)
     start = started(p)
-    found = ensemble(
-        p.fitted(lo.GradientFlow(1.0)), p.query[0], at=0, prior=kernel(start), covariance=True
-    )
+    found = ensemble(p.fitted(lo.GradientFlow(1.0)), p.query[0], at=0, prior=kernel(start), covariance=True)
     assert not found.mean.any()
     assert_same(found.covariance, start[N:, N:], 1e-14)
     assert_same(found.variance, np.repeat(np.diag(start)[N:, None], 2, 1), 1e-14)
@@ -84,8 +80,7 @@ def test_variances_scale_like_the_prior() -> None:
     p = problem(N, 4)
     fitted = p.fitted(lo.GradientFlow(1.0))
     one, other = (
-        ensemble(fitted, p.query[0], at=TIMES, prior=kernel(started(p, scale=c)))
-        for c in (1.0, 9.0)
+        ensemble(fitted, p.query[0], at=TIMES, prior=kernel(started(p, scale=c))) for c in (1.0, 9.0)
     )
     assert_same(other.variance, 9 * one.variance, 1e-12)
 

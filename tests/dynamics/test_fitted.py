@@ -151,10 +151,7 @@ def test_a_model_too_large_for_its_budget_is_refused_before_the_kernel() -> None
 @pytest.mark.parametrize(
     ("memory", "words"),
     [
-        (
-            "much",
-            "`memory` must be a number of bytes or a size such as '4GB' or '512MiB'; got 'much'.",
-        ),
+        ("much", "`memory` must be a number of bytes or a size such as '4GB' or '512MiB'; got 'much'."),
         ("4 parsecs", "got '4 parsecs'."),
         ("", "got ''."),
         (0, "`memory` must be positive; got 0."),
@@ -237,6 +234,4 @@ class TestRemembered:
         )
         torch.testing.assert_close(fitted.cross(queries[1:3]), fresh[1:3], rtol=1e-12, atol=1e-12)
         frozen = fitted.with_labels_frozen()
-        assert (
-            frozen.compared(queries).kernel.data_ptr() == fitted.compared(queries).kernel.data_ptr()
-        )
+        assert frozen.compared(queries).kernel.data_ptr() == fitted.compared(queries).kernel.data_ptr()

@@ -100,9 +100,7 @@ def test_the_module_moves_and_the_given_one_stays() -> None:
     for name, one in moved.named_parameters():
         torch.testing.assert_close(one, before[name] + change[name])
         assert torch.equal(module.state_dict()[name], before[name])
-    assert all(
-        torch.equal(one, before[name]) for name, one in fitted.kernel.module.state_dict().items()
-    )
+    assert all(torch.equal(one, before[name]) for name, one in fitted.kernel.module.state_dict().items())
 
 
 def test_a_linear_network_is_its_own_linearisation() -> None:
@@ -126,11 +124,7 @@ def test_a_wide_network_really_trained_is_near_and_a_wider_one_nearer() -> None:
             module[0].weight.normal_()
         fitted = lo.fit(Empirical(module), (inputs, targets), rule=lo.GradientDescent(0.5 / width))
         network = lo.train(
-            module,
-            (inputs, targets),
-            rule=lo.GradientDescent(0.5 / width),
-            steps=200,
-            tolerance=None,
+            module, (inputs, targets), rule=lo.GradientDescent(0.5 / width), steps=200, tolerance=None
         )
         really = network.predict(query)
         gaps.append(float((fitted.predict(query, at=200) - really).norm() / really.norm()))

@@ -41,9 +41,7 @@ def test_descent_is_that_of_train(loss) -> None:
     path, objective = walked(rule, small_tanh(3), 17)
     wanted = lo.train(small_tanh(3), sphere(8, 3), rule=rule, steps=17, tolerance=None)
     assert path.time == 17
-    for one, other in zip(
-        objective.trained().parameters(), wanted.module.parameters(), strict=True
-    ):
+    for one, other in zip(objective.trained().parameters(), wanted.module.parameters(), strict=True):
         assert_same(one.detach(), other.detach(), rtol=1e-13)
 
 
@@ -69,16 +67,12 @@ def test_a_linear_network_is_left_with_just_what_is_said(rule, ridge) -> None:
     rule = rule(0.1, ridge)
     path, objective = walked(rule, linear(3), 12)
     first = started(linear(3), ridge)
-    gram = np.array(
-        [first.tangent(one[:, None]).flatten().numpy() for one in torch.eye(8).double()]
-    )
+    gram = np.array([first.tangent(one[:, None]).flatten().numpy() for one in torch.eye(8).double()])
     values, vectors = np.linalg.eigh(gram)
     # left belongs to eigenvalues largest first; f − f_0 = −V s/σ (1 − left) Vᵀ (f_0 − y)
     left = path.left.flip(0).numpy()
     sigma = np.clip(values, 0, None) + ridge
-    learned = np.divide(
-        np.clip(values, 0, None) * (1 - left), sigma, where=sigma > 1e-12, out=0 * sigma
-    )
+    learned = np.divide(np.clip(values, 0, None) * (1 - left), sigma, where=sigma > 1e-12, out=0 * sigma)
     moved = -vectors @ (learned * (vectors.T @ first.residual.flatten().numpy()))
     assert_same((objective.residual - first.residual).flatten(), moved, rtol=1e-12)
 

@@ -60,9 +60,11 @@ def test_the_descent_filter_keeps_its_digits(loss, ridge, steps, reach) -> None:
 def test_eigenvalues_of_zero_and_below_by_rounding_are_met() -> None:
     values = torch.tensor([0.0, -1e-18, -1e-17], dtype=torch.float64)
     for rule, time, want in [
-        (GradientFlow(2.0), 5.0, 10.0), (GradientDescent(2.0), 5, 10.0),
-        (GradientDescent(0.5), 50, 25.0), (GradientFlow(14.0, 0.0, "mean"), 5.0, 10.0),
-    ]:  # fmt: skip
+        (GradientFlow(2.0), 5.0, 10.0),
+        (GradientDescent(2.0), 5, 10.0),
+        (GradientDescent(0.5), 50, 25.0),
+        (GradientFlow(14.0, 0.0, "mean"), 5.0, 10.0),
+    ]:
         got = rule.filter(time, N)(values)
         torch.testing.assert_close(got, torch.full_like(got, want), rtol=1e-14, atol=0)
 
@@ -88,12 +90,12 @@ def test_a_mean_loss_divides_the_rate_and_multiplies_the_ridge() -> None:
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @given(
-    st.lists(st.integers(1, 10**6), min_size=1, max_size=12), st.floats(0.01, 1.99),
-    st.sampled_from([0.0, 0.3]), st.sampled_from(["sum", "mean"]),
-)  # fmt: skip
-def test_quadratures_cover_every_time_once_and_stand_for_the_filter(
-    steps, reach, ridge, loss
-) -> None:
+    st.lists(st.integers(1, 10**6), min_size=1, max_size=12),
+    st.floats(0.01, 1.99),
+    st.sampled_from([0.0, 0.3]),
+    st.sampled_from(["sum", "mean"]),
+)
+def test_quadratures_cover_every_time_once_and_stand_for_the_filter(steps, reach, ridge, loss) -> None:
     unit = N if loss == "mean" else 1
     rules = [
         GradientDescent(reach * unit / (1 + ridge), ridge / unit, loss),

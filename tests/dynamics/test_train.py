@@ -26,9 +26,14 @@ def descended(net, data, rule, steps, start=None):
     n = len(data[0])
     unit = n if rule.loss == "mean" else 1
     return oracles.descended(
-        initial, signs, *numpy_of(*data), rate=rule.rate / unit, ridge=rule.ridge * unit,
-        steps=steps, start=None if start is None else arrays(start)[0],
-    )  # fmt: skip
+        initial,
+        signs,
+        *numpy_of(*data),
+        rate=rule.rate / unit,
+        ridge=rule.ridge * unit,
+        steps=steps,
+        start=None if start is None else arrays(start)[0],
+    )
 
 
 # The path of gradient descent
@@ -126,10 +131,7 @@ def test_any_module_takes_the_steps_that_autograd_says() -> None:
     start = [one.detach().clone() for one in by_torch.parameters()]
     for _ in range(20):
         by_torch.zero_grad()
-        moved = sum(
-            ((one - then) ** 2).sum()
-            for one, then in zip(by_torch.parameters(), start, strict=True)
-        )
+        moved = sum(((one - then) ** 2).sum() for one, then in zip(by_torch.parameters(), start, strict=True))
         ((by_torch(x) - y).square().sum() / 16 + 0.1 * moved).backward()
         with torch.no_grad():
             for one in by_torch.parameters():
@@ -155,9 +157,10 @@ def test_a_linear_module_is_what_the_closed_form_says_at_every_step() -> None:
     module = linear(5, 2)
     start = (x @ module.weight.T).detach()
     kernel = lo.fit(
-        lo.kernels.Precomputed(x @ x.T), (torch.arange(7).double(), y - start),
+        lo.kernels.Precomputed(x @ x.T),
+        (torch.arange(7).double(), y - start),
         rule=lo.GradientDescent(0.4, 0.1),
-    )  # fmt: skip
+    )
     for steps in (1, 7, 60):
         found = train(module, (x, y), rule=kernel.rule, steps=steps, tolerance=None)
         want = start + kernel.predict(torch.arange(7).double(), at=steps)
@@ -175,8 +178,7 @@ def test_a_wide_network_follows_its_tangent_kernel_the_closer_the_wider() -> Non
             net = network(width, 4, seed=seed)
             gates = [(z @ net.weights.detach().T > 0).double() for z in (x, queries)]
             gram, cross = (
-                gate @ gates[0].T / width * (z @ x.T)
-                for gate, z in zip(gates, (x, queries), strict=True)
+                gate @ gates[0].T / width * (z @ x.T) for gate, z in zip(gates, (x, queries), strict=True)
             )
             u = torch.zeros_like(y)
             for _ in range(12):
@@ -200,9 +202,7 @@ def test_a_linear_module_becomes_the_ridge_regression(loss) -> None:
         ridge = 0.3 * (n if loss == "mean" else 1)
         want = oracles.linear_fit(*numpy_of(x, y), module.weight.detach().numpy(), ridge)
         # ‖w − w*‖ ≤ ‖∇L‖ / ridge, and ‖∇L‖ ≤ tolerance · ‖∇L at w_0‖.
-        first = np.linalg.norm(
-            (x.numpy() @ module.weight.detach().numpy().T - y.numpy()).T @ x.numpy()
-        )
+        first = np.linalg.norm((x.numpy() @ module.weight.detach().numpy().T - y.numpy()).T @ x.numpy())
         away = np.linalg.norm(found.module.weight.detach().numpy() - want)
         assert away <= 1.01e-10 * first / ridge
         assert found.converged

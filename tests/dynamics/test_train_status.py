@@ -149,9 +149,7 @@ def test_a_network_describes_itself() -> None:
     assert train(net, data, rule=lo.Ridge(0.5)).record == record
     other = train(network(12, 5, seed=1), data, rule=lo.Ridge(0.5)).record
     assert other["initial"] != record["initial"]
-    assert (
-        repr(found) == f"Trained(TwoLayerNetwork, 8 examples, rule={found.rule!r}, {found.status})"
-    )
+    assert repr(found) == f"Trained(TwoLayerNetwork, 8 examples, rule={found.rule!r}, {found.status})"
 
 
 def test_predictions_do_not_depend_on_the_memory() -> None:
@@ -173,19 +171,11 @@ def test_a_rate_that_diverges_is_refused_with_the_critical_one() -> None:
     top = np.linalg.eigvalsh(oracles.tangent_kernel(*arrays(net), x.numpy()))[-1]
     for loss, unit in (("sum", 1), ("mean", 8)):
         critical = 2 * unit / (top + 0.3 * unit)
-        with pytest.raises(
-            DivergenceError, match=re.escape("`rate` must be below the critical")
-        ) as e:
+        with pytest.raises(DivergenceError, match=re.escape("`rate` must be below the critical")) as e:
             train(net, (x, y), rule=lo.GradientDescent(1.001 * critical, 0.3, loss))
         told = float(re.search(r"= ([\d.e-]+), or", str(e.value))[1])
         assert told == pytest.approx(critical, rel=1e-5)
-        train(
-            net,
-            (x, y),
-            rule=lo.GradientDescent(0.99 * critical, 0.3, loss),
-            steps=1,
-            tolerance=None,
-        )
+        train(net, (x, y), rule=lo.GradientDescent(0.99 * critical, 0.3, loss), steps=1, tolerance=None)
 
 
 @pytest.mark.parametrize("loss", ["sum", "mean"])
@@ -245,10 +235,7 @@ def test_steps_that_cannot_be_enough_are_refused_before_they_are_taken() -> None
         ({"tolerance": 0.0}, "`tolerance` must lie in (0, 1); got 0.0."),
         ({"tolerance": -1.0}, "`tolerance` must lie in (0, 1); got -1.0."),
         ({"tolerance": float("nan")}, "`tolerance` must lie in (0, 1); got nan."),
-        (
-            {"tolerance": None},
-            "`tolerance` must be given under Ridge, which asks for the minimiser",
-        ),
+        ({"tolerance": None}, "`tolerance` must be given under Ridge, which asks for the minimiser"),
         ({"device": "nowhere"}, "`device` must be one that this machine has"),
     ],
 )
@@ -259,9 +246,7 @@ def test_options_that_cannot_be_are_refused(options, words) -> None:
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_a_flow_is_refused_with_what_takes_its_place() -> None:
-    words = (
-        "`rule` must be Ridge or GradientDescent, which finite networks can follow; got Gradient"
-    )
+    words = "`rule` must be Ridge or GradientDescent, which finite networks can follow; got Gradient"
     for rule in (lo.GradientFlow(1.0), "ridge"):
         with pytest.raises(OptionError, match="`rule` must be Ridge or GradientDescent"):
             train(linear(5), sphere(8, 5), rule=rule)
@@ -272,13 +257,9 @@ def test_a_flow_is_refused_with_what_takes_its_place() -> None:
 
 
 def test_inputs_of_another_dimension_are_refused() -> None:
-    with pytest.raises(
-        ShapeError, match="`inputs` must have 4 features in each row, as the network"
-    ):
+    with pytest.raises(ShapeError, match="`inputs` must have 4 features in each row, as the network"):
         train(network(6, 4), sphere(8, 5), rule=lo.Ridge(1.0))
-    words = (
-        r"`train` must hold inputs that `module` takes; on inputs of shape \(8, 5\) it raised Runt"
-    )
+    words = r"`train` must hold inputs that `module` takes; on inputs of shape \(8, 5\) it raised Runt"
     with pytest.raises(ShapeError, match=words):
         train(linear(4), sphere(8, 5), rule=lo.Ridge(1.0))
     found = train(linear(5), sphere(8, 5), rule=lo.Ridge(1.0))
@@ -300,9 +281,7 @@ def test_outputs_that_do_not_match_the_targets_are_refused() -> None:
 def test_a_module_in_training_mode_that_minds_is_refused() -> None:
     for layer in (nn.Dropout(0.5), nn.BatchNorm1d(4)):
         module = nn.Sequential(nn.Linear(5, 4), layer, nn.Linear(4, 1)).double()
-        with pytest.raises(
-            OptionError, match=r"a function of each input alone; .* Call module\.eval"
-        ):
+        with pytest.raises(OptionError, match=r"a function of each input alone; .* Call module\.eval"):
             train(module, sphere(8, 5), rule=lo.Ridge(1.0))
         train(module.eval(), sphere(8, 5), rule=lo.GradientDescent(0.01), steps=2, tolerance=None)
 
@@ -362,9 +341,7 @@ def test_targets_c_times_as_large_are_learned_alike_up_to_there() -> None:
 
 def test_a_minimiser_that_diverges_gets_no_advice_on_a_rate_it_never_chose(monkeypatch) -> None:
     monkeypatch.setattr(TwoLayerObjective, "look", exploding())
-    words = (
-        r"Training diverged: .* at every rate down to .*: take a larger width or ridge, train in"
-    )
+    words = r"Training diverged: .* at every rate down to .*: take a larger width or ridge, train in"
     with pytest.raises(DivergenceError, match=words) as error:
         train(network(12, 5), sphere(8, 5), rule=lo.Ridge(1.0))
     assert "critical" not in str(error.value)
@@ -403,9 +380,7 @@ def test_messages_say_the_shape_that_was_given() -> None:
             train(module, (x[:, :3], y), rule=lo.Ridge(1.0))
         assert "(20, 3)" in str(error.value) or "got 3 in each." in str(error.value)
         found = train(module, (x, y), rule=lo.Ridge(1.0))
-        words = (
-            "`inputs` must have an axis of rows, shape (m, 5) as in training; got (5,). Write inp"
-        )
+        words = "`inputs` must have an axis of rows, shape (m, 5) as in training; got (5,). Write inp"
         with pytest.raises(ShapeError, match=re.escape(words)):
             found.predict(x[0])
         with pytest.raises(ShapeError) as error:
@@ -425,9 +400,7 @@ def test_of_a_network_under_ridge_the_gradient_is_that_of_opened_gates() -> None
         exact = train(net, (x, y), rule=rule, steps=4000, tolerance=None, start=exact.module)
     assert found.loss == pytest.approx(8.030, abs=2e-3)
     assert exact.loss == pytest.approx(7.855, abs=2e-3)
-    assert float((found.predict(x) - exact.predict(x)).abs().max()) == pytest.approx(
-        0.031, abs=2e-3
-    )
+    assert float((found.predict(x) - exact.predict(x)).abs().max()) == pytest.approx(0.031, abs=2e-3)
     weights, signs = arrays(found.module)
     initial = arrays(net)[0]
     x, y = numpy_of(x, y)

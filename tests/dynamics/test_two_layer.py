@@ -128,7 +128,7 @@ def test_it_says_what_it_is() -> None:
         ({"dtype": torch.float16}, "`dtype` must be one of torch.float32, torch.float64; got"),
         ({"width": 7, "antisymmetric": True}, "`width` must be even for antisymmetric pairs; got 7. Take 8."),
     ],
-)  # fmt: skip
+)
 def test_a_network_that_cannot_be_is_refused(options, words) -> None:
     given = {"width": 6, "inputs": 4, "outputs": 1} | options
     with pytest.raises(OptionError, match=re.escape(words)):
@@ -151,7 +151,5 @@ def test_inputs_of_another_dimension_are_refused() -> None:
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_a_seed_is_no_generator() -> None:
-    with pytest.raises(
-        OptionError, match=re.escape("`generator` must be a torch.Generator; got 0.")
-    ):
+    with pytest.raises(OptionError, match=re.escape("`generator` must be a torch.Generator; got 0.")):
         TwoLayerNetwork(6, 4, generator=0)

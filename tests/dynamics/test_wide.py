@@ -30,9 +30,7 @@ def test_tangent_kernels_are_on_the_mean_those_of_the_limit(activation, depth) -
 
 
 def test_outputs_are_those_of_the_recursion_written_out() -> None:
-    network = WideNetwork(
-        7, D, 2, depth=2, activation="tanh", bias_variance=0.3, generator=seeded()
-    )
+    network = WideNetwork(7, D, 2, depth=2, activation="tanh", bias_variance=0.3, generator=seeded())
     inputs, _ = sphere(3, D)
     w, b = ([one.detach().numpy() for one in part] for part in (network.weights, network.biases))
     one = np.tanh(np.sqrt(2 / D) * inputs.numpy() @ w[0].T + np.sqrt(0.3) * b[0])

@@ -67,9 +67,7 @@ def test_no_more_memory_is_held_than_the_budget(kernel, dtype, crowd: bool) -> N
 
 def test_a_result_that_does_not_fit_is_refused_before_it_is_allocated() -> None:
     x = rows(1000)
-    message = (
-        r"A kernel matrix of 1000 × 1000 needs 8\.11 MB, more than the budget of 8 MB\. Use fewer"
-    )
+    message = r"A kernel matrix of 1000 × 1000 needs 8\.11 MB, more than the budget of 8 MB\. Use fewer"
     with pytest.raises(MemoryBudgetError, match=message):
         gram(KERNEL, x, memory="8MB")
     with pytest.raises(MemoryBudgetError, match=r"A kernel matrix of 3 × 1000 needs"):

@@ -57,9 +57,15 @@ def layers(kernel):
 
 def written_out(kernel, x, z):
     both = oracle.kernel(
-        x.numpy(), z.numpy(), layers(kernel), padding=kernel.padding, pooling=kernel.pooling,
-        w=kernel.weight_variance, b=kernel.bias_variance, last_relu=kernel.last_relu,
-    )  # fmt: skip
+        x.numpy(),
+        z.numpy(),
+        layers(kernel),
+        padding=kernel.padding,
+        pooling=kernel.pooling,
+        w=kernel.weight_variance,
+        b=kernel.bias_variance,
+        last_relu=kernel.last_relu,
+    )
     return both[kernel.kind == "ntk"]
 
 
@@ -77,10 +83,7 @@ FINITE = {
     "flattened": ({"depth": 2, "bias_variance": 0.1}, 160),
     "mean": ({"depth": 2, "pooling": "mean", "stride": (1, 2)}, 160),
     "averaged": ({"depth": 2, "average": (2, 1), "padding": "circular"}, 160),
-    "without the last ReLU": (
-        {"depth": 2, "last_relu": False, "padding": "valid", "kernel_size": 2},
-        160,
-    ),
+    "without the last ReLU": ({"depth": 2, "last_relu": False, "padding": "valid", "kernel_size": 2}, 160),
 }
 
 
@@ -89,12 +92,14 @@ def test_finite_networks_have_it_on_the_mean(options, width) -> None:
     kernel, x = ConvReLU(**options), images(side=(4, 4))
     torch.manual_seed(0)
     made = {
-        "width": width, "padding": kernel.padding, "pooling": kernel.pooling, "w": kernel.weight_variance,
-        "b": kernel.bias_variance, "last_relu": kernel.last_relu,
-    }  # fmt: skip
-    drawn = [
-        oracle.finite_tangent(oracle.Finite(2, 4, layers(kernel), **made), x) for _ in range(24)
-    ]
+        "width": width,
+        "padding": kernel.padding,
+        "pooling": kernel.pooling,
+        "w": kernel.weight_variance,
+        "b": kernel.bias_variance,
+        "last_relu": kernel.last_relu,
+    }
+    drawn = [oracle.finite_tangent(oracle.Finite(2, 4, layers(kernel), **made), x) for _ in range(24)]
     error = np.std(drawn, axis=0, ddof=1) / 24**0.5
     exact = kernel.block(x, x).numpy()
     # Four standard errors of 24 draws, and a bias of order depth / width.
@@ -203,15 +208,9 @@ def test_the_record_says_all_of_it_and_kernels_are_values() -> None:
             {"kernel_size": 0},
             "`kernel_size` must be a whole number ≥ 1, or one for each of the 2 layers; got 0",
         ),
-        (
-            {"stride": (1, 2, 1)},
-            r"`stride` must be a whole number ≥ 1, or one for each .*; got \(1, 2, 1\)",
-        ),
+        ({"stride": (1, 2, 1)}, r"`stride` must be a whole number ≥ 1, or one for each .*; got \(1, 2, 1\)"),
         ({"average": 1.5}, "`average` must be .* got 1.5"),
-        (
-            {"padding": "reflect"},
-            "`padding` must be one of 'same', 'valid', 'circular'; got 'reflect'",
-        ),
+        ({"padding": "reflect"}, "`padding` must be one of 'same', 'valid', 'circular'; got 'reflect'"),
         ({"pooling": "max"}, "`pooling` must be one of 'flatten', 'mean'; got 'max'"),
         ({"last_relu": "no"}, "`last_relu` must be one of True, False"),
         ({"weight_variance": 0}, "`weight_variance`"),
@@ -224,9 +223,7 @@ def test_options_that_are_none_are_refused(options, match) -> None:
 
 
 def test_inputs_that_are_no_images_are_refused() -> None:
-    with pytest.raises(
-        ShapeError, match=re.escape("must hold images, (rows, channels, height, width)")
-    ):
+    with pytest.raises(ShapeError, match=re.escape("must hold images, (rows, channels, height, width)")):
         ConvReLU(2).check("train", torch.ones(3, 4))
     with pytest.raises(ShapeError, match="a height of 4 is used up by layer 2"):
         ConvReLU(2, padding="valid").check("train", images())

@@ -22,13 +22,9 @@ def numbers(n: int, d: int, *, seed: int = 0) -> torch.Tensor:
     return torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def errors(
-    name: str, x: np.ndarray, z: np.ndarray, *, depth: int, w: float, b: float
-) -> list[float]:
+def errors(name: str, x: np.ndarray, z: np.ndarray, *, depth: int, w: float, b: float) -> list[float]:
     """Return the error of nngp and ntk in units of ε sqrt(k(x, x) k(z, z))."""
-    cross, left, right = (
-        exact_deep(name, *pair, depth=depth, w=w, b=b) for pair in ((x, z), (x, x), (z, z))
-    )
+    cross, left, right = (exact_deep(name, *pair, depth=depth, w=w, b=b) for pair in ((x, z), (x, x), (z, z)))
     rows = torch.from_numpy(x)[None], torch.from_numpy(z)[None]
     return [
         float(abs(float(DEEP[name](depth, w, b, kind).block(*rows)) - cross[kind]))
@@ -51,9 +47,7 @@ def allowed(name: str, angle: float, d: int, *, depth: int, w: float, b: float) 
 @pytest.mark.parametrize(("w", "b"), [(2.0, 0.0), (2.0, 0.1), (1.5, 3.0)])
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("name", DEEP)
-def test_a_deep_kernel_keeps_its_digits_at_every_angle(
-    name: str, depth: int, w: float, b: float
-) -> None:
+def test_a_deep_kernel_keeps_its_digits_at_every_angle(name: str, depth: int, w: float, b: float) -> None:
     for angle, d in itertools.product(ANGLES, (2, 50)):
         x, z = pair_at_angle(angle, d, seed=3)
         x, z = x * d**0.5, z * d**0.5
@@ -134,9 +128,7 @@ def test_erf_with_small_weights_is_linear(depth: int) -> None:
     nngp = gram(Erf(depth, w, 0.0, "nngp"), rows)
     torch.testing.assert_close(nngp, linear, rtol=rtol, atol=rtol * scale)
     ntk = gram(Erf(depth, w, 0.0, "ntk"), rows)
-    torch.testing.assert_close(
-        ntk, (depth + 1) * linear, rtol=rtol, atol=(depth + 1) * rtol * scale
-    )
+    torch.testing.assert_close(ntk, (depth + 1) * linear, rtol=rtol, atol=(depth + 1) * rtol * scale)
 
 
 def test_erf_with_huge_weights_is_the_sign_function() -> None:
@@ -200,9 +192,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
     def test_weight_variance_must_be_positive(self, kernel, value) -> None:
-        with pytest.raises(
-            OptionError, match=r"`weight_variance` must be a finite number > 0; got"
-        ):
+        with pytest.raises(OptionError, match=r"`weight_variance` must be a finite number > 0; got"):
             kernel(1, weight_variance=value)
 
     @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf])
@@ -237,9 +227,7 @@ def test_records_and_reprs_say_every_parameter() -> None:
     ("dtype", "sizes"), [(torch.float32, (1e-15, 1e15)), (torch.float64, (1e-120, 1e120))]
 )
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
-def test_a_deep_relu_kernel_scales_with_its_inputs_as_far_as_numbers_reach(
-    dtype, sizes, kind
-) -> None:
+def test_a_deep_relu_kernel_scales_with_its_inputs_as_far_as_numbers_reach(dtype, sizes, kind) -> None:
     """Without biases it is homogeneous; a product of gap and total would over- or underflow on the way."""
     x = torch.eye(3, 4, dtype=dtype)
     x[2, 0] = 1

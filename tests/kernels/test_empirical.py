@@ -55,9 +55,7 @@ def test_autograd_has_the_derivatives_of_differences(module, inputs) -> None:
 @every_network
 @every_method
 @pytest.mark.parametrize(("reading", "oracle"), [("sum", summed), ("trace", traced)])
-def test_one_value_for_all_outputs_is_what_its_name_says(
-    module, inputs, method, reading, oracle
-) -> None:
+def test_one_value_for_all_outputs_is_what_its_name_says(module, inputs, method, reading, oracle) -> None:
     kernel = Empirical(module, reading, method=method)
     found = gram(kernel, inputs)
     assert kernel.outputs is None
@@ -90,15 +88,11 @@ def test_pushing_forward_and_pulling_back_are_adjoint_and_make_the_kernel(module
     assert_same(pushed.flatten(), gram(kernel, inputs) @ dual.flatten(), ROUNDING)
     along = {name: drawn(*one.shape, seed=5) for name, one in pulled.items()}
     inner = sum(float((along[name] * one).sum()) for name, one in pulled.items())
-    assert float((kernel.push_forward(inputs, along) * dual).sum()) == pytest.approx(
-        inner, rel=1e-11
-    )
+    assert float((kernel.push_forward(inputs, along) * dual).sum()) == pytest.approx(inner, rel=1e-11)
 
 
 @every_network
-def test_nothing_of_the_caller_changes_and_later_changes_change_nothing(
-    module, inputs, frozen
-) -> None:
+def test_nothing_of_the_caller_changes_and_later_changes_change_nothing(module, inputs, frozen) -> None:
     frozen(inputs)
     module = copy.deepcopy(module)
     before = {name: one.clone() for name, one in module.state_dict().items()}
@@ -143,9 +137,7 @@ class TestLaws:
     def test_kernels_of_disjoint_parameters_add_up(self, method) -> None:
         patterns = ("0.*", "2.weight", "*.bias")
         whole = gram(Empirical(mlp(), method=method), drawn(9, 5))
-        parts = [
-            Empirical(mlp(), parameters=one, method=method) for one in (["0.weight"], patterns[1])
-        ]
+        parts = [Empirical(mlp(), parameters=one, method=method) for one in (["0.weight"], patterns[1])]
         # A bias alone is a layer as well: its rows are sums of signals.
         parts += [Empirical(mlp(), parameters=(patterns[2],), method=method)]
         assert_same(sum(gram(one, drawn(9, 5)) for one in parts), whole, ROUNDING)
@@ -173,9 +165,7 @@ class TestLaws:
         want = torch.kron(x @ x.T + 1, torch.eye(2, dtype=torch.float64))
         assert_same(gram(Empirical(several, method=method), x), want, ROUNDING)
 
-    def test_single_precision_is_off_by_its_own_rounding_and_products_by_that_of_double(
-        self, method
-    ) -> None:
+    def test_single_precision_is_off_by_its_own_rounding_and_products_by_that_of_double(self, method) -> None:
         module, x = mlp(), drawn(9, 5)
         kernel = Empirical(copy.deepcopy(module).float(), method=method)
         single = gram(kernel, x)
@@ -198,9 +188,7 @@ def test_two_wide_layers_tend_to_the_analytic_kernel_as_one_over_the_root_of_wid
     exact = gram(TwoLayerReLU(), x).numpy()
     widths, errors = [64, 256, 1024, 4096], []
     for width in widths:
-        off = [
-            gram(Empirical(network(width, 4, seed=seed)), x).numpy() - exact for seed in range(8)
-        ]
+        off = [gram(Empirical(network(width, 4, seed=seed)), x).numpy() - exact for seed in range(8)]
         errors.append(np.sqrt(np.mean(np.square(off))))
     slope = np.polyfit(np.log(widths), np.log(errors), 1)[0]
     # 8 draws of the error, each of some ten independent numbers: its logarithm is known to
@@ -228,8 +216,7 @@ def test_three_wide_layers_tend_to_the_analytic_kernel() -> None:
 
     exact = gram(ReLU(2), x)
     off = [
-        float((gram(Empirical(Scaled(width, 1)), x) - exact).norm() / exact.norm())
-        for width in (32, 1024)
+        float((gram(Empirical(Scaled(width, 1)), x) - exact).norm() / exact.norm()) for width in (32, 1024)
     ]
     assert off[1] < 3 / 1024**0.5
     assert off[1] < off[0]
@@ -292,9 +279,7 @@ def test_it_asks_for_no_scaling_of_inputs() -> None:
 
 def test_a_module_that_vmap_refuses_gives_the_same_numbers_and_says_that_it_is_slow() -> None:
     module, x = settled(ByRow()), drawn(6, 5)
-    with pytest.warns(
-        UserWarning, match="ByRow is differentiated one input at a time, which is many"
-    ):
+    with pytest.warns(UserWarning, match="ByRow is differentiated one input at a time, which is many"):
         found = gram(Empirical(module), x)
     assert_same(found, full(jacobian(module, x)), ROUNDING)
 

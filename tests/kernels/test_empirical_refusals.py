@@ -22,15 +22,9 @@ def mlp(k=3, d=5):
     [
         ({"outputs": "mean"}, "`outputs` must be one of 'full', 'sum', 'trace'; got 'mean'."),
         ({"method": "fast"}, "`method` must be one of 'auto', 'jacobian', 'layers'; got 'fast'."),
-        (
-            {"projection": 100},
-            "`projection` must be one of RandomCoordinates, Gaussian, Rademacher",
-        ),
+        ({"projection": 100}, "`projection` must be one of RandomCoordinates, Gaussian, Rademacher"),
         ({"parameters": "layer4.*"}, "'layer4.*' matches none. There are '0.weight', '0.bias', "),
-        (
-            {"parameters": ["0.*", "9"]},
-            "patterns of names of trained parameters; '9' matches none.",
-        ),
+        ({"parameters": ["0.*", "9"]}, "patterns of names of trained parameters; '9' matches none."),
     ],
 )
 @pytest.mark.usefixtures("as_users_run_it")
@@ -42,9 +36,7 @@ def test_options_that_there_are_not_are_refused(options, words) -> None:
 def test_a_pattern_of_frozen_parameters_is_refused_with_the_reason() -> None:
     module = mlp()
     module[0].requires_grad_(False)
-    words = (
-        "'0.weight' matches only '0.weight', which has requires_grad=False. There are '2.weight', "
-    )
+    words = "'0.weight' matches only '0.weight', which has requires_grad=False. There are '2.weight', "
     with pytest.raises(OptionError, match=re.escape(words)):
         Empirical(module, parameters="0.weight")
     words = "'0.*' matches only parameters with requires_grad=False, such as '0.weight'."
@@ -74,38 +66,13 @@ NO_FUNCTION = "`module` must be a function of each input alone; it gives other o
         (Returning(lambda f: f[:, 0]), drawn(4, 5), ShapeError, f"{NOT_ROWS}: (3, k); got (3,)."),
         (Returning(lambda f: f[:2]), drawn(4, 5), ShapeError, f"{NOT_ROWS}: (3, k); got (2, 3)."),
         (Returning(lambda f: (f, f)), drawn(4, 5), ShapeError, f"{NOT_ROWS}: (3, k); got tuple."),
-        (
-            Returning(lambda f: f.half()),
-            drawn(4, 5),
-            OptionError,
-            "float32 or float64; got float16.",
-        ),
+        (Returning(lambda f: f.half()), drawn(4, 5), OptionError, "float32 or float64; got float16."),
         (Returning(lambda f: f - f.mean(0)), drawn(4, 5), OptionError, NO_FUNCTION),
-        (
-            mlp(),
-            drawn(4, 6),
-            ShapeError,
-            "`queries` must hold inputs that `module` takes; on inputs of",
-        ),
+        (mlp(), drawn(4, 6), ShapeError, "`queries` must hold inputs that `module` takes; on inputs of"),
         (mlp(), drawn(4), ShapeError, "`queries` must have shape (rows, features…); got (4,)."),
-        (
-            mlp(),
-            drawn(4, 5) / 0,
-            DataError,
-            "`queries` must be finite; row 0 holds NaN or infinity",
-        ),
-        (
-            mlp().bfloat16(),
-            drawn(4, 5),
-            OptionError,
-            "float32 or float64 parameters; '0.weight' is bf",
-        ),
-        (
-            mlp().requires_grad_(False),
-            drawn(4, 5),
-            OptionError,
-            "must have parameters that are trained",
-        ),
+        (mlp(), drawn(4, 5) / 0, DataError, "`queries` must be finite; row 0 holds NaN or infinity"),
+        (mlp().bfloat16(), drawn(4, 5), OptionError, "float32 or float64 parameters; '0.weight' is bf"),
+        (mlp().requires_grad_(False), drawn(4, 5), OptionError, "must have parameters that are trained"),
     ],
 )
 def test_modules_and_inputs_that_do_not_fit_are_refused(module, inputs, kind, words) -> None:
@@ -123,10 +90,7 @@ def test_dropout_and_batch_statistics_at_work_are_refused(layer) -> None:
 
 
 def test_outputs_and_kernels_that_are_no_numbers_name_the_row() -> None:
-    kernel, x = (
-        Empirical(Returning(lambda f: torch.sqrt(f.square().sum(1, keepdim=True)))),
-        drawn(9, 5),
-    )
+    kernel, x = (Empirical(Returning(lambda f: torch.sqrt(f.square().sum(1, keepdim=True)))), drawn(9, 5))
     kernel.weights["inside.bias"].zero_()
     x[6] = 0.0  # the root has no derivative there
     with pytest.raises(DataError, match=r"`kernel` must be finite; its row [0-6] holds nan"):
@@ -138,9 +102,7 @@ def test_outputs_and_kernels_that_are_no_numbers_name_the_row() -> None:
 
 def test_the_number_of_outputs_is_unknown_before_inputs_were_seen() -> None:
     kernel = Empirical(mlp())
-    with pytest.raises(
-        OptionError, match="`kernel` knows its number of outputs once it has seen inp"
-    ):
+    with pytest.raises(OptionError, match="`kernel` knows its number of outputs once it has seen inp"):
         kernel.outputs  # noqa: B018
     assert Empirical(mlp(), "sum").outputs is None
     kernel.check("inputs", drawn(2, 5))
@@ -160,18 +122,14 @@ def test_duals_and_tangents_of_other_shapes_are_refused() -> None:
     words = "`dual` must have shape (n, k) = (4, 3) or (n k, 1) = (12, 1); got (12,)."
     with pytest.raises(ShapeError, match=re.escape(words)):
         kernel.pull_back(x, torch.zeros(12, dtype=torch.float64))
-    words = (
-        "`tangents` must have the names and shapes of the kernel's parameters, such as ('0.weight',"
-    )
+    words = "`tangents` must have the names and shapes of the kernel's parameters, such as ('0.weight',"
     with pytest.raises(ShapeError, match=re.escape(words)):
         kernel.push_forward(x, {"0.weight": torch.zeros(8, 5, dtype=torch.float64)})
 
 
 def test_layers_are_refused_where_there_are_none() -> None:
     kernel = Empirical(settled(nn.Sequential(nn.BatchNorm1d(5))), method="layers")
-    words = (
-        'method="layers" needs a Linear or Conv2d layer that is called once and whose parameters'
-    )
+    words = 'method="layers" needs a Linear or Conv2d layer that is called once and whose parameters'
     with pytest.raises(OptionError, match=re.escape(words)):
         gram(kernel, drawn(4, 5))
 
@@ -229,9 +187,7 @@ def test_inference_mode_is_no_kernel_of_zeros() -> None:
         (nn.Linear(3, 2), {"parameters": 3}, "must be names or a list of them; got 3"),
     ],
 )
-def test_what_is_no_network_or_names_none_of_it_is_refused(
-    module, options, message, as_users_run_it
-) -> None:
+def test_what_is_no_network_or_names_none_of_it_is_refused(module, options, message, as_users_run_it) -> None:
     with pytest.raises(OptionError, match=message):
         Empirical(module, **options)
 

@@ -15,9 +15,7 @@ def rows(n, dtype=torch.float64):
 
 
 def pairs(n, t=3, dtype=torch.float64, *, bias=True):
-    return Pairs(
-        drawn(n, t, 5, seed=n).to(dtype), drawn(n, 2, t, 4, seed=n + 50).to(dtype), bias=bias
-    )
+    return Pairs(drawn(n, t, 5, seed=n).to(dtype), drawn(n, 2, t, 4, seed=n + 50).to(dtype), bias=bias)
 
 
 def whole(part):

@@ -29,9 +29,7 @@ def inputs(n: int = 4, d: int = 6) -> np.ndarray:
     return rows * (d**0.5 / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def error_slope(
-    sample: Callable[[int, np.random.Generator], np.ndarray], exact: np.ndarray
-) -> float:
+def error_slope(sample: Callable[[int, np.random.Generator], np.ndarray], exact: np.ndarray) -> float:
     """Return p of error = c width^p, the error a root mean square over draws and pairs."""
     errors = []
     for width in WIDTHS:
@@ -74,17 +72,12 @@ def test_two_layer_networks_approach_their_kernel_as_one_over_the_root_of_width(
 
 @pytest.mark.parametrize(("name", "w", "b"), [("relu", 2.0, 0.1), ("erf", 2.0, 0.1)])
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
-def test_one_hidden_layer_has_the_kernel_as_its_mean(
-    name: str, w: float, b: float, kind: str
-) -> None:
+def test_one_hidden_layer_has_the_kernel_as_its_mean(name: str, w: float, b: float, kind: str) -> None:
     # With one hidden layer both kernels are means over independent units, so unbiased at any width.
     x, random = inputs(), np.random.default_rng(7)
     exact = gram(DEEP[name](1, w, b, kind), torch.from_numpy(x)).numpy()
     draws = np.stack(
-        [
-            finite_deep(name, x, depth=1, width=4096, w=w, b=b, random=random)[kind]
-            for _ in range(100)
-        ]
+        [finite_deep(name, x, depth=1, width=4096, w=w, b=b, random=random)[kind] for _ in range(100)]
     )
     error = draws.mean(0) - exact
     # Ten different pairs, each within 4.5 standard errors: false alarms in 7e-5 of all seeds.
@@ -112,7 +105,5 @@ def test_the_oracle_backpropagates_as_autograd_does(name: str) -> None:
         parts = torch.autograd.grad(signal[0], leaves)
         gradients.append(torch.cat([part.flatten() for part in parts]))
     rows = torch.stack(gradients)
-    oracle = finite_deep(
-        name, x, depth=depth, width=width, w=w, b=b, random=np.random.default_rng(3)
-    )["ntk"]
+    oracle = finite_deep(name, x, depth=depth, width=width, w=w, b=b, random=np.random.default_rng(3))["ntk"]
     np.testing.assert_allclose(oracle, (rows @ rows.T).numpy(), rtol=1e-12, atol=1e-12)

@@ -38,9 +38,7 @@ def problem(n: int = 6, d: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     return inputs, labels, (2 * labels - 1).double()[:, None]
 
 
-def taught(
-    activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options
-):
+def taught(activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options):
     """The kernel taught by the problem."""
     inputs, labels, y = problem(n)
     settings = {"width": 100, "neurons": 640} | options
@@ -115,10 +113,7 @@ def test_the_order_of_the_examples_does_not_matter(options) -> None:
     inputs, labels, y = problem()
     order = torch.randperm(6, generator=seeded(3))
     asked = NeuralTangentHierarchy(width=10, neurons=640, **options)
-    whole, turned = (
-        asked.taught(inputs, labels, y),
-        asked.taught(inputs[order], labels[order], y[order]),
-    )
+    whole, turned = (asked.taught(inputs, labels, y), asked.taught(inputs[order], labels[order], y[order]))
     assert_same(turned.gram, whole.gram[order][:, order], rtol=1e-11)
 
 
@@ -131,9 +126,7 @@ def test_gram_cross_blocks_and_diagonal_agree(options) -> None:
     between = cross(kernel, queries, inputs)
     assert_same(between[:2], kernel.gram[1:3], rtol=1e-11)
     assert_same(kernel.block(queries, inputs), between, rtol=1e-11)
-    assert_same(
-        torch.cat([kernel.block(one[None], inputs) for one in queries]), between, rtol=1e-11
-    )
+    assert_same(torch.cat([kernel.block(one[None], inputs) for one in queries]), between, rtol=1e-11)
     assert_same(kernel.diagonal(inputs), kernel.gram.diagonal(), rtol=1e-11)
     assert_same(kernel.diagonal(queries), gram(kernel, queries).diagonal(), rtol=1e-11)
     assert kernel.block(queries.float(), inputs.float()).dtype is torch.float32
@@ -220,14 +213,11 @@ def test_an_expansion_whose_next_terms_are_large_is_doubted() -> None:
         NeuralTangentHierarchy(width=width, neurons=160, activation="gelu") for width in (20, 100)
     )
     moved = (
-        label_part(narrow.taught(inputs, labels, y)).norm()
-        / TwoLayer("gelu").block(inputs, inputs).norm()
+        label_part(narrow.taught(inputs, labels, y)).norm() / TwoLayer("gelu").block(inputs, inputs).norm()
     )
     assert float(moved) > 0.5
     named = math.ceil(20 * float(moved) / 0.1)
-    with pytest.warns(
-        ExpansionWarning, match=rf"at width 20 .* At width {named:,} that is a\s+tenth"
-    ):
+    with pytest.warns(ExpansionWarning, match=rf"at width 20 .* At width {named:,} that is a\s+tenth"):
         lo.fit(narrow, (inputs, labels))
     lo.fit(wide, (inputs, labels))  # a warning is an error here
     late = NeuralTangentHierarchy(width=20, neurons=160, activation="gelu", time=1e-3)
@@ -259,9 +249,7 @@ def test_repeated_inputs_are_named_and_a_finite_time_takes_them() -> None:
     inputs, labels, _ = problem()
     inputs, labels = torch.cat([inputs, inputs[2:3]]), torch.cat([labels, labels[2:3]])
     asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu")
-    with pytest.raises(
-        NotPositiveError, match=r"finite `time`\. Examples '2' and '6' have identical"
-    ):
+    with pytest.raises(NotPositiveError, match=r"finite `time`\. Examples '2' and '6' have identical"):
         lo.fit(asked, (inputs, labels))
     lo.fit(replace(asked, time=2.0), (inputs, labels))
     with pytest.raises(OptionError, match=r"`time` must be at most 1e\+100"):
@@ -296,18 +284,22 @@ def test_float32_is_not_followed_and_nobody_says_so() -> None:
 def test_nothing_is_written_to(frozen) -> None:
     inputs, labels, y = problem()
     frozen(inputs, labels, y)
-    kernel = NeuralTangentHierarchy(width=1, activation="gelu", neurons=64).taught(
-        inputs, labels, y
-    )
+    kernel = NeuralTangentHierarchy(width=1, activation="gelu", neurons=64).taught(inputs, labels, y)
     kernel.gram, kernel.diagonal(inputs), cross(kernel, inputs[:2], inputs)
 
 
 def test_the_record_says_which_kernel_it_was() -> None:
     asked = NeuralTangentHierarchy(width=100, neurons=640, time=2.0)
     assert asked.record == {
-        "name": "neural-tangent-hierarchy", "activation": "relu", "width": 100, "time": 2.0,
-        "expectation": "neurons", "neurons": 640, "seed": 0, "frozen": False,
-    }  # fmt: skip
+        "name": "neural-tangent-hierarchy",
+        "activation": "relu",
+        "width": 100,
+        "time": 2.0,
+        "expectation": "neurons",
+        "neurons": 640,
+        "seed": 0,
+        "frozen": False,
+    }
     assert "neurons" not in NeuralTangentHierarchy(width=1, expectation="orthants").record
     inputs, labels, y = problem()
     one, other = asked.taught(inputs, labels, y).record, asked.taught(inputs, labels, -y).record
@@ -327,10 +319,7 @@ def test_the_record_says_which_kernel_it_was() -> None:
         ({"width": 8, "time": math.inf}, "`time` must be a finite number ≥ 0; got inf"),
         ({"width": 8, "neurons": 0}, "`neurons` must be a whole number ≥ 1; got 0"),
         ({"width": 8, "seed": -1}, "`seed` must be a whole number ≥ 0; got -1"),
-        (
-            {"width": 8, "expectation": "guess"},
-            "`expectation` must be one of 'neurons', 'orthants'",
-        ),
+        ({"width": 8, "expectation": "guess"}, "`expectation` must be one of 'neurons', 'orthants'"),
         (
             {"width": 8, "expectation": "orthants", "activation": "tanh"},
             "`expectation` must be \"neurons\" for smooth activations.*activation='tanh'",
@@ -358,7 +347,5 @@ def test_examples_that_cannot_teach_it_are_refused() -> None:
     with pytest.raises(NotPositiveError, match="finite `time`"):
         _ = asked.taught(twice, labels, y).gram
     assert NeuralTangentHierarchy(width=9, time=3.0).taught(twice, labels, y).gram.shape == (6, 6)
-    with pytest.raises(
-        MemoryBudgetError, match=r"A kernel matrix of 6 × 6 needs .* budget of 1 MB"
-    ):
+    with pytest.raises(MemoryBudgetError, match=r"A kernel matrix of 6 × 6 needs .* budget of 1 MB"):
         _ = asked.taught(inputs, labels, y, memory="1MB").gram

@@ -67,9 +67,11 @@ def test_pull_at_the_end_is_the_formula_of_the_eigenbasis() -> None:
     values, vectors = np.linalg.eigh(gram.numpy())
     b = vectors.T @ residual.numpy()
     middle = np.array(
-        [[b[i] * b[j] * (1 / (u * v) - 1 / (v * (u + v))) for j, v in enumerate(values)]
-         for i, u in enumerate(values)]
-    )  # fmt: skip
+        [
+            [b[i] * b[j] * (1 / (u * v) - 1 / (v * (u + v))) for j, v in enumerate(values)]
+            for i, u in enumerate(values)
+        ]
+    )
     end = pull(gram, residual)
     assert_same(end.pairs, vectors @ middle @ vectors.T, rtol=1e-12)
     assert_same(end.single, np.linalg.solve(gram.numpy(), residual.numpy()), rtol=1e-12)
@@ -179,9 +181,7 @@ def test_the_mean_over_drawn_neurons_is_that_of_all_entries_of_k4(activation: Ac
     found = change_of(x, pulled, draw=draw, memory=None).between(x, None)
     weights = torch.cat([one for group in range(16) for one in draw.weights(group, 3)])
     assert len(weights) == 64
-    each = np.einsum(
-        "ij,rabij->rab", pulled.pairs, fourth_of_neurons(activation, weights.numpy(), x.numpy())
-    )
+    each = np.einsum("ij,rabij->rab", pulled.pairs, fourth_of_neurons(activation, weights.numpy(), x.numpy()))
     assert_same(found.value, each.mean(0), rtol=1e-11)
     groups = each.reshape(16, 4, 5, 5).mean(1)
     assert_same(found.standard_error, groups.std(0, ddof=1) / 4, rtol=1e-9)
@@ -241,9 +241,9 @@ def test_neurons_and_orthants_agree_within_standard_errors(time: float) -> None:
     x, residual = examples(7, 4)
     pulled = pull(TwoLayer("relu").block(x, x), residual, time=time)
     exact = change_of(x, pulled, draw=None, memory=None).between(x, None)
-    drawn_ = change_of(
-        x, pulled, draw=Draw(activation="relu", neurons=2**15, seed=0), memory=None
-    ).between(x, None)
+    drawn_ = change_of(x, pulled, draw=Draw(activation="relu", neurons=2**15, seed=0), memory=None).between(
+        x, None
+    )
     assert float(exact.standard_error.max()) == 0
     off = (drawn_.value - exact.value).abs() / drawn_.standard_error
     # Errors from 16 groups: Student's t with 15 degrees of freedom is within 5 but once in 6000.
@@ -268,9 +268,7 @@ def test_inputs_drawn_from_a_seed_are_no_neurons_of_it() -> None:
         weights = next(Draw(activation="relu", neurons=64, seed=0).weights(group, 8))
         for seed in range(32):
             assert not torch.equal(weights[0], torch.randn(8, generator=seeded(seed)).double())
-            assert not torch.equal(
-                weights[0], torch.randn(8, generator=seeded(seed), dtype=torch.float64)
-            )
+            assert not torch.equal(weights[0], torch.randn(8, generator=seeded(seed), dtype=torch.float64))
 
 
 def test_a_table_of_all_fours_that_does_not_fit_is_refused() -> None:

@@ -38,17 +38,13 @@ def test_modules_that_vmap_takes_are_taken_together_without_a_word(name) -> None
     module, inputs = NETWORKS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = fitting_jacobian(
-            module, parameters_of(module), inputs[:2], outputs=2 + (name == "mlp")
-        )
+        found = fitting_jacobian(module, parameters_of(module), inputs[:2], outputs=2 + (name == "mlp"))
     assert found is by_vmap
 
 
 def test_a_module_that_looks_at_its_numbers_is_taken_one_by_one_and_why_is_said() -> None:
     module = settled(ByRow())
-    with pytest.warns(
-        LoopWarning, match=r"ByRow is .*: torch\.func\.vmap refuses it \(RuntimeError: "
-    ):
+    with pytest.warns(LoopWarning, match=r"ByRow is .*: torch\.func\.vmap refuses it \(RuntimeError: "):
         found = fitting_jacobian(module, parameters_of(module), drawn(2, 5), outputs=2)
     assert found is by_loop
 

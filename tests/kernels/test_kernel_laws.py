@@ -70,9 +70,7 @@ def test_cauchy_and_schwarz_hold(kernel: Kernel) -> None:
 @every_kernel
 def test_the_diagonal_is_that_of_the_gram(kernel: Kernel) -> None:
     rows = unit(70)
-    torch.testing.assert_close(
-        gram(kernel, rows).diagonal(), kernel.diagonal(rows), rtol=8 * 3 * EPS, atol=0
-    )
+    torch.testing.assert_close(gram(kernel, rows).diagonal(), kernel.diagonal(rows), rtol=8 * 3 * EPS, atol=0)
 
 
 @every_kernel
@@ -93,10 +91,7 @@ def test_rotating_the_inputs_changes_nothing(kernel: Kernel) -> None:
     turn = torch.linalg.qr(unit(20, seed=2))[0]
     # The rotation itself rounds each component √d times: rows turn by about that.
     torch.testing.assert_close(
-        gram(kernel, rows @ turn),
-        gram(kernel, rows),
-        rtol=0,
-        atol=4 * ROUNDING * scale(kernel, rows),
+        gram(kernel, rows @ turn), gram(kernel, rows), rtol=0, atol=4 * ROUNDING * scale(kernel, rows)
     )
 
 
@@ -105,9 +100,7 @@ def test_rotating_the_inputs_changes_nothing(kernel: Kernel) -> None:
 def test_block_sizes_change_only_the_rounding_of_a_product(kernel: Kernel, block: int) -> None:
     rows, queries = unit(24), unit(9, seed=3)
     atol = ROUNDING * scale(kernel, rows)
-    torch.testing.assert_close(
-        gram(kernel, rows, block=block), gram(kernel, rows), rtol=0, atol=atol
-    )
+    torch.testing.assert_close(gram(kernel, rows, block=block), gram(kernel, rows), rtol=0, atol=atol)
     torch.testing.assert_close(
         cross(kernel, queries, rows, block=block), cross(kernel, queries, rows), rtol=0, atol=atol
     )

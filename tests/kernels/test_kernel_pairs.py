@@ -36,10 +36,7 @@ def test_pairs_are_those_of_a_loop(monkeypatch) -> None:
 
 def test_pairs_between_agree_with_pairs_among() -> None:
     x = rows(11)
-    among, between = (
-        pairs_among(ReLU(1), x, pixels=True),
-        pairs_between(ReLU(1), x[:5], x, pixels=True),
-    )
+    among, between = (pairs_among(ReLU(1), x, pixels=True), pairs_between(ReLU(1), x[:5], x, pixels=True))
     for name in ("kernel", "products", "l1"):
         assert_same(getattr(between, name), getattr(among, name)[:5], 50 * EPS)
     assert_same(between.left.spreads, among.left.spreads[:5], 20 * EPS)

@@ -240,7 +240,7 @@ def test_it_says_what_it_is() -> None:
         ({"sketch": 5}, "`sketch` must be None or a Sketch"),
         ({"estimator": "kr-v1", "sketch": Sketch()}, '`sketch` must be None but for .* "kr-v1" solves no'),
     ],
-)  # fmt: skip
+)
 def test_options_that_are_none_are_refused(options, message, as_users_run_it) -> None:
     with pytest.raises(OptionError, match=message):
         LabelAware(**{"base": ReLU(1)} | options)
@@ -300,18 +300,14 @@ def test_pixels_that_are_none_are_refused() -> None:
 
 
 def test_matrices_that_do_not_fit_are_refused_before_they_are_made() -> None:
-    with pytest.raises(
-        MemoryBudgetError, match=r"A label-aware kernel of 22 examples needs 23\.2 kB"
-    ):
+    with pytest.raises(MemoryBudgetError, match=r"A label-aware kernel of 22 examples needs 23\.2 kB"):
         LabelAware(ReLU(1)).taught(*examples(), memory=10_000)
 
 
 @pytest.mark.slow
 def test_frogs_and_ships_are_as_local_as_published(shared_data) -> None:
     """Table 3 of the paper, 10,000 images: 63.83 % for the tangent kernel, 66.62 % label-aware."""
-    train, _ = lo.load(
-        f"cifar10:{shared_data / 'cifar10.zip'}", classes=(6, 8), n_query=1, normalise=None
-    )
+    train, _ = lo.load(f"cifar10:{shared_data / 'cifar10.zip'}", classes=(6, 8), n_query=1, normalise=None)
     pixels = (train.inputs.flatten(1).double() - 0.5) / 0.5
     assert float(pixels.max()) <= 1
     inputs = torch.cat([pixels, torch.ones(len(pixels), 1, dtype=torch.float64)], dim=1)

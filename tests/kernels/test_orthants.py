@@ -87,9 +87,7 @@ def test_equal_directions_are_one() -> None:
     x = torch.randn(3, 5, dtype=torch.float64, generator=seeded(2))
     x /= x.norm(dim=1, keepdim=True)
     r = x @ x.T
-    three = 1 / 8 + sum(math.asin(float(r[i, j])) for i, j in ((0, 1), (0, 2), (1, 2))) / (
-        4 * math.pi
-    )
+    three = 1 / 8 + sum(math.asin(float(r[i, j])) for i, j in ((0, 1), (0, 2), (1, 2))) / (4 * math.pi)
     chances, moments = [], []
     for places in ([0, 1, 2, 2], [2, 0, 2, 1], [1, 0, 0, 2]):
         chance, moment = orthants(r[places][:, places][None])
@@ -132,9 +130,7 @@ def test_nearly_equal_directions_are_nearly_one(close: float) -> None:
     # Chances differ by at most the chance that two numbers at this angle differ in sign; moments by that of
     # the largest z² there, and by the angle.
     assert float((one[0] - other[0]).abs().max()) <= close / (2 * math.pi) + 1e-8
-    assert (
-        float((one[1] - other[1]).abs().max()) <= 4 * close + 10 * 2.0**-52 / max(close, 5e-6) ** 2
-    )
+    assert float((one[1] - other[1]).abs().max()) <= 4 * close + 10 * 2.0**-52 / max(close, 5e-6) ** 2
 
 
 def test_the_order_of_the_four_does_not_matter() -> None:
@@ -144,9 +140,7 @@ def test_the_order_of_the_four_does_not_matter() -> None:
         places = list(order)
         turned = orthants(r[:, places][:, :, places])
         torch.testing.assert_close(turned[0], chance, rtol=1e-12, atol=0)
-        torch.testing.assert_close(
-            turned[1], moment[:, places][:, :, places], rtol=1e-9, atol=1e-12
-        )
+        torch.testing.assert_close(turned[1], moment[:, places][:, :, places], rtol=1e-9, atol=1e-12)
 
 
 def test_all_sixteen_orthants_make_the_whole() -> None:

@@ -10,13 +10,7 @@ from leftout.core.errors import DataError
 from leftout.kernels import ReLU
 from leftout.kernels.pairwise import pairs as module
 from leftout.kernels.pairwise.axes import DENSE, principal_axes
-from leftout.kernels.pairwise.features import (
-    NAMES,
-    RANK,
-    features_and_label,
-    learn_features,
-    seen_pairs,
-)
+from leftout.kernels.pairwise.features import NAMES, RANK, features_and_label, learn_features, seen_pairs
 from leftout.kernels.pairwise.pairs import Pairs, pairs_among, pairs_between
 from oracles.kernels import exact_deep
 from oracles.label_aware import feature_regression, pair_labels
@@ -155,9 +149,7 @@ def test_too_few_directions_are_refused(n, d, usable) -> None:
 def test_inputs_without_direction_or_spread_are_named() -> None:
     x = rows()
     x[4] = 0.3
-    with pytest.raises(
-        DataError, match=r"direction and a spread .*; row input 4 has all features equal"
-    ):
+    with pytest.raises(DataError, match=r"direction and a spread .*; row input 4 has all features equal"):
         learned(x, 3)
     assert learned(x, 2)[2].rank == 10  # the appended 1 differs from 0.3
     pairs, _, found = learned(rows(), 3)

@@ -69,9 +69,7 @@ def test_a_pair_far_from_all_training_pairs_is_named(monkeypatch) -> None:
     pairs, found = learned(np.arange(N) % 2)
     far = pairs.kernel[:3].clone()
     far[2, 5] = pairs.kernel.max() + 2 * found.bandwidth
-    message = (
-        r"kernel of pair \(2, 5\) must lie where training pairs have weight; it is .* pole there"
-    )
+    message = r"kernel of pair \(2, 5\) must lie where training pairs have weight; it is .* pole there"
     with pytest.raises(DataError, match=message):
         found.on(Pairs(far))
     far[2, 5] = torch.nan  # is refused where the kernel is assembled, and stays what it is here
@@ -91,9 +89,7 @@ def test_the_pole_lies_where_weights_sum_to_zero() -> None:
 
 def test_equal_kernel_values_teach_nothing() -> None:
     pairs = Pairs(torch.full((4, 4), 2.0, dtype=torch.float64))
-    with pytest.raises(
-        DataError, match="must differ between pairs of training inputs; it is 2 for"
-    ):
+    with pytest.raises(DataError, match="must differ between pairs of training inputs; it is 2 for"):
         learn_regression(pairs, torch.tensor([0, 1, 0, 1]), solved=False)
 
 

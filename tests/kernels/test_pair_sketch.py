@@ -28,9 +28,7 @@ def test_the_transform_is_that_of_the_matrix(length, padded) -> None:
 def test_products_of_columns_are_kept_on_average() -> None:
     columns = [column(700, seed) for seed in range(3)]
     size, seeds = 400, 60
-    found = [
-        Sketch(size=size, seed=seed).of(columns, length=700, features=2) for seed in range(seeds)
-    ]
+    found = [Sketch(size=size, seed=seed).of(columns, length=700, features=2) for seed in range(seeds)]
     mean = torch.stack([one @ one.T for one in found]).mean(0)
     rows = torch.stack(columns)
     exact = rows @ rows.T
@@ -103,7 +101,5 @@ def test_options_that_are_none_are_refused(options, message) -> None:
 
 
 def test_fewer_combinations_than_columns_are_refused() -> None:
-    with pytest.raises(
-        OptionError, match="`size` must be at least 3, the number of features and the"
-    ):
+    with pytest.raises(OptionError, match="`size` must be at least 3, the number of features and the"):
         Sketch(size=2).of([column(9)] * 3, length=9, features=2)

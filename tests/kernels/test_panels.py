@@ -20,9 +20,7 @@ def wide(k=2):
 
 
 def convolutional():
-    return settled(
-        nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(216, 2))
-    )
+    return settled(nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(216, 2)))
 
 
 @pytest.fixture

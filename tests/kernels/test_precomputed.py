@@ -93,9 +93,7 @@ def test_nan_and_infinity_are_refused(value: float) -> None:
 @pytest.mark.parametrize(("wrong", "shown"), [(2.5, "2.5"), (-1, "-1"), (10, "10")])
 def test_inputs_that_are_no_row_numbers_are_refused(wrong: float, shown: str) -> None:
     kernel = Precomputed(between())
-    message = (
-        rf"`inputs` must be row numbers of `gram`, whole numbers from 0 to 9; row 1 holds {shown}\."
-    )
+    message = rf"`inputs` must be row numbers of `gram`, whole numbers from 0 to 9; row 1 holds {shown}\."
     with pytest.raises(DataError, match=message):
         gram(kernel, numbers(3, wrong, 4))
     with pytest.raises(DataError, match=message.replace("inputs", "queries")):

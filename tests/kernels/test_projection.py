@@ -34,9 +34,7 @@ def matrix(projection, sizes):
 def test_the_product_is_right_on_average(kind) -> None:
     sizes, draws = [30, 7], 2000
     total = sum(
-        found @ found.T
-        for seed in range(draws)
-        for found in [matrix(kind(size=5, seed=seed), sizes)]
+        found @ found.T for seed in range(draws) for found in [matrix(kind(size=5, seed=seed), sizes)]
     )
     # Entries have a variance of at most 30/5 - 1 = 5 on the diagonal of random coordinates, and of
     # 2/5 for the others; 37² entries lie within 4.5 standard errors.
@@ -172,18 +170,14 @@ def test_what_loses_nothing_has_no_distortion() -> None:
 @pytest.mark.parametrize("size", [0, -1, 2.5, True])
 @every_kind
 def test_sizes_that_are_none_are_refused(kind, size) -> None:
-    with pytest.raises(
-        OptionError, match=re.escape(f"`size` must be a whole number ≥ 1; got {size!r}")
-    ):
+    with pytest.raises(OptionError, match=re.escape(f"`size` must be a whole number ≥ 1; got {size!r}")):
         kind(size=size)
 
 
 @pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize("seed", [-1, 0.5, None])
 def test_seeds_that_are_none_are_refused(seed) -> None:
-    with pytest.raises(
-        OptionError, match=re.escape(f"`seed` must be a whole number ≥ 0; got {seed!r}")
-    ):
+    with pytest.raises(OptionError, match=re.escape(f"`seed` must be a whole number ≥ 0; got {seed!r}")):
         Gaussian(size=5, seed=seed)
 
 

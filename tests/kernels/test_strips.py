@@ -15,13 +15,7 @@ CASES = {
     "mean": {"depth": 3, "pooling": "mean", "bias_variance": 0.1},
     "strides": {"depth": 3, "stride": (1, 2, 2), "pooling": "mean"},
     "strides beyond windows": {"depth": 2, "stride": 3, "kernel_size": 2, "pooling": "mean"},
-    "valid with strides": {
-        "depth": 2,
-        "kernel_size": 2,
-        "stride": 2,
-        "padding": "valid",
-        "pooling": "mean",
-    },
+    "valid with strides": {"depth": 2, "kernel_size": 2, "stride": 2, "padding": "valid", "pooling": "mean"},
     "wide windows": {"depth": 2, "kernel_size": (5, 4), "pooling": "mean", "bias_variance": 0.1},
     "windows of one": {"depth": 2, "kernel_size": 1, "stride": (2, 1), "pooling": "mean"},
     "nngp": {"depth": 2, "pooling": "mean", "kind": "nngp", "last_relu": False},
@@ -99,7 +93,5 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 def test_a_pair_of_images_that_does_not_fit_is_refused() -> None:
     kernel, x = ConvReLU(1, pooling="mean", average=2), torch.ones(2, 1, 64, 64)
-    with pytest.raises(
-        MemoryBudgetError, match=r"One piece of a convolutional kernel needs 1\.\d+ GB"
-    ):
+    with pytest.raises(MemoryBudgetError, match=r"One piece of a convolutional kernel needs 1\.\d+ GB"):
         gram(kernel, x.double(), memory="1GB")

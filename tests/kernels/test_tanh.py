@@ -119,9 +119,7 @@ def test_tangent_kernels_of_networks_are_on_the_mean_those_of_the_limit() -> Non
     exact = Tanh(2, 2.0, 0.1).block(inputs, inputs).numpy()
     drawn = [
         Empirical(
-            WideNetwork(
-                400, D, depth=2, activation="tanh", bias_variance=0.1, generator=seeded(seed)
-            )
+            WideNetwork(400, D, depth=2, activation="tanh", bias_variance=0.1, generator=seeded(seed))
         ).block(inputs, inputs)
         for seed in range(40)
     ]
@@ -140,13 +138,19 @@ def test_a_network_starts_as_the_process_of_its_kernel(kernel: Kernel) -> None:
     outputs = torch.cat(
         [
             WideNetwork(
-                200, D, 50, depth=2, activation=activation, weight_variance=1.5,
-                bias_variance=0.1, generator=seeded(seed),
+                200,
+                D,
+                50,
+                depth=2,
+                activation=activation,
+                weight_variance=1.5,
+                bias_variance=0.1,
+                generator=seeded(seed),
             )(inputs)
             for seed in range(60)
         ],
         dim=1,
-    ).detach()  # fmt: skip
+    ).detach()
     assert kernel.prior() == type(kernel)(2, 1.5, 0.1, "nngp")
     assert kernel.prior().prior() == kernel.prior()
     want = kernel.prior().block(inputs, inputs)
@@ -160,11 +164,7 @@ def test_a_network_starts_as_the_process_of_its_kernel(kernel: Kernel) -> None:
 def test_a_two_layer_network_starts_as_the_arc_cosine_of_its_scale(scale: float) -> None:
     inputs, _ = sphere(3, D)
     outputs = torch.cat(
-        [
-            network(3000, D, seed=seed, scale=scale, antisymmetric=False)(inputs)
-            for seed in range(300)
-        ],
-        dim=1,
+        [network(3000, D, seed=seed, scale=scale, antisymmetric=False)(inputs) for seed in range(300)], dim=1
     ).detach()
     want = ArcCosine(scale).block(inputs, inputs)
     # Var(f f') = k_ii k_jj + k_ij² of a normal pair, 300 of them; widths add 1/3000.
@@ -179,9 +179,7 @@ def test_the_arc_cosine_kernel_is_its_formula_and_scales_with_its_scale() -> Non
     want = torch.outer(norms, norms) * (theta.sin() + (math.pi - theta) * theta.cos()) / 2 / math.pi
     # The oracle's arccos loses half the digits of the angle of nearly equal rows; cos θ does not.
     torch.testing.assert_close(ArcCosine(1.0).block(x, x), want, rtol=1e-9, atol=0)
-    torch.testing.assert_close(
-        ArcCosine(3.0).block(x, x), 9 * ArcCosine(1.0).block(x, x), rtol=1e-13, atol=0
-    )
+    torch.testing.assert_close(ArcCosine(3.0).block(x, x), 9 * ArcCosine(1.0).block(x, x), rtol=1e-13, atol=0)
     torch.testing.assert_close(ArcCosine(2.0).diagonal(x), 2 * norms.square(), rtol=1e-14, atol=0)
     assert ArcCosine(2.0).prior() == ArcCosine(2.0)
     assert ArcCosine(2.0).record == {"name": "arc-cosine", "scale": 2.0}
@@ -196,23 +194,23 @@ def test_kernels_that_name_no_network_have_no_prior() -> None:
 
 
 def test_what_tanh_is_not_made_for_is_refused() -> None:
-    with pytest.raises(
-        OptionError, match=r"`weight_variance` \+ `bias_variance` must be at most 32"
-    ):
+    with pytest.raises(OptionError, match=r"`weight_variance` \+ `bias_variance` must be at most 32"):
         Tanh(1, 30.0, 3.0)
     with pytest.raises(OptionError, match="`depth` must be a whole number"):
         Tanh(0)
     x = rows(1.0, 20.0, 3.0)
-    with pytest.raises(
-        DataError, match=r"\|x\|² / d \+ bias_variance ≤ 32.*row 1 has 133 \(1 of 3"
-    ):
+    with pytest.raises(DataError, match=r"\|x\|² / d \+ bias_variance ≤ 32.*row 1 has 133 \(1 of 3"):
         gram(Tanh(1), x)
     x[0, 0] = math.nan
     with pytest.raises(DataError, match="`inputs` must be finite; row 0"):
         gram(Tanh(1), x)
     assert Tanh(2, 1.5, 0.1, "nngp").record == {
-        "name": "tanh", "depth": 2, "weight_variance": 1.5, "bias_variance": 0.1, "kind": "nngp",
-    }  # fmt: skip
+        "name": "tanh",
+        "depth": 2,
+        "weight_variance": 1.5,
+        "bias_variance": 0.1,
+        "kind": "nngp",
+    }
 
 
 def test_scales_and_inputs_that_the_arc_cosine_cannot_have_are_refused() -> None:

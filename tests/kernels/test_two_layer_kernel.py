@@ -24,9 +24,7 @@ every_activation = pytest.mark.parametrize("activation", ACTIVATIONS)
 
 def rows() -> Tensor:
     found = torch.randn(5, 4, dtype=torch.float64, generator=seeded(11))
-    found *= torch.tensor([0.3, 1.0, 2.9, 1.0, 2.0]).double()[:, None] / found.norm(
-        dim=1, keepdim=True
-    )
+    found *= torch.tensor([0.3, 1.0, 2.9, 1.0, 2.0]).double()[:, None] / found.norm(dim=1, keepdim=True)
     found[3] = found[1] + 1e-4 * found[0]  # nearly the same
     return found
 
@@ -114,9 +112,7 @@ def test_derivatives_are_those_of_automatic_differentiation(activation: Activati
 
 @pytest.mark.usefixtures("as_users_run_it")
 def test_what_no_network_takes_is_refused() -> None:
-    with pytest.raises(
-        OptionError, match="`activation` must be one of 'relu', 'tanh', 'erf', 'gelu'"
-    ):
+    with pytest.raises(OptionError, match="`activation` must be one of 'relu', 'tanh', 'erf', 'gelu'"):
         TwoLayer("swish")
     with pytest.raises(DataError, match="`inputs` must not hold a zero vector; row 1"):
         gram(TwoLayer("erf"), torch.tensor([[1.0, 2.0], [0.0, 0.0]]))

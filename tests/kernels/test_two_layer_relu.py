@@ -84,9 +84,7 @@ def test_a_row_of_another_norm_is_refused_and_named() -> None:
 def test_a_zero_vector_is_refused_with_its_own_words() -> None:
     rows = unit(5, 4)
     rows[2] = 0
-    message = (
-        r"`inputs` must not hold a zero vector; row 2 has norm 0 .* cannot be scaled to norm 1"
-    )
+    message = r"`inputs` must not hold a zero vector; row 2 has norm 0 .* cannot be scaled to norm 1"
     with pytest.raises(DataError, match=message):
         gram(KERNEL, rows)
 
@@ -100,18 +98,14 @@ def test_nan_and_infinity_are_refused(value: float) -> None:
 
 
 def test_inputs_without_a_feature_axis_are_refused() -> None:
-    with pytest.raises(
-        ShapeError, match=r"`inputs` must have shape \(rows, features…\).*got \(5,\)"
-    ):
+    with pytest.raises(ShapeError, match=r"`inputs` must have shape \(rows, features…\).*got \(5,\)"):
         KERNEL.check("inputs", torch.ones(5, dtype=torch.float64))
     with pytest.raises(ShapeError, match=r"at least one feature; got \(5, 0\)"):
         KERNEL.check("inputs", torch.ones(5, 0, dtype=torch.float64))
 
 
 def test_whole_numbers_are_refused() -> None:
-    with pytest.raises(
-        DataError, match=r"`inputs` must be floating-point numbers; got torch\.int64"
-    ):
+    with pytest.raises(DataError, match=r"`inputs` must be floating-point numbers; got torch\.int64"):
         KERNEL.check("inputs", torch.ones(5, 1, dtype=torch.int64))
 
 

@@ -29,9 +29,7 @@ def first_order(gram, cross, residual, wanted, *, ridge, loss):
     for i in range(len(gram)):
         weights = np.ones(len(gram), dtype=complex)
         weights[i] += 1j * STEP
-        losses = query_losses(
-            gram, cross, residual, wanted, ridge=ridge, loss=loss, weights=weights
-        )
+        losses = query_losses(gram, cross, residual, wanted, ridge=ridge, loss=loss, weights=weights)
         columns.append(-losses.imag / STEP)
     return np.stack(columns, axis=1)
 
@@ -64,8 +62,7 @@ class Network:
     def outputs(self, flat, inputs):
         parts = flat.split([shape.numel() for shape in self.shapes])
         weights = {
-            name: part.view(shape)
-            for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
+            name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes, strict=True)
         }
         return torch.func.functional_call(self.module, weights, (inputs,))
 

@@ -47,15 +47,11 @@ def averaged(values, size):
 def kernel(x, z, layers, *, padding, pooling, w, b, last_relu=True):
     """Return NNGP and tangent kernel of two images (c, h, w); layers are (size, stride, average)."""
     pairs = {"xz": (x, z), "xx": (x, x), "zz": (z, z)}
-    cov = {
-        name: np.einsum("cij,ckl->ijkl", one, two) / len(one) for name, (one, two) in pairs.items()
-    }
+    cov = {name: np.einsum("cij,ckl->ijkl", one, two) / len(one) for name, (one, two) in pairs.items()}
     tangent = None
     for place, (size, stride, average) in enumerate(layers):
         cov = {name: w * convolved(one, size, stride, padding) + b for name, one in cov.items()}
-        tangent = cov["xz"] + (
-            0 if tangent is None else w * convolved(tangent, size, stride, padding)
-        )
+        tangent = cov["xz"] + (0 if tangent is None else w * convolved(tangent, size, stride, padding))
         if last_relu or place < len(layers) - 1:
             own = [np.einsum("ijij->ij", cov[name]) for name in ("xx", "zz")]
             sides = {"xz": own, "xx": [own[0]] * 2, "zz": [own[1]] * 2}

@@ -110,9 +110,7 @@ def leave_one_out(gram, cross, residual, wanted, training, of="loss"):
 def out_of_sample(gram, residual, training):
     """f − f_0 at every training point, of the model fitted without it."""
     rows = range(len(gram))
-    return np.concatenate(
-        [prediction_without(gram, gram[i : i + 1], residual, training, [i]) for i in rows]
-    )
+    return np.concatenate([prediction_without(gram, gram[i : i + 1], residual, training, [i]) for i in rows])
 
 
 def relabelled(gram, cross, residual, wanted, training, rows, new, of="loss"):
@@ -141,16 +139,16 @@ def reweighted(gram, cross, residual, wanted, training, rows, weight, of="loss")
 def added(whole, n, rows, residual, wanted, training, queries, of="loss"):
     """(m, a[, k]): without the new example against with it; all points are rows of `whole`."""
     old = np.arange(n)
-    before = predictions(
-        whole[np.ix_(old, old)], whole[np.ix_(queries, old)], residual[:n], training
-    )
+    before = predictions(whole[np.ix_(old, old)], whole[np.ix_(queries, old)], residual[:n], training)
     parts = []
     for row, value in zip(rows, residual[n:], strict=True):
         more = np.append(old, row)
         after = predictions(
-            whole[np.ix_(more, more)], whole[np.ix_(queries, more)],
-            np.vstack([residual[:n], value]), training,
-        )  # fmt: skip
+            whole[np.ix_(more, more)],
+            whole[np.ix_(queries, more)],
+            np.vstack([residual[:n], value]),
+            training,
+        )
         parts.append(effect(after, before, wanted, of))
     return np.stack(parts, axis=1)
 

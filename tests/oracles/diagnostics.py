@@ -57,9 +57,7 @@ def leverage(gram, ridge):
     """How much of a change of its own target every example is given."""
     n = len(gram)
     unit = np.eye(n)
-    return np.array(
-        [gram[i] @ np.linalg.solve(gram + ridge * np.eye(n), unit[i]) for i in range(n)]
-    )
+    return np.array([gram[i] @ np.linalg.solve(gram + ridge * np.eye(n), unit[i]) for i in range(n)])
 
 
 def terms(whole, n, targets, ridge):

@@ -24,8 +24,7 @@ def jacobian(module, inputs, names=None):
         for o in range(module(x[None]).shape[1]):
             found = torch.autograd.grad(module(x[None])[0, o], kept, allow_unused=True)
             filled = [
-                torch.zeros_like(one) if got is None else got
-                for one, got in zip(kept, found, strict=True)
+                torch.zeros_like(one) if got is None else got for one, got in zip(kept, found, strict=True)
             ]
             rows.append(torch.cat([one.flatten() for one in filled]).double())
     return torch.stack(rows).detach().numpy()
@@ -57,9 +56,7 @@ def full(rows, others=None):
 def summed(rows, k, others=None):
     """Return the kernel of Σ_o f_o / √k."""
     one = rows.reshape(-1, k, rows.shape[1]).sum(1) / np.sqrt(k)
-    return full(
-        one, None if others is None else others.reshape(-1, k, others.shape[1]).sum(1) / np.sqrt(k)
-    )
+    return full(one, None if others is None else others.reshape(-1, k, others.shape[1]).sum(1) / np.sqrt(k))
 
 
 def traced(rows, k):

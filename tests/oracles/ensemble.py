@@ -56,10 +56,7 @@ def influence(found, start, targets, wanted, of):
         values, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.clip(values, 0, None))
         for o in range(targets.shape[1]):
-            centre = [
-                found.learned[x] @ targets[:, o] - wanted[x, o],
-                -found.taken[x, i] @ targets[:, o],
-            ]
+            centre = [found.learned[x] @ targets[:, o] - wanted[x, o], -found.taken[x, i] @ targets[:, o]]
             first = second = 0.0
             for a, wa in zip(nodes, weights, strict=True):
                 for b, wb in zip(nodes, weights, strict=True):

@@ -26,9 +26,7 @@ def drawn(width: int, features: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
     return weights, torch.randn(width, generator=generator, dtype=torch.float64)
 
 
-def kernel_by_differentiation(
-    activation: str, weights: Tensor, readout: Tensor, points: Tensor
-) -> Tensor:
+def kernel_by_differentiation(activation: str, weights: Tensor, readout: Tensor, points: Tensor) -> Tensor:
     """Return K_r of r points, for each of many such: points (b, r, d)."""
     features = weights.shape[1]
 
@@ -46,18 +44,14 @@ def kernel_by_differentiation(
     return vmap(kernel, (None, 0))(parameters, points)
 
 
-def fourth_by_differentiation(
-    activation: str, weights: Tensor, readout: Tensor, x: Tensor
-) -> Tensor:
+def fourth_by_differentiation(activation: str, weights: Tensor, readout: Tensor, x: Tensor) -> Tensor:
     """Return K_4 between all rows, (n, n, n, n)."""
     n = len(x)
     rows = torch.cartesian_prod(*[torch.arange(n)] * 4)
     return kernel_by_differentiation(activation, weights, readout, x[rows]).view(n, n, n, n)
 
 
-def third_by_differentiation(
-    activation: str, weights: Tensor, readout: Tensor, x: Tensor
-) -> Tensor:
+def third_by_differentiation(activation: str, weights: Tensor, readout: Tensor, x: Tensor) -> Tensor:
     """Return K_3 between all rows, (n, n, n)."""
     n = len(x)
     rows = torch.cartesian_prod(*[torch.arange(n)] * 3)
@@ -85,26 +79,36 @@ def fourth_of_neurons(activation: str, weights: np.ndarray, x: np.ndarray) -> np
         return np.einsum(f"{letters}->rabcd", *[value for _, value in factors], optimize=True)
 
     def neuron(one, two, three, four, *dots):
-        return term(
-            ("ra", one), ("rb", two), ("rc", three), ("rd", four), *[(p, dot) for p in dots]
-        )
+        return term(("ra", one), ("rb", two), ("rc", three), ("rd", four), *[(p, dot) for p in dots])
 
     third = (
-        2 * neuron(t, t, s, s, "ab") + neuron(t, s, t, s, "ac") + neuron(s, t, t, s, "bc")
-        + 3 * neuron(u, t, t, s, "ab", "ac") + 3 * neuron(t, u, t, s, "ab", "bc")
-    )  # fmt: skip
+        2 * neuron(t, t, s, s, "ab")
+        + neuron(t, s, t, s, "ac")
+        + neuron(s, t, t, s, "bc")
+        + 3 * neuron(u, t, t, s, "ab", "ac")
+        + 3 * neuron(t, u, t, s, "ab", "bc")
+    )
     by_one = (
-        2 * neuron(u, t, s, t, "ab", "ad") + neuron(u, s, t, t, "ac", "ad") + neuron(t, t, t, t, "bc", "ad")
-        + 3 * neuron(v, t, t, t, "ab", "ac", "ad") + 3 * neuron(u, u, t, t, "ab", "bc", "ad")
-    )  # fmt: skip
+        2 * neuron(u, t, s, t, "ab", "ad")
+        + neuron(u, s, t, t, "ac", "ad")
+        + neuron(t, t, t, t, "bc", "ad")
+        + 3 * neuron(v, t, t, t, "ab", "ac", "ad")
+        + 3 * neuron(u, u, t, t, "ab", "bc", "ad")
+    )
     by_two = (
-        2 * neuron(t, u, s, t, "ab", "bd") + neuron(t, t, t, t, "ac", "bd") + neuron(s, u, t, t, "bc", "bd")
-        + 3 * neuron(u, u, t, t, "ab", "ac", "bd") + 3 * neuron(t, v, t, t, "ab", "bc", "bd")
-    )  # fmt: skip
+        2 * neuron(t, u, s, t, "ab", "bd")
+        + neuron(t, t, t, t, "ac", "bd")
+        + neuron(s, u, t, t, "bc", "bd")
+        + 3 * neuron(u, u, t, t, "ab", "ac", "bd")
+        + 3 * neuron(t, v, t, t, "ab", "bc", "bd")
+    )
     by_three = (
-        2 * neuron(t, t, t, t, "ab", "cd") + neuron(t, s, u, t, "ac", "cd") + neuron(s, t, u, t, "bc", "cd")
-        + 3 * neuron(u, t, u, t, "ab", "ac", "cd") + 3 * neuron(t, u, u, t, "ab", "bc", "cd")
-    )  # fmt: skip
+        2 * neuron(t, t, t, t, "ab", "cd")
+        + neuron(t, s, u, t, "ac", "cd")
+        + neuron(s, t, u, t, "bc", "cd")
+        + 3 * neuron(u, t, u, t, "ab", "ac", "cd")
+        + 3 * neuron(t, u, u, t, "ab", "bc", "cd")
+    )
     return third + by_one + by_two + by_three
 
 

@@ -80,9 +80,7 @@ def gradients(jacobian, residual, training):
     end = type(training)("ridge", training.rate, training.ridge, training.loss, None)
     weights = trained(jacobian, residual, end)
     penalty = training.ridge * weights / (n if training.loss == "sum" else 1)
-    return np.stack(
-        [j.T @ (j @ weights - r) + penalty for j, r in zip(jacobian, residual, strict=True)]
-    )
+    return np.stack([j.T @ (j @ weights - r) + penalty for j, r in zip(jacobian, residual, strict=True)])
 
 
 def steady_covariance(jacobian, residual, training, rate, batch):

@@ -105,14 +105,7 @@ def exact_deep(
 
 
 def finite_deep(
-    activation: str,
-    x: np.ndarray,
-    *,
-    depth: int,
-    width: int,
-    w: float,
-    b: float,
-    random: np.random.Generator,
+    activation: str, x: np.ndarray, *, depth: int, width: int, w: float, b: float, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Return the kernels of one random network: nngp given its hidden layers, ntk by gradients.
 

@@ -30,10 +30,9 @@ def kernel_regression(queries, inputs, labels, kernel, *, solved):
     values, bandwidth = gram.ravel(), gram.max() - gram.min()
     inverse = np.linalg.inv(gram) if solved else np.eye(len(gram))
     numerators = inverse @ agree @ inverse
-    return np.array([
-        [regression(kernel(x, z), values, numerators.ravel(), bandwidth) for z in inputs]
-        for x in queries
-    ])  # fmt: skip
+    return np.array(
+        [[regression(kernel(x, z), values, numerators.ravel(), bandwidth) for z in inputs] for x in queries]
+    )
 
 
 def pair_features(x, z, *, kernel, scale, appended):
@@ -47,9 +46,17 @@ def pair_features(x, z, *, kernel, scale, appended):
     # Where both are the same, the cosine is 1; rounding would make an angle of 1e-8 of it.
     cosine = 1.0 if np.array_equal(x, z) else x @ z / lengths
     return [
-        h, x @ z, cosine, distance, lengths, np.sqrt(1 - cosine**2), np.arccos(cosine),
-        np.exp(-distance / scale), np.corrcoef(x, z)[0, 1], city,
-    ]  # fmt: skip
+        h,
+        x @ z,
+        cosine,
+        distance,
+        lengths,
+        np.sqrt(1 - cosine**2),
+        np.arccos(cosine),
+        np.exp(-distance / scale),
+        np.corrcoef(x, z)[0, 1],
+        city,
+    ]
 
 
 def feature_regression(queries, inputs, labels, kernel, *, components):

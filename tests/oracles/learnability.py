@@ -80,8 +80,10 @@ def parities(inputs, degree):
 
 def corners(inputs):
     """The corners, in the order of those products."""
-    one = [reduce(np.kron, [np.array([1.0, -1.0]) if j == i else np.ones(2) for j in range(inputs)])
-           for i in range(inputs)]  # fmt: skip
+    one = [
+        reduce(np.kron, [np.array([1.0, -1.0]) if j == i else np.ones(2) for j in range(inputs)])
+        for i in range(inputs)
+    ]
     return np.array(one).T
 
 

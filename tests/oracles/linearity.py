@@ -28,9 +28,7 @@ class Perceptron:
                 back = out[o] * (1 - h**2)
                 readout, shift = np.zeros_like(out), np.zeros(len(out))
                 readout[o], shift[o] = h, 1.0
-                rows.append(
-                    np.concatenate([np.outer(back, point).ravel(), back, readout.ravel(), shift])
-                )
+                rows.append(np.concatenate([np.outer(back, point).ravel(), back, readout.ravel(), shift]))
         return np.array(rows)
 
 
@@ -77,11 +75,13 @@ def compared(net, w, network, linear, x, query):
     before, now = net.jacobian(w, x), net.jacobian(network, x)
     kernel = now @ now.T - before @ before.T
     return {
-        "gap": side(query)[0], "gap_train": side(x)[0],
-        "moved": side(query)[1], "moved_train": side(x)[1],
+        "gap": side(query)[0],
+        "gap_train": side(x)[0],
+        "moved": side(query)[1],
+        "moved_train": side(x)[1],
         "weights": np.linalg.norm(network - w) / np.linalg.norm(w),
         "kernel": np.linalg.norm(kernel) / np.linalg.norm(before @ before.T),
-    }  # fmt: skip
+    }
 
 
 def rms(values):

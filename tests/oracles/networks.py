@@ -45,9 +45,7 @@ def objective(weights, initial, signs, inputs, targets, ridge):
 def gradient(weights, initial, signs, inputs, targets, ridge):
     """Its gradient (m, d)."""
     error = outputs(weights, signs, inputs) - targets
-    return np.einsum("icrd,ic->rd", jacobian(weights, signs, inputs), error) + ridge * (
-        weights - initial
-    )
+    return np.einsum("icrd,ic->rd", jacobian(weights, signs, inputs), error) + ridge * (weights - initial)
 
 
 def descended(initial, signs, inputs, targets, *, rate, ridge, steps, start=None):

@@ -57,17 +57,15 @@ def test_every_exhibit_leaves_a_record_and_a_picture(runs, exhibit):
     where = runs[0] / folder(exhibit)
     kept = record(runs, folder(exhibit))
     assert {path.name for path in where.iterdir()} == {
-        "command.txt", "environment.json", "result.json", "figure.png",
-    }  # fmt: skip
+        "command.txt",
+        "environment.json",
+        "result.json",
+        "figure.png",
+    }
     assert (where / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert kept["rows"]
     assert all(row["measured"] and row["published"] for row in kept["rows"])
-    assert (where / "command.txt").read_text().split()[:4] == [
-        "leftout",
-        "papers",
-        NAME,
-        exhibit.name,
-    ]
+    assert (where / "command.txt").read_text().split()[:4] == ["leftout", "papers", NAME, exhibit.name]
 
 
 def test_digits_as_a_stand_in_are_announced(runs):
@@ -100,9 +98,7 @@ def test_complexities_of_the_groups_are_those_of_the_public_call(runs):
 
     whole = np.arange(120)
     # The Gram matrix has a condition of about 10⁴: 10·cond·eps is 1e-11 of the norm.
-    assert result["complexity"][0] == pytest.approx(
-        norm(whole) - norm(keep), abs=1e-10 * norm(whole)
-    )
+    assert result["complexity"][0] == pytest.approx(norm(whole) - norm(keep), abs=1e-10 * norm(whole))
 
 
 def test_the_dominant_example_is_the_one_with_the_largest_influence_either_way():
@@ -196,10 +192,7 @@ def test_a_list_of_all_exhibits_is_shown_when_none_is_named():
         ([NAME, "figure2", "--memory", "much"], "`memory` must be a number of bytes or a size"),
         ([NAME, "figure2", "--device", "nowhere"], "`device` must be one that this machine has"),
         ([NAME, "figure2", "--seed", "-1"], "--seed must be a whole number from 0 to 2³² − 1"),
-        (
-            [NAME, "figure2", "--quick", "--paper-size"],
-            "--quick and --paper-size exclude each other",
-        ),
+        ([NAME, "figure2", "--quick", "--paper-size"], "--quick and --paper-size exclude each other"),
         ([NAME, "figure2", "--data", "mnist:/nowhere"], "/nowhere"),
     ],
 )
@@ -264,9 +257,12 @@ def test_the_largest_are_fewer_than_all() -> None:
 def test_size_and_seed_are_in_the_name_where_they_are_not_the_usual() -> None:
     one, pair = exhibit(1), exhibit(1, data="binary")
     for size, seed, name in (
-        (Size.USUAL, 0, ""), (Size.QUICK, 0, "-quick"), (Size.PAPER, 0, "-paper-size"),
-        (Size.USUAL, 3, "-seed3"), (Size.QUICK, 3, "-quick-seed3"),
-    ):  # fmt: skip
+        (Size.USUAL, 0, ""),
+        (Size.QUICK, 0, "-quick"),
+        (Size.PAPER, 0, "-paper-size"),
+        (Size.USUAL, 3, "-seed3"),
+        (Size.QUICK, 3, "-quick-seed3"),
+    ):
         assert record_name(one, Material(size=size, seed=seed)) == f"one{name}"
         assert record_name(pair, Material("mnist:x", size, seed)) == f"one-mnist{name}"
 
@@ -297,9 +293,7 @@ def test_what_else_lies_in_the_folder_of_a_record_stays(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("moment", ["writing", "moving", "tidying"])
-def test_a_record_that_was_stopped_half_way_is_the_old_or_the_new_one(
-    tmp_path, monkeypatch, moment
-) -> None:
+def test_a_record_that_was_stopped_half_way_is_the_old_or_the_new_one(tmp_path, monkeypatch, moment) -> None:
     publication = Publication("paper", "A paper", "Somebody", (exhibit(1),))
     made = rerun(publication, exhibit(1), QUICK, tmp_path)
     before = page(publication, tmp_path)
@@ -355,9 +349,7 @@ def published(monkeypatch):
     return run
 
 
-def test_what_has_a_record_of_the_same_command_and_code_is_not_run_again(
-    tmp_path, published
-) -> None:
+def test_what_has_a_record_of_the_same_command_and_code_is_not_run_again(tmp_path, published) -> None:
     out = ("--out", str(tmp_path))
     assert published("one", *out)[1] == ["one"]
     done, ran = published(*out)
@@ -435,10 +427,13 @@ def test_networks_of_other_widths_and_seeds_have_streams_of_their_own() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "holds"),
     [
-        (-0.65, -0.56, True), (-0.53, -0.44, True), (-0.49, -0.4, False),
-        (-3.0, 2.0, "open"), (-0.6, -0.2, "open"),
+        (-0.65, -0.56, True),
+        (-0.53, -0.44, True),
+        (-0.49, -0.4, False),
+        (-3.0, 2.0, "open"),
+        (-0.6, -0.2, "open"),
     ],
-)  # fmt: skip
+)
 def test_an_interval_that_excludes_nothing_does_not_agree(low, high, holds) -> None:
     assert verdicts.at_most(-0.5, low, high, beyond=-0.25) == holds
 
@@ -446,11 +441,16 @@ def test_an_interval_that_excludes_nothing_does_not_agree(low, high, holds) -> N
 @pytest.mark.parametrize(
     ("values", "holds"),
     [
-        ([0.1, 0.2, 0.3, 0.4], True), ([0.4, 0.3, 0.2, 0.1], False), ([0.1, 0.3, 0.2, 0.4], "open"),
-        ([0.1, 0.9, 0.8, 0.2], "open"), ([0.1, 0.2], "open"), ([0.1], "open"), ([1.0] * 4, "open"),
+        ([0.1, 0.2, 0.3, 0.4], True),
+        ([0.4, 0.3, 0.2, 0.1], False),
+        ([0.1, 0.3, 0.2, 0.4], "open"),
+        ([0.1, 0.9, 0.8, 0.2], "open"),
+        ([0.1, 0.2], "open"),
+        ([0.1], "open"),
+        ([1.0] * 4, "open"),
         ([0.1, 0.2, 0.2, 0.3, 0.4, 0.5], True),
     ],
-)  # fmt: skip
+)
 def test_a_trend_is_that_of_all_widths_and_not_of_the_ends(values, holds) -> None:
     assert verdicts.rises(values) == holds
 
@@ -459,6 +459,4 @@ def test_two_statements_hold_together_or_one_of_them_decides() -> None:
     assert verdicts.both(True, True) is True
     assert verdicts.both(True, False) is verdicts.both("open", False) is False
     assert verdicts.both(True, "open") == verdicts.both("open", "open") == "open"
-    assert [verdict(one) for one in (True, False, "open", None)] == [
-        "agrees", "differs", "cannot tell", "",
-    ]  # fmt: skip
+    assert [verdict(one) for one in (True, False, "open", None)] == ["agrees", "differs", "cannot tell", ""]

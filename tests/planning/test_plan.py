@@ -25,17 +25,41 @@ KERNEL = lo.kernels.TwoLayerReLU()
 NOTHING = Curve((1, 2), (1e-300, 1e-300))
 
 FREE = Machine(
-    flops=math.inf, cholesky=NOTHING, inverse=NOTHING, eigh=NOTHING, streamed=math.inf,
-    fresh=math.inf, thin=0.0, call=0.0, example=0.0, gram=0.0, cross=0.0, ranked=0.0, stored=0.0, picture=0.0,
-)  # fmt: skip
+    flops=math.inf,
+    cholesky=NOTHING,
+    inverse=NOTHING,
+    eigh=NOTHING,
+    streamed=math.inf,
+    fresh=math.inf,
+    thin=0.0,
+    call=0.0,
+    example=0.0,
+    gram=0.0,
+    cross=0.0,
+    ranked=0.0,
+    stored=0.0,
+    picture=0.0,
+)
 """A machine on which everything is done at once: tests put a price on one thing at a time."""
 
 CUBIC = Curve((100, 200), (1e-3, 8e-3))
 
 USUAL = Machine(
-    flops=4e10, cholesky=CUBIC, inverse=CUBIC, eigh=CUBIC, streamed=2e10, fresh=2e9, thin=1e-9,
-    call=3e-6, example=0.0, gram=1e-8, cross=1e-8, ranked=1e-8, stored=1e-8, picture=1e-4,
-)  # fmt: skip
+    flops=4e10,
+    cholesky=CUBIC,
+    inverse=CUBIC,
+    eigh=CUBIC,
+    streamed=2e10,
+    fresh=2e9,
+    thin=1e-9,
+    call=3e-6,
+    example=0.0,
+    gram=1e-8,
+    cross=1e-8,
+    ranked=1e-8,
+    stored=1e-8,
+    picture=1e-4,
+)
 
 RULES = {
     "end": (lo.Ridge(1.0), (None,)),
@@ -73,9 +97,18 @@ def digits():
 def test_a_plan_has_a_row_for_each_step_and_adds_them_up(usual, digits):
     found = plan(KERNEL, *digits, rule=lo.Ridge(1.0), started=2.5)
     assert [step.name for step in found.steps] == [
-        "start and load", "kernel", "factorisation", "scores", "predictions", "labels",
-        "redundant", "rare, outliers", "learning curve", "certificate", "report",
-    ]  # fmt: skip
+        "start and load",
+        "kernel",
+        "factorisation",
+        "scores",
+        "predictions",
+        "labels",
+        "redundant",
+        "rare, outliers",
+        "learning curve",
+        "certificate",
+        "report",
+    ]
     assert found.steps[0].seconds == 2.5
     assert found.seconds == sum(step.seconds for step in found.steps)
     assert found.memory == max(step.memory for step in found.steps)
@@ -214,8 +247,7 @@ def test_where_no_number_of_examples_fits_none_is_advised():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.314, "0.31 s"), (42.4, "42 s"), (100, "1.7 minutes"), (7000, "1.9 hours")],
+    ("seconds", "said"), [(0.314, "0.31 s"), (42.4, "42 s"), (100, "1.7 minutes"), (7000, "1.9 hours")]
 )
 def test_seconds_are_said_in_a_fitting_unit(seconds, said):
     found = Plan(work(), (Step("all", seconds, 0, ""),), 0, 1)
@@ -311,8 +343,11 @@ print(found.memory - found.before, peak - found.before)
 def test_planned_memory_is_what_an_audit_takes_within_a_factor_of_2(tmp_path):
     here = str(tmp_path / "run")
     done = subprocess.run(
-        [sys.executable, "-c", AUDITED, here], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", AUDITED, here],
+        capture_output=True,
+        text=True,
+        check=True,
         cwd=Path(__file__).parent,
-    )  # fmt: skip
+    )
     expected, taken = map(int, done.stdout.split())
     assert taken / 2 < expected < 2 * taken

@@ -45,16 +45,13 @@ HIERARCHY = lo.kernels.NeuralTangentHierarchy(width=64, neurons=64)
 
 
 def asked(n=100, m=30, *, rule=None, times=(math.inf,), refits=0):
-    return Work(
-        n=n, m=m, k=1, rule=rule or lo.GradientFlow(), times=times, refits=refits, budget=10**9
-    )
+    return Work(n=n, m=m, k=1, rule=rule or lo.GradientFlow(), times=times, refits=refits, budget=10**9)
 
 
 def priced(work, kernel, machine=FREE, **lessons):
     """Return what teaching takes where everything is free but for what is said."""
     return teaching(
-        kernel,
-        Cost(work, dataclasses.replace(machine, lessons=dataclasses.replace(NAUGHT, **lessons))),
+        kernel, Cost(work, dataclasses.replace(machine, lessons=dataclasses.replace(NAUGHT, **lessons)))
     )
 
 
@@ -102,16 +99,12 @@ def test_the_fits_of_a_choice_are_those_that_are_made(monkeypatch):
     made = []
     real = afresh.factor_indefinite
     monkeypatch.setattr(
-        afresh,
-        "factor_indefinite",
-        lambda gram, **more: made.append(len(gram)) or real(gram, **more),
+        afresh, "factor_indefinite", lambda gram, **more: made.append(len(gram)) or real(gram, **more)
     )
     taught = []
     again = label_aware.Taught.without
     monkeypatch.setattr(
-        label_aware.Taught,
-        "without",
-        lambda self, keep: taught.append(len(keep)) or again(self, keep),
+        label_aware.Taught, "without", lambda self, keep: taught.append(len(keep)) or again(self, keep)
     )
     found = choose_strength(AUTO, train)
     assert len(found.tried) == len(STRENGTHS), "none was skipped"
@@ -126,9 +119,7 @@ def test_queries_are_asked_of_every_kernel_at_every_time():
         assert found.without_each == pytest.approx(len(times) * n * m * n)
         assert found.kept == pytest.approx((ASKED + len(times)) * m * n)
     blocks = priced(asked(n, 2 * store.BLOCK + 1), NAMED, own=1.0)
-    assert blocks.without_each == pytest.approx(n * (3 + 1) * n**2), (
-        "and each about its own example"
-    )
+    assert blocks.without_each == pytest.approx(n * (3 + 1) * n**2), "and each about its own example"
 
 
 def test_a_frozen_kernel_is_taught_once_and_that_is_foreseen():
@@ -161,9 +152,7 @@ def test_more_of_anything_never_takes_less(kernel):
 
 
 def test_a_plan_has_a_step_for_what_is_taught_frozen_or_not(monkeypatch):
-    monkeypatch.setattr(
-        plan_module, "machine", lambda *_, **__: dataclasses.replace(USUAL, lessons=SOME)
-    )
+    monkeypatch.setattr(plan_module, "machine", lambda *_, **__: dataclasses.replace(USUAL, lessons=SOME))
     train, query = lo.load("digits", classes=["3", "8"], n_train=40, n_query=10, normalise="sphere")
     for kernel in (HIERARCHY, AUTO):
         last = plan(kernel, train, query, rule=lo.Ridge()).steps[-1]
@@ -197,9 +186,7 @@ def test_matrices_are_tried_no_larger_than_they_will_be():
 def test_a_dear_base_is_not_made_to_see_how_long_lessons_take():
     asked_of = []
     train, _ = lo.load("digits", n_train=TAUGHT[1], n_query=5, normalise="sphere")
-    base = lo.kernels.From(
-        lambda x, z: asked_of.append(len(x)) or x.flatten(1) @ z.flatten(1).T + 1
-    )
+    base = lo.kernels.From(lambda x, z: asked_of.append(len(x)) or x.flatten(1) @ z.flatten(1).T + 1)
     teach, count = _pupil(_Clock(CPU), lo.kernels.LabelAware(base, "kr-v1", None), train, CPU)
     teach()
     assert count == TAUGHT[1]

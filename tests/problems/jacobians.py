@@ -121,10 +121,7 @@ def wanted(net, rule, times, groups=None, sigma=1.0):
     for time in times:
         changes = oracle.weight_changes(*net.known, training(rule, time), groups)
         both.append(
-            [
-                oracle.weight_information(changes),
-                oracle.function_information(changes, net.queries, sigma),
-            ]
+            [oracle.weight_information(changes), oracle.function_information(changes, net.queries, sigma)]
         )
     return np.array(both).transpose(1, 0, 2)
 

@@ -24,9 +24,8 @@ def sphere(n, d, k=1, *, seed=0):
 def network(width, inputs, outputs=1, *, seed=0, scale=1.0, antisymmetric=True, **options):
     """Return a two-layer network."""
     return TwoLayerNetwork(
-        width, inputs, outputs,
-        scale=scale, antisymmetric=antisymmetric, generator=seeded(seed), **options,
-    )  # fmt: skip
+        width, inputs, outputs, scale=scale, antisymmetric=antisymmetric, generator=seeded(seed), **options
+    )
 
 
 def arrays(net):

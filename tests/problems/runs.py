@@ -57,10 +57,7 @@ def small_audit(out=None, *, rule=None, **options):
 def tree(folder):
     """Return every file of a folder: relative path to bytes and time of change."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {
-        str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in files
-    }
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
 def refused(answer, message):

@@ -118,9 +118,7 @@ def low_rank(n=20, m=4, k=1, *, rank=6, seed=0):
 def training(rule, time=None):
     """Return the oracle's words for a rule and a time."""
     names = {"Ridge": "ridge", "GradientFlow": "flow", "GradientDescent": "descent"}
-    return Training(
-        names[type(rule).__name__], getattr(rule, "rate", 1.0), rule.ridge, rule.loss, time
-    )
+    return Training(names[type(rule).__name__], getattr(rule, "rate", 1.0), rule.ridge, rule.loss, time)
 
 
 FLOW_TIMES = (1e-3, 0.7, 12.0, 345.0, 4e4, None)
@@ -204,9 +202,7 @@ class ToldApart:
 
     def fitted(self, rule, **options):
         rows = torch.arange(self.n, dtype=torch.float64)
-        return lo.fit(
-            self.kernel, (rows, torch.from_numpy(self.targets[: self.n])), rule=rule, **options
-        )
+        return lo.fit(self.kernel, (rows, torch.from_numpy(self.targets[: self.n])), rule=rule, **options)
 
     def points(self, numbers):
         """Row numbers of points as inputs, and their targets."""

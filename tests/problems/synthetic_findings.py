@@ -32,9 +32,7 @@ HOSTILE = (
 )
 
 
-def digits_findings(
-    n: int = 400, m: int = 60, *, times=(10.0, 100.0, np.inf), two=False
-) -> Findings:
+def digits_findings(n: int = 400, m: int = 60, *, times=(10.0, 100.0, np.inf), two=False) -> Findings:
     """Return findings on scikit-learn's digits, 8 × 8, with every twelfth training label wrong."""
     data = load_digits()
     pick = np.flatnonzero(data.target < 2) if two else np.arange(len(data.target))
@@ -124,17 +122,20 @@ def worth_findings(found: Findings | None = None, names=("film", "phone", "scan"
     )
     sources = tuple(
         Source(
-            name, 40, *(Estimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
-            loss=0.5 - j / 2, loss_each=(0.5 - j / 2) / 40, whole_weights=7.0, whole_function=5.0,
+            name,
+            40,
+            *(Estimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
+            loss=0.5 - j / 2,
+            loss_each=(0.5 - j / 2) / 40,
+            whole_weights=7.0,
+            whole_function=5.0,
         )
         for j, name in enumerate(names)
-    )  # fmt: skip
+    )
     differences = tuple(
         Difference(names[j], names[j + 1], Estimate(0.5, 0.1 - j, 0.9), j == 0) for j in (0, 1)
     )
-    return replace(
-        found, subclasses=kinds, sources=Sources(sources, differences, np.inf, reason)
-    )  # fmt: skip
+    return replace(found, subclasses=kinds, sources=Sources(sources, differences, np.inf, reason))
 
 
 def hostile_findings() -> Findings:
@@ -148,9 +149,7 @@ def hostile_findings() -> Findings:
             ids=tuple(HOSTILE[i % len(HOSTILE)] + f" {i}" for i in range(len(examples))),
             encoding=replace(examples.encoding, classes=names),
             columns=HOSTILE[:4],
-            table=np.array(
-                [[HOSTILE[(i + j) % 9] for j in range(4)] for i in range(len(examples))], object
-            ),
+            table=np.array([[HOSTILE[(i + j) % 9] for j in range(4)] for i in range(len(examples))], object),
             preparation={"source": HOSTILE[1]},
         )
         for examples in (found.train, found.query)
@@ -206,12 +205,7 @@ def random_findings(n: int, m: int, times: int, shape: tuple[int, ...]) -> Findi
     pictures = rng.integers(0, 256, (n + m, *shape), dtype=np.uint8)
     inputs, targets = torch.zeros(n + m, 1, dtype=torch.float64), encoding.encode(labels)
     every = Examples(
-        inputs,
-        targets,
-        encoding,
-        labels,
-        tuple(f"file-{i:06d}.png" for i in range(n + m)),
-        pictures,
+        inputs, targets, encoding, labels, tuple(f"file-{i:06d}.png" for i in range(n + m)), pictures
     )
     train, query = every.select(range(n)), every.select(range(n, n + m))
     moments = tuple(
@@ -229,9 +223,14 @@ def random_findings(n: int, m: int, times: int, shape: tuple[int, ...]) -> Findi
     scores = rng.standard_normal((times, m, n), dtype=np.float32)
     found = digits_findings(60, 10, times=(np.inf,))
     return replace(
-        found, train=train, query=query, moments=moments, judged=times - 1, scores=labelled(scores),
+        found,
+        train=train,
+        query=query,
+        moments=moments,
+        judged=times - 1,
+        scores=labelled(scores),
         learned=learning(n, [one.at for one in moments]),
-    )  # fmt: skip
+    )
 
 
 def _picture(rng, kind: int, side: int):
@@ -244,7 +243,5 @@ def _picture(rng, kind: int, side: int):
         mask = (np.abs(across - middle[1]) < size / 2).astype(float)
     else:
         mask = np.clip(up * middle[0] + across * middle[1], 0, 1)
-    picture = (
-        ground * (1 - mask[..., None]) + ink * mask[..., None] + rng.normal(0, 8, (side, side, 3))
-    )
+    picture = ground * (1 - mask[..., None]) + ink * mask[..., None] + rng.normal(0, 8, (side, side, 3))
     return np.clip(picture, 0, 255).astype(np.uint8)

@@ -16,17 +16,7 @@ from leftout.report.findings import Findings, Moment
 
 
 def classified(
-    x,
-    labels,
-    x_query,
-    query_labels,
-    classes,
-    *,
-    times,
-    images=None,
-    table=None,
-    columns=None,
-    source,
+    x, labels, x_query, query_labels, classes, *, times, images=None, table=None, columns=None, source
 ) -> Findings:
     """Return findings of a classification, every twelfth training label made wrong."""
     x, labels, wrong = x.copy(), labels.copy(), list(range(5, len(labels), 12))
@@ -90,10 +80,7 @@ def fitted(train: Examples, query: Examples, times, *, width: float, wrong: list
         suspects,
         _removal(train, query, gram, cross, mean),
         rare,
-        tuple(
-            Outlier(int(r), float(alike[r].max()), "Its nearest neighbour is far away.")
-            for r in lonely
-        ),
+        tuple(Outlier(int(r), float(alike[r].max()), "Its nearest neighbour is far away.") for r in lonely),
         (Duplicates((3, 17, 29), False), Duplicates((8, 40), True)) if len(x) > 40 else (),
         Certificate(
             float(times[judged]),
@@ -107,10 +94,7 @@ def fitted(train: Examples, query: Examples, times, *, width: float, wrong: list
             "float64",
             "float64",
             "cpu",
-            (
-                Refit(7, 1, 0.0312345678901, 0.0312345678903, 6e-12),
-                Refit(2, 0, -0.4, -0.4, 2.2e-13),
-            ),
+            (Refit(7, 1, 0.0312345678901, 0.0312345678903, 6e-12), Refit(2, 0, -0.4, -0.4, 2.2e-13)),
             3e-4,
         ),
         learning(len(x), times),
@@ -135,11 +119,18 @@ def learning(n: int, asked) -> Learned:
     right, understood = since <= steps, apart <= steps
     named = [[times[j] if j < len(times) else None for j in one] for one in (since, apart)]
     return Learned(
-        times, judged, tuple(seen.mean(1)), tuple(unseen.mean(1)),
-        tuple((right & understood).mean(1)), tuple((right & ~understood).mean(1)),
-        tuple(named[0]), tuple(named[1]), tuple(kinds),
-        tuple(np.argsort(-since, kind="stable").tolist()), early_stop(times, seen, unseen),
-    )  # fmt: skip
+        times,
+        judged,
+        tuple(seen.mean(1)),
+        tuple(unseen.mean(1)),
+        tuple((right & understood).mean(1)),
+        tuple((right & ~understood).mean(1)),
+        tuple(named[0]),
+        tuple(named[1]),
+        tuple(kinds),
+        tuple(np.argsort(-since, kind="stable").tolist()),
+        early_stop(times, seen, unseen),
+    )
 
 
 def _gauss(a, b, width):
@@ -147,17 +138,12 @@ def _gauss(a, b, width):
 
 
 def labelled(scores) -> xr.DataArray:
-    return xr.DataArray(
-        scores, dims=("at", "query", "train"), attrs={"rule": "GradientFlow(rate=1.0)"}
-    )
+    return xr.DataArray(scores, dims=("at", "query", "train"), attrs={"rule": "GradientFlow(rate=1.0)"})
 
 
 def _moment(time, said, left, train: Examples, query: Examples) -> Moment:
     said, left = torch.from_numpy(said), torch.from_numpy(left)
-    losses = [
-        float(0.5 * (f - e.targets).square().sum(1).mean())
-        for f, e in ((said, query), (left, train))
-    ]
+    losses = [float(0.5 * (f - e.targets).square().sum(1).mean()) for f, e in ((said, query), (left, train))]
     right = [None, None]
     if train.classes is not None:
         pairs = ((said, query), (left, train))
@@ -189,9 +175,7 @@ def _suspects(train: Examples, left, gram) -> tuple[Suspect, ...]:
     for row in margin.argsort().tolist():
         if margin[row] < 0:
             given, suggested = train.classes[labels[row]], train.classes[best[row]]
-            reason = (
-                f"Without it, its neighbours say {suggested}: 4 of the 5 nearest are labelled so."
-            )
+            reason = f"Without it, its neighbours say {suggested}: 4 of the 5 nearest are labelled so."
             found.append(
                 Suspect(
                     row,
@@ -215,9 +199,7 @@ def _rare(train: Examples, left, gram) -> tuple[Rare, ...]:
     loss = 0.5 * (left - train.targets).square().sum(1)
     reason = "Its neighbours agree with its label, but there are too few of them to predict it."
     agreement = 0.8 if train.classes is not None else float("nan")
-    return tuple(
-        Rare(r, float(loss[r]), agreement, reason) for r in loss.argsort().tolist()[-20:-8]
-    )
+    return tuple(Rare(r, float(loss[r]), agreement, reason) for r in loss.argsort().tolist()[-20:-8])
 
 
 def _removal(train: Examples, query: Examples, gram, cross, mean) -> Pruned:
@@ -236,9 +218,7 @@ def _removal(train: Examples, query: Examples, gram, cross, mean) -> Pruned:
     counts = tuple(round(share * len(order)) for share in shares)
     stop = max((c for c, one in zip(counts, loss, strict=True) if one <= loss[0]), default=0)
     reason = "Up to here the mean loss on the queries is no larger than with everything."
-    return Pruned(
-        tuple(map(int, order)), shares, counts, tuple(loss), tuple(right) or None, stop, reason
-    )
+    return Pruned(tuple(map(int, order)), shares, counts, tuple(loss), tuple(right) or None, stop, reason)
 
 
 def _settings(train: Examples, query: Examples, times) -> dict:

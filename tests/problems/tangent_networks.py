@@ -167,9 +167,7 @@ def frozen_first():
 def made():
     """Return networks and inputs by name."""
     flat, image, tokens = drawn(9, 5), drawn(7, 2, 5, 5), drawn(8, 4, 3)
-    mlp = nn.Sequential(
-        nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3)
-    )
+    mlp = nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3))
     found = {
         "mlp": (mlp, flat),
         "linear": (nn.Linear(5, 1), flat),
@@ -189,9 +187,7 @@ def made():
         "frozen": (frozen_first(), flat),
         "dropout": (nn.Sequential(nn.Linear(5, 4), nn.Dropout(0.5), nn.Linear(4, 2)), flat),
         "weight norm": (
-            nn.Sequential(
-                nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 2)
-            ),
+            nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(5, 4)), nn.Tanh(), nn.Linear(4, 2)),
             flat,
         ),
     }

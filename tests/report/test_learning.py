@@ -75,9 +75,10 @@ def test_what_is_learned_last_is_laid_beside_what_is_doubted(found, panel) -> No
 def test_the_list_is_learned_last_first_and_leaves_out_what_was_right_at_once(found, panel) -> None:
     first = min(time for time in found.learned.times if time > 0)
     late = [
-        row for row in found.learned.order
+        row
+        for row in found.learned.order
         if found.learned.learned_at[row] is None or found.learned.learned_at[row] > first
-    ]  # fmt: skip
+    ]
     assert [one["row"] for one in panel["late"]] == late[: learning.LATE]
     doubted = {one.row for one in found.suspects}
     for one in panel["late"]:
@@ -91,16 +92,12 @@ def test_what_is_right_at_once_is_said_in_one_sentence(found) -> None:
     at_once = replace(found.learned, learned_at=(min(found.learned.times),) * 120)
     said = learning.panel(replace(found, learned=at_once), explorer.ranking(found, ALL), "time")
     assert said["late"] == []
-    assert said["overlap"] == [
-        "Every training example is right from the first time of the curve on."
-    ]
+    assert said["overlap"] == ["Every training example is right from the first time of the curve on."]
 
 
 def test_the_table_holds_the_whole_curve(found, panel) -> None:
     assert len(panel["rows"]) == len(found.learned.times)
-    assert [row[0] for row in panel["rows"]] == [
-        learning.said(time, "time") for time in found.learned.times
-    ]
+    assert [row[0] for row in panel["rows"]] == [learning.said(time, "time") for time in found.learned.times]
     for row in panel["rows"]:
         shares = [float(cell.rstrip("\u202f%")) for cell in row[3:]]
         assert sum(shares) == pytest.approx(100, abs=0.16)  # three numbers rounded to a decimal
@@ -159,9 +156,11 @@ def test_the_band_says_the_earliest_time_that_does_as_well(found) -> None:
 def test_a_flat_end_says_from_where_on_it_is_flat() -> None:
     stop = Stop(100.0, 0.1, 0.200, 100.0, 100.0, "last", False, "")
     flat = replace(
-        curve_of(10, [100.0]), times=(1.0, 10.0, 50.0, 100.0), stop=stop,
+        curve_of(10, [100.0]),
+        times=(1.0, 10.0, 50.0, 100.0),
+        stop=stop,
         left_out_loss=(0.5, 0.2015, 0.2015, 0.2),
-    )  # fmt: skip
+    )
     said = learning._band(flat, "step")
     assert said.endswith("From step\u00a010 on, training gains less than 1\u202f% of it.")
 

@@ -26,9 +26,7 @@ def audits(data, tmp_path_factory):
     kernel = lo.kernels.TwoLayerReLU()
     return {
         "ridge": lo.audit(kernel, *data, rule=lo.Ridge(0.1), out=folder / "ridge"),
-        "flow": lo.audit(
-            kernel, *data, rule=lo.GradientFlow(1.0, 0.1), at=3.0, out=folder / "flow"
-        ),
+        "flow": lo.audit(kernel, *data, rule=lo.GradientFlow(1.0, 0.1), at=3.0, out=folder / "flow"),
     }
 
 
@@ -46,9 +44,7 @@ def test_under_ridge_it_starts_at_the_exact_left_out_error_of_all(audits) -> Non
     # From half of the examples, and from all: two estimates of one curve.
     whole = audits["flow"].findings.outlook
     assert found.outlook.n == whole.n == (226, 320, 453, 640)
-    for low, high, other in zip(
-        found.outlook.error_low, found.outlook.error_high, whole.error, strict=True
-    ):
+    for low, high, other in zip(found.outlook.error_low, found.outlook.error_high, whole.error, strict=True):
         assert low < other < high
 
 
@@ -118,9 +114,7 @@ def test_outlook_alone_is_what_the_audit_has(audits) -> None:
 
 
 def test_a_report_without_a_curve_says_why() -> None:
-    train, query = lo.load(
-        "digits", classes=["3", "8"], n_train=100, n_query=10, normalise="sphere"
-    )
+    train, query = lo.load("digits", classes=["3", "8"], n_train=100, n_query=10, normalise="sphere")
     aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "fjlt-v2", 0.1)
     found = lo.audit(aware, train, query, rule=lo.Ridge(1.0)).findings
     assert found.outlook is None

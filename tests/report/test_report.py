@@ -298,9 +298,7 @@ def test_a_thousand_queries_at_five_times_stay_under_ten_megabytes() -> None:
     assert len(page.encode()) <= report.LIMIT == 10_000_000
     words = Page(page).words
     assert "so that this file stays under 10 MB" in words
-    length = json.loads(page.split('id="explorer-data">')[1].split("</script>")[0])["lists"][
-        "length"
-    ]
+    length = json.loads(page.split('id="explorer-data">')[1].split("</script>")[0])["lists"]["length"]
     assert 2 <= length < explorer.LENGTH
     assert f"Each list shows at most the {length} strongest of 5\u202f000\u00a0training" in words
 
@@ -320,10 +318,7 @@ def test_where_nothing_else_helps_the_worst_queries_stay(monkeypatch) -> None:
     data = json.loads(page.split('id="explorer-data">')[1].split("</script>")[0])
     kept = len(data["query"]["ids"])
     assert kept < 300
-    assert (
-        f"{kept}\u00a0queries of 300 can be picked: those with the largest loss."
-        in Page(page).words
-    )
+    assert f"{kept}\u00a0queries of 300 can be picked: those with the largest loss." in Page(page).words
     losses = explorer.query_losses(found)[0]
     worst = {found.query.ids[q] for q in np.argsort(-losses)[:kept]}
     assert set(data["query"]["ids"]) == worst

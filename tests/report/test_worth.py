@@ -33,8 +33,14 @@ def test_sources_are_told_in_their_order_with_intervals_and_signs(words) -> None
     found = worth.sources(made.worth_findings())
     assert [row[0] for row in found["rows"]] == ["film", "phone", "scan"]
     assert found["rows"][0] == (
-        "film", "40", "1.00 (0.500 to ∞)", "2.00 (1.00 to ∞)", "5.00", "+0.500", "+0.0125"
-    )  # fmt: skip
+        "film",
+        "40",
+        "1.00 (0.500 to ∞)",
+        "2.00 (1.00 to ∞)",
+        "5.00",
+        "+0.500",
+        "+0.0125",
+    )
     assert found["rows"][1][5] == "0"
     assert found["rows"][2][5] == "−0.500"
     assert found["differences"] == [

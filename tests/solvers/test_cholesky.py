@@ -89,9 +89,7 @@ def test_a_nearly_singular_matrix_names_its_eigenvalues() -> None:
 
 @pytest.mark.parametrize("ridge", [-1e-9, float("nan"), float("inf")])
 def test_a_ridge_below_zero_is_refused(ridge) -> None:
-    with pytest.raises(
-        OptionError, match=re.escape(f"`ridge` must be a finite number ≥ 0; got {ridge!r}")
-    ):
+    with pytest.raises(OptionError, match=re.escape(f"`ridge` must be a finite number ≥ 0; got {ridge!r}")):
         factor_cholesky(gram_of(), ridge=ridge)
 
 

@@ -135,8 +135,7 @@ def test_a_matrix_that_does_not_fit_is_refused_with_the_numbers() -> None:
         "raise `memory`."
     )
     with pytest.raises(MemoryBudgetError, match=re.escape(words)):
-        Exact().solve(lambda x: pytest.fail("nothing was computed"), columns(1000, 1),
-                      memory=2_000_000)  # fmt: skip
+        Exact().solve(lambda x: pytest.fail("nothing was computed"), columns(1000, 1), memory=2_000_000)
     Exact().solve(lambda x: x, columns(240, 1), memory=2_000_000)
 
 

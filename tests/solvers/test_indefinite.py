@@ -39,9 +39,7 @@ def test_of_a_positive_matrix_it_is_what_cholesky_finds():
     rhs = torch.ones(30, 1, dtype=torch.float64)
     ours = factor_indefinite(gram, ridge=0.1).solve(rhs)
     # Condition 100: each is right to 100·eps·n or so.
-    torch.testing.assert_close(
-        ours, factor_cholesky(gram, ridge=0.1).solve(rhs), rtol=1e-11, atol=0
-    )
+    torch.testing.assert_close(ours, factor_cholesky(gram, ridge=0.1).solve(rhs), rtol=1e-11, atol=0)
 
 
 def test_the_matrix_is_left_as_it_was():

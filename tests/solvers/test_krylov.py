@@ -72,9 +72,7 @@ def test_nothing_gives_nothing() -> None:
 def test_a_pole_at_an_eigenvalue_is_said() -> None:
     matrix = torch.diag(torch.tensor([1.0, 2.0, 0.0])).double()
     with pytest.raises(LeftoutError, match=r"g\(K\) b is not finite: g has a pole"):
-        filtered_vector(
-            lambda x: matrix @ x, torch.tensor([0.0, 0.0, 1.0]).double(), lambda s: 1 / s
-        )
+        filtered_vector(lambda x: matrix @ x, torch.tensor([0.0, 0.0, 1.0]).double(), lambda s: 1 / s)
 
 
 def test_the_basis_stays_orthonormal_on_a_badly_conditioned_matrix() -> None:
@@ -91,19 +89,21 @@ def test_the_basis_stays_orthonormal_on_a_badly_conditioned_matrix() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        np.geomspace(1, 1e-9, 300), np.linspace(0, 1, 300), [1.0, 0.9999999, 0.5, 0.1], [3.0] * 7,
-        [2.5], [0.0, 0.0, 0.0],
+        np.geomspace(1, 1e-9, 300),
+        np.linspace(0, 1, 300),
+        [1.0, 0.9999999, 0.5, 0.1],
+        [3.0] * 7,
+        [2.5],
+        [0.0, 0.0, 0.0],
     ],
     ids=["geometric", "linear", "close", "one value", "one number", "zero"],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e9])
 def test_the_largest_eigenvalue_is_found_and_never_exceeded(values, scale) -> None:
     matrix = scale * spd(values)
     want = scale * max(values)
     for seed in range(3):
         generator = torch.Generator().manual_seed(seed)
-        got = largest_eigenvalue(
-            lambda x: matrix @ x, len(values), generator=generator, device=matrix.device
-        )
+        got = largest_eigenvalue(lambda x: matrix @ x, len(values), generator=generator, device=matrix.device)
         assert got == pytest.approx(want, rel=1e-8, abs=1e-300)
         assert got <= want * (1 + 1e-14)

@@ -51,9 +51,7 @@ class Sum:
 
 @pytest.mark.parametrize("factor", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("scale", [None, 0.6, 1.0, 5.0])
-def test_the_series_reaches_the_solution_whatever_the_scale_above_half_the_top(
-    scale, factor, frozen
-) -> None:
+def test_the_series_reaches_the_solution_whatever_the_scale_above_half_the_top(scale, factor, frozen) -> None:
     matrix = factor * symmetric(np.linspace(0.1, 1, SIDE))
     b = columns(3)
     frozen(b, matrix)
@@ -223,9 +221,7 @@ def test_a_drawn_recursion_that_explodes_is_recognised() -> None:
     critical = float(re.search(words, found.note).group(1))
     largest = max(EXAMPLES * float(row @ row) for row in apply.rows) + 20
     assert 0.6 * top < critical <= largest / 2
-    calm = LiSSA(depth=300, batch=1, generator=generator(), rtol=0.999).solve(
-        apply, b, examples=EXAMPLES
-    )
+    calm = LiSSA(depth=300, batch=1, generator=generator(), rtol=0.999).solve(apply, b, examples=EXAMPLES)
     assert Status.DIVERGED not in calm.status, "the scale that it chooses itself"
 
 
@@ -273,16 +269,18 @@ def test_options_that_mean_nothing_are_refused(options, words) -> None:
 
 @pytest.mark.parametrize(("examples", "known"), [(None, "which was not given"), (5, "5")])
 def test_a_batch_needs_as_many_examples(examples, known) -> None:
-    words = (
-        "`batch` must be at most the number of examples that the matrix is a sum over, "
-        f"{known}; got 6."
-    )
+    words = f"`batch` must be at most the number of examples that the matrix is a sum over, {known}; got 6."
     with pytest.raises(OptionError, match=re.escape(words)):
         LiSSA(batch=6, generator=generator()).solve(Sum(), columns(1), examples=examples)
 
 
 def test_options_are_recorded_with_the_seed() -> None:
     assert LiSSA().record == {
-        "solver": "LiSSA", "scale": None, "depth": 1000, "batch": None, "repeats": 1, "rtol": 1e-6,
-    }  # fmt: skip
+        "solver": "LiSSA",
+        "scale": None,
+        "depth": 1000,
+        "batch": None,
+        "repeats": 1,
+        "rtol": 1e-6,
+    }
     assert LiSSA(batch=5, generator=generator(7)).record["seed"] == 7

@@ -115,8 +115,12 @@ def test_windows_are_ten_wide_cover_all_and_keep_positions() -> None:
         some = [times[j] for j in group]
         assert max(some) <= WINDOW * min(some)
     assert [[times[j] for j in group] for group in found] == [
-        [1e-9], [0.2, 0.2, 2.0], [5.0, 49.9], [51.0], [1e4, 1.99e4],
-    ]  # fmt: skip
+        [1e-9],
+        [0.2, 0.2, 2.0],
+        [5.0, 49.9],
+        [51.0],
+        [1e4, 1.99e4],
+    ]
     assert windows([]) == []
 
 

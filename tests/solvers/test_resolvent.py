@@ -104,10 +104,7 @@ def test_a_weight_is_the_inverse_of_the_weighted_matrix(case, weight) -> None:
         for time, weights in enumerate(WEIGHTS):
             change = stands(
                 weights,
-                [
-                    (np.linalg.inv(np.diag(z / heavier) - gram) - inverse(gram, z)) @ data
-                    for z in NODES
-                ],
+                [(np.linalg.inv(np.diag(z / heavier) - gram) - inverse(gram, z)) @ data for z in NODES],
             )
             for c in range(K):
                 inside = coefficients(found, ratios[:, [i], c], time)[:, 0]
@@ -118,9 +115,7 @@ def test_at_a_node_of_zero_a_weight_changes_nothing() -> None:
     gram = np.diag([1.0, 2.0, 3.0])
     spectrum = spectrum_of(torch.from_numpy(gram))
     data = torch.ones(3, 1, dtype=torch.float64)
-    zero = Quadrature(
-        torch.zeros(1, dtype=torch.complex128), -torch.ones(1, 1).to(torch.complex128)
-    )
+    zero = Quadrature(torch.zeros(1, dtype=torch.complex128), -torch.ones(1, 1).to(torch.complex128))
     found = resolvents(spectrum, data, zero)
     assert not reweighted_ratios(found, 0.5).abs().any()
     left = reweighted_ratios(found, 0.0)
@@ -135,9 +130,12 @@ def test_adding_is_the_inverse_of_the_bordered_matrix(case) -> None:
     targets = draw.standard_normal((3, K))
     for time, weights in enumerate(WEIGHTS):
         change, own = added_coordinates(
-            found, torch.from_numpy(to_train), torch.from_numpy(itself)[:, None, None],
-            torch.from_numpy(targets), time,
-        )  # fmt: skip
+            found,
+            torch.from_numpy(to_train),
+            torch.from_numpy(itself)[:, None, None],
+            torch.from_numpy(targets),
+            time,
+        )
         before = stands(weights, [inverse(gram, z) @ data for z in NODES])
         for a in range(3):
             bigger = np.block([[gram, to_train[:, [a]]], [to_train[:, [a]].T, itself[a]]])

@@ -18,9 +18,7 @@ ATTRS = {"sign": "positive = it helped", "rule": '{"ridge": 0.1}'}
 
 def made(folder, m=7, n=5):
     """Return a store of m queries and n training examples without a block, and its scores."""
-    query, train = (
-        tuple(f"{axis} {i}" for i in range(size)) for axis, size in (("q", m), ("t", n))
-    )
+    query, train = (tuple(f"{axis} {i}" for i in range(size)) for axis, size in (("q", m), ("t", n)))
     store.create(folder, times=TIMES, query=query, train=train, attrs=ATTRS)
     scores = np.random.default_rng(0).standard_normal((len(TIMES), m, n))
     return query, train, scores
@@ -95,18 +93,13 @@ DAMAGE = {
     "broken array": (lambda at: (at / "influence/.zarray").write_text("[1]"), "is damaged: "),
     "no ids": (lambda at: shutil.rmtree(at / "train"), "is damaged: 'train'"),
     "fewer ids": (lambda at: _relabel(at, 4), r"is damaged: "),
-    "no chunk": (
-        lambda at: (at / "influence/1.0.0").unlink(),
-        "is damaged: 1 of 3 chunks are gone",
-    ),
+    "no chunk": (lambda at: (at / "influence/1.0.0").unlink(), "is damaged: 1 of 3 chunks are gone"),
 }
 
 
 def _relabel(path, n):
     shutil.rmtree(path / "train")
-    xr.Dataset(coords={"train": np.arange(n)}).to_zarr(
-        path, mode="a", zarr_format=2, consolidated=False
-    )
+    xr.Dataset(coords={"train": np.arange(n)}).to_zarr(path, mode="a", zarr_format=2, consolidated=False)
 
 
 @pytest.mark.parametrize(("harm", "message"), DAMAGE.values(), ids=DAMAGE)

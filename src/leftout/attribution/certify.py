@@ -39,9 +39,7 @@ BACKWARD = 10.0
 """A backward-stable factorisation perturbs K by a small multiple of eps·s_max; ten is generous."""
 
 
-def certify(
-    fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed: int = 0
-) -> Certificate:
+def certify(fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed: int = 0) -> Certificate:
     """Return the evidence for the leave-one-out changes at one training time.
 
     Args:
@@ -110,13 +108,15 @@ def _positive(
     top = max(float(fitted.gram.diagonal().abs().max()), float(of_queries.abs().max()))
     size = math.sqrt(top) * float(fitted.residual.norm(dim=0).max())
     return _Sizes(
-        high=high, low=low, reach=high + ridge,
+        high=high,
+        low=low,
+        reach=high + ridge,
         condition=(high + ridge) / (low + ridge) if low + ridge > 0 else math.inf,
         effective=(high + ridge) / floor if floor > 0 else math.inf,
         quadrature=2 * size * _quadrature_error(fitted, time, total),
         rounding=BACKWARD * EPS * size * _amplification(fitted, time, total, high, floor),
         scale=size / math.sqrt(floor) if floor > 0 else math.inf,
-    )  # fmt: skip
+    )
 
 
 def _indefinite(
@@ -133,14 +133,18 @@ def _indefinite(
     size = rows * float(fitted.residual.norm(dim=0).max())
     scale = size / nearest if nearest > 0 else math.inf
     return _Sizes(
-        high=float(values[-1]), low=float(values[0]), reach=reach, condition=condition,
-        effective=condition, quadrature=0.0, rounding=BACKWARD * EPS * condition * scale, scale=scale,
-    )  # fmt: skip
+        high=float(values[-1]),
+        low=float(values[0]),
+        reach=reach,
+        condition=condition,
+        effective=condition,
+        quadrature=0.0,
+        rounding=BACKWARD * EPS * condition * scale,
+        scale=scale,
+    )
 
 
-def _ends(
-    fitted: Fitted, time: float, total: float, generator: torch.Generator
-) -> tuple[float, float]:
+def _ends(fitted: Fitted, time: float, total: float, generator: torch.Generator) -> tuple[float, float]:
     """Return s_max and s_min: from the spectrum, or by Lanczos on K and on its inverse."""
     if 0 < time < math.inf:
         return fitted.spectrum.largest, fitted.spectrum.smallest
@@ -149,11 +153,7 @@ def _ends(
     ridge = fitted.rule.shifted(total)
     inverse = fitted.inverse(ridge)
     flipped = largest_eigenvalue(
-        lambda x: inverse @ x,
-        len(fitted.gram),
-        generator=generator,
-        device=fitted.device,
-        rtol=1e-4,
+        lambda x: inverse @ x, len(fitted.gram), generator=generator, device=fitted.device, rtol=1e-4
     )
     return fitted.largest, 1 / flipped - ridge
 

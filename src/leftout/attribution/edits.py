@@ -22,12 +22,7 @@ from leftout.attribution.engine.at_times import instants
 from leftout.attribution.engine.dual_effects import effect_array, effects
 from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of
 from leftout.attribution.engine.query_blocks import queries_of
-from leftout.attribution.engine.refit_kernel import (
-    Relearned,
-    relearned_as,
-    relearned_effects,
-    taught_kernel,
-)
+from leftout.attribution.engine.refit_kernel import Relearned, relearned_as, relearned_effects, taught_kernel
 from leftout.core.checks import check_at_least, check_index, row_numbers
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
@@ -41,13 +36,7 @@ Rows = SupportsIndex | Sequence[SupportsIndex]
 
 
 def relabel(
-    fitted: Fitted,
-    query: Data,
-    index: Rows,
-    target: Any,
-    *,
-    at: At | Sequence[At] = None,
-    of: Of = "loss",
+    fitted: Fitted, query: Data, index: Rows, target: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
     """Return the effect of giving training examples other targets, each alone.
 
@@ -79,19 +68,20 @@ def relabel(
         duals = [one.relabelled(rows, by) for one in instants(fitted, times, total=len(fitted))]
         values = effects(fitted, examples, torch.stack(duals), times=times, of=of)
     return effect_array(
-        fitted, examples, values if of == "loss" else -values, at=at, of=of, axis="edit",
-        names=[fitted.train.ids[i] for i in rows.tolist()], method="relabel", sign=EDIT_SIGN[of],
-    )  # fmt: skip
+        fitted,
+        examples,
+        values if of == "loss" else -values,
+        at=at,
+        of=of,
+        axis="edit",
+        names=[fitted.train.ids[i] for i in rows.tolist()],
+        method="relabel",
+        sign=EDIT_SIGN[of],
+    )
 
 
 def reweight(
-    fitted: Fitted,
-    query: Data,
-    index: Rows,
-    weight: float,
-    *,
-    at: At | Sequence[At] = None,
-    of: Of = "loss",
+    fitted: Fitted, query: Data, index: Rows, weight: float, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
     """Return the effect of training examples weighing `weight` in the loss, each alone.
 
@@ -120,19 +110,20 @@ def reweight(
     duals = torch.stack([one.reweighted(rows, weight) for one in moments])
     values = effects(fitted, examples, duals, times=times, of=of)
     return effect_array(
-        fitted, examples, values if of == "loss" else -values, at=at, of=of, axis="edit",
-        names=[fitted.train.ids[i] for i in rows.tolist()], method="reweight", sign=EDIT_SIGN[of],
-    )  # fmt: skip
+        fitted,
+        examples,
+        values if of == "loss" else -values,
+        at=at,
+        of=of,
+        axis="edit",
+        names=[fitted.train.ids[i] for i in rows.tolist()],
+        method="reweight",
+        sign=EDIT_SIGN[of],
+    )
 
 
 def add(
-    fitted: Fitted,
-    query: Data,
-    inputs: Any,
-    targets: Any,
-    *,
-    at: At | Sequence[At] = None,
-    of: Of = "loss",
+    fitted: Fitted, query: Data, inputs: Any, targets: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
     """Return the effect of training on one more example, for several candidates each alone.
 
@@ -175,13 +166,24 @@ def add(
     missing = fitted.by_row(values - fitted.initial(points))
     found = [one.added(to_train, to_itself, missing) for one in moments]
     change = effects(
-        fitted, examples, torch.stack([dual for dual, _ in found]), times=times, of=of,
+        fitted,
+        examples,
+        torch.stack([dual for dual, _ in found]),
+        times=times,
+        of=of,
         new=(points, torch.stack([own for _, own in found])),
-    )  # fmt: skip
+    )
     return effect_array(
-        fitted, examples, -change if of == "loss" else change, at=at, of=of, axis="edit",
-        names=range(len(points)), method="add", sign=SIGN[of],
-    )  # fmt: skip
+        fitted,
+        examples,
+        -change if of == "loss" else change,
+        at=at,
+        of=of,
+        axis="edit",
+        names=range(len(points)),
+        method="add",
+        sign=SIGN[of],
+    )
 
 
 def _rise(fitted: Fitted, total: float, bound: float, tops: Iterator[float]) -> float:
@@ -201,9 +203,11 @@ def _top_reweighted(fitted: Fitted, row: int, weight: float) -> float:
     root = torch.ones(len(fitted.gram), dtype=torch.float64, device=fitted.device)
     root[row * each : (row + 1) * each] = math.sqrt(weight)
     return largest_eigenvalue(
-        lambda x: root * (fitted.gram @ (root * x)), len(fitted.gram),
-        generator=torch.Generator().manual_seed(0), device=fitted.device,
-    )  # fmt: skip
+        lambda x: root * (fitted.gram @ (root * x)),
+        len(fitted.gram),
+        generator=torch.Generator().manual_seed(0),
+        device=fitted.device,
+    )
 
 
 def _top_bordered(
@@ -217,10 +221,7 @@ def _top_bordered(
         return torch.cat([fitted.gram @ old + to_train @ new, to_train.T @ old + to_itself @ new])
 
     return largest_eigenvalue(
-        apply,
-        rows + len(to_itself),
-        generator=torch.Generator().manual_seed(0),
-        device=fitted.device,
+        apply, rows + len(to_itself), generator=torch.Generator().manual_seed(0), device=fitted.device
     )
 
 
@@ -262,14 +263,12 @@ def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
             values = given.reshape(-1, encoding.outputs)
         except (TypeError, ValueError, RuntimeError):
             raise OptionError(
-                f"`target` must hold {encoding.outputs} numbers an example, as in training; "
-                f"got {target!r}."
+                f"`target` must hold {encoding.outputs} numbers an example, as in training; got {target!r}."
             ) from None
         values = values - torch.tensor(encoding.offset, dtype=torch.float64)
     if len(values) not in (1, count):
         raise ShapeError(
-            f"`target` must hold one entry for all or one for each of {count} examples; "
-            f"got {len(values)}."
+            f"`target` must hold one entry for all or one for each of {count} examples; got {len(values)}."
         )
     if not bool(torch.isfinite(values).all()):
         raise OptionError(f"`target` must be finite; got {target!r}.")

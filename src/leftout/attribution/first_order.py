@@ -35,9 +35,7 @@ from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 
-INTERPOLATED = (
-    "identically 0: with ridge 0 the training residuals are 0, and so are all derivatives"
-)
+INTERPOLATED = "identically 0: with ridge 0 the training residuals are 0, and so are all derivatives"
 
 
 def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = False) -> xr.DataArray:
@@ -77,9 +75,11 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
     examples = queries_of(fitted, query)
     n, rows = len(fitted), 1 if mean else len(examples)
     check_fits(
-        f"The result ({rows} × {n})", 8 * rows * n, fitted.memory,
+        f"The result ({rows} × {n})",
+        8 * rows * n,
+        fitted.memory,
         advice="Keep only the mean over queries, `mean=True`, or ask for fewer queries.",
-    )  # fmt: skip
+    )
     fitted.check_trainable([math.inf], total=n)
     dual = fitted.dual(math.inf)
     kind = _mean if mean else _each
@@ -90,14 +90,16 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
     axes["train"] = fitted.train.ids
     values = found.cpu().numpy()  # (1, n) with `mean`, else (m, n)
     return labelled(
-        values if mean else values[None], times=[math.inf], scalar=True, coordinates=axes,
-        attrs=_attributes(fitted, examples, mean=mean), name="influence",
-    )  # fmt: skip
+        values if mean else values[None],
+        times=[math.inf],
+        scalar=True,
+        coordinates=axes,
+        attrs=_attributes(fitted, examples, mean=mean),
+        name="influence",
+    )
 
 
-def _each(
-    fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]
-) -> Float64[Tensor, "m n"]:
+def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m n"]:
     """Return s, a block of queries at a time."""
     ridge = fitted.rule.shifted(len(fitted))
     factor = fitted.factor(ridge)
@@ -121,9 +123,7 @@ def _by_example(fitted: Fitted, rows: Float64[Tensor, "rows x"]) -> Float64[Tens
     return torch.unflatten(rows, 0, (-1, fitted.rows_each)).sum(1)
 
 
-def _mean(
-    fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]
-) -> Float64[Tensor, "1 n"]:
+def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "1 n"]:
     """Return the mean of s over queries, summed before G is applied: k solves instead of m."""
     ridge = fitted.rule.shifted(len(fitted))
     together = torch.zeros_like(dual)
@@ -135,9 +135,7 @@ def _mean(
     return _by_example(fitted, found).sum(1)[None]
 
 
-def _residual(
-    fitted: Fitted, block: Block, dual: Float64[Tensor, "rows c"]
-) -> Float64[Tensor, "m k"]:
+def _residual(fitted: Fitted, block: Block, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m k"]:
     """Return y − f at a block of queries."""
     learned = fitted.by_example(block.features.cross @ dual)
     return block.targets - block.features.initial - learned

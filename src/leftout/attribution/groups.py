@@ -38,9 +38,7 @@ def _rows(group: Group, name: Any, n: int) -> Int64[Tensor, " g"]:
         raise OptionError(f"`groups`: group {name!r} is empty; name at least one training row.")
     outside = rows[(rows < 0) | (rows >= n)]
     if len(outside):
-        raise OptionError(
-            f"`groups`: group {name!r} names row {int(outside[0])}; rows go from 0 to {n - 1}."
-        )
+        raise OptionError(f"`groups`: group {name!r} names row {int(outside[0])}; rows go from 0 to {n - 1}.")
     if len(set(rows.tolist())) < len(rows):
         raise OptionError(f"`groups`: group {name!r} names a row twice; name each once.")
     return rows

@@ -26,13 +26,7 @@ from leftout.attribution.edits import Rows
 from leftout.attribution.engine.labelled_result import SIGN, labelled, network_attributes
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
-from leftout.core.checks import (
-    check_at_least,
-    check_choice,
-    check_index,
-    check_kind,
-    row_numbers,
-)
+from leftout.core.checks import check_at_least, check_choice, check_index, check_kind, row_numbers
 from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.core.modules import flat, parameters_of
 from leftout.core.progress import tracked
@@ -102,24 +96,32 @@ def influence_function(
     check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     trained.check_converged()
     found, solution = _influence(
-        trained, examples, rows, solver,
-        kind=curvature, damping=damping, memory=memory,
-    )  # fmt: skip
+        trained, examples, rows, solver, kind=curvature, damping=damping, memory=memory
+    )
     if any(one is not Status.SOLVED for one in solution.status):
         warnings.warn(
             f"Not every query has the influence that was asked for: {solution.advice}",
-            NotConvergedWarning, stacklevel=2,
-        )  # fmt: skip
+            NotConvergedWarning,
+            stacklevel=2,
+        )
     ids = trained.train.ids
     influence = labelled(
-        found.cpu().numpy()[None], times=[math.inf], scalar=True,
+        found.cpu().numpy()[None],
+        times=[math.inf],
+        scalar=True,
         coordinates={"query": examples.ids, "train": [ids[i] for i in rows.tolist()]},
         attrs=network_attributes(
-            trained, examples, of="loss", method="influence_function", sign=SIGN["loss"],
-            solver=json.dumps(solver.record), curvature=curvature, damping=float(damping),
+            trained,
+            examples,
+            of="loss",
+            method="influence_function",
+            sign=SIGN["loss"],
+            solver=json.dumps(solver.record),
+            curvature=curvature,
+            damping=float(damping),
         ),
         name="influence",
-    )  # fmt: skip
+    )
     return influence.assign_coords(
         residual=("query", solution.residual.cpu().numpy()),
         steps=("query", solution.steps.cpu().numpy()),
@@ -166,13 +168,17 @@ def _pull(trained: Trained, matrix: Curvature) -> Float64[Tensor, " p"]:
 def _queries_at_a_time(side: int, queries: int, rows: int, budget: int) -> int:
     """Return how many queries are solved together, once it is sure that one fits."""
     check_fits(
-        f"The result ({queries} × {rows})", 8 * queries * rows, budget,
+        f"The result ({queries} × {rows})",
+        8 * queries * rows,
+        budget,
         advice="Ask for fewer queries, or for some training examples with `index`.",
-    )  # fmt: skip
+    )
     check_fits(
-        f"A query of a network of {side} parameters", HELD * 8 * side, budget,
+        f"A query of a network of {side} parameters",
+        HELD * 8 * side,
+        budget,
         advice="Raise `memory`, or ask a smaller network.",
-    )  # fmt: skip
+    )
     return max(1, min(queries, budget // 4 // (HELD * 8 * side)))
 
 

@@ -108,17 +108,27 @@ def information(
         found[0, position, columns] = measure(change, end=times[position] == math.inf)
         found[1, position, columns] = _squared(root, change) / (len(examples) * sigma**2)
     attrs = attributes(
-        fitted, examples, of="prediction", method="information", sign=SIGN, units="nats",
-        orientation=f"an entry for each training time and {axis}", sigma=float(sigma),
+        fitted,
+        examples,
+        of="prediction",
+        method="information",
+        sign=SIGN,
+        units="nats",
+        orientation=f"an entry for each training time and {axis}",
+        sigma=float(sigma),
         smoothing=json.dumps(smoothing.record),
-    )  # fmt: skip
+    )
     arrays = {
         name: labelled(
-            (values / 2).cpu().numpy(), times=times, scalar=is_scalar(at), name=name,
-            coordinates={axis: names}, attrs=attrs | {"of": name},
+            (values / 2).cpu().numpy(),
+            times=times,
+            scalar=is_scalar(at),
+            name=name,
+            coordinates={axis: names},
+            attrs=attrs | {"of": name},
         )
         for name, values in zip(("weights", "function"), found, strict=True)
-    }  # fmt: skip
+    }
     whole = arrays["weights"].attrs | {"of": "weights, function"}
     return xr.Dataset(arrays, attrs=whole)
 
@@ -148,9 +158,11 @@ def query_root(fitted: Fitted, query: Examples) -> Float64[Tensor, "a rows"]:
     side = len(fitted.gram)
     rows = min(len(query) * fitted.rows_each, side)
     check_fits(
-        f"What the queries see, {rows} × {side} numbers,", 2 * 8 * rows * side, fitted.memory,
+        f"What the queries see, {rows} × {side} numbers,",
+        2 * 8 * rows * side,
+        fitted.memory,
         advice="Ask for fewer queries, or raise `memory`.",
-    )  # fmt: skip
+    )
     root = fitted.gram.new_empty(0, side)
     for block in query_blocks(fitted, query):
         root = torch.cat([root, block.features.cross])
@@ -187,8 +199,6 @@ def _product(
     return (matrix @ change.flatten(1)).view(len(matrix), *change.shape[1:])
 
 
-def _squared(
-    root: Float64[Tensor, "a rows"], change: Float64[Tensor, "rows e c"]
-) -> Float64[Tensor, " e"]:
+def _squared(root: Float64[Tensor, "a rows"], change: Float64[Tensor, "rows e c"]) -> Float64[Tensor, " e"]:
     """Return |C Δ|² over rows and columns."""
     return _product(root, change).square().sum((0, 2))

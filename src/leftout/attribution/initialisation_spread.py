@@ -78,8 +78,10 @@ def with_spread(
     outputs = fitted.outputs if of == "prediction" else 1
     check_fits(
         f"The result (3 × {len(times)} × {m} × {n} × {outputs})",
-        3 * 8 * len(times) * m * n * outputs, fitted.memory, advice="Ask for fewer queries or times.",
-    )  # fmt: skip
+        3 * 8 * len(times) * m * n * outputs,
+        fitted.memory,
+        advice="Ask for fewer queries or times.",
+    )
     start = prior_of(fitted, prior)
     moments = instants(fitted, times, total=n - 1)
     taken = removals(start, moments)
@@ -96,20 +98,22 @@ def with_spread(
             fill(parts, instant, block, one, asked)
     check_finite("spread of the influences", found.flatten(1))
     attrs = attributes(
-        fitted, examples, of=of, method="leave_one_out", sign=SIGN[of],
-        prior=json.dumps(start.kernel.record),
-    )  # fmt: skip
+        fitted, examples, of=of, method="leave_one_out", sign=SIGN[of], prior=json.dumps(start.kernel.record)
+    )
     axes: dict[str, Sequence] = {"query": examples.ids, "train": fitted.train.ids}
     if of == "prediction":
         axes["output"] = fitted.output_names
     arrays = {
         name: labelled(
-            values.cpu().numpy(), times=times, scalar=is_scalar(at), coordinates=axes, name=name,
-            attrs=attrs | {"over_initialisations": meaning}
-            | ({"sign": "≥ 0"} if name == "spread" else {}),
+            values.cpu().numpy(),
+            times=times,
+            scalar=is_scalar(at),
+            coordinates=axes,
+            name=name,
+            attrs=attrs | {"over_initialisations": meaning} | ({"sign": "≥ 0"} if name == "spread" else {}),
         )
         for (name, meaning), values in zip(MEANING.items(), found, strict=True)
-    }  # fmt: skip
+    }
     when = {"at": arrays["influence"].attrs["at"]} if is_scalar(at) else {}
     return xr.Dataset(arrays, attrs=attrs | when)
 
@@ -171,9 +175,7 @@ class Removal(ABC):
     def covariance(self, columns: slice) -> Float64[Tensor, "e w w"]:
         """Return M = Cov b over initialisations."""
 
-    def moments(
-        self, asked: Asked
-    ) -> Iterator[tuple[slice, Float64[Tensor, "m e"], Float64[Tensor, "m e"]]]:
+    def moments(self, asked: Asked) -> Iterator[tuple[slice, Float64[Tensor, "m e"], Float64[Tensor, "m e"]]]:
         """Yield v_c and γ for blocks of examples.
 
         Cost:
@@ -237,9 +239,7 @@ class Span:
         # By how much a node counts: R_ii is about 1/z, so G is about w z. What U leaves out of a pole
         # is then below ε of what the heaviest has.
         counts = (weights.abs().amax(0) * nodes.abs()).sqrt()[:, None] * self.found.poles  # (q, r)
-        left, size, _ = torch.linalg.svd(
-            torch.cat([counts.real, counts.imag]).T, full_matrices=False
-        )
+        left, size, _ = torch.linalg.svd(torch.cat([counts.real, counts.imag]).T, full_matrices=False)
         self.basis: Float64[Tensor, "r w"] = left[:, size > EPS * size[0]]
         self.poles: Complex128[Tensor, "w q"] = real_times_complex(self.basis.T, self.found.poles.T)
 
@@ -258,9 +258,10 @@ class Span:
         memory = self.start.fitted.memory
         check_fits(
             f"What {n} examples take with them, {width} × {width} numbers each,",
-            8 * n * (width**2 + 2 * n), memory,
+            8 * n * (width**2 + 2 * n),
+            memory,
             advice="Take fewer examples (`n_train`), or raise `memory`.",
-        )  # fmt: skip
+        )
         prior = vectors.T @ self.start.gram @ vectors
         made = vectors.new_empty(n, width, width)
         for some in blocks(n, max(1, min(VECTORS // width, memory // (6 * 8 * n * width)))):
@@ -277,9 +278,7 @@ class InTraining(Removal):
     def __init__(self, span: Span, position: int) -> None:
         self.start, self.span, self.width = span.start, span, span.width
         weights = span.found.quadrature.weights[position].to(span.poles.device)
-        self.ratios: Complex128[Tensor, "n q"] = (
-            weights[:, None] / span.found.diagonal[:, :, 0, 0]
-        ).T
+        self.ratios: Complex128[Tensor, "n q"] = (weights[:, None] / span.found.diagonal[:, :, 0, 0]).T
         self.products = (span.poles[:, None] * span.poles[None]).flatten(0, 1).T  # (q, w·w)
 
     def inside(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:

@@ -150,9 +150,10 @@ def leave_one_out(
     if top is None:
         check_fits(
             f"The result ({len(times)} × {rows} × {n} × {outputs})",
-            8 * len(times) * rows * n * outputs, fitted.memory,
+            8 * len(times) * rows * n * outputs,
+            fitted.memory,
             advice="Keep less of it: `top=` or `mean=True`; or ask for fewer queries or times.",
-        )  # fmt: skip
+        )
     moments = instants(fitted, times, total=n - 1)
     attrs = attributes(fitted, examples, of=of, method="leave_one_out", sign=SIGN[of])
     changes = loss_changes if of == "loss" else prediction_changes
@@ -206,11 +207,7 @@ def _extremes(change: Float64[Tensor, "b n"], top: int) -> Float64[Tensor, "b fo
 
 
 def _ranked(
-    values: np.ndarray,
-    times: Sequence[float],
-    scalar: bool,
-    ids: Sequence[str],
-    attrs: dict[str, object],
+    values: np.ndarray, times: Sequence[float], scalar: bool, ids: Sequence[str], attrs: dict[str, object]
 ) -> xr.Dataset:
     axes = {"query": ids, "rank": range(1, values.shape[-1] + 1)}
     names = ("helpful", "helpful_train", "harmful", "harmful_train")

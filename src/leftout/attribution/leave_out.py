@@ -31,12 +31,7 @@ from leftout.dynamics.rules import At
 
 
 def leave_out(
-    fitted: Fitted,
-    query: Data,
-    groups: Groups,
-    *,
-    at: At | Sequence[At] = None,
-    of: Of = "loss",
+    fitted: Fitted, query: Data, groups: Groups, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
     """Return the exact effect on every query of removing each group of training examples.
 
@@ -64,9 +59,16 @@ def leave_out(
     effects_of = _relearned if fitted.relearns else _edited
     values = effects_of(fitted, examples, rows, times, of)
     return effect_array(
-        fitted, examples, values if of == "loss" else -values, at=at, of=of,
-        axis="group", names=names, method="leave_out", sign=SIGN[of],
-    )  # fmt: skip
+        fitted,
+        examples,
+        values if of == "loss" else -values,
+        at=at,
+        of=of,
+        axis="group",
+        names=names,
+        method="leave_out",
+        sign=SIGN[of],
+    )
 
 
 def _edited(
@@ -93,10 +95,7 @@ def _relearned(
 
 
 def dual_changes(
-    fitted: Fitted,
-    times: Sequence[float],
-    group: Int64[Tensor, " g"],
-    ready: dict[int, list[Instant]],
+    fitted: Fitted, times: Sequence[float], group: Int64[Tensor, " g"], ready: dict[int, list[Instant]]
 ) -> Float64[Tensor, "t rows c"]:
     """Return how the dual changes at each time without a group, by the cheaper way.
 

@@ -90,9 +90,13 @@ def _by_teaching(asked: _Asked) -> tuple[list[Tensor], list[Tensor]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExpansionWarning)  # it was said of the model itself
             afresh = fit(
-                taught_kernel(fitted).asked, others, rule=fitted.rule, dtype=fitted.kernel_dtype,
-                device=fitted.device, memory=fitted.memory,
-            )  # fmt: skip
+                taught_kernel(fitted).asked,
+                others,
+                rule=fitted.rule,
+                dtype=fitted.kernel_dtype,
+                device=fitted.device,
+                memory=fitted.memory,
+            )
         refit.append((before - afresh.predict(asked.examples, at))[:, output])
     return _told(asked), refit
 
@@ -146,10 +150,7 @@ def _dual_without(fitted: Fitted, row: int, column: int, time: float, total: flo
     if time == math.inf:
         ridge = fitted.rule.shifted(total)
         return filtered_vector(
-            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep,
-            lambda s: 1 / (s + ridge),
-        )  # fmt: skip
+            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, lambda s: 1 / (s + ridge)
+        )
     learned = fitted.rule.filter(time, total)
-    return filtered_vector(
-        lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, learned
-    )
+    return filtered_vector(lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, learned)

@@ -75,29 +75,37 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
     times = training_times(fitted) if at is None else fitted.times(at)
     n, k = len(fitted), fitted.outputs
     check_fits(
-        f"A trajectory of {len(times)} × {n} × {k} predictions", len(times) * time_bytes(fitted),
-        fitted.memory, advice="Ask for fewer times.",
-    )  # fmt: skip
+        f"A trajectory of {len(times)} × {n} × {k} predictions",
+        len(times) * time_bytes(fitted),
+        fitted.memory,
+        advice="Ask for fewer times.",
+    )
     ascending = sorted(set(times))
     where = [ascending.index(time) for time in times]
     with_it, without_it = (found[where] for found in _predictions(fitted, ascending))
-    arrays = _arrays(fitted.train, "fitted", with_it) | _arrays(
-        fitted.train, "left_out", without_it
-    )
+    arrays = _arrays(fitted.train, "fitted", with_it) | _arrays(fitted.train, "left_out", without_it)
     attrs = attributes(
-        fitted, fitted.train, of="prediction", method="trajectory", sign=SIGN,
+        fitted,
+        fitted.train,
+        of="prediction",
+        method="trajectory",
+        sign=SIGN,
         units="target units; losses ½ Σ (prediction − target)² over outputs",
         orientation="an entry for each training time and training example",
-    )  # fmt: skip
+    )
     scalar = at is not None and is_scalar(at)
     named = {"train": fitted.train.ids, "output": fitted.output_names}
     made = {
         name: labelled(
-            values, times=times, scalar=scalar, attrs=dict(attrs), name=name,
+            values,
+            times=times,
+            scalar=scalar,
+            attrs=dict(attrs),
+            name=name,
             coordinates=dict(list(named.items())[: values.ndim - 1]),
         )
         for name, values in arrays.items()
-    }  # fmt: skip
+    }
     end = {"at": "end of training" if times[0] == math.inf else times[0]} if scalar else {}
     return xr.Dataset(made, attrs=attrs | end)
 
@@ -213,9 +221,7 @@ def _taken(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
     return ratios * own if found.each == 1 else own @ ratios
 
 
-def _arrays(
-    train: Examples, name: str, predicted: Float64[Tensor, "t n k"]
-) -> dict[str, np.ndarray]:
+def _arrays(train: Examples, name: str, predicted: Float64[Tensor, "t n k"]) -> dict[str, np.ndarray]:
     """Return predictions, losses and, with classes, margins, by name."""
     predicted = predicted.cpu()
     losses = (predicted - train.targets).square().sum(2) / 2

@@ -166,9 +166,11 @@ class SteadyState(Smoothing):
         turn = moving_outputs(fitted.residual)  # (c, o)
         side = len(modes.values) * turn.shape[1]
         check_fits(
-            f"The covariance of SGD in {side} directions", 4 * 8 * side**2, fitted.memory,
+            f"The covariance of SGD in {side} directions",
+            4 * 8 * side**2,
+            fitted.memory,
             advice="Pass Isotropic() or Langevin(…), which need none, or raise `memory`.",
-        )  # fmt: skip
+        )
         gradients = self._gradients(fitted, modes, turn)  # (n, r·o)
         centred = gradients - gradients.mean(0)
         shifted = modes.values + fitted.rule.shifted(len(fitted))

@@ -194,9 +194,7 @@ def _found(
     return findings, labels
 
 
-def _scores(
-    fitted: Fitted, query: Examples, times: list[float], target: Target | None
-) -> xr.DataArray:
+def _scores(fitted: Fitted, query: Examples, times: list[float], target: Target | None) -> xr.DataArray:
     """Return influence (at, query, train), in memory or in the store of a run."""
     n, m = len(fitted), len(query)
     attrs = attributes(fitted, query, of="loss", method="leave_one_out", sign=SIGN["loss"])
@@ -204,13 +202,13 @@ def _scores(
         return target.scores()
     if target is None:
         check_fits(
-            f"A table of {len(times)} × {m} × {n} scores", 8 * len(times) * m * n, fitted.memory,
+            f"A table of {len(times)} × {m} × {n} scores",
+            8 * len(times) * m * n,
+            fitted.memory,
             advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
-        )  # fmt: skip
-    elif not (target.folder / store.DONE).exists():
-        store.create(
-            target.folder, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs
         )
+    elif not (target.folder / store.DONE).exists():
+        store.create(target.folder, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
     finished = set() if target is None else store.done(target.folder)
     moments = instants(fitted, times, total=n - 1)
     kept, values = [], []
@@ -227,9 +225,13 @@ def _scores(
     if target is not None:
         return target.scores()
     return labelled(
-        np.concatenate(kept, axis=1), times=times, scalar=False,
-        coordinates={"query": query.ids, "train": fitted.train.ids}, attrs=attrs, name="influence",
-    )  # fmt: skip
+        np.concatenate(kept, axis=1),
+        times=times,
+        scalar=False,
+        coordinates={"query": query.ids, "train": fitted.train.ids},
+        attrs=attrs,
+        name="influence",
+    )
 
 
 def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
@@ -247,9 +249,13 @@ def _linearisation(
         return None
     part = None if target is None else target.part
     return linearisation(
-        fitted, query, at=judged, retrained=evidence.verify, seed=evidence.seed,
+        fitted,
+        query,
+        at=judged,
+        retrained=evidence.verify,
+        seed=evidence.seed,
         out=None if part is None else part / store.TRAININGS,
-    )  # fmt: skip
+    )
 
 
 def _redundant_again(
@@ -260,9 +266,13 @@ def _redundant_again(
         return None
     part = None if target is None else target.part
     return pruned_again(
-        fitted, query, order, fitted.kernel.module, most=AGAIN,
+        fitted,
+        query,
+        order,
+        fitted.kernel.module,
+        most=AGAIN,
         out=None if part is None else part / store.TRAININGS,
-    )  # fmt: skip
+    )
 
 
 def _check_verify(fitted: Fitted, verify: int, judged: float) -> None:
@@ -299,11 +309,7 @@ def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
 
 
 def _identity(
-    fitted: Fitted,
-    query: Examples,
-    times: list[float],
-    evidence: Evidence,
-    origins: list[str] | None,
+    fitted: Fitted, query: Examples, times: list[float], evidence: Evidence, origins: list[str] | None
 ) -> dict[str, Any]:
     """Return what makes two runs the same computation."""
     # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,

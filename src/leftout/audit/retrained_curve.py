@@ -57,9 +57,13 @@ def network_of(fitted: Fitted, *, width: int, seed: int) -> nn.Module:
             "--retrain needs --model, or --kernel two-layer-relu, whose network it can make itself."
         )
     return TwoLayerNetwork(
-        width, fitted.train.inputs[0].numel(), fitted.outputs,
-        scale=1.0, antisymmetric=True, generator=torch.Generator().manual_seed(seed),
-    )  # fmt: skip
+        width,
+        fitted.train.inputs[0].numel(),
+        fitted.outputs,
+        scale=1.0,
+        antisymmetric=True,
+        generator=torch.Generator().manual_seed(seed),
+    )
 
 
 def _spread(counts: tuple[int, ...], most: int | None) -> list[int]:

@@ -140,10 +140,7 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "computation": target.identity,
-        "preparation": {
-            "train": findings.train.preparation,
-            "query": findings.query.preparation,
-        },
+        "preparation": {"train": findings.train.preparation, "query": findings.query.preparation},
         "moments": [
             {name: value for name, value in vars(one).items() if isinstance(value, float | None)}
             for one in findings.moments
@@ -268,11 +265,14 @@ def _learned(train: Examples, found: Learned) -> list[tuple[Any, ...]]:
 
     return [
         (
-            train.ids[row], _label(train, row), said(found.learned_at[row]),
-            said(found.understood_at[row]), found.kinds[row],
+            train.ids[row],
+            _label(train, row),
+            said(found.learned_at[row]),
+            said(found.understood_at[row]),
+            found.kinds[row],
         )
         for row in found.order
-    ]  # fmt: skip
+    ]
 
 
 def _label(train: Examples, row: int) -> str:
@@ -286,9 +286,7 @@ def _read_csv(path: Path, header: tuple[str, ...]) -> pd.DataFrame:
     # Ids and labels are text even where they look like numbers ("007", "NA"), and objects, as the
     # text type of pandas refuses names that are not UTF-8.
     try:
-        frame = pd.read_csv(
-            path, dtype=object, keep_default_na=False, encoding_errors="surrogatepass"
-        )
+        frame = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors="surrogatepass")
         if tuple(frame.columns) != header:
             raise ValueError(f"its columns must be {', '.join(header)}")
         for name, kind in NUMBERS.items():

@@ -20,13 +20,7 @@ from leftout.kernels.convolution.convolutional import ConvReLU, Pooling
 from leftout.kernels.convolution.windows import Padding
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.network.projection import (
-    Gaussian,
-    Projection,
-    Rademacher,
-    RandomCoordinates,
-    Sparse,
-)
+from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.teachable import Teachable
@@ -55,9 +49,7 @@ class KernelName(StrEnum):
 DEEP = ("depth", "weight_variance", "bias_variance", "kind")
 CONVOLUTIONAL = ("kernel_size", "stride", "padding", "pooling")
 TRAINED = ("activation", "units", "time")
-UNTRAINED = (
-    "model", "weights", "parameters", "outputs", "projection", "label_aware", "strength",
-)  # fmt: skip
+UNTRAINED = ("model", "weights", "parameters", "outputs", "projection", "label_aware", "strength")
 LABELS = ("label_aware", "strength", "labels_frozen")
 
 
@@ -189,16 +181,11 @@ class Choices:
         """
         check_choice("kernel", self.kernel, [str(name) for name in KernelName])
         if self.kernel == KernelName.AUTO:
-            raise OptionError(
-                "--kernel auto is for leftout audit, influence and curve; name one here."
-            )
+            raise OptionError("--kernel auto is for leftout audit, influence and curve; name one here.")
         if self.kernel == KernelName.HIERARCHY:
             self._check_unsaid(*DEEP, *CONVOLUTIONAL, *UNTRAINED)
             return NeuralTangentHierarchy(
-                width=self.units,
-                activation=self.activation,
-                time=self.time,
-                frozen=self.labels_frozen,
+                width=self.units, activation=self.activation, time=self.time, frozen=self.labels_frozen
             )
         self._check_unsaid(*TRAINED)
         base = self._made_base()
@@ -218,18 +205,18 @@ class Choices:
         try:
             return float(self.strength)
         except ValueError:
-            raise OptionError(
-                f"--strength must be a number ≥ 0, or {AUTO}; got {self.strength!r}."
-            ) from None
+            raise OptionError(f"--strength must be a number ≥ 0, or {AUTO}; got {self.strength!r}.") from None
 
     def _made_base(self) -> Kernel:
         """Return the kernel that sees no labels."""
         if self.model is not None:
             self._check_unsaid("kernel", *DEEP, *CONVOLUTIONAL)
             return Empirical(
-                network(self.model, self.weights), self.outputs,
-                parameters=self.parameters or None, projection=_projection(self.projection),
-            )  # fmt: skip
+                network(self.model, self.weights),
+                self.outputs,
+                parameters=self.parameters or None,
+                projection=_projection(self.projection),
+            )
         self._check_unsaid("weights", "parameters", "outputs", "projection")
         if self.kernel != KernelName.CONV_RELU:
             self._check_unsaid(*CONVOLUTIONAL)
@@ -252,9 +239,7 @@ class Choices:
             if getattr(self, name) != defaults[name]:
                 flag = f"--{name.replace('_', '-')}"
                 if name in ("strength", "labels_frozen"):
-                    raise OptionError(
-                        f"{flag} belongs to --label-aware; give the estimator with it."
-                    )
+                    raise OptionError(f"{flag} belongs to --label-aware; give the estimator with it.")
                 if name in ("weights", "parameters", "outputs", "projection"):
                     raise OptionError(f"{flag} belongs to --model; give the network with it.")
                 if self.model is not None:
@@ -262,9 +247,7 @@ class Choices:
                         f"{flag} chooses an infinitely wide network; leave it out with --model."
                     )
                 if name in TRAINED:
-                    raise OptionError(
-                        f"{flag} belongs to --kernel hierarchy; {self.kernel} has none."
-                    )
+                    raise OptionError(f"{flag} belongs to --kernel hierarchy; {self.kernel} has none.")
                 if self.kernel == KernelName.HIERARCHY:
                     raise OptionError(f"{flag} must be left out with --kernel hierarchy.")
                 owners = "conv-relu" if name in CONVOLUTIONAL else "relu, erf, tanh or conv-relu"

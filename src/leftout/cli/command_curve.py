@@ -35,9 +35,7 @@ def curve_command(
     choices: Choices,
     n: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Sample size, again for each; 2, 5 and 10 times what there is if not said."
-        ),
+        typer.Option(help="Sample size, again for each; 2, 5 and 10 times what there is if not said."),
     ] = None,
     confidence: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
     out: Annotated[Path | None, typer.Option(help="Save the curve: FILE.csv.")] = None,
@@ -49,9 +47,7 @@ def curve_command(
     if out is not None:
         check_free(out, ".csv")
     if any(time is not None for time in choices.times()):
-        raise OptionError(
-            "--at must be left out here: the learning curve is for the end of training."
-        )
+        raise OptionError("--at must be left out here: the learning curve is for the end of training.")
     asked = named(choices, memory=memory, device=device)
     train = asked.train
     whole = fit(asked.kernel, train, rule=choices.made_rule(), device=device, memory=memory)
@@ -77,9 +73,12 @@ def curve_command(
 
 def _table(found: LearningCurve) -> Table:
     table = Table(
-        "examples", "mean squared error", "interval", title="What would more data bring?",
+        "examples",
+        "mean squared error",
+        "interval",
+        title="What would more data bring?",
         title_justify="left",
-    )  # fmt: skip
+    )
     right = found.accuracy is not None
     if right:
         table.add_column("accuracy")
@@ -103,9 +102,13 @@ def _table(found: LearningCurve) -> Table:
 def _modes(found: LearningCurve) -> Table:
     last = f"learned at {found.n[-1]}"
     table = Table(
-        "modes", "share of the target", "learned now", last, title="Learned and not yet learned",
+        "modes",
+        "share of the target",
+        "learned now",
+        last,
+        title="Learned and not yet learned",
         title_justify="left",
-    )  # fmt: skip
+    )
     for one in found.modes:
         name = str(one.first) if one.first == one.last else f"{one.first}–{one.last}"
         table.add_row(name, percent(one.share), percent(one.now, 0), percent(one.later[-1], 0))
@@ -118,12 +121,20 @@ def _modes(found: LearningCurve) -> Table:
 
 def _classes(found: LearningCurve) -> Table:
     table = Table(
-        "class", "examples", "error now", f"error at {found.n[-1]}", "share of what is unlearned",
-        title="Which classes carry the unlearned part", title_justify="left",
-    )  # fmt: skip
+        "class",
+        "examples",
+        "error now",
+        f"error at {found.n[-1]}",
+        "share of what is unlearned",
+        title="Which classes carry the unlearned part",
+        title_justify="left",
+    )
     for one in sorted(found.classes, key=lambda one: -one.share):
         table.add_row(
-            Text(plain(one.name)), str(one.count), number(one.error), number(one.later[-1]),
+            Text(plain(one.name)),
+            str(one.count),
+            number(one.error),
+            number(one.later[-1]),
             percent(one.share),
-        )  # fmt: skip
+        )
     return table

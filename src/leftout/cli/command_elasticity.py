@@ -23,9 +23,16 @@ SHOWN = 50
 """Pairs of classes that are printed, those told apart least; all are saved."""
 
 COLUMNS = (
-    "class", "other", "ratio", "query_ratio", "within_class", "within_other", "between",
-    "ratio_as_built", "query_ratio_as_built",
-)  # fmt: skip
+    "class",
+    "other",
+    "ratio",
+    "query_ratio",
+    "within_class",
+    "within_other",
+    "between",
+    "ratio_as_built",
+    "query_ratio_as_built",
+)
 
 
 @dataclass(frozen=True)
@@ -80,14 +87,10 @@ def pairs_of(found: xr.Dataset, built: xr.Dataset | None) -> list[Pair]:
             query_ratio=float(found["query_ratio"][a, b]),
             within=(float(similar[a, a]), float(similar[b, b])),
             between=float(similar[a, b]),
-            built=None
-            if built is None
-            else (float(built["ratio"][a, b]), float(built["query_ratio"][a, b])),
+            built=None if built is None else (float(built["ratio"][a, b]), float(built["query_ratio"][a, b])),
         )
         for (a, b), names in zip(
-            combinations(range(len(similar)), 2),
-            combinations(found["class"].values.tolist(), 2),
-            strict=True,
+            combinations(range(len(similar)), 2), combinations(found["class"].values.tolist(), 2), strict=True
         )
     ]
     return sorted(pairs, key=lambda one: (not math.isnan(one.ratio), one.ratio))
@@ -124,9 +127,12 @@ def sentences(pairs: list[Pair]) -> list[str]:
 def _check(choices: Choices) -> None:
     """Raise where a flag would have to be ignored."""
     said = {
-        "--rule": choices.rule, "--ridge": choices.ridge, "--rate": choices.rate,
-        "--at": choices.at or None, "--loss": None if choices.loss == "sum" else choices.loss,
-    }  # fmt: skip
+        "--rule": choices.rule,
+        "--ridge": choices.ridge,
+        "--rate": choices.rate,
+        "--at": choices.at or None,
+        "--loss": None if choices.loss == "sum" else choices.loss,
+    }
     given = [flag for flag, value in said.items() if value is not None]
     if given:
         raise OptionError(
@@ -134,13 +140,9 @@ def _check(choices: Choices) -> None:
         )
     choices.check_limit_unsaid()
     if choices.labels_frozen:
-        raise OptionError(
-            "--labels-frozen is about leaving examples out; elasticity leaves none out."
-        )
+        raise OptionError("--labels-frozen is about leaving examples out; elasticity leaves none out.")
     if choices.label_aware is not None and choices.strength == "auto":
-        raise OptionError(
-            "leftout elasticity needs --strength with --label-aware, a number such as 0.1."
-        )
+        raise OptionError("leftout elasticity needs --strength with --label-aware, a number such as 0.1.")
 
 
 def _named(one: Pair) -> str:
@@ -152,16 +154,23 @@ def _table(pairs: list[Pair]) -> Table:
     if len(pairs) > SHOWN:
         title += f": the {SHOWN} of {len(pairs)} told apart least"
     table = Table(
-        "classes", "relative ratio", "of a query and an example", "similarity within", "between",
-        title=title, title_justify="left",
-    )  # fmt: skip
+        "classes",
+        "relative ratio",
+        "of a query and an example",
+        "similarity within",
+        "between",
+        title=title,
+        title_justify="left",
+    )
     if pairs[0].built is not None:
         table.add_column("ratio as built")
     for one in pairs[:SHOWN]:
         told = [
-            number(one.ratio), number(one.query_ratio), " / ".join(map(number, one.within)),
+            number(one.ratio),
+            number(one.query_ratio),
+            " / ".join(map(number, one.within)),
             number(one.between),
-        ]  # fmt: skip
+        ]
         if one.built is not None:
             told.append(number(one.built[0]))
         table.add_row(Text(_named(one)), *told)
@@ -171,6 +180,10 @@ def _table(pairs: list[Pair]) -> Table:
 def _cells(one: Pair) -> list[object]:
     built = ("", "") if one.built is None else map(repr, one.built)
     return [
-        *one.names, repr(one.ratio), repr(one.query_ratio), *map(repr, one.within), repr(one.between),
+        *one.names,
+        repr(one.ratio),
+        repr(one.query_ratio),
+        *map(repr, one.within),
+        repr(one.between),
         *built,
-    ]  # fmt: skip
+    ]

@@ -37,12 +37,9 @@ def influence_command(
     ] = None,
     top: Annotated[int, typer.Option(help="Most helpful and most harmful examples shown.")] = 5,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Save all scores: FILE.csv, or FILE.zarr for any size."),
+        Path | None, typer.Option(help="Save all scores: FILE.csv, or FILE.zarr for any size.")
     ] = None,
-    of: Annotated[
-        Literal["loss", "prediction"], typer.Option(help="What is saved with --out.")
-    ] = "loss",
+    of: Annotated[Literal["loss", "prediction"], typer.Option(help="What is saved with --out.")] = "loss",
     method: Annotated[
         Literal["leave-one-out", "first-order"],
         typer.Option(help="Exactly, or as the classical influence function has it (at the end)."),
@@ -50,8 +47,7 @@ def influence_command(
     spread: Annotated[
         bool,
         typer.Option(
-            "--spread",
-            help="With its mean and standard deviation over initial weights (of a deep kernel).",
+            "--spread", help="With its mean and standard deviation over initial weights (of a deep kernel)."
         ),
     ] = False,
     memory: Memory = None,
@@ -69,9 +65,7 @@ def influence_command(
     elif of != "loss":
         raise OptionError("--of says what --out saves; give a file with --out, or leave it out.")
     if method == "first-order" and of != "loss":
-        raise OptionError(
-            "--of prediction goes with --method leave-one-out; leave one of them out."
-        )
+        raise OptionError("--of prediction goes with --method leave-one-out; leave one of them out.")
     if spread:
         _check_spread(kernel, method, of_query, out)
     fitted = fit(kernel, train, rule=choices.made_rule(), device=device, memory=memory)
@@ -133,9 +127,7 @@ def _check_labels_frozen(choices: Choices, method: str, spread: bool) -> None:
     if not taught:
         return
     if spread:
-        raise OptionError(
-            "--spread is not known of kernels that see labels; leave one of them out."
-        )
+        raise OptionError("--spread is not known of kernels that see labels; leave one of them out.")
     if method == "first-order" and not choices.labels_frozen:
         raise OptionError(
             "--method first-order takes the kernel as it is: add --labels-frozen, or leave it out."
@@ -154,9 +146,7 @@ def _check_spread(
             "erf, tanh or conv-relu."
         )
     if of_query is None and out is None:
-        raise OptionError(
-            "--spread is of single queries: name them with --of-query, or save all with --out."
-        )
+        raise OptionError("--spread is of single queries: name them with --of-query, or save all with --out.")
 
 
 def _ranking(title: str, row: Any, train: Examples, top: int, *, spread: Any = None) -> Table:
@@ -165,13 +155,8 @@ def _ranking(title: str, row: Any, train: Examples, top: int, *, spread: Any = N
     table = Table("most helpful", "influence", "most harmful", "influence", title=Text(title))
     order = row.argsort(kind="stable")
     for low, high in zip(order[:top], order[::-1][:top], strict=True):
-        ends = [
-            f"{row[i]:+.3e}" + ("" if spread is None else f" ± {spread[i]:.1e}")
-            for i in (high, low)
-        ]
-        table.add_row(
-            Text(_named(train, int(high))), ends[0], Text(_named(train, int(low))), ends[1]
-        )
+        ends = [f"{row[i]:+.3e}" + ("" if spread is None else f" ± {spread[i]:.1e}") for i in (high, low)]
+        table.add_row(Text(_named(train, int(high))), ends[0], Text(_named(train, int(low))), ends[1])
     return table
 
 

@@ -31,9 +31,7 @@ def learnability_command(
     choices: Choices,
     n: Annotated[
         list[int] | None,
-        typer.Option(
-            help="Examples learned from, again for each; 1/10, 1/4, 1/2 of all if not said."
-        ),
+        typer.Option(help="Examples learned from, again for each; 1/10, 1/4, 1/2 of all if not said."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Save all modes: FILE.csv.")] = None,
     memory: Memory = None,
@@ -51,13 +49,9 @@ def learnability_command(
     train, _ = choices.examples(kernel)
     fitted = fit(kernel, train, rule=rule, device=device, memory=memory)
     if fitted.rows_each > 1:
-        raise OptionError(
-            "leftout learnability needs one kernel for all outputs; add --outputs trace."
-        )
+        raise OptionError("leftout learnability needs one kernel for all outputs; add --outputs trace.")
     sizes = sorted(set(n or [max(1, len(train) // part) for part in (10, 4, 2)]))
-    first = learnability(
-        fitted.gram, fitted.residual, n=sizes[0], ridge=rule.ridge, without_replacement=True
-    )
+    first = learnability(fitted.gram, fitted.residual, n=sizes[0], ridge=rule.ridge, without_replacement=True)
     found = [first, *(first.at(n=size) for size in sizes[1:])]
     if out is not None:
         save_csv(out, (*COLUMNS, *(f"learned_from_{size}" for size in sizes)), _rows(found))
@@ -74,14 +68,24 @@ def learnability_command(
 
 def _errors(found: list[Learnability]) -> Table:
     table = Table(
-        "examples", "κ", "test error", "training error", "over-fitting", "target learned",
-        title="What is learned", title_justify="left",
-    )  # fmt: skip
+        "examples",
+        "κ",
+        "test error",
+        "training error",
+        "over-fitting",
+        "target learned",
+        title="What is learned",
+        title_justify="left",
+    )
     for one in found:
         table.add_row(
-            f"{one.n:g}", number(one.kappa), number(one.test_error), number(one.train_error),
-            f"{one.overfitting:.3g} ×", percent(one.target_learnability),
-        )  # fmt: skip
+            f"{one.n:g}",
+            number(one.kappa),
+            number(one.test_error),
+            number(one.train_error),
+            f"{one.overfitting:.3g} ×",
+            percent(one.target_learnability),
+        )
     return table
 
 
@@ -90,16 +94,17 @@ def _modes(found: list[Learnability]) -> Table:
     squares = found[0].coefficients.square().sum(1)
     whole, begin = float(squares.sum()), 0
     table = Table(
-        "modes", "share of the target", *(f"learned from {one.n:g}" for one in found),
-        title="Which modes", title_justify="left",
-    )  # fmt: skip
+        "modes",
+        "share of the target",
+        *(f"learned from {one.n:g}" for one in found),
+        title="Which modes",
+        title_justify="left",
+    )
     for end in (*(one for one in BANDS if one < len(squares)), len(squares)):
         part = squares[begin:end]
         # Of a group without any target there is nothing to be learned.
         told = [
-            percent(float(one.learnability[begin:end] @ part / part.sum()), 0)
-            if part.sum()
-            else "–"
+            percent(float(one.learnability[begin:end] @ part / part.sum()), 0) if part.sum() else "–"
             for one in found
         ]
         name = str(end) if end == begin + 1 else f"{begin + 1}–{end}"
@@ -114,6 +119,5 @@ def _rows(found: list[Learnability]) -> list[list[object]]:
     values = found[0].eigenvalues.tolist()
     learned = [one.learnability.tolist() for one in found]
     return [
-        [mode + 1, values[mode], shares[mode], *(one[mode] for one in learned)]
-        for mode in range(len(values))
+        [mode + 1, values[mode], shares[mode], *(one[mode] for one in learned)] for mode in range(len(values))
     ]

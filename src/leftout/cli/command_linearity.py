@@ -24,25 +24,18 @@ def linearity_command(
     *,
     choices: Choices,
     steps: Annotated[
-        int | None,
-        typer.Option(help="Steps to take; to convergence if not said.", rich_help_panel=MODEL),
+        int | None, typer.Option(help="Steps to take; to convergence if not said.", rich_help_panel=MODEL)
     ] = None,
     tolerance: Annotated[
         float,
         typer.Option(
-            help="Gradient, relative to the first, at which training has converged.",
-            rich_help_panel=MODEL,
+            help="Gradient, relative to the first, at which training has converged.", rich_help_panel=MODEL
         ),
     ] = 1e-4,
     sample: Annotated[
-        int,
-        typer.Option(
-            help="Training examples on which the kernel is compared.", rich_help_panel=MODEL
-        ),
+        int, typer.Option(help="Training examples on which the kernel is compared.", rich_help_panel=MODEL)
     ] = 100,
-    out: Annotated[
-        Path | None, typer.Option(help="Save what was seen along the way: FILE.csv.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Save what was seen along the way: FILE.csv.")] = None,
     memory: Memory = None,
     device: Device = None,
 ) -> None:
@@ -54,10 +47,18 @@ def linearity_command(
     assert isinstance(kernel, Empirical)
     train, query = choices.examples(kernel)
     found = linearity(
-        kernel.module, train, query, rule=_rule(choices), steps=steps, tolerance=tolerance,
-        parameters=choices.parameters or None, sample=sample, seed=choices.seed, memory=memory,
+        kernel.module,
+        train,
+        query,
+        rule=_rule(choices),
+        steps=steps,
+        tolerance=tolerance,
+        parameters=choices.parameters or None,
+        sample=sample,
+        seed=choices.seed,
+        memory=memory,
         device=device,
-    )  # fmt: skip
+    )
     if out is not None:
         rows = [asdict(one) for one in found.path]
         save_csv(out, list(rows[0]), [[repr(value) for value in row.values()] for row in rows])
@@ -101,9 +102,7 @@ def _check(choices: Choices) -> None:
             "it. Leave them out."
         )
     if choices.at:
-        raise OptionError(
-            "--at asks about a time; the whole training is compared here. Give --steps."
-        )
+        raise OptionError("--at asks about a time; the whole training is compared here. Give --steps.")
 
 
 def _rule(choices: Choices) -> Rule | None:
@@ -126,18 +125,17 @@ def _table(found: Linearity) -> Table:
     rows = [
         ("gap at queries", number(found.gap), moved, percent(found.relative_gap)),
         ("gap at training examples", number(found.gap_train), moved, percent(found.relative_gap_train)),
+        ("change of weights", number(found.weights * found.weights_norm), "weights", percent(found.weights)),
         (
-            "change of weights", number(found.weights * found.weights_norm), "weights",
-            percent(found.weights),
-        ),
-        (
-            f"change of the kernel of {found.sample}", number(found.kernel * found.kernel_norm),
-            "kernel", percent(found.kernel),
+            f"change of the kernel of {found.sample}",
+            number(found.kernel * found.kernel_norm),
+            "kernel",
+            percent(found.kernel),
         ),
         ("", "", "in modes learned by then", percent(found.kernel_learned)),
         ("critical rate", number(found.critical_rate), "2 / (s_max + ridge)", ""),
         ("", number(found.lee_rate), "2 / (s_min + s_max + 2 ridge)", ""),
-    ]  # fmt: skip
+    ]
     if kind == "flow":
         rows.append(("error of the steps", number(found.step_error), "training examples", ""))
     for row in (*rows, ("the kernel speaks for it", found.verdict, "", "")):

@@ -94,16 +94,10 @@ def information_command(
     function, weights = found["function"].values, found["weights"].values
     order = np.argsort(-function, kind="stable").tolist()
     if out is not None:
-        rows = [
-            (*_who(asked.train, i), repr(float(function[i])), repr(float(weights[i])))
-            for i in order
-        ]
+        rows = [(*_who(asked.train, i), repr(float(function[i])), repr(float(weights[i]))) for i in order]
         save_csv(out, ("id", "label", "function", "weights"), rows)
     console = Console()
-    for title, some in (
-        ("most informative", order[:top]),
-        ("least informative", order[::-1][:top]),
-    ):
+    for title, some in (("most informative", order[:top]), ("least informative", order[::-1][:top])):
         table = Table("example", "label", "function", "weights", title=title, title_justify="left")
         for i in some:
             table.add_row(*_shown(asked.train, i), number(function[i]), number(weights[i]))
@@ -117,9 +111,7 @@ def prune_command(
     choices: Choices,
     order: Annotated[
         Literal["least", "most", "random", "iterative"],
-        typer.Option(
-            help="Least or most informative first; by chance; least, asked again after each round."
-        ),
+        typer.Option(help="Least or most informative first; by chance; least, asked again after each round."),
     ] = "least",
     by: By = "function",
     share: Annotated[
@@ -133,9 +125,7 @@ def prune_command(
         bool, typer.Option("--retrain", help="Train a network again at every share, to compare.")
     ] = False,
     width: Annotated[int, typer.Option(help="Neurons of that network, without --model.")] = WIDTH,
-    jobs: Annotated[
-        int | None, typer.Option(help="Processes that train.", rich_help_panel=MACHINE)
-    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes that train.", rich_help_panel=MACHINE)] = None,
     top: Top = TOP,
     out: Annotated[Path | None, typer.Option(help="Save the order: FILE.csv.")] = None,
     memory: Memory = None,
@@ -145,9 +135,15 @@ def prune_command(
     _check(top, out)
     asked = _asked(choices, device, memory)
     found = prune(
-        asked.fitted, asked.query, at=asked.at, order=order, by=by, shares=share, seed=choices.seed,
+        asked.fitted,
+        asked.query,
+        at=asked.at,
+        order=order,
+        by=by,
+        shares=share,
+        seed=choices.seed,
         tolerance=tolerance,
-    )  # fmt: skip
+    )
     check = None
     if retrain:
         module = network_of(asked.fitted, width=width, seed=choices.seed)
@@ -183,9 +179,7 @@ def rare_command(
         lists[f"kind {place}"] = [(row, kind.reason) for row in kind.rows]
     if out is not None:
         rows = [
-            (what, *_who(asked.train, row), reason)
-            for what, some in lists.items()
-            for row, reason in some
+            (what, *_who(asked.train, row), reason) for what, some in lists.items() for row, reason in some
         ]
         save_csv(out, ("what", "id", "label", "reason"), rows)
     console = Console()
@@ -261,9 +255,7 @@ def _shown(examples: Examples, row: int) -> tuple[Text, Text]:
     return Text(plain(examples.ids[row])), Text(label(examples, row))
 
 
-def _print_list(
-    console: Console, title: str, examples: Examples, entries: list[tuple[int, str]]
-) -> None:
+def _print_list(console: Console, title: str, examples: Examples, entries: list[tuple[int, str]]) -> None:
     console.print(title)
     for row, reason in entries:
         name, given = _shown(examples, row)
@@ -300,9 +292,7 @@ def _order_table(
     """Return header and rows of the order; a curve stands where everything up to that row is gone."""
     curves = {"query_loss": found.loss, "query_accuracy": found.accuracy}
     if check is not None:
-        curves |= {
-            "retrained_loss": check.retrained_loss, "retrained_accuracy": check.retrained_accuracy,
-        }  # fmt: skip
+        curves |= {"retrained_loss": check.retrained_loss, "retrained_accuracy": check.retrained_accuracy}
     at = {count: j for j, count in enumerate(found.counts)}
     rows = []
     for rank, row in enumerate(found.order, start=1):
@@ -315,14 +305,24 @@ def _order_table(
 
 def _sources_table(found: Sources) -> Table:
     table = Table(
-        "source", "examples", "function, each", "weights, each", "function, whole", "loss, whole",
+        "source",
+        "examples",
+        "function, each",
+        "weights, each",
+        "function, whole",
+        "loss, whole",
         "loss, each",
-    )  # fmt: skip
+    )
     for one in found.sources:
         table.add_row(
-            Text(plain(one.name)), str(one.count), _interval(one.function), _interval(one.weights),
-            number(one.whole_function), signed(one.loss), signed(one.loss_each),
-        )  # fmt: skip
+            Text(plain(one.name)),
+            str(one.count),
+            _interval(one.function),
+            _interval(one.weights),
+            number(one.whole_function),
+            signed(one.loss),
+            signed(one.loss_each),
+        )
     return table
 
 

@@ -21,14 +21,7 @@ from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError
 from leftout.data.examples import Examples
-from leftout.diagnostics.model_selection import (
-    Candidate,
-    Selection,
-    candidate,
-    choose_strength,
-    once,
-    ranked,
-)
+from leftout.diagnostics.model_selection import Candidate, Selection, candidate, choose_strength, once, ranked
 from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
@@ -191,23 +184,37 @@ class _Judge:
         try:
             foreseen = self.seconds(kernel, train)
             if foreseen > 60 * choices.minutes:
-                return Candidate(name, kernel, skipped=(
-                    f"would take about {duration(foreseen)}, more than --minutes {choices.minutes:g}"
-                ))  # fmt: skip
+                return Candidate(
+                    name,
+                    kernel,
+                    skipped=(
+                        f"would take about {duration(foreseen)}, more than --minutes {choices.minutes:g}"
+                    ),
+                )
         except LeftoutError as error:
             return Candidate(name, kernel, skipped=str(error))
         return candidate(
-            name, kernel, train, rule=choices.made_rule(), at=_judged(choices), memory=self.memory,
+            name,
+            kernel,
+            train,
+            rule=choices.made_rule(),
+            at=_judged(choices),
+            memory=self.memory,
             device=self.device,
-        )  # fmt: skip
+        )
 
     def seconds(self, kernel: Kernel | Teachable, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
         where = _where(train, self.device)
         work = work_of(
-            kernel, train, train, rule=self.choices.made_rule(), at=[_judged(self.choices)], refits=0,
+            kernel,
+            train,
+            train,
+            rule=self.choices.made_rule(),
+            at=[_judged(self.choices)],
+            refits=0,
             budget=memory_budget(self.memory, device=where),
-        )  # fmt: skip
+        )
         cost = Cost(work, with_kernel(self.machine, kernel, train, device=where))
         return teaching(kernel, cost).choosing if isinstance(kernel, Teachable) else cost.left_out()
 

@@ -31,13 +31,7 @@ from leftout.cli.commands_curation import register
 from leftout.cli.kernel_choice import chosen_otherwise, named
 from leftout.cli.options import DATA, MACHINE, NETWORK, Device, Memory, with_choices
 from leftout.cli.source_labels import origins
-from leftout.core.errors import (
-    ExpansionWarning,
-    LeftoutError,
-    LoopWarning,
-    NotConvergedWarning,
-    OptionError,
-)
+from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning, OptionError
 from leftout.core.version import __version__
 from leftout.diagnostics.linearity.linearisation_gap import Linearisation
 from leftout.planning.plan import plan
@@ -75,17 +69,13 @@ def _version(asked: bool) -> bool:
 @app.callback()
 def _root(
     version: Annotated[
-        bool,
-        typer.Option("--version", help="Show the version.", callback=_version, is_eager=True),
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     pass
 
 
-@app.command(
-    "audit",
-    epilog="Example: leftout audit digits --ridge 0.1 --out run",
-)
+@app.command("audit", epilog="Example: leftout audit digits --ridge 0.1 --out run")
 @with_choices
 def audit_command(
     *,
@@ -125,9 +115,7 @@ def audit_command(
         repeated = store.read_json(again)
         where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
     where = (out or where).resolve()
-    asked = {
-        "choices": choices.record, "refits": refits, "verify": verify, "folder": str(folder),
-    }  # fmt: skip
+    asked = {"choices": choices.record, "refits": refits, "verify": verify, "folder": str(folder)}
     try:
         with contextlib.chdir(folder):
             asked_for = named(choices, memory=memory, device=device)
@@ -136,16 +124,31 @@ def audit_command(
                 print(f"leftout: {plain(otherwise, 2000)}", file=sys.stderr)
             if sys.stderr.isatty() and len(train) >= LONG:
                 foreseen = plan(
-                    kernel, train, query, rule=choices.made_rule(), at=choices.times(),
-                    refits=refits, device=device, memory=memory,
-                )  # fmt: skip
+                    kernel,
+                    train,
+                    query,
+                    rule=choices.made_rule(),
+                    at=choices.times(),
+                    refits=refits,
+                    device=device,
+                    memory=memory,
+                )
                 Console(stderr=True).print(Text(foreseen.summary))
             found = audit(
-                asked_for.selection or kernel, train, query, rule=choices.made_rule(),
-                at=choices.times(), out=where,
-                refits=refits, verify=verify, seed=choices.seed, device=device, memory=memory,
-                asked=asked, source=choices.source and origins(choices.source, choices.data, train),
-            )  # fmt: skip
+                asked_for.selection or kernel,
+                train,
+                query,
+                rule=choices.made_rule(),
+                at=choices.times(),
+                out=where,
+                refits=refits,
+                verify=verify,
+                seed=choices.seed,
+                device=device,
+                memory=memory,
+                asked=asked,
+                source=choices.source and origins(choices.source, choices.data, train),
+            )
     except KeyboardInterrupt:
         print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -174,9 +177,16 @@ def plan_command(
     # An audit starts and loads too, and that takes as long as it took just now.
     started = now() - psutil.Process().create_time()
     found = plan(
-        kernel, train, query, rule=rule, at=choices.times(), refits=refits, started=started,
-        device=device, memory=memory,
-    )  # fmt: skip
+        kernel,
+        train,
+        query,
+        rule=rule,
+        at=choices.times(),
+        refits=refits,
+        started=started,
+        device=device,
+        memory=memory,
+    )
     console = Console()
     table = Table("step", "seconds", "memory", "method", title="leftout audit would take")
     for step in found.steps:
@@ -188,9 +198,7 @@ def plan_command(
 
 register(app)
 
-app.command("curve", epilog="Example: leftout curve digits --n-train 500 --n 1000 --n 5000")(
-    curve_command
-)
+app.command("curve", epilog="Example: leftout curve digits --n-train 500 --n 1000 --n 5000")(curve_command)
 
 app.command("learnability", epilog="Example: leftout learnability digits --n 100 --n 500")(
     learnability_command
@@ -200,9 +208,9 @@ app.command("elasticity", epilog="Example: leftout elasticity digits --kernel re
     elasticity_command
 )
 
-app.command(
-    "linearity", epilog="Example: leftout linearity digits --model net.py:build --steps 100"
-)(linearity_command)
+app.command("linearity", epilog="Example: leftout linearity digits --model net.py:build --steps 100")(
+    linearity_command
+)
 
 for extra in entry_points(group="leftout.commands"):
     app.command(extra.name)(extra.load())
@@ -216,10 +224,7 @@ def check_command() -> None:
     results = check()
     for one in results:
         table.add_row(
-            Text(one.name),
-            f"{one.found:.2e}",
-            f"{one.allowed:.2e}",
-            "ok" if one.sound else "FAILED",
+            Text(one.name), f"{one.found:.2e}", f"{one.allowed:.2e}", "ok" if one.sound else "FAILED"
         )
     console.print(table)
     if not all(one.sound for one in results):
@@ -294,8 +299,7 @@ def _show(found: Audit) -> None:
     console.print(table)
     for one in findings.suspects[:5]:
         console.print(
-            Text(f"  {plain(findings.train.ids[one.row])}: {plain(one.reason, 400)}"),
-            soft_wrap=True,
+            Text(f"  {plain(findings.train.ids[one.row])}: {plain(one.reason, 400)}"), soft_wrap=True
         )
     print(f"report: {found.run / 'report.html'}" if found.run else "")
 
@@ -322,9 +326,7 @@ def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
         named = [plain(one.name, 40) for one in findings.sources.sources[:SOURCES]]
         said.append(("sources, worth most for each example first", ", ".join(named)))
     said.append(("identical inputs", f"{len(findings.duplicates)} groups"))
-    said.append(
-        ("engine against refits", f"{findings.certificate.refit_difference:.1e} relative, at most")
-    )
+    said.append(("engine against refits", f"{findings.certificate.refit_difference:.1e} relative, at most"))
     return said
 
 

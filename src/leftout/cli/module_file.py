@@ -77,15 +77,13 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
         "has in another type": [
             f"{name} {weights[name].dtype}"
             for name in own
-            if name in weights
-            and weights[name].is_floating_point() != own[name].is_floating_point()
+            if name in weights and weights[name].is_floating_point() != own[name].is_floating_point()
         ],
     }
     said = [f"{what} {_listed(names)}" for what, names in problems.items() if names]
     if said:
         raise DataError(
-            f"`{source}` must hold the weights of the module that --model builds; it "
-            f"{', '.join(said)}."
+            f"`{source}` must hold the weights of the module that --model builds; it {', '.join(said)}."
         )
     module.load_state_dict(weights)
 

@@ -23,8 +23,7 @@ NETWORK = "Network"
 MACHINE = "Machine"
 
 Memory = Annotated[
-    str | None,
-    typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE),
+    str | None, typer.Option(help="Budget such as 4GB; 60 % of what is free.", rich_help_panel=MACHINE)
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, …", rich_help_panel=MACHINE)]
 
@@ -38,15 +37,12 @@ def _flags(
         ),
     ] = "digits",
     classes: Annotated[
-        str | None,
-        typer.Option(help="Classes to keep, in this order: 7,9.", rich_help_panel=DATA),
+        str | None, typer.Option(help="Classes to keep, in this order: 7,9.", rich_help_panel=DATA)
     ] = None,
     n_train: Annotated[
         int | None, typer.Option(help="Training examples to take.", rich_help_panel=DATA)
     ] = None,
-    n_query: Annotated[
-        int | None, typer.Option(help="Queries to take.", rich_help_panel=DATA)
-    ] = None,
+    n_query: Annotated[int | None, typer.Option(help="Queries to take.", rich_help_panel=DATA)] = None,
     seed: Annotated[int, typer.Option(help="Of split and subsets.", rich_help_panel=DATA)] = 0,
     normalise: Annotated[
         Literal["unit", "sphere", "standard", "none"] | None,
@@ -59,27 +55,23 @@ def _flags(
     centre: Annotated[
         Literal["uniform", "mean", "none"] | None,
         typer.Option(
-            help="What is subtracted from targets: 1/classes, their mean, nothing.",
-            rich_help_panel=DATA,
+            help="What is subtracted from targets: 1/classes, their mean, nothing.", rich_help_panel=DATA
         ),
     ] = None,
     target: Annotated[
-        str | None,
-        typer.Option(help="Column to predict in a table; the last.", rich_help_panel=DATA),
+        str | None, typer.Option(help="Column to predict in a table; the last.", rich_help_panel=DATA)
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            help="A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its "
-            "weights.",
+            help="A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its weights.",
             rich_help_panel=NETWORK,
         ),
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Its weights: FILE.safetensors, or a state dict by torch.save.",
-            rich_help_panel=NETWORK,
+            help="Its weights: FILE.safetensors, or a state dict by torch.save.", rich_help_panel=NETWORK
         ),
     ] = None,
     parameters: Annotated[
@@ -112,12 +104,10 @@ def _flags(
         ),
     ] = KernelName.TWO_LAYER_RELU,
     depth: Annotated[
-        int,
-        typer.Option(help="Hidden layers of relu, erf, tanh and conv-relu.", rich_help_panel=MODEL),
+        int, typer.Option(help="Hidden layers of relu, erf, tanh and conv-relu.", rich_help_panel=MODEL)
     ] = 2,
     weight_variance: Annotated[
-        float,
-        typer.Option(help="Of relu, erf, tanh and conv-relu, times fan-in.", rich_help_panel=MODEL),
+        float, typer.Option(help="Of relu, erf, tanh and conv-relu, times fan-in.", rich_help_panel=MODEL)
     ] = 2.0,
     bias_variance: Annotated[
         float, typer.Option(help="Of relu, erf, tanh and conv-relu.", rich_help_panel=MODEL)
@@ -129,9 +119,7 @@ def _flags(
     kernel_size: Annotated[
         int, typer.Option(help="Side of the windows of conv-relu.", rich_help_panel=MODEL)
     ] = 3,
-    stride: Annotated[
-        int, typer.Option(help="Of the convolutions of conv-relu.", rich_help_panel=MODEL)
-    ] = 1,
+    stride: Annotated[int, typer.Option(help="Of the convolutions of conv-relu.", rich_help_panel=MODEL)] = 1,
     padding: Annotated[
         Padding, typer.Option(help="Of the images of conv-relu.", rich_help_panel=MODEL)
     ] = "same",
@@ -149,9 +137,7 @@ def _flags(
             rich_help_panel=MODEL,
         ),
     ] = "gelu",
-    units: Annotated[
-        int, typer.Option(help="Neurons of hierarchy's network.", rich_help_panel=MODEL)
-    ] = 1024,
+    units: Annotated[int, typer.Option(help="Neurons of hierarchy's network.", rich_help_panel=MODEL)] = 1024,
     time: Annotated[
         float | None,
         typer.Option(
@@ -184,8 +170,7 @@ def _flags(
         ),
     ] = False,
     minutes: Annotated[
-        float,
-        typer.Option(help="Longest that --kernel auto spends on a kernel.", rich_help_panel=MODEL),
+        float, typer.Option(help="Longest that --kernel auto spends on a kernel.", rich_help_panel=MODEL)
     ] = 5.0,
     rule: Annotated[
         RuleName | None,
@@ -199,8 +184,7 @@ def _flags(
         ),
     ] = None,
     rate: Annotated[
-        float | None,
-        typer.Option(help="η of flow (1) and descent (needed).", rich_help_panel=MODEL),
+        float | None, typer.Option(help="η of flow (1) and descent (needed).", rich_help_panel=MODEL)
     ] = None,
     loss: Annotated[
         Literal["sum", "mean"],
@@ -211,8 +195,7 @@ def _flags(
     at: Annotated[
         list[float] | None,
         typer.Option(
-            help="Training time or number of steps, again for each; inf is the end.",
-            rich_help_panel=MODEL,
+            help="Training time or number of steps, again for each; inf is the end.", rich_help_panel=MODEL
         ),
     ] = None,
 ) -> None:

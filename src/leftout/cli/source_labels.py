@@ -35,16 +35,13 @@ def origins(source: str | None, data: str, train: Examples) -> list[str]:
         by_name, names = _table(Path(source).expanduser())
         column = by_name.get(SOURCE)
         if column is None or ID not in by_name:
-            raise DataError(
-                f"`{source}` must have the columns 'id' and 'source'; it has {_listed(by_name)}."
-            )
+            raise DataError(f"`{source}` must have the columns 'id' and 'source'; it has {_listed(by_name)}.")
     else:
         by_name, names = _table(Path(data).expanduser())
         column = by_name[source]
     if column.missing is not None:
         raise DataError(
-            f"`{source}` must name a source for every example; that of {names[column.missing]} is "
-            "missing."
+            f"`{source}` must name a source for every example; that of {names[column.missing]} is missing."
         )
     said = dict(zip(names, map(str, column.values.tolist()), strict=True))
     unknown = [name for name in train.ids if name not in said]
@@ -82,9 +79,7 @@ def columns_beside(source: str | None, data: str, target: str | None) -> list[st
             f"source; got {source!r}."
         )
     if source == goal:
-        raise OptionError(
-            f"--source {source!r} is the column that is predicted; name another with --target."
-        )
+        raise OptionError(f"--source {source!r} is the column that is predicted; name another with --target.")
     return [name for name in names if name not in (source, goal)]
 
 

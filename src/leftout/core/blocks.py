@@ -43,8 +43,7 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
             size = float(digits) * UNITS[unit]
         except (ValueError, KeyError):
             raise OptionError(
-                f"`memory` must be a number of bytes or a size such as '4GB' or '512MiB'; "
-                f"got {memory!r}."
+                f"`memory` must be a number of bytes or a size such as '4GB' or '512MiB'; got {memory!r}."
             ) from None
     else:
         size = float(memory)

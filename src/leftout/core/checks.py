@@ -14,9 +14,7 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 def check_rows(name: str, value: Tensor, n: int, *, of: str = "`gram`") -> None:
     """Raise unless `value` has one row per training point."""
     if value.shape[0] != n:
-        raise ShapeError(
-            f"`{name}` must have {n} rows, the side of {of}; got {tuple(value.shape)}."
-        )
+        raise ShapeError(f"`{name}` must have {n} rows, the side of {of}; got {tuple(value.shape)}.")
 
 
 def check_finite(name: str, value: Tensor) -> None:
@@ -102,9 +100,7 @@ def row_numbers(name: str, given: Any) -> list[int]:
         entry = entry.item() if isinstance(entry, Tensor) else entry
         # A truth value is an index to Python: a mask would be read as rows 0 and 1.
         if isinstance(entry, bool) or not isinstance(entry, Integral):
-            raise OptionError(
-                f"`{name}` must be row numbers, whole and no truth values; got {entry!r}."
-            )
+            raise OptionError(f"`{name}` must be row numbers, whole and no truth values; got {entry!r}.")
         rows.append(int(entry))
     return rows
 

@@ -45,9 +45,7 @@ def parameters_of(module: nn.Module) -> Parameters:
             )
     found = {name: one.detach() for name, one in named.items() if one.requires_grad}
     if not found:
-        raise OptionError(
-            "`module` must have parameters that are trained; got none with requires_grad=True."
-        )
+        raise OptionError("`module` must have parameters that are trained; got none with requires_grad=True.")
     for name, one in found.items():
         if one.dtype not in REAL:
             raise OptionError(
@@ -107,12 +105,7 @@ def outputs_each(module: nn.Module, inputs: Tensor) -> int:
         OptionError: no real numbers.
     """
     value = _apart(module, [inputs])[0][0]
-    if (
-        isinstance(value, Tensor)
-        and value.ndim == 2
-        and len(value) == len(inputs)
-        and value.numel()
-    ):
+    if isinstance(value, Tensor) and value.ndim == 2 and len(value) == len(inputs) and value.numel():
         return outputs_of(module, {}, inputs, outputs=value.shape[1]).shape[1]
     came = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
     raise ShapeError(
@@ -175,9 +168,7 @@ def selected(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
             )
     found = parameters_of(module)
     return {
-        name: one
-        for name, one in found.items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
+        name: one for name, one in found.items() if any(fnmatchcase(name, pattern) for pattern in patterns)
     }
 
 
@@ -193,9 +184,7 @@ def flat(parameters: Mapping[str, Tensor]) -> Float[Tensor, " p"]:
 def unflat(vector: Float[Tensor, " p"], like: Mapping[str, Tensor]) -> Parameters:
     """Return a vector as parameters of these shapes: views of it."""
     parts = torch.split(vector, [one.numel() for one in like.values()])
-    return {
-        name: part.view(one.shape) for (name, one), part in zip(like.items(), parts, strict=True)
-    }
+    return {name: part.view(one.shape) for (name, one), part in zip(like.items(), parts, strict=True)}
 
 
 def bytes_a_row(module: nn.Module, two: Tensor) -> int:
@@ -242,9 +231,8 @@ def check_takes(module: nn.Module, inputs: Tensor, *, name: str, as_given: bool 
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         looks_up = any(isinstance(one, nn.Embedding | nn.EmbeddingBag) for one in module.modules())
         advice = (
-            ". Inputs come as floats; write x.long() in its forward, before the embedding"
-            if looks_up else ""
-        )  # fmt: skip
+            ". Inputs come as floats; write x.long() in its forward, before the embedding" if looks_up else ""
+        )
         raise ShapeError(
             f"`{name}` must hold inputs that `module` takes; on inputs of shape "
             f"{tuple(inputs.shape)} it raised {type(error).__name__}: {error}{advice}"
@@ -261,8 +249,7 @@ def check_function(module: nn.Module, inputs: Tensor) -> None:
         OptionError: dropout, batch statistics or the like are at work.
     """
     batched = any(
-        one.training and isinstance(one, nn.modules.batchnorm._BatchNorm)
-        for one in module.modules()
+        one.training and isinstance(one, nn.modules.batchnorm._BatchNorm) for one in module.modules()
     )
     same = not batched
     if same:

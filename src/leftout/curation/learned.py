@@ -97,9 +97,7 @@ class Learned:
     stop: Stop
 
 
-def learned(
-    fitted: Fitted, at: At | Sequence[At] = None, *, judged: float | None = None
-) -> Learned:
+def learned(fitted: Fitted, at: At | Sequence[At] = None, *, judged: float | None = None) -> Learned:
     """Return when each training example was learned, from whom, and when training should stop.
 
     Right is: with classes, a margin above 0; for numbers, an error (over all outputs) of at most half
@@ -191,9 +189,7 @@ def early_stop(
     )
 
 
-def _reason(
-    curve: Sequence[tuple[float, float, float]], edge: str | None, suggested: bool, unit: str
-) -> str:
+def _reason(curve: Sequence[tuple[float, float, float]], edge: str | None, suggested: bool, unit: str) -> str:
     (at, seen, unseen), (end, seen_then, unseen_then) = curve
     if suggested:
         return (

@@ -149,9 +149,7 @@ def _opposing(
     train = fitted.train
     outputs = fitted.outputs
     if train.labels is None:
-        off = float(
-            scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested]
-        )
+        off = float(scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested])
         direction = fitted.residual.new_zeros(outputs)
         direction[suggested] = 1.0 if off >= 0 else -1.0
     elif outputs == 1:

@@ -46,9 +46,7 @@ def moved(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tenso
     return moved_function(moment, (part.features for part in parts), queries=len(query))
 
 
-def moved_function(
-    moment: Instant, seen: Iterable[Features], *, queries: int
-) -> Float64[Tensor, " n"]:
+def moved_function(moment: Instant, seen: Iterable[Features], *, queries: int) -> Float64[Tensor, " n"]:
     """Return ½ mean over queries of ‖Δf‖² for each example left out."""
     fitted = moment.fitted
     total = fitted.gram.new_zeros(len(fitted))

@@ -133,9 +133,7 @@ def prune(
     check_choice("order", order, ORDERS)
     check_choice("by", by, MEASURES)
     if shares is not None and not isinstance(shares, Iterable):
-        raise OptionError(
-            f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shares!r}."
-        )
+        raise OptionError(f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shares!r}.")
     asked = SHARES if shares is None else tuple(shares)
     for share in asked:
         check_between("shares", share, 0, 1)
@@ -157,22 +155,28 @@ def prune(
     loss, accuracy = _curve(fitted, examples, rows, counts, time)
     stop = _stop(counts, loss, tolerance)
     return Pruned(
-        order=tuple(rows), shares=tuple(count / n for count in counts), counts=tuple(counts),
-        loss=tuple(loss), accuracy=accuracy, stop=stop,
+        order=tuple(rows),
+        shares=tuple(count / n for count in counts),
+        counts=tuple(counts),
+        loss=tuple(loss),
+        accuracy=accuracy,
+        stop=stop,
         reason=_reason(n, counts, stop, loss, tolerance),
-        kind=order, by=by, rule=fitted.rule, time=time,
+        kind=order,
+        by=by,
+        rule=fitted.rule,
+        time=time,
         information=None if information is None else tuple(information),
-        train=fitted.train.fingerprint, query=examples.fingerprint,
-    )  # fmt: skip
+        train=fitted.train.fingerprint,
+        query=examples.fingerprint,
+    )
 
 
 def one_time(fitted: Fitted, at: At) -> float:
     """Return a training time as a number; raise unless it is one."""
     times = fitted.times(at)
     if len(times) != 1:
-        raise OptionError(
-            f"`at` must be one training time; got {len(times)}. Ask for each by itself."
-        )
+        raise OptionError(f"`at` must be one training time; got {len(times)}. Ask for each by itself.")
     return times[0]
 
 

@@ -44,11 +44,7 @@ class PruneCheck:
 
     def to_frame(self) -> pd.DataFrame:
         """Return both curves as a table: a row for each count."""
-        columns = {
-            name: value
-            for name, value in vars(self).items()
-            if isinstance(value, tuple)
-        }  # fmt: skip
+        columns = {name: value for name, value in vars(self).items() if isinstance(value, tuple)}
         return pd.DataFrame(columns)
 
 
@@ -127,9 +123,7 @@ def _check_trained_alike(pruned: Pruned, trained: Trained) -> None:
     assert pruned.rule is not None, "`prune` says by which rule"
     steps = math.inf if trained.tolerance is not None else float(trained.steps)
     said, taken = _course(pruned.rule, pruned.time), _course(trained.rule, steps)
-    both_step = isinstance(pruned.rule, GradientDescent) and isinstance(
-        trained.rule, GradientDescent
-    )
+    both_step = isinstance(pruned.rule, GradientDescent) and isinstance(trained.rule, GradientDescent)
     steps_differ = both_step and math.isfinite(pruned.time) and pruned.time != steps
     alike = math.isclose(said[2], taken[2], rel_tol=1e-9)
     if said[:2] != taken[:2] or not alike or steps_differ:
@@ -158,7 +152,6 @@ def _chosen(pruned: Pruned, counts: Sequence[int] | None) -> list[int]:
     if unknown or not chosen:
         came = unknown[0] if unknown else "none"
         raise OptionError(
-            f"`counts` must be among those of `pruned`, {', '.join(map(str, pruned.counts))}; got "
-            f"{came}."
+            f"`counts` must be among those of `pruned`, {', '.join(map(str, pruned.counts))}; got {came}."
         )
     return chosen

@@ -156,9 +156,8 @@ def _blind(fitted: Fitted) -> Float64[Tensor, "n n"] | None:
     if kernel.taught_by_inputs(inputs):
         return kernel.blind
     return assemble.gram(
-        kernel.asked.base, inputs, dtype=fitted.kernel_dtype, device=fitted.device,
-        memory=fitted.memory,
-    )  # fmt: skip
+        kernel.asked.base, inputs, dtype=fitted.kernel_dtype, device=fitted.device, memory=fitted.memory
+    )
 
 
 def fence_of(values: Float64[Tensor, " n"]) -> float:
@@ -168,11 +167,7 @@ def fence_of(values: Float64[Tensor, " n"]) -> float:
 
 
 def _why_rare(loss: float, fence: float, agreement: float) -> str:
-    shared = (
-        ""
-        if math.isnan(agreement)
-        else f", although {agreement:.0%} of its neighbours share its label"
-    )
+    shared = "" if math.isnan(agreement) else f", although {agreement:.0%} of its neighbours share its label"
     return (
         f"Predicted without it, its loss is {loss:.3g}, beyond {fence:.3g} which few reach{shared}: "
         "there are too few like it."

@@ -108,20 +108,17 @@ def remaining(fitted: Fitted, query: Examples, time: float, by: By) -> Remaining
     side, rows = len(fitted.gram), 0 if root is None else len(root)
     squares = SQUARES if by == "function" else SQUARES + 3
     check_fits(
-        f"An order of {n} examples in rounds, {side} rows,", 8 * (squares * side + 3 * rows) * side,
-        fitted.memory, advice="Take fewer examples (`n_train`), or raise `memory`.",
-    )  # fmt: skip
+        f"An order of {n} examples in rounds, {side} rows,",
+        8 * (squares * side + 3 * rows) * side,
+        fitted.memory,
+        advice="Take fewer examples (`n_train`), or raise `memory`.",
+    )
     fitted.check_trainable([time], total=n)
     if time == math.inf and fitted.rule.shifted(n - 1) == ridge:
         inverse = fitted.inverse(ridge)
         left, right = (inverse, fitted.gram @ inverse) if root is None else (None, root @ inverse)
         return Downdated(
-            inverse,
-            fitted.dual(time),
-            left,
-            right,
-            fitted.rows_each,
-            len(query) if left is None else 1,
+            inverse, fitted.dual(time), left, right, fitted.rows_each, len(query) if left is None else 1
         )
     return Refitted(fitted, root, time, len(query))
 
@@ -194,9 +191,13 @@ class Refitted(Remaining):
         _, rows = _split(gone, len(whole.gram), whole.rows_each)
         _, examples = _split(gone, len(whole), 1)
         left = Fitted(
-            whole.kernel, whole.train.select(examples.cpu()), whole.rule, whole.gram[rows][:, rows],
-            kernel_dtype=whole.kernel_dtype, memory=whole.memory,
-        )  # fmt: skip
+            whole.kernel,
+            whole.train.select(examples.cpu()),
+            whole.rule,
+            whole.gram[rows][:, rows],
+            kernel_dtype=whole.kernel_dtype,
+            memory=whole.memory,
+        )
         root = None if self.root is None else self.root[:, rows]
         return Refitted(left, root, self.time, self.queries)
 

@@ -120,13 +120,7 @@ class Sources:
 
 
 def sources(
-    fitted: Fitted,
-    query: Data,
-    source: Iterable[Any],
-    *,
-    at: At = None,
-    draws: int = DRAWS,
-    seed: int = 0,
+    fitted: Fitted, query: Data, source: Iterable[Any], *, at: At = None, draws: int = DRAWS, seed: int = 0
 ) -> Sources:
     """Return what each source of training examples is worth, for each example and as a whole.
 
@@ -183,8 +177,7 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     given = list(given)
     if len(given) != n:
         raise OptionError(
-            f"`source` must name where each of the {n} training examples comes from; got "
-            f"{len(given)} names."
+            f"`source` must name where each of the {n} training examples comes from; got {len(given)} names."
         )
     for row, name in enumerate(given):
         # NaN is the one value that is not itself.
@@ -196,8 +189,7 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     names = [str(name) for name in given]
     if len(set(names)) < 2:
         raise OptionError(
-            f"`source` must name at least two sources to compare; all {n} examples come from "
-            f"{names[0]!r}."
+            f"`source` must name at least two sources to compare; all {n} examples come from {names[0]!r}."
         )
     return names
 
@@ -235,11 +227,17 @@ def _source(
     mean = [_estimate(values[:, j].mean(), drawn.means[:, j], count) for j in (0, 1)]
     median = [_estimate(np.median(values[:, j]), drawn.medians[:, j], count) for j in (0, 1)]
     return Source(
-        name=name, count=count,
-        weights=mean[0], function=mean[1], median_weights=median[0], median_function=median[1],
-        loss=loss, loss_each=loss / count,
-        whole_weights=float(whole["weights"]), whole_function=float(whole["function"]),
-    )  # fmt: skip
+        name=name,
+        count=count,
+        weights=mean[0],
+        function=mean[1],
+        median_weights=median[0],
+        median_function=median[1],
+        loss=loss,
+        loss_each=loss / count,
+        whole_weights=float(whole["weights"]),
+        whole_function=float(whole["function"]),
+    )
 
 
 def _estimate(value: float, drawn: Float64[np.ndarray, " d"], count: int) -> Estimate:

@@ -83,9 +83,7 @@ class Subclass:
     reason: str
 
 
-def subclasses(
-    fitted: Fitted, query: Data, *, at: At = None, by: By = "function"
-) -> tuple[Subclass, ...]:
+def subclasses(fitted: Fitted, query: Data, *, at: At = None, by: By = "function") -> tuple[Subclass, ...]:
     """Return under-sampled kinds within classes, the most telling first.
 
     Args:
@@ -122,8 +120,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
     members: list[tuple[str | None, Tensor]] = [(None, torch.arange(len(train)))]
     if train.labels is not None and train.classes is not None:
         members = [
-            (name, (train.labels == label).nonzero().flatten())
-            for label, name in enumerate(train.classes)
+            (name, (train.labels == label).nonzero().flatten()) for label, name in enumerate(train.classes)
         ]
     found: list[Subclass] = []
     for name, rows in tracked(members, what="kinds within classes"):

@@ -50,9 +50,7 @@ def npz(path: Path, source: str) -> Found:
     )
 
 
-def found_of_arrays(
-    source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]
-) -> Found:
+def found_of_arrays(source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> Found:
     """Return one named pair of arrays (to be split by seed), or two: training, then query."""
     for name, array in inputs.items():
         check_numbers(name, array)

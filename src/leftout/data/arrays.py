@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    SequentialSampler,
-)
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from leftout.core.errors import DataError, ShapeError
 from leftout.data.targets import as_array, doubles, target_array
@@ -152,9 +146,7 @@ def _check_repeats(dataset: Any, name: str) -> None:
     # A transform may draw from the global generator; asking twice must not move the caller's.
     with torch.random.fork_rng(devices=[]):
         first, second = (_item(f"{name} inputs", _two(dataset[0], name, 0)[0]) for _ in range(2))
-    if first.shape != second.shape or not np.array_equal(
-        first, second, equal_nan=first.dtype.kind == "f"
-    ):
+    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=first.dtype.kind == "f"):
         raise DataError(
             f"`{name}` must return the same input every time; its first example differs from one "
             "reading to the next. Remove random transforms."

@@ -19,10 +19,7 @@ from leftout.data.targets import RawTargets
 
 SIDE = 32
 PIXELS = 3 * SIDE * SIDE
-CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
+CLASSES = (*("airplane", "automobile", "bird", "cat", "deer"), *("dog", "frog", "horse", "ship", "truck"))
 BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 QUERIES = "test_batch"
 FOLDERS = (".", "cifar-10-batches-py", "cifar-10-batches-bin")

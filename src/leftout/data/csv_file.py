@@ -63,8 +63,7 @@ def _check_names(path: Path, names: list[str]) -> None:
         )
     if all(NUMBER.fullmatch(name) for name in names):
         raise DataError(
-            f"`{path}` must name its columns in the first line; it holds only numbers. Add a line "
-            "of names."
+            f"`{path}` must name its columns in the first line; it holds only numbers. Add a line of names."
         )
     if "" in names:
         raise DataError(

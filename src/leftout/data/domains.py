@@ -179,16 +179,13 @@ class Sphere:
         """
         if points.ndim != 2 or points.shape[1] != self.inputs:
             raise ShapeError(
-                f"`points` must have shape (m, {self.inputs}), on the sphere; got "
-                f"{tuple(points.shape)}."
+                f"`points` must have shape (m, {self.inputs}), on the sphere; got {tuple(points.shape)}."
             )
         size = math.sqrt(self.multiplicity(degree))
         return size * gegenbauer(degree, points[:, 0] / self.radius, inputs=self.inputs)[-1]
 
 
-def gegenbauer(
-    degree: int, cosines: Float64[Tensor, " q"], *, inputs: int
-) -> Float64[Tensor, "degrees q"]:
+def gegenbauer(degree: int, cosines: Float64[Tensor, " q"], *, inputs: int) -> Float64[Tensor, "degrees q"]:
     """Return Ĉ_0 … Ĉ_degree of the sphere in `inputs` dimensions, each 1 at 1.
 
     Accuracy:

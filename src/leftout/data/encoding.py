@@ -89,8 +89,7 @@ def encoding_of_classes(
     if len(outside):
         row = int(outside[0])
         raise DataError(
-            f"`labels` must lie in 0 … {count - 1}, the {count} classes; row {row} is "
-            f"{int(labels[row])}."
+            f"`labels` must lie in 0 … {count - 1}, the {count} classes; row {row} is {int(labels[row])}."
         )
     width = outputs if outputs is not None else (1 if count == 2 else count)
     if width != count and (count, width) != (2, 1):

@@ -46,8 +46,7 @@ class Examples:
             raise DataError("`inputs` must hold at least one example; got none.")
         if self.inputs.dtype != torch.float64 or self.targets.dtype != torch.float64:
             raise ShapeError(
-                f"`inputs` and `targets` must be float64; got {self.inputs.dtype} and "
-                f"{self.targets.dtype}."
+                f"`inputs` and `targets` must be float64; got {self.inputs.dtype} and {self.targets.dtype}."
             )
         if tuple(self.targets.shape) != (n, self.encoding.outputs):
             raise ShapeError(
@@ -109,9 +108,7 @@ class Examples:
         if self.labels is None or classes is None or len(classes) != 2 or outputs not in (1, 2):
             return self
         centre = self.encoding.centre
-        return self.coded_as(
-            encoding_of_classes(self.labels, classes, centre=centre, outputs=outputs)
-        )
+        return self.coded_as(encoding_of_classes(self.labels, classes, centre=centre, outputs=outputs))
 
     def coded_as(self, encoding: Encoding) -> "Examples":
         """Return the same examples with their classes in other columns; numbers stay as they are."""

@@ -77,9 +77,7 @@ def _path(folder: Path, stem: str, ending: str) -> Path:
     for spelling in spellings:
         if (folder / spelling).exists():
             return folder / spelling
-    raise DataError(
-        f"`{folder}` must hold {spellings[0]} or {spellings[2]}, a file of MNIST; there is none."
-    )
+    raise DataError(f"`{folder}` must hold {spellings[0]} or {spellings[2]}, a file of MNIST; there is none.")
 
 
 def idx_array(path: Path, magic: int) -> np.ndarray:
@@ -96,8 +94,7 @@ def idx_array(path: Path, magic: int) -> np.ndarray:
             return _parsed(handle, path, magic)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
-            f"`{path}` cannot be read to its end: {error}. It is damaged or truncated; fetch it "
-            "again."
+            f"`{path}` cannot be read to its end: {error}. It is damaged or truncated; fetch it again."
         ) from error
 
 

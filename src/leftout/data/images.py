@@ -92,9 +92,7 @@ def _check_new(folder: Path, seen: set[Path]) -> None:
     """Raise when links lead into a folder a second time: it may be a circle, without an end."""
     place = folder.resolve()
     if place in seen:
-        raise DataError(
-            f"`{folder}` must be reached once; a link leads into {place} again. Remove the link."
-        )
+        raise DataError(f"`{folder}` must be reached once; a link leads into {place} again. Remove the link.")
     seen.add(place)
 
 
@@ -255,8 +253,7 @@ def _check_picture(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > LARGEST_PICTURE:
         raise DataError(
-            f"`{name}` must have at most {LARGEST_PICTURE} pixels; it says {width} × {height}. "
-            "Scale it down."
+            f"`{name}` must have at most {LARGEST_PICTURE} pixels; it says {width} × {height}. Scale it down."
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a photograph with a preview in the same file

@@ -24,13 +24,7 @@ from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
 from leftout.data.digits import digits
-from leftout.data.encoding import (
-    CENTRES,
-    Centre,
-    Encoding,
-    encoding_of_classes,
-    encoding_of_numbers,
-)
+from leftout.data.encoding import CENTRES, Centre, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.files import check_file
 from leftout.data.found import Found, Rows
@@ -88,21 +82,14 @@ def load(
     check_seed(seed)
     found = _found(source, target=target, columns=columns)
     if not isinstance(found, Found):
-        _check_untouched(
-            classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs
-        )
+        _check_untouched(classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs)
         return found
     rows = chosen(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
-    return _examples(
-        found, rows, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed)
-    )
+    return _examples(found, rows, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
 
 
 def _found(
-    source: str | Path | tuple[Any, Any] | list[Any],
-    *,
-    target: str | None,
-    columns: Sequence[str] | None,
+    source: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
 ) -> Found | Loaded:
     """Return what the reader that `source` names finds."""
     if isinstance(source, tuple | list):
@@ -140,9 +127,7 @@ def _found(
 
 def _from_module(pair: Loaded, source: str) -> Loaded:
     """Return the Examples with their source on record, if the user's function kept none."""
-    train, query = (
-        replace(part, preparation={"source": source} | part.preparation) for part in pair
-    )
+    train, query = (replace(part, preparation={"source": source} | part.preparation) for part in pair)
     return train, query
 
 
@@ -166,9 +151,7 @@ def _examples(
 ) -> tuple[Examples, Examples]:
     """Return the chosen rows, read, scaled and coded."""
     n = len(rows.train)
-    whole = found.read(
-        torch.cat([torch.from_numpy(rows.train), torch.from_numpy(rows.query)]).numpy()
-    )
+    whole = found.read(torch.cat([torch.from_numpy(rows.train), torch.from_numpy(rows.query)]).numpy())
     parts = whole.part(slice(0, n)), whole.part(slice(n, None))
     ids = tuple(tuple(found.ids[row] for row in part) for part in (rows.train, rows.query))
     inputs = [_finite(part.inputs, names) for part, names in zip(parts, ids, strict=True)]
@@ -227,9 +210,7 @@ def _part(
     )
 
 
-def _encoding(
-    raw: RawTargets, centre: Centre | None, outputs: int | None, ids: Sequence[str]
-) -> Encoding:
+def _encoding(raw: RawTargets, centre: Centre | None, outputs: int | None, ids: Sequence[str]) -> Encoding:
     if raw.labels is None:
         assert raw.numbers is not None
         if outputs not in (None, raw.numbers.shape[1]):

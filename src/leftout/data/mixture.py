@@ -20,11 +20,7 @@ CLASSES = ("negative", "positive")
 
 
 def mixture(
-    sizes: Sequence[int],
-    inputs: int = 100,
-    radius: float = 1e-3,
-    *,
-    generator: Generator,
+    sizes: Sequence[int], inputs: int = 100, radius: float = 1e-3, *, generator: Generator
 ) -> tuple[Examples, Int64[Tensor, " n"]]:
     """Return examples of two classes in clusters, and the cluster of each.
 
@@ -62,9 +58,7 @@ def mixture(
     return Examples(points, encoding.encode(labels), encoding, labels, preparation=made), clusters
 
 
-def _around(
-    centres: Float64[Tensor, "n d"], radius: float, generator: Generator
-) -> Float64[Tensor, "n d"]:
+def _around(centres: Float64[Tensor, "n d"], radius: float, generator: Generator) -> Float64[Tensor, "n d"]:
     """Return a point of the sphere near each centre, no chord longer than `radius`."""
     n, d = centres.shape
     noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
@@ -76,9 +70,7 @@ def _around(
     return (1 - chord.square() / 2) * centres + chord * (1 - chord.square() / 4).sqrt() * tangent
 
 
-def _across(
-    rows: Float64[Tensor, "n d"], centres: Float64[Tensor, "n d"]
-) -> Float64[Tensor, "n d"]:
+def _across(rows: Float64[Tensor, "n d"], centres: Float64[Tensor, "n d"]) -> Float64[Tensor, "n d"]:
     """Return the directions of the rows orthogonal to their centres."""
     return _unit(rows - (rows * centres).sum(1, keepdim=True) * centres)
 

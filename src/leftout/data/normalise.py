@@ -20,9 +20,7 @@ Normalise = Literal["unit", "sphere", "standard"]
 NORMALISATIONS: tuple[Normalise | None, ...] = ("unit", "sphere", "standard", None)
 
 
-def to_norm(
-    inputs: Float64[Tensor, "n ..."], ids: Sequence[str], *, norm: float
-) -> Float64[Tensor, "n ..."]:
+def to_norm(inputs: Float64[Tensor, "n ..."], ids: Sequence[str], *, norm: float) -> Float64[Tensor, "n ..."]:
     """Return the inputs, each scaled to this norm.
 
     Raises:
@@ -67,11 +65,7 @@ def normalised(
         # a scale to divide by.
         constant = train.amax(axes) == train.amin(axes)
         scale = torch.where(constant, torch.ones_like(spread), spread)
-        record |= {
-            "mean": mean.tolist(),
-            "scale": scale.tolist(),
-            "of": "pixels" if pictures else "columns",
-        }
+        record |= {"mean": mean.tolist(), "scale": scale.tolist(), "of": "pixels" if pictures else "columns"}
         if not pictures:
             names = columns or [str(place) for place in range(constant.numel())]
             which = constant.flatten().nonzero().flatten().tolist()

@@ -94,9 +94,7 @@ def _coded_as(values: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
     kind = KINDS[values.dtype.kind]
     if encoding.classes is None:
         if values.dtype.kind not in "fiu":
-            raise DataError(
-                f"`{name} targets` must be numbers, as the training targets are; got {kind}."
-            )
+            raise DataError(f"`{name} targets` must be numbers, as the training targets are; got {kind}.")
         numbers = float64_tensor(values if values.ndim == 2 else values[:, None])
         if numbers.shape[1] != encoding.outputs:
             raise ShapeError(

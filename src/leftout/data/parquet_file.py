@@ -86,6 +86,4 @@ def _column(name: str, values: Any, path: Path) -> Column:
     if types.is_string(kind) or types.is_large_string(kind):
         texts = np.array(values.fill_null("").to_pylist(), dtype=str)
         return Column(name, "text", texts, missing)
-    raise DataError(
-        f"`{name}` in {path} must hold numbers or texts; its type is {kind}. Convert or drop it."
-    )
+    raise DataError(f"`{name}` in {path} must hold numbers or texts; its type is {kind}. Convert or drop it.")

@@ -51,9 +51,7 @@ def flip_labels(examples: Examples, fraction: float, *, generator: Generator) ->
     return Planted(worse, rows, labels.clone())
 
 
-def plant_duplicates(
-    examples: Examples, count: int, *, conflicting: bool, generator: Generator
-) -> Planted:
+def plant_duplicates(examples: Examples, count: int, *, conflicting: bool, generator: Generator) -> Planted:
     """Return the examples with copies of `count` of them at the end, ids marked "(copy)".
 
     Args:
@@ -125,9 +123,7 @@ def thin_class(examples: Examples, cls: str | int, keep: int, *, generator: Gene
 
 def _labels(examples: Examples) -> Tensor:
     if examples.labels is None:
-        raise OptionError(
-            "`examples` must have classes for labels to be changed; these are for regression."
-        )
+        raise OptionError("`examples` must have classes for labels to be changed; these are for regression.")
     return examples.labels
 
 

@@ -33,12 +33,7 @@ class Chosen:
 
 
 def chosen(
-    found: Found,
-    *,
-    classes: Sequence[str | int] | None,
-    n_train: int | None,
-    n_query: int | None,
-    seed: int,
+    found: Found, *, classes: Sequence[str | int] | None, n_train: int | None, n_query: int | None, seed: int
 ) -> Chosen:
     """Return the rows to read.
 
@@ -62,8 +57,7 @@ def chosen(
         query = stratified(targets.labels, query_pool, n_query, query_random)
     if not len(query) or not len(rest):
         raise DataError(
-            f"`{found.source}` must hold training examples and queries; got {len(rest)} and "
-            f"{len(query)}."
+            f"`{found.source}` must hold training examples and queries; got {len(rest)} and {len(query)}."
         )
     _check_available("n_train", n_train, len(rest), found.source, kept=len(rows) - len(rest))
     train = stratified(targets.labels, rest, n_train, train_random)
@@ -159,9 +153,7 @@ def _of_classes(found: Found, classes: Sequence[str | int] | None) -> tuple[RawT
         )
     numbers = [class_number(targets.classes, wanted) for wanted in classes]
     if len(set(numbers)) < max(2, len(numbers)):
-        raise OptionError(
-            f"`classes` must name at least two classes, each once; got {list(classes)}."
-        )
+        raise OptionError(f"`classes` must name at least two classes, each once; got {list(classes)}.")
     code = np.full(len(targets.classes), -1)
     code[numbers] = np.arange(len(numbers))
     labels = code[targets.labels]
@@ -192,9 +184,7 @@ def check_count(name: str, value: int | None) -> None:
         raise OptionError(f"`{name}` must be a whole number ≥ 1; got {value!r}.")
 
 
-def _check_available(
-    name: str, wanted: int | None, available: int, source: str, *, kept: int = 0
-) -> None:
+def _check_available(name: str, wanted: int | None, available: int, source: str, *, kept: int = 0) -> None:
     if wanted is not None and wanted > available:
         aside = f" beside the {kept} queries; a smaller `n_query` leaves more" if kept else ""
         raise OptionError(
@@ -230,9 +220,7 @@ def _check_classes(targets: RawTargets, train: np.ndarray, found: Found) -> None
     if targets.labels is None:
         return
     if len(targets.classes) < 2:
-        raise DataError(
-            f"`{found.source}` must hold at least two classes; got only {targets.classes[0]!r}."
-        )
+        raise DataError(f"`{found.source}` must hold at least two classes; got only {targets.classes[0]!r}.")
     counts = np.bincount(targets.labels[train], minlength=len(targets.classes))
     for name, count in zip(targets.classes, counts, strict=True):
         if count < LEAST:

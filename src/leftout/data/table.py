@@ -68,15 +68,12 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
     if target is not None:
         if target not in by_name:
             raise OptionError(
-                f"`target` must be a column of `{source}`, one of {_listed(list(by_name))}; "
-                f"got {target!r}."
+                f"`target` must be a column of `{source}`, one of {_listed(list(by_name))}; got {target!r}."
             )
         return by_name[target]
     rest = [name for name in by_name if name not in (ID, SPLIT)]
     if not rest:
-        raise DataError(
-            f"`{source}` must have a column to predict; it has {_listed(list(by_name))}."
-        )
+        raise DataError(f"`{source}` must have a column to predict; it has {_listed(list(by_name))}.")
     return by_name[rest[-1]]
 
 

@@ -89,9 +89,7 @@ def target_array(name: str, values: Tensor | np.ndarray | Sequence[Any]) -> np.n
             f"dtype {array.dtype}."
         )
     if array.ndim not in (1, 2) or 0 in array.shape:
-        raise ShapeError(
-            f"`{name}` must have shape (n,) or (n, k), none of them 0; got {array.shape}."
-        )
+        raise ShapeError(f"`{name}` must have shape (n,) or (n, k), none of them 0; got {array.shape}.")
     return array
 
 

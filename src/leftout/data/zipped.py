@@ -49,8 +49,7 @@ def member_bytes(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
     size = archive.getinfo(name).file_size
     if size > limit:
         raise DataError(
-            f"`{name}` in {archive.filename} must be at most {sized(limit)} unpacked; it says "
-            f"{sized(size)}."
+            f"`{name}` in {archive.filename} must be at most {sized(limit)} unpacked; it says {sized(size)}."
         )
     try:
         with archive.open(name) as handle:

@@ -80,9 +80,12 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     _check_positive(fitted)
     total, added = (_interpolant if of == "interpolant" else _as_trained)(fitted, members)
     return xr.DataArray(
-        added.cpu().numpy(), dims=("group",), coords={"group": names},
-        attrs=_attributes(fitted, of, total), name="complexity",
-    )  # fmt: skip
+        added.cpu().numpy(),
+        dims=("group",),
+        coords={"group": names},
+        attrs=_attributes(fitted, of, total),
+        name="complexity",
+    )
 
 
 def _check_positive(fitted: Fitted) -> None:
@@ -141,9 +144,7 @@ def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
         same = identical(fitted.train.inputs)
         ids = fitted.train.ids
         named = (
-            f" Examples {ids[same[0][0]]!r} and {ids[same[0][1]]!r} have identical inputs."
-            if same
-            else ""
+            f" Examples {ids[same[0][0]]!r} and {ids[same[0][1]]!r} have identical inputs." if same else ""
         )
         raise NotPositiveError(
             "`of`='interpolant' needs a Gram matrix that can be inverted without ridge, and this one "

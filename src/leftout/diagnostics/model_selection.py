@@ -17,13 +17,7 @@ from torch import Tensor
 from leftout.attribution.engine.refit import duals_afresh
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
-from leftout.core.errors import (
-    DataError,
-    DivergenceError,
-    LeftoutError,
-    NotPositiveError,
-    OptionError,
-)
+from leftout.core.errors import DataError, DivergenceError, LeftoutError, NotPositiveError, OptionError
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
@@ -78,12 +72,15 @@ class Selection:
         """Return what was tried, JSON-like; no loss of what was skipped."""
         return [
             {
-                "name": one.name, "loss": None if one.losses is None else one.loss,
-                "accuracy": one.accuracy, "smallest": one.smallest, "condition": one.condition,
+                "name": one.name,
+                "loss": None if one.losses is None else one.loss,
+                "accuracy": one.accuracy,
+                "smallest": one.smallest,
+                "condition": one.condition,
                 "skipped": one.skipped,
             }
             for one in self.candidates
-        ]  # fmt: skip
+        ]
 
     @property
     def best(self) -> Candidate:
@@ -103,9 +100,7 @@ class Selection:
     def lead(self, other: Candidate) -> tuple[float, float]:
         """Return by how much the best is better than another, and the standard error of that."""
         if self.best.losses is None or other.losses is None:
-            raise OptionError(
-                f"`other` must have losses; {other.name} was skipped: {other.skipped}"
-            )
+            raise OptionError(f"`other` must have losses; {other.name} was skipped: {other.skipped}")
         apart = other.losses - self.best.losses
         spread = float(apart.std()) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
         return float(apart.mean()), spread
@@ -142,9 +137,7 @@ def choose_kernel(
     found = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
-        found.append(
-            candidate(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
-        )
+        found.append(candidate(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
     return ranked(once(found))
 
 
@@ -223,8 +216,7 @@ def choose_strength(
     time = first.rule.time(at)
     losses = _by_strength(first, time, tuple(float(one) for one in asked_for))
     return ranked(
-        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()],
-        name="strengths",
+        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()], name="strengths"
     )
 
 
@@ -236,9 +228,11 @@ def _of_strength(
     values = torch.linalg.eigvalsh(first.kernel.at_strength(strength).gram)
     sizes = (values + first.rule.shifted(len(first))).abs()
     known = Candidate(
-        f"strength {strength:g}", replace(kernel, strength=strength),
-        smallest=float(values[0]), condition=float(sizes.max() / sizes.min()),
-    )  # fmt: skip
+        f"strength {strength:g}",
+        replace(kernel, strength=strength),
+        smallest=float(values[0]),
+        condition=float(sizes.max() / sizes.min()),
+    )
     if isinstance(said, str):
         return replace(known, skipped=said)
     right = first.train.accuracy(said)
@@ -277,9 +271,7 @@ def candidate(
     """Return a kernel with its losses, or with why it has none; arguments and cost as `choose_kernel`."""
     try:
         if isinstance(kernel, LabelAware) and kernel.strength is None:
-            strengths = choose_strength(
-                kernel, examples, rule=rule, at=at, memory=memory, device=device
-            )
+            strengths = choose_strength(kernel, examples, rule=rule, at=at, memory=memory, device=device)
             return _at_its_best(name, kernel, strengths.best)
         fitted = fit(kernel, examples, rule=rule, memory=memory, device=device)
         predicted = out_of_sample(fitted, fitted.rule.time(at)).cpu()
@@ -342,9 +334,8 @@ def _blind(fitted: Fitted, kernel: Taught, time: float) -> Float64[Tensor, "n k"
     """Return what is predicted without each example at strength 0, where the kernel stays as it is."""
     base = kernel.at_strength(0.0)
     model = Fitted(
-        base, fitted.train, fitted.rule, base.gram, kernel_dtype=fitted.kernel_dtype,
-        memory=fitted.memory,
-    )  # fmt: skip
+        base, fitted.train, fitted.rule, base.gram, kernel_dtype=fitted.kernel_dtype, memory=fitted.memory
+    )
     try:
         return out_of_sample(model, time)
     except (NotPositiveError, DivergenceError) as error:
@@ -358,6 +349,6 @@ def _solved(
     try:
         return duals_afresh(
             fitted, taught.gram, fitted.residual[keep], [time], total=len(keep), definite=taught.definite
-        )[0]  # fmt: skip
+        )[0]
     except (NotPositiveError, DivergenceError) as error:
         return str(error)

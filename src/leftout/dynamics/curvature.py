@@ -55,9 +55,7 @@ class Curvature:
         columns are taken in chunks that fit the memory.
     """
 
-    def __init__(
-        self, module: nn.Module, train: Examples, *, kind: Kind, shift: float, memory: int
-    ) -> None:
+    def __init__(self, module: nn.Module, train: Examples, *, kind: Kind, shift: float, memory: int) -> None:
         self.module = copy.deepcopy(module).double()
         self.weights = {name: one.detach() for name, one in parameters_of(self.module).items()}
         self.device = next(iter(self.weights.values())).device
@@ -69,9 +67,7 @@ class Curvature:
         two = train.inputs[:1].expand(2, *train.inputs.shape[1:]).to(self.device)
         self.kept = bytes_a_row(self.module, two)
 
-    def __call__(
-        self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None
-    ) -> Float64[Tensor, "p b"]:
+    def __call__(self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None) -> Float64[Tensor, "p b"]:
         """Return the matrix times each column.
 
         Args:
@@ -98,9 +94,7 @@ class Curvature:
             found[part] = self.flat(vmap(grad(loss), in_dims=(None, 0, 0))(self.weights, x, y))
         return found.T
 
-    def slopes(
-        self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None
-    ) -> Float64[Tensor, "b n"]:
+    def slopes(self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None) -> Float64[Tensor, "b n"]:
         """Return how fast the loss of each example grows along each column: (f_i − y_i) · (J_i v).
 
         Its gradient times the column, without the gradient: one push forward.

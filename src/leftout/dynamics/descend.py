@@ -108,9 +108,7 @@ class Descent:
     def needed(self, tolerance: float) -> float:
         """Return about how many steps the tolerance takes, at the pace of the last half."""
         end, norm = self._looks[-1]
-        begin, before = max(
-            (look for look in self._looks if look[0] <= end / 2), default=self._looks[0]
-        )
+        begin, before = max((look for look in self._looks if look[0] <= end / 2), default=self._looks[0])
         if not norm < before:
             return math.inf
         more = (end - begin) * math.log(norm / tolerance) / math.log(before / norm)

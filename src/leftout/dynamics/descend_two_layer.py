@@ -145,9 +145,7 @@ class TwoLayerObjective(Objective):
         slope = self.space.slope(pull)
         return slope.add_(self.space.point[rows], alpha=self.ridge) if self.ridge else slope
 
-    def _move(
-        self, rows: slice, change: Float[Tensor, "b e"], rate: float, momentum: float
-    ) -> None:
+    def _move(self, rows: slice, change: Float[Tensor, "b e"], rate: float, momentum: float) -> None:
         point = self.space.point[rows]
         point.add_(change, alpha=-rate)
         if momentum:
@@ -189,9 +187,11 @@ def _space(
     if start is None and n < 2 * d and needs["rows"] <= memory:
         return RowSpace(inputs, weights)
     check_fits(
-        f"Training {m} neurons on {n} examples", needs["weights"], memory,
+        f"Training {m} neurons on {n} examples",
+        needs["weights"],
+        memory,
         advice="Take a smaller width or fewer examples, float32 weights, or raise `memory`.",
-    )  # fmt: skip
+    )
     return WeightSpace(inputs, weights, start)
 
 

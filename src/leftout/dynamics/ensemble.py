@@ -73,9 +73,13 @@ class Prior:
     def between(self, queries: Tensor, inputs: Tensor) -> Float64[Tensor, "m a"]:
         """Return k_0 between any two batches."""
         return assemble.cross(
-            self.kernel, queries, inputs, dtype=self.fitted.kernel_dtype,
-            device=self.fitted.device, memory=self.fitted.memory,
-        )  # fmt: skip
+            self.kernel,
+            queries,
+            inputs,
+            dtype=self.fitted.kernel_dtype,
+            device=self.fitted.device,
+            memory=self.fitted.memory,
+        )
 
     def cross(self, queries: Tensor) -> Float64[Tensor, "m n"]:
         """Return k_0(queries, training inputs)."""
@@ -130,13 +134,14 @@ def prior_of(fitted: Fitted, prior: Kernel | None = None) -> Prior:
         )
     n = len(fitted)
     check_fits(
-        f"The prior of {n} examples", 3 * 8 * n * n, fitted.memory,
+        f"The prior of {n} examples",
+        3 * 8 * n * n,
+        fitted.memory,
         advice="Take fewer examples (`n_train`), or raise `memory`.",
-    )  # fmt: skip
+    )
     gram = assemble.gram(
-        start, fitted.train.inputs, dtype=fitted.kernel_dtype, device=fitted.device,
-        memory=fitted.memory,
-    )  # fmt: skip
+        start, fitted.train.inputs, dtype=fitted.kernel_dtype, device=fitted.device, memory=fitted.memory
+    )
     return Prior(fitted, start, gram)
 
 
@@ -179,12 +184,8 @@ def ensemble(
     fitted.check_trainable(times, total=len(fitted))
     start = prior_of(fitted, prior)
     size = len(points) if covariance else QUERIES
-    parts = [
-        _at_times(start, points[rows], times, covariance) for rows in blocks(len(points), size)
-    ]
-    mean, variance = (
-        torch.cat(some, dim=1) for some in zip(*(one[:2] for one in parts), strict=True)
-    )
+    parts = [_at_times(start, points[rows], times, covariance) for rows in blocks(len(points), size)]
+    mean, variance = (torch.cat(some, dim=1) for some in zip(*(one[:2] for one in parts), strict=True))
     whole = parts[0][2]
     if isinstance(at, Sequence) or int(getattr(at, "ndim", 0)):
         return Ensemble(mean, variance, whole)
@@ -285,9 +286,11 @@ def _points(fitted: Fitted, inputs: Any) -> Tensor:
 def _check_covariance(asked: bool, times: int, m: int, fitted: Fitted) -> None:
     if asked:
         check_fits(
-            f"The covariance of {m} queries", 3 * 8 * times * m * m, fitted.memory,
+            f"The covariance of {m} queries",
+            3 * 8 * times * m * m,
+            fitted.memory,
             advice="Ask for fewer queries, or leave `covariance` out.",
-        )  # fmt: skip
+        )
 
 
 def _diagonal(fitted: Fitted, kernel: Kernel, inputs: Tensor) -> Float64[Tensor, " mr"]:

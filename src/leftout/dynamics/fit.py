@@ -63,29 +63,29 @@ def fit(
     check_outputs("`kernel` tells apart", kernel.outputs, examples)
     n = len(examples) * (kernel.outputs or 1)
     check_fits(
-        f"A model of {len(examples)} examples{_rows_said(kernel)}", 3 * 8 * n * n, budget,
+        f"A model of {len(examples)} examples{_rows_said(kernel)}",
+        3 * 8 * n * n,
+        budget,
         advice="Take fewer examples (`n_train`), or raise `memory`.",
-    )  # fmt: skip
+    )
     gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
     made_in = kernel.dtype or dtype
     return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=made_in, memory=budget)
 
 
 def _taught(
-    kernel: Teachable,
-    examples: Examples,
-    rule: Rule,
-    *,
-    dtype: torch.dtype,
-    where: torch.device,
-    budget: int,
+    kernel: Teachable, examples: Examples, rule: Rule, *, dtype: torch.dtype, where: torch.device, budget: int
 ) -> Fitted:
     """Return the model of a kernel that the examples have to teach first."""
     try:
         taught = kernel.taught(
-            examples.inputs, labels_of(kernel, examples), examples.targets, dtype=dtype,
-            device=where, memory=budget,
-        )  # fmt: skip
+            examples.inputs,
+            labels_of(kernel, examples),
+            examples.targets,
+            dtype=dtype,
+            device=where,
+            memory=budget,
+        )
         gram = taught.gram
     except NotPositiveError as error:
         raise NotPositiveError(f"{error}{repeated(examples)}") from None

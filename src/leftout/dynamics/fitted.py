@@ -96,9 +96,13 @@ class Fitted:
     def _frozen(self) -> "Fitted":
         assert isinstance(self.kernel, TaughtKernel)
         found = Fitted(
-            self.kernel.with_labels_frozen(), self.train, self.rule, self.gram,
-            kernel_dtype=self.kernel_dtype, memory=self.memory,
-        )  # fmt: skip
+            self.kernel.with_labels_frozen(),
+            self.train,
+            self.rule,
+            self.gram,
+            kernel_dtype=self.kernel_dtype,
+            memory=self.memory,
+        )
         found._known = self._known
         return found
 
@@ -268,9 +272,7 @@ class Fitted:
         rows = self.gram[self.kernel_rows(examples)]
         if each == 1:
             return rows.clone()
-        blocks = torch.unflatten(
-            torch.unflatten(rows, 1, (-1, each)), 0, (-1, each)
-        )  # (e, b, n, b)
+        blocks = torch.unflatten(torch.unflatten(rows, 1, (-1, each)), 0, (-1, each))  # (e, b, n, b)
         return blocks.diagonal(dim1=1, dim2=3).sum(2)
 
     def dual(self, time: float, *, total: float | None = None) -> Float64[Tensor, "r c"]:
@@ -310,9 +312,7 @@ class Fitted:
         if known is not None:
             assert self._known is not None
             whole = self._known[1]
-            return (
-                whole.of(known, slice(None)) if self._by_pairs else whole[self.kernel_rows(known)]
-            )
+            return whole.of(known, slice(None)) if self._by_pairs else whole[self.kernel_rows(known)]
         if self._by_pairs:
             assert isinstance(self.kernel, TaughtKernel)
             return self.kernel.pairs_with(inputs)
@@ -323,9 +323,8 @@ class Fitted:
     ) -> Float64[Tensor, "mr ar"]:
         """Return the kernel between any two batches; nothing that is known of the training inputs is used."""
         return assemble.cross(
-            self.kernel, queries, inputs, dtype=self.kernel_dtype, device=self.device,
-            memory=self.memory,
-        )  # fmt: skip
+            self.kernel, queries, inputs, dtype=self.kernel_dtype, device=self.device, memory=self.memory
+        )
 
     @property
     def output_names(self) -> list[str]:

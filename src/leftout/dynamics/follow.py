@@ -31,9 +31,13 @@ def follow(fitted: Fitted, module: nn.Module, time: float) -> Trained:
     rule = check_followed(fitted.rule, time)
     ends = time == math.inf
     return train(
-        module, fitted.train, rule=rule, steps=None if ends else int(time),
-        tolerance=TOLERANCE if ends else None, memory=fitted.memory,
-    )  # fmt: skip
+        module,
+        fitted.train,
+        rule=rule,
+        steps=None if ends else int(time),
+        tolerance=TOLERANCE if ends else None,
+        memory=fitted.memory,
+    )
 
 
 def check_followed(rule: Rule, time: float) -> Ridge | GradientDescent:

@@ -94,9 +94,12 @@ class Objective(ABC):
             return self.tangent(vector.view(shape)).flatten()
 
         return largest_eigenvalue(
-            apply, self.targets.numel(), device=self.targets.device, rtol=rtol,
+            apply,
+            self.targets.numel(),
+            device=self.targets.device,
+            rtol=rtol,
             generator=torch.Generator().manual_seed(0),
-        )  # fmt: skip
+        )
 
 
 def as_targets(targets: Float[Tensor, "n k"], device: torch.device) -> Float64[Tensor, "n k"]:

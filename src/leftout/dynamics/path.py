@@ -56,9 +56,7 @@ class DescentPath(Path):
         rate: as it multiplies the gradient of the sum.
     """
 
-    def __init__(
-        self, objective: ModuleObjective, values: Float64[Tensor, " r"], *, rate: float
-    ) -> None:
+    def __init__(self, objective: ModuleObjective, values: Float64[Tensor, " r"], *, rate: float) -> None:
         super().__init__(objective, values)
         self.rate = rate
 
@@ -76,9 +74,7 @@ class FlowPath(Path):
         pace: time in 1/eigenvalue that a unit of the rule's time is.
     """
 
-    def __init__(
-        self, objective: ModuleObjective, values: Float64[Tensor, " r"], *, pace: float
-    ) -> None:
+    def __init__(self, objective: ModuleObjective, values: Float64[Tensor, " r"], *, pace: float) -> None:
         super().__init__(objective, values)
         self.pace = pace
         self.high = float(values.max())
@@ -99,9 +95,7 @@ class FlowPath(Path):
 
 
 def path_of(
-    rule: GradientDescent | GradientFlow,
-    objective: ModuleObjective,
-    spectrum: Float64[Tensor, " r"],
+    rule: GradientDescent | GradientFlow, objective: ModuleObjective, spectrum: Float64[Tensor, " r"]
 ) -> Path:
     """Return the way that a rule takes from where an objective is.
 

@@ -215,9 +215,7 @@ class GradientDescent(Rule):
             steps = float(at)
             if steps >= 0 and (steps == math.inf or steps.is_integer()):
                 return steps
-        raise OptionError(
-            f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}."
-        )
+        raise OptionError(f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}.")
 
     def step(self, total: float) -> float:
         """Return η as it multiplies the gradient of the sum."""
@@ -272,8 +270,6 @@ class GradientDescent(Rule):
         for group in windows([times[j] for j in many]):
             positions = [many[j] for j in group]
             steps = [times[j] for j in positions]
-            nodes = descent_quadrature(
-                steps, rate=self.step(total), ridge=self.shifted(total), high=high
-            )
+            nodes = descent_quadrature(steps, rate=self.step(total), ridge=self.shifted(total), high=high)
             found.append((positions, nodes))
         return found

@@ -31,13 +31,7 @@ from leftout.core.checks import check_finite, check_kind
 from leftout.core.device import usable_device
 from leftout.core.errors import NotConvergedWarning, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import (
-    bytes_a_row,
-    check_function,
-    check_takes,
-    outputs_of,
-    parameters_of,
-)
+from leftout.core.modules import bytes_a_row, check_function, check_takes, outputs_of, parameters_of
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of, inputs_of
 from leftout.dynamics.descend import Descent
@@ -177,9 +171,7 @@ class Trained:
                 f"`inputs` must have an axis of rows, shape (m, {each}) as in training; got "
                 f"{tuple(rows.shape)}. Write inputs[None] for a single one."
             )
-        return predictions(
-            self.module, rows, outputs=self.train.targets.shape[1], memory=self.memory
-        )
+        return predictions(self.module, rows, outputs=self.train.targets.shape[1], memory=self.memory)
 
     @property
     def as_asked(self) -> bool:
@@ -194,9 +186,8 @@ class Trained:
         """
         if not self.converged:
             warnings.warn(
-                f"The network is not trained to convergence: {self.status}",
-                NotConvergedWarning, stacklevel=3,
-            )  # fmt: skip
+                f"The network is not trained to convergence: {self.status}", NotConvergedWarning, stacklevel=3
+            )
 
     @cached_property
     def record(self) -> dict[str, Any]:
@@ -222,9 +213,7 @@ class Trained:
         }
 
 
-def predictions(
-    module: nn.Module, inputs: Tensor, *, outputs: int, memory: int
-) -> Float64[Tensor, "m k"]:
+def predictions(module: nn.Module, inputs: Tensor, *, outputs: int, memory: int) -> Float64[Tensor, "m k"]:
     """Return f at the inputs, in float64, in as many passes as the memory asks for."""
     parameters = parameters_of(module)
     like = next(iter(parameters.values()))
@@ -276,29 +265,25 @@ def _check_data(module: nn.Module, train: Examples) -> None:
 
 
 def _objective(
-    module: nn.Module,
-    train: Examples,
-    rule: Ridge | GradientDescent,
-    *,
-    start: nn.Module | None,
-    memory: int,
+    module: nn.Module, train: Examples, rule: Ridge | GradientDescent, *, start: nn.Module | None, memory: int
 ) -> Objective:
     ridge = rule.shifted(len(train))
     if isinstance(module, TwoLayerNetwork):
         assert start is None or isinstance(start, TwoLayerNetwork)
         return TwoLayerObjective(
-            module, train.inputs, train.targets, ridge,
-            start=start, rounded=isinstance(rule, Ridge), memory=memory,
-        )  # fmt: skip
+            module,
+            train.inputs,
+            train.targets,
+            ridge,
+            start=start,
+            rounded=isinstance(rule, Ridge),
+            memory=memory,
+        )
     return ModuleObjective(module, train.inputs, train.targets, ridge, start=start, memory=memory)
 
 
 def _trained(
-    descent: Descent,
-    initial: nn.Module,
-    train: Examples,
-    rule: Ridge | GradientDescent,
-    memory: int,
+    descent: Descent, initial: nn.Module, train: Examples, rule: Ridge | GradientDescent, memory: int
 ) -> Trained:
     look: Look = descent.look
     unit, tolerance = descent.goal.unit, descent.goal.tolerance

@@ -65,18 +65,19 @@ class TwoLayerNetwork(nn.Module):
         check_kind("generator", generator, torch.Generator, what="a torch.Generator")
         check_choice("dtype", dtype, REAL)
         if antisymmetric and width % 2:
-            raise OptionError(
-                f"`width` must be even for antisymmetric pairs; got {width}. Take {width + 1}."
-            )
+            raise OptionError(f"`width` must be even for antisymmetric pairs; got {width}. Take {width + 1}.")
         self.scale = float(scale)
         self.antisymmetric = antisymmetric
         drawn = width // 2 if antisymmetric else width
         weights = torch.empty(width, inputs, dtype=dtype, device=generator.device)
         for part in blocks(drawn, DRAWN):
             normal = torch.randn(
-                part.stop - part.start, inputs,
-                generator=generator, dtype=torch.float64, device=generator.device,
-            )  # fmt: skip
+                part.stop - part.start,
+                inputs,
+                generator=generator,
+                dtype=torch.float64,
+                device=generator.device,
+            )
             weights[part] = normal.mul_(scale)
         bits = torch.randint(0, 2, (drawn, outputs), generator=generator, device=generator.device)
         signs = bits.to(dtype).mul_(2).sub_(1)

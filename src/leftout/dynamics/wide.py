@@ -14,13 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from leftout.core.checks import (
-    check_at_least,
-    check_choice,
-    check_count,
-    check_kind,
-    check_positive,
-)
+from leftout.core.checks import check_at_least, check_choice, check_count, check_kind, check_positive
 from leftout.core.errors import ShapeError
 from leftout.core.modules import REAL
 
@@ -79,9 +73,7 @@ class WideNetwork(nn.Module):
         sizes = (inputs, *(width,) * depth, outputs)
 
         def drawn(*shape: int) -> nn.Parameter:
-            normal = torch.randn(
-                shape, generator=generator, dtype=torch.float64, device=generator.device
-            )
+            normal = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
             return nn.Parameter(normal.to(dtype))
 
         self.weights = nn.ParameterList(drawn(after, before) for before, after in pairwise(sizes))

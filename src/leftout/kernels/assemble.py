@@ -155,9 +155,12 @@ def _work(
         raise OptionError(f"`block` must be a positive number of rows; got {block}.")
     where = torch.device(device) if device is not None else inputs.device
     return Work(
-        dtype=dtype, device=where, budget=memory_budget(memory, device=where),
-        result=8 * rows * columns, block=block,
-    )  # fmt: skip
+        dtype=dtype,
+        device=where,
+        budget=memory_budget(memory, device=where),
+        result=8 * rows * columns,
+        block=block,
+    )
 
 
 def _check_tile(value: Tensor, *, row: int, each: int) -> None:

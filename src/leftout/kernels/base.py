@@ -41,9 +41,7 @@ class Kernel(ABC):
         return None
 
     @abstractmethod
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return k(queries, inputs), in the dtype and on the device of the inputs.
 
         A kernel that tells outputs apart returns (m k, n k).

@@ -38,9 +38,7 @@ class From(Kernel):
         self.name = name if name is not None else getattr(function, "__name__", repr(function))
         self.numpy = numpy
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return what the function returns, in the dtype and on the device of the inputs.
 
         Raises:
@@ -99,9 +97,7 @@ class From(Kernel):
         return value if isinstance(value, Tensor) else torch.from_numpy(value)
 
     def _not_an_array(self, value: Any) -> DataError:
-        came = (
-            f"{type(value).__name__} of {value.dtype}" if hasattr(value, "dtype") else repr(value)
-        )
+        came = f"{type(value).__name__} of {value.dtype}" if hasattr(value, "dtype") else repr(value)
         return DataError(
             f"`{self.name}` must return an array of real numbers; got {came[:100]}. A function "
             'that returns several kernels must be told which one (neural-tangents: get="ntk").'

@@ -54,9 +54,7 @@ def distortion(
     return Distortion(
         frobenius=_ratio(off.norm(), exact.norm()),
         # Both are symmetric: the norm is the eigenvalue that is largest in size.
-        spectral=_ratio(
-            torch.linalg.eigvalsh(off).abs().max(), torch.linalg.eigvalsh(exact).abs().max()
-        ),
+        spectral=_ratio(torch.linalg.eigvalsh(off).abs().max(), torch.linalg.eigvalsh(exact).abs().max()),
         examples=examples,
         seed=seed,
     )

@@ -50,9 +50,7 @@ class Precomputed(Kernel):
         self.asymmetry = check_symmetric("gram", gram)
         self.gram = (gram + gram.T).div_(2) if self.asymmetry > 0 else gram
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the entries of these rows and columns."""
         rows, columns = self._numbers(queries), self._numbers(inputs)
         return self.gram[rows[:, None], columns].to(inputs)  # (m, n)
@@ -70,8 +68,7 @@ class Precomputed(Kernel):
         """
         if inputs.ndim == 0 or inputs.ndim > 2 or (inputs.ndim == 2 and inputs.shape[1] != 1):
             raise ShapeError(
-                f"`{name}` must be row numbers of `gram`, of shape (n,) or (n, 1); "
-                f"got {tuple(inputs.shape)}."
+                f"`{name}` must be row numbers of `gram`, of shape (n,) or (n, 1); got {tuple(inputs.shape)}."
             )
         check_finite(name, inputs)
         numbers = inputs.reshape(-1)

@@ -77,9 +77,8 @@ def _prepared(queries: Tensor, inputs: Tensor, work: Work) -> tuple[Tensor, Tens
         fitting = int((max(work.budget - fixed, 0) / one) ** 0.5)
         side = max(SMALLEST_BLOCK, min(BLOCK.get(work.device.type, BLOCK["cpu"]), fitting))
     check_matrix_fits(
-        len(queries), len(inputs), fixed + one * min(side, len(queries)) * min(side, len(inputs)),
-        work.budget,
-    )  # fmt: skip
+        len(queries), len(inputs), fixed + one * min(side, len(queries)) * min(side, len(inputs)), work.budget
+    )
     # `.to` returns the tensor itself where nothing changes, and kernels never write to their rows.
     right = inputs.to(work.device, work.dtype)
     left = right if queries is inputs else queries.to(work.device, work.dtype)
@@ -89,6 +88,8 @@ def _prepared(queries: Tensor, inputs: Tensor, work: Work) -> tuple[Tensor, Tens
 def check_matrix_fits(rows: int, columns: int, needed: int, budget: int) -> None:
     """Raise when a kernel matrix and what computing it takes do not fit."""
     check_fits(
-        f"A kernel matrix of {rows} × {columns}", needed, budget,
+        f"A kernel matrix of {rows} × {columns}",
+        needed,
+        budget,
         advice="Use fewer examples, or raise `memory`.",
-    )  # fmt: skip
+    )

@@ -144,9 +144,7 @@ class Cost:
 
     def predictions(self) -> float:
         """Return seconds of predictions at queries and, left out, at training examples."""
-        return sum(
-            self._cross() + self._dual(time) + self._out_of_sample(time) for time in self.work.times
-        )
+        return sum(self._cross() + self._dual(time) + self._out_of_sample(time) for time in self.work.times)
 
     def labels(self) -> float:
         """Return seconds of the margins, and of the reasons for those assumed to be doubted."""
@@ -198,9 +196,7 @@ class Cost:
         n, k = self.judged, self.work.k
         own = 0.0 if self.work.curve else self._eigh(n)
         spectra = own + 2 * self._eigh(n // 2) + 4 * self._eigh(n // 4)
-        crossed = 2 * self._product(n / 2, n / 2, n / 2) + 4 * self._product(
-            3 * n / 4, n / 4, n / 4
-        )
+        crossed = 2 * self._product(n / 2, n / 2, n / 2) + 4 * self._product(3 * n / 4, n / 4, n / 4)
         # Diagonals in complex numbers, twice; then a thin product for each ridge, of all and of the parts.
         along = self._product(n, n, 2 * (POINTS + 1)) + 2.25 * POINTS * n * n * self.machine.thin
         return spectra + crossed + along + self._passes(POINTS * n * k, 12)

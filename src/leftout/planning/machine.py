@@ -201,10 +201,7 @@ def with_kernel(
 
 def _sizes(most: float) -> tuple[int, ...]:
     """Return the sides that say how long a matrix of at most this side takes."""
-    return (
-        tuple(size for below, size in zip((0, *SIZES), SIZES, strict=False) if below < most)
-        or SIZES[:1]
-    )
+    return tuple(size for below, size in zip((0, *SIZES), SIZES, strict=False) if below < most) or SIZES[:1]
 
 
 class _Clock:
@@ -256,11 +253,7 @@ def _factorisations(
 
 
 def _lessons(
-    timed: _Clock,
-    kernel: Teachable,
-    examples: Examples,
-    device: torch.device,
-    sizes: tuple[int, ...],
+    timed: _Clock, kernel: Teachable, examples: Examples, device: torch.device, sizes: tuple[int, ...]
 ) -> Lessons:
     """Return what teaching takes, by a try on some of the examples."""
     generator = torch.Generator().manual_seed(0)
@@ -300,9 +293,7 @@ def _pupil(
         rows = torch.linspace(0, len(examples) - 1, count).long()
         # Labels are made up: some of the examples may be of one class, and what labels say costs nothing.
         labels = torch.arange(count) % max(2, classes)
-        return partial(
-            kernel.taught, examples.inputs[rows], labels, examples.targets[rows], device=device
-        )
+        return partial(kernel.taught, examples.inputs[rows], labels, examples.targets[rows], device=device)
 
     def lesson(count: int) -> Callable[[], Tensor]:
         teach = teaching(count)
@@ -342,9 +333,7 @@ def _affordable(timed: _Clock, kernel: Kernel, inputs: Tensor) -> int:
     """Return how many examples a kernel is tried between: fewer where a pair is dear, as of images."""
     tried = 2
     # Twice as many examples are four times as many pairs.
-    while (
-        tried < len(inputs) and timed(partial(assemble.gram, kernel, inputs[:tried])) < PATIENCE / 4
-    ):
+    while tried < len(inputs) and timed(partial(assemble.gram, kernel, inputs[:tried])) < PATIENCE / 4:
         tried *= 2
     return min(tried, len(inputs))
 
@@ -360,9 +349,12 @@ def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store.create(
-            folder, times=[0.0], query=[str(i) for i in range(QUERIES)],
-            train=[str(i) for i in range(INNER)], attrs={},
-        )  # fmt: skip
+            folder,
+            times=[0.0],
+            query=[str(i) for i in range(QUERIES)],
+            train=[str(i) for i in range(INNER)],
+            attrs={},
+        )
 
         def kept() -> None:
             store.write_block(folder, 0, scores[None])

@@ -145,9 +145,8 @@ def plan(
     before = 0 if where.type == "cuda" else int(psutil.Process().memory_info().rss)
     kernel.check("inputs", train.inputs)
     work = work_of(
-        kernel, train, query, rule=rule, at=at, refits=refits,
-        budget=memory_budget(memory, device=where),
-    )  # fmt: skip
+        kernel, train, query, rule=rule, at=at, refits=refits, budget=memory_budget(memory, device=where)
+    )
     cost = Cost(work, machine(kernel, train, device=where))
     steps = (
         Step("start and load", started, before, "measured just now"),
@@ -171,9 +170,15 @@ def work_of(
     base = kernel.base if isinstance(kernel, Teachable) else kernel
     each = base.outputs or 1
     return Work(
-        n=len(train) * each, m=len(query) * each, k=train.encoding.outputs // each, each=each,
-        rule=rule, times=ascending(rule, at), refits=refits, budget=budget,
-    )  # fmt: skip
+        n=len(train) * each,
+        m=len(query) * each,
+        k=train.encoding.outputs // each,
+        each=each,
+        rule=rule,
+        times=ascending(rule, at),
+        refits=refits,
+        budget=budget,
+    )
 
 
 def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
@@ -184,27 +189,35 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
         ("kernel", cost.kernel(), cost.kernel_bytes(), f"{n} × {n}, one triangle"),
         ("factorisation", cost.factorisations(), cost.factorisation_bytes(), _factored(work)),
         (
-            "scores", cost.scores(), cost.scores_bytes(),
+            "scores",
+            cost.scores(),
+            cost.scores_bytes(),
             f"{len(work.times)} × {k} products of ({m} × {n})({n} × {n}), to disk",
         ),
         (
-            "predictions", cost.predictions(), cost.solve_bytes(),
+            "predictions",
+            cost.predictions(),
+            cost.solve_bytes(),
             "at queries, and of each example without itself",
         ),
         ("labels", cost.labels(), cost.solve_bytes(), f"if {DOUBTED:.0%} of them are doubted"),
         (
-            "redundant", cost.redundant(), cost.redundant_bytes(),
+            "redundant",
+            cost.redundant(),
+            cost.redundant_bytes(),
             f"{len(work.groups)} removals, {joint} by fitting the rest afresh",
         ),
         ("rare, outliers", cost.rare(), cost.solve_bytes(), "nearest neighbours"),
         *_curve(cost),
         (
-            "learning curve", cost.outlook(), cost.outlook_bytes(),
+            "learning curve",
+            cost.outlook(),
+            cost.outlook_bytes(),
             f"from {cost.judged} × {cost.judged}, its halves and quarters",
         ),
         ("certificate", cost.certificate(), cost.solve_bytes(), f"{work.refits} refits by Lanczos"),
         ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
-    ]  # fmt: skip
+    ]
     return [Step(name, seconds, before + held, method) for name, seconds, held, method in rows]
 
 

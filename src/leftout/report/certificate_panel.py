@@ -40,8 +40,7 @@ def _errors(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Size of predictions",
             number(c.scale),
-            "No prediction can be larger than this, in target units: the yardstick for the two "
-            "above.",
+            "No prediction can be larger than this, in target units: the yardstick for the two above.",
         ),
     ]
 
@@ -111,9 +110,7 @@ def _refits_read(findings: Findings) -> str:
         return f"{text} They agree in every digit."
     digits = math.floor(-math.log10(difference))
     if digits < 3:
-        return (
-            f"{text} They agree to fewer than 3 digits: read the condition number, and be careful."
-        )
+        return f"{text} They agree to fewer than 3 digits: read the condition number, and be careful."
     return f"{text} They agree to about {count(digits, 'digit')}."
 
 

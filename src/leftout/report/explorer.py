@@ -126,9 +126,7 @@ def _rulers(block: Float64[np.ndarray, "b n"]) -> Int64[np.ndarray, " n"]:
     return np.bincount(first[sizes.max(1) > 0], minlength=block.shape[1])
 
 
-def payload(
-    findings: Findings, ranking: Ranking, shown: list[int], unit: str, slots: bool
-) -> dict[str, Any]:
+def payload(findings: Findings, ranking: Ranking, shown: list[int], unit: str, slots: bool) -> dict[str, Any]:
     """Return what the page's script needs, ready for JSON; arrays are base64, little-endian.
 
     Args:
@@ -248,9 +246,7 @@ def _predictions(findings: Findings, queries: np.ndarray) -> dict[str, Any]:
     best[missing, width - 1] = right[missing, width - 1]
     if width == scores.shape[2]:
         best = np.sort(best, axis=2)
-    decoded = np.stack(
-        [encoding.decode(one.predictions.cpu()[rows]).numpy() for one in findings.moments]
-    )
+    decoded = np.stack([encoding.decode(one.predictions.cpu()[rows]).numpy() for one in findings.moments])
     return {
         "shown": width,
         "scores": _packed(np.take_along_axis(scores, best, 2), np.float32),

@@ -78,11 +78,7 @@ def _edge(found: Selection) -> str:
     if isinstance(best.kernel, LabelAware) and best.kernel.strength == 0:
         return " Labels do not help: strength 0 is the kernel that sees none."
     # A strength that was chosen comes with a spectrum; one that was given comes without.
-    if (
-        not isinstance(best.kernel, LabelAware)
-        or best.kernel.strength is None
-        or best.smallest is None
-    ):
+    if not isinstance(best.kernel, LabelAware) or best.kernel.strength is None or best.smallest is None:
         return ""
     # Among kernels each stands with its best strength only, and all of `STRENGTHS` were tried.
     others = [

@@ -30,15 +30,11 @@ CLASSES = 20
 """Classes shown, those that carry most of it first."""
 
 
-COLUMNS = (
-    "n", "kind", "error", "error_low", "error_high", "accuracy", "accuracy_low", "accuracy_high",
-)  # fmt: skip
+COLUMNS = ("n", "kind", "error", "error_low", "error_high", "accuracy", "accuracy_low", "accuracy_high")
 """Columns of curve.csv."""
 
 
-def outlook(
-    fitted: Fitted, moments: Sequence[Moment], *, seed: int
-) -> tuple[LearningCurve | None, str]:
+def outlook(fitted: Fitted, moments: Sequence[Moment], *, seed: int) -> tuple[LearningCurve | None, str]:
     """Return the learning curve up to four times the examples, at the end of training.
 
     Returns:
@@ -51,10 +47,7 @@ def outlook(
     n = len(fitted)
     halved = isinstance(fitted.rule, Ridge)
     if n < FEWEST * (2 if halved else 1) or not bool(fitted.residual.any()):
-        return (
-            None,
-            f"It takes {FEWEST * (2 if halved else 1)} examples or more that are not all alike.",
-        )
+        return (None, f"It takes {FEWEST * (2 if halved else 1)} examples or more that are not all alike.")
     sizes = [round(n * 2 ** (step / 2)) for step in range(1, STEPS + 1)]
     try:
         if not halved:
@@ -73,9 +66,13 @@ def _half(fitted: Fitted, seed: int) -> Fitted:
     held = order[: (n + 1) // 2].sort().values
     rows = fitted.kernel_rows(held.to(fitted.device))
     return Fitted(
-        fitted.kernel, fitted.train.select(held), fitted.rule, fitted.gram[rows][:, rows],
-        kernel_dtype=fitted.kernel_dtype, memory=fitted.memory,
-    )  # fmt: skip
+        fitted.kernel,
+        fitted.train.select(held),
+        fitted.rule,
+        fitted.gram[rows][:, rows],
+        kernel_dtype=fitted.kernel_dtype,
+        memory=fitted.memory,
+    )
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:
@@ -95,21 +92,17 @@ def panel(findings: Findings) -> dict[str, Any] | None:
         "now": count(found.examples, "example"),
         "extrapolated": any(found.extrapolated),
         "classes": [
-            (
-                plain(one.name), str(one.count), number(one.error), number(one.later[-1]),
-                percent(one.share),
-            )
+            (plain(one.name), str(one.count), number(one.error), number(one.later[-1]), percent(one.share))
             for one in sorted(found.classes, key=lambda one: -one.share)[:CLASSES]
         ],
         "classes_total": len(found.classes),
         "carriers": [
-            example(findings, row) | {"error": number(float(found.unlearned[row]))}
-            for row in carriers(found)
+            example(findings, row) | {"error": number(float(found.unlearned[row]))} for row in carriers(found)
         ],
         "tenth": count(len(_carriers(found)), "example"),
         "carried": percent(carried, 0),
         "total": found.examples,
-    }  # fmt: skip
+    }
 
 
 def carriers(found: LearningCurve) -> tuple[int, ...]:
@@ -145,10 +138,12 @@ def _modes(found: LearningCurve) -> list[tuple[str, ...]]:
     rows = [
         (
             f"{one.first}" if one.first == one.last else f"{one.first} to {one.last}",
-            percent(one.share), percent(one.now, 0), percent(one.later[-1], 0),
+            percent(one.share),
+            percent(one.now, 0),
+            percent(one.later[-1], 0),
         )
         for one in found.modes
-    ]  # fmt: skip
+    ]
     rest = max(0.0, 1 - sum(one.share for one in found.modes))
     return [*rows, ("beyond, and noise", percent(rest), "", "")]
 
@@ -164,10 +159,14 @@ def curve_rows(found: LearningCurve) -> list[tuple[str, ...]]:
         right = (found.accuracy, found.accuracy_low, found.accuracy_high)
         rows.append(
             (
-                str(size), kind, repr(found.error[j]), repr(found.error_low[j]),
-                repr(found.error_high[j]), *(_cell(None if one is None else one[j]) for one in right),
+                str(size),
+                kind,
+                repr(found.error[j]),
+                repr(found.error_low[j]),
+                repr(found.error_high[j]),
+                *(_cell(None if one is None else one[j]) for one in right),
             )
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -19,10 +19,13 @@ def outlook_plots(found: LearningCurve) -> list[Markup]:
     """Return mean squared error, and accuracy where there is one, against the number of examples."""
     plots = [
         _plot(
-            found, "error", "mean squared error, left out", [one.error for one in found.measured],
+            found,
+            "error",
+            "mean squared error, left out",
+            [one.error for one in found.measured],
             (found.error, found.error_low, found.error_high),
         )
-    ]  # fmt: skip
+    ]
     seen = [one.accuracy for one in found.measured if one.accuracy is not None]
     if found.accuracy and found.accuracy_low and found.accuracy_high:
         ahead = (found.accuracy, found.accuracy_low, found.accuracy_high)
@@ -40,8 +43,7 @@ def _plot(
     middle, low, high = ahead
     sizes = [one.n for one in found.measured]
     frame = Frame(
-        _sizes([*sizes, *found.n]),
-        linear([*seen, *middle, *low, *high], label, share=name == "accuracy"),
+        _sizes([*sizes, *found.n]), linear([*seen, *middle, *low, *high], label, share=name == "accuracy")
     )
     beyond = [math.log10(size) for size in (sizes[-1], *found.n)]
     above, below = ([seen[-1], *edge] for edge in (high, low))
@@ -69,6 +71,4 @@ def _sizes(sizes: Sequence[int]) -> Axis:
         # Names of neighbours must not run into each other: a ninth of the axis apart.
         if not marks or place - marks[-1][0] > (max(places) - min(places)) / 9:
             marks.append((place, f"{size:,}".replace(",", "\u202f")))
-    return Axis(
-        min(places) - air, max(places) + air, "examples, on a logarithmic scale", tuple(marks)
-    )
+    return Axis(min(places) - air, max(places) + air, "examples, on a logarithmic scale", tuple(marks))

@@ -22,9 +22,7 @@ def panel(findings: Findings) -> dict[str, Any] | None:
 def verdict(found: Linearisation) -> str:
     """Return in a sentence or two how far the model is from the network."""
     if found.moved == 0:
-        return (
-            "Training has not moved the predictions yet: the model is the network as it was given."
-        )
+        return "Training has not moved the predictions yet: the model is the network as it was given."
     share = found.relative_gap
     if share <= SMALL:
         said = (
@@ -44,9 +42,7 @@ def verdict(found: Linearisation) -> str:
         )
     again = found.retrained
     if again is None:
-        return (
-            f"{said} The network was not trained; --verify N does that, without N examples in turn."
-        )
+        return f"{said} The network was not trained; --verify N does that, without N examples in turn."
     return (
         f"{said} Trained again without {count(len(again.left_out), 'example')}, the network agrees with "
         f"the influence in this report at a correlation of {number(again.pearson)}, slope "

@@ -107,9 +107,7 @@ def removal_plots(redundant: Pruned, n: int, again: PruneCheck | None = None) ->
         marks_drawn = [*_stop(frame, redundant.stop, n), *curve(frame, shares, heights, "a", "●")]
         if again is not None:
             marks_drawn += curve(frame, again.shares, second, "b", "■")
-        text = (
-            f"{label} after removing the most dispensable training examples, all refitted exactly."
-        )
+        text = f"{label} after removing the most dispensable training examples, all refitted exactly."
         plots.append(figure(f"removal-{name}", f"Removal and {name}", text, frame, marks_drawn))
     return plots
 
@@ -119,9 +117,7 @@ def training_plots(moments: Sequence[Moment], unit: str, judged: int) -> list[Ma
     places = time_places([moment.at for moment in moments])
     every = max(1, math.ceil(len(places) / 8))
     chosen = sorted({*range(0, len(places), every), len(places) - 1})
-    named = tuple(
-        (places[i], "end" if math.isinf(moments[i].at) else value(moments[i].at)) for i in chosen
-    )
+    named = tuple((places[i], "end" if math.isinf(moments[i].at) else value(moments[i].at)) for i in chosen)
     spread = max(places) - min(places)
     low, high = min(places) - 0.04 * spread, max(places) + 0.04 * spread
     across = Axis(low, high, f"training {unit}, on a logarithmic scale", named)
@@ -213,9 +209,7 @@ def time_places(times: Sequence[float]) -> list[float]:
 def _counts(tops: np.ndarray) -> Axis:
     high = max(int(tops.max()), 1) * 1.06
     marks = sorted({round(mark) for mark in ticks(0.0, high, 5)})
-    return Axis(
-        0.0, high, "training examples", tuple((m, f"{m:,}".replace(",", "\u202f")) for m in marks)
-    )
+    return Axis(0.0, high, "training examples", tuple((m, f"{m:,}".replace(",", "\u202f")) for m in marks))
 
 
 def _stop(frame: Frame, stop: int, n: int) -> list[str]:
@@ -232,9 +226,7 @@ def _stop(frame: Frame, stop: int, n: int) -> list[str]:
     ]
 
 
-def curve(
-    frame: Frame, across: Iterable[float], heights: Iterable[float], name: str, mark: str
-) -> list[str]:
+def curve(frame: Frame, across: Iterable[float], heights: Iterable[float], name: str, mark: str) -> list[str]:
     """Return a line through points, and a mark on each."""
     points = [(frame.x(a), frame.y(h)) for a, h in zip(across, heights, strict=True)]
     path = " ".join(f"{x},{y}" for x, y in points)

@@ -28,16 +28,7 @@ from leftout.report.findings import Findings
 from leftout.report.learning_curve_plots import outlook_plots
 from leftout.report.thumbnails import Atlas, atlas
 from leftout.report.training_time_plots import learning_plots
-from leftout.report.wording import (
-    MARGIN_RULE,
-    SIGN_RULE,
-    count,
-    number,
-    percent,
-    plain,
-    signed,
-    when,
-)
+from leftout.report.wording import MARGIN_RULE, SIGN_RULE, count, number, percent, plain, signed, when
 
 LIMIT = 10_000_000
 """Bytes that a report may have."""
@@ -285,8 +276,7 @@ def _notes(findings: Findings, kept: Ranking, size: Size) -> list[str]:
             notes.append("With a class chosen, only those of the list that belong to it.")
     if size.queries < m:
         notes.append(
-            f"{count(size.queries, 'query', 'queries')} of {m} can be picked: those with the "
-            "largest loss."
+            f"{count(size.queries, 'query', 'queries')} of {m} can be picked: those with the largest loss."
         )
     if reduced:
         notes.append(
@@ -307,8 +297,5 @@ def _json(value: Any) -> Markup:
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("leftout.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=PackageLoader("leftout.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

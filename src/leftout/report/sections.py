@@ -8,17 +8,7 @@ import numpy as np
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.rare import Rare
 from leftout.report.findings import Findings
-from leftout.report.wording import (
-    count,
-    interval,
-    label,
-    number,
-    percent,
-    plain,
-    signed,
-    value,
-    values,
-)
+from leftout.report.wording import count, interval, label, number, percent, plain, signed, value, values
 
 CARDS = 60
 """Suspects shown as cards; the others are rows of a table."""
@@ -33,39 +23,23 @@ GROUP = 6
 """Members shown of a group of duplicates."""
 
 GLOSSARY = (
-    (
-        "loss",
-        "mean",
-        "Losses are averaged: removing an example also changes the weight of all others.",
-    ),
+    ("loss", "mean", "Losses are averaged: removing an example also changes the weight of all others."),
     ("loss", "sum", "Losses are added up: removing an example changes nothing for the others."),
     ("training example", "", "The model was fitted to them; each is left out in turn."),
     ("quer", "", "What the model is asked; influence is measured on them."),
     ("date", "", "When the audit was made."),
     ("source", "", "Where the examples came from."),
     ("data", "", "Where the examples came from."),
-    (
-        "kernel",
-        "",
-        "How alike two examples are in the eyes of the network that the model stands for.",
-    ),
+    ("kernel", "", "How alike two examples are in the eyes of the network that the model stands for."),
     ("rule", "", "How the model is fitted to the training examples."),
     ("ridge", "", "How strongly large weights are held back; 0 lets the model fit exactly."),
     ("rate", "", "The step size of training."),
-    (
-        "time",
-        "",
-        "How long the model was trained when it was asked; longer fits the examples closer.",
-    ),
+    ("time", "", "How long the model was trained when it was asked; longer fits the examples closer."),
     ("normalis", "", "How inputs were scaled before the kernel saw them."),
     ("inputs", "", "Their shape, and how they were scaled before the kernel saw them."),
     ("targets", "", "What was subtracted from them, so that zero means no opinion."),
     ("classes", "", "What the labels can be."),
-    (
-        "labels",
-        "",
-        "Whether the kernel knows them: leaving an example out then changes the kernel.",
-    ),
+    ("labels", "", "Whether the kernel knows them: leaving an example out then changes the kernel."),
     ("precision", "", "Number format of the computation."),
     ("device", "", "Where it was computed."),
     ("centre", "", "What was subtracted from the targets, so that zero means no opinion."),
@@ -132,9 +106,7 @@ def _performance(findings: Findings) -> list[dict[str, str]]:
             found.append({"label": f"Error on {name}", "value": number(typical), "note": note})
         else:
             low, high = interval(accuracy, trials)
-            note = f"95 % interval {percent(low)} to {percent(high)}; {own}".replace(
-                " %", "\u202f%"
-            )
+            note = f"95 % interval {percent(low)} to {percent(high)}; {own}".replace(" %", "\u202f%")
             found.append({"label": f"Right on {name}", "value": percent(accuracy), "note": note})
     return found
 
@@ -143,11 +115,7 @@ def _agreement(findings: Findings) -> dict[str, str]:
     made = len(findings.certificate.refits)
     title = "Difference from refitting"
     if made == 0:
-        return {
-            "label": title,
-            "value": "not checked",
-            "note": "no example was refitted to compare",
-        }
+        return {"label": title, "value": "not checked", "note": "no example was refitted to compare"}
     note = f"largest relative difference over {count(made, 'example')} really left out"
     return {"label": title, "value": number(findings.certificate.refit_difference, 2), "note": note}
 
@@ -155,8 +123,7 @@ def _agreement(findings: Findings) -> dict[str, str]:
 def settings(findings: Findings) -> list[tuple[str, str, str]]:
     """Return what was audited and how: label, value, and what it means."""
     return [
-        (plain(name), value(setting), _gloss(name, setting))
-        for name, setting in findings.settings.items()
+        (plain(name), value(setting), _gloss(name, setting)) for name, setting in findings.settings.items()
     ]
 
 
@@ -194,12 +161,7 @@ def suspect(findings: Findings, one: Suspect) -> dict[str, Any]:
 def example(findings: Findings, row: int) -> dict[str, Any]:
     """Return a training example as every list shows it."""
     train = findings.train
-    return {
-        "row": row,
-        "id": plain(train.ids[row]),
-        "label": label(train, row),
-        "cells": values(train, row),
-    }
+    return {"row": row, "id": plain(train.ids[row]), "label": label(train, row), "cells": values(train, row)}
 
 
 def _bars(findings: Findings, one: Suspect) -> list[dict[str, Any]]:
@@ -211,10 +173,7 @@ def _bars(findings: Findings, one: Suspect) -> list[dict[str, Any]]:
         given, instead = (encoding.uncentred(v)[0] for v in (findings.train.targets[row], said))
         # Of several outputs, the one that the doubt is about.
         which = next((k for k, v in enumerate(given.tolist()) if f"{v:.6g}" == one.given), 0)
-        pairs = [
-            ("given", float(given[which]), "given"),
-            ("left out", float(instead[which]), "suggested"),
-        ]
+        pairs = [("given", float(given[which]), "given"), ("left out", float(instead[which]), "suggested")]
     else:
         named = dict.fromkeys((one.suggested, one.given))
         best = sorted(range(len(one.scores)), key=lambda c: (-one.scores[c], c))
@@ -222,8 +181,7 @@ def _bars(findings: Findings, one: Suspect) -> list[dict[str, Any]]:
         chosen = [*wanted, *(c for c in best if c not in wanted)][:4]
         tags = {one.given: "given", one.suggested: "suggested"}
         pairs = [
-            (plain(encoding.classes[c], 40), one.scores[c], tags.get(encoding.classes[c], ""))
-            for c in chosen
+            (plain(encoding.classes[c], 40), one.scores[c], tags.get(encoding.classes[c], "")) for c in chosen
         ]
     low = min(0.0, *(height for _, height, _ in pairs))
     width = max(0.0, *(height for _, height, _ in pairs)) - low or 1.0

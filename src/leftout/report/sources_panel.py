@@ -49,8 +49,13 @@ def sources(findings: Findings) -> dict[str, Any] | None:
         "total": len(found.sources),
         "rows": [
             (
-                plain(one.name), str(one.count), _interval(one.function), _interval(one.weights),
-                number(one.whole_function), signed(one.loss), signed(one.loss_each),
+                plain(one.name),
+                str(one.count),
+                _interval(one.function),
+                _interval(one.weights),
+                number(one.whole_function),
+                signed(one.loss),
+                signed(one.loss_each),
             )
             for one in found.sources[:SOURCES]
         ],
@@ -59,7 +64,7 @@ def sources(findings: Findings) -> dict[str, Any] | None:
             + ("clear of zero." if one.clear else "not clear of zero.")
             for one in found.differences[: SOURCES - 1]
         ],
-    }  # fmt: skip
+    }
 
 
 def _interval(one: Estimate) -> str:

@@ -85,11 +85,7 @@ def _cell(side: int) -> int:
 
 
 def _sheet(
-    pictures: Sequence[np.ndarray],
-    size: tuple[int, int],
-    cell: tuple[int, int],
-    colour: bool,
-    exact: bool,
+    pictures: Sequence[np.ndarray], size: tuple[int, int], cell: tuple[int, int], colour: bool, exact: bool
 ) -> str:
     lines = -(-len(pictures) // TILES)
     columns = min(TILES, len(pictures))

@@ -162,14 +162,22 @@ def _rows(found: Learned, unit: str) -> list[tuple[str, ...]]:
     """Return the curve as a table."""
     return [
         (
-            said(time, unit), number(seen, 4), number(unseen, 4), percent(others), percent(heart),
+            said(time, unit),
+            number(seen, 4),
+            number(unseen, 4),
+            percent(others),
+            percent(heart),
             percent(max(0.0, 1 - others - heart)),
         )
         for time, seen, unseen, others, heart in zip(
-            found.times, found.fitted_loss, found.left_out_loss, found.from_others, found.by_heart,
+            found.times,
+            found.fitted_loss,
+            found.left_out_loss,
+            found.from_others,
+            found.by_heart,
             strict=True,
         )
-    ]  # fmt: skip
+    ]
 
 
 def _rulers(findings: Findings, ranking: Ranking, unit: str) -> list[dict[str, Any]]:

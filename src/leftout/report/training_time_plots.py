@@ -12,18 +12,7 @@ from markupsafe import Markup, escape
 
 from leftout.curation.learned import Kind, Learned
 from leftout.report.findings import Moment
-from leftout.report.plots import (
-    BOTTOM,
-    HEIGHT,
-    TOP,
-    WIDTH,
-    Axis,
-    Frame,
-    figure,
-    linear,
-    power,
-    time_places,
-)
+from leftout.report.plots import BOTTOM, HEIGHT, TOP, WIDTH, Axis, Frame, figure, linear, power, time_places
 from leftout.report.training_time_panel import said
 from leftout.report.wording import percent
 
@@ -45,9 +34,7 @@ def _time_axis(places: dict[float, float], unit: str) -> Axis:
     powers = range(math.ceil(min(finite) - 1e-9), math.floor(max(finite) + 1e-9) + 1)
     every = max(1, math.ceil(len(powers) / MARKS))
     marks = [(float(d), power(10.0**d)) for d in powers[::every]]
-    marks += [
-        (places[time], name) for time, name in ((0.0, "0"), (math.inf, "end")) if time in places
-    ]
+    marks += [(places[time], name) for time, name in ((0.0, "0"), (math.inf, "end")) if time in places]
     low, high = min(places.values()), max(places.values())
     air = 0.03 * (high - low)
     label = f"training {unit}, on a logarithmic scale"
@@ -99,9 +86,7 @@ def _shares(found: Learned, places: dict[float, float], across: Axis, unit: str)
         f"{percent(found.from_others[judged], 0)}, {percent(found.by_heart[judged], 0)} and "
         f"{percent(max(0.0, 1 - right[judged]), 0)}."
     )
-    return figure(
-        "learned-shares", f"Learned {Kind.FROM_OTHERS} or {Kind.BY_HEART}", text, frame, drawn
-    )
+    return figure("learned-shares", f"Learned {Kind.FROM_OTHERS} or {Kind.BY_HEART}", text, frame, drawn)
 
 
 def _guide(frame: Frame, found: Learned, places: dict[float, float], unit: str) -> list[str]:

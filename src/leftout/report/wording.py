@@ -108,8 +108,7 @@ def values(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]
     entries = examples.table[row]
     names = examples.columns or tuple(f"column {i}" for i in range(len(entries)))
     shown = [
-        (plain(name, 40), value(entry))
-        for name, entry in zip(names[:most], entries[:most], strict=True)
+        (plain(name, 40), value(entry)) for name, entry in zip(names[:most], entries[:most], strict=True)
     ]
     if len(entries) > most:
         shown.append(("…", f"{len(entries) - most} more"))

@@ -17,14 +17,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_between, check_count
 from leftout.core.errors import SolveError
-from leftout.solvers.solution import (
-    EPS,
-    Apply,
-    Solution,
-    Solver,
-    Status,
-    relative,
-)
+from leftout.solvers.solution import EPS, Apply, Solution, Solver, Status, relative
 
 FRESH = 25
 """Steps after which the residual is taken from b − A x: the recurrence drifts a rounding a step."""

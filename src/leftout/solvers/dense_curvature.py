@@ -50,10 +50,12 @@ class Exact(Solver):
         held = MATRICES * 8 * side**2
         largest = int((budget / (MATRICES * 8)) ** 0.5)
         check_fits(
-            f"The {side} × {side} curvature matrix of {side} parameters", held, budget,
+            f"The {side} × {side} curvature matrix of {side} parameters",
+            held,
+            budget,
             advice=f"Up to {largest} parameters fit; ConjugateGradients() and LiSSA() need only "
             "products. Or raise `memory`.",
-        )  # fmt: skip
+        )
         matrix = dense(apply, side, device=device, room=budget - held)
         lower, pivot = torch.linalg.cholesky_ex(matrix)
         if not int(pivot):
@@ -108,9 +110,7 @@ def _by_modes(
     rhs: Float64[Tensor, "p b"],
 ) -> Solution:
     """Return x from the eigenvalues of a matrix that is not positive definite."""
-    note = (
-        f"The smallest eigenvalue is {float(values[0]):.3g}, the largest {float(values[-1]):.3g}."
-    )
+    note = f"The smallest eigenvalue is {float(values[0]):.3g}, the largest {float(values[-1]):.3g}."
     size = values.abs()
     if float(size.min()) <= len(values) * EPS * float(size.max()):
         # No number is an answer, and none that looks like one is handed out.

@@ -56,11 +56,7 @@ class Lanczos:
 
 
 def filtered_vector(
-    apply: Apply,
-    vector: Float64[Tensor, " n"],
-    function: Callable[[Tensor], Tensor],
-    *,
-    rtol: float = 1e-12,
+    apply: Apply, vector: Float64[Tensor, " n"], function: Callable[[Tensor], Tensor], *, rtol: float = 1e-12
 ) -> Float64[Tensor, " n"]:
     """Return g(K) b.
 

@@ -21,13 +21,7 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_between, check_count, check_positive
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.solvers.krylov import largest_eigenvalue
-from leftout.solvers.solution import (
-    Apply,
-    Solution,
-    Solver,
-    Status,
-    relative,
-)
+from leftout.solvers.solution import Apply, Solution, Solver, Status, relative
 
 LOOKED_AT = 8
 """Drawn batches whose largest eigenvalues decide the scale."""
@@ -82,9 +76,7 @@ class LiSSA(Solver):
                     "`generator` must be a torch.Generator where `batch` draws examples; got None."
                 )
         elif self.repeats != 1:
-            raise OptionError(
-                f"`repeats` must be 1 without `batch`: all would be alike; got {self.repeats}."
-            )
+            raise OptionError(f"`repeats` must be 1 without `batch`: all would be alike; got {self.repeats}.")
 
     @property
     def record(self) -> dict[str, Any]:
@@ -110,10 +102,11 @@ class LiSSA(Solver):
         scale = self.scale
         if scale is None:
             check_fits(
-                f"Finding `scale` with {LANCZOS} vectors of {side} numbers", LANCZOS * 8 * side,
+                f"Finding `scale` with {LANCZOS} vectors of {side} numbers",
+                LANCZOS * 8 * side,
                 memory_budget(memory, device=device),
                 advice="Pass `scale`, above half the largest eigenvalue, or raise `memory`.",
-            )  # fmt: skip
+            )
             scale = drawn.largest(rtol=1e-3)
             if not scale > 0:
                 raise NotPositiveError(
@@ -217,9 +210,12 @@ class _Drawn:
 
     def _top(self, apply: Apply, rtol: float) -> float:
         return largest_eigenvalue(
-            lambda x: apply(x[:, None])[:, 0], self.side,
-            generator=torch.Generator().manual_seed(0), device=self.device, rtol=rtol,
-        )  # fmt: skip
+            lambda x: apply(x[:, None])[:, 0],
+            self.side,
+            generator=torch.Generator().manual_seed(0),
+            device=self.device,
+            rtol=rtol,
+        )
 
 
 def _of_rows(apply: Apply, rows: Tensor, x: Float64[Tensor, "p b"]) -> Float64[Tensor, "p b"]:

@@ -13,9 +13,7 @@ from torch import Tensor
 from leftout.core.errors import NotPositiveError, ShapeError
 
 
-def lyapunov(
-    values: Float64[Tensor, " n"], right: Float64[Tensor, "n2 n3"]
-) -> Float64[Tensor, "n n"]:
+def lyapunov(values: Float64[Tensor, " n"], right: Float64[Tensor, "n2 n3"]) -> Float64[Tensor, "n n"]:
     """Return X of A X + X A = C, all in the eigenbasis of A.
 
     Where A is a stable drift and C the strength of the noise, X is the covariance that a linear

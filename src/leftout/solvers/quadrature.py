@@ -94,9 +94,7 @@ def flow_quadrature(times: Sequence[float], *, ridge: float) -> Quadrature:
     return Quadrature(nodes=torch.from_numpy(shifted - ridge), weights=torch.from_numpy(weights))
 
 
-def descent_quadrature(
-    steps: Sequence[float], *, rate: float, ridge: float, high: float
-) -> Quadrature:
+def descent_quadrature(steps: Sequence[float], *, rate: float, ridge: float, high: float) -> Quadrature:
     """Return nodes for (1 − (1 − η(s + ridge))^t) / (s + ridge), t ≥ 10 of one window.
 
     Args:
@@ -121,9 +119,7 @@ def descent_quadrature(
     return Quadrature(nodes=torch.from_numpy(nodes - ridge), weights=torch.from_numpy(weights))
 
 
-def circle_quadrature(
-    functions: Sequence[Callable[[Tensor], Tensor]], *, high: float
-) -> Quadrature:
+def circle_quadrature(functions: Sequence[Callable[[Tensor], Tensor]], *, high: float) -> Quadrature:
     """Return nodes for functions analytic in a disc twice as wide as [0, high].
 
     Args:
@@ -139,11 +135,7 @@ def circle_quadrature(
 
 
 def quadrature_error(
-    quadrature: Quadrature,
-    exact: Callable[[Tensor], Tensor],
-    *,
-    high: float,
-    extra: Float64[Tensor, " s"],
+    quadrature: Quadrature, exact: Callable[[Tensor], Tensor], *, high: float, extra: Float64[Tensor, " s"]
 ) -> Float64[Tensor, " t"]:
     """Return a bound on max √s · |g(s) − quadrature(s)| over 0 ≤ s ≤ high, for each time.
 
@@ -179,8 +171,7 @@ def _hyperbola(first: float) -> tuple[np.ndarray, np.ndarray, float]:
     z = −μ (1 + sin(iu − a)) = μ (cosh u sin a − 1) − iμ sinh u cos a, u = (j + 1/2) h.
     """
     reach = math.acosh(
-        ((math.pi - 2 * ANGLE) * WINDOW + 4 * ANGLE - math.pi)
-        / ((4 * ANGLE - math.pi) * math.sin(ANGLE))
+        ((math.pi - 2 * ANGLE) * WINDOW + 4 * ANGLE - math.pi) / ((4 * ANGLE - math.pi) * math.sin(ANGLE))
     )
     step = reach / NODES
     scale = (4 * math.pi * ANGLE - math.pi**2) * NODES / (reach * WINDOW * first)

@@ -112,11 +112,7 @@ def _by_example(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
     return found.values.view(q, n, b, -1)
 
 
-def coefficients(
-    found: Resolvents,
-    ratios: Complex128[Tensor, "q b"],
-    time: int,
-) -> Float64[Tensor, "r b"]:
+def coefficients(found: Resolvents, ratios: Complex128[Tensor, "q b"], time: int) -> Float64[Tensor, "r b"]:
     """Return H = Re Σ_q (w_q / (z_q − s)) B_q, the change per unit of V[i], for some columns.
 
     Args:
@@ -163,9 +159,7 @@ def left_out_diagonal(
     return change
 
 
-def group_left_out_coordinates(
-    found: Resolvents, rows: Int64[Tensor, " g"]
-) -> Float64[Tensor, "t r c"]:
+def group_left_out_coordinates(found: Resolvents, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "t r c"]:
     """Return Vᵀ (dual without the rows of a group − dual) at every time of the quadrature.
 
     R becomes R − R_I R_II⁻¹ R_Iᵀ; what is left out together is not the sum of single removals.
@@ -176,9 +170,12 @@ def group_left_out_coordinates(
     vectors, nodes = found.spectrum.vectors, found.quadrature.nodes
     inside = vectors[rows]  # (g, r)
     total = torch.zeros(
-        len(found.quadrature.weights), vectors.shape[1], found.values.shape[2],
-        dtype=torch.float64, device=vectors.device,
-    )  # fmt: skip
+        len(found.quadrature.weights),
+        vectors.shape[1],
+        found.values.shape[2],
+        dtype=torch.float64,
+        device=vectors.device,
+    )
     weights = found.quadrature.weights.to(vectors.device)
     missing = torch.eye(len(rows), dtype=torch.float64, device=vectors.device) - inside @ inside.T
     thin = vectors.shape[1] < vectors.shape[0]
@@ -232,9 +229,7 @@ def added_coordinates(
 
 
 def filtered_coordinates(
-    spectrum: Spectrum,
-    data: Float64[Tensor, "rows c"],
-    function: Callable[[Tensor], Tensor],
+    spectrum: Spectrum, data: Float64[Tensor, "rows c"], function: Callable[[Tensor], Tensor]
 ) -> Float64[Tensor, "r c"]:
     """Return Vᵀ g(K) y, exactly: g at the eigenvalues."""
     return function(spectrum.values)[:, None] * spectrum.coordinates(data)

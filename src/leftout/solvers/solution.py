@@ -36,8 +36,7 @@ class Status(StrEnum):
     )
     ROUNDING = "stopped where rounding ends it, before the tolerance: pass a larger `rtol`, or add `damping`"
     INDEFINITE = (
-        "met negative curvature: the Hessian is indefinite; use "
-        'curvature="ggn", or a larger `damping`'
+        'met negative curvature: the Hessian is indefinite; use curvature="ggn", or a larger `damping`'
     )
     SINGULAR = (
         "met a direction without curvature: the matrix is singular to rounding; add `damping`, or "
@@ -144,9 +143,7 @@ def joined(solutions: Sequence[Solution]) -> Solution:
     )
 
 
-def relative(
-    residual: Float64[Tensor, "p b"], rhs: Float64[Tensor, "p b"]
-) -> Float64[Tensor, " b"]:
+def relative(residual: Float64[Tensor, "p b"], rhs: Float64[Tensor, "p b"]) -> Float64[Tensor, " b"]:
     """Return |residual| / |rhs| of each column; 0 where the right-hand side is 0."""
     size = rhs.norm(dim=0)
     return torch.where(size > 0, residual.norm(dim=0) / size, torch.zeros_like(size))

@@ -39,9 +39,7 @@ class Spectrum:
         """Return Vᵀ rhs."""
         return self.vectors.T @ rhs
 
-    def diagonal(
-        self, functions: Complex128[Tensor, "q r"], each: int = 1
-    ) -> Complex128[Tensor, "q n b b"]:
+    def diagonal(self, functions: Complex128[Tensor, "q r"], each: int = 1) -> Complex128[Tensor, "q n b b"]:
         """Return the diagonal of V diag(f_q) Vᵀ, in blocks of b = `each` rows.
 
         Cost:

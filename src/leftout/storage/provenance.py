@@ -104,9 +104,7 @@ def _beside(folder: Path, what: str) -> Path:
 def _git(*words: str) -> str | None:
     """Return what git says of the folder this file is in; None where there is no checkout or no git."""
     try:
-        done = subprocess.run(
-            ["git", *words], cwd=HERE.parent, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run(["git", *words], cwd=HERE.parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()

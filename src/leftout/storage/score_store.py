@@ -30,12 +30,7 @@ SCORES = "scores.zarr"
 
 
 def create(
-    folder: Path,
-    *,
-    times: Sequence[float],
-    query: Sequence[str],
-    train: Sequence[str],
-    attrs: dict[str, Any],
+    folder: Path, *, times: Sequence[float], query: Sequence[str], train: Sequence[str], attrs: dict[str, Any]
 ) -> None:
     """Make an empty store of influence (at, query, train) in a folder."""
     labels = {

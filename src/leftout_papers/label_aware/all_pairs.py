@@ -25,15 +25,7 @@ from leftout.kernels.wide.relu import ReLU
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, in_all, of_network
-from leftout_papers.label_aware.shallow import (
-    STEPS,
-    WIDTH,
-    Shallow,
-    Task,
-    images,
-    of_classes,
-    trained,
-)
+from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, images, of_classes, trained
 from leftout_papers.material import Material, Size
 
 KINDS = {"train-train": "ratio", "test-train": "query_ratio"}
@@ -78,17 +70,17 @@ def classes(material: Material) -> Outcome:
         for name, got in _measured(material, one, of_classes(train, pair), plan).items():
             found[name].append(got)
         found["ntk"].append(
-            [
-                100 * float(whole[kind].sel({"class": pair[0], "other": pair[1]}))
-                for kind in KINDS.values()
-            ]
+            [100 * float(whole[kind].sel({"class": pair[0], "other": pair[1]})) for kind in KINDS.values()]
         )
     values = {name: np.array(one) for name, one in found.items()}  # (task, kind)
     result: dict[str, Any] = {
-        **asdict(plan), "n_train": len(train), "n_query": len(query), "paired": len(some),
+        **asdict(plan),
+        "n_train": len(train),
+        "n_query": len(query),
+        "paired": len(some),
         "tasks": names,
         **{name: one.tolist() for name, one in values.items()},
-    }  # fmt: skip
+    }
     each = len(train.classes)
     notes = (
         f"Networks of {plan.width:,} units, drawn and scaled to stand for the paper's {WIDTH:,}, at the "
@@ -111,10 +103,7 @@ def _measured(material: Material, one: Task, train: Examples, plan: Plan) -> dic
     """Return RR of the network before and after, and of the kernel that knows the labels."""
     key = ("all pairs", *one.names)
     network = Shallow(
-        plan.width,
-        train.inputs.shape[1],
-        generator=material.independent("weights", *key),
-        stands_for=WIDTH,
+        plan.width, train.inputs.shape[1], generator=material.independent("weights", *key), stands_for=WIDTH
     ).to(material.device or "cpu")
     before = of_network(network, one, material)
     trained(network, train, steps=plan.steps, generator=material.independent("order", *key))
@@ -161,23 +150,18 @@ def _largest(
         return (Row("six largest rises, train-train", "those of CIFAR-10 in table 3", listed),)
     same = len({frozenset(one) for one in top} & {frozenset(one) for one in PAIRS["cifar10"]})
     holds: Holds = True if same == 6 else "open"
-    return (
-        Row("six largest rises, train-train", "those of table 3", f"{same} of 6: {listed}", holds),
-    )
+    return (Row("six largest rises, train-train", "those of table 3", f"{same} of 6: {listed}", holds),)
 
 
 def _figure(values: dict[str, np.ndarray]) -> Figure:
     figure, grid = panels(2, width=4.4, height=4.0)
     for axes, (low, high, label, colour) in zip(
-        grid[0],
-        (("initial", "trained", "network", BLUE), ("ntk", "lantk", "kernel", RED)),
-        strict=True,
+        grid[0], (("initial", "trained", "network", BLUE), ("ntk", "lantk", "kernel", RED)), strict=True
     ):
         for place, (kind, mark) in enumerate(zip(KINDS, "ox", strict=True)):
             axes.plot(
-                values[low][:, place], values[high][:, place], mark, color=colour, ms=4, alpha=0.7,
-                label=kind,
-            )  # fmt: skip
+                values[low][:, place], values[high][:, place], mark, color=colour, ms=4, alpha=0.7, label=kind
+            )
         ends = [50, max(values[low].max(), values[high].max()) + 1]
         axes.plot(ends, ends, color=FAINT, lw=1)
         axes.set_xlabel(f"RR of the {label}, {'initial' if low == 'initial' else 'NTK'}, %")

@@ -21,9 +21,7 @@ from leftout.kernels.convolution.convolutional import ConvReLU
 from leftout.kernels.pairwise.pairs import Pairs, looked_at, pairs_among, pairs_between
 from leftout_papers.material import Material
 
-CNTK = ConvReLU(
-    depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False
-)
+CNTK = ConvReLU(depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False)
 """Eight layers with the readout: a convolution, then six with a ReLU before each, two of stride 2."""
 
 
@@ -55,9 +53,13 @@ class Draw:
             for parts in (rows, asked)
         )
         return Draw(
-            self.images[kept], labels, self.queries[put], query_labels,
-            self.among.of(kept, kept), self.between.of(put, kept),
-        )  # fmt: skip
+            self.images[kept],
+            labels,
+            self.queries[put],
+            query_labels,
+            self.among.of(kept, kept),
+            self.between.of(put, kept),
+        )
 
 
 def drawn(
@@ -81,17 +83,14 @@ def drawn(
     pools = _loaded(material, names, train=count * train, query=count * query)
     wanted = None if names is None or tasks is None else _compared(names, tasks)
     for number in tracked(range(count), what="draws of images"):
-        one = [
-            _part(material, pool, number, each)
-            for pool, each in zip(pools, (train, query), strict=True)
-        ]
+        one = [_part(material, pool, number, each) for pool, each in zip(pools, (train, query), strict=True)]
         (images, labels), (queries, query_labels) = one
         among = _pairs(material, one[0], one[0], wanted)
         between = _pairs(material, one[1], one[0], wanted)
         where = among.kernel.device
         yield Draw(
             images.to(where), labels.to(where), queries.to(where), query_labels.to(where), among, between
-        )  # fmt: skip
+        )
 
 
 def _compared(names: Sequence[str], tasks: Sequence[Sequence[str]]) -> set[tuple[int, int]]:
@@ -106,9 +105,7 @@ def _pairs(
     wanted: set[tuple[int, int]] | None,
 ) -> Pairs:
     """Return the pairs of images (with their labels), the kernel only of classes that are compared."""
-    options: dict[str, Any] = {
-        "dtype": torch.float32, "device": material.device, "memory": material.memory
-    }  # fmt: skip
+    options: dict[str, Any] = {"dtype": torch.float32, "device": material.device, "memory": material.memory}
     symmetric = left is right
     (x, a), (z, b) = left, right
     if wanted is None:
@@ -122,9 +119,7 @@ def _pairs(
             continue
         rows, columns = (a == i).nonzero().flatten(), (b == j).nonzero().flatten()
         same = symmetric and i == j
-        part = (
-            gram(CNTK, x[rows], **options) if same else cross(CNTK, x[rows], z[columns], **options)
-        )
+        part = gram(CNTK, x[rows], **options) if same else cross(CNTK, x[rows], z[columns], **options)
         rows, columns = rows.to(where), columns.to(where)
         kernel[rows[:, None], columns] = part
         if symmetric:
@@ -139,9 +134,13 @@ def _loaded(
     # CIFAR's classes are of one size, and all of them are many gigabytes; of others all there is.
     counts = (classes * train, classes * query) if material.name == "cifar10" else (None, None)
     return load(
-        material.source, classes=names, n_train=counts[0], n_query=counts[1], seed=material.seed,
+        material.source,
+        classes=names,
+        n_train=counts[0],
+        n_query=counts[1],
+        seed=material.seed,
         normalise=None,
-    )  # fmt: skip
+    )
 
 
 def _part(material: Material, pool: Examples, number: int, each: int) -> tuple[Tensor, Tensor]:

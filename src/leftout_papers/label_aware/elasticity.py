@@ -36,27 +36,37 @@ Two = tuple[float, float]
 
 PAIRS = {
     "cifar10": (
-        ("frog", "ship"), ("frog", "truck"), ("deer", "ship"), ("dog", "truck"), ("bird", "truck"),
+        ("frog", "ship"),
+        ("frog", "truck"),
+        ("deer", "ship"),
+        ("dog", "truck"),
+        ("bird", "truck"),
         ("deer", "truck"),
     ),
     "mnist": (("0", "1"), ("1", "7"), ("2", "3"), ("3", "8"), ("4", "9"), ("5", "6")),
     "digits": (("0", "1"), ("1", "7"), ("2", "3"), ("3", "8"), ("4", "9"), ("5", "6")),
-}  # fmt: skip
+}
 
 PRINTED: dict[str, tuple[Two, ...]] = {
     "initial": (
-        (58.37, 58.31), (55.07, 55.06), (57.50, 57.64), (54.75, 54.62), (52.93, 52.93), (54.86, 54.94),
+        (58.37, 58.31),
+        (55.07, 55.06),
+        (57.50, 57.64),
+        (54.75, 54.62),
+        (52.93, 52.93),
+        (54.86, 54.94),
     ),
     "trained": (
-        (71.99, 71.45), (68.36, 67.91), (69.98, 69.73), (66.35, 65.80), (63.99, 63.58), (65.96, 65.53),
+        (71.99, 71.45),
+        (68.36, 67.91),
+        (69.98, 69.73),
+        (66.35, 65.80),
+        (63.99, 63.58),
+        (65.96, 65.53),
     ),
-    "ntk": (
-        (63.83, 63.76), (58.31, 58.30), (62.43, 62.67), (58.05, 57.84), (55.01, 55.00), (58.02, 58.14),
-    ),
-    "lantk": (
-        (66.62, 66.53), (60.57, 60.08), (64.90, 65.20), (59.75, 59.54), (55.94, 55.97), (59.59, 59.77),
-    ),
-}  # fmt: skip
+    "ntk": ((63.83, 63.76), (58.31, 58.30), (62.43, 62.67), (58.05, 57.84), (55.01, 55.00), (58.02, 58.14)),
+    "lantk": ((66.62, 66.53), (60.57, 60.08), (64.90, 65.20), (59.75, 59.54), (55.94, 55.97), (59.59, 59.77)),
+}
 """Table 3, in percent, task by task."""
 
 MISPRINT = 1
@@ -147,17 +157,19 @@ def measured(material: Material, one: Task, plan: Plan) -> Measured:
     difference = 100 * (then.double() - first.double())
     kernels = of_kernels(one, material)
     return Measured(
-        title=one.title, initial=before, trained=after, accuracy=100 * float(then.double().mean()),
+        title=one.title,
+        initial=before,
+        trained=after,
+        accuracy=100 * float(then.double().mean()),
         gain=float(difference.mean()),
-        gain_error=float(difference.std()) / len(difference) ** 0.5, **kernels,
-    )  # fmt: skip
+        gain_error=float(difference.std()) / len(difference) ** 0.5,
+        **kernels,
+    )
 
 
 def of_network(network: nn.Module, one: Task, material: Material) -> Two:
     """Return RR of a network's kernel as it is."""
-    found = elasticity(
-        Empirical(network, outputs="trace"), one.train, one.query, memory=material.memory
-    )
+    found = elasticity(Empirical(network, outputs="trace"), one.train, one.query, memory=material.memory)
     return 100 * float(found["ratio"][0, 1]), 100 * float(found["query_ratio"][0, 1])
 
 
@@ -186,21 +198,14 @@ def of_kernels(one: Task, material: Material) -> dict[str, Two]:
     )
     blind: dict[str, np.ndarray] = {}
     aware: dict[str, np.ndarray] = {}
-    for found, kernel, gram in (
-        (blind, base, taught.pairs.kernel), (aware, taught, taught.gram),
-    ):  # fmt: skip
+    for found, kernel, gram in ((blind, base, taught.pairs.kernel), (aware, taught, taught.gram)):
         cross = assemble.cross(
             kernel, query.inputs, train.inputs, memory=material.memory, device=material.device
         )
-        own, other = (
-            gram.diagonal(),
-            assemble.diagonal(kernel, query.inputs, device=material.device),
-        )
+        own, other = (gram.diagonal(), assemble.diagonal(kernel, query.inputs, device=material.device))
         found["ratio"] = similarity(gram, own, own, train, train)
         found["query_ratio"] = similarity(cross, other, own, query, train)
-    readout = elasticity(
-        ReLU(1, kind="nngp"), train, query, memory=material.memory, device=material.device
-    )
+    readout = elasticity(ReLU(1, kind="nngp"), train, query, memory=material.memory, device=material.device)
     share = train.inputs.shape[1] / WIDTH
     mixed = {
         # k_NNGP + d/m (k_NTK − k_NNGP): both are multiples of |x||z| at θ = 0, one half and one.
@@ -263,11 +268,12 @@ def in_all(up: list[bool]) -> Holds:
 def _rows_of_numbers(found: list[Measured], full: bool, plan: Plan) -> tuple[Row, ...]:
     rows = []
     for name, what, within in (
-        ("ntk", "NTK", ROUNDED), ("lantk", "LANTK", ROUNDED),
+        ("ntk", "NTK", ROUNDED),
+        ("lantk", "LANTK", ROUNDED),
         ("expected", f"NN-init, expectation at width {WIDTH:,}", DRAWN),
         ("initial", f"NN-init, width {plan.width:,}", None),
         ("trained", f"NN-trained, width {plan.width:,}", None),
-    ):  # fmt: skip
+    ):
         for place, one in enumerate(found):
             printed = PRINTED[name if name in PRINTED else "initial"][place] if full else None
             got = getattr(one, name)
@@ -318,15 +324,15 @@ def _figure(found: list[Measured]) -> Figure:
     figure, grid = panels(3, width=4.6, height=3.6)
     places = np.arange(len(found))
     series = (
-        ("initial", "network, initial", FAINT), ("trained", "network, trained", BLUE),
-        ("ntk", "NTK", ORANGE), ("lantk", "LANTK", RED),
-    )  # fmt: skip
+        ("initial", "network, initial", FAINT),
+        ("trained", "network, trained", BLUE),
+        ("ntk", "NTK", ORANGE),
+        ("lantk", "LANTK", RED),
+    )
     for axes, place, kind in zip(grid[0], (0, 1), ("train-train", "test-train"), strict=False):
         for shift, (name, label, colour) in enumerate(series):
             heights = [getattr(one, name)[place] - 50 for one in found]
-            axes.bar(
-                places + 0.2 * (shift - 1.5), heights, 0.2, bottom=50, color=colour, label=label
-            )
+            axes.bar(places + 0.2 * (shift - 1.5), heights, 0.2, bottom=50, color=colour, label=label)
         axes.set_ylabel("relative ratio RR, %")
         axes.set_title(f"Local elasticity, {kind} pairs")
     grid[0, 0].legend(fontsize=7)

@@ -48,9 +48,7 @@ class Networks:
     def moved(self, slope: "Networks", time: float) -> "Networks":
         """Return the networks some time along a slope."""
         return Networks(
-            self.activation,
-            self.weights + time * slope.weights,
-            self.readout + time * slope.readout,
+            self.activation, self.weights + time * slope.weights, self.readout + time * slope.readout
         )
 
     def kernels(self, inputs: Float64[Tensor, "n d"]) -> Float64[Tensor, "s n n"]:
@@ -66,9 +64,7 @@ class Networks:
         return seen.value.view_as(before), seen.first.view_as(before)
 
 
-def drawn(
-    activation: Activation, width: int, features: int, *, pairs: int, generator: Generator
-) -> Networks:
+def drawn(activation: Activation, width: int, features: int, *, pairs: int, generator: Generator) -> Networks:
     """Return pairs of random networks of opposite readouts: the second half is the first's other."""
 
     def normal(*shape: int) -> Tensor:

@@ -1,14 +1,7 @@
 """What the paper on label-aware kernels shows, in its order, and how open questions are settled here."""
 
 from leftout_papers.exhibit import Exhibit, Publication
-from leftout_papers.label_aware import (
-    all_pairs,
-    elasticity,
-    tables,
-    ten_images,
-    theorem,
-    two_factors,
-)
+from leftout_papers.label_aware import all_pairs, elasticity, tables, ten_images, theorem, two_factors
 
 LABEL_AWARE = Publication(
     name="label-aware-ntk",
@@ -23,11 +16,7 @@ LABEL_AWARE = Publication(
             theorem.simulated,
         ),
         Exhibit(
-            "ten-images",
-            "The kernel of eq. 5 within classes and between them",
-            "binary",
-            0.2,
-            ten_images.ten,
+            "ten-images", "The kernel of eq. 5 within classes and between them", "binary", 0.2, ten_images.ten
         ),
         Exhibit(
             "table1",

@@ -94,9 +94,12 @@ def prepared(examples: Examples) -> Examples:
     assert examples.classes is not None
     coding = encoding_of_classes(examples.labels, examples.classes)
     return Examples(
-        inputs=inputs, targets=coding.encode(examples.labels), encoding=coding,
-        labels=examples.labels, ids=examples.ids,
-    )  # fmt: skip
+        inputs=inputs,
+        targets=coding.encode(examples.labels),
+        encoding=coding,
+        labels=examples.labels,
+        ids=examples.ids,
+    )
 
 
 def images(
@@ -109,9 +112,13 @@ def images(
         whole = load("digits", classes=classes, seed=material.seed)
         counts = [min(one, len(part)) for one, part in zip(counts, whole, strict=True)]
     train, query = load(
-        material.source, classes=classes, n_train=counts[0], n_query=counts[1],
-        seed=material.seed, normalise=None,
-    )  # fmt: skip
+        material.source,
+        classes=classes,
+        n_train=counts[0],
+        n_query=counts[1],
+        seed=material.seed,
+        normalise=None,
+    )
     return prepared(train), prepared(query)
 
 
@@ -129,9 +136,12 @@ def of_classes(examples: Examples, names: tuple[str, str]) -> Examples:
     labels = (examples.labels[rows] == second).long()
     coding = encoding_of_classes(labels, names)
     return Examples(
-        inputs=examples.inputs[rows], targets=coding.encode(labels), encoding=coding, labels=labels,
+        inputs=examples.inputs[rows],
+        targets=coding.encode(labels),
+        encoding=coding,
+        labels=labels,
         ids=tuple(examples.ids[row] for row in rows),
-    )  # fmt: skip
+    )
 
 
 def batches(n: int, generator: Generator) -> list[Int64[Tensor, " b"]]:
@@ -146,9 +156,7 @@ def trained(network: Shallow, train: Examples, *, steps: int, generator: Generat
     like = network.hidden.weight
     inputs, targets = train.inputs.to(like), train.labels.to(like)
     # The plain implementation makes eight passes over the weights, more than half of a step.
-    optimiser = torch.optim.Adam(
-        network.parameters(), lr=RATE, eps=EPSILON / network.share, fused=True
-    )
+    optimiser = torch.optim.Adam(network.parameters(), lr=RATE, eps=EPSILON / network.share, fused=True)
     order: list[Tensor] = []
     for _ in range(steps):
         if not order:

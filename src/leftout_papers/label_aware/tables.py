@@ -32,20 +32,30 @@ TASKS: dict[str, tuple[tuple[str, str], ...]] = {
     "cifar10": (("deer", "dog"), ("cat", "deer"), ("cat", "frog"), ("deer", "frog"), ("bird", "frog")),
     "mnist": (("4", "9"), ("3", "5"), ("5", "8"), ("3", "8"), ("7", "9")),
     "digits": (("4", "9"), ("3", "5"), ("5", "8"), ("3", "8"), ("7", "9")),
-}  # fmt: skip
+}
 
 METHODS = ("CNTK", *VARIANTS, BEST, "CNN")
 
 PRINTED_PAIRS = {
-    "CNTK": 85.91, "LANTK-KR-V1": 86.41, "LANTK-KR-V2": 86.40, "LANTK-FJLT-V1": 86.70,
-    "LANTK-FJLT-V2": 86.64, BEST: 86.95, "CNN": 89.83,
-}  # fmt: skip
+    "CNTK": 85.91,
+    "LANTK-KR-V1": 86.41,
+    "LANTK-KR-V2": 86.40,
+    "LANTK-FJLT-V1": 86.70,
+    "LANTK-FJLT-V2": 86.64,
+    BEST: 86.95,
+    "CNN": 89.83,
+}
 """Table 1, averages over five tasks of 10,000 training images."""
 
 PRINTED_CLASSES = {
-    "CNTK": 52.44, "LANTK-KR-V1": 53.12, "LANTK-KR-V2": 53.20, "LANTK-FJLT-V1": 54.38,
-    "LANTK-FJLT-V2": None, BEST: 54.38, "CNN": 56.60,
-}  # fmt: skip
+    "CNTK": 52.44,
+    "LANTK-KR-V1": 53.12,
+    "LANTK-KR-V2": 53.20,
+    "LANTK-FJLT-V1": 54.38,
+    "LANTK-FJLT-V2": None,
+    BEST: 54.38,
+    "CNN": 56.60,
+}
 """Table 2, averages over 2000, 5000, 10,000 and 20,000 training images."""
 
 GAINED_CLASSES = {"LANTK-FJLT-V2": 1.62}
@@ -109,9 +119,7 @@ def pairs(material: Material) -> Outcome:
             part = draw.task([names.index(name) for name in task])
             _put(found[title], _scores(part, plan, seed=1000 * material.seed + number))
     where = f"average of {len(tasks)} tasks of {2 * each} images"
-    printed: Printed = {
-        name: (value, value - PRINTED_PAIRS["CNTK"]) for name, value in PRINTED_PAIRS.items()
-    }
+    printed: Printed = {name: (value, value - PRINTED_PAIRS["CNTK"]) for name, value in PRINTED_PAIRS.items()}
     notes = (f"Published at 10,000 training images; here at {2 * each}.", *_notes(plan, 2 * each))
     return _outcome(found, printed, where, notes)
 
@@ -148,9 +156,8 @@ def _plan(plans: dict[Size, Plan], material: Material) -> Plan:
         return plan
     usual, (train, query) = plans[Size.USUAL], DIGITS
     return replace(
-        usual, query=min(query, usual.query),
-        train=tuple(sorted({min(train, one) for one in usual.train})),
-    )  # fmt: skip
+        usual, query=min(query, usual.query), train=tuple(sorted({min(train, one) for one in usual.train}))
+    )
 
 
 def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Scored]:
@@ -161,9 +168,7 @@ def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Scored]:
     # The paper takes the best on test images; here it is the one that does best on those left out.
     tried = [found[name] for name in VARIANTS if np.isfinite(found[name].loss)]
     found[BEST] = min(tried, key=lambda one: one.loss, default=found["LANTK-FJLT-V1"])
-    share = trained_accuracy(
-        draw, widths=plan.widths, epochs=plan.epochs, steps=plan.steps, seed=seed
-    )
+    share = trained_accuracy(draw, widths=plan.widths, epochs=plan.epochs, steps=plan.steps, seed=seed)
     nan = float("nan")
     found["CNN"] = Scored(share, share, nan, nan, (), nan)
     return found
@@ -190,7 +195,7 @@ def _means(found: Table, *, fixed: bool = False) -> dict[str, np.ndarray]:
             axis=0,
         )
         for name in METHODS
-    }  # fmt: skip
+    }
 
 
 def _outcome(found: Table, printed: Printed, where: str, notes: tuple[str, ...]) -> Outcome:
@@ -208,28 +213,26 @@ def _outcome(found: Table, printed: Printed, where: str, notes: tuple[str, ...])
         rows.append(_gain(f"{name} is better than CNTK", printed[name][1], gain))
     for name in VARIANTS:
         gain = fixed[name] - fixed["CNTK"]
-        rows.append(
-            _gain(f"{name} is better than CNTK, strength {FIXED:g}", printed[name][1], gain)
-        )
+        rows.append(_gain(f"{name} is better than CNTK, strength {FIXED:g}", printed[name][1], gain))
     rows.append(_first(means))
     for other in ("CNTK", BEST):
         apart = printed["CNN"][1] - printed[other][1]
         rows.append(_gain(f"CNN is better than {other}", apart, means["CNN"] - means[other]))
     rows.append(_indefinite(found))
     result: dict[str, Any] = {
-        column: {
-            name: [_kept(one) for one in scores] for name, scores in methods.items()
-        }
+        column: {name: [_kept(one) for one in scores] for name, scores in methods.items()}
         for column, methods in found.items()
-    }  # fmt: skip
+    }
     return Outcome(tuple(rows), result, _figure(found), notes)
 
 
 def _gain(claim: str, printed: float, gain: np.ndarray) -> Row:
     return Row(
-        f"{claim}, percentage points", f"{printed:+.2f}",
-        f"{said(gain, sign=True)} over {len(gain)} draws", higher(gain),
-    )  # fmt: skip
+        f"{claim}, percentage points",
+        f"{printed:+.2f}",
+        f"{said(gain, sign=True)} over {len(gain)} draws",
+        higher(gain),
+    )
 
 
 def _first(means: dict[str, np.ndarray]) -> Row:
@@ -242,9 +245,7 @@ def _first(means: dict[str, np.ndarray]) -> Row:
             lead = means[first] - means[name]
             leads.append(f"{said(lead, sign=True)} over {name}")
             holds = both(holds, higher(lead))
-    return Row(
-        f"{first} is the best of the four", "works the best overall", "; ".join(leads), holds
-    )
+    return Row(f"{first} is the best of the four", "works the best overall", "; ".join(leads), holds)
 
 
 def _indefinite(found: Table) -> Row:
@@ -257,10 +258,11 @@ def _indefinite(found: Table) -> Row:
     chosen = [one.strength for one in scores if np.isfinite(one.strength)]
     shares = ", ".join(f"{chosen.count(one)} × {one:g}" for one in sorted(set(chosen)))
     return Row(
-        "label-aware kernels: strengths chosen, definiteness, failures", "not printed",
+        "label-aware kernels: strengths chosen, definiteness, failures",
+        "not printed",
         f"strengths {shares}; {indefinite} of {len(scores)} kernels have negative eigenvalues, the lowest "
         f"{lowest:.2g} of the largest; {skipped} strengths skipped as singular; {failed} not solved",
-    )  # fmt: skip
+    )
 
 
 def _notes(plan: Plan, n: int) -> tuple[str, ...]:
@@ -289,9 +291,12 @@ def _figure(found: Table) -> Figure:
             at = column + (place - len(METHODS) / 2) * 0.11
             axes.plot([at] * len(values), values, "o", ms=3, color=colour, alpha=0.6)
             axes.plot(
-                [at - 0.04, at + 0.04], [np.mean(values)] * 2, color=colour, lw=2,
+                [at - 0.04, at + 0.04],
+                [np.mean(values)] * 2,
+                color=colour,
+                lw=2,
                 label=name if column == 0 else None,
-            )  # fmt: skip
+            )
     axes.set_xticks(range(len(found)), list(found))
     axes.set_ylabel("accuracy on test images, %")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -56,20 +56,20 @@ def ten(material: Material) -> Outcome:
             f"{between.mean():.3g} ({between.min():.3g} to {between.max():.3g})",
         ),
     )
-    result = {
-        "classes": list(CLASSES[material.name]),
-        "within": within.tolist(),
-        "between": between.tolist(),
-    }
+    result = {"classes": list(CLASSES[material.name]), "within": within.tolist(), "between": between.tolist()}
     return Outcome(rows_, result, _figure(within, between), _notes(material))
 
 
 def candidates(material: Material) -> tuple[Float64[Tensor, "n d"], Tensor]:
     """Return images of both classes, pixels (p − ½) / ½ and a 1 behind them, and their classes."""
     train, _ = load(
-        material.source, classes=CLASSES[material.name], n_train=200, n_query=10, normalise=None,
+        material.source,
+        classes=CLASSES[material.name],
+        n_train=200,
+        n_query=10,
+        normalise=None,
         seed=material.seed,
-    )  # fmt: skip
+    )
     assert train.labels is not None
     pixels = 2 * train.inputs.flatten(1).double() - 1
     return torch.cat([pixels, torch.ones(len(pixels), 1, dtype=torch.float64)], dim=1), train.labels

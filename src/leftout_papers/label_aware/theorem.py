@@ -105,14 +105,15 @@ def simulated(material: Material) -> Outcome:
     todo = [(act, width) for act in ACTIVATIONS[size] for width in WIDTHS[size]]
     for activation, width in tracked(todo, what="trained networks"):
         time = end(activation, inputs)
-        asked = NeuralTangentHierarchy(
-            width=width, activation=activation, time=time, neurons=DRAWN[size]
-        )
+        asked = NeuralTangentHierarchy(width=width, activation=activation, time=time, neurons=DRAWN[size])
         said = asked.taught(inputs, labels, targets[:, None])
         start = drawn(
-            activation, width, inputs.shape[1], pairs=max(2, NEURONS[size] // width),
+            activation,
+            width,
+            inputs.shape[1],
+            pairs=max(2, NEURONS[size] // width),
             generator=material.independent("hierarchy", activation, width),
-        )  # fmt: skip
+        )
         table.setdefault(activation, {})[width] = seen(start, inputs, targets, said)
         times[activation] = time
     return _outcome(table, WIDTHS[size], times)
@@ -126,10 +127,7 @@ def end(activation: Activation, inputs: Float64[Tensor, "n d"]) -> float:
 
 
 def seen(
-    start: Networks,
-    inputs: Float64[Tensor, "n d"],
-    targets: Float64[Tensor, " n"],
-    said: TaughtHierarchy,
+    start: Networks, inputs: Float64[Tensor, "n d"], targets: Float64[Tensor, " n"], said: TaughtHierarchy
 ) -> Seen:
     """Return how trained networks differ from what is said of them."""
     time = said.asked.time
@@ -176,12 +174,15 @@ def _outcome(
         for row in _rows(activation, by_width, widths, slopes[activation])
     ]
     result: dict[str, Any] = {
-        "examples": EXAMPLES, "widths": list(widths), "times": times, "exponents": slopes,
+        "examples": EXAMPLES,
+        "widths": list(widths),
+        "times": times,
+        "exponents": slopes,
         "networks": {
             activation: {str(width): vars(one) for width, one in by_width.items()}
             for activation, by_width in table.items()
         },
-    }  # fmt: skip
+    }
     return Outcome(tuple(rows), result, _figure(table, widths, slopes), _notes(table))
 
 

@@ -79,17 +79,22 @@ def systems(material: Material) -> Outcome:
         for taught, runs in paths.items()
     }
     result: dict[str, Any] = {
-        **asdict(plan), "images": len(data.inputs), "rate": plan.rate, "batch": BATCH, "sides": sides,
+        **asdict(plan),
+        "images": len(data.inputs),
+        "rate": plan.rate,
+        "batch": BATCH,
+        "sides": sides,
         "epochs_probed": _epochs(plan).tolist(),
         "ratio": {a: {b: one.tolist() for b, one in by.items()} for a, by in found.items()},
-    }  # fmt: skip
+    }
     notes = (
         "Stand-in: two pictures side by side for MSCOCO's images of two objects; "
-        + "; ".join(f"{side}: {' or '.join(names)}" for side, names in sides.items()) + ".",
+        + "; ".join(f"{side}: {' or '.join(names)}" for side, names in sides.items())
+        + ".",
         f"{plan.width:,} hidden units with biases, PyTorch's initial weights, SGD at {plan.rate:g}, batches "
         f"of {BATCH}, {plan.epochs} epochs of {len(data.inputs):,} images, {plan.seeds} seeds; pairs of two "
         "training images.",
-    )  # fmt: skip
+    )
     return Outcome(_rows(found), result, _figure(found, _epochs(plan)), notes)
 
 
@@ -104,8 +109,7 @@ def drawn(material: Material, count: int) -> Factors:
         labels[side] = one.labels[order]
     n = min(map(len, parts))
     return Factors(
-        torch.cat([part[:n] for part in parts], dim=1),
-        {side: one[:n] for side, one in labels.items()},
+        torch.cat([part[:n] for part in parts], dim=1), {side: one[:n] for side, one in labels.items()}
     )
 
 
@@ -113,9 +117,7 @@ def _epochs(plan: Plan) -> np.ndarray:
     return np.arange(PROBES + 1) * (plan.epochs // PROBES)
 
 
-def _path(
-    material: Material, data: Factors, taught: str, seed: int, plan: Plan
-) -> dict[str, list[float]]:
+def _path(material: Material, data: Factors, taught: str, seed: int, plan: Plan) -> dict[str, list[float]]:
     """Return RR of both label systems while a network learns one of them."""
     network = _network(material, data.inputs.shape[1], seed, plan)
     like = next(network.parameters())
@@ -167,17 +169,19 @@ def _rows(found: dict[str, dict[str, np.ndarray]]) -> tuple[Row, ...]:
         rows.append(
             Row(
                 f"RR of the {other} classes, network taught the {taught} ones",
-                "not printed", f"{path[0]:.2f} → {path[-1]:.2f} %",
+                "not printed",
+                f"{path[0]:.2f} → {path[-1]:.2f} %",
             )
-        )  # fmt: skip
+        )
         gap = (by[taught] - by[taught][:, :1]) - (by[other] - by[other][:, :1])
         rows.append(
             Row(
                 f"it rises less than that of the {taught} ones",
                 "adaptive to label systems (section 1)",
-                f"by {gap[:, -1].mean():.2f} %", _always(gap[:, -1]),
+                f"by {gap[:, -1].mean():.2f} %",
+                _always(gap[:, -1]),
             )
-        )  # fmt: skip
+        )
     return tuple(rows)
 
 

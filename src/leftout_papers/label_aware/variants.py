@@ -21,9 +21,11 @@ from leftout.solvers.indefinite import factor_indefinite
 from leftout_papers.label_aware.draws import CNTK, Draw
 
 VARIANTS: dict[str, Estimator] = {
-    "LANTK-KR-V1": "kr-v1", "LANTK-KR-V2": "kr-v2",
-    "LANTK-FJLT-V1": "fjlt-v1", "LANTK-FJLT-V2": "fjlt-v2",
-}  # fmt: skip
+    "LANTK-KR-V1": "kr-v1",
+    "LANTK-KR-V2": "kr-v2",
+    "LANTK-FJLT-V1": "fjlt-v1",
+    "LANTK-FJLT-V2": "fjlt-v2",
+}
 BEST = "LANTK-best"
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
@@ -105,18 +107,14 @@ def label_aware(draw: Draw, estimator: Estimator, *, folds: int | None = None) -
     strength = min(tried, key=lambda one: tried[one])
     try:
         taught = TaughtAgain(asked, draw.among, draw.labels, None)
-        chosen, fixed = (
-            _scored(taught.at_strength(one), draw) for one in (strength, FIXED)
-        )  # fmt: skip
+        chosen, fixed = (_scored(taught.at_strength(one), draw) for one in (strength, FIXED))
     except LeftoutError:
         return nothing
     lowest = _lowest(taught.at_strength(strength).gram)
     return Scored(chosen, fixed, strength, tried[strength], skipped, lowest)
 
 
-def held_out_losses(
-    draw: Draw, asked: LabelAware, *, folds: int | None = None
-) -> dict[float, float | None]:
+def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) -> dict[float, float | None]:
     """Return the mean squared loss on left-out training images by strength; None where one is skipped."""
     n = len(draw.labels)
     count = folds if folds is not None else n if n <= SINGLES else FOLDS
@@ -136,9 +134,7 @@ def held_out_losses(
     return {one: None if total is None else total / n for one, total in sums.items()}
 
 
-def _added(
-    total: float, taught: TaughtAgain, own: Pairs, targets: Tensor, gone: Tensor
-) -> float | None:
+def _added(total: float, taught: TaughtAgain, own: Pairs, targets: Tensor, gone: Tensor) -> float | None:
     assert taught.keep is not None
     try:
         found = ridgeless(taught.gram, taught.cross(own), targets[taught.keep])

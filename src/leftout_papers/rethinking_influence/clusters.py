@@ -46,9 +46,7 @@ def _outcome(found: xr.Dataset, inputs: int) -> Outcome:
     cluster = found["cluster"].values
     numbers = np.unique(cluster)
     sums = {name: np.abs(found[name].values) for name in ("actual", "bound", "influence")}
-    by = {
-        name: [float(value[:, cluster == k].sum()) for k in numbers] for name, value in sums.items()
-    }
+    by = {name: [float(value[:, cluster == k].sum()) for k in numbers] for name, value in sums.items()}
     counts = [int((cluster == k).sum()) for k in numbers]
     rate = np.array(by["actual"]) / np.array(by["influence"])
     bound = np.array(by["bound"]) / np.array(by["influence"])
@@ -64,27 +62,35 @@ def _outcome(found: xr.Dataset, inputs: int) -> Outcome:
     rounding = 10 * (1 + attrs["s_max"] / attrs["ridge"]) * np.finfo(float).eps
     rows = (
         Row(
-            "error below the upper bound, all pairs", "holds",
+            "error below the upper bound, all pairs",
+            "holds",
             f"worst pair passes it by {max(0.0, found.attrs['excess']):.1g} of the largest influence",
             bool(found.attrs["excess"] <= rounding and attrs["applies"]),
         ),
         Row(
-            "error rate by cluster, smallest to largest", "falls with p_k",
+            "error rate by cluster, smallest to largest",
+            "falls with p_k",
             f"{rate[order[0]]:.3g} ({counts[order[0]]} examples) → "
-            f"{rate[order[-1]]:.3g} ({counts[order[-1]]})", bool(halves[1] < halves[0]),
+            f"{rate[order[-1]]:.3g} ({counts[order[-1]]})",
+            bool(halves[1] < halves[0]),
         ),
         Row(
-            "bound on the rate √(γ / (n n_k)) against the leverage it bounds", "above",
+            "bound on the rate √(γ / (n n_k)) against the leverage it bounds",
+            "above",
             f"{leverage_bound[order[0]]:.3g} and {leverage[order[0]]:.3g} → "
             f"{leverage_bound[order[-1]]:.3g} and {leverage[order[-1]]:.3g}",
             bool((np.array(leverage_bound) >= np.array(leverage)).all()),
         ),
-    )  # fmt: skip
+    )
     result = {
-        "inputs": inputs, "sizes": counts, "error_rate": rate.tolist(),
-        "bound_rate": bound.tolist(), "leverage": leverage, "leverage_bound": leverage_bound,
+        "inputs": inputs,
+        "sizes": counts,
+        "error_rate": rate.tolist(),
+        "bound_rate": bound.tolist(),
+        "leverage": leverage,
+        "leverage_bound": leverage_bound,
         **attrs,
-    }  # fmt: skip
+    }
     notes = (
         "The law of points within a cluster is not stated in the paper: uniform directions, and "
         f"the ridge {ABOVE:g} times the threshold of theorem 4.",

@@ -39,21 +39,26 @@ def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
     inner = values[1:-1]
     rows = (
         Row(
-            "complexity of the most harmful group (0)", "among the two largest",
+            "complexity of the most harmful group (0)",
+            "among the two largest",
             f"{values[0]:.3g}; groups 1 to 8: {inner.min():.3g} to {inner.max():.3g}",
             bool(values[0] > inner.max()),
         ),
         Row(
-            "complexity of the most helpful group (9)", "among the two largest",
+            "complexity of the most helpful group (9)",
+            "among the two largest",
             f"{values[-1]:.3g}; RKHS norm with everyone {found.attrs['total']:.3g}",
             bool(values[-1] > inner.max()),
         ),
-    )  # fmt: skip
+    )
     result = {
-        "examples": len(train), "queries": len(query), "ridge_of_influence": RIDGE,
-        "complexity": values.tolist(), "total": found.attrs["total"],
+        "examples": len(train),
+        "queries": len(query),
+        "ridge_of_influence": RIDGE,
+        "complexity": values.tolist(),
+        "total": found.attrs["total"],
         "mean_influence": [float(influence[group].mean()) for group in groups],
-    }  # fmt: skip
+    }
     return Outcome(rows, result, _figure(values, len(train)))
 
 

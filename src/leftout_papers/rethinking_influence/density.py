@@ -68,14 +68,17 @@ def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
         for ridge, one in zip(RIDGES, related, strict=True)
     )
     result = {
-        "examples": len(train), "queries": len(query), "components": COMPONENTS, "ridges": RIDGES,
+        "examples": len(train),
+        "queries": len(query),
+        "components": COMPONENTS,
+        "ridges": RIDGES,
         "spearman": [float(one.statistic) for one in related],
         "pvalue": [float(one.pvalue) for one in related],
         "median_rate_by_density_decile": [
             [float(np.median(part)) for part in np.array_split(rate[np.argsort(density)], 10)]
             for rate in rates
         ],
-    }  # fmt: skip
+    }
     notes = (
         f"Density: Gaussian kernel estimate on {COMPONENTS} whitened principal components, each "
         "example's own bump taken out; the paper names neither dimension nor bandwidth.",

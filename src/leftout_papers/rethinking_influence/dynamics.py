@@ -43,15 +43,20 @@ def images(material: Material) -> Outcome:
     shown = np.argsort(-spread, kind="stable")[:SHOWN]
     rows = (
         Row(
-            f"queries whose most influential image changes between t = {MOMENTS[0]:g} and "
-            f"{MOMENTS[-1]:g}", "not constant in general", f"{changed:.0%}", bool(changed > 0.5),
+            f"queries whose most influential image changes between t = {MOMENTS[0]:g} and {MOMENTS[-1]:g}",
+            "not constant in general",
+            f"{changed:.0%}",
+            bool(changed > 0.5),
         ),
-    )  # fmt: skip
+    )
     result = {
-        "examples": len(train), "queries": len(query), "times": MOMENTS,
-        "share_changed": changed, "shown": [query.ids[i] for i in shown],
+        "examples": len(train),
+        "queries": len(query),
+        "times": MOMENTS,
+        "share_changed": changed,
+        "shown": [query.ids[i] for i in shown],
         "dominant": {query.ids[i]: [train.ids[j] for j in rows_at[:, i]] for i in shown},
-    }  # fmt: skip
+    }
     return Outcome(rows, result, _image_figure(train, query, rows_at, shown))
 
 
@@ -73,33 +78,44 @@ def shares(material: Material) -> Outcome:
     noise = 2 * np.sqrt(0.5 / len(query))
     rows = (
         Row(
-            "queries dominated by clean examples, at first", "most",
-            f"{clean[0]:.1%} at t = {times[0]:.2g}", bool(clean[0] > 0.5),
+            "queries dominated by clean examples, at first",
+            "most",
+            f"{clean[0]:.1%} at t = {times[0]:.2g}",
+            bool(clean[0] > 0.5),
         ),
         Row(
-            "then", "noise dominates more and more",
+            "then",
+            "noise dominates more and more",
             f"falls by {falls:.1%} to {clean[low]:.1%} at t = {times[low]:.2g}",
             bool(falls > noise),
         ),
         Row(
-            "in the end", "influence of noise falls again",
-            f"rises by {recovers:.1%} to {clean[low:].max():.1%}", bool(recovers > noise),
+            "in the end",
+            "influence of noise falls again",
+            f"rises by {recovers:.1%} to {clean[low:].max():.1%}",
+            bool(recovers > noise),
         ),
         Row(
-            "early stopping", "stop before the noise is learned",
-            f"best accuracy {accuracy[stop]:.1%} at t = {times[stop]:.2g}; "
-            f"at the end {accuracy[-1]:.1%}", bool(accuracy[stop] - accuracy[-1] > noise),
+            "early stopping",
+            "stop before the noise is learned",
+            f"best accuracy {accuracy[stop]:.1%} at t = {times[stop]:.2g}; at the end {accuracy[-1]:.1%}",
+            bool(accuracy[stop] - accuracy[-1] > noise),
         ),
         Row(
-            "the other reading: the most helpful example is clean", "not what is drawn",
+            "the other reading: the most helpful example is clean",
+            "not what is drawn",
             f"{helped.min():.1%} to {helped.max():.1%} of queries",
         ),
-    )  # fmt: skip
+    )
     result = {
-        "examples": len(train), "queries": len(query), "flipped": FLIPPED, "times": times,
-        "clean_share": clean.tolist(), "clean_share_of_most_helpful": helped.tolist(),
+        "examples": len(train),
+        "queries": len(query),
+        "flipped": FLIPPED,
+        "times": times,
+        "clean_share": clean.tolist(),
+        "clean_share_of_most_helpful": helped.tolist(),
         "query_accuracy": accuracy.tolist(),
-    }  # fmt: skip
+    }
     note = (
         "Most influential: the largest |influence|. The largest influence, the most helpful example, "
         "is another reading, and does not give the paper's curve."
@@ -117,9 +133,7 @@ def _accuracy(fitted: Fitted, query: Examples, time: float) -> float:
     return found
 
 
-def _image_figure(
-    train: Examples, query: Examples, rows_at: np.ndarray, shown: np.ndarray
-) -> Figure:
+def _image_figure(train: Examples, query: Examples, rows_at: np.ndarray, shown: np.ndarray) -> Figure:
     assert train.images is not None
     assert query.images is not None
     figure, grid = panels(1 + len(MOMENTS), len(shown), width=1.0, height=1.0)

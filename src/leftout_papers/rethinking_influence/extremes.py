@@ -31,26 +31,28 @@ def binary(material: Material) -> Outcome:
     assert train.labels is not None
     wrong = (train.encoding.decode(out_of_sample(fitted).cpu()) != train.labels).numpy()
     result = {
-        "examples": len(train), "queries": len(query), "ridge": RIDGE,
+        "examples": len(train),
+        "queries": len(query),
+        "ridge": RIDGE,
         "ids": {name: [train.ids[i] for i in rows] for name, rows in chosen.items()},
         "influence": {name: influence[rows].tolist() for name, rows in chosen.items()},
-        "misclassified_without_itself": {
-            name: float(wrong[rows].mean()) for name, rows in chosen.items()
-        },
+        "misclassified_without_itself": {name: float(wrong[rows].mean()) for name, rows in chosen.items()},
         "misclassified_without_itself_of_all": float(wrong.mean()),
-    }  # fmt: skip
+    }
     harmful = wrong[chosen["most harmful"]].mean()
     rows = (
         Row(
             f"of the {SHOWN} most harmful, classed otherwise by the model without them",
-            "complicated or atypical", f"{harmful:.0%} (all training examples: {wrong.mean():.1%})",
+            "complicated or atypical",
+            f"{harmful:.0%} (all training examples: {wrong.mean():.1%})",
             bool(harmful > wrong.mean()),
         ),
         Row(
-            f"of the {SHOWN} uninformative ones", "homogeneous",
+            f"of the {SHOWN} uninformative ones",
+            "homogeneous",
             f"{wrong[chosen['uninformative']].mean():.0%}",
         ),
-    )  # fmt: skip
+    )
     return Outcome(rows, result, _figure(train, influence, chosen))
 
 
@@ -64,7 +66,13 @@ def _figure(train: Examples, influence: np.ndarray, chosen: dict[str, np.ndarray
             show_image(axes, train.images[row], title)
             if place == 0:
                 axes.text(
-                    -0.25, 0.5, name, rotation=90, transform=axes.transAxes, ha="right",
-                    va="center", fontsize=9,
-                )  # fmt: skip
+                    -0.25,
+                    0.5,
+                    name,
+                    rotation=90,
+                    transform=axes.transAxes,
+                    ha="right",
+                    va="center",
+                    fontsize=9,
+                )
     return figure

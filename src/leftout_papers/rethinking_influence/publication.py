@@ -17,19 +17,9 @@ RETHINKING = Publication(
     title="Rethinking Influence Functions of Neural Networks in the Over-parameterized Regime",
     authors="Zhang and Zhang, AAAI 2022",
     exhibits=(
+        Exhibit("table1", "Actual against predicted influence, by width", "binary", 15.0, retraining.table),
         Exhibit(
-            "table1",
-            "Actual against predicted influence, by width",
-            "binary",
-            15.0,
-            retraining.table,
-        ),
-        Exhibit(
-            "figure1",
-            "Actual against predicted influence of 40 examples",
-            "binary",
-            5.0,
-            retraining.binary,
+            "figure1", "Actual against predicted influence of 40 examples", "binary", 5.0, retraining.binary
         ),
         Exhibit("theorem1", "Network against NTK predictor, by width", "binary", 3.0, width.binary),
         Exhibit(
@@ -46,29 +36,13 @@ RETHINKING = Publication(
             2.0,
             regularisation.binary,
         ),
-        Exhibit(
-            "figure3", "Its error against the density of an example", "binary", 1.0, density.binary
-        ),
-        Exhibit(
-            "figure4",
-            "Most helpful, harmful and uninformative images",
-            "binary",
-            0.5,
-            extremes.binary,
-        ),
+        Exhibit("figure3", "Its error against the density of an example", "binary", 1.0, density.binary),
+        Exhibit("figure4", "Most helpful, harmful and uninformative images", "binary", 0.5, extremes.binary),
         Exhibit("figure5", "Complexity by influence", "binary", 0.5, deciles.binary),
+        Exhibit("figure6", "Most influential images during training", "binary", 1.0, dynamics.images),
+        Exhibit("figure7", "Clean and noisy examples during training", "binary", 4.0, dynamics.shares),
         Exhibit(
-            "figure6", "Most influential images during training", "binary", 1.0, dynamics.images
-        ),
-        Exhibit(
-            "figure7", "Clean and noisy examples during training", "binary", 4.0, dynamics.shares
-        ),
-        Exhibit(
-            "figure8",
-            "Actual against predicted influence, ten classes",
-            "classes",
-            8.0,
-            retraining.classes,
+            "figure8", "Actual against predicted influence, ten classes", "classes", 8.0, retraining.classes
         ),
         Exhibit(
             "figure9",
@@ -84,15 +58,9 @@ RETHINKING = Publication(
             1.0,
             density.classes,
         ),
+        Exhibit("figure11", "Complexity by influence, ten classes", "classes", 0.5, deciles.classes),
         Exhibit(
-            "figure11", "Complexity by influence, ten classes", "classes", 0.5, deciles.classes
-        ),
-        Exhibit(
-            "figure12",
-            "Error on clusters below the bound of theorem 4",
-            "simulated",
-            0.5,
-            clusters.simulated,
+            "figure12", "Error on clusters below the bound of theorem 4", "simulated", 0.5, clusters.simulated
         ),
     ),
     readings=(

@@ -37,11 +37,13 @@ def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
     fitted = material.fitted(train, Ridge(1.0))
     found = error_rates(fitted, query, ridges=RIDGES)
     result = {
-        "examples": len(train), "queries": len(query), "ridges": RIDGES,
+        "examples": len(train),
+        "queries": len(query),
+        "ridges": RIDGES,
         "s_min": found.attrs["s_min"],
         **{name: found[name].values.tolist() for name in (*READINGS, "bound", "mean_leverage")},
         "pairs_without_influence": found["pooled_zeros"].values.tolist(),
-    }  # fmt: skip
+    }
     return Outcome(rows=_rows(found), result=result, figure=_figure(found, len(train)))
 
 
@@ -53,19 +55,23 @@ def _rows(found: xr.Dataset) -> tuple[Row, ...]:
     times = ratio / bound
     return (
         Row(
-            "error rate as the ridge grows from 1/16 to 16", "falls",
-            f"ratio of sums {ratio[0]:.3g} → {ratio[-1]:.3g}, "
-            f"median {median[0]:.3g} → {median[-1]:.3g}", falls,
+            "error rate as the ridge grows from 1/16 to 16",
+            "falls",
+            f"ratio of sums {ratio[0]:.3g} → {ratio[-1]:.3g}, median {median[0]:.3g} → {median[-1]:.3g}",
+            falls,
         ),
         Row(
-            "lower bound s_min / (s_min + ridge)", "below the error rate throughout",
-            f"{bound[0]:.3g} → {bound[-1]:.3g}", above,
+            "lower bound s_min / (s_min + ridge)",
+            "below the error rate throughout",
+            f"{bound[0]:.3g} → {bound[-1]:.3g}",
+            above,
         ),
         Row(
-            "how tight the bound is", "close to the error rate",
+            "how tight the bound is",
+            "close to the error rate",
             f"error rate is {times.min():.2g} to {times.max():.2g} times the bound",
         ),
-    )  # fmt: skip
+    )
 
 
 def _figure(found: xr.Dataset, n: int) -> Figure:
@@ -73,9 +79,7 @@ def _figure(found: xr.Dataset, n: int) -> Figure:
     axes = grid[0, 0]
     for name, (label, colour) in READINGS.items():
         axes.plot(RIDGES, found[name], "o-", color=colour, label=f"measured, {label}", ms=4)
-    axes.plot(
-        RIDGES, found["mean_leverage"], ":", color=FAINT, label="mean leverage, tr K(K + λI)⁻¹ / n"
-    )
+    axes.plot(RIDGES, found["mean_leverage"], ":", color=FAINT, label="mean leverage, tr K(K + λI)⁻¹ / n")
     axes.plot(RIDGES, found["bound"], "s--", color=RED, label="lower bound (theorem 3)", ms=4)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")

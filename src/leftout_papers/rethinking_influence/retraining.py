@@ -50,7 +50,7 @@ RIDGE_OF_CLASSES = {"mnist": 4.0, "cifar10": 10.0, "digits": 4.0}
 PUBLISHED = {
     "mnist": {"pearson": (0.9766, 0.9802, 0.9866, 0.9955), "spearman": (0.9341, 0.9531, 0.9565, 0.9728)},
     "cifar10": {"pearson": (0.9683, 0.9808, 0.9904, 0.9960), "spearman": (0.8583, 0.8672, 0.9146, 0.9606)},
-}  # fmt: skip
+}
 """As printed in table 1, n = 5000, widths 1, 2, 4 and 8 · 10⁴."""
 
 
@@ -116,9 +116,7 @@ def table(material: Material) -> Outcome:
     result = _result(fitted, query) | {
         start.label: [one.record for one in series] for start, series in found.items()
     }
-    return Outcome(
-        tuple(rows), result, _table_figure(material, found), _notes(material, fitted, query)
-    )
+    return Outcome(tuple(rows), result, _table_figure(material, found), _notes(material, fitted, query))
 
 
 def binary(material: Material) -> Outcome:
@@ -141,34 +139,37 @@ def _problem(material: Material, ridge: float, *, binary: bool) -> tuple[Fitted,
     return fitted, query
 
 
-def _compared(
-    material: Material, fitted: Fitted, query: Examples, start: Start, width: int
-) -> Compared:
+def _compared(material: Material, fitted: Fitted, query: Examples, start: Start, width: int) -> Compared:
     scores, classical = leave_one_out(fitted, query), first_order(fitted, query)
     order = np.argsort(-np.abs(scores.values).mean(0), kind="stable")
     points = POINTS[material.size]
     rows = order[:points].tolist()
     network = TwoLayerNetwork(
-        width, fitted.train.inputs[0].numel(), fitted.train.encoding.outputs, scale=start.scale,
-        antisymmetric=start.antisymmetric, generator=material.generator(width),
+        width,
+        fitted.train.inputs[0].numel(),
+        fitted.train.encoding.outputs,
+        scale=start.scale,
+        antisymmetric=start.antisymmetric,
+        generator=material.generator(width),
         dtype=torch.float32,
-    )  # fmt: skip
+    )
     trained = train(
-        network, fitted.train, rule=Ridge(fitted.rule.ridge), tolerance=TOLERANCE,
-        device=material.device, memory=material.memory,
-    )  # fmt: skip
+        network,
+        fitted.train,
+        rule=Ridge(fitted.rule.ridge),
+        tolerance=TOLERANCE,
+        device=material.device,
+        memory=material.memory,
+    )
     truth = retrain(
-        trained, query, rows, jobs=material.jobs,
-        out=_retrained(material, fitted, query, start, width),
-    )  # fmt: skip
+        trained, query, rows, jobs=material.jobs, out=_retrained(material, fitted, query, start, width)
+    )
     scores, classical = scores.isel(train=rows), classical.isel(train=rows)
     exact, first = (agreement(one, truth, top=points // TOP) for one in (scores, classical))
     return Compared(width, scores, classical, truth, exact, first)
 
 
-def _retrained(
-    material: Material, fitted: Fitted, query: Examples, start: Start, width: int
-) -> Path | None:
+def _retrained(material: Material, fitted: Fitted, query: Examples, start: Start, width: int) -> Path | None:
     """Return where retrained predictions are kept, so that an interrupted run goes on."""
     if material.folder is None:
         return None
@@ -185,19 +186,23 @@ def _scatter(material: Material, fitted: Fitted, query: Examples, width: int) ->
     rows = (
         Row(
             f"Pearson R, exact influence, width {width:,}, ridge {fitted.rule.ridge:g}",
-            "above 0.9 in general", f"{pearson:.4f}", bool(pearson > 0.9),
+            "above 0.9 in general",
+            f"{pearson:.4f}",
+            bool(pearson > 0.9),
         ),
         Row("slope of actual against predicted", "on the diagonal", f"{slope:.3f}"),
         Row(
-            "relative error of the exact influence", "not printed",
-            f"{error:.3f} (classical influence function: {classical:.3f})", bool(error < classical),
+            "relative error of the exact influence",
+            "not printed",
+            f"{error:.3f} (classical influence function: {classical:.3f})",
+            bool(error < classical),
         ),
         Row(
-            "Pearson R, classical influence function", "not printed",
-            f"{one.pooled('pearson', of='classical'):.4f} "
-            f"(slope {one.pooled('slope', of='classical'):.3f})",
+            "Pearson R, classical influence function",
+            "not printed",
+            f"{one.pooled('pearson', of='classical'):.4f} (slope {one.pooled('slope', of='classical'):.3f})",
         ),
-    )  # fmt: skip
+    )
     result = _result(fitted, query) | {PAIRS.label: one.record}
     figure, grid = panels(1, width=5.0, height=4.2)
     _draw_pairs(grid[0, 0], one)
@@ -228,20 +233,22 @@ def _rows(material: Material, start: Start, series: list[Compared]) -> list[Row]
     best = correlations[-1]
     rows.append(
         Row(
-            f"agreement with width, {start.label}", "rises",
+            f"agreement with width, {start.label}",
+            "rises",
             f"R {' → '.join(f'{one:.4f}' for one in correlations)}, "
             f"relative error {' → '.join(f'{one:.3f}' for one in errors)}",
             both(rises(correlations), rises([-one for one in errors])),
         )
-    )  # fmt: skip
+    )
     largest = PUBLISHED.get(material.name, PUBLISHED["mnist"])["pearson"][-1]
     rows.append(
         Row(
             f"R at the largest width, {start.label}",
-            f"above 0.97: {largest:.4f} at n = 5000, width 80,000", f"{best:.4f}",
+            f"above 0.97: {largest:.4f} at n = 5000, width 80,000",
+            f"{best:.4f}",
             bool(best >= 0.97),
         )
-    )  # fmt: skip
+    )
     return rows
 
 
@@ -261,23 +268,28 @@ def _table_figure(material: Material, found: dict[Start, list[Compared]]) -> Fig
     for (start, series), colour in zip(found.items(), (BLUE, ORANGE), strict=True):
         widths = [one.width for one in series]
         by_width.plot(
-            widths, [1 - one.pooled("pearson") for one in series], "o-", color=colour,
-            label=start.label,
-        )  # fmt: skip
+            widths, [1 - one.pooled("pearson") for one in series], "o-", color=colour, label=start.label
+        )
         errors.plot(
-            widths, [one.pooled("relative_error") for one in series], "o-", color=colour,
+            widths,
+            [one.pooled("relative_error") for one in series],
+            "o-",
+            color=colour,
             label="exact, " + start.label,
-        )  # fmt: skip
+        )
         errors.plot(
-            widths, [one.pooled("relative_error", of="classical") for one in series], "o:",
-            color=colour, label="classical", alpha=0.7,
-        )  # fmt: skip
+            widths,
+            [one.pooled("relative_error", of="classical") for one in series],
+            "o:",
+            color=colour,
+            label="classical",
+            alpha=0.7,
+        )
     if material.name in PUBLISHED:
         printed = PUBLISHED[material.name]["pearson"]
         by_width.plot(
-            WIDTHS[Size.PAPER], [1 - one for one in printed], "s--", color=FAINT,
-            label="published (n = 5000)",
-        )  # fmt: skip
+            WIDTHS[Size.PAPER], [1 - one for one in printed], "s--", color=FAINT, label="published (n = 5000)"
+        )
     for axes, label in ((by_width, "1 − Pearson R"), (errors, "relative error")):
         axes.set_xscale("log")
         axes.set_yscale("log")

@@ -48,9 +48,7 @@ Deviation = Callable[[Trained, Fitted, Examples], float]
 
 def binary(material: Material) -> Outcome:
     """Run theorem 1: predictions."""
-    return _outcome(
-        material, WIDTHS, _of_predictions, "network and NTK predictor", "RMS |f_nn − f_ntk|"
-    )
+    return _outcome(material, WIDTHS, _of_predictions, "network and NTK predictor", "RMS |f_nn − f_ntk|")
 
 
 def classical(material: Material) -> Outcome:
@@ -75,11 +73,7 @@ def _of_influence(trained: Trained, fitted: Fitted, query: Examples) -> float:
 
 
 def _outcome(
-    material: Material,
-    by_size: dict[Size, tuple[int, ...]],
-    deviation: Deviation,
-    what: str,
-    label: str,
+    material: Material, by_size: dict[Size, tuple[int, ...]], deviation: Deviation, what: str, label: str
 ) -> Outcome:
     examples, query = material.pair(*EXAMPLES)
     fitted = material.fitted(examples, Ridge(RIDGE))
@@ -96,21 +90,28 @@ def _outcome(
     slope, low, high = exponent(widths, measured)
     rows = (
         Row(
-            f"{what}, exponent of the width", "at most −1/2 (upper bound m^(−1/2))",
+            f"{what}, exponent of the width",
+            "at most −1/2 (upper bound m^(−1/2))",
             f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})",
             at_most(RATE, low, high, beyond=SLOWER),
         ),
         Row(
-            f"{label}, width {widths[0]:,} → {widths[-1]:,}", "tends to 0",
+            f"{label}, width {widths[0]:,} → {widths[-1]:,}",
+            "tends to 0",
             f"{measured[0].mean():.3g} → {measured[-1].mean():.3g}",
             at_most(0.0, low, high, beyond=0.0),
         ),
-    )  # fmt: skip
+    )
     result: dict[str, Any] = {
-        "examples": len(fitted), "queries": len(query), "ridge": RIDGE, "widths": list(widths),
-        "deviation": measured.tolist(), "exponent": slope, "exponent_low": low,
+        "examples": len(fitted),
+        "queries": len(query),
+        "ridge": RIDGE,
+        "widths": list(widths),
+        "deviation": measured.tolist(),
+        "exponent": slope,
+        "exponent_low": low,
         "exponent_high": high,
-    }  # fmt: skip
+    }
     notes = (
         "Networks of antisymmetric pairs, κ = 0.1, trained to where the gradient of eq. 2 with gates "
         "opened over O(m^(−1/2)) is 1e-6 of that at the start.",
@@ -128,12 +129,14 @@ def exponent(widths: tuple[int, ...], measured: np.ndarray) -> tuple[float, floa
 
 def _trained(material: Material, fitted: Fitted, width: int, seed: int) -> Trained:
     network = TwoLayerNetwork(
-        width, fitted.train.inputs[0].numel(), scale=0.1, antisymmetric=True,
-        generator=material.independent(width, seed), dtype=torch.float64,
-    )  # fmt: skip
-    return train(
-        network, fitted.train, rule=Ridge(RIDGE), device=material.device, memory=material.memory
+        width,
+        fitted.train.inputs[0].numel(),
+        scale=0.1,
+        antisymmetric=True,
+        generator=material.independent(width, seed),
+        dtype=torch.float64,
     )
+    return train(network, fitted.train, rule=Ridge(RIDGE), device=material.device, memory=material.memory)
 
 
 def _figure(widths: tuple[int, ...], measured: np.ndarray, slope: float, label: str) -> Figure:

@@ -47,9 +47,14 @@ def binary(material: Material) -> Outcome:
     examples, query = pair(material, COUNTS)
     schedule = RESNET if material.name == "cifar10" else DIGITS
     trained = train(
-        pretrained(material, seed=material.seed), examples, rule=schedule.rule,
-        steps=STEPS[material.size], tolerance=None, device=material.device, memory=material.memory,
-    )  # fmt: skip
+        pretrained(material, seed=material.seed),
+        examples,
+        rule=schedule.rule,
+        steps=STEPS[material.size],
+        tolerance=None,
+        device=material.device,
+        memory=material.memory,
+    )
     size, moved, chosen = _attacked(material, trained.module, examples)
     changed = examples.inputs.clone()
     changed[torch.from_numpy(chosen)] = moved[torch.from_numpy(chosen)]
@@ -62,32 +67,42 @@ def binary(material: Material) -> Outcome:
     rows = (
         Row(
             f"mean information of adversarial examples ({chosen.sum()} of {len(examples)}) over that of "
-            "the others", "more on average (drawn only)", f"{times:.2f}", more_on_average(scores, chosen),
+            "the others",
+            "more on average (drawn only)",
+            f"{times:.2f}",
+            more_on_average(scores, chosen),
         ),
         Row(
-            "chance that an adversarial example carries more (AUC)", "can be used to detect",
-            f"{area:.3f}", more_often(scores, chosen),
+            "chance that an adversarial example carries more (AUC)",
+            "can be used to detect",
+            f"{area:.3f}",
+            more_often(scores, chosen),
         ),
         Row(
-            "information of an adversarial example over that of its own picture, median", "not printed",
+            "information of an adversarial example over that of its own picture, median",
+            "not printed",
             f"{itself:.2f}",
         ),
         Row("ε that makes a tenth err", "0.01", f"{size:g}"),
-    )  # fmt: skip
-    result = {
-        "examples": len(examples), "queries": len(query), "adversarial": np.flatnonzero(chosen).tolist(),
-        "epsilon": size, "ratio_of_means": times, "auc": area, "median_over_own_picture": itself,
-        "query_accuracy": right, "rate": schedule.rate, "steps": schedule.steps,
-        "information": scores.tolist(), "information_before": before.tolist(),
-    }  # fmt: skip
-    return Outcome(
-        rows, result, _figure(examples, attacked, scores, chosen), _notes(material, size)
     )
+    result = {
+        "examples": len(examples),
+        "queries": len(query),
+        "adversarial": np.flatnonzero(chosen).tolist(),
+        "epsilon": size,
+        "ratio_of_means": times,
+        "auc": area,
+        "median_over_own_picture": itself,
+        "query_accuracy": right,
+        "rate": schedule.rate,
+        "steps": schedule.steps,
+        "information": scores.tolist(),
+        "information_before": before.tolist(),
+    }
+    return Outcome(rows, result, _figure(examples, attacked, scores, chosen), _notes(material, size))
 
 
-def sign_attack(
-    module: nn.Module, examples: Examples, size: float
-) -> Float64[Tensor, "n c h w"]:  # fmt: skip
+def sign_attack(module: nn.Module, examples: Examples, size: float) -> Float64[Tensor, "n c h w"]:
     """Return inputs moved by `size` in every pixel, up the loss, within black and white."""
     pixels = pixels_of(examples.inputs)
     like = next(module.parameters())
@@ -126,9 +141,7 @@ def _said(module: nn.Module, inputs: Tensor, examples: Examples) -> Tensor:
 def _notes(material: Material, size: float) -> tuple[str, ...]:
     notes = ["ε is in units of black to white, which the paper does not say of its own."]
     if material.name == "cifar10":
-        notes.append(
-            "CIFAR-10's cats and dogs for Kaggle's, a ResNet-20 of CIFAR-10 for one of ImageNet."
-        )
+        notes.append("CIFAR-10's cats and dogs for Kaggle's, a ResNet-20 of CIFAR-10 for one of ImageNet.")
     else:
         notes.append(
             "4 and 9 for cats and dogs, four convolutional layers that learned the other digits for a "
@@ -140,10 +153,7 @@ def _notes(material: Material, size: float) -> tuple[str, ...]:
 
 
 def _figure(
-    examples: Examples,
-    attacked: Examples,
-    scores: Float64[np.ndarray, " n"],
-    chosen: Bool[np.ndarray, " n"],
+    examples: Examples, attacked: Examples, scores: Float64[np.ndarray, " n"], chosen: Bool[np.ndarray, " n"]
 ) -> Figure:
     figure, _ = panels(1, width=8.4, height=3.6)
     figure.clear()

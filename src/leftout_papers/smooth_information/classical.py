@@ -99,13 +99,14 @@ def recursion(
     shift, batch = settings.shift(rule.ridge), min(settings.batch, n)
     budget = memory_budget(material.memory, device=next(trained.module.parameters()).device)
     # As sums over examples, as everywhere: the mean's curvature and scale n-fold.
-    matrix = Curvature(
-        trained.module, trained.train, kind="hessian", shift=n * shift, memory=budget // 4
-    )
+    matrix = Curvature(trained.module, trained.train, kind="hessian", shift=n * shift, memory=budget // 4)
     solver = LiSSA(
-        scale=n * settings.scale, depth=settings.depth, rtol=1e-12,
-        batch=batch if batch < n else None, generator=material.generator(9),
-    )  # fmt: skip
+        scale=n * settings.scale,
+        depth=settings.depth,
+        rtol=1e-12,
+        batch=batch if batch < n else None,
+        generator=material.generator(9),
+    )
     ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
     where = torch.tensor(rows)
     pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])

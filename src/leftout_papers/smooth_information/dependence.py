@@ -19,14 +19,7 @@ from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained
-from leftout_papers.smooth_information.scores import (
-    DIGITS,
-    MLP,
-    RESNET,
-    Schedule,
-    linearised,
-    scored,
-)
+from leftout_papers.smooth_information.scores import DIGITS, MLP, RESNET, Schedule, linearised, scored
 from leftout_papers.smooth_information.task import Counts, pair
 
 COUNTS: Counts = {Size.QUICK: (40, 30), Size.USUAL: (600, 600), Size.PAPER: (1000, 1000)}
@@ -62,20 +55,24 @@ def binary(material: Material) -> Outcome:
     mean, spread = float(starts.mean()), float(starts.std())
     rows = (
         Row(
-            "correlation between architectures", "significant: 0.45 of ResNet-50 and DenseNet-121",
+            "correlation between architectures",
+            "significant: 0.45 of ResNet-50 and DenseNet-121",
             f"{apart.min():.2f} to {apart.max():.2f}, mean {apart.mean():.2f}",
             _positive(apart, count),
         ),
         Row(
-            "correlation between initial last layers", f"{BEGINNING[0]} ± {BEGINNING[1]}: significant",
-            f"{mean:.3f} ± {spread:.3f} over {len(starts)} pairs", _positive(starts, count),
+            "correlation between initial last layers",
+            f"{BEGINNING[0]} ± {BEGINNING[1]}: significant",
+            f"{mean:.3f} ± {spread:.3f} over {len(starts)} pairs",
+            _positive(starts, count),
         ),
         Row(
-            "correlation between training lengths that follow each other", "strong",
-            f"{next_to.min():.2f} to {next_to.max():.2f}; shortest against longest "
-            f"{lengths[0, -1]:.2f}", bool(next_to.min() > 0.5),
+            "correlation between training lengths that follow each other",
+            "strong",
+            f"{next_to.min():.2f} to {next_to.max():.2f}; shortest against longest {lengths[0, -1]:.2f}",
+            bool(next_to.min() > 0.5),
         ),
-    )  # fmt: skip
+    )
     result: dict[str, Any] = {
         "examples": found.starts.shape[1],
         "architectures": {"names": names, "correlation": matrix.tolist()},
@@ -98,8 +95,7 @@ def _found(material: Material) -> Found:
         last: (pretrained(material, seed=seed), schedule),
     }
     architectures = {
-        name: scored(material, network, train, query, how)[0]
-        for name, (network, how) in networks.items()
+        name: scored(material, network, train, query, how)[0] for name, (network, how) in networks.items()
     }
     others = [
         scored(material, pretrained(material, seed=seed + 1 + k), train, query, schedule)[0]
@@ -133,9 +129,7 @@ def _notes(material: Material) -> tuple[str, ...]:
 def _figure(names: list[str], matrix: np.ndarray, lengths: np.ndarray) -> Figure:
     figure, grid = panels(2, width=4.6, height=4.0)
     _draw(grid[0, 0], matrix, names, "Between architectures")
-    _draw(
-        grid[0, 1], lengths, [f"{steps:,}" for steps in LENGTHS], "Between training lengths (steps)"
-    )
+    _draw(grid[0, 1], lengths, [f"{steps:,}" for steps in LENGTHS], "Between training lengths (steps)")
     return figure
 
 

@@ -29,14 +29,7 @@ from leftout_papers.smooth_information.scores import (
     more_on_average,
     ratio,
 )
-from leftout_papers.smooth_information.task import (
-    FIVE,
-    OTHER_FIVE,
-    PAIRS,
-    THOUSAND,
-    pair,
-    pictures,
-)
+from leftout_papers.smooth_information.task import FIVE, OTHER_FIVE, PAIRS, THOUSAND, pair, pictures
 
 SHOWN = 10
 RARE = 0.25
@@ -56,9 +49,11 @@ def binary(material: Material) -> Outcome:
     second = train.labels.numpy() == 1
     share = ratio(scores, second)
     row = Row(
-        f"mean information of {names[1]} over that of {names[0]}", "similar on average",
-        f"{share:.2f}", bool(0.5 < share < 2),
-    )  # fmt: skip
+        f"mean information of {names[1]} over that of {names[0]}",
+        "similar on average",
+        f"{share:.2f}",
+        bool(0.5 < share < 2),
+    )
     note = (
         ("CIFAR-10's cats and dogs for Kaggle's, a ResNet-20 of CIFAR-10 for one of ImageNet.",)
         if material.name == "cifar10"
@@ -83,8 +78,9 @@ def classes(material: Material) -> Outcome:
     row = Row(
         f"information of the rare class ({names[0]}: {rare.sum()} of {len(train)}) against the others",
         "rare classes are more informative on average",
-        f"ratio of means {times:.1f}, AUC {area:.3f}", more_on_average(scores, rare),
-    )  # fmt: skip
+        f"ratio of means {times:.1f}, AUC {area:.3f}",
+        more_on_average(scores, rare),
+    )
     what = (
         "five classes of CIFAR-10 and a ResNet-20 that learned CIFAR-10"
         if material.name == "cifar10"
@@ -122,27 +118,37 @@ def _outcome(
     doubt = float(np.sqrt(1 / len(scores)))
     rows = (
         Row(
-            f"left-out error |y − f|² of the {SHOWN} most informative", "challenging and atypical",
-            _described(error, wrong, most), more_often(error, _among(most, len(scores))),
+            f"left-out error |y − f|² of the {SHOWN} most informative",
+            "challenging and atypical",
+            _described(error, wrong, most),
+            more_often(error, _among(most, len(scores))),
         ),
         Row(
-            f"left-out error of the {SHOWN} least informative", "typical and easy",
-            _described(error, wrong, least), more_often(-error, _among(least, len(scores))),
+            f"left-out error of the {SHOWN} least informative",
+            "typical and easy",
+            _described(error, wrong, least),
+            more_often(-error, _among(least, len(scores))),
         ),
         Row(
-            "examples with less information than the mean", "most have little", f"{small:.0%}",
+            "examples with less information than the mean",
+            "most have little",
+            f"{small:.0%}",
             "open" if abs(small - 0.5) < doubt else small > 0.5,
         ),
         *more,
-    )  # fmt: skip
+    )
     result = {
-        "examples": len(train), "queries": len(query), "rate": schedule.rate,
-        "steps": schedule.steps, "information": scores.tolist(),
-        "least": [train.ids[i] for i in least], "most": [train.ids[i] for i in most],
+        "examples": len(train),
+        "queries": len(query),
+        "rate": schedule.rate,
+        "steps": schedule.steps,
+        "information": scores.tolist(),
+        "least": [train.ids[i] for i in least],
+        "most": [train.ids[i] for i in most],
         "left_out_error": error.tolist(),
         "misclassified_without_itself": float(wrong.mean()),
         "misclassified_without_itself_of_most": float(wrong[most].mean()),
-    }  # fmt: skip
+    }
     return Outcome(rows, result, _figure(train, scores, least, most, names), notes)
 
 
@@ -189,15 +195,20 @@ def _figure(
     axes.set_xscale("log")
     axes.set_xlabel("functional sample information (nats)")
     axes.set_ylabel("examples")
-    for line, (label, rows) in enumerate(
-        (("least informative", least), ("most informative", most))
-    ):
+    for line, (label, rows) in enumerate((("least informative", least), ("most informative", most))):
         for place, row in enumerate(rows):
             one = figure.add_subplot(grid[line, 4 + place])
             show_image(one, train.images[row], names[int(train.labels[row])])
             if place == 0:
                 one.text(
-                    -0.15, 0.5, label, rotation=90, transform=one.transAxes, ha="right",
-                    va="center", fontsize=9, color=INK,
-                )  # fmt: skip
+                    -0.15,
+                    0.5,
+                    label,
+                    rotation=90,
+                    transform=one.transAxes,
+                    ha="right",
+                    va="center",
+                    fontsize=9,
+                    color=INK,
+                )
     return figure

@@ -28,15 +28,7 @@ from leftout_papers.smooth_information.scores import (
     ratio,
     scored,
 )
-from leftout_papers.smooth_information.task import (
-    FIVE,
-    OTHER_FIVE,
-    PAIRS,
-    THOUSAND,
-    Counts,
-    halves,
-    pictures,
-)
+from leftout_papers.smooth_information.task import FIVE, OTHER_FIVE, PAIRS, THOUSAND, Counts, halves, pictures
 
 FLIPPED = 0.1
 FEW: Counts = {Size.QUICK: (50, 40), Size.USUAL: (400, 400), Size.PAPER: (1000, 1000)}
@@ -53,9 +45,14 @@ def binary(material: Material) -> Outcome:
         network, schedule = perceptron(material, train.inputs.shape[1:]), MLP
     wrong = _flags(len(train), planted.rows.numpy())
     return _outcome(
-        material, network, schedule, halves(planted.examples), halves(query), wrong,
+        material,
+        network,
+        schedule,
+        halves(planted.examples),
+        halves(query),
+        wrong,
         "MNIST 4 v 9, MLP" if material.name != "cifar10" else "Kaggle cats v dogs, ResNet-18",
-    )  # fmt: skip
+    )
 
 
 def classes(material: Material) -> Outcome:
@@ -65,9 +62,14 @@ def classes(material: Material) -> Outcome:
     network = pretrained(material, outputs=5, seed=material.seed, without=OTHER_FIVE)
     schedule = replace(RESNET if material.name == "cifar10" else DIGITS, steps=2000)
     return _outcome(
-        material, network, schedule, planted.examples, query,
-        _flags(len(train), planted.rows.numpy()), "iCassava, ResNet-18",
-    )  # fmt: skip
+        material,
+        network,
+        schedule,
+        planted.examples,
+        query,
+        _flags(len(train), planted.rows.numpy()),
+        "iCassava, ResNet-18",
+    )
 
 
 def _flags(n: int, rows: np.ndarray) -> Bool[np.ndarray, " n"]:
@@ -92,31 +94,40 @@ def _outcome(
     rows = (
         Row(
             "information of wrong labels against right ones, ratio of means",
-            f"much more informative on average ({published}; drawn only)", f"{times:.1f}",
+            f"much more informative on average ({published}; drawn only)",
+            f"{times:.1f}",
             more_on_average(scores, wrong),
         ),
         Row(
             "chance that a wrong label carries more than a right one (AUC)",
-            "can be used to detect (no number)", f"{area:.3f}", more_often(scores, wrong),
+            "can be used to detect (no number)",
+            f"{area:.3f}",
+            more_often(scores, wrong),
         ),
         Row(
-            f"wrong labels among the {wrong.sum()} most informative", "not printed",
+            f"wrong labels among the {wrong.sum()} most informative",
+            "not printed",
             f"{precision:.0%} ({wrong.mean():.0%} by chance)",
         ),
         Row("accuracy of the linearised network on queries", "not printed", f"{right:.1%}"),
-    )  # fmt: skip
+    )
     result = {
-        "examples": len(train), "queries": len(query), "flipped": int(wrong.sum()),
-        "rate": schedule.rate, "steps": schedule.steps, "auc": area, "ratio_of_means": times,
-        "precision": precision, "query_accuracy": right, "information": scores.tolist(),
+        "examples": len(train),
+        "queries": len(query),
+        "flipped": int(wrong.sum()),
+        "rate": schedule.rate,
+        "steps": schedule.steps,
+        "auc": area,
+        "ratio_of_means": times,
+        "precision": precision,
+        "query_accuracy": right,
+        "information": scores.tolist(),
         "wrong": np.flatnonzero(wrong).tolist(),
-    }  # fmt: skip
+    }
     return Outcome(rows, result, _figure(scores, wrong, area), _notes(material, published, train))
 
 
-def _figure(
-    scores: Float64[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"], area: float
-) -> Figure:
+def _figure(scores: Float64[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"], area: float) -> Figure:
     figure, grid = panels(2, width=4.6, height=3.4)
     left, right = grid[0]
     draw_groups(left, {"right label": scores[~wrong], "wrong label": scores[wrong]})

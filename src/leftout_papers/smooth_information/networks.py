@@ -31,9 +31,7 @@ PRETRAINING = {Size.QUICK: (160, 4), Size.USUAL: (4000, 4), Size.PAPER: (40_000,
 """Pictures and epochs."""
 
 
-def perceptron(
-    material: Material, shape: Sequence[int], *, outputs: int = 1, hidden: int = 1
-) -> nn.Module:
+def perceptron(material: Material, shape: Sequence[int], *, outputs: int = 1, hidden: int = 1) -> nn.Module:
     """Return a network of `hidden` wide layers of ReLU units, with biases."""
     width = WIDTH[material.size]
 
@@ -52,16 +50,19 @@ def convolutional(shape: Sequence[int], *, outputs: int = 1, seed: int = 0) -> n
 
     def build() -> nn.Module:
         features = nn.Sequential(
-            nn.Conv2d(shape[0], 32, 4, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(32, 32, 4, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(32, 64, 3), nn.ReLU(),
-            nn.Conv2d(64, 256, 3), nn.ReLU(), nn.Flatten(),
-        )  # fmt: skip
+            nn.Conv2d(shape[0], 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 32, 4, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3),
+            nn.ReLU(),
+            nn.Conv2d(64, 256, 3),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
         with torch.no_grad():
             count = features(torch.zeros(1, *shape)).shape[1]
-        return nn.Sequential(
-            features, nn.Linear(count, 256), nn.ReLU(), readout(256, outputs)
-        )  # fmt: skip
+        return nn.Sequential(features, nn.Linear(count, 256), nn.ReLU(), readout(256, outputs))
 
     return seeded(build, seed)
 

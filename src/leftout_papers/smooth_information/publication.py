@@ -25,13 +25,9 @@ INFORMATION = Publication(
             10.0,
             table.binary,
         ),
-        Exhibit(
-            "figure1", "Informative examples, five classes", "classes", 2.0, informative.classes
-        ),
+        Exhibit("figure1", "Informative examples, five classes", "classes", 2.0, informative.classes),
         Exhibit("figure2a", "Which source is more informative", "classes", 5.0, sources.classes),
-        Exhibit(
-            "figure2b", "Mislabelled examples, five classes", "classes", 2.0, mislabelled.classes
-        ),
+        Exhibit("figure2b", "Mislabelled examples, five classes", "classes", 2.0, mislabelled.classes),
         Exhibit("figure2c", "Data summarisation", "binary", 5.0, summarise.binary),
         Exhibit("figure3", "Unique information below its bound", "simulated", 0.5, toy.simulated),
         Exhibit("figure4", "Informative examples, two classes", "binary", 1.0, informative.binary),
@@ -42,13 +38,7 @@ INFORMATION = Publication(
             3.0,
             dependence.binary,
         ),
-        Exhibit(
-            "figure7b",
-            "Data summarisation by one network for another",
-            "binary",
-            11.0,
-            summarise.other,
-        ),
+        Exhibit("figure7b", "Data summarisation by one network for another", "binary", 11.0, summarise.other),
         Exhibit("figure8", "Mislabelled examples, two classes", "binary", 1.0, mislabelled.binary),
         Exhibit("figure9", "Under-sampled sub-class", "binary", 3.0, subclass.binary),
         Exhibit("figure10", "Adversarial examples", "binary", 3.0, adversarial.binary),

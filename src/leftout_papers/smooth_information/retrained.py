@@ -37,9 +37,7 @@ class Effects:
         return Effects(self.weights[rows], self.predictions[rows])
 
 
-def of_training_again(
-    material: Material, trained: Trained, query: Examples, rows: list[int]
-) -> Effects:
+def of_training_again(material: Material, trained: Trained, query: Examples, rows: list[int]) -> Effects:
     """Return what training from the same initial weights without each of some examples changes.
 
     Finished trainings are kept in the material's folder, so that an interrupted run goes on.
@@ -61,25 +59,25 @@ def of_training_again(
     return Effects(found[:, 0], found[:, 1])
 
 
-def _single(
-    trained: Trained, query: Examples, row: int, folder: Path | None
-) -> tuple[float, float]:
+def _single(trained: Trained, query: Examples, row: int, folder: Path | None) -> tuple[float, float]:
     torch.set_num_threads(1)
     return _without(trained, query, row, folder)
 
 
-def _without(
-    trained: Trained, query: Examples, row: int, folder: Path | None
-) -> tuple[float, float]:
+def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -> tuple[float, float]:
     path = None if folder is None else folder / f"{row}.json"
     if path is not None and path.exists():
         weights, predictions = json.loads(path.read_text())
         return weights, predictions
     keep = [i for i in range(len(trained.train)) if i != row]
     again = train(
-        trained.initial, trained.train.select(keep), rule=trained.rule, steps=trained.limit,
-        tolerance=None, memory=trained.memory,
-    )  # fmt: skip
+        trained.initial,
+        trained.train.select(keep),
+        rule=trained.rule,
+        steps=trained.limit,
+        tolerance=None,
+        memory=trained.memory,
+    )
     now, then = (flat(parameters_of(one.module)).double() for one in (again, trained))
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())

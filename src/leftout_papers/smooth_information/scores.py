@@ -61,9 +61,7 @@ DIGITS = Schedule(5e-4, 2000)
 """For the network that learned other digits: its largest eigenvalue forbids a larger rate."""
 
 
-def linearised(
-    material: Material, network: nn.Module, train: Examples, schedule: Schedule
-) -> Fitted:
+def linearised(material: Material, network: nn.Module, train: Examples, schedule: Schedule) -> Fitted:
     """Return the network, linear in its weights of now, ready to be trained."""
     kernel = Empirical(network, memory=material.memory)
     return fit(kernel, train, rule=schedule.rule, device=material.device, memory=material.memory)
@@ -96,9 +94,7 @@ def more_on_average(scores: Float64[np.ndarray, " n"], flags: Bool[np.ndarray, "
     shuffled = np.array([random.permutation(flags) for _ in range(PERMUTATIONS)])  # (p, n)
     inside = shuffled @ scores / flags.sum()
     outside = (scores.sum() - shuffled @ scores) / (~flags).sum()
-    return _sure(
-        float((inside - outside >= apart).mean()), float((inside - outside <= apart).mean())
-    )
+    return _sure(float((inside - outside >= apart).mean()), float((inside - outside <= apart).mean()))
 
 
 def more_often(scores: Float64[np.ndarray, " n"], flags: Bool[np.ndarray, " n"]) -> Holds:
@@ -119,9 +115,7 @@ def edges(values: Float64[np.ndarray, " n"]) -> list[float]:
     """Return bins of equal ratio over positive values, as many as there is something to fill."""
     positive = values[values > 0]
     count = min(BINS, max(8, len(values) // 8))
-    found: list[float] = np.geomspace(
-        positive.min(), positive.max() * (1 + 1e-9), count + 1
-    ).tolist()  # fmt: skip
+    found: list[float] = np.geomspace(positive.min(), positive.max() * (1 + 1e-9), count + 1).tolist()
     return found
 
 
@@ -131,9 +125,8 @@ def draw_groups(axes: Axes, groups: dict[str, Float64[np.ndarray, " g"]]) -> Non
     for (label, values), colour in zip(groups.items(), (BLUE, RED, GREEN, ORANGE), strict=False):
         weights = np.full(len(values), 1 / len(values))
         axes.hist(
-            values, bins=bins, weights=weights, color=colour, alpha=0.5,
-            label=f"{label} ({len(values)})",
-        )  # fmt: skip
+            values, bins=bins, weights=weights, color=colour, alpha=0.5, label=f"{label} ({len(values)})"
+        )
         axes.axvline(float(values.mean()), color=colour, lw=1.2, ls="--")
     axes.set_xscale("log")
     axes.set_xlabel("functional sample information (nats); dashed: mean")

@@ -27,14 +27,7 @@ from leftout_papers.smooth_information.scores import (
     ratio,
     scored,
 )
-from leftout_papers.smooth_information.task import (
-    COLOURED,
-    Counts,
-    pictures,
-    pixels_of,
-    resized,
-    standard,
-)
+from leftout_papers.smooth_information.task import COLOURED, Counts, pictures, pixels_of, resized, standard
 from leftout_papers.verdicts import both
 
 COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (100, 100), Size.PAPER: (1000, 1000)}
@@ -87,14 +80,20 @@ def classes(material: Material) -> Outcome:
                 f"ratio of means {times:.2f}, AUC {area:.3f}"
                 + ("" if planted else ": another pair of sources, nothing is claimed of it"),
                 both(more_on_average(scores, mixed.second), more_often(scores, mixed.second))
-                if planted else None,
+                if planted
+                else None,
             )
-        )  # fmt: skip
+        )
         result[mixed.names[1]] = {
-            "examples": len(mixed.train), "queries": len(mixed.query), "network": network,
-            "ratio_of_means": times, "auc": area, "query_accuracy": right,
-            "information": scores.tolist(), "second": np.flatnonzero(mixed.second).tolist(),
-        }  # fmt: skip
+            "examples": len(mixed.train),
+            "queries": len(mixed.query),
+            "network": network,
+            "ratio_of_means": times,
+            "auc": area,
+            "query_accuracy": right,
+            "information": scores.tolist(),
+            "second": np.flatnonzero(mixed.second).tolist(),
+        }
         groups = {mixed.names[0]: scores[~mixed.second], mixed.names[1]: scores[mixed.second]}
         draw_groups(axes, groups)
         axes.set_title(f"{mixed.names[0]} beside {mixed.names[1]}")
@@ -122,9 +121,7 @@ def _varied(inputs: Float64[Tensor, "n 1 h w"], generator: Generator) -> Tensor:
     return standard(torch.where(dark, 1 - found, found))
 
 
-def _mixed(
-    names: tuple[str, str], own: tuple[Examples, Examples], other: tuple[Examples, Examples]
-) -> Mixed:
+def _mixed(names: tuple[str, str], own: tuple[Examples, Examples], other: tuple[Examples, Examples]) -> Mixed:
     joined = [_joined(one, two) for one, two in zip(own, other, strict=True)]
     second = np.arange(len(joined[0])) >= len(own[0])
     return Mixed(names, joined[0], joined[1], second)
@@ -155,6 +152,6 @@ def _scores(material: Material, mixed: Mixed) -> tuple[Float64[np.ndarray, " n"]
         train, query = (
             replace(one, inputs=standard(resized(pixels_of(one.inputs), COLOURED).repeat(1, 3, 1, 1)))
             for one in (mixed.train, mixed.query)
-        )  # fmt: skip
+        )
     scores, right = scored(material, network, train, query, SCHEDULE)
     return scores, right, name

@@ -26,18 +26,12 @@ from leftout_papers.smooth_information.scores import (
 )
 from leftout_papers.smooth_information.task import halves, pictures
 
-NAMES = {
-    "cifar10": ("cat", "dog", "deer"),
-    "mnist": ("4", "9", "7"),
-    "digits": ("4", "9", "7"),
-}
+NAMES = {"cifar10": ("cat", "dog", "deer"), "mnist": ("4", "9", "7"), "digits": ("4", "9", "7")}
 """The few, the many of the same class, and the other class."""
 
 WITHOUT = ("0", "1", "2", "3", "5", "6", "8")
 
-COUNTS = {
-    Size.QUICK: (6, 24, 30), Size.USUAL: (50, 1000, 300), Size.PAPER: (200, 4000, 1000),
-}  # fmt: skip
+COUNTS = {Size.QUICK: (6, 24, 30), Size.USUAL: (50, 1000, 300), Size.PAPER: (200, 4000, 1000)}
 """Of the few, of each of the others, and of each among queries."""
 
 SCHEDULE = Schedule(1e-4, 10_000)
@@ -63,26 +57,33 @@ def binary(material: Material) -> Outcome:
     inside = pets.kind < 2
     mine = scores[inside], pets.kind[inside] == 0
     times, area = ratio(*mine), auc(*mine)
-    groups = {
-        f"{name}": scores[pets.kind == place] for place, name in enumerate((few, many, other))
-    }
+    groups = {f"{name}": scores[pets.kind == place] for place, name in enumerate((few, many, other))}
     rows = (
         Row(
             f"mean information of {few} ({len(groups[few])}) over that of {many} ({len(groups[many])}), "
-            "both in one class", "more on average (drawn only)", f"{times:.2f}", more_on_average(*mine),
+            "both in one class",
+            "more on average (drawn only)",
+            f"{times:.2f}",
+            more_on_average(*mine),
         ),
         Row(
             "chance that one of the few carries more than one of the many (AUC)",
-            "tends to be higher", f"{area:.3f}", more_often(*mine),
+            "tends to be higher",
+            f"{area:.3f}",
+            more_often(*mine),
         ),
         Row("accuracy of the linearised network on queries", "not printed", f"{right:.1%}"),
-    )  # fmt: skip
+    )
     result = {
         "counts": {name: len(values) for name, values in groups.items()},
-        "queries": len(pets.query), "rate": schedule.rate, "steps": schedule.steps,
-        "ratio_of_means": times, "auc": area, "query_accuracy": right,
+        "queries": len(pets.query),
+        "rate": schedule.rate,
+        "steps": schedule.steps,
+        "ratio_of_means": times,
+        "auc": area,
+        "query_accuracy": right,
         "information": {name: values.tolist() for name, values in groups.items()},
-    }  # fmt: skip
+    }
     figure, grid = panels(1, width=5.6, height=3.6)
     draw_groups(grid[0, 0], groups)
     grid[0, 0].set_title(f"Information by sub-class: {few} and {many} against {other}")
@@ -96,9 +97,7 @@ def _pets(material: Material) -> Pets:
     there = int((train.labels == 0).sum())
     # Where there are fewer of all, as of the embedded digits, in the same proportion.
     left = min(few, max(2, round(few * there / many)))
-    train = thin_class(
-        train, NAMES[material.name][0], left, generator=material.generator(6)
-    ).examples
+    train = thin_class(train, NAMES[material.name][0], left, generator=material.generator(6)).examples
     assert train.labels is not None
     return Pets(_one_class(train), _one_class(query), train.labels.numpy())
 

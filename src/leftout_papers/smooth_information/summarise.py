@@ -45,8 +45,11 @@ LITTLE = 0.03
 """Loss of accuracy that is still a little effect."""
 
 NAMES: dict[Order, str] = {
-    "least": "bottom", "most": "top", "iterative": "bottom, iterative", "random": "random",
-}  # fmt: skip
+    "least": "bottom",
+    "most": "top",
+    "iterative": "bottom, iterative",
+    "random": "random",
+}
 COLOURS = {"least": BLUE, "most": RED, "iterative": GREEN, "random": ORANGE}
 
 
@@ -93,9 +96,13 @@ def _outcome(material: Material, *, hidden: int) -> Outcome:
         shares = tuple(count / len(examples) for count in orders[chosen[0]].counts)
         curves[kind] = Curve(shares, tuple(predicted.tolist()), tuple(retrained.tolist()))
     result: dict[str, Any] = {
-        "examples": len(examples), "queries": len(query), "rate": schedule.rate, "steps": schedule.steps,
-        "layers_trained": hidden, "curves": {NAMES[kind]: vars(one) for kind, one in curves.items()},
-    }  # fmt: skip
+        "examples": len(examples),
+        "queries": len(query),
+        "rate": schedule.rate,
+        "steps": schedule.steps,
+        "layers_trained": hidden,
+        "curves": {NAMES[kind]: vars(one) for kind, one in curves.items()},
+    }
     rows = _rows(curves, len(query), hidden)
     return Outcome(rows, result, _figure(curves, hidden), _notes(material, len(examples)))
 
@@ -116,18 +123,14 @@ class Removal:
     predicted: tuple[float, ...]
 
 
-def _orders(
-    material: Material, fitted: Fitted, query: Examples, schedule: Schedule
-) -> list[Removal]:
+def _orders(material: Material, fitted: Fitted, query: Examples, schedule: Schedule) -> list[Removal]:
     """Return orders of removal with predicted accuracy: one of each kind, random ones last."""
     n = len(fitted)
     counts = (0, *sorted({max(1, round(share * n)) for share in SHARES[material.size]}))
     scores = information(fitted, query, at=schedule.steps)["function"].values
     least = np.argsort(scores, kind="stable").tolist()
     again, _ = rounds(fitted, query, schedule.steps, "function", step=STEP, until=counts[-1])
-    orders: list[tuple[Order, list[int]]] = [
-        ("least", least), ("most", least[::-1]), ("iterative", again),
-    ]  # fmt: skip
+    orders: list[tuple[Order, list[int]]] = [("least", least), ("most", least[::-1]), ("iterative", again)]
     for k in range(RANDOM[material.size]):
         orders.append(("random", torch.randperm(n, generator=material.generator(20 + k)).tolist()))
     return [
@@ -143,9 +146,7 @@ def _predicted(
     for count in counts:
         # Fitted afresh: without so many the exact effect of their removal is no cheaper.
         rest = fitted.train.select(sorted(rows[count:]))
-        model = fit(
-            fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory
-        )
+        model = fit(fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory)
         yield accuracy(query, model.predict(query, schedule.steps))
 
 
@@ -159,19 +160,21 @@ def _trained_again(
 ) -> list[list[float]]:
     """Return the accuracy of the network trained without the first so many of each order."""
     trained = train(
-        network, examples, rule=schedule.rule, steps=schedule.steps, tolerance=None,
-        device=material.device, memory=material.memory,
-    )  # fmt: skip
+        network,
+        examples,
+        rule=schedule.rule,
+        steps=schedule.steps,
+        tolerance=None,
+        device=material.device,
+        memory=material.memory,
+    )
     groups = [list(one.rows[:count]) for one in orders for count in one.counts[1:]]
     folder = None
     if material.folder is not None:
-        folder = (
-            material.folder / f"pruned-{material.name}-{len(examples)}-{trained.record['initial']}"
-        )
+        folder = material.folder / f"pruned-{material.name}-{len(examples)}-{trained.record['initial']}"
     change = retrain(
-        trained, query, groups, of="prediction", out=folder,
-        jobs=1 if material.quick else material.jobs,
-    )  # fmt: skip
+        trained, query, groups, of="prediction", out=folder, jobs=1 if material.quick else material.jobs
+    )
     everyone = trained.predict(query).cpu()
     right = [
         accuracy(query, everyone - everyone.new_tensor(change.values[:, place]))
@@ -189,9 +192,7 @@ def _rows(curves: dict[Order, Curve], queries: int, hidden: int) -> tuple[Row, .
 
     def compared(quantity: str, published: str, one: float, two: float, detail: str) -> Row:
         sure = abs(one - two) > noise
-        return Row(
-            quantity, published, f"{detail}, ±{noise:.1%}", bool(one > two) if sure else "open"
-        )
+        return Row(quantity, published, f"{detail}, ±{noise:.1%}", bool(one > two) if sure else "open")
 
     least, most = curves["least"], curves["most"]
     again, chance = curves["iterative"], curves["random"]
@@ -203,29 +204,39 @@ def _rows(curves: dict[Order, Curve], queries: int, hidden: int) -> tuple[Row, .
     ]
     return (
         Row(
-            "accuracy lost without the 40 % least informative", "little effect",
+            "accuracy lost without the 40 % least informative",
+            "little effect",
             f"{loss:+.1%} of {whole:.1%}, ±{noise:.1%}",
             "open" if noise > LITTLE else bool(loss <= LITTLE),
         ),
         compared(
-            "without the most informative 40 %: worse than without the least", "the most impact",
-            least.at(0.4), most.at(0.4),
+            "without the most informative 40 %: worse than without the least",
+            "the most impact",
+            least.at(0.4),
+            most.at(0.4),
             f"{most.at(0.4):.1%} against {least.at(0.4):.1%}; random {chance.at(0.4):.1%}",
         ),
         compared(
-            "asked again after each round, 90 % removed", "greatly better than once",
-            again.at(0.9), least.at(0.9), f"{again.at(0.9):.1%} against {least.at(0.9):.1%}",
+            "asked again after each round, 90 % removed",
+            "greatly better than once",
+            again.at(0.9),
+            least.at(0.9),
+            f"{again.at(0.9):.1%} against {least.at(0.9):.1%}",
         ),
         compared(
-            "95 % removed: without the least informative worse than without the most", "worse",
-            most.at(0.95), least.at(0.95), f"{least.at(0.95):.1%} against {most.at(0.95):.1%}",
+            "95 % removed: without the least informative worse than without the most",
+            "worse",
+            most.at(0.95),
+            least.at(0.95),
+            f"{least.at(0.95):.1%} against {most.at(0.95):.1%}",
         ),
         Row(
-            "accuracy predicted by the linearised network against trained again", "not printed",
+            "accuracy predicted by the linearised network against trained again",
+            "not printed",
             f"apart by {np.mean(pairs):.1%} on average, {max(pairs):.1%} at most"
             + ("" if hidden == 1 else " (the trained network is another one)"),
         ),
-    )  # fmt: skip
+    )
 
 
 def _notes(material: Material, n: int) -> tuple[str, ...]:
@@ -236,10 +247,11 @@ def _notes(material: Material, n: int) -> tuple[str, ...]:
         f"{len(SHARES[material.size])} shares and {RANDOM[material.size]}. Rounds take 5 % of what "
         "remains, as the paper's program does. Accuracy is that on the queries, which also score."
         + (
-            "" if material.name != "cifar10"
+            ""
+            if material.name != "cifar10"
             else " The paper has 4 and 9 of MNIST; one wide layer tells cats from dogs badly."
         ),
-    )  # fmt: skip
+    )
 
 
 def _figure(curves: dict[Order, Curve], hidden: int) -> Figure:

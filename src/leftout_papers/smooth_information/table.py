@@ -71,42 +71,54 @@ class Case:
 
 QUICK = Scale(12, 10, 3, 6)
 MLP = Case(
-    "MLP, scratch", 1e-3,
+    "MLP, scratch",
+    1e-3,
     {Size.QUICK: QUICK, Size.USUAL: Scale(120, 200, 20, 1000), Size.PAPER: Scale(1000, 1000, 1000, 2000)},
     LISSA,
     {
-        ("weights", 0.0): (0.987, 0.935), ("weights", 1.0): (0.977, 0.978),
-        ("predictions", 0.0): (0.993, 0.920), ("predictions", 1.0): (0.993, 0.990),
+        ("weights", 0.0): (0.987, 0.935),
+        ("weights", 1.0): (0.977, 0.978),
+        ("predictions", 0.0): (0.993, 0.920),
+        ("predictions", 1.0): (0.993, 0.990),
     },
     checked=True,
-)  # fmt: skip
+)
 SCRATCH = Case(
-    "CNN, scratch", 1e-2,
+    "CNN, scratch",
+    1e-2,
     {Size.QUICK: QUICK, Size.USUAL: Scale(80, 200, 16, 250), Size.PAPER: Scale(1000, 1000, 1000, 1000)},
     LISSA,
     {
-        ("weights", 0.0): (0.193, 0.319), ("weights", 1.0): (-0.012, 0.069),
-        ("predictions", 0.0): (0.033, 0.647), ("predictions", 1.0): (0.070, 0.407),
+        ("weights", 0.0): (0.193, 0.319),
+        ("weights", 1.0): (-0.012, 0.069),
+        ("predictions", 0.0): (0.033, 0.647),
+        ("predictions", 1.0): (0.070, 0.407),
     },
-)  # fmt: skip
+)
 PRETRAINED = Case(
-    "CNN, pretrained", 5e-4,
+    "CNN, pretrained",
+    5e-4,
     {Size.QUICK: QUICK, Size.USUAL: Scale(80, 200, 16, 250), Size.PAPER: Scale(1000, 1000, 1000, 1000)},
     LISSA,
     {
-        ("weights", 0.0): (0.870, 0.736), ("weights", 1.0): (0.964, 0.979),
-        ("predictions", 0.0): (0.875, 0.770), ("predictions", 1.0): (0.974, 0.954),
+        ("weights", 0.0): (0.870, 0.736),
+        ("weights", 1.0): (0.964, 0.979),
+        ("predictions", 0.0): (0.875, 0.770),
+        ("predictions", 1.0): (0.974, 0.954),
     },
-)  # fmt: skip
+)
 RESNET = Case(
-    "ResNet-20, pretrained (published: ResNet-18)", 1e-3,
+    "ResNet-20, pretrained (published: ResNet-18)",
+    1e-3,
     {Size.QUICK: QUICK, Size.USUAL: Scale(50, 100, 16, 100), Size.PAPER: Scale(1000, 1000, 1000, 500)},
     Recursion(depth=50),
     {
-        ("weights", 0.0): (0.895, 0.675), ("weights", 1.0): (0.940, 0.858),
-        ("predictions", 0.0): (0.877, 0.530), ("predictions", 1.0): (0.931, 0.753),
+        ("weights", 0.0): (0.895, 0.675),
+        ("weights", 1.0): (0.940, 0.858),
+        ("predictions", 0.0): (0.877, 0.530),
+        ("predictions", 1.0): (0.931, 0.753),
     },
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -162,25 +174,26 @@ def compared(material: Material, case: Case, ridge: float) -> Compared:
     examples, query = pair(material, counts)
     schedule = Schedule(case.rate, scale.steps, ridge)
     network = _network(material, case, examples)
-    rows = np.sort(
-        np.random.default_rng(material.seed).permutation(len(examples))[: scale.removed]
-    ).tolist()
-    found = information(
-        linearised(material, network, examples, schedule), query, at=scale.steps
-    ).isel(train=rows)  # fmt: skip
+    rows = np.sort(np.random.default_rng(material.seed).permutation(len(examples))[: scale.removed]).tolist()
+    found = information(linearised(material, network, examples, schedule), query, at=scale.steps).isel(
+        train=rows
+    )
     linear = Effects(2 * found["weights"].values, 2 * len(query) * found["function"].values)
     trained = train(
-        network, examples, rule=schedule.rule, steps=scale.steps, tolerance=None,
-        device=material.device, memory=material.memory,
-    )  # fmt: skip
+        network,
+        examples,
+        rule=schedule.rule,
+        steps=scale.steps,
+        tolerance=None,
+        device=material.device,
+        memory=material.memory,
+    )
     classical, difference = _classical(material, case, trained, query, rows)
     truth = of_training_again(material, trained, query, rows)
     return Compared(case, ridge, linear, classical, truth, difference)
 
 
-def correlated(
-    predicted: Float64[np.ndarray, " r"], actual: Float64[np.ndarray, " r"]
-) -> Correlated:
+def correlated(predicted: Float64[np.ndarray, " r"], actual: Float64[np.ndarray, " r"]) -> Correlated:
     """Return Pearson R over removed examples, with its bootstrap interval."""
     found = agreement(predicted[None], actual[None], measures=("pearson",), per_query=False)
     one = found.sel(measure="pearson")
@@ -223,8 +236,10 @@ def _row(material: Material, one: Compared, what: What) -> Row:
     linear, classical = (one.correlation(what, of) for of in ("linear", "classical"))
     holds: Holds = "open"  # other sizes may have other correlations
     if material.size is Size.PAPER:
-        near = (abs(each.value - printed) <= CLOSE
-                for each, printed in zip((linear, classical), published, strict=True))  # fmt: skip
+        near = (
+            abs(each.value - printed) <= CLOSE
+            for each, printed in zip((linear, classical), published, strict=True)
+        )
         holds = all(near)
     return Row(
         f"R of {what}, {one.case.label}, λ = {'0' if one.ridge == 0 else 'n'}: linearised / influence",
@@ -238,28 +253,26 @@ def _claims(found: list[Compared]) -> list[Row]:
     """Return what the paper says of the table, and whether it can be said here."""
     pairs = [
         (one.correlation(what, "linear"), one.correlation(what, "classical"))
-        for one in found for what in WHATS
-    ]  # fmt: skip
+        for one in found
+        for what in WHATS
+    ]
     better = sum(linear.value > classical.value for linear, classical in pairs)
     sure = [above(*each) for each in pairs]
     rows = [
         Row(
-            "linearisation correlates better than influence functions", "in most cases",
+            "linearisation correlates better than influence functions",
+            "in most cases",
             f"in {better} of {len(pairs)}; beyond doubt in {sure.count(True)}, "
             f"the other way round in {sure.count(False)}",
             "open" if sure.count(True) == sure.count(False) else sure.count(True) > sure.count(False),
         )
-    ]  # fmt: skip
-    by_case = {
-        case: [one for one in found if one.case is case] for case in (MLP, SCRATCH, PRETRAINED)
-    }
+    ]
+    by_case = {case: [one for one in found if one.case is case] for case in (MLP, SCRATCH, PRETRAINED)}
     if by_case[MLP]:
         values = [one.correlation(what, "linear") for one in by_case[MLP] for what in WHATS]
         least = min(values, key=lambda each: each.value)
         holds: Holds = True if least.low >= 0.9 else "open" if least.high >= 0.9 else False
-        rows.append(
-            Row("R of the linearised wide network", "0.977 to 0.993", f"{least} at least", holds)
-        )
+        rows.append(Row("R of the linearised wide network", "0.977 to 0.993", f"{least} at least", holds))
     for plain, better_start in zip(by_case[SCRATCH], by_case[PRETRAINED], strict=True):
         rows += [_pretraining(plain, better_start, what) for what in WHATS]
     return rows
@@ -285,29 +298,27 @@ def _record(material: Material, one: Compared) -> dict[str, Any]:
         "recursion": vars(one.case.recursion),
         "closed_form_against_recursion": one.difference,
         "pearson": {
-            what: {of: vars(one.correlation(what, of)) for of in ("linear", "classical")}
-            for what in WHATS
+            what: {of: vars(one.correlation(what, of)) for of in ("linear", "classical")} for what in WHATS
         },
         "effects": {
             name: {what: getattr(effects, what).tolist() for what in WHATS}
             for name, effects in (
-                ("linear", one.linear), ("classical", one.classical), ("retrained", one.truth),
+                ("linear", one.linear),
+                ("classical", one.classical),
+                ("retrained", one.truth),
             )
         },
-    }  # fmt: skip
+    }
 
 
-def _notes(
-    material: Material, cases: tuple[Case, ...], found: list[Compared]
-) -> tuple[str, ...]:  # fmt: skip
-    notes = [
-        "λ = n is the paper's 10³ with n = 1000. Intervals are bootstraps of the removed examples."
-    ]
+def _notes(material: Material, cases: tuple[Case, ...], found: list[Compared]) -> tuple[str, ...]:
+    notes = ["λ = n is the paper's 10³ with n = 1000. Intervals are bootstraps of the removed examples."]
     if material.size is not Size.PAPER:
         sizes = "; ".join(
             f"{case.label}: n = {(s := case.scales[material.size]).examples}, {s.queries} queries, "
-            f"{s.removed} removed at random, {s.steps} steps of {case.rate:g}" for case in cases
-        )  # fmt: skip
+            f"{s.removed} removed at random, {s.steps} steps of {case.rate:g}"
+            for case in cases
+        )
         notes.append(
             f"The paper removes each of 1000 examples in turn. Here {sizes}: what two cores can do; "
             "--paper-size runs the paper's own on a GPU."
@@ -319,9 +330,11 @@ def _notes(
             "the Gauss-Newton matrix, summed in closed form."
             + (
                 f" LiSSA itself, with the Hessian and batches, differs by {min(apart):.1%} to "
-                f"{max(apart):.1%} in |dw|² on {CHECKED} examples." if apart else ""
+                f"{max(apart):.1%} in |dw|² on {CHECKED} examples."
+                if apart
+                else ""
             )
-        )  # fmt: skip
+        )
     if material.name == "cifar10":
         notes.append(
             "CIFAR-10's cats and dogs for Kaggle's; a ResNet-20 that learned CIFAR-10, these pictures "
@@ -341,10 +354,12 @@ def _figure(found: list[Compared]) -> Figure:
         for axes, one in zip(line, found, strict=True):
             truth = getattr(one.truth, what)
             for of, colour, label in (
-                ("classical", ORANGE, "influence function"), ("linear", BLUE, "linearised"),
-            ):  # fmt: skip
-                axes.scatter(getattr(getattr(one, of), what), truth, s=9, alpha=0.7, lw=0,
-                             color=colour, label=label)  # fmt: skip
+                ("classical", ORANGE, "influence function"),
+                ("linear", BLUE, "linearised"),
+            ):
+                axes.scatter(
+                    getattr(getattr(one, of), what), truth, s=9, alpha=0.7, lw=0, color=colour, label=label
+                )
             ends = [truth.min(), truth.max()]
             axes.plot(ends, ends, color=FAINT, lw=1, zorder=0)
             axes.set_xscale("log")

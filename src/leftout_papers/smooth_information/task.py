@@ -63,9 +63,7 @@ def halves(examples: Examples) -> Examples:
     """Return the same examples with the targets ∓½ for the first and second class: 0 and 1, less ½."""
     assert examples.labels is not None
     targets = examples.labels.double()[:, None] - 0.5
-    return replace(
-        examples, targets=targets, encoding=encoding_of_numbers(targets, centre="none")
-    )  # fmt: skip
+    return replace(examples, targets=targets, encoding=encoding_of_numbers(targets, centre="none"))
 
 
 def accuracy(examples: Examples, predictions: Float64[Tensor, "m k"]) -> float:
@@ -102,9 +100,8 @@ def _loaded(
         everything = load("digits", classes=classes, seed=material.seed, normalise=None)
         n_train, n_query = min(n_train, len(everything[0])), min(n_query, len(everything[1]))
     return load(
-        material.source, classes=classes, n_train=n_train, n_query=n_query, seed=material.seed,
-        normalise=None,
-    )  # fmt: skip
+        material.source, classes=classes, n_train=n_train, n_query=n_query, seed=material.seed, normalise=None
+    )
 
 
 def _scaled(examples: Examples) -> Examples:

@@ -73,9 +73,12 @@ def simulated(material: Material) -> Outcome:
     ours = int((divergence - 3.0).abs().argmin())
     rows = _rows(information, divergence, below, ours)
     result = {
-        "information": information.tolist(), "divergence": divergence.tolist(),
-        "divergence_of_mixture": below, "epochs": epochs, "chains": CHAINS[size],
-    }  # fmt: skip
+        "information": information.tolist(),
+        "divergence": divergence.tolist(),
+        "divergence_of_mixture": below,
+        "epochs": epochs,
+        "chains": CHAINS[size],
+    }
     figure = _figure(inputs, targets, more, ours, found, alone, information, divergence)
     note = (
         f"The paper does not say where its classes lie: here at ∓({CENTRE:g}, {CENTRE:g}), with standard "
@@ -93,23 +96,27 @@ def _rows(
     return (
         Row(
             "mean information I ≤ mean divergence KL, over examples drawn alike",
-            "I ≤ KL (eq. 3); one example: 1.3 ≤ 3.0", f"{mean:.3f} ≤ {bound:.3f} nats",
+            "I ≤ KL (eq. 3); one example: 1.3 ≤ 3.0",
+            f"{mean:.3f} ≤ {bound:.3f} nats",
             _below(bound - mean, below),
         ),
         Row(
-            "KL − I against KL(r ‖ p(w | S_−i))", "equal (lemma B.1)",
+            "KL − I against KL(r ‖ p(w | S_−i))",
+            "equal (lemma B.1)",
             f"{bound - mean:.3f} against {below:.3f}",
         ),
         Row(
-            "I and KL of the example whose KL is nearest to the published one", "1.3 and 3.0",
+            "I and KL of the example whose KL is nearest to the published one",
+            "1.3 and 3.0",
             f"{float(information[ours]):.2f} and {float(divergence[ours]):.2f}",
         ),
         Row(
-            "examples of which I ≤ KL", "all, as eq. 3 is printed",
+            "examples of which I ≤ KL",
+            "all, as eq. 3 is printed",
             f"{int((information <= divergence).sum())} of {len(information)}",
             bool((information <= divergence).all()),
         ),
-    )  # fmt: skip
+    )
 
 
 def _below(apart: float, exact: float) -> Holds:
@@ -186,9 +193,7 @@ def informations(
     return torch.stack(parts), divergences(laws, normal(alone))
 
 
-def divergence_of_mixture(
-    found: Float64[Tensor, "b s d"], alone: Float64[Tensor, "1 t d"]
-) -> float:
+def divergence_of_mixture(found: Float64[Tensor, "b s d"], alone: Float64[Tensor, "1 t d"]) -> float:
     """Return KL(r ‖ p(w | S_−i))."""
     laws, without = normal(found), normal(alone)
     parts = [

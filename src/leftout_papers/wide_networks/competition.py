@@ -62,20 +62,20 @@ def _measured(material: Material, name: str) -> dict[str, Any]:
             numeric = _difference(spectrum, rows, mode)
             differences.append(float((numeric - exact[mode]).abs().max()))
     every = torch.stack(draws)  # (set, i, j)
-    theory = from_modes(
-        spectrum.values / domain.count, torch.zeros_like(spectrum.values), n=n
-    )  # fmt: skip
+    theory = from_modes(spectrum.values / domain.count, torch.zeros_like(spectrum.values), n=n)
     predicted = torch.stack([_relative(theory, mode) for mode in range(domain.count)])
     own = every.diagonal(dim1=1, dim2=2)
     others = every - torch.diag_embed(own)
     allowed = ROUNDING * float(every.abs().max())
     return {
-        "n": n, "modes": domain.count,
+        "n": n,
+        "modes": domain.count,
         "own": [int((own >= -allowed).sum()), own.numel()],
         "others": [int((others <= allowed).sum()) - own.numel(), others.numel() - own.numel()],
-        "difference": max(differences), "mean": every.mean(0).tolist(),
+        "difference": max(differences),
+        "mean": every.mean(0).tolist(),
         "predicted": predicted.tolist(),
-    }  # fmt: skip
+    }
 
 
 def _relative(theory: Learnability, mode: int) -> Float64[Tensor, " r"]:
@@ -104,23 +104,25 @@ def _rows(name: str, found: dict[str, Any]) -> tuple[Row, ...]:
     off = np.abs(mean - predicted).max()
     setting = f"{name}, {found['modes']} modes, n = {found['n']}"
     return (
+        Row(f"{setting}: dL(φ_i) / dλ_i ≥ 0", "always (eq. 9)", f"{own[0]} of {own[1]}", own[0] == own[1]),
         Row(
-            f"{setting}: dL(φ_i) / dλ_i ≥ 0", "always (eq. 9)", f"{own[0]} of {own[1]}",
-            own[0] == own[1],
-        ),
-        Row(
-            f"{setting}: dL(φ_j) / dλ_i ≤ 0, j ≠ i", "always (eq. 10)", f"{others[0]} of {others[1]}",
+            f"{setting}: dL(φ_j) / dλ_i ≤ 0, j ≠ i",
+            "always (eq. 10)",
+            f"{others[0]} of {others[1]}",
             others[0] == others[1],
         ),
         Row(
-            f"{setting}: largest difference from refitted models", "0 (eqs. 39 and 40)",
-            f"{found['difference']:.0e}", found["difference"] < 1e-6,
+            f"{setting}: largest difference from refitted models",
+            "0 (eqs. 39 and 40)",
+            f"{found['difference']:.0e}",
+            found["difference"] < 1e-6,
         ),
         Row(
             f"{setting}: mean over data sets against the derivative of λ / (λ + κ), largest difference",
-            "not printed", f"{off:.3f}, of a largest of {np.abs(predicted).max():.3f}",
+            "not printed",
+            f"{off:.3f}, of a largest of {np.abs(predicted).max():.3f}",
         ),
-    )  # fmt: skip
+    )
 
 
 def _figure(found: dict[str, Any]) -> Figure:
@@ -132,8 +134,9 @@ def _figure(found: dict[str, Any]) -> Figure:
             axes = grid[0, 2 * place + offset]
             shown = axes.imshow(one[key], cmap="RdBu_r", vmin=-reach, vmax=reach)
             axes.set(
-                title=f"{name}: {'measured' if key == 'mean' else key}", xlabel="learned mode j",
+                title=f"{name}: {'measured' if key == 'mean' else key}",
+                xlabel="learned mode j",
                 ylabel="mode i whose eigenvalue rises",
-            )  # fmt: skip
+            )
         figure.colorbar(shown, ax=grid[0, 2 * place + 1], shrink=0.7, label="λᵢ dLⱼ / dλᵢ")
     return figure

@@ -106,41 +106,56 @@ def _of_networks(material: Material, kind: Kind, n: int) -> dict[str, Any]:
         some = slice(start, start + 50)
         networks = [
             PaperNetwork(
-                WIDTHS[size], 2, depth=kind.depth, activation=kind.activation,
-                weight_variance=kind.weight_variance, generator=generator,
+                WIDTHS[size],
+                2,
+                depth=kind.depth,
+                activation=kind.activation,
+                weight_variance=kind.weight_variance,
+                generator=generator,
             )
             for _ in inputs[some]
-        ]  # fmt: skip
+        ]
         done = gained(
-            networks, inputs[some], targets[some], CIRCLE.points.float(), steps=STEPS[size],
+            networks,
+            inputs[some],
+            targets[some],
+            CIRCLE.points.float(),
+            steps=STEPS[size],
             tolerance=TOLERANCE,
-        )  # fmt: skip
+        )
         left += done.left
         parts.append((done.queries.double() * basis.T.repeat(SETS[size], 1)[some]).mean(1))
     learned = torch.cat(parts).view(SETS[size], 10)
     sums = learned.sum(1)
     return {
-        "n": n, "network": kind.name, "learnability": learned.mean(0).tolist(),
-        "sum": float(sums.mean()), "error": float(sums.std() / math.sqrt(len(sums))),
-        "left": left, "trained": len(inputs),
-    }  # fmt: skip
+        "n": n,
+        "network": kind.name,
+        "learnability": learned.mean(0).tolist(),
+        "sum": float(sums.mean()),
+        "error": float(sums.std() / math.sqrt(len(sums))),
+        "left": left,
+        "trained": len(inputs),
+    }
 
 
 def _kernel_row(one: dict[str, Any]) -> Row:
     worst = max(abs(each - one["n"]) for each in (*one["sums"], sum(one["learnability"])))
     return Row(
         f"kernel regression, n = {one['n']}: sum over eigenfunctions and {BASES} random bases",
-        f"{one['n']} (theorem 2.2)", f"{one['n']} to {worst:.0e}", worst < 1e-10,
-    )  # fmt: skip
+        f"{one['n']} (theorem 2.2)",
+        f"{one['n']} to {worst:.0e}",
+        worst < 1e-10,
+    )
 
 
 def _ridge_row(one: dict[str, Any]) -> Row:
     worst = max(abs(each - one["n_less_ridge"]) for each in one["ridged"])
     return Row(
         f"the same, n = {one['n']}, ridge {RIDGE:g}",
-        "less than n", f"{one['n_less_ridge']:.3f} in every basis, to {worst:.0e}",
+        "less than n",
+        f"{one['n_less_ridge']:.3f} in every basis, to {worst:.0e}",
         worst < 1e-10 and one["n_less_ridge"] < one["n"],
-    )  # fmt: skip
+    )
 
 
 def _network_row(one: dict[str, Any]) -> Row:
@@ -160,11 +175,7 @@ def _figure(kernel: list[dict[str, Any]], networks: list[dict[str, Any]]) -> Fig
     for axes, one in zip(grid[0], kernel, strict=True):
         columns = [
             ("kernel", one["learnability"]),
-            *(
-                (each["network"], each["learnability"])
-                for each in networks
-                if each["n"] == one["n"]
-            ),
+            *((each["network"], each["learnability"]) for each in networks if each["n"] == one["n"]),
         ]
         for place, (_, values) in enumerate(columns):
             below = 0.0

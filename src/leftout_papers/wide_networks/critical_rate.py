@@ -133,18 +133,24 @@ def rates(material: Material) -> Outcome:
     todo = list(product(ACTIVATIONS, widths, seeds))
     for (activation, variance), width, seed in tracked(todo, what="critical rates"):
         network = WideNetwork(
-            width, FEATURES, activation=activation, weight_variance=variance,
+            width,
+            FEATURES,
+            activation=activation,
+            weight_variance=variance,
             generator=material.independent("critical", activation, width, seed),
-        )  # fmt: skip
+        )
         start = started(network, train, material)
         runs = {share: start.run(share, steps) for share in SHARES}
         found[activation].append(
             {
-                "width": width, "seed": seed, "critical": start.critical,
-                "seen": start.seen(steps), "pace": start.pace(steps),
+                "width": width,
+                "seed": seed,
+                "critical": start.critical,
+                "seen": start.seen(steps),
+                "pace": start.pace(steps),
                 "runs": {str(share): vars(one) for share, one in runs.items()},
             }
-        )  # fmt: skip
+        )
     return _outcome(found, widths, _limit(train))
 
 
@@ -162,19 +168,18 @@ def _limit(train: Pair) -> float:
     return 2 / spectrum_of(assemble.gram(ReLU(1), train[0])).largest
 
 
-def _outcome(
-    found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], limit: float
-) -> Outcome:
+def _outcome(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], limit: float) -> Outcome:
     rows = [row for name, runs in found.items() for row in _rows(name, runs, widths[-1])]
     near = np.array([one["critical"] for one in found["relu"] if one["width"] == widths[-1]])
     off = np.abs(near / limit - 1)
     rows.append(
         Row(
             f"relu, width {widths[-1]:,}: 2 / s_max of the network against that of the limit kernel",
-            "the same", f"off by {off.mean():.1%} on average, {off.max():.1%} at most",
+            "the same",
+            f"off by {off.mean():.1%} on average, {off.max():.1%} at most",
             bool(off.mean() <= CLOSE) or "open",
         )
-    )  # fmt: skip
+    )
     return Outcome(
         tuple(rows),
         {"limit_of_relu": limit, "networks": found},
@@ -198,25 +203,30 @@ def _rows(name: str, runs: list[dict[str, Any]], width: int) -> list[Row]:
     what = f"{name}, width {width:,}"
     return [
         Row(
-            f"{what}: rate from which on descent leaves, relative to 2 / s_max", "1",
+            f"{what}: rate from which on descent leaves, relative to 2 / s_max",
+            "1",
             f"{seen.mean():.3f} ({seen.min():.3f} to {seen.max():.3f})",
             bool(np.abs(seen - 1).max() <= CLOSE) or "open",
         ),
         Row(
-            f"{what}: at {BELOW:g} of it", "converges",
+            f"{what}: at {BELOW:g} of it",
+            "converges",
             f"{stayed} of {len(wide)} fall, to {max(one['loss'] for one in below):.2g} of the loss",
             stayed == len(wide),
         ),
         Row(
-            f"{what}: at {ABOVE:g} of it", "diverges, if linear",
-            f"{left} of {len(wide)} leave, {lost} of them for good", left == len(wide) or "open",
+            f"{what}: at {ABOVE:g} of it",
+            "diverges, if linear",
+            f"{left} of {len(wide)} leave, {lost} of them for good",
+            left == len(wide) or "open",
         ),
         Row(
             f"{what}: ‖f_t − y‖ at 2 / (s_min + s_max), of (1 − η s_min)^t ‖f_0 − y‖",
-            "at most 1, if linear", f"{pace:.3f} at most",
+            "at most 1, if linear",
+            f"{pace:.3f} at most",
             bool(pace <= 1 + CLOSE) or "open",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _figure(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...]) -> Figure:
@@ -224,9 +234,7 @@ def _figure(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...]) -> 
     for (name, runs), colour in zip(found.items(), (BLUE, RED), strict=True):
         axes = grid[0, 0]
         axes.plot([one["width"] for one in runs], [one["seen"] for one in runs], ".", color=colour)
-        middle = [
-            np.mean([one["seen"] for one in runs if one["width"] == width]) for width in widths
-        ]
+        middle = [np.mean([one["seen"] for one in runs if one["width"] == width]) for width in widths]
         axes.semilogx(widths, middle, color=colour, label=name)
         wide = [one["runs"] for one in runs if one["width"] == widths[-1]]
         peaks = [np.mean([np.log10(one[str(share)]["peak"]) for one in wide]) for share in SHARES]

@@ -35,11 +35,7 @@ QUERIES = {Size.QUICK: 12, Size.USUAL: 24, Size.PAPER: 48}
 KERNEL = Erf(1, 2.0, 0.1)
 RIDGE = 0.5
 STEPS = {Size.QUICK: (0, 3, 60), Size.USUAL: (0, 3, 10, 30, 200), Size.PAPER: (0, 3, 10, 30, 200)}
-WIDTHS = {
-    Size.QUICK: (64, 256),
-    Size.USUAL: (64, 256, 1024),
-    Size.PAPER: (64, 256, 1024, 4096),
-}
+WIDTHS = {Size.QUICK: (64, 256), Size.USUAL: (64, 256, 1024), Size.PAPER: (64, 256, 1024, 4096)}
 MEMBERS = {Size.QUICK: 40, Size.USUAL: 100, Size.PAPER: 400}
 
 SURE = 3.0
@@ -80,21 +76,25 @@ def simulated(material: Material) -> Outcome:
     scores = {
         of: leave_one_out(fitted, (points, wanted), at=list(steps), of=of, spread=True)
         for of in ("prediction", "loss")
-    }  # fmt: skip
+    }
     spreads = {
-        of: torch.from_numpy(one["spread"].values.reshape(len(steps), len(points), -1))[
-            :, :, LEFT_OUT
-        ]
+        of: torch.from_numpy(one["spread"].values.reshape(len(steps), len(points), -1))[:, :, LEFT_OUT]
         for of, one in scores.items()
     }
     ratios = {width: _ratios(one, said, spreads, wanted) for width, one in runs.items()}
     rows = _rows(widths, steps, runs[widths[-1]], said, ratios)
     result: dict[str, Any] = {
-        "steps": list(steps), "widths": list(widths), "members": MEMBERS[size], "rate": rate,
-        "ridge": RIDGE, "left_out": list(LEFT_OUT), "mean": said.mean[..., 0].tolist(),
-        "variance": said.variance[..., 0].tolist(), "ratios": {str(w): r for w, r in ratios.items()},
+        "steps": list(steps),
+        "widths": list(widths),
+        "members": MEMBERS[size],
+        "rate": rate,
+        "ridge": RIDGE,
+        "left_out": list(LEFT_OUT),
+        "mean": said.mean[..., 0].tolist(),
+        "variance": said.variance[..., 0].tolist(),
+        "ratios": {str(w): r for w, r in ratios.items()},
         "spread": {of: one.tolist() for of, one in spreads.items()},
-    }  # fmt: skip
+    }
     figure = _figure(fitted, points, steps, runs[widths[-1]], said, spreads, widths, ratios)
     notes = (
         f"{MEMBERS[size]} erf networks of each width, {EXAMPLES} examples on the circle, descent at "
@@ -119,11 +119,7 @@ def circle(count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def trained(
-    material: Material,
-    width: int,
-    fitted: Fitted,
-    points: Float64[Tensor, "m d"],
-    steps: tuple[int, ...],
+    material: Material, width: int, fitted: Fitted, points: Float64[Tensor, "m d"], steps: tuple[int, ...]
 ) -> Runs:
     """Return what networks from independent weights predict, with all examples and without some."""
     start = drawn(material, width, points.shape[1])
@@ -139,11 +135,15 @@ def drawn(material: Material, width: int, features: int) -> Weights:
     """Return the weights of networks, side by side."""
     networks = [
         WideNetwork(
-            width, features, activation="erf", weight_variance=KERNEL.weight_variance,
-            bias_variance=KERNEL.bias_variance, generator=material.independent("ensemble", width, one),
+            width,
+            features,
+            activation="erf",
+            weight_variance=KERNEL.weight_variance,
+            bias_variance=KERNEL.bias_variance,
+            generator=material.independent("ensemble", width, one),
         )
         for one in range(MEMBERS[material.size])
-    ]  # fmt: skip
+    ]
     return {
         name: torch.stack([net.get_parameter(name).detach() for net in networks])
         for name, _ in networks[0].named_parameters()
@@ -154,9 +154,7 @@ def outputs(weights: Weights, inputs: Float64[Tensor, "a d"]) -> Float64[Tensor,
     """Return f of every network: `WideNetwork.forward`, side by side."""
     w, b = math.sqrt(KERNEL.weight_variance), math.sqrt(KERNEL.bias_variance)
     first, second = weights["weights.0"], weights["weights.1"]  # (s, h, d), (s, 1, h)
-    hidden = (
-        first @ (inputs.T * (w / math.sqrt(inputs.shape[1]))) + b * weights["biases.0"][..., None]
-    )
+    hidden = first @ (inputs.T * (w / math.sqrt(inputs.shape[1]))) + b * weights["biases.0"][..., None]
     readout = second @ torch.erf(hidden) * (w / math.sqrt(first.shape[1]))  # (s, 1, a)
     return readout[:, 0] + b * weights["biases.1"]
 
@@ -197,15 +195,11 @@ def _ratios(
     target = wanted[:, 0]
     loss = ((runs.without - target).square() - (runs.everyone[None] - target).square()) / 2
     found = {
-        "variance": [
-            jackknifed(one, float(said.variance[t].sum())) for t, one in enumerate(runs.everyone)
-        ]
+        "variance": [jackknifed(one, float(said.variance[t].sum())) for t, one in enumerate(runs.everyone)]
     }
     for name, values in (("prediction", change), ("loss", loss)):
         found[name] = [
-            jackknifed(
-                values[:, t].permute(1, 0, 2).flatten(1), float(spreads[name][t].square().sum())
-            )
+            jackknifed(values[:, t].permute(1, 0, 2).flatten(1), float(spreads[name][t].square().sum()))
             for t in range(1, len(runs.everyone))
         ]
     return found
@@ -243,15 +237,11 @@ def _rows(
         )
     for t, step in enumerate(steps):
         rows.append(
-            _ratio_row(
-                f"variance of predictions after {step} steps", top, ratios[top]["variance"][t]
-            )
+            _ratio_row(f"variance of predictions after {step} steps", top, ratios[top]["variance"][t])
         )
     for name, what in (("prediction", "change of predictions"), ("loss", "influence on the loss")):
         for t, step in enumerate(steps[1:]):
-            rows.append(
-                _ratio_row(f"squared spread, {what}, after {step} steps", top, ratios[top][name][t])
-            )
+            rows.append(_ratio_row(f"squared spread, {what}, after {step} steps", top, ratios[top][name][t]))
     first, last = (ratios[width]["prediction"][-1][0] for width in (widths[0], top))
     rows.append(
         Row(
@@ -263,9 +253,7 @@ def _rows(
     return tuple(rows)
 
 
-def distance_of_means(
-    values: Float64[Tensor, "s m"], said: Ensemble, t: int
-) -> tuple[float, float]:
+def distance_of_means(values: Float64[Tensor, "s m"], said: Ensemble, t: int) -> tuple[float, float]:
     """Return |mean − closed form|² over its expectation tr C / members, and that ratio's deviation."""
     assert said.covariance is not None
     covariance = said.covariance[t]
@@ -277,9 +265,11 @@ def distance_of_means(
 def _ratio_row(what: str, width: int, ratio: tuple[float, float]) -> Row:
     value, error = ratio
     return Row(
-        f"{what}, width {width}, measured over closed form", "1, in the limit",
-        f"{value:.2f} ± {2 * error:.2f}", is_one(value, error),
-    )  # fmt: skip
+        f"{what}, width {width}, measured over closed form",
+        "1, in the limit",
+        f"{value:.2f} ± {2 * error:.2f}",
+        is_one(value, error),
+    )
 
 
 def is_one(value: float, error: float) -> Holds:
@@ -313,12 +303,12 @@ def _figure(
     scatter.set_ylabel("spread over trained networks")
     scatter.set_title("Changes without one, at the end")
     for name, colour, label in (
-        ("variance", BLUE, "predictions"), ("prediction", ORANGE, "changes"), ("loss", RED, "influence"),
-    ):  # fmt: skip
+        ("variance", BLUE, "predictions"),
+        ("prediction", ORANGE, "changes"),
+        ("loss", RED, "influence"),
+    ):
         last = np.array([ratios[width][name][-1] for width in widths])
-        trend.errorbar(
-            widths, last[:, 0], 2 * last[:, 1], fmt="o-", color=colour, ms=4, label=label
-        )
+        trend.errorbar(widths, last[:, 0], 2 * last[:, 1], fmt="o-", color=colour, ms=4, label=label)
     trend.axhline(1, color=FAINT, lw=1)
     trend.set_xscale("log")
     trend.set_xlabel("width")
@@ -338,19 +328,10 @@ def _draw_band(
     """Draw mean and two standard deviations, of the formula as a band and of networks as marks."""
     angle = torch.atan2(points[:, 1], points[:, 0]) % (2 * math.pi)
     mean, deviation = said.mean[t, :, 0], said.deviation[t, :, 0]
-    axes.fill_between(
-        angle, mean - 2 * deviation, mean + 2 * deviation, color=BLUE, alpha=0.2, lw=0
-    )
+    axes.fill_between(angle, mean - 2 * deviation, mean + 2 * deviation, color=BLUE, alpha=0.2, lw=0)
     axes.plot(angle, mean, color=BLUE, label="closed form: mean ± 2 deviations")
     axes.errorbar(
-        angle,
-        values.mean(0),
-        2 * values.std(0),
-        fmt="o",
-        ms=3,
-        lw=1,
-        color=ORANGE,
-        label="networks",
+        angle, values.mean(0), 2 * values.std(0), fmt="o", ms=3, lw=1, color=ORANGE, label="networks"
     )
     train = fitted.train
     where = torch.atan2(train.inputs[:, 1], train.inputs[:, 0]) % (2 * math.pi)

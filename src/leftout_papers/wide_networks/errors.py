@@ -19,11 +19,7 @@ from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.wide_networks.setting import KERNEL, SETTINGS, Setting, learned
 
-EXAMPLES = {
-    Size.QUICK: (16, 64),
-    Size.USUAL: (4, 16, 32, 64, 128),
-    Size.PAPER: (4, 16, 32, 64, 128),
-}
+EXAMPLES = {Size.QUICK: (16, 64), Size.USUAL: (4, 16, 32, 64, 128), Size.PAPER: (4, 16, 32, 64, 128)}
 SETS = {Size.QUICK: 30, Size.USUAL: 300, Size.PAPER: 300}
 RIDGES = (0.0, 1.0)
 AGREE = 0.1
@@ -61,8 +57,7 @@ def _measured(
     kept = []
     for n in examples:
         runs = [
-            learned(setting, setting.drawn(n, generator), ridge=ridge)
-            for _ in range(SETS[material.size])
+            learned(setting, setting.drawn(n, generator), ridge=ridge) for _ in range(SETS[material.size])
         ]
         printed, finite = (
             setting.predicted(n, ridge=ridge, without_replacement=different)
@@ -101,8 +96,7 @@ def _train_row(setting: Setting, found: list[dict[str, Any]]) -> Row:
     return Row(
         f"{setting.name}, ridge {RIDGES[1]:g}: the same of the training error",
         "(ridge / nκ)² test error",
-        _said(printed)
-        + (f"; of different points {_said(finite)}" if setting.spectrum.points else ""),
+        _said(printed) + (f"; of different points {_said(finite)}" if setting.spectrum.points else ""),
         _holds(finite),
     )
 
@@ -138,17 +132,25 @@ def _covariance(material: Material) -> dict[str, Any]:
     learned_coefficients = torch.stack(draws)
     spectrum = SETTINGS[1].spectrum
     theory = from_modes(
-        spectrum.eigenvalues, torch.eye(9, dtype=torch.float64)[2], n=n, ridge=ridge,
-        multiplicities=spectrum.multiplicities, points=cube.count, without_replacement=True,
-    )  # fmt: skip
+        spectrum.eigenvalues,
+        torch.eye(9, dtype=torch.float64)[2],
+        n=n,
+        ridge=ridge,
+        multiplicities=spectrum.multiplicities,
+        points=cube.count,
+        without_replacement=True,
+    )
     each = torch.tensor([0] + [1] * 8 + [2] * 28)
     return {
-        "n": n, "ridge": ridge, "sets": len(draws), "degrees": each.tolist(),
+        "n": n,
+        "ridge": ridge,
+        "sets": len(draws),
+        "degrees": each.tolist(),
         "mean": learned_coefficients.mean(0).tolist(),
         "predicted_mean": float(theory.mean[2, 0]),
         "covariance": torch.cov(learned_coefficients.T).tolist(),
         "predicted_variance": theory.covariance[each, 0].tolist(),
-    }  # fmt: skip
+    }
 
 
 def _covariance_rows(found: dict[str, Any]) -> tuple[Row, ...]:
@@ -184,10 +186,14 @@ def _figure(found: list[dict[str, Any]], covariance: dict[str, Any]) -> Figure:
         for ridge, colour in zip(RIDGES, (BLUE, ORANGE), strict=True):
             some = [one for one in found if one["domain"] == setting.name and one["ridge"] == ridge]
             axes.errorbar(
-                [one["finite_test"] for one in some], [one["test"] for one in some],
-                yerr=[one["test_error"] for one in some], fmt="o", ms=4, color=colour,
+                [one["finite_test"] for one in some],
+                [one["test"] for one in some],
+                yerr=[one["test_error"] for one in some],
+                fmt="o",
+                ms=4,
+                color=colour,
                 label=f"ridge {ridge:g}",
-            )  # fmt: skip
+            )
         every = [one["finite_test"] for one in found if one["domain"] == setting.name]
         ends = [min(every), max(every)]
         axes.plot(ends, ends, color=FAINT, lw=1, zorder=0)

@@ -119,9 +119,7 @@ def networks(
             return torch.randn(shape, generator=generator, dtype=torch.float64)
 
         bias = math.sqrt(BIAS_VARIANCE) * normal(some, width, 1)
-        hidden = ACTIVATIONS[sigma](
-            normal(some, width, points.shape[1]) @ scaled + bias
-        )  # (s, h, p)
+        hidden = ACTIVATIONS[sigma](normal(some, width, points.shape[1]) @ scaled + bias)  # (s, h, p)
         readout = normal(some, 1, width) @ hidden * math.sqrt(WEIGHT_VARIANCE / width)
         outputs.append(readout[:, 0] + math.sqrt(BIAS_VARIANCE) * normal(some, 1))
         kernels.append(hidden.mT @ hidden * (WEIGHT_VARIANCE / width) + BIAS_VARIANCE)
@@ -144,10 +142,7 @@ def measured(
         covariance.append(float((products.mean(0) - limit).norm() / limit.norm()))
         groups = one.kernels.chunk(GROUPS)
         deviation.append(
-            [
-                float((part - limit).square().sum((1, 2)).mean().sqrt() / limit.norm())
-                for part in groups
-            ]
+            [float((part - limit).square().sum((1, 2)).mean().sqrt() / limit.norm()) for part in groups]
         )
         own = [part.diagonal(dim1=1, dim2=2) for part in groups]
         excess.append([float((3 * part.var(0) / limit.diagonal().square()).mean()) for part in own])
@@ -156,10 +151,14 @@ def measured(
         doubt.append(float(found.std(ddof=1) / math.sqrt(GROUPS)))
     exact = [float(kurtosis(sigma, points, width).mean()) for width in drawn]
     return {
-        "covariance_in_standard_errors": apart, "covariance": covariance, "kernel": deviation,
-        "kurtosis_given_hidden": excess, "kurtosis": direct, "kurtosis_error": doubt,
+        "covariance_in_standard_errors": apart,
+        "covariance": covariance,
+        "kernel": deviation,
+        "kurtosis_given_hidden": excess,
+        "kurtosis": direct,
+        "kurtosis_error": doubt,
         "kurtosis_exact": exact,
-    }  # fmt: skip
+    }
 
 
 def kurtosis(sigma: str, points: Float64[Tensor, "p d"], width: int) -> Float64[Tensor, " p"]:
@@ -180,9 +179,7 @@ def _kurtosis(outputs: Float64[Tensor, "s p"]) -> float:
 
 
 def _rows(sigma: str, widths: tuple[int, ...], found: dict[str, Any]) -> list[Row]:
-    slopes = [
-        exponent(widths, np.array(found[name])) for name in ("kernel", "kurtosis_given_hidden")
-    ]
+    slopes = [exponent(widths, np.array(found[name])) for name in ("kernel", "kurtosis_given_hidden")]
     rows = [
         Row(
             f"{sigma}: covariance over networks and the NNGP kernel, at most",
@@ -252,9 +249,14 @@ def _figure(
         found = result[sigma]
         kernels.loglog(widths, np.mean(found["kernel"], axis=1), "o", color=colour, label=sigma)
         tails.errorbar(
-            widths, found["kurtosis"], 2 * np.array(found["kurtosis_error"]), fmt="o", ms=4, color=colour,
+            widths,
+            found["kurtosis"],
+            2 * np.array(found["kurtosis_error"]),
+            fmt="o",
+            ms=4,
+            color=colour,
             label=f"{sigma}: outputs",
-        )  # fmt: skip
+        )
         tails.plot(widths, found["kurtosis_exact"], color=colour, label=f"{sigma}: 3w²Var h² / Hk²")
     first = float(np.mean(result["tanh"]["kernel"][0]))
     kernels.loglog(widths, first * (np.array(widths) / widths[0]) ** -0.5, "--", color=FAINT)

@@ -66,9 +66,7 @@ def _measured(material: Material, setting: Setting, examples: tuple[int, ...]) -
         "degrees": list(setting.degrees),
         "measured": draws.mean(1).T.tolist(),
         "error": (draws.std(1, ddof=1) / np.sqrt(draws.shape[1])).T.tolist(),
-        "predicted": np.array(
-            [setting.predicted_learnability(n).numpy() for n in examples]
-        ).T.tolist(),
+        "predicted": np.array([setting.predicted_learnability(n).numpy() for n in examples]).T.tolist(),
     }
 
 
@@ -91,11 +89,7 @@ def _rows(setting: Setting, found: dict[str, Any], examples: tuple[int, ...]) ->
 
 
 def _difference(
-    setting: Setting,
-    found: dict[str, Any],
-    examples: tuple[int, ...],
-    places: list[int],
-    where: str,
+    setting: Setting, found: dict[str, Any], examples: tuple[int, ...], places: list[int], where: str
 ) -> Row:
     measured, error, predicted = (
         np.array(found[key])[:, places] for key in ("measured", "error", "predicted")
@@ -113,9 +107,7 @@ def _difference(
     )
 
 
-def _few_modes(
-    setting: Setting, found: dict[str, Any], examples: tuple[int, ...]
-) -> tuple[Row, ...]:
+def _few_modes(setting: Setting, found: dict[str, Any], examples: tuple[int, ...]) -> tuple[Row, ...]:
     """Return what the review says of figure 2 (c): most modes stay unlearned at n = 2⁸."""
     place = examples.index(256)
     measured = np.array(found["measured"])[:, place]
@@ -145,9 +137,14 @@ def _figure(found: dict[str, Any], examples: tuple[int, ...]) -> Figure:
         for row, (degree, colour) in enumerate(zip(setting.degrees, COLOURS, strict=False)):
             axes.plot(fine, curves[row], color=colour, lw=1.2)
             axes.errorbar(
-                examples, one["measured"][row], yerr=one["error"][row], fmt="o", ms=4,
-                color=colour, label=f"degree {degree}",
-            )  # fmt: skip
+                examples,
+                one["measured"][row],
+                yerr=one["error"][row],
+                fmt="o",
+                ms=4,
+                color=colour,
+                label=f"degree {degree}",
+            )
         axes.set_xscale("log", base=2)
         axes.set_xlabel("examples n")
         axes.set_title(setting.name)

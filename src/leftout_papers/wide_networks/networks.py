@@ -61,9 +61,7 @@ def simulated(material: Material) -> Outcome:
         for width in plan.widths
     ]
     rows = [_row(setting, width, found) for setting in SETTINGS for width in plan.widths]
-    result = {
-        "sets": plan.sets, "steps": plan.steps, "tolerance": TOLERANCE, "networks": found,
-    }  # fmt: skip
+    result = {"sets": plan.sets, "steps": plan.steps, "tolerance": TOLERANCE, "networks": found}
     left, whole = (sum(one[key] for one in found) for key in ("left", "trained"))
     notes = (
         f"{plan.sets} random data sets for each n, a network of its own for each set and eigenfunction, of "
@@ -92,21 +90,24 @@ def _measured(material: Material, setting: Setting, n: int, width: int) -> dict[
         some = slice(start, start + size)
         networks = [PaperNetwork(width, inputs.shape[2], generator=weights) for _ in inputs[some]]
         done = gained(
-            networks, inputs[some], targets[some], queries.float(), steps=plan.steps,
-            tolerance=TOLERANCE,
-        )  # fmt: skip
+            networks, inputs[some], targets[some], queries.float(), steps=plan.steps, tolerance=TOLERANCE
+        )
         left += done.left
         chosen = values[:, places].T.repeat(plan.sets, 1)[some]
         shares.append((done.queries.double() * chosen).sum(1) / chosen.square().sum(1))
     network = torch.cat(shares).view(plan.sets, len(places))
     return {
-        "domain": setting.name, "n": n, "width": width, "degrees": list(DEGREES[setting.name]),
+        "domain": setting.name,
+        "n": n,
+        "width": width,
+        "degrees": list(DEGREES[setting.name]),
         "measured": network.mean(0).tolist(),
         "error": (network.std(0) / math.sqrt(plan.sets)).tolist(),
         "kernel": kernel.mean(0).tolist(),
         "predicted": setting.predicted_learnability(n)[places].tolist(),
-        "left": left, "trained": len(inputs),
-    }  # fmt: skip
+        "left": left,
+        "trained": len(inputs),
+    }
 
 
 def _queries(material: Material, setting: Setting) -> tuple[Tensor, Tensor]:
@@ -125,9 +126,7 @@ def _row(setting: Setting, width: int, found: list[dict[str, Any]]) -> Row:
     )
     off = np.abs(measured - predicted)
     doubt = 2 * float(np.sqrt((error**2).sum())) / error.size
-    holds: Holds = (
-        True if off.mean() + doubt <= AGREE else False if off.mean() - doubt > AGREE else "open"
-    )
+    holds: Holds = True if off.mean() + doubt <= AGREE else False if off.mean() - doubt > AGREE else "open"
     return Row(
         f"{setting.name}, width {width}: mean (largest) difference of the networks' and the "
         "predicted learnability",
@@ -148,14 +147,16 @@ def _figure(found: list[dict[str, Any]], plan: Plan) -> Figure:
         for row, colour in enumerate(COLOURS):
             axes.plot(fine, curves[:, row], color=colour, lw=1.2)
             for width, mark in zip(plan.widths, marks, strict=False):
-                some = [
-                    one for one in found if one["domain"] == setting.name and one["width"] == width
-                ]
+                some = [one for one in found if one["domain"] == setting.name and one["width"] == width]
                 axes.errorbar(
-                    [one["n"] for one in some], [one["measured"][row] for one in some],
-                    yerr=[one["error"][row] for one in some], fmt=mark, ms=4, color=colour,
+                    [one["n"] for one in some],
+                    [one["measured"][row] for one in some],
+                    yerr=[one["error"][row] for one in some],
+                    fmt=mark,
+                    ms=4,
+                    color=colour,
                     label=f"degree {DEGREES[setting.name][row]}, width {width}",
-                )  # fmt: skip
+                )
         axes.axhline(0, color=FAINT, lw=0.5)
         axes.set_xscale("log", base=2)
         axes.set(xlabel="examples n", title=setting.name)

@@ -18,13 +18,7 @@ REVIEW = Publication(
     title="A review of Lee et al. 2019 and Simon et al. 2021",
     authors="McKinzie",
     exhibits=(
-        Exhibit(
-            "theorem2.1",
-            "Network against its linearisation, by width",
-            "simulated",
-            5.0,
-            width.sweep,
-        ),
+        Exhibit("theorem2.1", "Network against its linearisation, by width", "simulated", 5.0, width.sweep),
         Exhibit(
             "critical-rate",
             "Critical learning rate, predicted and seen",
@@ -32,9 +26,7 @@ REVIEW = Publication(
             3.0,
             critical_rate.rates,
         ),
-        Exhibit(
-            "neal", "Random networks are Gaussian processes", "simulated", 1.0, gaussian.simulated
-        ),
+        Exhibit("neal", "Random networks are Gaussian processes", "simulated", 1.0, gaussian.simulated),
         Exhibit(
             "ensemble",
             "Mean, variance and spread of influence of many trained networks",
@@ -57,11 +49,7 @@ REVIEW = Publication(
             networks.simulated,
         ),
         Exhibit(
-            "conservation",
-            "No free lunch: learnabilities sum to n",
-            "simulated",
-            2.0,
-            conservation.simulated,
+            "conservation", "No free lunch: learnabilities sum to n", "simulated", 2.0, conservation.simulated
         ),
         Exhibit(
             "errors",
@@ -70,9 +58,7 @@ REVIEW = Publication(
             0.5,
             errors.simulated,
         ),
-        Exhibit(
-            "competition", "Modes compete to be learned", "simulated", 0.5, competition.simulated
-        ),
+        Exhibit("competition", "Modes compete to be learned", "simulated", 0.5, competition.simulated),
     ),
     readings=(
         "Lemma 1 (e) and learnabilities in [0, 1] hold of eigenfunctions, not of every f as printed: of "

@@ -56,9 +56,15 @@ class PaperNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.inside = WideNetwork(
-            width, inputs, depth=depth, activation=activation, weight_variance=weight_variance,
-            bias_variance=BIAS, generator=generator, dtype=dtype,
-        )  # fmt: skip
+            width,
+            inputs,
+            depth=depth,
+            activation=activation,
+            weight_variance=weight_variance,
+            bias_variance=BIAS,
+            generator=generator,
+            dtype=dtype,
+        )
 
     def forward(self, inputs: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return the output of each input."""
@@ -102,17 +108,20 @@ class Setting:
         """Return those of the degrees asked about."""
         return self.spectrum.eigenvalues[list(self.degrees)]
 
-    def predicted(
-        self, n: float, *, ridge: float = 0.0, without_replacement: bool = False
-    ) -> Learnability:
+    def predicted(self, n: float, *, ridge: float = 0.0, without_replacement: bool = False) -> Learnability:
         """Return the theory's word; its outputs are the degrees asked about, a function of each."""
         values, counts = self.spectrum.modes()
         chosen = torch.zeros(len(values), len(self.degrees), dtype=torch.float64)
         chosen[list(self.degrees), range(len(self.degrees))] = 1
         return from_modes(
-            values, chosen, n=n, ridge=ridge, multiplicities=counts, points=self.spectrum.points,
+            values,
+            chosen,
+            n=n,
+            ridge=ridge,
+            multiplicities=counts,
+            points=self.spectrum.points,
             without_replacement=without_replacement,
-        )  # fmt: skip
+        )
 
     def predicted_learnability(self, n: int) -> Float64[Tensor, " degrees"]:
         """Return L of the degrees without ridge; all of it is learned from all points."""
@@ -127,15 +136,13 @@ class Setting:
             values = [self.domain.eigenfunction(degree, points) for degree in self.degrees]
             cosines = (points @ points.T / self.domain.radius**2).clamp(-1, 1)
             return DataSet(
-                points, torch.stack(values, dim=1), KERNEL.block(points, points),
-                self._squared(cosines),
-            )  # fmt: skip
+                points, torch.stack(values, dim=1), KERNEL.block(points, points), self._squared(cosines)
+            )
         rows = torch.randperm(self.domain.count, generator=generator)[:n]
         cross = self._gram[:, rows]
         return DataSet(
-            self.domain.points[rows], self.functions[rows], cross[rows],
-            cross.T @ cross / self.domain.count,
-        )  # fmt: skip
+            self.domain.points[rows], self.functions[rows], cross[rows], cross.T @ cross / self.domain.count
+        )
 
     @cached_property
     def _gram(self) -> Float64[Tensor, "m m"]:

@@ -44,18 +44,11 @@ QUICK_SHARE = 3
 WIDTHS: dict[Size, dict[int, tuple[int, ...]]] = {
     Size.QUICK: {1: (64, 1024), 2: (32, 512)},
     Size.USUAL: {1: (64, 128, 256, 512, 1024, 2048), 2: (64, 128, 256, 512, 1024)},
-    Size.PAPER: {
-        1: (64, 128, 256, 512, 1024, 2048, 4096, 8192),
-        2: (64, 128, 256, 512, 1024, 2048, 4096),
-    },
+    Size.PAPER: {1: (64, 128, 256, 512, 1024, 2048, 4096, 8192), 2: (64, 128, 256, 512, 1024, 2048, 4096)},
 }
 SEEDS = {Size.QUICK: 2, Size.USUAL: 6, Size.PAPER: 12}
 
-MEASURES = {
-    "outputs": "eq. 2, outputs at queries",
-    "weights": "eq. 3, weights",
-    "kernel": "eq. 4, kernel",
-}
+MEASURES = {"outputs": "eq. 2, outputs at queries", "weights": "eq. 3, weights", "kernel": "eq. 4, kernel"}
 COLOURS = {"outputs": BLUE, "weights": GREEN, "kernel": RED}
 
 Pair = tuple[Float64[Tensor, "n d"], Float64[Tensor, "n 1"]]
@@ -64,9 +57,7 @@ Case = tuple[int, tuple[Activation, float], Time]
 
 def problem(generator: Generator) -> tuple[Pair, Pair]:
     """Return training examples and queries on the sphere of radius √d, with a smooth target."""
-    inputs = torch.randn(
-        EXAMPLES + QUERIES, FEATURES, generator=generator, dtype=torch.float64
-    )  # (n + m, d)
+    inputs = torch.randn(EXAMPLES + QUERIES, FEATURES, generator=generator, dtype=torch.float64)  # (n + m, d)
     inputs *= FEATURES**0.5 / inputs.norm(dim=1, keepdim=True)
     along = torch.randn(FEATURES, 1, generator=generator, dtype=torch.float64)
     targets = torch.sin(inputs @ along)
@@ -91,14 +82,23 @@ def sweep(material: Material) -> Outcome:
     for case, width, seed in tracked(todo, what="width sweep"):
         depth, (activation, variance), time = case
         network = WideNetwork(
-            width, FEATURES, depth=depth, activation=activation, weight_variance=variance,
+            width,
+            FEATURES,
+            depth=depth,
+            activation=activation,
+            weight_variance=variance,
             generator=material.independent(depth, activation, width, seed),
-        )  # fmt: skip
+        )
         rule = GradientFlow() if time == "flow" else None
         seen = linearity(
-            network, centred(network, train), query, rule=rule, steps=steps[time], memory=material.memory,
+            network,
+            centred(network, train),
+            query,
+            rule=rule,
+            steps=steps[time],
+            memory=material.memory,
             device=material.device,
-        )  # fmt: skip
+        )
         found.setdefault(case, []).append(_told(seen, width))
     table = {
         case: {
@@ -122,9 +122,7 @@ def _told(seen: Linearity, width: int) -> dict[str, float]:
 
 
 def _outcome(
-    table: dict[Case, dict[str, np.ndarray]],
-    widths: dict[int, tuple[int, ...]],
-    steps: dict[Time, int],
+    table: dict[Case, dict[str, np.ndarray]], widths: dict[int, tuple[int, ...]], steps: dict[Time, int]
 ) -> Outcome:
     slopes = {
         case: {name: exponent(widths[case[0]], values[name]) for name in MEASURES}
@@ -141,7 +139,9 @@ def _outcome(
         for name, (slope, low, high) in fits.items()
     )
     result: dict[str, Any] = {
-        "examples": EXAMPLES, "queries": QUERIES, "features": FEATURES,
+        "examples": EXAMPLES,
+        "queries": QUERIES,
+        "features": FEATURES,
         "steps": steps,
         "cases": {
             _name(case): {
@@ -151,7 +151,7 @@ def _outcome(
             }
             for case, values in table.items()
         },
-    }  # fmt: skip
+    }
     return Outcome(rows, result, _figure(table, slopes, widths), _notes(table))
 
 

@@ -61,21 +61,23 @@ def halves(x):
     cosine = np.clip(x @ x.T / np.outer(lengths, lengths), -1, 1)
     angle = np.arccos(cosine)
     both = (math.pi - angle) / (2 * math.pi)
-    return np.outer(lengths, lengths) * (
-        np.sin(angle) / (2 * math.pi) + both * cosine
-    ), x @ x.T * both
+    return np.outer(lengths, lengths) * (np.sin(angle) / (2 * math.pi) + both * cosine), x @ x.T * both
 
 
 def test_units_that_stand_for_a_wider_network_start_from_its_kernel() -> None:
     """On average, k · m/M is E relu·relu + E a² E 1·1 x·z, E w² = 1/(3 d), E a² = 1/(3 M)."""
     units, whole, d, draws = 64, 640, 400, 40
     x = torch.randn(5, d, generator=seeded(), dtype=torch.float64)
-    found = np.array([
-        Empirical(
-            Shallow(units, d, generator=seeded(seed), stands_for=whole).double(), outputs="trace"
-        ).block(x, x).numpy() * units / whole
-        for seed in range(draws)
-    ])  # fmt: skip
+    found = np.array(
+        [
+            Empirical(Shallow(units, d, generator=seeded(seed), stands_for=whole).double(), outputs="trace")
+            .block(x, x)
+            .numpy()
+            * units
+            / whole
+            for seed in range(draws)
+        ]
+    )
     relu, gates = halves(x.numpy())
     want = relu / (3 * d) + gates / (3 * whole)
     error = found.std(0, ddof=1) / math.sqrt(draws)
@@ -100,9 +102,7 @@ def test_units_learn_as_they_do_in_the_network_that_they_stand_for() -> None:
             trained(network, one.train, steps=steps, generator=seeded(2))
         # Equal but for rounding of sums of 20 and of 100 numbers, which Adam divides by no less than what
         # they are of; 40 steps each pass it on.
-        assert_same(
-            few.readout.weight.repeat(1, 5).detach(), many.readout.weight.detach(), rtol=1e-8
-        )
+        assert_same(few.readout.weight.repeat(1, 5).detach(), many.readout.weight.detach(), rtol=1e-8)
         assert_same(few.hidden.weight.repeat(5, 1).detach(), many.hidden.weight.detach(), rtol=1e-8)
         assert_same(few(one.query.inputs).detach(), many(one.query.inputs).detach(), rtol=1e-8)
         ratios = [elasticity.of_network(network, one, QUICK) for network in (few, many)]
@@ -165,9 +165,7 @@ def test_rr_of_kernels_is_that_of_the_definition() -> None:
     assert found["ntk"] == pytest.approx(want, rel=1e-7)
     estimates = [oracle.pair_estimate(h, gram, y) for h in (gram, cross, own)]
     strength = 0.1 * np.abs(gram).mean() / np.abs(estimates[0]).mean()
-    gram, cross, own = (
-        h + strength * z for h, z in zip((gram, cross, own), estimates, strict=True)
-    )
+    gram, cross, own = (h + strength * z for h, z in zip((gram, cross, own), estimates, strict=True))
     sides = (np.diag(gram), np.diag(gram), y, y), (np.diag(own), np.diag(gram), asked, y)
     want = [oracle.relative_ratio(m, *side) for m, side in zip((gram, cross), sides, strict=True)]
     assert found["lantk"] == pytest.approx(want, rel=1e-6)
@@ -176,10 +174,12 @@ def test_rr_of_kernels_is_that_of_the_definition() -> None:
 def test_untrained_networks_of_the_papers_width_are_as_expected() -> None:
     one = task(QUICK, PAIR, 40, 20)
     expected = elasticity.of_kernels(one, QUICK)["expected"]
-    drawn = np.array([
-        elasticity.of_network(Shallow(elasticity.WIDTH, 65, generator=seeded(seed)), one, QUICK)
-        for seed in range(6)
-    ])  # fmt: skip
+    drawn = np.array(
+        [
+            elasticity.of_network(Shallow(elasticity.WIDTH, 65, generator=seeded(seed)), one, QUICK)
+            for seed in range(6)
+        ]
+    )
     error = drawn.std(0, ddof=1) / math.sqrt(6)
     # Six networks: four standard errors, which t with five degrees of freedom exceeds once in 100; weights
     # are uniform where the kernel takes them normal, 1/d apart in the fourth moment.
@@ -226,9 +226,7 @@ def test_networks_of_all_pairs_stand_for_the_papers() -> None:
     kept = outcome("elasticity45").result
     names = kept["tasks"][0]
     one = Task(names, of_classes(some, names), of_classes(query, names))
-    network = Shallow(
-        256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960
-    )
+    network = Shallow(256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960)
     assert kept["initial"][0] == list(elasticity.of_network(network, one, QUICK))
     few = all_pairs._some(train, replace(plan, paired=30), QUICK)
     assert len(few) == 30
@@ -238,11 +236,7 @@ def test_networks_of_all_pairs_stand_for_the_papers() -> None:
 def test_verdicts_need_enough_tasks_and_all_of_them() -> None:
     assert [elasticity.in_all([True] * n) for n in (4, 5)] == ["open", True]
     assert elasticity.in_all([True] * 9 + [False]) is False
-    assert [elasticity._positive(*one) for one in ((2, 1), (-2, 1), (0.5, 1))] == [
-        True,
-        False,
-        "open",
-    ]
+    assert [elasticity._positive(*one) for one in ((2, 1), (-2, 1), (0.5, 1))] == [True, False, "open"]
     near = elasticity._near
     assert near("ntk", 0, (63.8, 63.7), (63.83, 63.76), 0.05) is False
     assert near("ntk", 0, (63.8, 63.72), (63.83, 63.76), 0.05) is True

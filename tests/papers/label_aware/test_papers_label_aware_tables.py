@@ -122,9 +122,7 @@ def test_a_draw_that_has_too_few_images_is_refused() -> None:
 
 def test_only_kernels_that_a_task_asks_for_are_made() -> None:
     whole = first_draw()
-    (some,) = drawn(
-        QUICK, ("3", "5", "8"), count=1, train=6, query=4, tasks=[("3", "5"), ("5", "8")]
-    )
+    (some,) = drawn(QUICK, ("3", "5", "8"), count=1, train=6, query=4, tasks=[("3", "5"), ("5", "8")])
     apart = (some.labels[:, None] - some.labels).abs() == 2
     assert bool(some.among.kernel[apart].isnan().all())
     assert torch.equal(some.among.kernel.isnan(), apart)
@@ -142,9 +140,7 @@ def test_a_task_has_the_rows_of_its_classes() -> None:
     rows = [*range(12, 16), *range(4)]
     assert torch.equal(part.images, whole.images[rows])
     assert torch.equal(part.among.kernel, whole.among.kernel[rows][:, rows])
-    assert torch.equal(
-        part.between.products, whole.between.products[[8, 9, 10, 11, 0, 1, 2, 3]][:, rows]
-    )
+    assert torch.equal(part.between.products, whole.between.products[[8, 9, 10, 11, 0, 1, 2, 3]][:, rows])
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -195,9 +191,7 @@ def test_two_classes_have_a_sign_and_more_a_column_each() -> None:
     assert targets_of(torch.tensor([2, 0, 1])).tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
     predicted = torch.tensor([[0.0], [-0.1], [3.0], [1.0]], dtype=torch.float64)
     assert accuracy(predicted, torch.tensor([1, 0, 1, 0])) == 75
-    assert accuracy(torch.eye(3, dtype=torch.float64), torch.tensor([0, 2, 2])) == pytest.approx(
-        200 / 3
-    )
+    assert accuracy(torch.eye(3, dtype=torch.float64), torch.tensor([0, 2, 2])) == pytest.approx(200 / 3)
 
 
 @pytest.mark.parametrize(
@@ -224,18 +218,15 @@ def test_the_network_has_the_papers_layers() -> None:
     module = network((3, 32, 32), outputs=1, widths=(16, 32, 64), seed=0)
     shapes = [tuple(one.weight.shape) for one in module.modules() if hasattr(one, "stride")]
     assert shapes == [
-        (16, 3, 3, 3), (16, 16, 3, 3), (16, 16, 3, 3), (32, 16, 3, 3), (32, 32, 3, 3), (64, 32, 3, 3),
+        (16, 3, 3, 3),
+        (16, 16, 3, 3),
+        (16, 16, 3, 3),
+        (32, 16, 3, 3),
+        (32, 32, 3, 3),
+        (64, 32, 3, 3),
         (64, 64, 3, 3),
-    ]  # fmt: skip
-    assert [one.stride[0] for one in module.modules() if hasattr(one, "stride")] == [
-        1,
-        1,
-        1,
-        2,
-        1,
-        2,
-        1,
     ]
+    assert [one.stride[0] for one in module.modules() if hasattr(one, "stride")] == [1, 1, 1, 2, 1, 2, 1]
     assert module[1].in_features == 64 * 8 * 8
     assert [type(one).__name__ for one in module[0]][-2:] == ["Conv2d", "Flatten"]
 

@@ -51,9 +51,7 @@ def small(width=8, *, seed=0):
     """A smooth network on 28 × 28 pictures, in double precision: no kinks, no rounding to speak of."""
 
     def build():
-        return nn.Sequential(
-            nn.Flatten(), nn.Linear(784, width), nn.Tanh(), networks.readout(width, 1)
-        )
+        return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.Tanh(), networks.readout(width, 1))
 
     return networks.seeded(build, seed).double()
 
@@ -96,9 +94,7 @@ def test_information_of_the_exhibit_is_that_of_training_the_linearised_network_a
     for i in (0, 7):
         apart = predicted(everyone) - predicted([j for j in everyone if j != i])
         # The network is evaluated in single precision, in other batches: 1e-6 of the predictions.
-        assert kept["information"][i] == pytest.approx(
-            float(apart.square().sum(1).mean() / 2), rel=1e-3
-        )
+        assert kept["information"][i] == pytest.approx(float(apart.square().sum(1).mean() / 2), rel=1e-3)
 
 
 def test_targets_and_networks_start_one_half_lower():
@@ -138,9 +134,7 @@ def test_networks_are_those_of_the_paper_and_of_their_seed():
     assert sum(one.numel() for one in wide.parameters()) == 784 * 1024 + 1024 + 1024 + 1
     net = networks.convolutional((1, 28, 28))
     shapes = [tuple(one.weight.shape) for one in net.modules() if hasattr(one, "weight")]
-    assert shapes == [
-        (32, 1, 4, 4), (32, 32, 4, 4), (64, 32, 3, 3), (256, 64, 3, 3), (256, 2304), (1, 256),
-    ]  # fmt: skip
+    assert shapes == [(32, 1, 4, 4), (32, 32, 4, 4), (64, 32, 3, 3), (256, 64, 3, 3), (256, 2304), (1, 256)]
     state = torch.get_rng_state()
     again = networks.convolutional((1, 28, 28))
     assert torch.equal(torch.get_rng_state(), state)
@@ -152,9 +146,7 @@ def test_networks_are_those_of_the_paper_and_of_their_seed():
 
 def test_only_the_last_layer_of_a_pretrained_network_is_new():
     one, other = (networks.pretrained(QUICK, seed=seed) for seed in (0, 1))
-    same = [
-        torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)
-    ]  # fmt: skip
+    same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
     assert same == [True] * (len(same) - 2) + [False, False]
     fresh = networks.convolutional((1, 28, 28))
     assert not torch.equal(next(fresh.parameters()), next(one.parameters()))
@@ -220,9 +212,7 @@ def test_influence_functions_are_the_sum_of_the_recursion(ridge):
 @pytest.mark.parametrize("ridge", [0.0, 1.0])
 def test_the_recursion_itself_agrees_where_the_network_is_linear(ridge):
     train, query = few(10, 6)
-    linear = networks.seeded(
-        lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0
-    ).double()  # fmt: skip
+    linear = networks.seeded(lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0).double()
     rule = lo.GradientDescent(5e-4, ridge=ridge, loss="mean")
     trained = lo.train(linear, train, rule=rule, steps=20, tolerance=None)
     settings = classical.Recursion(scale=1500.0, depth=30)
@@ -243,9 +233,7 @@ def test_a_long_recursion_without_damping_solves_the_system():
 
 def test_training_again_of_a_linear_network_is_what_linearisation_says(tmp_path):
     train, query = few(10, 6)
-    linear = networks.seeded(
-        lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0
-    ).double()  # fmt: skip
+    linear = networks.seeded(lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0).double()
     material = Material(size=Size.QUICK, folder=tmp_path)
     schedule = scores.Schedule(5e-4, 25, ridge=0.5)
     trained = lo.train(linear, train, rule=schedule.rule, steps=25, tolerance=None)
@@ -277,9 +265,7 @@ def test_correlations_are_pearsons_and_are_told_apart_by_their_intervals():
 def test_effects_of_the_table_are_there_for_every_case_and_ridge(runs):
     kept = record(runs, "table1")["result"]["cases"]
     assert [(one["case"], one["ridge_of_mean_loss"]) for one in kept] == [
-        (case.label, ridge)
-        for case in (table.MLP, table.SCRATCH, table.PRETRAINED)
-        for ridge in table.RIDGES
+        (case.label, ridge) for case in (table.MLP, table.SCRATCH, table.PRETRAINED) for ridge in table.RIDGES
     ]
     for one in kept:
         for what in table.WHATS:
@@ -296,9 +282,7 @@ def test_groups_that_differ_are_told_from_groups_that_do_not():
     alike = np.sort(same)[random.permutation(200)]
     alike[flags] = np.quantile(alike[~flags], np.linspace(0.01, 0.99, 40))
     assert scores.more_often(alike, flags) == "open"
-    assert scores.auc(shifted, flags) == pytest.approx(
-        (shifted[flags][:, None] > shifted[~flags]).mean()
-    )
+    assert scores.auc(shifted, flags) == pytest.approx((shifted[flags][:, None] > shifted[~flags]).mean())
 
 
 def test_the_attack_moves_every_pixel_up_the_loss_within_black_and_white():
@@ -349,9 +333,7 @@ def test_sgd_of_the_toy_is_that_of_a_loop():
     generator = torch.Generator().manual_seed(4)
     inputs, targets = toy.drawn(7, generator)
     state = generator.get_state()
-    found = toy.weights_of(
-        inputs[None], targets[None], chains=2, epochs=3, generator=generator
-    )  # fmt: skip
+    found = toy.weights_of(inputs[None], targets[None], chains=2, epochs=3, generator=generator)
     generator.set_state(state)
     weights = torch.zeros(2, 2, dtype=torch.float64)
     kept = []
@@ -375,16 +357,10 @@ def test_divergences_are_those_of_torch_and_obey_the_lemma():
     draws = draws + 0.3 * torch.randn(6, 1, 2, generator=generator, dtype=torch.float64)
     alone = 1.5 * torch.randn(1, 4000, 2, generator=generator, dtype=torch.float64)
     laws, without = toy.normal(draws), toy.normal(alone)
-    one, other = (
-        torch.distributions.MultivariateNormal(law.mean, law.covariance) for law in (laws, without)
-    )
-    torch.testing.assert_close(
-        toy.divergences(laws, without), torch.distributions.kl_divergence(one, other)
-    )
+    one, other = (torch.distributions.MultivariateNormal(law.mean, law.covariance) for law in (laws, without))
+    torch.testing.assert_close(toy.divergences(laws, without), torch.distributions.kl_divergence(one, other))
     points = alone[0, :20]
-    torch.testing.assert_close(
-        laws.log_density(points), one.log_prob(points[:, None]).T
-    )  # fmt: skip
+    torch.testing.assert_close(laws.log_density(points), one.log_prob(points[:, None]).T)
     information, divergence = toy.informations(draws, alone)
     apart = float((divergence - information).mean())
     # Both sides are means over the same 500 draws of each law: 3 standard errors of such a mean.

@@ -66,12 +66,15 @@ def test_random_networks_are_those_of_the_library() -> None:
     outputs = torch.stack(
         [
             WideNetwork(
-                5, gaussian.FEATURES, activation="tanh", bias_variance=0.1,
+                5,
+                gaussian.FEATURES,
+                activation="tanh",
+                bias_variance=0.1,
                 generator=torch.Generator().manual_seed(seed),
             )(points).detach()[:, 0]
             for seed in range(1_000)
         ]
-    )  # fmt: skip
+    )
     for power in (2, 4):
         ours, theirs = drawn.outputs.pow(power), outputs.pow(power)
         error = (ours.var(0) / len(ours) + theirs.var(0) / len(theirs)).sqrt()
@@ -92,24 +95,21 @@ def test_networks_side_by_side_are_trained_as_one_is() -> None:
     runs = ensembles.trained(QUICK, 8, fitted, points, (0, 7))
     for member in (0, 5):
         network = WideNetwork(
-            8, 2, activation="erf", bias_variance=0.1,
-            generator=QUICK.independent("ensemble", 8, member),
-        )  # fmt: skip
+            8, 2, activation="erf", bias_variance=0.1, generator=QUICK.independent("ensemble", 8, member)
+        )
         torch.testing.assert_close(runs.everyone[0, member], network(points).detach()[:, 0])
         for left, values in ((None, runs.everyone), (1, runs.without[1])):
             kept = [row for row in range(len(inputs)) if row != left]
-            one = train(
-                network, (inputs[kept], targets[kept]), rule=rule, steps=7, tolerance=None
-            ).predict(points)
+            one = train(network, (inputs[kept], targets[kept]), rule=rule, steps=7, tolerance=None).predict(
+                points
+            )
             torch.testing.assert_close(values[1, member], one[:, 0])
 
 
 def test_a_jackknife_is_leaving_each_member_out() -> None:
     values = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ratio, error = ensembles.jackknifed(values, 2.0)
-    parts = np.array(
-        [np.delete(values.numpy(), s, axis=0).var(0, ddof=1).sum() / 2 for s in range(9)]
-    )
+    parts = np.array([np.delete(values.numpy(), s, axis=0).var(0, ddof=1).sum() / 2 for s in range(9)])
     assert ratio == pytest.approx(values.numpy().var(0, ddof=1).sum() / 2)
     assert error == pytest.approx(math.sqrt(8 / 9 * ((parts - parts.mean()) ** 2).sum()))
 
@@ -130,6 +130,4 @@ def test_means_of_draws_are_as_far_from_the_closed_form_as_said() -> None:
 
 
 def test_a_ratio_is_one_differs_or_is_open() -> None:
-    assert [ensembles.is_one(*one) for one in ((1.1, 0.1), (2.0, 0.1), (1.1, 0.4))] == [
-        True, False, "open",
-    ]  # fmt: skip
+    assert [ensembles.is_one(*one) for one in ((1.1, 0.1), (2.0, 0.1), (1.1, 0.4))] == [True, False, "open"]

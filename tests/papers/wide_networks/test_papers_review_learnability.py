@@ -29,9 +29,7 @@ def held(name, start):
     return {row.quantity: row.holds for row in outcome(name).rows if row.quantity.startswith(start)}
 
 
-@pytest.mark.parametrize(
-    "name", ["learnability", "errors", "conservation", "competition", "networks"]
-)
+@pytest.mark.parametrize("name", ["learnability", "errors", "conservation", "competition", "networks"])
 def test_quick_exhibits_have_rows_notes_and_a_picture(name) -> None:
     found = outcome(name)
     assert found.figure is not None
@@ -51,9 +49,7 @@ def test_the_kernel_is_that_of_a_readout_of_variance_one_without_bias() -> None:
 
 def test_the_network_is_that_of_the_kernel_on_the_mean() -> None:
     """Its readout's bias is not there; tangent kernels of 40 networks are within four standard errors."""
-    inputs = torch.nn.functional.normalize(
-        torch.randn(4, 5, generator=seeded(), dtype=torch.float64)
-    )
+    inputs = torch.nn.functional.normalize(torch.randn(4, 5, generator=seeded(), dtype=torch.float64))
     kernels = []
     for seed in range(40):
         network = PaperNetwork(300, 5, depth=2, generator=seeded(seed), dtype=torch.float64)
@@ -169,9 +165,7 @@ def test_trained_networks_gain_what_their_own_tangent_kernel_says() -> None:
     targets = torch.tensor([0.3, -0.2, 0.1])
     queries = torch.nn.functional.normalize(torch.randn(5, 4, generator=seeded(2)))
     made = [PaperNetwork(2000, 4, depth=1, generator=seeded(seed)) for seed in (1, 2)]
-    done = gained(
-        made, inputs.expand(2, -1, -1), targets.expand(2, -1), queries, steps=2000, tolerance=1e-9
-    )
+    done = gained(made, inputs.expand(2, -1, -1), targets.expand(2, -1), queries, steps=2000, tolerance=1e-9)
     assert done.left == 0
     assert float(done.train_error.max()) <= 1e-9
     rows = torch.cat([inputs, queries]).double().numpy()

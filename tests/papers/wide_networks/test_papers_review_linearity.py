@@ -60,9 +60,8 @@ def test_a_number_of_the_sweep_is_that_of_the_definition(sweep) -> None:
     """tanh, one hidden layer, descent, width 64, seed 0: stepped in numpy, compared as eqs. 2 to 4."""
     (x, y), (z, _) = width.problem(QUICK.generator())
     network = WideNetwork(
-        64, 10, activation="tanh", weight_variance=1.0,
-        generator=QUICK.independent(1, "tanh", 64, 0),
-    )  # fmt: skip
+        64, 10, activation="tanh", weight_variance=1.0, generator=QUICK.independent(1, "tanh", 64, 0)
+    )
     # f(x) = V tanh(W x / √d) / √m in the weights of a plain network, whose gradients scale with those.
     into, out = (one.detach().numpy() for one in network.weights)
     scales = 10**-0.5, 64**-0.5
@@ -86,19 +85,15 @@ def test_a_number_of_the_sweep_is_that_of_the_definition(sweep) -> None:
     rate = 1 / np.linalg.eigvalsh(rows @ rows.T)[-1]
     steps = sweep.result["steps"]["descent"]
     targets = y.numpy() + net.outputs(w, x.numpy())
-    network, linearised = oracle.descended(
-        net, w, x.numpy(), targets, rate=rate, ridge=0.0, steps=steps
-    )
+    network, linearised = oracle.descended(net, w, x.numpy(), targets, rate=rate, ridge=0.0, steps=steps)
     seen = {0, steps} | {round(2 ** (j / 2)) for j in range(20) if round(2 ** (j / 2)) <= steps}
-    told = [
-        oracle.compared(net, w, network[t], linearised[t], x.numpy(), z.numpy())
-        for t in sorted(seen)
-    ]
+    told = [oracle.compared(net, w, network[t], linearised[t], x.numpy(), z.numpy()) for t in sorted(seen)]
     case = sweep.result["cases"]["tanh, one hidden layer, descent"]
     norms = {
-        "outputs": ("gap", 1.0), "weights": ("weights", np.linalg.norm(w) / 8),
+        "outputs": ("gap", 1.0),
+        "weights": ("weights", np.linalg.norm(w) / 8),
         "kernel": ("kernel", np.linalg.norm(rows @ rows.T)),
-    }  # fmt: skip
+    }
     for measure, (name, scale) in norms.items():
         want = max(one[name] for one in told) * scale
         # The rate is found by Lanczos to 1e-10 of itself, fifty steps of it.
@@ -108,9 +103,7 @@ def test_a_number_of_the_sweep_is_that_of_the_definition(sweep) -> None:
 def test_rates_are_seen_where_they_are_predicted(rates) -> None:
     """Of the wide networks; of narrow ones above it, for a kernel that falls bears more."""
     for name, runs in rates.result["networks"].items():
-        narrow, wide = (
-            [abs(one["seen"] - 1) for one in runs if one["width"] == m] for m in (64, 1024)
-        )
+        narrow, wide = ([abs(one["seen"] - 1) for one in runs if one["width"] == m] for m in (64, 1024))
         assert np.mean(wide) < 0.1, name
         assert np.mean(wide) < np.mean(narrow), name
     assert all(row.holds is not False for row in rates.rows)

@@ -12,9 +12,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.solvers.resolvent import resolvents
 
 
-def instants(
-    fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0
-) -> list[Instant]:
+def instants(fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0) -> list[Instant]:
     """Return the model at each time, ready for edits after which the weights sum to `total`.
 
     Args:

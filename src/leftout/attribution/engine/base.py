@@ -92,9 +92,7 @@ class Instant(ABC):
         """Return how the dual changes when each target moves by `by`, each alone."""
 
     @abstractmethod
-    def reweighted(
-        self, examples: Int64[Tensor, " e"], weight: float
-    ) -> Float64[Tensor, "e rows c"]:
+    def reweighted(self, examples: Int64[Tensor, " e"], weight: float) -> Float64[Tensor, "e rows c"]:
         """Return how the dual changes when each example gets this weight in the loss, each alone."""
 
     @abstractmethod

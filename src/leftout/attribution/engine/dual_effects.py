@@ -42,9 +42,7 @@ def effects(
         if new is not None:
             inputs, own = new
             beside = fitted.kernel_between(query.inputs[block.rows], inputs)  # (m·b, e·b)
-            beside = torch.unflatten(
-                torch.unflatten(beside, 1, (-1, each)), 0, (-1, each)
-            )  # (m, b, e, b)
+            beside = torch.unflatten(torch.unflatten(beside, 1, (-1, each)), 0, (-1, each))  # (m, b, e, b)
             own = torch.unflatten(own, 1, (-1, each))
             change = change + torch.einsum("mbea,teac->tmebc", beside, own)
         change = change.flatten(3)  # (t, m, e, k)

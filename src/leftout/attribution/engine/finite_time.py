@@ -47,9 +47,7 @@ class Window:
 class Training(Instant):
     """A finite time above 0."""
 
-    def __init__(
-        self, fitted: Fitted, time: float, window: Window, position: int, *, total: float
-    ) -> None:
+    def __init__(self, fitted: Fitted, time: float, window: Window, position: int, *, total: float) -> None:
         self.fitted = fitted
         self.time = time
         self.total = total
@@ -107,7 +105,5 @@ class Training(Instant):
     def added(
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
-        inside, own = added_coordinates(
-            self.window.found, to_train, to_itself, residual, self.position
-        )
+        inside, own = added_coordinates(self.window.found, to_train, to_itself, residual, self.position)
         return self.shifted(torch.einsum("nr,rak->ank", self.fitted.spectrum.vectors, inside)), own

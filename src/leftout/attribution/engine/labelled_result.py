@@ -57,9 +57,7 @@ def network_attributes(
     return made | more
 
 
-def _of_any(
-    model: Fitted | Trained, query: Examples, *, of: Of, method: str, sign: str
-) -> dict[str, Any]:
+def _of_any(model: Fitted | Trained, query: Examples, *, of: Of, method: str, sign: str) -> dict[str, Any]:
     """Return what every result says of itself, whatever was asked."""
     return {
         "method": method,
@@ -91,13 +89,10 @@ def labelled(
         coordinates: name and labels of every axis after `at`, in order.
     """
     dims = ("at", *coordinates)
-    labels: dict[str, Any] = {
-        axis: np.asarray(list(entries)) for axis, entries in coordinates.items()
-    }
+    labels: dict[str, Any] = {axis: np.asarray(list(entries)) for axis, entries in coordinates.items()}
     array = xr.DataArray(
-        values, dims=dims, coords={"at": np.asarray(times, dtype=float), **labels},
-        attrs=attrs, name=name,
-    )  # fmt: skip
+        values, dims=dims, coords={"at": np.asarray(times, dtype=float), **labels}, attrs=attrs, name=name
+    )
     if not scalar:
         return array
     end = "end of training" if times[0] == math.inf else float(times[0])

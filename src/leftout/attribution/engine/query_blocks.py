@@ -94,11 +94,7 @@ def blocks_at_moments(
     """
     parts = [rows for rows in _parts(fitted, query, size) if rows.start not in skip]
     blocks_made = (_block(fitted, query, rows) for rows in parts)
-    every = (
-        (block, position, moment)
-        for block in blocks_made
-        for position, moment in enumerate(moments)
-    )
+    every = ((block, position, moment) for block in blocks_made for position, moment in enumerate(moments))
     yield from tracked(every, what="leaving one out", total=len(parts) * len(moments))
 
 
@@ -115,9 +111,7 @@ def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
     if fitted.relearns:
         assert isinstance(kernel, TaughtKernel)
         pairs = fitted.compared(inputs)
-        return Block(
-            rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets
-        )
+        return Block(rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets)
     return Block(rows, Features(fitted, fitted.cross(inputs), fitted.initial(inputs)), targets)
 
 

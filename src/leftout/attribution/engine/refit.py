@@ -62,6 +62,5 @@ def _largest(gram: Float64[Tensor, "r r"], spectrum: Spectrum | None) -> float:
     if spectrum is not None:
         return spectrum.largest
     return largest_eigenvalue(
-        lambda x: gram @ x, len(gram),
-        generator=torch.Generator().manual_seed(0), device=gram.device,
-    )  # fmt: skip
+        lambda x: gram @ x, len(gram), generator=torch.Generator().manual_seed(0), device=gram.device
+    )

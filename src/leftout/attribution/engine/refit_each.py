@@ -25,9 +25,10 @@ class WithoutEach:
         self._last: tuple[tuple[ref[Features], int, int], Tensor] | None = None
         check_fits(
             f"A model without each of {len(fitted)} examples",
-            8 * len(fitted) * fitted.residual.numel(), fitted.memory,
+            8 * len(fitted) * fitted.residual.numel(),
+            fitted.memory,
             advice="Take fewer examples, or freeze the labels: fitted.with_labels_frozen().",
-        )  # fmt: skip
+        )
 
     @property
     def made(self) -> bool:

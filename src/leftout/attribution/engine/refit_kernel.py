@@ -48,9 +48,7 @@ def taught_kernel(fitted: Fitted) -> TaughtKernel:
     return fitted.kernel
 
 
-def relearned_without(
-    fitted: Fitted, times: Sequence[float], gone: Int64[Tensor, " g"]
-) -> Relearned:
+def relearned_without(fitted: Fitted, times: Sequence[float], gone: Int64[Tensor, " g"]) -> Relearned:
     """Return the model that never saw some of the examples.
 
     Cost:
@@ -75,17 +73,12 @@ def relearned_without(
 
 
 def relearned_as(
-    fitted: Fitted,
-    times: Sequence[float],
-    labels: Int64[Tensor, " n"],
-    targets: Float64[Tensor, "n c"],
+    fitted: Fitted, times: Sequence[float], labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]
 ) -> Relearned:
     """Return the model that other labels and targets of the inputs make; cost as without some."""
     kernel = taught_kernel(fitted).relabelled(labels, targets)
     residual = targets - fitted.initial(fitted.train.inputs)
-    duals = duals_afresh(
-        fitted, kernel.gram, residual, times, total=len(fitted), definite=kernel.definite
-    )
+    duals = duals_afresh(fitted, kernel.gram, residual, times, total=len(fitted), definite=kernel.definite)
     return Relearned(kernel, duals)
 
 
@@ -106,9 +99,7 @@ def relearned_effects(
     parts = []
     for block in query_blocks(fitted, query):
         before = block.features.initial + block.features.cross @ as_fitted  # (t, m, c)
-        after = [
-            edit().predictions(block.features) for edit in tracked(edits, what="teaching again")
-        ]
+        after = [edit().predictions(block.features) for edit in tracked(edits, what="teaching again")]
         change = torch.stack(after, dim=2) - before[:, :, None]
         if of == "loss":
             error = (before - block.targets)[:, :, None]

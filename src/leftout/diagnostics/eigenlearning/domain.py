@@ -34,9 +34,7 @@ def domain_gram(gram: Any) -> tuple[Float64[Tensor, "m m"], torch.dtype]:
     return value.double(), value.dtype
 
 
-def domain_functions(
-    name: str, values: Any, gram: Float64[Tensor, "m m"]
-) -> Float64[Tensor, "m k"]:
+def domain_functions(name: str, values: Any, gram: Float64[Tensor, "m m"]) -> Float64[Tensor, "m k"]:
     """Return functions on the domain, one a column.
 
     Raises:
@@ -46,8 +44,7 @@ def domain_functions(
     value = real_tensor(name, values)
     if value.ndim not in (1, 2) or 0 in value.shape:
         raise ShapeError(
-            f"`{name}` must have shape (M,) or (M, k), M the side of `gram`; got "
-            f"{tuple(value.shape)}."
+            f"`{name}` must have shape (M,) or (M, k), M the side of `gram`; got {tuple(value.shape)}."
         )
     check_rows(name, value, len(gram))
     check_finite(name, value)

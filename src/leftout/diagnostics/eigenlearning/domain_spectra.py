@@ -124,9 +124,7 @@ def _on_cube(kernel: Kernel, cube: Hypercube) -> DomainSpectrum:
 
 def _on_sphere(kernel: Kernel, sphere: Sphere, degrees: int) -> DomainSpectrum:
     d = sphere.inputs
-    nodes, weights = (
-        torch.from_numpy(part) for part in roots_jacobi(NODES, (d - 3) / 2, (d - 3) / 2)
-    )
+    nodes, weights = (torch.from_numpy(part) for part in roots_jacobi(NODES, (d - 3) / 2, (d - 3) / 2))
     nodes = torch.cat([nodes.new_ones(1), nodes])
     points = torch.zeros(len(nodes), d, dtype=torch.float64)
     points[:, 0], points[:, 1] = nodes, ((1 - nodes) * (1 + nodes)).clamp_min(0).sqrt()
@@ -159,9 +157,7 @@ def _profile(
     return row
 
 
-def _spectrum(
-    values: Tensor, multiplicities: Tensor, trace: float, points: int | None
-) -> DomainSpectrum:
+def _spectrum(values: Tensor, multiplicities: Tensor, trace: float, points: int | None) -> DomainSpectrum:
     kept = torch.where(values > 8 * EPS * abs(trace), values, 0)
     return DomainSpectrum(kept, multiplicities, trace, points)
 

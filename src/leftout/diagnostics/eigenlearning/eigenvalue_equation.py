@@ -128,14 +128,10 @@ def kappa_of(
     return equation.root()
 
 
-def check_spectrum(
-    eigenvalues: Float64[Tensor, " r"], multiplicities: Float64[Tensor, " r"] | None
-) -> None:
+def check_spectrum(eigenvalues: Float64[Tensor, " r"], multiplicities: Float64[Tensor, " r"] | None) -> None:
     """Raise unless these are eigenvalues ≥ 0 and how often each is there."""
     if eigenvalues.ndim != 1:
-        raise ShapeError(
-            f"`eigenvalues` must have one axis, shape (r,); got {tuple(eigenvalues.shape)}."
-        )
+        raise ShapeError(f"`eigenvalues` must have one axis, shape (r,); got {tuple(eigenvalues.shape)}.")
     check_finite("eigenvalues", eigenvalues)
     if bool((eigenvalues < 0).any()):
         row = int(eigenvalues.argmin())
@@ -212,7 +208,5 @@ class _Equation:
         above = int((self.values > kappa).sum())
         taken, fall, _ = ridge_terms(kappa, n=self.n, ridge=self.ridge, points=self.points)
         whole = float(self.weights[:above].sum()) - self.n
-        partly = float(
-            self.weights[above:] @ learned[above:] - self.weights[:above] @ missing[:above]
-        )
+        partly = float(self.weights[above:] @ learned[above:] - self.weights[:above] @ missing[:above])
         return whole + partly + taken, float(self.weights @ (learned * missing)) + fall

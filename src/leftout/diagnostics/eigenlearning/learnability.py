@@ -103,9 +103,14 @@ def learnability(
     rounding = m * torch.finfo(made_in).eps * spectrum.values[0]
     eigenvalues = torch.where(spectrum.values > rounding, spectrum.values, 0) / m
     return from_modes(
-        eigenvalues, spectrum.coordinates(values) / math.sqrt(m),
-        n=n, ridge=ridge, noise=noise, points=m, without_replacement=without_replacement,
-    )  # fmt: skip
+        eigenvalues,
+        spectrum.coordinates(values) / math.sqrt(m),
+        n=n,
+        ridge=ridge,
+        noise=noise,
+        points=m,
+        without_replacement=without_replacement,
+    )
 
 
 def from_modes(
@@ -138,30 +143,29 @@ def from_modes(
     check_spectrum(values, counts)
     given = real_tensor("coefficients", coefficients).to(values)
     if given.ndim not in (1, 2):
-        raise ShapeError(
-            f"`coefficients` must have shape (r,) or (r, k); got {tuple(given.shape)}."
-        )
+        raise ShapeError(f"`coefficients` must have shape (r,) or (r, k); got {tuple(given.shape)}.")
     check_rows("coefficients", given, len(values), of="`eigenvalues`")
     check_finite("coefficients", given)
     check_at_least("noise", noise, 0)
     weights = torch.ones_like(values) if counts is None else counts
     _check_points(weights, points, without_replacement)
     kappa = kappa_of(
-        values, n=n, ridge=ridge, multiplicities=counts,
-        points=points if without_replacement else None,
-    )  # fmt: skip
+        values, n=n, ridge=ridge, multiplicities=counts, points=points if without_replacement else None
+    )
     return Learnability(
         eigenvalues=values,
         coefficients=given if given.ndim == 2 else given[:, None],
         multiplicities=weights,
-        n=float(n), ridge=float(ridge), noise=float(noise), kappa=kappa, points=points,
+        n=float(n),
+        ridge=float(ridge),
+        noise=float(noise),
+        kappa=kappa,
+        points=points,
         without_replacement=without_replacement,
-    )  # fmt: skip
+    )
 
 
-def _check_points(
-    weights: Float64[Tensor, " r"], points: int | None, without_replacement: bool
-) -> None:
+def _check_points(weights: Float64[Tensor, " r"], points: int | None, without_replacement: bool) -> None:
     check_choice("without_replacement", without_replacement, (True, False))
     if points is None:
         if without_replacement:
@@ -214,12 +218,13 @@ class Learnability:
         spoiled = self.noise if noise is None else noise
         check_at_least("noise", spoiled, 0)
         kappa = kappa_of(
-            self.eigenvalues, n=count, ridge=held, multiplicities=self.multiplicities,
+            self.eigenvalues,
+            n=count,
+            ridge=held,
+            multiplicities=self.multiplicities,
             points=self._different_points,
-        )  # fmt: skip
-        return replace(
-            self, n=float(count), ridge=float(held), noise=float(spoiled), kappa=kappa
-        )  # fmt: skip
+        )
+        return replace(self, n=float(count), ridge=float(held), noise=float(spoiled), kappa=kappa)
 
     def alone(self, output: int) -> "Learnability":
         """Return the same of one output by itself."""
@@ -244,9 +249,7 @@ class Learnability:
     @property
     def target_learnability(self) -> float:
         """Return Σ L v² / Σ v², the expected share ⟨f, f̂⟩ / ⟨f, f⟩; NaN of a target that is 0."""
-        size = (
-            self.coefficients.abs().max()
-        )  # first: squares leave the range of numbers before they do
+        size = self.coefficients.abs().max()  # first: squares leave the range of numbers before they do
         squares = (self.coefficients / size).square().sum(1)
         return float(self.learnability @ squares / squares.sum())
 
@@ -352,13 +355,20 @@ class Learnability:
     def record(self) -> dict[str, Any]:
         """Return the numbers that are not per mode, JSON-like."""
         return {
-            "n": self.n, "ridge": self.ridge, "noise": self.noise, "kappa": self.kappa,
-            "points": self.points, "without_replacement": self.without_replacement,
+            "n": self.n,
+            "ridge": self.ridge,
+            "noise": self.noise,
+            "kappa": self.kappa,
+            "points": self.points,
+            "without_replacement": self.without_replacement,
             "modes": float(self.multiplicities[self.eigenvalues > 0].sum()),
-            "overfitting": self.overfitting, "target_learnability": self.target_learnability,
-            "test_error": self.test_error, "noiseless_error": self.noiseless_error,
-            "train_error": self.train_error, "off_training_error": self.off_training_error,
-        }  # fmt: skip
+            "overfitting": self.overfitting,
+            "target_learnability": self.target_learnability,
+            "test_error": self.test_error,
+            "noiseless_error": self.noiseless_error,
+            "train_error": self.train_error,
+            "off_training_error": self.off_training_error,
+        }
 
     @property
     def _different_points(self) -> int | None:

@@ -31,9 +31,7 @@ ORTHOGONAL = 1e-8
 """|cos| of two functions up to which a basis passes as orthogonal: double rounding is far below."""
 
 
-def transfer(
-    gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None
-) -> Float64[Tensor, "r r"]:
+def transfer(gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None) -> Float64[Tensor, "r r"]:
     """Return the learning transfer matrix of one data set, exactly.
 
     Args:
@@ -65,9 +63,7 @@ def transfer(
     return found
 
 
-def data_learnability(
-    gram: Any, functions: Any, rows: Any, *, ridge: float = 0.0
-) -> Float64[Tensor, " k"]:
+def data_learnability(gram: Any, functions: Any, rows: Any, *, ridge: float = 0.0) -> Float64[Tensor, " k"]:
     """Return ⟨f, f̂⟩ / ⟨f, f⟩ of functions that are learned from one data set, exactly.
 
     Of eigenfunctions of the kernel it lies in [0, 1] and does not fall when examples are added; of other

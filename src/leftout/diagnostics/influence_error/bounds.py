@@ -153,9 +153,16 @@ def upper(
     values, excess = _gathered(whole, examples, made, mean=mean, passed="above")
     values |= {"leverage": whole.leverage, "leverage_bound": leverage_bound, "cluster": number}
     return _dataset(
-        fitted, examples, values, method="upper", mean=mean,
-        theorem="4", gamma=gamma, excess=excess, **evidence,
-    )  # fmt: skip
+        fitted,
+        examples,
+        values,
+        method="upper",
+        mean=mean,
+        theorem="4",
+        gamma=gamma,
+        excess=excess,
+        **evidence,
+    )
 
 
 def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
@@ -188,19 +195,20 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         both = part.term_1 + part.term_2
         for name, value in (("difference", both - part.influence), ("influence", part.influence)):
             largest[name] = max(largest[name], float(value.abs().max()))
-        return {
-            "term_1": part.term_1,
-            "term_2": part.term_2,
-            "sum": both,
-            "influence": part.influence,
-        }
+        return {"term_1": part.term_1, "term_2": part.term_2, "sum": both, "influence": part.influence}
 
     values, _ = _gathered(whole, examples, made, mean=mean)
     difference = largest["difference"] / (largest["influence"] or 1.0)
     return _dataset(
-        fitted, examples, values, method="terms", mean=mean,
-        proposition="2", ridge=whole.ridge, largest_difference=difference,
-    )  # fmt: skip
+        fitted,
+        examples,
+        values,
+        method="terms",
+        mean=mean,
+        proposition="2",
+        ridge=whole.ridge,
+        largest_difference=difference,
+    )
 
 
 def limit(
@@ -334,9 +342,11 @@ def _gathered(
     m, n = len(query), len(whole.fitted)
     if not mean:
         check_fits(
-            f"The result (4 × {m} × {n})", 8 * 4 * m * n, whole.fitted.memory,
+            f"The result (4 × {m} × {n})",
+            8 * 4 * m * n,
+            whole.fitted.memory,
             advice="Keep only the means over queries, `mean=True`, or ask for fewer queries.",
-        )  # fmt: skip
+        )
     found: dict[str, Tensor] = {}
     excess, scale = -math.inf, 0.0
     for part in whole.parts(query, room=12):
@@ -356,21 +366,14 @@ def _gathered(
 
 
 def _dataset(
-    fitted: Fitted,
-    query: Examples,
-    values: dict[str, Tensor],
-    *,
-    method: str,
-    mean: bool,
-    **more: Any,
+    fitted: Fitted, query: Examples, values: dict[str, Tensor], *, method: str, mean: bool, **more: Any
 ) -> xr.Dataset:
     attrs = attributes(fitted, query, of="loss", method=method, sign=SIGN, **more)
     if mean:
         attrs["mean_over"] = "query"
     coordinates = {"query": list(query.ids), "train": list(fitted.train.ids)}
     arrays = {
-        name: (("query", "train")[-value.ndim :], value.cpu().numpy())
-        for name, value in values.items()
+        name: (("query", "train")[-value.ndim :], value.cpu().numpy()) for name, value in values.items()
     }
     if mean:
         del coordinates["query"]

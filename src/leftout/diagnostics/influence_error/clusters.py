@@ -35,8 +35,7 @@ def cluster_numbers(given: Sequence[int] | np.ndarray | Tensor, n: int) -> Int64
         raise OptionError(f"`clusters` must be whole numbers; got {values.dtype}.")
     if values.shape != (n,):
         raise ShapeError(
-            f"`clusters` must hold one number for each of the {n} training examples; got "
-            f"{values.shape}."
+            f"`clusters` must hold one number for each of the {n} training examples; got {values.shape}."
         )
     return torch.from_numpy(np.unique(values, return_inverse=True)[1])
 

@@ -28,9 +28,7 @@ UNITS = "none: shares; `zeros` and `pooled_zeros` are numbers of pairs"
 ORIENTATION = "rows are ridges, columns training examples; queries are summarised"
 
 
-def error_rates(
-    fitted: Fitted, query: Data, *, ridges: Sequence[float] | None = None
-) -> xr.Dataset:
+def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None = None) -> xr.Dataset:
     """Return the error rates of the classical influence function, by ridge and training example.
 
     A pair whose influence is exactly 0 has no rate: `zeros` counts them, and means and medians are of
@@ -68,23 +66,20 @@ def error_rates(
         raise OptionError("`ridges` must hold at least one ridge; got none.")
     m, n = len(examples), len(fitted)
     check_fits(
-        f"The rates of all pairs ({m} × {n}, twice)", 16 * m * n, fitted.memory,
+        f"The rates of all pairs ({m} × {n}, twice)",
+        16 * m * n,
+        fitted.memory,
         advice="Ask for fewer queries.",
-    )  # fmt: skip
+    )
     least = smallest_eigenvalue(fitted)
     found: dict[str, list[np.ndarray | float]] = {}
     for model in models:
         for name, value in _of_one(model, examples, least).items():
             found.setdefault(name, []).append(value)
-    stacked = {
-        name: np.stack([np.asarray(one) for one in values]) for name, values in found.items()
-    }
+    stacked = {name: np.stack([np.asarray(one) for one in values]) for name, values in found.items()}
     return xr.Dataset(
         {name: (("ridge", "train")[: value.ndim], value) for name, value in stacked.items()},
-        coords={
-            "ridge": [model.rule.shifted(n) for model in models],
-            "train": list(fitted.train.ids),
-        },
+        coords={"ridge": [model.rule.shifted(n) for model in models], "train": list(fitted.train.ids)},
         attrs=attributes(
             fitted,
             examples,
@@ -102,9 +97,13 @@ def error_rates(
 def _refitted(fitted: Fitted, ridge: float) -> Fitted:
     """Return the same kernel, data and loss under another ridge; the Gram matrix is shared."""
     return Fitted(
-        fitted.kernel, fitted.train, Ridge(ridge, fitted.rule.loss), fitted.gram,
-        kernel_dtype=fitted.kernel_dtype, memory=fitted.memory,
-    )  # fmt: skip
+        fitted.kernel,
+        fitted.train,
+        Ridge(ridge, fitted.rule.loss),
+        fitted.gram,
+        kernel_dtype=fitted.kernel_dtype,
+        memory=fitted.memory,
+    )
 
 
 def _of_one(fitted: Fitted, query: Examples, least: float) -> dict[str, np.ndarray | float]:
@@ -135,18 +134,14 @@ def _of_one(fitted: Fitted, query: Examples, least: float) -> dict[str, np.ndarr
         "leverage": leverage,
         "pooled_mean_rate": float(pooled[0][0]),
         "pooled_median_rate": float(pooled[1][0]),
-        "pooled_ratio_of_sums": float(
-            _ratios(missed.sum(keepdims=True), size.sum(keepdims=True))[0]
-        ),
+        "pooled_ratio_of_sums": float(_ratios(missed.sum(keepdims=True), size.sum(keepdims=True))[0]),
         "pooled_zeros": int(nothing[0]),
         "mean_leverage": float(leverage.mean()),
         "bound": least / (least + whole.ridge),
     }
 
 
-def _summaries(
-    rates: np.ndarray, counts: np.ndarray, missed: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _summaries(rates: np.ndarray, counts: np.ndarray, missed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and median of the first `counts` of every column, which is sorted in place."""
     rates.sort(axis=0)
     columns = np.arange(rates.shape[1])

@@ -55,9 +55,7 @@ class Foretold:
 class Forecast:
     """Predictions of one measure from all examples, rehearsed on parts of them."""
 
-    def __init__(
-        self, fitted: Fitted, found: Rehearsal, sizes: tuple[int, ...], measure: Measure
-    ) -> None:
+    def __init__(self, fitted: Fitted, found: Rehearsal, sizes: tuple[int, ...], measure: Measure) -> None:
         self.fitted = fitted
         self.found = found
         self.sizes = sizes
@@ -86,14 +84,11 @@ class Forecast:
         whole = self.found.whole
         anchor = float(self._mean(whole.own, members)[0])
         values = [
-            anchor
-            * math.exp(self._change(whole, self.here, point, members) - self._rehearsed(size))
+            anchor * math.exp(self._change(whole, self.here, point, members) - self._rehearsed(size))
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         half = [
-            math.hypot(
-                deviations * self._sampling(point), deviations / 1.96 * self._model(point, size)
-            )
+            math.hypot(deviations * self._sampling(point), deviations / 1.96 * self._model(point, size))
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         return Foretold(tuple(values), tuple(half))
@@ -125,9 +120,7 @@ class Forecast:
         shift = sample.curve.weights(there.log_kappa) - sample.curve.weights(here.log_kappa)
         return float(shift @ values) + self.gain * (there.log_excess - here.log_excess)
 
-    def _mean(
-        self, path: RidgePath, members: Bool[Tensor, " n"] | None = None
-    ) -> Float64[Tensor, " q"]:
+    def _mean(self, path: RidgePath, members: Bool[Tensor, " n"] | None = None) -> Float64[Tensor, " q"]:
         """Return the mean over examples at each ridge, of wrong answers half a one above what was seen."""
         each = self._each(path)
         each = each if members is None else each[:, members]

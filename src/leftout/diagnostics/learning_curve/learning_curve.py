@@ -147,9 +147,7 @@ def _modes(fitted: Fitted, found: Rehearsal, ahead: Forecast) -> tuple[Mode, ...
     power = target_power(found.whole.curve, values, whole)
     kappas = [math.exp(point.log_kappa) for point in (ahead.here, *ahead.points)]
     rows = []
-    for (first, last), share in zip(
-        mode_groups(len(values)), (power / whole).tolist(), strict=True
-    ):
+    for (first, last), share in zip(mode_groups(len(values)), (power / whole).tolist(), strict=True):
         group = values[first - 1 : last].clamp_min(0)
         now, *later = (float((group / (group + kappa)).mean()) for kappa in kappas)
         rows.append(Mode(first, last, float(group[0]), share, now, tuple(later)))

@@ -160,18 +160,24 @@ class LearningCurve:
             text += f", and accuracy from {now.accuracy:.1%} to {self.accuracy[last]:.1%}"
         if ways[0] <= 0 <= ways[1]:
             text += "; the interval holds no change at all"
-        end = (
-            "a power law carries it there" if self.extrapolated[last] else "nothing is extrapolated"
-        )
+        end = "a power law carries it there" if self.extrapolated[last] else "nothing is extrapolated"
         return f"{text}; {end}."
 
     @property
     def record(self) -> dict[str, Any]:
         """Return all but the numbers of single examples, JSON-like."""
         names = (
-            "examples", "n", "error", "error_low", "error_high", "accuracy", "accuracy_low",
-            "accuracy_high", "extrapolated", "confidence",
-        )  # fmt: skip
+            "examples",
+            "n",
+            "error",
+            "error_low",
+            "error_high",
+            "accuracy",
+            "accuracy_low",
+            "accuracy_high",
+            "extrapolated",
+            "confidence",
+        )
         return {name: getattr(self, name) for name in names} | {
             "left": self.left,
             "left_later": self.left_later,
@@ -186,9 +192,16 @@ class LearningCurve:
 def _picked(curve: LearningCurve, which: list[int]) -> LearningCurve:
     """Return a curve at some of its sizes."""
     names = (
-        "n", "error", "error_low", "error_high", "accuracy", "accuracy_low", "accuracy_high",
-        "extrapolated", "left_later",
-    )  # fmt: skip
+        "n",
+        "error",
+        "error_low",
+        "error_high",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "extrapolated",
+        "left_later",
+    )
     some: dict[str, Any] = {}
     for name in names:
         values = getattr(curve, name)

@@ -63,9 +63,7 @@ def path_ridges(spectrum: Spectrum) -> list[float]:
     rank = int((values > noise).sum())
     most = min(MOST * rows, 0.95 * rank)
     low, high = (_ridge_for(values, modes) for modes in (most, min(FEWEST, most / 8)))
-    return torch.logspace(
-        math.log10(low), math.log10(high), POINTS, dtype=torch.float64
-    ).tolist()  # fmt: skip
+    return torch.logspace(math.log10(low), math.log10(high), POINTS, dtype=torch.float64).tolist()
 
 
 def _ridge_for(values: Float64[Tensor, " r"], modes: float) -> float:
@@ -136,19 +134,14 @@ def _filters(spectrum: Spectrum, ridges: list[float]) -> Float64[Tensor, "q r"]:
 
 
 def _path(
-    spectrum: Spectrum,
-    ridges: list[float],
-    residuals: list[Float64[Tensor, "e k"]],
-    judged: Examples,
+    spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], judged: Examples
 ) -> RidgePath:
     filters = _filters(spectrum, ridges)
     rows, trace = len(spectrum.vectors), filters.sum(1)
     wrong = None
     if judged.labels is not None:
         targets, labels = judged.targets.cpu(), judged.labels.cpu()
-        wrong = torch.stack(
-            [judged.encoding.decode(targets - left.cpu()) != labels for left in residuals]
-        )
+        wrong = torch.stack([judged.encoding.decode(targets - left.cpu()) != labels for left in residuals])
     return RidgePath(
         rows=rows,
         log_kappa=-trace.log().cpu(),

@@ -161,9 +161,7 @@ def _chosen(asked: int | Sequence[int], n: int, seed: int) -> list[int]:
     if not isinstance(asked, Integral):
         chosen = row_numbers("retrained", asked)
         if len(set(chosen)) < len(chosen) or len(chosen) < FEWEST:
-            raise OptionError(
-                f"`retrained` must name {FEWEST} examples or more, each once; got {chosen}."
-            )
+            raise OptionError(f"`retrained` must name {FEWEST} examples or more, each once; got {chosen}.")
         return chosen
     count = int(asked)
     if count and not FEWEST <= count <= n:
@@ -176,19 +174,12 @@ def _chosen(asked: int | Sequence[int], n: int, seed: int) -> list[int]:
 
 
 def _again(
-    fitted: Fitted,
-    query: Examples,
-    time: float,
-    chosen: list[int],
-    jobs: int | None,
-    out: str | Path | None,
+    fitted: Fitted, query: Examples, time: float, chosen: list[int], jobs: int | None, out: str | Path | None
 ) -> Retrained:
     network = follow(fitted, linear_kernel(fitted).module, time)
     truth = retrain(network, query, chosen, jobs=jobs, out=out)
     scores = leave_one_out(fitted, query, at=time).isel(train=chosen)
-    told = agreement(
-        scores, truth, top=1, measures=("pearson", "slope"), per_query=False
-    )["pooled"].sel  # fmt: skip
+    told = agreement(scores, truth, top=1, measures=("pearson", "slope"), per_query=False)["pooled"].sel
     predicted, really = fitted.predict(query, time).cpu(), network.predict(query).cpu()
     return Retrained(
         left_out=tuple(chosen),
@@ -213,9 +204,7 @@ def rms(difference: Float64[Tensor, "m k"]) -> float:
     return float(difference.square().mean().sqrt())
 
 
-def _alike(
-    query: Examples, one: Float64[Tensor, "m k"], other: Float64[Tensor, "m k"]
-) -> float | None:
+def _alike(query: Examples, one: Float64[Tensor, "m k"], other: Float64[Tensor, "m k"]) -> float | None:
     """Return the share of queries that both give the same class."""
     if query.labels is None:
         return None

@@ -257,9 +257,8 @@ def _fitted(
     rate = SHARE * _bound(found, found.largest)
     descent = GradientDescent(rate if math.isfinite(rate) else 1.0, ridge, loss)
     return Fitted(
-        kernel, found.train, descent, found.gram,
-        kernel_dtype=found.kernel_dtype, memory=found.memory,
-    )  # fmt: skip
+        kernel, found.train, descent, found.gram, kernel_dtype=found.kernel_dtype, memory=found.memory
+    )
 
 
 def _bound(fitted: Fitted, *values: float) -> float:
@@ -295,9 +294,7 @@ def _found(watch: Watch, steps: int | None, tolerance: float) -> Linearity:
     return _told(watch, tuple(path), goal, step, math.inf if diverged else gradient)
 
 
-def _told(
-    watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
-) -> Linearity:
+def _told(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float) -> Linearity:
     """Return the record of a training that ended at a relative gradient; inf where it diverged."""
     spectrum, fitted = watch.fitted.spectrum, watch.fitted
     return Linearity(
@@ -322,9 +319,7 @@ def _grid(limit: int) -> Iterator[int]:
     yield limit
 
 
-def _status(
-    watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
-) -> str:
+def _status(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float) -> str:
     """Return how training ended: a sentence, with advice where it ended short."""
     if gradient == math.inf:
         return (
@@ -336,12 +331,9 @@ def _status(
         steps = "the step" if step == 1 else f"the {step} steps"
         return f"took {steps} asked for, to a relative gradient of {gradient:.2g}."
     if gradient <= goal.tolerance:
-        return (
-            f"converged after {step} steps: relative gradient {gradient:.2g} ≤ {goal.tolerance:g}."
-        )
-    return (
-        f"stopped after {step} steps at relative gradient {gradient:.2g} > {goal.tolerance:g}; "
-        + _advice(watch, path[-1].growth)
+        return f"converged after {step} steps: relative gradient {gradient:.2g} ≤ {goal.tolerance:g}."
+    return f"stopped after {step} steps at relative gradient {gradient:.2g} > {goal.tolerance:g}; " + _advice(
+        watch, path[-1].growth
     )
 
 

@@ -74,9 +74,13 @@ class Watch:
         self.fitted, self.query = fitted, query
         self.rule = fitted.rule
         self.objective = ModuleObjective(
-            kernel.module, train.inputs, train.targets, fitted.rule.shifted(len(train)),
-            start=None, memory=fitted.memory,
-        )  # fmt: skip
+            kernel.module,
+            train.inputs,
+            train.targets,
+            fitted.rule.shifted(len(train)),
+            start=None,
+            memory=fitted.memory,
+        )
         values = fitted.spectrum.values.to(self.objective.initial.device)
         self.path = path_of(self.rule, self.objective, values)
         self.rows = _sample(len(train), sample, seed)
@@ -96,9 +100,7 @@ class Watch:
         moved = fitted.by_example(self.cross @ dual)
         moved_train = fitted.by_example(fitted.gram @ dual)
         module = objective.trained()
-        said = predictions(
-            module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory
-        ).to(moved)
+        said = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(moved)
         now = self._kernel_now(module)
         change = now - self.kernel
         targets = fitted.train.targets.to(moved)

@@ -120,9 +120,11 @@ def elasticity(
         found["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
         found["query_ratio"] = (AXES, ratio, {"equation": "9"})
     attrs = {
-        "kernel": repr(kernel), "train": examples.fingerprint, "leftout": __version__,
+        "kernel": repr(kernel),
+        "train": examples.fingerprint,
+        "leftout": __version__,
         "sign": "above ½: similar within classes, the more local the larger",
-    }  # fmt: skip
+    }
     return xr.Dataset(found, coords={"class": list(names), "other": list(names)}, attrs=attrs)
 
 
@@ -161,9 +163,7 @@ def _lengths(
     squares = assemble.diagonal(kernel, inputs, device=device).cpu()
     if bool((squares < 0).any()):
         row = int((squares < 0).nonzero()[0])
-        why = (
-            "" if kernel.definite else " Labels have made it indefinite: take a smaller `strength`."
-        )
+        why = "" if kernel.definite else " Labels have made it indefinite: take a smaller `strength`."
         raise DataError(
             f"`kernel` must have k(x, x) > 0; it is {float(squares[row]):.3g} for row {row} of `{name}`.{why}"
         )

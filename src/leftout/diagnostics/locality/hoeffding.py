@@ -107,9 +107,10 @@ def hoeffding(
     check_fits(
         f"What {plan.count} relabellings say of {n} × {n} pairs of labels and a {here.shape[0]} × "
         f"{here.shape[1]} kernel",
-        _bytes_held(plan, n, law.shape[1], here.numel()), budget,
+        _bytes_held(plan, n, law.shape[1], here.numel()),
+        budget,
         advice="Ask for fewer entries of the kernel or fewer `draws`, or raise `memory`.",
-    )  # fmt: skip
+    )
     found = relabelled(kernel_of, here, law, plan, seed=int(seed))
     parts = _parts(found, found.alike(given), here.shape)
     squares = _squares(found)
@@ -130,9 +131,7 @@ def _tensor(name: str, given: Any) -> Tensor:
     return torch.from_numpy(as_array(name, given).copy())
 
 
-def _labels_and_law(
-    labels: Any, probabilities: Any
-) -> tuple[Int64[Tensor, " n"], Float64[Tensor, "n c"]]:
+def _labels_and_law(labels: Any, probabilities: Any) -> tuple[Int64[Tensor, " n"], Float64[Tensor, "n c"]]:
     """Return class numbers, and the probability of each class for each example."""
     given = _tensor("labels", labels)
     if given.ndim != 1 or not len(given) or given.is_floating_point() or given.dtype is torch.bool:
@@ -176,9 +175,13 @@ def _parts(
         pair[i], pair_error[i] = _mean(found, alike * alike[:, i : i + 1], even)
         pair[i, i] = pair_error[i, i] = 0
     named = {
-        "constant": constant[0], "constant_error": constant_error[0],
-        "single": single, "single_error": single_error, "pair": pair, "pair_error": pair_error,
-    }  # fmt: skip
+        "constant": constant[0],
+        "constant_error": constant_error[0],
+        "single": single,
+        "single_error": single_error,
+        "pair": pair,
+        "pair_error": pair_error,
+    }
     return {name: one.reshape(*one.shape[:-1], *shape) for name, one in named.items()}
 
 
@@ -246,13 +249,9 @@ def _rows(found: Relabellings) -> Float64[Tensor, "3 draws e"]:
         shrunk = (1.0 if found.opposites else by, by)
         odd = odd if found.opposites else even
     result = found.even.new_empty(3, count, found.even.shape[1])
-    result[0] = found.even * (
-        weights @ found.even if weights is not None else found.even.sum(0) - found.even
-    )
+    result[0] = found.even * (weights @ found.even if weights is not None else found.even.sum(0) - found.even)
     for some in blocks(count, ROWS):
-        for level, values, alike, factor in zip(
-            (1, 2), (odd, even), found.levels(some), shrunk, strict=True
-        ):
+        for level, values, alike, factor in zip((1, 2), (odd, even), found.levels(some), shrunk, strict=True):
             if weights is None:
                 alike[:, some].diagonal().zero_()
             else:
@@ -280,8 +279,10 @@ def _dataset(
 ) -> xr.Dataset:
     entry = ("row", "column")
     axes: dict[str, tuple[str, ...]] = {
-        "constant": entry, "single": ("example", *entry), "pair": ("example", "other", *entry),
-    }  # fmt: skip
+        "constant": entry,
+        "single": ("example", *entry),
+        "pair": ("example", "other", *entry),
+    }
     known: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"value": (entry, here.numpy())}
     for name, one in parts.items():
         known[name] = (axes[name.removesuffix("_error")], one.numpy())

@@ -51,9 +51,7 @@ class Relabellings:
         chosen = self.probabilities.gather(1, labels[:, None])[:, 0]
         return (self.labels == labels).double() / chosen - 1
 
-    def levels(
-        self, some: slice
-    ) -> tuple[Float64[Tensor, "some draws"], Float64[Tensor, "some draws"]]:
+    def levels(self, some: slice) -> tuple[Float64[Tensor, "some draws"], Float64[Tensor, "some draws"]]:
         """Return Σ_i k_i and Σ_{i<j} k_i k_j of some draws and all, k_i = 1{Y_i = Y'_i} / p_i − 1."""
         p = self.probabilities
         count = p.shape[0]
@@ -131,8 +129,6 @@ def value_at(
     value = value.detach().cpu().double()
     if value.ndim != 2 or not value.numel() or (like is not None and value.shape != like.shape):
         asked = "two axes" if like is None else f"shape {tuple(like.shape)}, as before"
-        raise ShapeError(
-            f"`kernel_of(labels)` must be a matrix with {asked}; got {tuple(value.shape)}."
-        )
+        raise ShapeError(f"`kernel_of(labels)` must be a matrix with {asked}; got {tuple(value.shape)}.")
     check_finite("kernel_of(labels)", value)
     return value

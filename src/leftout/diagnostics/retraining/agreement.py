@@ -24,13 +24,7 @@ from jaxtyping import Float64
 from torch import Generator, Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.checks import (
-    check_between,
-    check_choice,
-    check_count,
-    check_finite,
-    check_kind,
-)
+from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.progress import tracked
 from leftout.data.targets import as_array, doubles
@@ -41,11 +35,7 @@ Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]
 FEWEST = 3
 """Columns: through two any line goes."""
 
-SAME = {
-    "of": "effect",
-    "train_fingerprint": "training examples",
-    "query_fingerprint": "queries",
-}
+SAME = {"of": "effect", "train_fingerprint": "training examples", "query_fingerprint": "queries"}
 """What both must be about, by the attribute that says so."""
 
 ENTRIES = 2**17
@@ -113,8 +103,7 @@ def agreement(
     rows = [("", compared, exact)]
     if per_query:
         rows += [
-            (f" of query {name!r}", compared[q : q + 1], exact[q : q + 1])
-            for q, name in enumerate(names)
+            (f" of query {name!r}", compared[q : q + 1], exact[q : q + 1]) for q, name in enumerate(names)
         ]
     judged = [
         _judged(s, t, weights, top=top, measures=measures, level=level, whose=whose)
@@ -178,9 +167,7 @@ def _constant(scores: Tensor, truth: Tensor, measure: str, whose: str) -> Option
     """Return the error of a measure that does not exist."""
     flat = bool((truth == truth[0, 0]).all())
     name, values = ("truth", truth) if flat and measure != "slope" else ("scores", scores)
-    advice = (
-        "Leave that query out, or pass per_query=False" if whose else "Nothing can agree with it"
-    )
+    advice = "Leave that query out, or pass per_query=False" if whose else "Nothing can agree with it"
     return OptionError(
         f"`{name}`{whose} must not be constant, or {measure} does not exist; all {values.numel()} "
         f"values are {float(values[0, 0]):g}. {advice}."
@@ -264,9 +251,7 @@ def _selected(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataAr
     for name, names in (("scores", index), ("truth", wanted)):
         if not names.is_unique:
             twice = names[names.duplicated()][0]
-            raise OptionError(
-                f"`{name}` must name each {axis} once to be matched; {twice!r} comes twice."
-            )
+            raise OptionError(f"`{name}` must name each {axis} once to be matched; {twice!r} comes twice.")
     places = index.get_indexer(wanted)
     if (places < 0).any():
         missing = wanted[places < 0]
@@ -281,9 +266,7 @@ def _told(array: xr.DataArray) -> str:
     """Return a shape with the names of its axes, where they were given."""
     named = any(not str(dim).startswith("dim_") for dim in array.dims)
     sizes = array.sizes.items()
-    return str(tuple(array.shape)) + (
-        f" ({', '.join(str(dim) for dim, _ in sizes)})" if named else ""
-    )
+    return str(tuple(array.shape)) + (f" ({', '.join(str(dim) for dim, _ in sizes)})" if named else "")
 
 
 def _check(
@@ -302,9 +285,7 @@ def _check(
     # Below this the ends of the interval would be the extremes of the resamples, or beyond them.
     least = math.ceil(2 / (1 - level) - 1e-9)
     if resamples < least:
-        raise OptionError(
-            f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}."
-        )
+        raise OptionError(f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}.")
     for measure in measures:
         check_choice("measures", measure, tuple(MEASURES))
     if not measures:

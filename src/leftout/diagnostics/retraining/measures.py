@@ -191,8 +191,7 @@ def relative_error(drawn: Resampled) -> Float64[Tensor, " b"]:
 Measure = Callable[[Resampled], Tensor]
 
 MEASURES: dict[str, Measure] = {
-    measure.__name__: measure
-    for measure in (pearson, spearman, kendall, top_overlap, slope, relative_error)
+    measure.__name__: measure for measure in (pearson, spearman, kendall, top_overlap, slope, relative_error)
 }
 
 

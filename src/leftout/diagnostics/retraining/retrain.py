@@ -21,13 +21,7 @@ from joblib import cpu_count
 from torch import Tensor
 
 from leftout.attribution.edits import Rows
-from leftout.attribution.engine.labelled_result import (
-    SIGN,
-    Of,
-    check_of,
-    labelled,
-    network_attributes,
-)
+from leftout.attribution.engine.labelled_result import SIGN, Of, check_of, labelled, network_attributes
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.checks import check_at_least, check_choice, check_count, check_kind
@@ -114,13 +108,7 @@ def retrain(
     before = trained.predict(examples).cpu()
     after = torch.stack([torch.from_numpy(one.predictions) for one in found], dim=1)  # (m, g, k)
     attrs = network_attributes(
-        trained,
-        examples,
-        of=of,
-        method="retrain",
-        sign=SIGN[of],
-        start=start,
-        **_evidence(trained, found),
+        trained, examples, of=of, method="retrain", sign=SIGN[of], start=start, **_evidence(trained, found)
     )
     if start == "warm" and check:
         some = _sample(len(rows), int(check))
@@ -136,9 +124,13 @@ def retrain(
         axes["output"] = _output_names(trained)
     values = _changes(before, after, examples.targets, of)
     return labelled(
-        values.numpy()[None], times=[_moment(trained)], scalar=True, coordinates=axes, attrs=attrs,
+        values.numpy()[None],
+        times=[_moment(trained)],
+        scalar=True,
+        coordinates=axes,
+        attrs=attrs,
         name="influence",
-    )  # fmt: skip
+    )
 
 
 def _check_warm(trained: Trained) -> None:
@@ -198,10 +190,7 @@ def _processes(trained: Trained) -> int:
 
 
 def _changes(
-    before: Float64[Tensor, "m k"],
-    after: Float64[Tensor, "m g k"],
-    targets: Float64[Tensor, "m k"],
-    of: Of,
+    before: Float64[Tensor, "m k"], after: Float64[Tensor, "m g k"], targets: Float64[Tensor, "m k"], of: Of
 ) -> Tensor:
     change = after - before[:, None]
     if of == "prediction":
@@ -242,8 +231,9 @@ def _warn_apart(difference: float, checked: int) -> None:
             f"trainings that were repeated from the initial weights (to be trusted: {APART:g}): the "
             "network has more than one minimum there, or its tolerance is too large for these "
             "effects. Pass start='initial', or train a wider network or to a smaller tolerance.",
-            NotConvergedWarning, stacklevel=3,
-        )  # fmt: skip
+            NotConvergedWarning,
+            stacklevel=3,
+        )
 
 
 def _short(trained: Trained, found: Sequence[Again]) -> list[Again]:
@@ -257,8 +247,9 @@ def _warn(trained: Trained, found: Sequence[Again]) -> None:
         warnings.warn(
             f"{len(short)} of {len(found)} networks trained again stopped short of convergence; one "
             f"of them {short[0].status}",
-            NotConvergedWarning, stacklevel=3,
-        )  # fmt: skip
+            NotConvergedWarning,
+            stacklevel=3,
+        )
 
 
 def _output_names(trained: Trained) -> list[str]:

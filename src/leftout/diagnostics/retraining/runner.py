@@ -89,14 +89,19 @@ def trained_again(
     if folder is not None:
         _open(folder, trained, query)
     task = Task(
-        trained.initial, trained.module if start == "warm" else None, trained.train, trained.rule,
-        trained.limit, trained.tolerance, query.inputs, max(1, trained.memory // jobs), folder,
-    )  # fmt: skip
+        trained.initial,
+        trained.module if start == "warm" else None,
+        trained.train,
+        trained.rule,
+        trained.limit,
+        trained.tolerance,
+        query.inputs,
+        max(1, trained.memory // jobs),
+        folder,
+    )
     keys = [fingerprint(sorted(group.tolist()), start) for group in groups]
     found = {} if folder is None else {key: one for key in set(keys) if (one := _read(folder, key))}
-    missing = {
-        key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in found
-    }
+    missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in found}
     going = _every(task, list(missing.items()), jobs)
     for key, one in tracked(going, what="training again", total=len(missing)):
         found[key] = one
@@ -147,9 +152,12 @@ def _without(task: Task, rows: list[int]) -> Again:
         memory=task.memory,
     )
     return Again(
-        again.predict(task.query).cpu().numpy(), again.steps, again.relative_gradient,
-        again.converged, again.status,
-    )  # fmt: skip
+        again.predict(task.query).cpu().numpy(),
+        again.steps,
+        again.relative_gradient,
+        again.converged,
+        again.status,
+    )
 
 
 def _open(folder: Path, trained: Trained, query: Examples) -> None:
@@ -212,9 +220,12 @@ def _read(folder: Path, key: str) -> Again | None:
         # Opened here, so that it is closed here: np.load leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             return Again(
-                kept["predictions"], int(kept["steps"]), float(kept["relative_gradient"]),
-                bool(kept["converged"]), str(kept["status"]),
-            )  # fmt: skip
+                kept["predictions"],
+                int(kept["steps"]),
+                float(kept["relative_gradient"]),
+                bool(kept["converged"]),
+                str(kept["status"]),
+            )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise StoreError(
             f"{str(path)!r} is damaged ({str(error) or type(error).__name__}): remove it, and it is "

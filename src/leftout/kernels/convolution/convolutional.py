@@ -95,9 +95,7 @@ class ConvReLU(Kernel):
             else:
                 _numbers(name, value, self.depth)
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""
         (left, by), (right, times) = self._scaled(_images(queries)), self._scaled(_images(inputs))
         return self._totals(left, right).mul_(by[:, None]).mul_(times)
@@ -118,13 +116,16 @@ class ConvReLU(Kernel):
         threads = torch.get_num_threads() if work.device.type == "cpu" else 1
         held = numbers_held(self._network(images), images, work.block or BLOCK, threads)
         check_fits(
-            "One piece of a convolutional kernel", held * work.dtype.itemsize, work.budget,
+            "One piece of a convolutional kernel",
+            held * work.dtype.itemsize,
+            work.budget,
             advice="Raise `memory`; it does not depend on the number of images.",
-        )  # fmt: skip
+        )
         return super().tiles(
-            queries, inputs,
+            queries,
+            inputs,
             replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
-        )  # fmt: skip
+        )
 
     def _scaled(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
         """Return images of size 1 or so, and by which powers of two they were larger.
@@ -223,10 +224,13 @@ class ConvReLU(Kernel):
             layers.append(Layer(rows, columns, relu, average))
             height, width = rows.count // average, columns.count // average
         return Network(
-            layers=tuple(layers), padding=self.padding,
-            weight_variance=float(self.weight_variance), bias_variance=float(self.bias_variance),
-            mean=self.pooling == "mean", tangent=self.kind == "ntk",
-        )  # fmt: skip
+            layers=tuple(layers),
+            padding=self.padding,
+            weight_variance=float(self.weight_variance),
+            bias_variance=float(self.bias_variance),
+            mean=self.pooling == "mean",
+            tangent=self.kind == "ntk",
+        )
 
 
 def _numbers(name: str, value: Any, depth: int) -> list[int]:

@@ -77,10 +77,7 @@ def _in_strips(
             pieces = []
             for group in groups:
                 columns, gap = group[0].columns, group[0].rows.gap
-                ours, theirs = (
-                    one.at(i).spread(columns, gap, 0),
-                    other.at(j).spread(columns, gap, 1),
-                )
+                ours, theirs = (one.at(i).spread(columns, gap, 0), other.at(j).spread(columns, gap, 1))
                 for strip in group:
                     for where in _tiles(most // strip.positions, i, None if right is None else j):
                         p, q = _within(where[0], i), _within(where[-1], j)
@@ -104,9 +101,7 @@ def _by_positions(
         return positions.read_out(network, one[..., i], z, sides)
 
     pairs = _pairs(left, network.twin > 0)
-    pieces = list(
-        _tiles(pairs, slice(0, len(left)), None if right is None else slice(0, len(right)))
-    )
+    pieces = list(_tiles(pairs, slice(0, len(left)), None if right is None else slice(0, len(right))))
     yield from zip(pieces, side_by_side(value, pieces, threads), strict=True)
 
 
@@ -121,11 +116,7 @@ def _side(network: Network, images: Tensor, threads: int) -> Side:
 def _deviations_by_position(network: Network, images: Tensor, threads: int) -> Sequence[Tensor]:
     pairs = _pairs(images.permute(3, 0, 1, 2), network.averaged > 0)
     parts = list(blocks(images.shape[-1], max(1, pairs)))
-    found = side_by_side(
-        lambda i: positions.deviations(network, images[..., i]),
-        parts,
-        threads,
-    )
+    found = side_by_side(lambda i: positions.deviations(network, images[..., i]), parts, threads)
     return [torch.cat(layer, dim=-1) for layer in zip(*found, strict=True)]
 
 

@@ -69,9 +69,7 @@ class Network:
     @cached_property
     def averaged(self) -> int:
         """Return behind how many layers nothing is averaged any more."""
-        return max(
-            (place + 1 for place, one in enumerate(self.layers) if one.average > 1), default=0
-        )
+        return max((place + 1 for place, one in enumerate(self.layers) if one.average > 1), default=0)
 
     @cached_property
     def left_over(self) -> int:
@@ -144,9 +142,7 @@ def read_out(
         _average(at, layer.average)
         if at.twin and place + 1 >= network.twin:
             _drop_pairs_of_positions(at)
-    return at.total(tuple(range(4 if at.twin else 2))).div_(
-        network.left_over ** (2 if at.twin else 1)
-    )
+    return at.total(tuple(range(4 if at.twin else 2))).div_(network.left_over ** (2 if at.twin else 1))
 
 
 def deviations(network: Network, images: Tensor) -> list[Tensor]:

@@ -22,14 +22,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from leftout.kernels.convolution.positions import (
-    HALF_TURN,
-    Carried,
-    Network,
-    rectify,
-    root_below,
-    take_up,
-)
+from leftout.kernels.convolution.positions import HALF_TURN, Carried, Network, rectify, root_below, take_up
 from leftout.kernels.convolution.windows import Windows
 
 
@@ -71,10 +64,7 @@ class Axis:
     def overlaps(self) -> list[list[tuple[int, int, int]]]:
         """Return for every stage where overlaps begin in either image, and their lengths."""
         return [
-            [
-                (max(0, -one * step), max(0, one * step), side - abs(one) * step)
-                for one in self.moved
-            ]
+            [(max(0, -one * step), max(0, one * step), side - abs(one) * step) for one in self.moved]
             for side, step in zip(self.sides, self.steps, strict=True)
         ]
 
@@ -128,8 +118,7 @@ class Strip:
         """Return the columns between overlaps at every stage."""
         sides = enumerate(self.columns.sides)
         return [
-            (self.columns.places(stage, 0, self.device) == side).nonzero().flatten()
-            for stage, side in sides
+            (self.columns.places(stage, 0, self.device) == side).nonzero().flatten() for stage, side in sides
         ]
 
     @property
@@ -171,8 +160,7 @@ def strips(network: Network, device: torch.device, most: int) -> Iterator[list[S
 def still(network: Network, device: torch.device) -> Strip:
     """Return the strip of no displacement."""
     rows, columns = (
-        Axis(tuple(getattr(one, axis) for one in network.layers), (0,))
-        for axis in ("rows", "columns")
+        Axis(tuple(getattr(one, axis) for one in network.layers), (0,)) for axis in ("rows", "columns")
     )
     return Strip(network, rows, columns, device)
 

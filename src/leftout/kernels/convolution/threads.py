@@ -32,9 +32,7 @@ def one_thread_each(device: torch.device) -> Iterator[int]:
         torch.set_num_threads(threads)
 
 
-def side_by_side(
-    work: Callable[[Item], Result], items: Sequence[Item], threads: int
-) -> Iterator[Result]:
+def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], threads: int) -> Iterator[Result]:
     """Yield work(item) of every item, in their order, so that sums of them are the same every time.
 
     Nothing is recorded for derivatives.

@@ -79,9 +79,7 @@ def window_sum(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
         last = min(count - 1, (values.shape[axes[0]] - 1 - offset) // windows.stride)
         if last < first:
             continue
-        seen = _part(
-            values, axes, first * windows.stride + offset, windows.stride, last - first + 1
-        )
+        seen = _part(values, axes, first * windows.stride + offset, windows.stride, last - first + 1)
         if total is None:
             total = _started(inner, seen, axes, first)
         else:

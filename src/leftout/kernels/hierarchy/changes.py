@@ -26,9 +26,7 @@ class Changes(ABC):
     """m times the change of the kernel of a network trained on some examples."""
 
     @abstractmethod
-    def between(
-        self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None
-    ) -> Estimate:
+    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> Estimate:
         """Return it for all pairs, of the queries among themselves where `inputs` is None."""
 
     @abstractmethod
@@ -41,11 +39,7 @@ class Changes(ABC):
 
 
 def change_of(
-    inputs: Float64[Tensor, "n d"],
-    pulled: Pull,
-    *,
-    draw: Draw | None,
-    memory: int | float | str | None,
+    inputs: Float64[Tensor, "n d"], pulled: Pull, *, draw: Draw | None, memory: int | float | str | None
 ) -> Changes:
     """Return the change: a mean over drawn neurons, or for None exactly, of ReLU."""
     if draw is None:
@@ -60,9 +54,7 @@ class Neurons(Changes):
     def __init__(self, examples: Pullers, draw: Draw) -> None:
         self.examples, self.draw = examples, draw
 
-    def between(
-        self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None
-    ) -> Estimate:
+    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> Estimate:
         left = self._known(queries)
         right = left if inputs is None else self._known(inputs)
         return expected_change(self.draw, self.examples, left, right)
@@ -93,18 +85,14 @@ class Orthants(Changes):
     ) -> None:
         self.inputs, self.pairs, self.memory = inputs, pulled.pairs, memory
 
-    def between(
-        self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None
-    ) -> Estimate:
+    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> Estimate:
         if inputs is None:
             return _exact(self._among(queries, queries, whole=True))
         parts = [self._among(queries[part], inputs, whole=True) for part in self._parts(queries)]
         return _exact(torch.cat(parts) if parts else queries.new_zeros(0, len(inputs)))
 
     def own(self, inputs: Float64[Tensor, "n d"]) -> Estimate:
-        parts = [
-            self._among(inputs[part], inputs[part], whole=False) for part in self._parts(inputs)
-        ]
+        parts = [self._among(inputs[part], inputs[part], whole=False) for part in self._parts(inputs)]
         return _exact(torch.cat(parts) if parts else inputs.new_zeros(0))
 
     def bytes(self, rows: int, columns: int) -> int:
@@ -116,9 +104,7 @@ class Orthants(Changes):
     def _among(self, left: Tensor, right: Tensor, *, whole: bool) -> Tensor:
         """Return the change between all pairs, or the pairs of equal place."""
         # Inputs that come up on several sides are one input of the table.
-        distinct, places = torch.unique(
-            torch.cat([left, right, self.inputs]), dim=0, return_inverse=True
-        )
+        distinct, places = torch.unique(torch.cat([left, right, self.inputs]), dim=0, return_inverse=True)
         a, b, own = places.split([len(left), len(right), len(self.inputs)])
         table = fourth_order(distinct, memory=self.memory)
         if whole:

@@ -108,11 +108,7 @@ class Factors:
 
 
 def second_factors(
-    seen: Response,
-    links: Float64[Tensor, "n k"],
-    of: Along,
-    second: Moment,
-    fourth: Moment,
+    seen: Response, links: Float64[Tensor, "n k"], of: Along, second: Moment, fourth: Moment
 ) -> Factors:
     """Return the factors of Σ C_ij K₄ at points.
 
@@ -159,9 +155,7 @@ def _factors(
 ) -> Factors:
     """Return factors of p_1 s_2 + s_1 p_2 + c v_1 v_2, and the same with s' for what is dotted."""
 
-    def pair(
-        factor: Tensor, turned: Tensor, square: tuple[Moment, Tensor] | None
-    ) -> tuple[Tensor, Tensor]:
+    def pair(factor: Tensor, turned: Tensor, square: tuple[Moment, Tensor] | None) -> tuple[Tensor, Tensor]:
         left, right = [factor, turned], [turned, factor]
         if square is not None:
             moment, vector = square

@@ -237,9 +237,7 @@ class TaughtHierarchy(Teaching):
         if moved <= LARGEST:
             return ""
         if not math.isfinite(moved):
-            return (
-                "`kernel` is beyond what numbers reach. Scale the inputs, to norm 1 for instance."
-            )
+            return "`kernel` is beyond what numbers reach. Scale the inputs, to norm 1 for instance."
         wide = math.ceil(self.asked.width * moved / 0.1)
         return (
             f"`kernel` is an expansion in 1/width, and at width {self.asked.width} training changes it by "
@@ -258,9 +256,7 @@ class TaughtHierarchy(Teaching):
         some = inputs[torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)]
         some = some.to(self.inputs)
         redrawn = replace(self.asked, seed=(self.asked.seed + 1) % SEEDS)
-        other = TaughtHierarchy(
-            redrawn, self.inputs, self.targets, memory=self.memory, start=self.start
-        )
+        other = TaughtHierarchy(redrawn, self.inputs, self.targets, memory=self.memory, start=self.start)
         ours, theirs = (one.block(some, some).double() for one in (self, other))
         apart = (theirs - ours) / math.sqrt(2)
         return distortion(ours + apart, ours, examples=len(some), seed=self.asked.seed)
@@ -274,9 +270,7 @@ class TaughtHierarchy(Teaching):
         found = self._changes.between(_rows(queries), None if inputs is None else _rows(inputs))
         return self._per_width(found)
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         left = _rows(queries)
         right = left if queries is inputs else _rows(inputs)
@@ -341,20 +335,15 @@ class TaughtHierarchy(Teaching):
         everyone = torch.arange(len(self.inputs), device=self.inputs.device)
         return RetaughtHierarchy(self, everyone, targets.to(self.targets))
 
-    def taught_by(
-        self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]
-    ) -> "TaughtHierarchy":
+    def taught_by(self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]) -> "TaughtHierarchy":
         """Return the kernel taught by some of the inputs, and by these targets."""
         return TaughtHierarchy(
-            self.asked, self.inputs[keep], targets, memory=self.memory,
-            start=self.start[keep][:, keep],
-        )  # fmt: skip
+            self.asked, self.inputs[keep], targets, memory=self.memory, start=self.start[keep][:, keep]
+        )
 
     def untold(self) -> "TaughtHierarchy":
         """Return the same kernel without what it has found so far, but for its start."""
-        return TaughtHierarchy(
-            self.asked, self.inputs, self.targets, memory=self.memory, start=self.start
-        )
+        return TaughtHierarchy(self.asked, self.inputs, self.targets, memory=self.memory, start=self.start)
 
     def __repr__(self) -> str:
         return f"{self.asked!r}.taught({len(self.inputs)} examples)"
@@ -366,9 +355,7 @@ class TaughtHierarchy(Teaching):
         pulled = pull(self.start, self.targets[:, 0], time=time)
         draw = Draw(activation=asked.activation, neurons=asked.neurons, seed=asked.seed)
         exact = asked.expectation == "orthants"
-        return change_of(
-            _rows(self.inputs), pulled, draw=None if exact else draw, memory=self.memory
-        )
+        return change_of(_rows(self.inputs), pulled, draw=None if exact else draw, memory=self.memory)
 
     def _start(self, inputs: Tensor) -> Float64[Tensor, "n n"]:
         return assemble.gram(self.asked.base, inputs, memory=self.memory)

@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.kernels.hierarchy.fourth_order import (
-    along,
-    between,
-    first_factors,
-    pullers,
-    second_factors,
-)
+from leftout.kernels.hierarchy.fourth_order import along, between, first_factors, pullers, second_factors
 from leftout.kernels.hierarchy.pull import pull
 from leftout.kernels.wide.activations import Activation, Response, response
 

@@ -43,9 +43,7 @@ PAIRS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2), (1, 2, 0, 3), (1, 3, 0, 2), (
 """Two of four, then the other two."""
 
 
-def orthants(
-    cosines: Float64[Tensor, "b 4 4"],
-) -> tuple[Float64[Tensor, " b"], Float64[Tensor, "b 4 4"]]:
+def orthants(cosines: Float64[Tensor, "b 4 4"]) -> tuple[Float64[Tensor, " b"], Float64[Tensor, "b 4 4"]]:
     """Return P and E[z zᵀ 1{all z > 0}] for each matrix of cosines.
 
     Cost:
@@ -71,9 +69,7 @@ def orthants(
     return chance, moment
 
 
-def _distinct(
-    cosines: Float64[Tensor, "b 4 4"],
-) -> tuple[Int64[Tensor, "b 4"], Int64[Tensor, " b"]]:
+def _distinct(cosines: Float64[Tensor, "b 4 4"]) -> tuple[Int64[Tensor, "b 4"], Int64[Tensor, " b"]]:
     """Return the first that equals each direction, and how many there are; 0 if two are opposite."""
     same = cosines > 1 - SAME
     same.diagonal(dim1=1, dim2=2).fill_(True)
@@ -115,9 +111,7 @@ def _moments(
 
 
 def _pairs(count: int) -> list[tuple[int, ...]]:
-    return [
-        tuple(place for place in pair if place < count) for pair in PAIRS if max(pair[:2]) < count
-    ]
+    return [tuple(place for place in pair if place < count) for pair in PAIRS if max(pair[:2]) < count]
 
 
 def _others(cosines: Tensor, i: int, j: int, others: list[int]) -> Tensor | float:
@@ -168,8 +162,7 @@ def _four(cosines: Float64[Tensor, "b 4 4"]) -> Float64[Tensor, " b"]:
     total = torch.full_like(cosines[:, 0, 0], 1 / 16)
     for i, j, k, el in PAIRS:
         entry = [
-            cosines[:, a, b, None] * t
-            for a, b in ((i, j), (k, el), (k, i), (k, j), (el, i), (el, j))
+            cosines[:, a, b, None] * t for a, b in ((i, j), (k, el), (k, i), (k, j), (el, i), (el, j))
         ]  # (b, q)
         chance = 0.25 + torch.asin(_partial(*entry)) / (2 * math.pi)
         speed = cosines[:, i, j, None] / (2 * math.pi * (1 - entry[0].square()).sqrt())

@@ -48,9 +48,7 @@ class Pull:
     pairs: Float64[Tensor, "n n"]
 
 
-def pull(
-    gram: Float64[Tensor, "n n"], residual: Float64[Tensor, " n"], *, time: float = math.inf
-) -> Pull:
+def pull(gram: Float64[Tensor, "n n"], residual: Float64[Tensor, " n"], *, time: float = math.inf) -> Pull:
     """Return how hard the examples have pulled.
 
     Args:

@@ -63,9 +63,7 @@ class FourthOrder:
         return value
 
 
-def fourth_order(
-    inputs: Float64[Tensor, "n d"], *, memory: int | float | str | None = None
-) -> FourthOrder:
+def fourth_order(inputs: Float64[Tensor, "n d"], *, memory: int | float | str | None = None) -> FourthOrder:
     """Return m E K₄ between any four of the inputs.
 
     Raises:
@@ -73,10 +71,11 @@ def fourth_order(
     """
     count = math.comb(len(inputs) + 3, 4)
     check_fits(
-        f"The fourth-order kernel of all fours of {len(inputs)} inputs", 17 * 8 * count,
+        f"The fourth-order kernel of all fours of {len(inputs)} inputs",
+        17 * 8 * count,
         memory_budget(memory, device=inputs.device),
         advice='Take fewer examples, or expectation="neurons", which forms none of it.',
-    )  # fmt: skip
+    )
     norms = torch.linalg.vector_norm(inputs, dim=1)
     dots = inputs @ inputs.T
     cosines = (dots / norms[:, None] / norms).clamp_(-1, 1)

@@ -37,12 +37,7 @@ class RetaughtHierarchy(Retaught):
     It holds rows and targets; the kernel itself is made when its Gram matrix is asked for.
     """
 
-    def __init__(
-        self,
-        whole: Teaching,
-        keep: Int64[Tensor, " k"],
-        targets: Float64[Tensor, "k 1"],
-    ) -> None:
+    def __init__(self, whole: Teaching, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]) -> None:
         self.whole, self.keep, self.targets = whole, keep, targets
         self._kernel: Teaching | None = None
 

@@ -16,14 +16,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.progress import tracked
-from leftout.kernels.hierarchy.fourth_order import (
-    Factors,
-    Pullers,
-    along,
-    between,
-    itself,
-    second_factors,
-)
+from leftout.kernels.hierarchy.fourth_order import Factors, Pullers, along, between, itself, second_factors
 from leftout.kernels.wide.activations import Activation, response
 
 GROUPS = 16
@@ -73,10 +66,7 @@ class Draw:
 
 
 def expected_change(
-    draw: Draw,
-    examples: Pullers,
-    queries: Float64[Tensor, "m d"],
-    inputs: Float64[Tensor, "n d"],
+    draw: Draw, examples: Pullers, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"]
 ) -> Estimate:
     """Return m E Σ_ij C_ij K₄(x, z, x_i, x_j) for all pairs of queries and inputs.
 
@@ -104,9 +94,7 @@ def expected_own_change(draw: Draw, examples: Pullers, inputs: Float64[Tensor, "
     return _mean(draw, examples, lambda factors: itself(factors(inputs), squares))
 
 
-def _mean(
-    draw: Draw, examples: Pullers, sum_of: Callable[[Callable[[Tensor], Factors]], Tensor]
-) -> Estimate:
+def _mean(draw: Draw, examples: Pullers, sum_of: Callable[[Callable[[Tensor], Factors]], Tensor]) -> Estimate:
     """Return the mean over neurons of a sum over neurons, and its standard error over groups."""
     features, device = examples.inputs.shape[1], examples.inputs.device
     count = math.ceil(draw.neurons / GROUPS)

@@ -185,9 +185,8 @@ class Empirical(Kernel):
             if own is not None and own is not given:
                 room -= own.numel() * own.itemsize
         panels = Panels(
-            self._extract(left), left, right,
-            each=self._each, work=work, room=room, shelf=self._shelf,
-        )  # fmt: skip
+            self._extract(left), left, right, each=self._each, work=work, room=room, shelf=self._shelf
+        )
         return panels.tiles()
 
     def check(self, name: str, inputs: Tensor) -> None:
@@ -262,14 +261,10 @@ class Empirical(Kernel):
                 f"got {tuple(dual.shape)}."
             )
         dual = dual.reshape(n, k).to(self.device)
-        chunks = (
-            (self._given(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES)
-        )
+        chunks = ((self._given(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES))
         return pulled_back(self.module, self.weights, chunks)
 
-    def push_forward(
-        self, inputs: Tensor, tangents: Mapping[str, Tensor]
-    ) -> Float64[Tensor, "n k"]:
+    def push_forward(self, inputs: Tensor, tangents: Mapping[str, Tensor]) -> Float64[Tensor, "n k"]:
         """Return J(inputs) tangents: how the outputs change with the weights, to first order.
 
         Args:
@@ -322,9 +317,7 @@ class Empirical(Kernel):
     @property
     def record(self) -> dict[str, Any]:
         """Return which network, at which weights, and how it was read; JSON-like."""
-        state = {
-            name: one for name, one in self.module.state_dict().items() if isinstance(one, Tensor)
-        }
+        state = {name: one for name, one in self.module.state_dict().items() if isinstance(one, Tensor)}
         return {
             "name": "empirical",
             "module": type(self.module).__name__,
@@ -335,9 +328,7 @@ class Empirical(Kernel):
             "method": self.method,
             "projection": None if self.projection is None else self.projection.record,
             # Weights alone do not tell ReLU from tanh; what the module prints as does.
-            "fingerprint": fingerprint(
-                repr(self.module), list(state), *state.values(), list(self.weights)
-            ),
+            "fingerprint": fingerprint(repr(self.module), list(state), *state.values(), list(self.weights)),
         }
 
     def __repr__(self) -> str:

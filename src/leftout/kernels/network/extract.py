@@ -153,9 +153,7 @@ class Extract:
         _, t, _, d = one.activations.shape
         rows, c = one.signals.shape[1], one.signals.shape[4]
         each, outside = (1, rows * c) if self.network.merged else (rows, c)
-        return self.method == "layers" or pairs_are_cheaper(
-            positions=t, inside=d, outside=outside, each=each
-        )
+        return self.method == "layers" or pairs_are_cheaper(positions=t, inside=d, outside=outside, each=each)
 
     def _rows(self, rows: Float[Tensor, "n r s"]) -> Part:
         return Rows(rows.flatten(1)[:, None] if self.network.merged else rows)
@@ -186,9 +184,7 @@ class Extract:
         """Return the bytes that are kept of an input, and those that making them holds besides."""
         network = self.network
         parts = (
-            self(few[:1])
-            if self.projection is None
-            else [self._rows(self._empty(few[:1], self.projection))]
+            self(few[:1]) if self.projection is None else [self._rows(self._empty(few[:1], self.projection))]
         )
         kept = bytes_of(parts)
         item = next(iter(network.weights.values())).itemsize
@@ -199,7 +195,5 @@ class Extract:
         working = PASSES * forward * (1 + rows)
         # Jacobians, as they are made and as they are put together.
         working += 2 * rows * item * sum(one.numel() for one in self.others.values())
-        largest = [
-            sum(network.weights[name].numel() for name in layer.names) for layer in self.layers
-        ]
+        largest = [sum(network.weights[name].numel() for name in layer.names) for layer in self.layers]
         return kept, working + kept + 2 * rows * item * max(largest, default=0)

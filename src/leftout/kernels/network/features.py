@@ -56,13 +56,7 @@ class Part(ABC):
 
     @abstractmethod
     def add(
-        self,
-        into: Float64[Tensor, "ae be"],
-        mine: slice,
-        other: "Part",
-        theirs: slice,
-        *,
-        piece: int,
+        self, into: Float64[Tensor, "ae be"], mine: slice, other: "Part", theirs: slice, *, piece: int
     ) -> None:
         """Add the products of some inputs of this part with some of another of the same kind.
 
@@ -156,9 +150,7 @@ class Pairs(Part):
         side = max(1, side)
         for i in blocks(len(a), side):
             for j in blocks(len(b), side):
-                self._add(
-                    total[i, :, j], a[i].double(), s[i].double(), b[j].double(), u[j].double()
-                )
+                self._add(total[i, :, j], a[i].double(), s[i].double(), b[j].double(), u[j].double())
 
     def _add(self, total: Tensor, a: Tensor, s: Tensor, b: Tensor, u: Tensor) -> None:
         (m, e, t, c), (n, d) = s.shape, (len(b), a.shape[2])
@@ -197,8 +189,7 @@ class Features:
     def __init__(self, first: Sequence[Part], n: int) -> None:
         self.n = n
         self.parts = [
-            part.like(tuple(one.new_empty(n, *one.shape[1:]) for one in part.tensors))
-            for part in first
+            part.like(tuple(one.new_empty(n, *one.shape[1:]) for one in part.tensors)) for part in first
         ]
         self.rows_each = first[0].rows_each
 

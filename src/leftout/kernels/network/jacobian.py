@@ -26,10 +26,7 @@ FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError
 
 @torch.no_grad()  # of everything but the weights: vjp differentiates all the same
 def by_vmap(
-    module: nn.Module,
-    weights: Parameters,
-    combinations: Float[Tensor, "r k"],
-    inputs: Tensor,
+    module: nn.Module, weights: Parameters, combinations: Float[Tensor, "r k"], inputs: Tensor
 ) -> Parameters:
     """Return the Jacobians of all inputs at once."""
 
@@ -43,18 +40,12 @@ def by_vmap(
 
 
 def by_loop(
-    module: nn.Module,
-    weights: Parameters,
-    combinations: Float[Tensor, "r k"],
-    inputs: Tensor,
+    module: nn.Module, weights: Parameters, combinations: Float[Tensor, "r k"], inputs: Tensor
 ) -> Parameters:
     """Return the same, one input and one combination after the other."""
     rest = {name: one.detach() for name, one in module.named_parameters()}
     leaves = {name: one.detach().requires_grad_() for name, one in weights.items()}
-    found = {
-        name: one.new_empty(len(inputs), len(combinations), *one.shape)
-        for name, one in weights.items()
-    }
+    found = {name: one.new_empty(len(inputs), len(combinations), *one.shape) for name, one in weights.items()}
     for i, x in enumerate(inputs):
         with torch.enable_grad():
             outputs = call(module, rest | leaves, x[None])[0]
@@ -67,14 +58,10 @@ def by_loop(
 def _gradients(outputs: Tensor, leaves: Parameters, row: Tensor) -> tuple[Tensor, ...]:
     if not outputs.requires_grad:  # outputs that the weights have no part in
         return tuple(torch.zeros_like(one) for one in leaves.values())
-    return torch.autograd.grad(
-        outputs, list(leaves.values()), row, retain_graph=True, materialize_grads=True
-    )
+    return torch.autograd.grad(outputs, list(leaves.values()), row, retain_graph=True, materialize_grads=True)
 
 
-def fitting_jacobian(
-    module: nn.Module, weights: Parameters, few: Tensor, *, outputs: int
-) -> Jacobian:
+def fitting_jacobian(module: nn.Module, weights: Parameters, few: Tensor, *, outputs: int) -> Jacobian:
     """Return the faster way that this module allows.
 
     Args:
@@ -95,8 +82,7 @@ def fitting_jacobian(
             return by_vmap
         why = "torch.func.vmap gives other numbers for it"
     warnings.warn(
-        f"{type(module).__name__} is differentiated one input at a time, which is many times slower: "
-        f"{why}.",
+        f"{type(module).__name__} is differentiated one input at a time, which is many times slower: {why}.",
         LoopWarning,
         stacklevel=2,
     )

@@ -75,9 +75,7 @@ def linear_layers(module: nn.Module, weights: Parameters, few: Tensor) -> list[L
         outputs = module(few)
     single = _used_once(outputs, module)
     good = [
-        one
-        for one in candidates
-        if watch.fits(one, len(few)) and all(name in single for name in one.names)
+        one for one in candidates if watch.fits(one, len(few)) and all(name in single for name in one.names)
     ]
     like = next(iter(weights.values()))
     row = torch.linspace(1, 2, outputs.shape[1], dtype=like.dtype, device=like.device)[None]
@@ -109,10 +107,15 @@ def seen(
         # Outputs that no layer has a part in have no graph; their signals are zero.
         found = [torch.zeros_like(probe) for probe in probes]
         if outputs.requires_grad:
-            found = list(torch.autograd.grad(
-                outputs, probes, row.expand_as(outputs), retain_graph=r + 1 < len(combinations),
-                materialize_grads=True,
-            ))  # fmt: skip
+            found = list(
+                torch.autograd.grad(
+                    outputs,
+                    probes,
+                    row.expand_as(outputs),
+                    retain_graph=r + 1 < len(combinations),
+                    materialize_grads=True,
+                )
+            )
         for to, value in zip(signals, found, strict=True):
             to[r] = value
     return {
@@ -176,9 +179,7 @@ def _candidates(module: nn.Module, weights: Parameters) -> list[Layer]:
             continue
         own = dict(one.named_parameters())
         asked = {key: _inside(name, key) in weights for key in ("weight", "bias")}
-        known = set(own) <= set(asked) and not any(
-            owners[id(own[key])] > 1 for key in asked if asked[key]
-        )
+        known = set(own) <= set(asked) and not any(owners[id(own[key])] > 1 for key in asked if asked[key])
         if known and any(asked.values()):
             found.append(Layer(name, one, **asked))
     return found
@@ -220,9 +221,12 @@ def _as_autograd_has_it(
             output = module(x[None])[0]
         for one in layers:
             want = torch.autograd.grad(
-                output, [own[name] for name in one.names], row[0].to(output.dtype),
-                retain_graph=True, materialize_grads=True,
-            )  # fmt: skip
+                output,
+                [own[name] for name in one.names],
+                row[0].to(output.dtype),
+                retain_graph=True,
+                materialize_grads=True,
+            )
             rows = [found[one.name].weight_rows()] * one.weight
             rows += [found[one.name].bias_rows()] * one.bias
             for value, expected in zip(rows, want, strict=True):
@@ -244,13 +248,11 @@ def _by_position(layer: Layer, given: Tensor, signals: Float[Tensor, "n r ..."])
     if isinstance(one, nn.Linear):
         n, rows = signals.shape[:2]
         return Seen(
-            given.reshape(n, -1, 1, one.in_features),
-            signals.reshape(n, rows, -1, 1, one.out_features),
+            given.reshape(n, -1, 1, one.in_features), signals.reshape(n, rows, -1, 1, one.out_features)
         )
     patches = nn.functional.unfold(
-        nn.functional.pad(given, _padding(one)), one.kernel_size,
-        dilation=one.dilation, stride=one.stride,
-    )  # fmt: skip  # (n, d, t)
+        nn.functional.pad(given, _padding(one)), one.kernel_size, dilation=one.dilation, stride=one.stride
+    )  # (n, d, t)
     n, d, t = patches.shape
     activations = patches.view(n, one.groups, d // one.groups, t).permute(0, 3, 1, 2)
     channels = signals.flatten(3).view(n, signals.shape[1], one.groups, -1, t)

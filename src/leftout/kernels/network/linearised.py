@@ -51,9 +51,7 @@ def pushed_forward(
     )
     # Parameters that the outputs do not depend on have gradients that do not depend on u.
     paired = [
-        (one, tangents[name].to(one))
-        for name, one in zip(weights, pulled, strict=True)
-        if one.requires_grad
+        (one, tangents[name].to(one)) for name, one in zip(weights, pulled, strict=True) if one.requires_grad
     ]
     if not paired:
         return still

@@ -139,9 +139,7 @@ class Panels:
                         yield self._tile(features, j, start, passing, i, chunk.start)
             del passing  # before the next are made
 
-    def _tile(
-        self, left: Features, i: slice, above: int, right: Features, j: slice, before: int
-    ) -> Tile:
+    def _tile(self, left: Features, i: slice, above: int, right: Features, j: slice, before: int) -> Tile:
         value = left.products(i, right, j, piece=self.plan.piece).to(self.work.device)
         return self._rows(i, above), self._rows(j, before), value
 
@@ -180,9 +178,11 @@ class Panels:
         passing = extract.bytes_working + one
         needed = tile + passing + (0 if self.ready is not None else one)
         check_matrix_fits(
-            len(self.other) * each, len(self.mine) * each,
-            self.work.result + needed, self.work.result + self.room,
-        )  # fmt: skip
+            len(self.other) * each,
+            len(self.mine) * each,
+            self.work.result + needed,
+            self.work.result + self.room,
+        )
         # A projection is drawn anew for every chunk: the fewer the better.
         most = CHUNK if extract.projection is None else room
         chunk = max(1, min((room - tile) // 4, most) // passing)

@@ -144,10 +144,7 @@ class _Streamed(Projection):
 
     @abstractmethod
     def _add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float64[Tensor, "n e w"],
-        random: np.random.Generator,
+        self, into: Float64[Tensor, "n e r"], rows: Float64[Tensor, "n e w"], random: np.random.Generator
     ) -> None:
         """Add what these numbers of the rows become."""
 

@@ -35,8 +35,10 @@ def check_labels(labels: Tensor, n: int) -> None:
     if count_classes(labels) < 2:
         raise DataError(
             f"`labels` must hold two classes or more for a label-aware kernel; all {n} examples are of "
-            f"class {int(labels[0])}." if n else "`labels` must not be empty for a label-aware kernel."
-        )  # fmt: skip
+            f"class {int(labels[0])}."
+            if n
+            else "`labels` must not be empty for a label-aware kernel."
+        )
 
 
 def learned(

@@ -31,9 +31,17 @@ from leftout.kernels.pairwise.pairs import TILE, Pairs, Pixels, count_classes, m
 from leftout.kernels.pairwise.sketch import Sketch
 
 NAMES = (
-    "kernel", "product", "cosine", "squared distance", "product of norms", "sine", "angle",
-    "gaussian", "correlation", "l1 distance",
-)  # fmt: skip
+    "kernel",
+    "product",
+    "cosine",
+    "squared distance",
+    "product of norms",
+    "sine",
+    "angle",
+    "gaussian",
+    "correlation",
+    "l1 distance",
+)
 
 AXES_NAMES = (
     *(f"product on component {k}" for k in range(1, COMPONENTS + 1)),
@@ -110,10 +118,7 @@ class FeatureRegression:
         return found
 
     def of_each(
-        self,
-        diagonal: Float64[Tensor, " n"],
-        pixels: Pixels,
-        scores: Float64[Tensor, "n c"] | None,
+        self, diagonal: Float64[Tensor, " n"], pixels: Pixels, scores: Float64[Tensor, "n c"] | None
     ) -> Float64[Tensor, " n"]:
         """Return Z of each input with itself."""
         squares = (pixels.extended() if self.appended else pixels).squares
@@ -123,13 +128,11 @@ class FeatureRegression:
             found += [*scores.square().T, *torch.zeros_like(scores).T]
         return self.coefficients.to(squares) @ torch.stack(found)
 
-    def _weighted(
-        self, seen: Pairs, i: slice, j: slice, scores: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
+    def _weighted(self, seen: Pairs, i: slice, j: slice, scores: tuple[Tensor, Tensor] | None) -> Tensor:
         found: Tensor | None = None
         for weight, feature in zip(
             self.coefficients.tolist(), features(seen, i, j, scale=self.scale, scores=scores), strict=True
-        ):  # fmt: skip
+        ):
             found = weight * feature if found is None else found.add_(feature, alpha=weight)
         assert found is not None
         return found
@@ -144,8 +147,10 @@ class FeatureRegression:
         """Return coefficients by feature, and what features were made with."""
         return {
             "coefficients": dict(zip(self.names, self.coefficients.tolist(), strict=True)),
-            "scale": self.scale, "appended": self.appended, "rank": self.rank,
-        }  # fmt: skip
+            "scale": self.scale,
+            "appended": self.appended,
+            "rank": self.rank,
+        }
 
 
 Equations = Callable[[], Iterable[tuple[slice, slice, Float64[Tensor, "g e"]]]]
@@ -186,9 +191,7 @@ def learn_features(
     seen = seen_pairs(pairs, appended=appended)
     labels = labels.to(pairs.kernel.device)
     if sketch is not None:
-        columns = (
-            one.flatten() for one in features_and_label(seen, labels, scale=scale, scores=scores)
-        )
+        columns = (one.flatten() for one in features_and_label(seen, labels, scale=scale, scores=scores))
         count = len(NAMES) + (0 if axes is None else len(AXES_NAMES))
         short = sketch.of(columns, length=len(labels) ** 2, features=count)
         coefficients, rank = _least_squares(lambda: [(ALL, ALL, short)])
@@ -258,9 +261,14 @@ def features(
 
 
 def features_and_label(
-    seen: Pairs, labels: Tensor, i: slice = ALL, j: slice = ALL, *, scale: float,
+    seen: Pairs,
+    labels: Tensor,
+    i: slice = ALL,
+    j: slice = ALL,
+    *,
+    scale: float,
     scores: tuple[Tensor, Tensor] | None,
-) -> Iterator[Float64[Tensor, "a b"]]:  # fmt: skip
+) -> Iterator[Float64[Tensor, "a b"]]:
     """Yield the features of a tile of training pairs, then L_ij: 1 where labels agree, −1 where not."""
     yield from features(seen, i, j, scale=scale, scores=scores)
     yield (labels[i][:, None] == labels[j]).double().mul_(2).sub_(1)
@@ -307,8 +315,6 @@ def _least_squares(equations: Equations) -> tuple[Float64[Tensor, " f"], int]:
         return found
 
     found = solved(sums[:-1, -1])
-    left = sum(
-        _counted(i, j) * (rows[:-1] @ (rows[-1] - found @ rows[:-1])) for i, j, rows in equations()
-    )
+    left = sum(_counted(i, j) * (rows[:-1] @ (rows[-1] - found @ rows[:-1])) for i, j, rows in equations())
     assert isinstance(left, Tensor)
     return found + solved(left), int(kept.sum())

@@ -79,9 +79,7 @@ class LabelAware(Teachable):
     def __post_init__(self) -> None:
         check_kind("base", self.base, Kernel, what="a label-blind kernel, such as kernels.ReLU(1)")
         if isinstance(self.base, Taught):
-            raise OptionError(
-                "`base` must not have seen labels; got a kernel that was taught some."
-            )
+            raise OptionError("`base` must not have seen labels; got a kernel that was taught some.")
         check_choice("estimator", self.estimator, ESTIMATORS)
         check_choice("frozen", self.frozen, (True, False))
         if self.strength is not None:
@@ -125,11 +123,13 @@ class LabelAware(Teachable):
     def record(self) -> dict[str, Any]:
         """Return base and options."""
         return {
-            "name": "label-aware", "base": self.base.record, "estimator": self.estimator,
+            "name": "label-aware",
+            "base": self.base.record,
+            "estimator": self.estimator,
             "strength": None if self.strength is None else float(self.strength),
             "frozen": bool(self.frozen),
             "sketch": None if self.sketch is None else self.sketch.record,
-        }  # fmt: skip
+        }
 
     def taught(
         self,
@@ -172,12 +172,14 @@ class LabelAware(Teachable):
         budget, n = memory_budget(memory, device=where), len(inputs)
         matrices = 15 if self.sketch is not None else 6 if self.looks_at_pixels else 4
         check_fits(
-            f"A label-aware kernel of {n} examples", matrices * 8 * n * n, budget,
+            f"A label-aware kernel of {n} examples",
+            matrices * 8 * n * n,
+            budget,
             advice="Take fewer examples (`n_train`), or raise `memory`.",
-        )  # fmt: skip
+        )
         pairs = pairs_among(
             self.base, inputs, pixels=self.looks_at_pixels, dtype=dtype, device=where, memory=budget
-        )  # fmt: skip
+        )
         labels = labels.to(where)
         estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
         return Taught(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
@@ -194,11 +196,7 @@ class TaughtAgain(Retaught):
     """
 
     def __init__(
-        self,
-        asked: LabelAware,
-        pairs: Pairs,
-        labels: Int64[Tensor, " s"],
-        keep: Int64[Tensor, " s"] | None,
+        self, asked: LabelAware, pairs: Pairs, labels: Int64[Tensor, " s"], keep: Int64[Tensor, " s"] | None
     ) -> None:
         check_labels(labels, len(pairs.kernel))
         self.keep = keep
@@ -294,9 +292,7 @@ class Taught(TaughtKernel):
         """Return the dtype that the base is evaluated in whatever was asked."""
         return self.asked.dtype
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair, Z evaluated in float64.
 
         Raises:
@@ -334,9 +330,12 @@ class Taught(TaughtKernel):
     def record(self) -> dict[str, Any]:
         """Return what was asked, λ, what was learned, and fingerprints of what it was learned from."""
         return {
-            **self.asked.record, "strength_used": self.strength_used, "estimate": self.estimate.record,
-            "inputs": self._taught_by[0], "labels": self._taught_by[1],
-        }  # fmt: skip
+            **self.asked.record,
+            "strength_used": self.strength_used,
+            "estimate": self.estimate.record,
+            "inputs": self._taught_by[0],
+            "labels": self._taught_by[1],
+        }
 
     def pairs_with(
         self, queries: Float[Tensor, "m ..."], *, memory: int | float | str | None = None
@@ -344,9 +343,14 @@ class Taught(TaughtKernel):
         """Return the pairs of a query and a training input, which serve every part of the latter."""
         self.check("queries", queries)
         return pairs_between(
-            self.asked.base, queries, self.inputs, pixels=self.asked.looks_at_pixels,
-            dtype=self._dtype, device=self.inputs.device, memory=memory,
-        )  # fmt: skip
+            self.asked.base,
+            queries,
+            self.inputs,
+            pixels=self.asked.looks_at_pixels,
+            dtype=self._dtype,
+            device=self.inputs.device,
+            memory=memory,
+        )
 
     def cross(self, pairs: Pairs) -> Float64[Tensor, "m n"]:
         """Return the kernel of queries and training inputs, from their pairs."""
@@ -385,7 +389,7 @@ class Taught(TaughtKernel):
     def _asked_as(self, asked: LabelAware) -> "Taught":
         return Taught(
             asked, self.pairs, self.inputs, self.labels, self.estimate, self._higher, dtype=self._dtype
-        )  # fmt: skip
+        )
 
     @cached_property
     def _taught_by(self) -> tuple[str, str]:

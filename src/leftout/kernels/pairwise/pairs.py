@@ -55,9 +55,8 @@ class Pixels:
         d = self.features
         away = 1 - self.means
         return Pixels(
-            self.squares + 1, self.means + away / (d + 1),
-            self.spreads + away.square() * (d / (d + 1)), d + 1,
-        )  # fmt: skip
+            self.squares + 1, self.means + away / (d + 1), self.spreads + away.square() * (d / (d + 1)), d + 1
+        )
 
 
 @final
@@ -84,10 +83,12 @@ class Pairs:
         kernel = part(self.kernel)
         assert kernel is not None
         return Pairs(
-            kernel, part(self.products), part(self.l1),
+            kernel,
+            part(self.products),
+            part(self.l1),
             None if self.left is None else self.left.of(down),
             None if self.right is None else self.right.of(along),
-        )  # fmt: skip
+        )
 
     def extended(self) -> "Pairs":
         """Return the pairs of inputs with a constant 1 behind their features; `kernel` stays."""
@@ -232,6 +233,8 @@ def check_inputs_have_pixels(name: str, inputs: Tensor) -> None:
 def _check_fits(rows: int, columns: int, *, pixels: bool, budget: int) -> None:
     matrices = 3 if pixels else 1
     check_fits(
-        f"What is known of {rows} × {columns} pairs", matrices * 8 * rows * columns, budget,
+        f"What is known of {rows} × {columns} pairs",
+        matrices * 8 * rows * columns,
+        budget,
         advice="Take fewer examples (`n_train`), or raise `memory`.",
-    )  # fmt: skip
+    )

@@ -95,14 +95,15 @@ class KernelRegression:
     def record(self) -> dict[str, Any]:
         """Return bandwidth, origin and sums."""
         return {
-            "bandwidth": self.bandwidth, "origin": self.origin, "pairs": self.pairs,
-            "label_sums": list(self.label_sums), "sums": list(self.sums),
-        }  # fmt: skip
+            "bandwidth": self.bandwidth,
+            "origin": self.origin,
+            "pairs": self.pairs,
+            "label_sums": list(self.label_sums),
+            "sums": list(self.sums),
+        }
 
 
-def learn_regression(
-    pairs: Pairs, labels: Int64[Tensor, " n"], *, solved: bool
-) -> KernelRegression:
+def learn_regression(pairs: Pairs, labels: Int64[Tensor, " n"], *, solved: bool) -> KernelRegression:
     """Return Z as learned from all pairs of training inputs.
 
     Args:
@@ -133,11 +134,12 @@ def learn_regression(
     away.mul_(away)
     n = float(len(kernel))
     return KernelRegression(
-        origin, high - low, n * n,
-        (_paired(marks, marks.sum(0)[None]), _paired(marks, first),
-         _paired(marks, away @ marks)),
+        origin,
+        high - low,
+        n * n,
+        (_paired(marks, marks.sum(0)[None]), _paired(marks, first), _paired(marks, away @ marks)),
         (t1, float(away.sum())),
-    )  # fmt: skip
+    )
 
 
 def _paired(marks: Float64[Tensor, "n c"], weighted: Float64[Tensor, "#n c"]) -> float:
@@ -145,9 +147,7 @@ def _paired(marks: Float64[Tensor, "n c"], weighted: Float64[Tensor, "#n c"]) ->
     return float(2 * (marks * weighted).sum() - (marks.sum(1) * weighted.sum(1)).sum())
 
 
-def _solved(
-    kernel: Float64[Tensor, "n n"], classes: Float64[Tensor, "n c"]
-) -> Float64[Tensor, "n c"]:
+def _solved(kernel: Float64[Tensor, "n n"], classes: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
     """Return H⁻¹ times the class indicators."""
     lower, pivot = torch.linalg.cholesky_ex(kernel)
     found = torch.cholesky_solve(classes, lower)
@@ -155,8 +155,11 @@ def _solved(
     if int(pivot) or not bool(off < RESIDUAL):
         raise NotPositiveError(
             'The kernel matrix must be invertible for the estimator "kr-v2"; '
-            + (f"pivot {int(pivot)} of {len(kernel)} is ≤ 0. " if int(pivot) else
-               f"its solutions are off by {float(off):.1g} of themselves. ")
+            + (
+                f"pivot {int(pivot)} of {len(kernel)} is ≤ 0. "
+                if int(pivot)
+                else f"its solutions are off by {float(off):.1g} of themselves. "
+            )
             + 'Drop repeated inputs, or take "kr-v1". No jitter was added.'
-        )  # fmt: skip
+        )
     return found

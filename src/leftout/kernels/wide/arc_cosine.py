@@ -45,9 +45,7 @@ class ArcCosine(Kernel):
     def __post_init__(self) -> None:
         check_positive("scale", self.scale)
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         return self._deep(inputs).block(queries, inputs)
 

@@ -24,11 +24,7 @@ from torch import Tensor
 
 from leftout.kernels.rows import flat
 from leftout.kernels.wide.deep import Deep
-from leftout.kernels.wide.layers import (
-    dense_gap_and_total,
-    input_gap_and_total,
-    input_scales,
-)
+from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total, input_scales
 
 
 @final
@@ -59,9 +55,7 @@ class Erf(Deep):
 
     name = "erf"
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         x, z = flat(queries), flat(inputs)
         w, b = self.weight_variance, self.bias_variance

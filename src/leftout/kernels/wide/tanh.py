@@ -74,9 +74,7 @@ class Tanh(Deep):
                 f"{self.bias_variance:g}."
             )
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         x, z = flat(queries), flat(inputs)
         w, b = self.weight_variance, self.bias_variance
@@ -94,9 +92,7 @@ class Tanh(Deep):
             covariance.mul_(_series(share, one, other)).mul_(w).add_(b)
             if tangent is not None:
                 tangent.add_(covariance)
-            left, right = (
-                side * c.square().sum(1) * w + b for side, c in ((left, one), (right, other))
-            )
+            left, right = (side * c.square().sum(1) * w + b for side, c in ((left, one), (right, other)))
         return covariance if tangent is None else tangent
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:

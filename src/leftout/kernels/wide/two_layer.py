@@ -63,9 +63,7 @@ class TwoLayer(Kernel):
     def __post_init__(self) -> None:
         check_choice("activation", self.activation, get_args(Activation))
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         x, z = flat(queries), flat(inputs)
         if self.activation == "gelu":

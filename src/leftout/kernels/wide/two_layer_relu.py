@@ -44,9 +44,7 @@ class TwoLayerReLU(Kernel):
 
     normalise = "unit"
 
-    def block(
-        self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]
-    ) -> Float[Tensor, "m n"]:
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return x·z (π − θ) / 2π for every pair."""
         x, z = flat(queries), flat(inputs)
         left, right = lengths(x), lengths(z)
