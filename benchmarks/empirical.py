@@ -101,7 +101,7 @@ def afresh(kernel, inputs, **options):
 def product_operations(kernel, inputs):
     """Return multiplications and additions of a triangle of n² pairs, as kept by this kernel."""
     parts = kernel._extract(inputs)(inputs[:1])
-    each = parts[0].rows_each
+    each = parts[0].outputs_per_example
     total = 0
     for part in parts:
         if isinstance(part, Pairs):

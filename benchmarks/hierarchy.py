@@ -35,7 +35,7 @@ def sampled(n, activation, neurons):
     """Return time against the floor, memory and accuracy of a mean over neurons."""
     inputs, labels, targets = problem(n)
     asked = NeuralTangentHierarchy(width=1, activation=activation, neurons=neurons)
-    kernel = asked.taught(inputs, labels, targets)
+    kernel = asked.fit_labels(inputs, labels, targets)
     square, wide = torch.randn(n, n).double(), torch.randn(n, 1024).double()
     blocks = PRODUCTS[activation] * neurons // 1024
     took = alternating(

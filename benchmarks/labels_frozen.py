@@ -28,7 +28,7 @@ def compared(source, classes, estimator, n, m, *, seed):
     kernel = found.kernel
     strength = kernel.strength or 0.1  # where labels add nothing, at the paper's strength
     fitted = lo.fit(LabelAware(base, estimator, strength), train, rule=rule)
-    frozen = fitted.with_labels_frozen()
+    frozen = fitted.freeze_labels()
     took = {"true": seconds(lambda: lo.leave_one_out(fitted, query), repeats=1)}
     true, kept = lo.leave_one_out(fitted, query).values, lo.leave_one_out(frozen, query).values
     took["frozen"] = seconds(lambda: lo.leave_one_out(_frozen(fitted), query))
@@ -59,7 +59,7 @@ def compared(source, classes, estimator, n, m, *, seed):
 
 def _frozen(fitted):
     """Return the model frozen, with nothing known yet of its inverse."""
-    kernel = fitted.kernel.with_labels_frozen()
+    kernel = fitted.kernel.freeze_labels()
     return Fitted(
         kernel, fitted.train, fitted.rule, fitted.gram, kernel_dtype=fitted.kernel_dtype, memory=fitted.memory
     )

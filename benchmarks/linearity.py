@@ -19,8 +19,8 @@ from torch import nn
 
 import leftout as lo
 from leftout.core.errors import DivergenceError
-from leftout.diagnostics.linearity.linearisation_gap import linearisation
-from leftout.diagnostics.linearity.linearity_test import Verdict, linearity
+from leftout.diagnostics.linearity.linearisation_gap import linearisation_gap
+from leftout.diagnostics.linearity.linearity_test import Verdict, linearity_test
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels.network.empirical import Empirical
 
@@ -132,15 +132,15 @@ NETWORKS = {
 def measured(module, steps, train, query):
     """Return verdict, measures and agreement of one network."""
     began = time.perf_counter()
-    found = linearity(module, train, query, steps=steps)
+    found = linearity_test(module, train, query, steps=steps)
     said = {"verdict": found.verdict, "status": found.status}
     said |= {name: getattr(found, name) for name in MEASURES[:-1]}
     fitted = lo.fit(Empirical(module), train, rule=found.rule)
     try:
-        beside = linearisation(fitted, query, at=steps, retrained=LEFT_OUT, jobs=1)
+        beside = linearisation_gap(fitted, query, at=steps, retrained=LEFT_OUT, jobs=1)
         said |= {"pearson": beside.retrained.pearson, "slope": beside.retrained.slope}
     except DivergenceError:
-        beside = linearisation(fitted, query, at=steps)
+        beside = linearisation_gap(fitted, query, at=steps)
         said |= {"pearson": None, "slope": None}
     said["relative_gap_linearised"] = beside.relative_gap
     return said | {"seconds": round(time.perf_counter() - began, 1)}

@@ -7,119 +7,81 @@
 ('query', 'train')
 """
 
-from leftout import kernels
-from leftout.attribution import weight_noise as smoothing
-from leftout.attribution.certify import certify
-from leftout.attribution.edits import add, relabel, reweight
-from leftout.attribution.first_order import first_order
-from leftout.attribution.influence_function import influence_function
-from leftout.attribution.information import information
-from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
-from leftout.attribution.leave_out import leave_out
-from leftout.attribution.trajectory import trajectory
-from leftout.audit.audit import Audit, audit
-from leftout.audit.run_folder import Run
-from leftout.audit.run_folder import open_run as open
-from leftout.core.errors import ExpansionWarning, LeftoutError, NotConvergedWarning
-from leftout.core.version import __version__
-from leftout.curation.learned import learned
-from leftout.curation.prune import Pruned, prune
-from leftout.curation.prune_check import prune_check
-from leftout.curation.rare import outliers, rare
-from leftout.curation.sources import sources
-from leftout.curation.subclasses import subclasses
-from leftout.data.examples import Examples
-from leftout.data.load import load
-from leftout.diagnostics.complexity import complexity
-from leftout.diagnostics.eigenlearning.learnability import Learnability, from_modes, learnability
-from leftout.diagnostics.eigenlearning.transfer import data_learnability, transfer
-from leftout.diagnostics.influence_error import bounds
-from leftout.diagnostics.influence_error.error_rates import error_rates
-from leftout.diagnostics.learning_curve.learning_curve import learning_curve
-from leftout.diagnostics.learning_curve.record import LearningCurve
-from leftout.diagnostics.linearity.linearisation_gap import linearisation
-from leftout.diagnostics.linearity.linearity_test import Linearity, linearity
-from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.diagnostics.locality.hoeffding import hoeffding
-from leftout.diagnostics.model_selection import Selection, choose_kernel, choose_strength
-from leftout.diagnostics.retraining.agreement import agreement
-from leftout.diagnostics.retraining.retrain import retrain
-from leftout.dynamics.ensemble import Ensemble, ensemble, posterior
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.linearised import linearised
-from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
-from leftout.dynamics.train import Trained, train
-from leftout.dynamics.two_layer import TwoLayerNetwork
-from leftout.solvers.conjugate_gradients import ConjugateGradients
-from leftout.solvers.dense_curvature import Exact
-from leftout.solvers.lissa import LiSSA
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Audit",
-    "ConjugateGradients",
-    "Ensemble",
-    "Exact",
-    "Examples",
-    "ExpansionWarning",
-    "Fitted",
-    "GradientDescent",
-    "GradientFlow",
-    "Learnability",
-    "LearningCurve",
-    "LeftoutError",
-    "LiSSA",
-    "Linearity",
-    "NotConvergedWarning",
-    "Pruned",
-    "Ridge",
-    "Run",
-    "Selection",
-    "Trained",
-    "TwoLayerNetwork",
-    "__version__",
-    "add",
-    "agreement",
-    "audit",
-    "bounds",
-    "certify",
-    "choose_kernel",
-    "choose_strength",
-    "complexity",
-    "data_learnability",
-    "elasticity",
-    "ensemble",
-    "error_rates",
-    "first_order",
-    "fit",
-    "from_modes",
-    "hoeffding",
-    "influence_function",
-    "information",
-    "kernels",
-    "learnability",
-    "learned",
-    "learning_curve",
-    "leave_one_out",
-    "leave_out",
-    "linearisation",
-    "linearised",
-    "linearity",
-    "load",
-    "open",
-    "out_of_sample",
-    "outliers",
-    "posterior",
-    "prune",
-    "prune_check",
-    "rare",
-    "relabel",
-    "retrain",
-    "reweight",
-    "smoothing",
-    "sources",
-    "subclasses",
-    "train",
-    "trajectory",
-    "transfer",
-]
+import leftout.audit
+from leftout.core.exports import exports
+from leftout.core.version import __version__ as __version__
+
+# The room is bound here once, so that importing it later does not hide the function of the same name.
+del leftout.audit
+
+if TYPE_CHECKING:
+    from leftout import kernels as kernels
+    from leftout.attribution import weight_noise as weight_noise
+    from leftout.attribution.certify import certify as certify
+    from leftout.attribution.edits import add as add
+    from leftout.attribution.edits import relabel as relabel
+    from leftout.attribution.edits import reweight as reweight
+    from leftout.attribution.first_order import first_order as first_order
+    from leftout.attribution.influence_function import influence_function as influence_function
+    from leftout.attribution.information import information as information
+    from leftout.attribution.leave_one_out import leave_one_out as leave_one_out
+    from leftout.attribution.leave_one_out import out_of_sample as out_of_sample
+    from leftout.attribution.leave_out import leave_out as leave_out
+    from leftout.attribution.trajectory import trajectory as trajectory
+    from leftout.audit.audit import Audit as Audit
+    from leftout.audit.audit import audit as audit
+    from leftout.audit.run_folder import Run as Run
+    from leftout.audit.run_folder import open as open
+    from leftout.core.errors import ExpansionWarning as ExpansionWarning
+    from leftout.core.errors import LeftoutError as LeftoutError
+    from leftout.core.errors import NotConvergedWarning as NotConvergedWarning
+    from leftout.curation.learned import learned as learned
+    from leftout.curation.prune import Pruned as Pruned
+    from leftout.curation.prune import prune as prune
+    from leftout.curation.prune_check import prune_check as prune_check
+    from leftout.curation.rare import outliers as outliers
+    from leftout.curation.rare import rare as rare
+    from leftout.curation.sources import sources as sources
+    from leftout.curation.subclasses import subclasses as subclasses
+    from leftout.data.examples import Examples as Examples
+    from leftout.data.load import load as load
+    from leftout.diagnostics.complexity import complexity as complexity
+    from leftout.diagnostics.eigenlearning.learnability import Learnability as Learnability
+    from leftout.diagnostics.eigenlearning.learnability import from_modes as from_modes
+    from leftout.diagnostics.eigenlearning.learnability import learnability as learnability
+    from leftout.diagnostics.eigenlearning.transfer import data_learnability as data_learnability
+    from leftout.diagnostics.eigenlearning.transfer import transfer as transfer
+    from leftout.diagnostics.influence_error import bounds as bounds
+    from leftout.diagnostics.influence_error.error_rates import error_rates as error_rates
+    from leftout.diagnostics.learning_curve.learning_curve import learning_curve as learning_curve
+    from leftout.diagnostics.learning_curve.record import LearningCurve as LearningCurve
+    from leftout.diagnostics.linearity.linearisation_gap import linearisation_gap as linearisation_gap
+    from leftout.diagnostics.linearity.linearity_test import LinearityTest as LinearityTest
+    from leftout.diagnostics.linearity.linearity_test import linearity_test as linearity_test
+    from leftout.diagnostics.locality.elasticity import elasticity as elasticity
+    from leftout.diagnostics.locality.hoeffding import hoeffding as hoeffding
+    from leftout.diagnostics.model_selection import Selection as Selection
+    from leftout.diagnostics.model_selection import choose_kernel as choose_kernel
+    from leftout.diagnostics.model_selection import choose_strength as choose_strength
+    from leftout.diagnostics.retraining.agreement import agreement as agreement
+    from leftout.diagnostics.retraining.retrain import retrain as retrain
+    from leftout.dynamics.ensemble import Ensemble as Ensemble
+    from leftout.dynamics.ensemble import ensemble as ensemble
+    from leftout.dynamics.ensemble import posterior as posterior
+    from leftout.dynamics.fit import fit as fit
+    from leftout.dynamics.fitted import Fitted as Fitted
+    from leftout.dynamics.linearised_module import linearised_module as linearised_module
+    from leftout.dynamics.rules import GradientDescent as GradientDescent
+    from leftout.dynamics.rules import GradientFlow as GradientFlow
+    from leftout.dynamics.rules import Ridge as Ridge
+    from leftout.dynamics.train import Trained as Trained
+    from leftout.dynamics.train import train as train
+    from leftout.dynamics.two_layer import TwoLayerNetwork as TwoLayerNetwork
+    from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
+    from leftout.solvers.dense_curvature import Exact as Exact
+    from leftout.solvers.lissa import LiSSA as LiSSA
+else:
+    __all__, __getattr__, __dir__ = exports(__spec__)
+    __all__ += ["__version__"]

@@ -151,7 +151,7 @@ def test_frozen_labels_are_another_question_and_say_so():
     assert np.abs(true - kept).max() > 1e-3 * np.abs(true).max()
     assert '"frozen": true' in kept.attrs["kernel"]
     assert '"frozen": false' in true.attrs["kernel"]
-    assert worst(lo.leave_one_out(fitted.with_labels_frozen(), query), kept) == 0
+    assert worst(lo.leave_one_out(fitted.freeze_labels(), query), kept) == 0
     # By the textbook formula, of the kernel matrix as it is.
     inverse = np.linalg.inv(frozen.gram.numpy() + 0.5 * np.eye(N))
     alpha = inverse @ frozen.train.targets.numpy()
@@ -166,7 +166,7 @@ def test_frozen_and_true_part_in_proportion_to_a_small_strength():
     for strength in (0.001, 0.002):
         fitted, query = problem("kr-v1", strength=strength)
         true = lo.leave_one_out(fitted, query).values
-        apart.append(np.abs(true - lo.leave_one_out(fitted.with_labels_frozen(), query).values).max())
+        apart.append(np.abs(true - lo.leave_one_out(fitted.freeze_labels(), query).values).max())
     # Second order in a strength of 0.002 is 0.2 % of the first, times what derivatives differ by.
     assert apart[1] / apart[0] == pytest.approx(2, rel=0.05)
 
@@ -215,7 +215,7 @@ def test_a_kernel_with_negative_eigenvalues_is_solved_and_certified():
 )
 def test_what_takes_the_kernel_as_it_is_must_be_told_so(ask):
     fitted, query = problem("kr-v1")
-    with pytest.raises(OptionError, match=r"changes without an example.*with_labels_frozen"):
+    with pytest.raises(OptionError, match=r"changes without an example.*freeze_labels"):
         ask(fitted, query)
 
 
@@ -237,9 +237,9 @@ def test_numbers_have_no_classes_to_teach():
 )
 def test_nothing_is_said_of_a_kernel_that_changes_as_if_it_stayed(ask):
     fitted, query = problem("kr-v1")
-    with pytest.raises(OptionError, match="with_labels_frozen"):
+    with pytest.raises(OptionError, match="freeze_labels"):
         ask(fitted, query)
-    ask(fitted.with_labels_frozen(), query)
+    ask(fitted.freeze_labels(), query)
 
 
 def test_a_model_that_was_asked_goes_when_nobody_holds_it():
@@ -299,9 +299,9 @@ def test_a_kernel_that_was_taught_is_not_fitted_to_other_examples_by_mistake():
     with pytest.raises(OptionError, match=r"was taught by examples already.*kernel\.asked"):
         lo.fit(fitted.kernel, other, rule=lo.Ridge(0.5))
     # Kept as it is, it compares any inputs: in another order the same model.
-    kept = lo.fit(fitted.kernel.with_labels_frozen(), other, rule=lo.Ridge(0.5))
+    kept = lo.fit(fitted.kernel.freeze_labels(), other, rule=lo.Ridge(0.5))
     assert worst(kept.predict(query[0]), fitted.predict(query[0])) < LEARNED
-    few = lo.fit(fitted.kernel.with_labels_frozen(), (rows[:9], labels[:9]), rule=lo.Ridge(0.5))
+    few = lo.fit(fitted.kernel.freeze_labels(), (rows[:9], labels[:9]), rule=lo.Ridge(0.5))
     gram = fitted.gram.numpy()[:9, :9] + 0.5 * np.eye(9)
     cross = fitted.cross(torch.tensor(query[0])).numpy()[:, :9]
     assert worst(few.predict(query[0]), cross @ np.linalg.solve(gram, few.train.targets.numpy())) < LEARNED

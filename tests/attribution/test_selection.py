@@ -89,7 +89,7 @@ class TestStrength:
         # Losses of two solves differ by cond·eps.
         assert worst(found.best.losses, plain.losses) < 100 * found.best.condition * 2.3e-16
         fitted = lo.fit(found.kernel, (rows, labels), rule=lo.Ridge(0.0))
-        assert not fitted.relearns
+        assert not fitted.depends_on_labels
 
     def test_a_class_of_one_example_leaves_the_label_blind_kernel(self):
         rows, _ = points(5, 12)

@@ -219,7 +219,7 @@ def test_a_run_repeated_says_when_another_kernel_is_chosen(few, leftout, tmp_pat
 def test_another_strength_is_another_choice_and_what_was_learned_is_not():
     train, query = lo.load("digits", classes=["3", "8"], n_train=20, n_query=5, normalise="sphere")
     aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1)
-    taught = aware.taught(train.inputs, train.labels)
+    taught = aware.fit_labels(train.inputs, train.labels)
     record = {"computation": {"fitted": {"kernel": json.loads(json.dumps(taught.record))}}}
     picked = Selection((made("a", 1.0),))
     same = choosing.Chosen(aware, train, query, picked)

@@ -85,7 +85,7 @@ def test_of_a_kernel_that_sees_labels_it_is_that_of_the_kernel_taught(leftout, f
     assert (code, err) == (0, "")
     base = lo.kernels.ReLU(1)
     train, query = loaded(base.normalise)
-    taught = lo.kernels.LabelAware(base, "kr-v1", 0.1).taught(train.inputs, train.labels)
+    taught = lo.kernels.LabelAware(base, "kr-v1", 0.1).fit_labels(train.inputs, train.labels)
     check_table("all.csv", lo.elasticity(taught, train, query))
 
 

@@ -9,7 +9,7 @@ import pytest
 import leftout as lo
 from leftout.cli.command_linearity import sentence
 from leftout.cli.module_file import network
-from leftout.diagnostics.linearity.linearity_test import Linearity, linearity
+from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.diagnostics.linearity.snapshots import Snapshot
 from leftout.report.wording import number, percent
 
@@ -36,7 +36,7 @@ def by_library(**options):
         "digits", classes=["3", "8"], n_train=30, n_query=12, centre="none", normalise=None
     )
     train = train.in_columns(2)
-    return linearity(network("net.py:build"), train, query.coded_as(train.encoding), **options)
+    return linearity_test(network("net.py:build"), train, query.coded_as(train.encoding), **options)
 
 
 def test_help_shows_an_example_that_works(folder, leftout) -> None:
@@ -100,7 +100,7 @@ def found(*, learned=0.0, gap=0.0, diverged=False):
         loss_linearised=0.0,
         step_error=0.0,
     )
-    whole = Linearity(
+    whole = LinearityTest(
         (one,), lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 9, 9, False, False, "took the 1 step."
     )
     return replace(whole, diverged=diverged)

@@ -159,11 +159,11 @@ def test_neighbours_are_those_of_before_labels_were_seen() -> None:
     aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v2", 30.0)
     fitted, plain = lo.fit(aware, data), lo.fit(lo.kernels.ReLU(1), data)
     assert float(fitted.gram.diagonal().min()) < 0, "or the test says nothing"
-    for one in (fitted, lo.fit(fitted.kernel.with_labels_frozen(), data)):
+    for one in (fitted, lo.fit(fitted.kernel.freeze_labels(), data)):
         found, wanted = neighbours(one, 3), neighbours(plain, 3)
         assert torch.equal(found[1], wanted[1])
         assert_same(found[0], wanted[0])
-    few = lo.fit(fitted.kernel.with_labels_frozen(), (inputs[:9], data[1][:9]))
+    few = lo.fit(fitted.kernel.freeze_labels(), (inputs[:9], data[1][:9]))
     assert_same(
         neighbours(few, 2)[0], neighbours(lo.fit(lo.kernels.ReLU(1), (inputs[:9], data[1][:9])), 2)[0]
     )

@@ -285,7 +285,7 @@ def test_functions_of_an_indefinite_kernel_have_no_norm(of) -> None:
     assert float(torch.linalg.eigvalsh(fitted.gram)[0]) < -1
     with pytest.raises(NotPositiveError, match=r"no norm.*down to -\d"):
         complexity(fitted, [[0, 1]], of=of)
-    with pytest.raises(OptionError, match="with_labels_frozen"):
+    with pytest.raises(OptionError, match="freeze_labels"):
         complexity(aware_of(0.1, frozen=False), [[0, 1]], of=of)
 
 

@@ -342,7 +342,7 @@ def test_the_hierarchys_kernel_is_quadratic_in_the_labels() -> None:
 
     def part(y: torch.Tensor) -> torch.Tensor:
         targets = (2.0 * y.double() - 1)[:, None]
-        return asked.taught(x, y, targets).block(x[:1], x[:2])
+        return asked.fit_labels(x, y, targets).block(x[:1], x[:2])
 
     found = hoeffding(part, labels)
     assert found.attrs["exact"]
@@ -361,7 +361,7 @@ def test_kernel_regression_before_it_is_scaled_is_quadratic_in_the_labels() -> N
     def part(y: torch.Tensor) -> torch.Tensor:
         if len(y.unique()) == 1:  # all pairs agree: Z = 1 everywhere
             return torch.ones_like(base)
-        taught = asked.taught(x, y)
+        taught = asked.fit_labels(x, y)
         return (taught.block(x[:1], x[1:3]) - base) / taught.strength_used
 
     share = hoeffding(part, labels)["share"]

@@ -9,8 +9,8 @@ from torch import nn
 import leftout as lo
 from laws import assert_same
 from leftout.core.errors import OptionError
-from leftout.diagnostics.linearity.linearisation_gap import linearisation
-from leftout.dynamics.linearised import linearised
+from leftout.diagnostics.linearity.linearisation_gap import linearisation_gap
+from leftout.dynamics.linearised_module import linearised_module
 from leftout.kernels.network.empirical import Empirical
 
 D = 3
@@ -31,9 +31,9 @@ def test_gap_and_moves_are_those_of_the_predictions() -> None:
     rule = lo.GradientDescent(0.002)
     fitted = lo.fit(Empirical(network()), classes(), rule=rule)
     query = classes(9, seed=1)
-    got = linearisation(fitted, query, at=50)
+    got = linearisation_gap(fitted, query, at=50)
     said, start = fitted.predict(query[0], at=50), network()(query[0]).detach()
-    really = linearised(fitted, 50)(query[0]).detach()
+    really = linearised_module(fitted, 50)(query[0]).detach()
     assert_same(got.moved, (said - start).square().mean().sqrt())
     assert_same(got.gap, (said - really).square().mean().sqrt())
     assert got.relative_gap == got.gap / got.moved
@@ -47,15 +47,15 @@ def test_a_linear_network_has_no_gap_and_an_untrained_one_has_not_moved() -> Non
     torch.manual_seed(0)
     fitted = lo.fit(Empirical(nn.Linear(D, 3).double()), classes(), rule=lo.GradientFlow(0.1, 0.1))
     # Rounding of predictions of size 1, beside moves of the same size.
-    assert linearisation(fitted, classes(9, 1), at=2.0).relative_gap < 1e-12
-    assert linearisation(fitted, classes(9, 1), at=0).relative_gap == 0
+    assert linearisation_gap(fitted, classes(9, 1), at=2.0).relative_gap < 1e-12
+    assert linearisation_gap(fitted, classes(9, 1), at=0).relative_gap == 0
 
 
 def test_the_gap_shrinks_as_nothing_is_learned() -> None:
     """Second order in the change of weights: half the way has about half the relative gap."""
     fitted = lo.fit(Empirical(network()), classes(), rule=lo.Ridge(1.0))
     gaps = [
-        linearisation(lo.fit(fitted.kernel, classes(), rule=lo.Ridge(ridge)), classes(9, 1)).relative_gap
+        linearisation_gap(lo.fit(fitted.kernel, classes(), rule=lo.Ridge(ridge)), classes(9, 1)).relative_gap
         for ridge in (1e4, 2e4)
     ]
     assert gaps[0] / gaps[1] == pytest.approx(2, rel=0.01)
@@ -64,7 +64,7 @@ def test_the_gap_shrinks_as_nothing_is_learned() -> None:
 def test_the_network_is_really_trained_and_trained_again(tmp_path) -> None:
     rule, data, query = lo.GradientDescent(0.002), classes(), classes(9, seed=1)
     fitted = lo.fit(Empirical(network()), data, rule=rule)
-    got = linearisation(fitted, query, at=40, retrained=[0, 3, 7, 8], jobs=1, out=tmp_path / "again")
+    got = linearisation_gap(fitted, query, at=40, retrained=[0, 3, 7, 8], jobs=1, out=tmp_path / "again")
     assert got.retrained is not None
     really = lo.train(network(), data, rule=rule, steps=40, tolerance=None).predict(query[0])
     said = fitted.predict(query[0], at=40)
@@ -78,7 +78,7 @@ def test_the_network_is_really_trained_and_trained_again(tmp_path) -> None:
 def test_random_examples_are_chosen_by_seed() -> None:
     fitted = lo.fit(Empirical(network()), classes(), rule=lo.GradientDescent(0.002))
     chosen = [
-        linearisation(fitted, classes(5, 1), at=5, retrained=3, seed=seed, jobs=1).retrained
+        linearisation_gap(fitted, classes(5, 1), at=5, retrained=3, seed=seed, jobs=1).retrained
         for seed in (1, 1, 2)
     ]
     assert chosen[0].left_out == chosen[1].left_out != chosen[2].left_out
@@ -87,7 +87,7 @@ def test_random_examples_are_chosen_by_seed() -> None:
 def test_regression_has_no_classes() -> None:
     inputs, labels = classes()
     fitted = lo.fit(Empirical(network()), (inputs, torch.eye(3)[labels].double()), rule=lo.Ridge(1.0))
-    got = linearisation(fitted, (inputs[:4], torch.eye(3)[labels[:4]].double()))
+    got = linearisation_gap(fitted, (inputs[:4], torch.eye(3)[labels[:4]].double()))
     assert got.at == math.inf
     assert got.agreement is got.accuracy_before is got.accuracy_network is None
 
@@ -106,4 +106,4 @@ def test_regression_has_no_classes() -> None:
 def test_what_cannot_be_retrained_is_refused(rule, options, message) -> None:
     fitted = lo.fit(Empirical(network()), classes(), rule=rule)
     with pytest.raises(OptionError, match=message):
-        linearisation(fitted, classes(5, 1), **options)
+        linearisation_gap(fitted, classes(5, 1), **options)

@@ -13,7 +13,12 @@ from laws import assert_same
 from leftout.core.errors import DataError, DivergenceError, MemoryBudgetError, OptionError, ShapeError
 from leftout.diagnostics.linearity import linearity_test as source
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL
-from leftout.diagnostics.linearity.linearity_test import LEARNED_LITTLE, LEARNED_MUCH, Linearity, linearity
+from leftout.diagnostics.linearity.linearity_test import (
+    LEARNED_LITTLE,
+    LEARNED_MUCH,
+    LinearityTest,
+    linearity_test,
+)
 from leftout.diagnostics.linearity.snapshots import Snapshot
 from leftout.dynamics.wide import WideNetwork
 from oracles import linearity as oracle
@@ -29,7 +34,7 @@ def data(k=1):
 
 def found(module=None, k=1, **options):
     train, query = data(k)
-    return linearity(small_tanh(D, k) if module is None else module, train, query, **options)
+    return linearity_test(small_tanh(D, k) if module is None else module, train, query, **options)
 
 
 def arrays(module):
@@ -129,7 +134,8 @@ def test_a_network_that_hardly_moves_parts_from_its_linearisation_to_second_orde
     start, away = module(x).detach(), torch.sin(5 * x[:, :1])
     query = (z, module(z).detach())
     near, far = (
-        linearity(module, (x, start + size * away), query, rule=rule(0.02), steps=30) for size in (1e-4, 2e-4)
+        linearity_test(module, (x, start + size * away), query, rule=rule(0.02), steps=30)
+        for size in (1e-4, 2e-4)
     )
     for name, order in (("gap", 4), ("gap_train", 4), ("weights", 2), ("kernel", 2)):
         # What follows in the series is 1e-4 of it; a flow's own error is 1.1e-5 of the move.
@@ -140,7 +146,7 @@ def test_a_network_that_hardly_moves_parts_from_its_linearisation_to_second_orde
 def test_wider_networks_are_closer() -> None:
     train, query = data()
     gaps = [
-        linearity(
+        linearity_test(
             WideNetwork(width, D, activation="tanh", weight_variance=1.0, generator=seeded(0)),
             train,
             query,
@@ -200,11 +206,11 @@ def test_training_that_falls_short_says_so(monkeypatch) -> None:
 def test_nothing_to_learn_is_learned_at_once() -> None:
     (x, _), (z, _) = data()
     module = small_tanh(D)
-    got = linearity(module, (x, module(x).detach()), (z, module(z).detach()))
+    got = linearity_test(module, (x, module(x).detach()), (z, module(z).detach()))
     assert got.converged
     assert (got.gap, got.relative_gap, got.verdict) == (0, 0, "yes")
     assert [one.step for one in got.path] == [0]
-    asked = linearity(module, (x, module(x).detach()), (z, module(z).detach()), steps=5)
+    asked = linearity_test(module, (x, module(x).detach()), (z, module(z).detach()), steps=5)
     assert not asked.diverged
     # Rounding of outputs of size 1, beside which nothing is there to be relative to.
     assert asked.gap < 1e-14
@@ -221,7 +227,7 @@ def growing():
 
 def test_a_network_that_diverges_is_not_spoken_for() -> None:
     (x, y), query = data()
-    got = linearity(growing(), (x, 30 * y), query, steps=200)
+    got = linearity_test(growing(), (x, 30 * y), query, steps=200)
     assert got.diverged
     assert got.verdict == "no"
     assert got.status.startswith("diverged at step")
@@ -247,7 +253,9 @@ def told(**numbers):
         step_error=0.0,
     )
     path = (one, Snapshot(**vars(one) | numbers))
-    return Linearity(path, lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 10, 10, False, False, "took 1 step.")
+    return LinearityTest(
+        path, lo.GradientDescent(0.1), 1.0, 1.0, 1.0, 1.0, 10, 10, False, False, "took 1 step."
+    )
 
 
 @pytest.mark.parametrize(
@@ -293,7 +301,7 @@ def test_nothing_of_the_caller_changes(frozen) -> None:
     module = nn.Sequential(nn.Linear(D, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double().eval()
     frozen(x, y, z, w, *module.parameters(), *module.buffers())
     before = torch.random.get_rng_state()
-    linearity(module, (x, y), (z, w), steps=5)
+    linearity_test(module, (x, y), (z, w), steps=5)
     assert torch.equal(before, torch.random.get_rng_state())
     assert all(one.grad is None and one.requires_grad for one in module.parameters())
     assert not module.training
@@ -303,7 +311,7 @@ def test_the_order_of_examples_does_not_matter() -> None:
     (x, y), query = data()
     order = torch.randperm(N, generator=seeded(0))
     one, other = (
-        linearity(small_tanh(D), pair, query, rule=lo.GradientDescent(0.01), steps=20)
+        linearity_test(small_tanh(D), pair, query, rule=lo.GradientDescent(0.01), steps=20)
         for pair in ((x, y), (x[order], y[order]))
     )
     for name in (*NUMBERS, "kernel_learned"):
@@ -354,7 +362,7 @@ def test_modules_that_are_no_such_function_are_refused(module, error, message, a
 def test_weights_and_queries_that_do_not_fit_are_refused() -> None:
     train, _ = data()
     with pytest.raises(ShapeError, match="`query` inputs must have shape"):
-        linearity(small_tanh(D), train, sphere(4, D + 1))
+        linearity_test(small_tanh(D), train, sphere(4, D + 1))
     broken = small_tanh(D)
     with torch.no_grad():
         broken[0].weight[0, 0] = math.nan
@@ -369,7 +377,7 @@ def test_a_rate_that_the_grown_kernel_no_longer_bears_is_named(monkeypatch) -> N
     module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1)).double()
     inputs = torch.randn(20, 4, dtype=torch.float64)
     train = inputs, 3 * torch.sin(2 * inputs[:, :1])
-    got = linearity(module, train, train, rule=lo.Ridge(0.01))
+    got = linearity_test(module, train, train, rule=lo.Ridge(0.01))
     assert got.path[-1].growth == pytest.approx(2, rel=0.15)
     assert re.search(
         r"stopped after 500 steps.*its kernel grew \d\.\d times, and the critical rate fell to .*, at "

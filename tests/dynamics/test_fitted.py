@@ -233,5 +233,5 @@ class TestRemembered:
             fitted.compared(queries).kernel[1:].data_ptr()
         )
         torch.testing.assert_close(fitted.cross(queries[1:3]), fresh[1:3], rtol=1e-12, atol=1e-12)
-        frozen = fitted.with_labels_frozen()
+        frozen = fitted.freeze_labels()
         assert frozen.compared(queries).kernel.data_ptr() == fitted.compared(queries).kernel.data_ptr()

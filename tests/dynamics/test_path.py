@@ -27,7 +27,7 @@ def kernel_values(objective):
 
 
 def walked(rule, module, steps):
-    objective = started(module, rule.shifted(8))
+    objective = started(module, rule.effective_ridge(8))
     values = kernel_values(objective)
     path = path_of(rule, objective, values)
     for _ in range(steps):

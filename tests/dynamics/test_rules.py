@@ -79,13 +79,13 @@ def test_ridge_is_the_end_of_the_flow(loss) -> None:
 
 def test_a_mean_loss_divides_the_rate_and_multiplies_the_ridge() -> None:
     for total in (1, 6, 7.5):
-        assert Ridge(0.3, "mean").shifted(total) == 0.3 * total
-        assert Ridge(0.3).shifted(total) == 0.3
-        assert GradientFlow(2.0, 0.3, "mean").pace(5.0, total) == 10 / total
-        assert GradientFlow(2.0, 0.3).pace(5.0, total) == 10
+        assert Ridge(0.3, "mean").effective_ridge(total) == 0.3 * total
+        assert Ridge(0.3).effective_ridge(total) == 0.3
+        assert GradientFlow(2.0, 0.3, "mean").effective_time(5.0, total) == 10 / total
+        assert GradientFlow(2.0, 0.3).effective_time(5.0, total) == 10
         assert GradientDescent(2.0, 0.3, "mean").step(total) == 2 / total
-        assert GradientDescent(2.0, 0.3, "mean").pace(5, total) == 5 * (2 / total)
-    assert Ridge().pace(math.inf, 3) == math.inf
+        assert GradientDescent(2.0, 0.3, "mean").effective_time(5, total) == 5 * (2 / total)
+    assert Ridge().effective_time(math.inf, 3) == math.inf
 
 
 @settings(max_examples=80, deadline=None, derandomize=True)
@@ -110,7 +110,7 @@ def test_quadratures_cover_every_time_once_and_stand_for_the_filter(steps, reach
         for group, nodes in found:
             for row, j in enumerate(group):
                 g = rule.filter(times[j], N)(values)
-                scale = torch.minimum(1 / (values + ridge), torch.tensor(rule.pace(times[j], N)))
+                scale = torch.minimum(1 / (values + ridge), torch.tensor(rule.effective_time(times[j], N)))
                 assert float(((nodes(values)[row] - g).abs() / scale).max()) < 1e-11
 
 
@@ -167,8 +167,8 @@ def test_only_descent_diverges_and_it_says_from_where(loss, unit) -> None:
 
 
 def test_overshoot_is_of_descent_above_one_only() -> None:
-    assert GradientFlow(1e3).overshoot(1e9, N, 1.0) == 0
-    assert Ridge().overshoot(math.inf, N, 1.0) == 0
-    assert GradientDescent(0.9).overshoot(1e9, N, 1.0) == 0
-    assert GradientDescent(1.9999).overshoot(100, N, 1.0) == pytest.approx(199.99)
-    assert GradientDescent(1.99).overshoot(1e9, N, 1.0) == pytest.approx(199)
+    assert GradientFlow(1e3).filter_sensitivity(1e9, N, 1.0) == 0
+    assert Ridge().filter_sensitivity(math.inf, N, 1.0) == 0
+    assert GradientDescent(0.9).filter_sensitivity(1e9, N, 1.0) == 0
+    assert GradientDescent(1.9999).filter_sensitivity(100, N, 1.0) == pytest.approx(199.99)
+    assert GradientDescent(1.99).filter_sensitivity(1e9, N, 1.0) == pytest.approx(199)

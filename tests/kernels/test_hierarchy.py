@@ -20,7 +20,7 @@ from leftout.core.errors import (
     ShapeError,
 )
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
+from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
 from leftout.kernels.hierarchy.sampled import Draw
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
@@ -38,15 +38,15 @@ def problem(n: int = 6, d: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     return inputs, labels, (2 * labels - 1).double()[:, None]
 
 
-def taught(activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options):
+def fit_labels(activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options):
     """The kernel taught by the problem."""
     inputs, labels, y = problem(n)
     settings = {"width": 100, "neurons": 640} | options
     asked = NeuralTangentHierarchy(activation=activation, **settings)
-    return asked.taught(inputs, labels, y if targets is None else targets)
+    return asked.fit_labels(inputs, labels, y if targets is None else targets)
 
 
-def label_part(kernel: TaughtHierarchy) -> Tensor:
+def label_part(kernel: FittedHierarchy) -> Tensor:
     return kernel.gram - TwoLayer(kernel.asked.activation).block(kernel.inputs, kernel.inputs)
 
 
@@ -94,7 +94,7 @@ def test_scaling_the_inputs_of_relu_leaves_the_part_of_the_labels() -> None:
     """K₂ scales like c², K₄ like c⁴, H⁻¹ twice like c⁻⁴."""
     inputs, labels, y = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=640)
-    longer = asked.taught(3 * inputs, labels, y)
+    longer = asked.fit_labels(3 * inputs, labels, y)
     assert_same(longer.change(3 * inputs).value, taught().change(inputs).value, rtol=1e-11)
 
 
@@ -113,7 +113,10 @@ def test_the_order_of_the_examples_does_not_matter(options) -> None:
     inputs, labels, y = problem()
     order = torch.randperm(6, generator=seeded(3))
     asked = NeuralTangentHierarchy(width=10, neurons=640, **options)
-    whole, turned = (asked.taught(inputs, labels, y), asked.taught(inputs[order], labels[order], y[order]))
+    whole, turned = (
+        asked.fit_labels(inputs, labels, y),
+        asked.fit_labels(inputs[order], labels[order], y[order]),
+    )
     assert_same(turned.gram, whole.gram[order][:, order], rtol=1e-11)
 
 
@@ -161,7 +164,7 @@ def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
     queries, _ = sphere(3, 4, seed=8)
     keep = torch.tensor([0, 2, 3, 5])
     asked = kernel.asked
-    some, again = asked.taught(inputs[keep], labels[keep], y[keep]), kernel.without(keep)
+    some, again = asked.fit_labels(inputs[keep], labels[keep], y[keep]), kernel.without(keep)
     assert_same(again.gram, some.gram, rtol=1e-11)
     own = cross(some, queries, inputs[keep])
     assert_same(again.cross(kernel.pairs_with(queries)), own, rtol=1e-11)
@@ -171,12 +174,12 @@ def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
     other = torch.tensor([0, 0, 0, 1, 1, 1])
     others = (2 * other - 1).double()[:, None]
     relabelled = kernel.relabelled(other, others)
-    assert_same(relabelled.gram, asked.taught(inputs, other, others).gram, rtol=1e-12)
+    assert_same(relabelled.gram, asked.fit_labels(inputs, other, others).gram, rtol=1e-12)
 
 
 def test_frozen_it_is_the_same_and_says_so() -> None:
     kernel = taught()
-    frozen = kernel.with_labels_frozen()
+    frozen = kernel.freeze_labels()
     assert frozen.asked.frozen
     assert not kernel.asked.frozen
     assert torch.equal(frozen.gram, kernel.gram)
@@ -187,9 +190,9 @@ def test_frozen_it_is_the_same_and_says_so() -> None:
 def test_two_classes_are_minus_one_and_one_where_no_targets_are_given() -> None:
     inputs, labels, _ = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=640)
-    assert torch.equal(asked.taught(inputs, 3 + 4 * labels).gram, taught().gram)
+    assert torch.equal(asked.fit_labels(inputs, 3 + 4 * labels).gram, taught().gram)
     with pytest.raises(OptionError, match=r"`labels` must be of two classes .* got 6"):
-        asked.taught(inputs, torch.arange(6))
+        asked.fit_labels(inputs, torch.arange(6))
 
 
 def test_fitted_leaving_one_out_is_fitting_without_it() -> None:
@@ -200,7 +203,7 @@ def test_fitted_leaving_one_out_is_fitting_without_it() -> None:
     queries, _ = sphere(3, 4, seed=8)
     scores = lo.leave_one_out(fitted, (queries, torch.tensor([0, 1, 1])), of="prediction")
     keep = torch.tensor([0, 1, 2, 4, 5, 6, 7])
-    some = kernel.taught(inputs[keep], labels[keep], y[keep])
+    some = kernel.fit_labels(inputs[keep], labels[keep], y[keep])
     dual = torch.linalg.solve(some.gram + 0.1 * torch.eye(7).double(), y[keep])
     without = cross(some, queries, inputs[keep]) @ dual
     assert_same(scores.values[:, 3, 0], (fitted.predict(queries) - without)[:, 0], rtol=1e-9)
@@ -213,7 +216,8 @@ def test_an_expansion_whose_next_terms_are_large_is_doubted() -> None:
         NeuralTangentHierarchy(width=width, neurons=160, activation="gelu") for width in (20, 100)
     )
     moved = (
-        label_part(narrow.taught(inputs, labels, y)).norm() / TwoLayer("gelu").block(inputs, inputs).norm()
+        label_part(narrow.fit_labels(inputs, labels, y)).norm()
+        / TwoLayer("gelu").block(inputs, inputs).norm()
     )
     assert float(moved) > 0.5
     named = math.ceil(20 * float(moved) / 0.1)
@@ -221,7 +225,7 @@ def test_an_expansion_whose_next_terms_are_large_is_doubted() -> None:
         lo.fit(narrow, (inputs, labels))
     lo.fit(wide, (inputs, labels))  # a warning is an error here
     late = NeuralTangentHierarchy(width=20, neurons=160, activation="gelu", time=1e-3)
-    assert late.taught(inputs, labels, y).doubt == ""
+    assert late.fit_labels(inputs, labels, y).doubt == ""
 
 
 def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectation() -> None:
@@ -230,7 +234,7 @@ def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectatio
     found = []
     for seed in range(20):
         asked = NeuralTangentHierarchy(width=100, neurons=640, activation="gelu", seed=2 * seed)
-        kernel = asked.taught(inputs, labels, y)
+        kernel = asked.fit_labels(inputs, labels, y)
         errors = kernel.change(inputs).standard_error
         measured = kernel.distortion(inputs)
         assert measured is not None
@@ -254,8 +258,8 @@ def test_repeated_inputs_are_named_and_a_finite_time_takes_them() -> None:
     lo.fit(replace(asked, time=2.0), (inputs, labels))
     with pytest.raises(OptionError, match=r"`time` must be at most 1e\+100"):
         replace(asked, time=1e300)
-    longest = replace(asked, time=1e100).taught(inputs[:6], labels[:6]).gram
-    assert_same(longest, asked.taught(inputs[:6], labels[:6]).gram, rtol=1e-9)
+    longest = replace(asked, time=1e100).fit_labels(inputs[:6], labels[:6]).gram
+    assert_same(longest, asked.fit_labels(inputs[:6], labels[:6]).gram, rtol=1e-9)
 
 
 def test_a_doubt_is_said_once_however_often_it_is_refitted() -> None:
@@ -269,7 +273,7 @@ def test_a_doubt_is_said_once_however_often_it_is_refitted() -> None:
 def test_inputs_beyond_what_numbers_reach_are_doubted_in_words() -> None:
     inputs, labels, y = problem(6)
     asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu", time=1.0)
-    taught = asked.taught(inputs * 1e-82, labels, y)
+    taught = asked.fit_labels(inputs * 1e-82, labels, y)
     assert taught.doubt == "" or "Scale the inputs" in taught.doubt
 
 
@@ -284,7 +288,7 @@ def test_float32_is_not_followed_and_nobody_says_so() -> None:
 def test_nothing_is_written_to(frozen) -> None:
     inputs, labels, y = problem()
     frozen(inputs, labels, y)
-    kernel = NeuralTangentHierarchy(width=1, activation="gelu", neurons=64).taught(inputs, labels, y)
+    kernel = NeuralTangentHierarchy(width=1, activation="gelu", neurons=64).fit_labels(inputs, labels, y)
     kernel.gram, kernel.diagonal(inputs), cross(kernel, inputs[:2], inputs)
 
 
@@ -302,7 +306,7 @@ def test_the_record_says_which_kernel_it_was() -> None:
     }
     assert "neurons" not in NeuralTangentHierarchy(width=1, expectation="orthants").record
     inputs, labels, y = problem()
-    one, other = asked.taught(inputs, labels, y).record, asked.taught(inputs, labels, -y).record
+    one, other = asked.fit_labels(inputs, labels, y).record, asked.fit_labels(inputs, labels, -y).record
     assert one["inputs"] == other["inputs"]
     assert one["targets"] != other["targets"]
     assert asked.normalise == taught().normalise == "unit"
@@ -336,16 +340,16 @@ def test_examples_that_cannot_teach_it_are_refused() -> None:
     inputs, labels, y = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=640)
     with pytest.raises(OptionError, match=r"`targets` must have one column .* got 3"):
-        asked.taught(inputs, labels, torch.cat([y, y, y], dim=1))
+        asked.fit_labels(inputs, labels, torch.cat([y, y, y], dim=1))
     with pytest.raises(ShapeError, match="`targets` must have 6 rows"):
-        asked.taught(inputs, labels, y[:4])
+        asked.fit_labels(inputs, labels, y[:4])
     with pytest.raises(DataError, match="`targets` must be finite; row 2"):
-        asked.taught(inputs, labels, torch.where(torch.arange(6)[:, None] == 2, math.nan, y))
+        asked.fit_labels(inputs, labels, torch.where(torch.arange(6)[:, None] == 2, math.nan, y))
     with pytest.raises(DataError, match="`inputs` must not hold a zero vector; row 0"):
-        asked.taught(torch.zeros_like(inputs), labels, y)
+        asked.fit_labels(torch.zeros_like(inputs), labels, y)
     twice = torch.cat([inputs[:5], inputs[:1]])
     with pytest.raises(NotPositiveError, match="finite `time`"):
-        _ = asked.taught(twice, labels, y).gram
-    assert NeuralTangentHierarchy(width=9, time=3.0).taught(twice, labels, y).gram.shape == (6, 6)
+        _ = asked.fit_labels(twice, labels, y).gram
+    assert NeuralTangentHierarchy(width=9, time=3.0).fit_labels(twice, labels, y).gram.shape == (6, 6)
     with pytest.raises(MemoryBudgetError, match=r"A kernel matrix of 6 × 6 needs .* budget of 1 MB"):
-        _ = asked.taught(inputs, labels, y, memory="1MB").gram
+        _ = asked.fit_labels(inputs, labels, y, memory="1MB").gram

@@ -43,7 +43,7 @@ def squared(x, z):
 @two_and_three
 def test_it_is_a_regression_over_all_pairs(estimator, classes) -> None:
     inputs, labels = examples(classes)
-    taught = LabelAware(From(squared), estimator, strength=0.3).taught(inputs, labels)
+    taught = LabelAware(From(squared), estimator, strength=0.3).fit_labels(inputs, labels)
     given = estimator, inputs.numpy(), labels.numpy(), polynomial, 0.3
     assert_same(taught.gram, label_aware(given[0], inputs.numpy(), *given[1:]), LEARNED)
     found = taught.cross(taught.pairs_with(queries()))
@@ -54,7 +54,7 @@ def test_it_is_a_regression_over_all_pairs(estimator, classes) -> None:
 @two_and_three
 def test_it_is_one_function_of_two_inputs(estimator, classes) -> None:
     inputs, labels = examples(classes)
-    taught = LabelAware(ReLU(1), estimator).taught(inputs, labels)
+    taught = LabelAware(ReLU(1), estimator).fit_labels(inputs, labels)
     assert torch.equal(taught.gram, taught.gram.T)
     assert_same(gram(taught, inputs), taught.gram, 1e-12)
     pairs = taught.pairs_with(queries())
@@ -70,13 +70,13 @@ def test_it_is_one_function_of_two_inputs(estimator, classes) -> None:
 def test_without_some_it_is_the_kernel_that_the_others_teach(estimator, gone, classes) -> None:
     inputs, labels = examples(classes)
     asked = LabelAware(ReLU(1), estimator)
-    taught = asked.taught(inputs, labels)
+    taught = asked.fit_labels(inputs, labels)
     if gone == "largest":  # of these the bandwidth is made: it is another without them
         gone = [int(taught.pairs.kernel.diagonal().argmax())]
     elif gone == "smallest":
         gone = [int(taught.pairs.kernel.min(1).values.argmin())]
     keep = torch.tensor([i for i in range(N) if i not in gone])
-    fresh = asked.taught(inputs[keep], labels[keep])
+    fresh = asked.fit_labels(inputs[keep], labels[keep])
     part = taught.without(keep)
     assert part.strength_used == pytest.approx(fresh.strength_used, rel=1e-10)
     assert torch.equal(part.gram, part.gram.T)
@@ -93,13 +93,13 @@ def test_a_class_that_leaves_with_its_only_example_leaves_two(estimator) -> None
     labels[7] = 2
     asked = LabelAware(ReLU(1), estimator)
     keep = torch.tensor([i for i in range(N) if i != 7])
-    part = asked.taught(inputs, labels).without(keep)
-    assert_same(part.gram, asked.taught(inputs[keep], labels[keep]).gram, 1e-10)
+    part = asked.fit_labels(inputs, labels).without(keep)
+    assert_same(part.gram, asked.fit_labels(inputs[keep], labels[keep]).gram, 1e-10)
 
 
 def test_a_part_in_another_order_has_its_matrices_in_that_order() -> None:
     inputs, labels = examples()
-    taught = LabelAware(ReLU(1)).taught(inputs, labels)
+    taught = LabelAware(ReLU(1)).fit_labels(inputs, labels)
     keep = torch.tensor([9, 2, 15, 3, 0, 1, 7, 21, 13])
     back = keep.flip(0)
     assert_same(taught.without(back).gram.flip(0, 1), taught.without(keep).gram, 1e-12)
@@ -110,8 +110,8 @@ def test_other_labels_make_the_kernel_that_they_teach(estimator) -> None:
     inputs, labels = examples(3)
     other = labels.roll(5)
     asked = LabelAware(ReLU(1), estimator)
-    found = asked.taught(inputs, labels).relabelled(other)
-    fresh = asked.taught(inputs, other)
+    found = asked.fit_labels(inputs, labels).relabelled(other)
+    fresh = asked.fit_labels(inputs, other)
     assert_same(found.gram, fresh.gram, 1e-12)
     pairs = fresh.pairs_with(queries())
     assert_same(found.cross(pairs), fresh.cross(pairs), 1e-12)
@@ -120,8 +120,8 @@ def test_other_labels_make_the_kernel_that_they_teach(estimator) -> None:
 @every_estimator
 def test_another_strength_needs_nothing_to_be_learned(estimator) -> None:
     inputs, labels = examples()
-    taught = LabelAware(ReLU(1), estimator, strength=0.1).taught(inputs, labels)
-    other = LabelAware(ReLU(1), estimator, strength=0.7).taught(inputs, labels)
+    taught = LabelAware(ReLU(1), estimator, strength=0.1).fit_labels(inputs, labels)
+    other = LabelAware(ReLU(1), estimator, strength=0.7).fit_labels(inputs, labels)
     assert torch.equal(taught.at_strength(0.7).gram, other.gram)
     assert taught.at_strength(0.7).estimate is taught.estimate
     keep = torch.arange(1, N)
@@ -132,7 +132,7 @@ def test_another_strength_needs_nothing_to_be_learned(estimator) -> None:
 @every_estimator
 def test_without_strength_it_is_the_base(estimator) -> None:
     inputs, labels = examples()
-    taught = LabelAware(ReLU(1), estimator, strength=0.0).taught(inputs, labels)
+    taught = LabelAware(ReLU(1), estimator, strength=0.0).fit_labels(inputs, labels)
     assert torch.equal(taught.gram, gram(ReLU(1), inputs))
     little = taught.at_strength(1e-9).gram - taught.gram
     # mean |λ Z| is the strength times mean |H|, whatever Z is.
@@ -143,9 +143,9 @@ def test_without_strength_it_is_the_base(estimator) -> None:
 def test_names_of_classes_say_nothing(estimator) -> None:
     inputs, labels = examples(2)
     asked = LabelAware(ReLU(1), estimator)
-    found = asked.taught(inputs, labels).gram
-    assert_same(asked.taught(inputs, 1 - labels).gram, found, 1e-13)
-    assert_same(asked.taught(inputs, 3 + 4 * labels).gram, found, 1e-13)
+    found = asked.fit_labels(inputs, labels).gram
+    assert_same(asked.fit_labels(inputs, 1 - labels).gram, found, 1e-13)
+    assert_same(asked.fit_labels(inputs, 3 + 4 * labels).gram, found, 1e-13)
 
 
 @every_estimator
@@ -153,15 +153,15 @@ def test_permuting_the_examples_permutes_the_kernel(estimator) -> None:
     inputs, labels = examples(3)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(1))
     asked = LabelAware(ReLU(1), estimator)
-    found = asked.taught(inputs[order], labels[order]).gram
-    assert_same(found, asked.taught(inputs, labels).gram[order][:, order], 1e-11)
+    found = asked.fit_labels(inputs[order], labels[order]).gram
+    assert_same(found, asked.fit_labels(inputs, labels).gram[order][:, order], 1e-11)
 
 
 @every_estimator
 def test_a_kernel_of_another_size_makes_one_of_that_size(estimator) -> None:
     inputs, labels = examples()
     found = [
-        LabelAware(From(lambda x, z, c=c: c * (1 + x @ z.T) ** 2), estimator).taught(inputs, labels)
+        LabelAware(From(lambda x, z, c=c: c * (1 + x @ z.T) ** 2), estimator).fit_labels(inputs, labels)
         for c in (1.0, 1000.0)
     ]
     assert_same(found[1].gram, 1000 * found[0].gram, 1e-11)
@@ -172,9 +172,9 @@ def test_images_are_flattened(estimator) -> None:
     draw = np.random.default_rng(2)
     images = torch.from_numpy(draw.standard_normal((14, 3, 4, 4)))
     labels = torch.arange(14) % 2
-    taught = LabelAware(ConvReLU(2), estimator).taught(images, labels)
+    taught = LabelAware(ConvReLU(2), estimator).fit_labels(images, labels)
     keep = torch.arange(13)
-    fresh = LabelAware(ConvReLU(2), estimator).taught(images[:13], labels[:13])
+    fresh = LabelAware(ConvReLU(2), estimator).fit_labels(images[:13], labels[:13])
     assert_same(taught.without(keep).gram, fresh.gram, 1e-10)
     assert_same(gram(taught, images), taught.gram, 1e-10)
 
@@ -182,7 +182,7 @@ def test_images_are_flattened(estimator) -> None:
 def test_equal_inputs_have_equal_rows() -> None:
     inputs, labels = examples()
     inputs[8] = inputs[3]
-    taught = LabelAware(ReLU(1), "fjlt-v2").taught(inputs, labels)
+    taught = LabelAware(ReLU(1), "fjlt-v2").fit_labels(inputs, labels)
     assert_same(taught.gram[8], taught.gram[3], 1e-13)
     # A product's rounding makes no angle of 1e-8 between a query and itself among the examples.
     assert_same(taught.cross(taught.pairs_with(inputs[3:4]))[0], taught.gram[3], 1e-13)
@@ -191,8 +191,8 @@ def test_equal_inputs_have_equal_rows() -> None:
 @every_estimator
 def test_float32_is_right_to_its_rounding(estimator) -> None:
     inputs, labels = examples()
-    single = LabelAware(ReLU(1), estimator).taught(inputs, labels, dtype=torch.float32)
-    double = LabelAware(ReLU(1), estimator).taught(inputs, labels)
+    single = LabelAware(ReLU(1), estimator).fit_labels(inputs, labels, dtype=torch.float32)
+    double = LabelAware(ReLU(1), estimator).fit_labels(inputs, labels)
     assert single.gram.dtype == torch.float64
     # 2^-24 in kernel and distances, times the condition of features or, for "kr-v2", of the kernel: 1e4, 1e5.
     assert_same(single.gram, double.gram, 1e-2 if estimator == "kr-v2" else 1e-3)
@@ -203,27 +203,27 @@ def test_what_it_is_made_of_is_recorded(frozen) -> None:
     inputs, labels = examples()
     frozen(inputs, labels)
     asked = LabelAware(ReLU(1), "fjlt-v1", 0.2, sketch=Sketch(seed=3))
-    taught = asked.taught(inputs, labels)
+    taught = asked.fit_labels(inputs, labels)
     record = taught.record
     assert record["base"] == ReLU(1).record
     assert record["strength"] == 0.2
     assert record["strength_used"] == taught.strength_used
     assert record["sketch"]["seed"] == 3
     assert list(record["estimate"]["coefficients"])[:2] == ["kernel", "product"]
-    assert record["labels"] != asked.taught(inputs, 1 - labels).record["labels"]
+    assert record["labels"] != asked.fit_labels(inputs, 1 - labels).record["labels"]
     assert "taught by 22 examples" in repr(taught)
-    assert LabelAware(ReLU(1), "kr-v1").taught(inputs, labels).record["estimate"]["bandwidth"] > 0
+    assert LabelAware(ReLU(1), "kr-v1").fit_labels(inputs, labels).record["estimate"]["bandwidth"] > 0
 
 
 def test_it_says_what_it_is() -> None:
     inputs, labels = examples()
     asked = LabelAware(ReLU(1), "kr-v1")
-    taught = asked.taught(inputs, labels)
+    taught = asked.fit_labels(inputs, labels)
     assert (asked.normalise, asked.dtype) == ("sphere", None)
     assert (taught.normalise, taught.outputs, taught.dtype) == ("sphere", None, None)
     assert not taught.definite
     assert not taught.asked.frozen
-    stays = taught.with_labels_frozen()
+    stays = taught.freeze_labels()
     assert stays.asked.frozen
     assert torch.equal(stays.gram, taught.gram)
 
@@ -249,38 +249,38 @@ def test_options_that_are_none_are_refused(options, message, as_users_run_it) ->
 def test_a_base_must_be_label_blind_and_serve_all_outputs() -> None:
     apart = Empirical(nn.Linear(D, 2).double(), outputs="full")
     with pytest.raises(OptionError, match=r"must have one value for all outputs; .* tells 2 apart"):
-        LabelAware(apart, "kr-v1").taught(*examples())
+        LabelAware(apart, "kr-v1").fit_labels(*examples())
     inputs, labels = examples()
     with pytest.raises(OptionError, match="`base` must not have seen labels"):
-        LabelAware(LabelAware(ReLU(1)).taught(inputs, labels))
+        LabelAware(LabelAware(ReLU(1)).fit_labels(inputs, labels))
 
 
 def test_a_strength_that_is_to_be_chosen_teaches_nothing() -> None:
     with pytest.raises(OptionError, match="`strength` must be a number when the kernel is taught"):
-        LabelAware(ReLU(1), strength=None).taught(*examples())
+        LabelAware(ReLU(1), strength=None).fit_labels(*examples())
     with pytest.raises(OptionError, match="`strength` must be a finite number"):
-        LabelAware(ReLU(1)).taught(*examples()).at_strength(-1.0)
+        LabelAware(ReLU(1)).fit_labels(*examples()).at_strength(-1.0)
 
 
 def test_labels_must_be_one_an_input_of_two_classes_or_more(as_users_run_it) -> None:
     inputs, labels = examples()
     asked = LabelAware(ReLU(1), "kr-v1")
     with pytest.raises(DataError, match=r"two classes or more .*; all 22 examples are of class 1"):
-        asked.taught(inputs, torch.ones_like(labels))
+        asked.fit_labels(inputs, torch.ones_like(labels))
     with pytest.raises(ShapeError, match="`labels` must have 22 rows, the side of `inputs`"):
-        asked.taught(inputs, labels[:-1])
+        asked.fit_labels(inputs, labels[:-1])
     with pytest.raises(ShapeError, match=r"class numbers of shape \(22,\) in torch.int64; got"):
-        asked.taught(inputs, labels.double())
+        asked.fit_labels(inputs, labels.double())
     with pytest.raises(ShapeError, match=r"class numbers of shape \(22,\) in torch.int64; got"):
-        asked.taught(inputs, labels[:, None])
+        asked.fit_labels(inputs, labels[:, None])
     with pytest.raises(DataError, match="two classes or more"):
-        asked.taught(inputs, labels).without((labels == 0).nonzero().flatten())
+        asked.fit_labels(inputs, labels).without((labels == 0).nonzero().flatten())
     with pytest.raises(DataError, match="`labels` must not be empty"):
-        asked.taught(inputs[:0], labels[:0])
+        asked.fit_labels(inputs[:0], labels[:0])
 
 
 def test_queries_must_have_the_features_of_the_training_inputs() -> None:
-    taught = LabelAware(ReLU(1), "fjlt-v1").taught(*examples())
+    taught = LabelAware(ReLU(1), "fjlt-v1").fit_labels(*examples())
     with pytest.raises(ShapeError, match=r"`queries` must have the features .*\(7,\); got \(6,\)"):
         taught.pairs_with(queries(d=6))
 
@@ -289,19 +289,19 @@ def test_what_the_base_refuses_is_refused() -> None:
     inputs, labels = examples()
     inputs[3, 0] = torch.nan
     with pytest.raises(DataError, match="`inputs` must be finite; row 3"):
-        LabelAware(ReLU(1)).taught(inputs, labels)
+        LabelAware(ReLU(1)).fit_labels(inputs, labels)
 
 
 def test_pixels_that_are_none_are_refused() -> None:
     inputs, labels = examples()
     message = r"`inputs` must hold at least two features each .*; got \(22, 1\)"
     with pytest.raises(ShapeError, match=message):
-        LabelAware(From(squared), "fjlt-v1").taught(inputs[:, :1], labels)
+        LabelAware(From(squared), "fjlt-v1").fit_labels(inputs[:, :1], labels)
 
 
 def test_matrices_that_do_not_fit_are_refused_before_they_are_made() -> None:
     with pytest.raises(MemoryBudgetError, match=r"A label-aware kernel of 22 examples needs 23\.2 kB"):
-        LabelAware(ReLU(1)).taught(*examples(), memory=10_000)
+        LabelAware(ReLU(1)).fit_labels(*examples(), memory=10_000)
 
 
 @pytest.mark.slow
@@ -313,7 +313,7 @@ def test_frogs_and_ships_are_as_local_as_published(shared_data) -> None:
     inputs = torch.cat([pixels, torch.ones(len(pixels), 1, dtype=torch.float64)], dim=1)
     labels = train.labels
     assert labels.bincount().tolist() == [5000, 5000]
-    taught = LabelAware(ReLU(1), "kr-v1", 0.1).taught(inputs, labels, dtype=torch.float32)
+    taught = LabelAware(ReLU(1), "kr-v1", 0.1).fit_labels(inputs, labels, dtype=torch.float32)
 
     def ratio(of):
         roots = of.diagonal().sqrt()

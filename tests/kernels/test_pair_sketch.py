@@ -70,13 +70,13 @@ def test_the_same_seed_makes_the_same_kernel() -> None:
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((15, 6)))
     labels = torch.arange(15) % 3
     made = [
-        LabelAware(ReLU(1), "fjlt-v2", sketch=Sketch(size=500, seed=seed)).taught(x, labels)
+        LabelAware(ReLU(1), "fjlt-v2", sketch=Sketch(size=500, seed=seed)).fit_labels(x, labels)
         for seed in (1, 1, 2)
     ]
     assert torch.equal(made[0].gram, made[1].gram)
     assert not torch.equal(made[0].gram, made[2].gram)
     keep = torch.arange(14)
-    fresh = made[0].asked.taught(x[keep], labels[keep])
+    fresh = made[0].asked.fit_labels(x[keep], labels[keep])
     assert_same(made[0].without(keep).gram, fresh.gram, 1e-10)
 
 

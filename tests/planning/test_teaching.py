@@ -102,9 +102,11 @@ def test_the_fits_of_a_choice_are_those_that_are_made(monkeypatch):
         afresh, "factor_indefinite", lambda gram, **more: made.append(len(gram)) or real(gram, **more)
     )
     taught = []
-    again = label_aware.Taught.without
+    again = label_aware.FittedLabelAware.without
     monkeypatch.setattr(
-        label_aware.Taught, "without", lambda self, keep: taught.append(len(keep)) or again(self, keep)
+        label_aware.FittedLabelAware,
+        "without",
+        lambda self, keep: taught.append(len(keep)) or again(self, keep),
     )
     found = choose_strength(AUTO, train)
     assert len(found.tried) == len(STRENGTHS), "none was skipped"
@@ -208,4 +210,4 @@ def test_a_strength_of_0_is_the_base_which_nothing_teaches_again():
     )
     assert (found.fits, found.without_each, found.certified) == (0, 0.0, 0.0)
     train, _ = lo.load("digits", classes=["3", "8"], n_train=20, n_query=5, normalise="sphere")
-    assert not lo.fit(dataclasses.replace(NAMED, strength=0.0), train).relearns
+    assert not lo.fit(dataclasses.replace(NAMED, strength=0.0), train).depends_on_labels

@@ -59,7 +59,7 @@ def certify(fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed
     total = moment.total
     generator = torch.Generator().manual_seed(seed)
     refits_made = refitted(fitted, examples, moment, time, count=refits, generator=generator)
-    fitted = fitted.with_labels_frozen()  # what follows is about the matrix as it is
+    fitted = fitted.freeze_labels()  # what follows is about the matrix as it is
     indefinite = time == math.inf and not fitted.kernel.definite
     sizes = (_indefinite if indefinite else _positive)(fitted, examples, time, total, generator)
     measured = fitted.kernel.distortion(fitted.train.inputs)
@@ -98,8 +98,8 @@ def _positive(
     fitted: Fitted, examples: Examples, time: float, total: float, generator: torch.Generator
 ) -> _Sizes:
     high, low = _ends(fitted, time, total, generator)
-    ridge = fitted.rule.shifted(total)
-    pace = fitted.rule.pace(time, total)
+    ridge = fitted.rule.effective_ridge(total)
+    pace = fitted.rule.effective_time(time, total)
     floor = max(low + ridge, 1 / pace if pace > 0 else math.inf)
     of_queries = assemble.diagonal(
         fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
@@ -124,7 +124,7 @@ def _indefinite(
 ) -> _Sizes:
     del time, generator
     values = fitted.eigenvalues
-    shifted = (values + fitted.rule.shifted(total)).abs()
+    shifted = (values + fitted.rule.effective_ridge(total)).abs()
     reach, nearest = float(shifted.max()), float(shifted.min())
     rows = float(fitted.gram.norm(dim=1).max())
     for block in query_blocks(fitted, examples):
@@ -150,7 +150,7 @@ def _ends(fitted: Fitted, time: float, total: float, generator: torch.Generator)
         return fitted.spectrum.largest, fitted.spectrum.smallest
     if time == 0:
         return fitted.largest, 0.0
-    ridge = fitted.rule.shifted(total)
+    ridge = fitted.rule.effective_ridge(total)
     inverse = fitted.inverse(ridge)
     flipped = largest_eigenvalue(
         lambda x: inverse @ x, len(fitted.gram), generator=generator, device=fitted.device, rtol=1e-4
@@ -162,10 +162,10 @@ def _amplification(fitted: Fitted, time: float, total: float, high: float, floor
     """Return how far √s g moves when K moves by s_max + λ, at the bottom or at the top."""
     if floor <= 0:
         return math.inf
-    reach = high + fitted.rule.shifted(total)
+    reach = high + fitted.rule.effective_ridge(total)
     # Before anything is learned, ηt(s_max + λ) < 1, g ≈ ηt has no slope but its own rounding.
     bottom = max(reach / floor, math.sqrt(reach / floor)) / math.sqrt(floor)
-    top = fitted.rule.overshoot(time, total, high) if 0 < time < math.inf else 0.0
+    top = fitted.rule.filter_sensitivity(time, total, high) if 0 < time < math.inf else 0.0
     return max(bottom, top / math.sqrt(reach)) if reach > 0 else bottom
 
 
@@ -184,7 +184,7 @@ def _residual(fitted: Fitted, moment: Instant, time: float, reach: float) -> flo
     """Return the backward error of the solve, or of the decomposition on the data."""
     if time == math.inf:
         dual = moment.dual()
-        left = fitted.gram @ dual + fitted.rule.shifted(moment.total) * dual - fitted.residual
+        left = fitted.gram @ dual + fitted.rule.effective_ridge(moment.total) * dual - fitted.residual
         # The backward error: relative to all that was added up, whatever the condition number.
         return _relative(left, reach * dual.norm() + fitted.residual.norm())
     if time == 0:

@@ -60,7 +60,7 @@ def relabel(
     examples = queries_of(fitted, query)
     targets = _targets(fitted, target, len(rows))
     times = fitted.times(at)
-    if fitted.relearns:
+    if fitted.depends_on_labels:
         edits = _taught_otherwise(fitted, times, rows, targets)
         values = relearned_effects(fitted, examples, edits, times=times, of=of)
     else:
@@ -199,7 +199,7 @@ def _rise(fitted: Fitted, total: float, bound: float, tops: Iterator[float]) -> 
 
 def _top_reweighted(fitted: Fitted, row: int, weight: float) -> float:
     """Return the top eigenvalue of D^½ K D^½, D the identity but for one weight."""
-    each = fitted.rows_each
+    each = fitted.outputs_per_example
     root = torch.ones(len(fitted.gram), dtype=torch.float64, device=fitted.device)
     root[row * each : (row + 1) * each] = math.sqrt(weight)
     return largest_eigenvalue(

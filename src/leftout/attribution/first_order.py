@@ -101,18 +101,18 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
 
 def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m n"]:
     """Return s, a block of queries at a time."""
-    ridge = fitted.rule.shifted(len(fitted))
+    ridge = fitted.rule.effective_ridge(len(fitted))
     factor = fitted.factor(ridge)
     missed = ridge * dual  # R: no digit is lost to the difference of Y and f(X)
     found = dual.new_empty(len(query), len(fitted))
     with busy("classical influence"):
         for block in query_blocks(fitted, query):
             wrong = _residual(fitted, block, dual)
-            if fitted.rows_each == 1:
+            if fitted.outputs_per_example == 1:
                 share = factor.solve(block.features.cross.T).T  # α, (m, n)
                 torch.mul(share, wrong @ missed.T, out=found[block.rows])
             else:  # (y − f)ᵀ α first: one row a query, not one an output
-                cross = torch.unflatten(block.features.cross, 0, (-1, fitted.rows_each))
+                cross = torch.unflatten(block.features.cross, 0, (-1, fitted.outputs_per_example))
                 pulled = torch.einsum("mb,mbr->rm", wrong, cross)
                 found[block.rows] = _by_example(fitted, factor.solve(pulled) * missed).T
     return found
@@ -120,12 +120,12 @@ def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> F
 
 def _by_example(fitted: Fitted, rows: Float64[Tensor, "rows x"]) -> Float64[Tensor, "n x"]:
     """Return numbers by row of the kernel added up over the rows of an example."""
-    return torch.unflatten(rows, 0, (-1, fitted.rows_each)).sum(1)
+    return torch.unflatten(rows, 0, (-1, fitted.outputs_per_example)).sum(1)
 
 
 def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "1 n"]:
     """Return the mean of s over queries, summed before G is applied: k solves instead of m."""
-    ridge = fitted.rule.shifted(len(fitted))
+    ridge = fitted.rule.effective_ridge(len(fitted))
     together = torch.zeros_like(dual)
     with busy("classical influence"):
         for block in query_blocks(fitted, query):

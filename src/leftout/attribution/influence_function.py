@@ -143,7 +143,7 @@ def _influence(
     rule, n = trained.rule, len(trained.train)
     budget = memory_budget(memory, device=_device(trained))
     # Ridge and damping enter the sum alike: under "mean" the objective is that, over n.
-    shift = rule.shifted(n) + damping * (n if rule.loss == "mean" else 1)
+    shift = rule.effective_ridge(n) + damping * (n if rule.loss == "mean" else 1)
     matrix = Curvature(trained.module, trained.train, kind=kind, shift=shift, memory=budget // 4)
     size = _queries_at_a_time(matrix.side, len(query), len(rows), budget)
     ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)

@@ -156,7 +156,7 @@ def query_root(fitted: Fitted, query: Examples) -> Float64[Tensor, "a rows"]:
     A triangular factor, not the sum itself: what is squared first has lost half its digits.
     """
     side = len(fitted.gram)
-    rows = min(len(query) * fitted.rows_each, side)
+    rows = min(len(query) * fitted.outputs_per_example, side)
     check_fits(
         f"What the queries see, {rows} × {side} numbers,",
         2 * 8 * rows * side,

@@ -56,7 +56,7 @@ def leave_out(
     names, rows = named_groups(groups, len(fitted))
     examples = queries_of(fitted, query)
     times = fitted.times(at)
-    effects_of = _relearned if fitted.relearns else _edited
+    effects_of = _relearned if fitted.depends_on_labels else _edited
     values = effects_of(fitted, examples, rows, times, of)
     return effect_array(
         fitted,
@@ -120,7 +120,7 @@ def _afresh_is_cheaper(fitted: Fitted, times: Sequence[float], n: int, gone: int
     finite = len({time for time in times if 0 < time < math.inf})
     if not finite:
         # A block of the inverse, unless the ridge changes with the number of examples.
-        return fitted.rule.shifted(n - gone) != fitted.rule.shifted(n)
+        return fitted.rule.effective_ridge(n - gone) != fitted.rule.effective_ridge(n)
     return 9 * (n - gone) ** 3 < 160 * (gone**2 * n + gone**3)
 
 

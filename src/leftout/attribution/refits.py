@@ -47,7 +47,7 @@ def refitted(
     chosen = _left_out(len(fitted), count, generator)
     outputs = torch.randint(0, fitted.outputs, (len(chosen),), generator=generator).tolist()
     asked = _Asked(fitted, examples, moment, time, list(zip(chosen, outputs, strict=True)))
-    ours, theirs = (_by_teaching if fitted.relearns else _by_lanczos)(asked)
+    ours, theirs = (_by_teaching if fitted.depends_on_labels else _by_lanczos)(asked)
     return tuple(map(_compared, chosen, ours, theirs))
 
 
@@ -148,7 +148,7 @@ def _dual_without(fitted: Fitted, row: int, column: int, time: float, total: flo
     keep = torch.ones_like(fitted.residual[:, column])
     keep[fitted.kernel_rows(slice(row, row + 1))] = 0
     if time == math.inf:
-        ridge = fitted.rule.shifted(total)
+        ridge = fitted.rule.effective_ridge(total)
         return filtered_vector(
             lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, lambda s: 1 / (s + ridge)
         )

@@ -138,16 +138,16 @@ def training_times(fitted: Fitted, count: int = COUNT) -> tuple[float, ...]:
     check_timed(fitted.rule)
     n, rule, values = len(fitted), fitted.rule, fitted.spectrum.values
     fewer = n - 1 or n
-    shifted = values + rule.shifted(n)
+    shifted = values + rule.effective_ridge(n)
     noise = n * torch.finfo(fitted.kernel_dtype).eps * fitted.spectrum.largest
     resolvable = shifted[shifted > noise]
     # K = 0 without a ridge: nothing ever moves, and any times show it.
     high, low = (float(resolvable[0]), float(resolvable[-1])) if len(resolvable) else (1.0, 1.0)
-    first = MOVED / high / rule.pace(1.0, n)
-    last = SETTLED / low / rule.pace(1.0, n)
-    lowest = fitted.spectrum.smallest + rule.shifted(fewer)
+    first = MOVED / high / rule.effective_time(1.0, n)
+    last = SETTLED / low / rule.effective_time(1.0, n)
+    lowest = fitted.spectrum.smallest + rule.effective_ridge(fewer)
     if lowest < 0:
-        last = min(last, SAFE / -lowest / rule.pace(1.0, fewer))
+        last = min(last, SAFE / -lowest / rule.effective_time(1.0, fewer))
     spaced = np.geomspace(first, max(first, last), count)
     rounded = [float(f"{time:.1e}") for time in spaced]
     if isinstance(rule, GradientDescent):
@@ -200,7 +200,7 @@ def _downdated(
         high = fitted.spectrum.largest
         groups = fitted.rule.quadratures(finite, total=total, high=high)
     for group, quadrature in tracked(groups, what="training times", total=len(groups)):
-        nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.rows_each)
+        nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
         taken = _taken(nodes).flatten(1)  # (q, n·k)
         weights = quadrature.weights.to(taken.device)
         change = (weights @ taken).real  # (t, n·k)

@@ -130,7 +130,7 @@ class Langevin(Smoothing):
 
     def form(self, fitted: Fitted) -> Form:
         _check_settles(fitted, self.rate)
-        ridge = fitted.rule.shifted(len(fitted))
+        ridge = fitted.rule.effective_ridge(len(fitted))
         factor = 2 / (_noise(fitted, self.rate, self.batch) * self.sigma**2)
         return lambda change, image: factor * _sum(image * (image + ridge * change))
 
@@ -173,7 +173,7 @@ class SteadyState(Smoothing):
         )
         gradients = self._gradients(fitted, modes, turn)  # (n, r·o)
         centred = gradients - gradients.mean(0)
-        shifted = modes.values + fitted.rule.shifted(len(fitted))
+        shifted = modes.values + fitted.rule.effective_ridge(len(fitted))
         every = shifted[:, None].expand(-1, turn.shape[1]).flatten()
         scale = _noise(fitted, self.rate, self.batch) / len(fitted)
         covariance = lyapunov(every, scale * (centred.T @ centred))
@@ -197,7 +197,7 @@ class SteadyState(Smoothing):
                 f"none: the model passes through all targets (largest error {largest:.2g}), and "
                 "SGD stands still. Fit with a `ridge` > 0, or pass Isotropic() or Langevin(…)."
             )
-        n, each = len(fitted), fitted.rows_each
+        n, each = len(fitted), fitted.outputs_per_example
         own = modes.vectors.reshape(n, each, -1)  # (n, b, r)
         turned = (error @ turn).view(n, each, -1)  # (n, b, o)
         return torch.einsum("nbr,nbo->nro", own, turned).flatten(1)
@@ -240,7 +240,7 @@ def _noise(fitted: Fitted, rate: float, batch: int) -> float:
 def _check_settles(fitted: Fitted, rate: float) -> None:
     """Raise unless SGD has a steady state at this rate."""
     n = len(fitted)
-    high = fitted.largest + fitted.rule.shifted(n)
+    high = fitted.largest + fitted.rule.effective_ridge(n)
     high = high / n if fitted.rule.loss == "mean" else high
     if rate * high >= 2:
         raise DivergenceError(

@@ -35,17 +35,17 @@ from leftout.curation.sources import named_sources, sources
 from leftout.curation.subclasses import subclasses_by
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
-from leftout.diagnostics.linearity.linearisation_gap import Linearisation, linearisation
+from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.agreement import FEWEST
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
-from leftout.dynamics.linearised import has_network
+from leftout.dynamics.linearised_module import has_network
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.teachable import Teachable
 from leftout.report.findings import Findings, Moment
 from leftout.report.learning_curve_panel import outlook
 from leftout.report.report import write_report
@@ -78,7 +78,7 @@ class Audit:
 
 
 def audit(
-    kernel: Kernel | Teachable | Selection,
+    kernel: Kernel | LabelDependentKernel | Selection,
     train: Data,
     query: Data,
     *,
@@ -164,7 +164,7 @@ def _found(
     scores = _scores(fitted, query, times, target)
     judged = times[-1]
     labels = mislabelled(fitted, at=judged)
-    stays = fitted.with_labels_frozen()
+    stays = fitted.freeze_labels()
     order = redundant(stays, query, at=judged)
     moments = tuple(_moment(fitted, query, time) for time in times)
     ahead, why = outlook(stays, moments, seed=evidence.seed)
@@ -189,7 +189,7 @@ def _found(
         sources=None if origins is None else sources(stays, query, origins, at=judged),
         outlook=ahead,
         no_outlook=why,
-        relearns=fitted.relearns,
+        depends_on_labels=fitted.depends_on_labels,
     )
     return findings, labels
 
@@ -243,12 +243,12 @@ def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
 
 def _linearisation(
     fitted: Fitted, query: Examples, judged: float, target: Target | None, evidence: Evidence
-) -> Linearisation | None:
+) -> LinearisationGap | None:
     """Return the model beside its network, where there is one; trainings are kept beside the scores."""
     if not has_network(fitted):
         return None
     part = None if target is None else target.part
-    return linearisation(
+    return linearisation_gap(
         fitted,
         query,
         at=judged,

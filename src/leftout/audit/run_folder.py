@@ -99,7 +99,7 @@ def prepare(run: Path, identity: dict[str, Any]) -> Target:
     wanted = {"leftout": __version__, "identity": fingerprint(identity)}
     if run.exists():
         _check_same(run, wanted)
-        open_run(run)
+        open(run)
         return Target(run, None, identity)
     part = run.with_name(run.name + ".part")
     if _is_begun(part):
@@ -161,7 +161,7 @@ def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None
     (target.run / store.DONE).unlink(missing_ok=True)
 
 
-def open_run(run: str | Path) -> Run:
+def open(run: str | Path) -> Run:
     """Return a finished run: scores, tables, record.
 
     Raises:

@@ -6,7 +6,7 @@ from typing import Any
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
-from leftout.kernels.teachable import TaughtKernel
+from leftout.kernels.label_dependent import FittedLabelKernel
 
 TAUGHT_AGAIN = "seen by the kernel, which is taught again without each example"
 
@@ -15,7 +15,7 @@ def settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, A
     """Return what was audited and how, in reading order."""
     train = fitted.train
     rule = fitted.rule.record
-    doubt = fitted.kernel.doubt if isinstance(fitted.kernel, TaughtKernel) else ""
+    doubt = fitted.kernel.doubt if isinstance(fitted.kernel, FittedLabelKernel) else ""
     of_rule = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
     said = {
         "data": train.preparation.get("source", "arrays"),
@@ -25,7 +25,7 @@ def settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, A
         "inputs": f"{tuple(train.inputs.shape[1:])}, normalise {train.preparation.get('normalise')}",
         "targets": f"centre {train.encoding.centre}",
         "kernel": kernel_said(fitted.kernel.record),
-        **({"labels": TAUGHT_AGAIN} if fitted.relearns else {}),
+        **({"labels": TAUGHT_AGAIN} if fitted.depends_on_labels else {}),
         **({"take care": doubt} if doubt else {}),
         "rule": f"{rule['rule']} ({of_rule})",
         "loss": f"{rule['loss']} over examples of ½ Σ (prediction − target)²",

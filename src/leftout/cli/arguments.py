@@ -19,11 +19,11 @@ from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.convolution.convolutional import ConvReLU, Pooling
 from leftout.kernels.convolution.windows import Padding
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.teachable import Teachable
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
@@ -123,7 +123,7 @@ class Choices:
         """Return the choices, JSON-like."""
         return dataclasses.asdict(self)
 
-    def examples(self, kernel: Kernel | Teachable) -> tuple[Examples, Examples]:
+    def examples(self, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:
         """Return training examples and queries, scaled for the kernel unless said otherwise.
 
         A network of the user's own speaks in the units of its targets: they are not centred unless
@@ -152,7 +152,7 @@ class Choices:
         train = train.in_columns(network.width)
         return train, query.coded_as(train.encoding)
 
-    def fixed_kernel(self) -> Kernel | Teachable:
+    def fixed_kernel(self) -> Kernel | LabelDependentKernel:
         """Return the kernel for a command that takes it as it is, whatever is left out.
 
         Raises:
@@ -161,7 +161,7 @@ class Choices:
         self.check_limit_unsaid()
         kernel = self.made_kernel()
         blind = isinstance(kernel, LabelAware) and kernel.strength == 0
-        if isinstance(kernel, Teachable) and not (kernel.frozen or blind):
+        if isinstance(kernel, LabelDependentKernel) and not (kernel.frozen or blind):
             raise OptionError(
                 "This command takes the kernel as it is, and one that sees labels changes when an example is "
                 "left out: add --labels-frozen, or ask leftout influence or audit."
@@ -172,7 +172,7 @@ class Choices:
             )
         return kernel
 
-    def made_kernel(self) -> Kernel | Teachable:
+    def made_kernel(self) -> Kernel | LabelDependentKernel:
         """Return the kernel; of one that sees labels the strength is None where it is to be chosen.
 
         Raises:

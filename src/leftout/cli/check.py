@@ -18,7 +18,7 @@ from torch import Tensor
 from leftout.attribution.certify import certify
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.audit.audit import Audit, audit
-from leftout.audit.run_folder import open_run
+from leftout.audit.run_folder import open as open_run
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.load import load

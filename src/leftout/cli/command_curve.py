@@ -51,7 +51,7 @@ def curve_command(
     asked = named(choices, memory=memory, device=device)
     train = asked.train
     whole = fit(asked.kernel, train, rule=choices.made_rule(), device=device, memory=memory)
-    fitted = whole.with_labels_frozen()
+    fitted = whole.freeze_labels()
     sizes = n or [factor * len(train) for factor in FACTORS]
     found = learning_curve(fitted, sizes, confidence=confidence, seed=choices.seed)
     if out is not None:
@@ -62,7 +62,7 @@ def curve_command(
     if found.classes:
         console.print(_classes(found))
     console.print(Text(plain(found.verdict, 600)))
-    if whole.relearns:
+    if whole.depends_on_labels:
         console.print(Text(FROZEN), style="yellow")
     console.print(
         f"Mean squared error: summed over outputs, twice the loss. Intervals {confidence:.0%}, of the "

@@ -22,7 +22,7 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.base import Kernel
-from leftout.kernels.teachable import Teachable
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.report.wording import moment, plain
 from leftout.storage.csv_table import check_free
 
@@ -135,7 +135,7 @@ def _check_labels_frozen(choices: Choices, method: str, spread: bool) -> None:
 
 
 def _check_spread(
-    kernel: Kernel | Teachable, method: str, of_query: Sequence[str] | None, out: Path | None
+    kernel: Kernel | LabelDependentKernel, method: str, of_query: Sequence[str] | None, out: Path | None
 ) -> None:
     """Raise unless there is a spread, and a place to show it."""
     if method != "leave-one-out":

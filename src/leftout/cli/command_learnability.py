@@ -48,7 +48,7 @@ def learnability_command(
     kernel = choices.fixed_kernel()
     train, _ = choices.examples(kernel)
     fitted = fit(kernel, train, rule=rule, device=device, memory=memory)
-    if fitted.rows_each > 1:
+    if fitted.outputs_per_example > 1:
         raise OptionError("leftout learnability needs one kernel for all outputs; add --outputs trace.")
     sizes = sorted(set(n or [max(1, len(train) // part) for part in (10, 4, 2)]))
     first = learnability(fitted.gram, fitted.residual, n=sizes[0], ridge=rule.ridge, without_replacement=True)

@@ -12,7 +12,7 @@ from rich.text import Text
 from leftout.cli.arguments import Choices
 from leftout.cli.options import MODEL, Device, Memory, with_choices
 from leftout.core.errors import OptionError
-from leftout.diagnostics.linearity.linearity_test import Linearity, linearity
+from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.dynamics.rules import GradientFlow, Ridge, Rule
 from leftout.kernels.network.empirical import Empirical
 from leftout.report.wording import count, number, percent
@@ -46,7 +46,7 @@ def linearity_command(
     kernel = choices.fixed_kernel()
     assert isinstance(kernel, Empirical)
     train, query = choices.examples(kernel)
-    found = linearity(
+    found = linearity_test(
         kernel.module,
         train,
         query,
@@ -68,7 +68,7 @@ def linearity_command(
     console.print(Text(sentence(found)), soft_wrap=True)
 
 
-def sentence(found: Linearity) -> str:
+def sentence(found: LinearityTest) -> str:
     """Return the verdict in a sentence or two."""
     numbers = (
         f"at the queries they part by at most {percent(found.relative_gap)} of what training moves, and "
@@ -114,7 +114,7 @@ def _rule(choices: Choices) -> Rule | None:
     return None
 
 
-def _table(found: Linearity) -> Table:
+def _table(found: LinearityTest) -> Table:
     rule = found.rule
     kind = "flow" if isinstance(rule, GradientFlow) else "descent"
     title = f"{count(found.path[-1].step, 'step')} of {kind} at rate {number(rule.rate)}"

@@ -23,9 +23,9 @@ from leftout.core.errors import LeftoutError, OptionError
 from leftout.data.examples import Examples
 from leftout.diagnostics.model_selection import Candidate, Selection, candidate, choose_strength, once, ranked
 from leftout.kernels.base import Kernel, Normalise
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.teachable import Teachable
 from leftout.planning.cost import Cost
 from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import Machine, bare_machine, with_kernel
@@ -57,7 +57,7 @@ LONG = 60.0
 class Chosen:
     """A kernel with its data; `selection` is what it was chosen from, None where it was named."""
 
-    kernel: Kernel | Teachable
+    kernel: Kernel | LabelDependentKernel
     train: Examples
     query: Examples
     selection: Selection | None = None
@@ -178,7 +178,7 @@ class _Judge:
     device: str | None
     machine: Machine
 
-    def tried(self, name: str, kernel: Kernel | Teachable, train: Examples) -> Candidate:
+    def tried(self, name: str, kernel: Kernel | LabelDependentKernel, train: Examples) -> Candidate:
         """Return a candidate with its losses, or with why it has none."""
         choices = self.choices
         try:
@@ -203,7 +203,7 @@ class _Judge:
             device=self.device,
         )
 
-    def seconds(self, kernel: Kernel | Teachable, train: Examples) -> float:
+    def seconds(self, kernel: Kernel | LabelDependentKernel, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
         where = _where(train, self.device)
         work = work_of(
@@ -216,7 +216,9 @@ class _Judge:
             budget=memory_budget(self.memory, device=where),
         )
         cost = Cost(work, with_kernel(self.machine, kernel, train, device=where))
-        return teaching(kernel, cost).choosing if isinstance(kernel, Teachable) else cost.left_out()
+        return (
+            teaching(kernel, cost).choosing if isinstance(kernel, LabelDependentKernel) else cost.left_out()
+        )
 
 
 def _machine(train: Examples, device: str | None) -> Machine:

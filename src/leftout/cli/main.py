@@ -33,7 +33,7 @@ from leftout.cli.options import DATA, MACHINE, NETWORK, Device, Memory, with_cho
 from leftout.cli.source_labels import origins
 from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning, OptionError
 from leftout.core.version import __version__
-from leftout.diagnostics.linearity.linearisation_gap import Linearisation
+from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.planning.plan import plan
 from leftout.report.findings import Findings, Moment
 from leftout.report.training_time_panel import stop_line, unit_of
@@ -330,7 +330,7 @@ def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
     return said
 
 
-def _gap_line(found: Linearisation) -> str:
+def _gap_line(found: LinearisationGap) -> str:
     """Return how far the linearised model is from its network."""
     line = f"{found.relative_gap:.2g} of what training moved"
     if found.retrained is None:

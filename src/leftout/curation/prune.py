@@ -141,7 +141,7 @@ def prune(
     check_at_least("tolerance", tolerance, 0)
     check_seed(seed)
     time = one_time(fitted, at)
-    fitted.check_stays()
+    fitted.check_kernel_fixed()
     examples = queries_of(fitted, query)
     n = len(fitted)
     counts = [0, *sorted({max(1, min(n - 1, round(s * n))) for s in asked if n > 1})]

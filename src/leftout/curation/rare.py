@@ -20,7 +20,7 @@ from leftout.curation.mislabelled import judged
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.kernels import assemble
-from leftout.kernels.teachable import TaughtKernel
+from leftout.kernels.label_dependent import FittedLabelKernel
 
 NEAREST = 3
 """Neighbours that are asked whether they share the label: few, as a rare kind has not many members."""
@@ -130,7 +130,7 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
     """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) and rows of the nearest others."""
     blind = _blind(fitted)
     whole = fitted.gram if blind is None else blind
-    own = torch.unflatten(whole.diagonal(), 0, (-1, fitted.rows_each)).sum(1)
+    own = torch.unflatten(whole.diagonal(), 0, (-1, fitted.outputs_per_example)).sum(1)
     size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
     values, rows = [], []
     for some in blocks(len(fitted), ROWS):
@@ -151,9 +151,9 @@ def _blind(fitted: Fitted) -> Float64[Tensor, "n n"] | None:
     made indefinite has no correlations.
     """
     kernel, inputs = fitted.kernel, fitted.train.inputs
-    if not isinstance(kernel, TaughtKernel):
+    if not isinstance(kernel, FittedLabelKernel):
         return None
-    if kernel.taught_by_inputs(inputs):
+    if kernel.fitted_on(inputs):
         return kernel.blind
     return assemble.gram(
         kernel.asked.base, inputs, dtype=fitted.kernel_dtype, device=fitted.device, memory=fitted.memory

@@ -37,7 +37,7 @@ SQUARES = 8
 
 
 class Remaining(ABC):
-    """The model of what remains, one row or `rows_each` rows an example."""
+    """The model of what remains, one row or `outputs_per_example` rows an example."""
 
     @abstractmethod
     def moved(self) -> Float64[Tensor, " n"]:
@@ -103,7 +103,7 @@ def remaining(fitted: Fitted, query: Examples, time: float, by: By) -> Remaining
     Raises:
         MemoryBudgetError: what a round makes, or what the queries see, would not fit.
     """
-    n, ridge = len(fitted), fitted.rule.shifted(len(fitted))
+    n, ridge = len(fitted), fitted.rule.effective_ridge(len(fitted))
     root = query_root(fitted, query) if by == "function" else None
     side, rows = len(fitted.gram), 0 if root is None else len(root)
     squares = SQUARES if by == "function" else SQUARES + 3
@@ -114,11 +114,16 @@ def remaining(fitted: Fitted, query: Examples, time: float, by: By) -> Remaining
         advice="Take fewer examples (`n_train`), or raise `memory`.",
     )
     fitted.check_trainable([time], total=n)
-    if time == math.inf and fitted.rule.shifted(n - 1) == ridge:
+    if time == math.inf and fitted.rule.effective_ridge(n - 1) == ridge:
         inverse = fitted.inverse(ridge)
         left, right = (inverse, fitted.gram @ inverse) if root is None else (None, root @ inverse)
         return Downdated(
-            inverse, fitted.dual(time), left, right, fitted.rows_each, len(query) if left is None else 1
+            inverse,
+            fitted.dual(time),
+            left,
+            right,
+            fitted.outputs_per_example,
+            len(query) if left is None else 1,
         )
     return Refitted(fitted, root, time, len(query))
 
@@ -188,7 +193,7 @@ class Refitted(Remaining):
 
     def without(self, gone: Int64[Tensor, " g"]) -> "Refitted":
         whole = self.fitted
-        _, rows = _split(gone, len(whole.gram), whole.rows_each)
+        _, rows = _split(gone, len(whole.gram), whole.outputs_per_example)
         _, examples = _split(gone, len(whole), 1)
         left = Fitted(
             whole.kernel,

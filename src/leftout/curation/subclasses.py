@@ -115,7 +115,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
             f"`information` must have {len(fitted)} entries, one for each training example; got "
             f"{len(information)}."
         )
-    fitted.check_stays()
+    fitted.check_kernel_fixed()
     train = fitted.train
     members: list[tuple[str | None, Tensor]] = [(None, torch.arange(len(train)))]
     if train.labels is not None and train.classes is not None:

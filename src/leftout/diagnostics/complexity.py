@@ -76,7 +76,7 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     check_choice("of", of, tuple(SIGN))
     check_kind("groups", groups, Iterable, what="groups of row numbers")
     names, members = named_groups(groups, len(fitted))
-    fitted.check_stays()
+    fitted.check_kernel_fixed()
     _check_positive(fitted)
     total, added = (_interpolant if of == "interpolant" else _as_trained)(fitted, members)
     return xr.DataArray(

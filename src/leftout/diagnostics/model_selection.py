@@ -25,8 +25,8 @@ from leftout.dynamics.fit import fit, labels_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.pairwise.label_aware import LabelAware, Taught, TaughtAgain
-from leftout.kernels.teachable import Teachable
+from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.pairwise.label_aware import FittedLabelAware, LabelAware, RefitLabelAware
 
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """From a label-blind kernel to one that is little but labels, in half decades."""
@@ -48,7 +48,7 @@ class Candidate:
     """
 
     name: str
-    kernel: Kernel | Teachable
+    kernel: Kernel | LabelDependentKernel
     losses: Float64[Tensor, " n"] | None = None
     accuracy: float | None = None
     smallest: float | None = None
@@ -88,7 +88,7 @@ class Selection:
         return self.candidates[0]
 
     @property
-    def kernel(self) -> Kernel | Teachable:
+    def kernel(self) -> Kernel | LabelDependentKernel:
         """Return the kernel of the best candidate."""
         return self.best.kernel
 
@@ -107,7 +107,7 @@ class Selection:
 
 
 def choose_kernel(
-    kernels: Mapping[str, Kernel | Teachable] | Iterable[Kernel | Teachable],
+    kernels: Mapping[str, Kernel | LabelDependentKernel] | Iterable[Kernel | LabelDependentKernel],
     train: Data,
     *,
     rule: Rule | None = None,
@@ -136,7 +136,7 @@ def choose_kernel(
     examples = examples_of(train, name="train")
     found = []
     for name, kernel in named.items():
-        check_kind("kernels", kernel, (Kernel, Teachable), what="kernels, such as kernels.ReLU(1)")
+        check_kind("kernels", kernel, (Kernel, LabelDependentKernel), what="kernels, such as kernels.ReLU(1)")
         found.append(candidate(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
     return ranked(once(found))
 
@@ -155,7 +155,7 @@ def once(candidates: Sequence[Candidate]) -> list[Candidate]:
     return found
 
 
-def _same(one: Kernel | Teachable, other: Kernel | Teachable) -> bool:
+def _same(one: Kernel | LabelDependentKernel, other: Kernel | LabelDependentKernel) -> bool:
     """Return whether two kernels are known to be one."""
     if one is other:
         return True
@@ -165,7 +165,7 @@ def _same(one: Kernel | Teachable, other: Kernel | Teachable) -> bool:
         return False
 
 
-def _named(kernels: Sequence[Kernel | Teachable]) -> dict[str, Kernel | Teachable]:
+def _named(kernels: Sequence[Kernel | LabelDependentKernel]) -> dict[str, Kernel | LabelDependentKernel]:
     """Return kernels by what they are called."""
     names = [repr(one) for one in kernels]
     twice = [name for name in names if names.count(name) > 1]
@@ -224,9 +224,9 @@ def _of_strength(
     kernel: LabelAware, first: Fitted, strength: float, said: Float64[Tensor, "n k"] | str
 ) -> Candidate:
     """Return a candidate, with the ends of its spectrum."""
-    assert isinstance(first.kernel, Taught)
+    assert isinstance(first.kernel, FittedLabelAware)
     values = torch.linalg.eigvalsh(first.kernel.at_strength(strength).gram)
-    sizes = (values + first.rule.shifted(len(first))).abs()
+    sizes = (values + first.rule.effective_ridge(len(first))).abs()
     known = Candidate(
         f"strength {strength:g}",
         replace(kernel, strength=strength),
@@ -260,7 +260,7 @@ def _why_none(candidates: Sequence[Candidate]) -> str:
 
 def candidate(
     name: str,
-    kernel: Kernel | Teachable,
+    kernel: Kernel | LabelDependentKernel,
     examples: Examples,
     *,
     rule: Rule | None,
@@ -297,7 +297,7 @@ def _by_strength(
 ) -> dict[float, Float64[Tensor, "n k"] | str]:
     """Return what is predicted at each example without itself, or why a strength cannot be had."""
     kernel = fitted.kernel
-    assert isinstance(kernel, Taught)
+    assert isinstance(kernel, FittedLabelAware)
     everyone = torch.arange(len(fitted), device=fitted.device)
     found: dict[float, Tensor | str] = {}
     whole = kernel.without(everyone)
@@ -330,7 +330,7 @@ def _by_strength(
     return {one: said if isinstance(said, str) else said.cpu() for one, said in found.items()}
 
 
-def _blind(fitted: Fitted, kernel: Taught, time: float) -> Float64[Tensor, "n k"] | str:
+def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Tensor, "n k"] | str:
     """Return what is predicted without each example at strength 0, where the kernel stays as it is."""
     base = kernel.at_strength(0.0)
     model = Fitted(
@@ -343,7 +343,7 @@ def _blind(fitted: Fitted, kernel: Taught, time: float) -> Float64[Tensor, "n k"
 
 
 def _solved(
-    fitted: Fitted, taught: TaughtAgain, keep: Int64[Tensor, " s"], time: float
+    fitted: Fitted, taught: RefitLabelAware, keep: Int64[Tensor, " s"], time: float
 ) -> Float64[Tensor, "s k"] | str:
     """Return the dual of the examples in `keep`, or why there is none."""
     try:

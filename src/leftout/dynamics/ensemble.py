@@ -112,7 +112,7 @@ def prior_of(fitted: Fitted, prior: Kernel | None = None) -> Prior:
         MemoryBudgetError: a second Gram matrix would not fit.
     """
     kernel = fitted.kernel
-    if fitted.rows_each > 1 or kernel.initial(fitted.train.inputs[:1]) is not None:
+    if fitted.outputs_per_example > 1 or kernel.initial(fitted.train.inputs[:1]) is not None:
         raise OptionError(
             f"`fitted` must be of infinitely wide networks, which start at random; {kernel!r} is of one "
             "network with an f_0 of its own, and has no spread. Draw several networks and compare them, "
@@ -219,13 +219,13 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
         Rasmussen & Williams 2006, "Gaussian processes for machine learning", equations 2.25 and 2.26.
     """
     points = _points(fitted, inputs)
-    if covariance and fitted.rows_each > 1:
+    if covariance and fitted.outputs_per_example > 1:
         raise OptionError(
             "`covariance` is between queries, of outputs that share one kernel; leave it out for "
             f"{fitted.kernel!r}, which tells outputs apart."
         )
     _check_covariance(covariance, 1, len(points), fitted)
-    factor = fitted.cholesky(fitted.rule.shifted(len(fitted)))
+    factor = fitted.cholesky(fitted.rule.effective_ridge(len(fitted)))
     cross = fitted.cross(points)
     explained = torch.linalg.solve_triangular(factor.lower, cross.T, upper=False)  # (r, m)
     left = _diagonal(fitted, fitted.kernel, points) - explained.square().sum(0)
@@ -249,7 +249,7 @@ def learned_from(
     """
     total = len(fitted) if total is None else total
     if time == math.inf:
-        return fitted.factor(fitted.rule.shifted(total)).solve(cross.T).T
+        return fitted.factor(fitted.rule.effective_ridge(total)).solve(cross.T).T
     if time == 0:
         return torch.zeros_like(cross)
     spectrum = fitted.spectrum

@@ -15,11 +15,11 @@ from leftout.dynamics.fitted import Fitted, check_outputs, repeated
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.teachable import TaughtKernel, Teachable
+from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
 
 
 def fit(
-    kernel: Kernel | Teachable,
+    kernel: Kernel | LabelDependentKernel,
     train: Data,
     *,
     rule: Rule | None = None,
@@ -53,12 +53,12 @@ def fit(
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     kernel.check("inputs", examples.inputs)
-    if isinstance(kernel, TaughtKernel) and not (kernel.asked.frozen or kernel.blindly):
+    if isinstance(kernel, FittedLabelKernel) and not (kernel.asked.frozen or kernel.ignores_labels):
         raise OptionError(
             "`kernel` was taught by examples already, and `fit` would have to teach it again: pass what was "
-            "asked, kernel.asked; or keep it as it is, kernel.with_labels_frozen()."
+            "asked, kernel.asked; or keep it as it is, kernel.freeze_labels()."
         )
-    if isinstance(kernel, Teachable):
+    if isinstance(kernel, LabelDependentKernel):
         return _taught(kernel, examples, rule or Ridge(), dtype=dtype, where=where, budget=budget)
     check_outputs("`kernel` tells apart", kernel.outputs, examples)
     n = len(examples) * (kernel.outputs or 1)
@@ -74,11 +74,17 @@ def fit(
 
 
 def _taught(
-    kernel: Teachable, examples: Examples, rule: Rule, *, dtype: torch.dtype, where: torch.device, budget: int
+    kernel: LabelDependentKernel,
+    examples: Examples,
+    rule: Rule,
+    *,
+    dtype: torch.dtype,
+    where: torch.device,
+    budget: int,
 ) -> Fitted:
     """Return the model of a kernel that the examples have to teach first."""
     try:
-        taught = kernel.taught(
+        taught = kernel.fit_labels(
             examples.inputs,
             labels_of(kernel, examples),
             examples.targets,
@@ -95,7 +101,7 @@ def _taught(
     return Fitted(taught, examples, rule, gram, kernel_dtype=made_in, memory=budget)
 
 
-def labels_of(kernel: Teachable, examples: Examples) -> Int64[Tensor, " n"]:
+def labels_of(kernel: LabelDependentKernel, examples: Examples) -> Int64[Tensor, " n"]:
     """Return the classes that teach a kernel, zeros for one that targets teach; raise where it has none."""
     if examples.labels is None and not kernel.by_classes:
         return torch.zeros(len(examples), dtype=torch.int64)

@@ -26,7 +26,7 @@ from leftout.data.pairs import inputs_of
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.teachable import TaughtKernel
+from leftout.kernels.label_dependent import FittedLabelKernel
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
 from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
@@ -42,7 +42,7 @@ class Fitted:
     """A kernel fitted to examples. Made by `fit`; nothing in it changes afterwards but caches.
 
     Where the kernel tells k outputs apart, every example has k rows in the Gram matrix, side by
-    side, and duals have one column; else one row, and k columns. `rows_each` is k or 1.
+    side, and duals have one column; else one row, and k columns. `outputs_per_example` is k or 1.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Fitted:
         self.gram = gram
         self.kernel_dtype = kernel_dtype
         self.memory = memory
-        self.rows_each = kernel.outputs or 1
+        self.outputs_per_example = kernel.outputs or 1
         self.outputs = train.encoding.outputs
         targets = train.targets.to(gram.device)
         self.residual = self.by_row(targets - self.initial(train.inputs))
         self._factor: Factor | None = None
         self._inverse: tuple[float, Tensor] | None = None
         # A taught kernel knows its own examples by their pairs; between others it is a kernel like any.
-        self._by_pairs = isinstance(kernel, TaughtKernel) and kernel.taught_by_inputs(train.inputs)
+        self._by_pairs = isinstance(kernel, FittedLabelKernel) and kernel.fitted_on(train.inputs)
         self._known: tuple[Tensor, Any] | None = None
 
     def __len__(self) -> int:
@@ -83,20 +83,20 @@ class Fitted:
         return self.gram.device
 
     @property
-    def relearns(self) -> bool:
+    def depends_on_labels(self) -> bool:
         """Return whether the kernel saw labels, and is another without an example."""
         kernel = self.kernel
-        return isinstance(kernel, TaughtKernel) and not (kernel.asked.frozen or kernel.blindly)
+        return isinstance(kernel, FittedLabelKernel) and not (kernel.asked.frozen or kernel.ignores_labels)
 
-    def with_labels_frozen(self) -> "Fitted":
+    def freeze_labels(self) -> "Fitted":
         """Return the same model with its kernel as it is now, whatever is left out or relabelled."""
-        return self._frozen if self.relearns else self
+        return self._frozen if self.depends_on_labels else self
 
     @cached_property
     def _frozen(self) -> "Fitted":
-        assert isinstance(self.kernel, TaughtKernel)
+        assert isinstance(self.kernel, FittedLabelKernel)
         found = Fitted(
-            self.kernel.with_labels_frozen(),
+            self.kernel.freeze_labels(),
             self.train,
             self.rule,
             self.gram,
@@ -106,19 +106,19 @@ class Fitted:
         found._known = self._known
         return found
 
-    def check_stays(self) -> None:
+    def check_kernel_fixed(self) -> None:
         """Raise where an answer takes the kernel as it is, and it is another without an example."""
-        if self.relearns:
+        if self.depends_on_labels:
             raise OptionError(
                 "`fitted` has a kernel that sees labels and changes without an example; this answer takes "
-                "it as it is. Say so: pass fitted.with_labels_frozen(), or fit the kernel with frozen=True. "
+                "it as it is. Say so: pass fitted.freeze_labels(), or fit the kernel with frozen=True. "
                 "leave_one_out, leave_out, out_of_sample and relabel teach it again instead."
             )
 
     @property
     def spectrum(self) -> Spectrum:
         """Return all eigenpairs of the Gram matrix; 9n³ flops, once."""
-        self.check_stays()
+        self.check_kernel_fixed()
         return self._spectrum
 
     @property
@@ -164,7 +164,7 @@ class Fitted:
         Raises:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
-        self.check_stays()
+        self.check_kernel_fixed()
         return self._factorised(ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
@@ -173,7 +173,7 @@ class Fitted:
         Raises:
             NotPositiveError: the matrix is singular or, of a kernel that sees labels, not positive.
         """
-        self.check_stays()
+        self.check_kernel_fixed()
         return self._made(CholeskyFactor, factor_cholesky, ridge)
 
     def _factorised(self, ridge: float) -> Factor:
@@ -233,8 +233,8 @@ class Fitted:
         finite = [time for time in times if 0 < time < math.inf]
         if not finite:
             return
-        low = (self._spectrum.smallest if smallest is None else smallest) + self.rule.shifted(total)
-        pace = self.rule.pace(max(finite), total)
+        low = (self._spectrum.smallest if smallest is None else smallest) + self.rule.effective_ridge(total)
+        pace = self.rule.effective_time(max(finite), total)
         if low * pace < -0.05:
             raise NotPositiveError(
                 f"`at` = {max(finite):g} is beyond what double precision resolves: the Gram matrix "
@@ -251,7 +251,7 @@ class Fitted:
 
     def kernel_rows(self, examples: slice | Int64[Tensor, " e"]) -> slice | Int64[Tensor, " rows"]:
         """Return the rows of the Gram matrix that belong to some examples, example by example."""
-        each = self.rows_each
+        each = self.outputs_per_example
         if each == 1:
             return examples
         if isinstance(examples, slice):
@@ -264,11 +264,11 @@ class Fitted:
 
     def by_row(self, examples: Float64[Tensor, "n k"]) -> Float64[Tensor, "r c"]:
         """Return numbers by example and output as they meet the rows of a kernel matrix."""
-        return examples.reshape(len(examples) * self.rows_each, -1)
+        return examples.reshape(len(examples) * self.outputs_per_example, -1)
 
     def likeness(self, examples: slice) -> Float64[Tensor, "e n"]:
         """Return the kernel between some examples and all, summed over outputs told apart."""
-        each = self.rows_each
+        each = self.outputs_per_example
         rows = self.gram[self.kernel_rows(examples)]
         if each == 1:
             return rows.clone()
@@ -279,7 +279,7 @@ class Fitted:
         """Return g(K) (Y − f_0): f_t(x) = f_0(x) + K(x, X) dual, by rows of the kernel."""
         total = len(self) if total is None else total
         if time == math.inf:
-            return self._factorised(self.rule.shifted(total)).solve(self.residual)
+            return self._factorised(self.rule.effective_ridge(total)).solve(self.residual)
         if time == 0:
             return torch.zeros_like(self.residual)
         inside = filtered_coordinates(self._spectrum, self.residual, self.rule.filter(time, total))
@@ -291,7 +291,7 @@ class Fitted:
         Nothing is kept where an eighth of the memory would not hold it.
         """
         matrices = 3 if self._by_pairs else 1
-        needed = 8 * matrices * len(inputs) * self.rows_each * len(self.gram)
+        needed = 8 * matrices * len(inputs) * self.outputs_per_example * len(self.gram)
         if needed <= self.memory // 8:
             self._known = (inputs, self.compared(inputs))
 
@@ -299,7 +299,7 @@ class Fitted:
         """Return K(inputs, training inputs)."""
         found = self.compared(inputs)
         if self._by_pairs:
-            assert isinstance(self.kernel, TaughtKernel)
+            assert isinstance(self.kernel, FittedLabelKernel)
             return self.kernel.cross(found)
         return found
 
@@ -314,7 +314,7 @@ class Fitted:
             whole = self._known[1]
             return whole.of(known, slice(None)) if self._by_pairs else whole[self.kernel_rows(known)]
         if self._by_pairs:
-            assert isinstance(self.kernel, TaughtKernel)
+            assert isinstance(self.kernel, FittedLabelKernel)
             return self.kernel.pairs_with(inputs)
         return self.kernel_between(inputs, self.train.inputs)
 

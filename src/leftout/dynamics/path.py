@@ -103,7 +103,7 @@ def path_of(
         spectrum: eigenvalues of the tangent kernel there, without ridge.
     """
     n = len(objective.targets)
-    values = spectrum + rule.shifted(n)
+    values = spectrum + rule.effective_ridge(n)
     if isinstance(rule, GradientDescent):
         return DescentPath(objective, values, rate=rule.step(n))
-    return FlowPath(objective, values, pace=rule.pace(1.0, n))
+    return FlowPath(objective, values, pace=rule.effective_time(1.0, n))

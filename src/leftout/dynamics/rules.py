@@ -51,7 +51,7 @@ class Rule(ABC):
     ridge: float
     loss: Loss
 
-    def shifted(self, total: float) -> float:
+    def effective_ridge(self, total: float) -> float:
         """Return λ as it is added to K."""
         return self.ridge * total if self.loss == "mean" else self.ridge
 
@@ -70,14 +70,14 @@ class Rule(ABC):
         """Return positions in `times` and the quadrature that serves them; finite times above 0."""
 
     @abstractmethod
-    def pace(self, time: float, total: float) -> float:
+    def effective_time(self, time: float, total: float) -> float:
         """Return τ, the time in 1/eigenvalue of K: modes with s + λ ≫ 1/τ are learned."""
 
     def check_converges(self, high: float, total: float) -> None:
         """Raise if training diverges on a spectrum that reaches up to `high`."""
         assert not self.can_diverge, "a rule that can diverge says when"
 
-    def overshoot(self, time: float, total: float, high: float) -> float:
+    def filter_sensitivity(self, time: float, total: float, high: float) -> float:
         """Return how far what is learned of the mode at `high` can move, as |d(σg) / d log σ|.
 
         Nothing to speak of where modes settle; just below the critical rate of descent they do not.
@@ -116,7 +116,7 @@ class Ridge(Rule):
         return math.inf
 
     def filter(self, time: float, total: float) -> Filter:
-        return lambda values: 1 / (values + self.shifted(total))
+        return lambda values: 1 / (values + self.effective_ridge(total))
 
     def quadratures(
         self, times: Sequence[float], *, total: float, high: float
@@ -124,7 +124,7 @@ class Ridge(Rule):
         assert not times, "Ridge has no finite times"
         return []
 
-    def pace(self, time: float, total: float) -> float:
+    def effective_time(self, time: float, total: float) -> float:
         return math.inf
 
 
@@ -159,11 +159,11 @@ class GradientFlow(Rule):
             raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {at!r}.")
         return float(at)
 
-    def pace(self, time: float, total: float) -> float:
+    def effective_time(self, time: float, total: float) -> float:
         return time * self.rate / (total if self.loss == "mean" else 1)
 
     def filter(self, time: float, total: float) -> Filter:
-        pace, ridge = self.pace(time, total), self.shifted(total)
+        pace, ridge = self.effective_time(time, total), self.effective_ridge(total)
 
         def flow(values: Tensor) -> Tensor:
             sigma = values + ridge
@@ -176,9 +176,9 @@ class GradientFlow(Rule):
     def quadratures(
         self, times: Sequence[float], *, total: float, high: float
     ) -> list[tuple[list[int], Quadrature]]:
-        ridge = self.shifted(total)
+        ridge = self.effective_ridge(total)
         return [
-            (group, flow_quadrature([self.pace(times[j], total) for j in group], ridge=ridge))
+            (group, flow_quadrature([self.effective_time(times[j], total) for j in group], ridge=ridge))
             for group in windows(times)
         ]
 
@@ -221,11 +221,11 @@ class GradientDescent(Rule):
         """Return η as it multiplies the gradient of the sum."""
         return self.rate / (total if self.loss == "mean" else 1)
 
-    def pace(self, time: float, total: float) -> float:
+    def effective_time(self, time: float, total: float) -> float:
         return time * self.step(total)
 
     def check_converges(self, high: float, total: float) -> None:
-        reach = self.step(total) * (high + self.shifted(total))
+        reach = self.step(total) * (high + self.effective_ridge(total))
         if reach >= 2:
             # The largest rate that the user may pass: both readings are linear in it.
             critical = 2 * self.rate / reach
@@ -234,13 +234,13 @@ class GradientDescent(Rule):
                 f"gradient descent diverges; got {self.rate:g}."
             )
 
-    def overshoot(self, time: float, total: float, high: float) -> float:
-        x = self.step(total) * (high + self.shifted(total))
+    def filter_sensitivity(self, time: float, total: float, high: float) -> float:
+        x = self.step(total) * (high + self.effective_ridge(total))
         # t·x·|1 − x|^(t − 1), at the worst time up to this one.
         return x * min(time, 1 / (2 - x)) if x > 1 else 0.0
 
     def filter(self, time: float, total: float) -> Filter:
-        step, ridge = self.step(total), self.shifted(total)
+        step, ridge = self.step(total), self.effective_ridge(total)
 
         def descent(values: Tensor) -> Tensor:
             sigma = values + ridge
@@ -270,6 +270,8 @@ class GradientDescent(Rule):
         for group in windows([times[j] for j in many]):
             positions = [many[j] for j in group]
             steps = [times[j] for j in positions]
-            nodes = descent_quadrature(steps, rate=self.step(total), ridge=self.shifted(total), high=high)
+            nodes = descent_quadrature(
+                steps, rate=self.step(total), ridge=self.effective_ridge(total), high=high
+            )
             found.append((positions, nodes))
         return found

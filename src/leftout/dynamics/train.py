@@ -267,7 +267,7 @@ def _check_data(module: nn.Module, train: Examples) -> None:
 def _objective(
     module: nn.Module, train: Examples, rule: Ridge | GradientDescent, *, start: nn.Module | None, memory: int
 ) -> Objective:
-    ridge = rule.shifted(len(train))
+    ridge = rule.effective_ridge(len(train))
     if isinstance(module, TwoLayerNetwork):
         assert start is None or isinstance(start, TwoLayerNetwork)
         return TwoLayerObjective(

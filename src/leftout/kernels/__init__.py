@@ -1,20 +1,27 @@
 """How alike are two inputs to a network? Kernels, and the matrices made of them."""
 
-from leftout.kernels.base import Kernel as Kernel
-from leftout.kernels.callable import From as From
-from leftout.kernels.convolution.convolutional import ConvReLU as ConvReLU
-from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
-from leftout.kernels.network.empirical import Empirical as Empirical
-from leftout.kernels.network.projection import Gaussian as Gaussian
-from leftout.kernels.network.projection import Rademacher as Rademacher
-from leftout.kernels.network.projection import RandomCoordinates as RandomCoordinates
-from leftout.kernels.network.projection import Sparse as Sparse
-from leftout.kernels.pairwise.label_aware import LabelAware as LabelAware
-from leftout.kernels.pairwise.sketch import Sketch as Sketch
-from leftout.kernels.precomputed import Precomputed as Precomputed
-from leftout.kernels.wide.arc_cosine import ArcCosine as ArcCosine
-from leftout.kernels.wide.erf import Erf as Erf
-from leftout.kernels.wide.relu import ReLU as ReLU
-from leftout.kernels.wide.tanh import Tanh as Tanh
-from leftout.kernels.wide.two_layer import TwoLayer as TwoLayer
-from leftout.kernels.wide.two_layer_relu import TwoLayerReLU as TwoLayerReLU
+from typing import TYPE_CHECKING
+
+from leftout.core.exports import exports
+
+if TYPE_CHECKING:
+    from leftout.kernels.base import Kernel as Kernel
+    from leftout.kernels.callable import From as From
+    from leftout.kernels.convolution.convolutional import ConvReLU as ConvReLU
+    from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
+    from leftout.kernels.network.empirical import Empirical as Empirical
+    from leftout.kernels.network.projection import Gaussian as Gaussian
+    from leftout.kernels.network.projection import Rademacher as Rademacher
+    from leftout.kernels.network.projection import RandomCoordinates as RandomCoordinates
+    from leftout.kernels.network.projection import Sparse as Sparse
+    from leftout.kernels.pairwise.label_aware import LabelAware as LabelAware
+    from leftout.kernels.pairwise.sketch import Sketch as Sketch
+    from leftout.kernels.precomputed import Precomputed as Precomputed
+    from leftout.kernels.wide.arc_cosine import ArcCosine as ArcCosine
+    from leftout.kernels.wide.erf import Erf as Erf
+    from leftout.kernels.wide.relu import ReLU as ReLU
+    from leftout.kernels.wide.tanh import Tanh as Tanh
+    from leftout.kernels.wide.two_layer import TwoLayer as TwoLayer
+    from leftout.kernels.wide.two_layer_relu import TwoLayerReLU as TwoLayerReLU
+else:
+    __all__, __getattr__, __dir__ = exports(__spec__)

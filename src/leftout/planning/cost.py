@@ -86,7 +86,7 @@ class Work:
     @property
     def refactored(self) -> bool:
         """Return whether the ridge on K changes with the number of examples."""
-        return self.rule.shifted(self.n) != self.rule.shifted(self.n - 1)
+        return self.rule.effective_ridge(self.n) != self.rule.effective_ridge(self.n - 1)
 
     @property
     def groups(self) -> tuple[int, ...]:

@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 
 from leftout.diagnostics.model_selection import STRENGTHS
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.teachable import Teachable
 from leftout.planning.cost import Cost
 from leftout.planning.machine import Lessons
 from leftout.storage import score_store as store
@@ -65,7 +65,7 @@ class Teaching:
         return self.choosing + self.without_each + self.kept + self.certified
 
 
-def teaching(kernel: Teachable, cost: Cost) -> Teaching:
+def teaching(kernel: LabelDependentKernel, cost: Cost) -> Teaching:
     """Return what is counted for a kernel that sees labels.
 
     Args:

@@ -23,9 +23,9 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fit import labels_of
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.teachable import TaughtKernel, Teachable
 from leftout.kernels.wide.relu import ReLU
 from leftout.report.thumbnails import atlas
 from leftout.solvers.indefinite import factor_indefinite
@@ -131,7 +131,7 @@ class Machine:
     lessons: Lessons | None = None
 
 
-def machine(kernel: Kernel | Teachable, examples: Examples, *, device: torch.device) -> Machine:
+def machine(kernel: Kernel | LabelDependentKernel, examples: Examples, *, device: torch.device) -> Machine:
     """Return how fast this machine is.
 
     Args:
@@ -182,7 +182,7 @@ def bare_machine(examples: Examples, *, device: torch.device, most: float = math
 
 
 def with_kernel(
-    found: Machine, kernel: Kernel | Teachable, examples: Examples, *, device: torch.device
+    found: Machine, kernel: Kernel | LabelDependentKernel, examples: Examples, *, device: torch.device
 ) -> Machine:
     """Return the same machine, a kernel tried between some of the examples.
 
@@ -191,10 +191,10 @@ def with_kernel(
     """
     timed = _Clock(device)
     lessons = None
-    if isinstance(kernel, Teachable):
+    if isinstance(kernel, LabelDependentKernel):
         kernel.check("inputs", examples.inputs)
         lessons = _lessons(timed, kernel, examples, device, _sizes(len(examples)))
-    base = kernel.base if isinstance(kernel, Teachable) else kernel
+    base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
     example, gram, cross = _kernel(timed, base, examples, device)
     return replace(found, example=example, gram=gram, cross=cross, lessons=lessons)
 
@@ -253,7 +253,11 @@ def _factorisations(
 
 
 def _lessons(
-    timed: _Clock, kernel: Teachable, examples: Examples, device: torch.device, sizes: tuple[int, ...]
+    timed: _Clock,
+    kernel: LabelDependentKernel,
+    examples: Examples,
+    device: torch.device,
+    sizes: tuple[int, ...],
 ) -> Lessons:
     """Return what teaching takes, by a try on some of the examples."""
     generator = torch.Generator().manual_seed(0)
@@ -279,8 +283,8 @@ def _lessons(
 
 
 def _pupil(
-    timed: _Clock, kernel: Teachable, examples: Examples, device: torch.device
-) -> tuple[Callable[[], TaughtKernel], int]:
+    timed: _Clock, kernel: LabelDependentKernel, examples: Examples, device: torch.device
+) -> tuple[Callable[[], FittedLabelKernel], int]:
     """Return what teaches a kernel, and by how many of the examples, as many as can be afforded."""
     classes = int(labels_of(kernel, examples).max()) + 1
     few, most = (min(count, len(examples)) for count in TAUGHT)
@@ -289,11 +293,13 @@ def _pupil(
         kernel = replace(kernel, base=ReLU(1, bias_variance=1.0), strength=1.0)
         few = most
 
-    def teaching(count: int) -> Callable[[], TaughtKernel]:
+    def teaching(count: int) -> Callable[[], FittedLabelKernel]:
         rows = torch.linspace(0, len(examples) - 1, count).long()
         # Labels are made up: some of the examples may be of one class, and what labels say costs nothing.
         labels = torch.arange(count) % max(2, classes)
-        return partial(kernel.taught, examples.inputs[rows], labels, examples.targets[rows], device=device)
+        return partial(
+            kernel.fit_labels, examples.inputs[rows], labels, examples.targets[rows], device=device
+        )
 
     def lesson(count: int) -> Callable[[], Tensor]:
         teach = teaching(count)

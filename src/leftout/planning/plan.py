@@ -22,7 +22,7 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
-from leftout.kernels.teachable import Teachable
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.cost import DOUBTED, Cost, Work, ascending
 from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import machine
@@ -111,7 +111,7 @@ class Plan:
 
 
 def plan(
-    kernel: Kernel | Teachable,
+    kernel: Kernel | LabelDependentKernel,
     train: Examples,
     query: Examples,
     *,
@@ -157,7 +157,7 @@ def plan(
 
 
 def work_of(
-    kernel: Kernel | Teachable,
+    kernel: Kernel | LabelDependentKernel,
     train: Examples,
     query: Examples,
     *,
@@ -167,7 +167,7 @@ def work_of(
     budget: int,
 ) -> Work:
     """Return what is asked of a kernel; of one that sees labels, as of the one it builds on."""
-    base = kernel.base if isinstance(kernel, Teachable) else kernel
+    base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
     each = base.outputs or 1
     return Work(
         n=len(train) * each,
@@ -221,9 +221,9 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
     return [Step(name, seconds, before + held, method) for name, seconds, held, method in rows]
 
 
-def _taught(kernel: Kernel | Teachable, cost: Cost, before: int) -> list[Step]:
+def _taught(kernel: Kernel | LabelDependentKernel, cost: Cost, before: int) -> list[Step]:
     """Return what the labels that a kernel sees take."""
-    if not isinstance(kernel, Teachable):
+    if not isinstance(kernel, LabelDependentKernel):
         return []
     found = teaching(kernel, cost)
     name = "teaching again" if found.fits else "teaching"

@@ -141,7 +141,7 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
         "It bends where the network bends only at the weights it was given. How far the two are apart "
         "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
     )
-    seen = (RELEARNS,) if findings.relearns else ()
+    seen = (RELEARNS,) if findings.depends_on_labels else ()
     blind = (
         (("What more data would bring is not said here.", plain(findings.no_outlook, 600)),)
         if findings.no_outlook

@@ -18,7 +18,7 @@ from leftout.curation.sources import Sources
 from leftout.curation.subclasses import Subclass
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.record import LearningCurve
-from leftout.diagnostics.linearity.linearisation_gap import Linearisation
+from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.diagnostics.model_selection import Selection
 
 
@@ -65,8 +65,8 @@ class Findings:
         outlook: error and accuracy to be expected of more examples; None where they cannot be foretold.
         no_outlook: why they cannot; empty where they can.
         selection: what the kernel was chosen from; None where it was given.
-        relearns: whether the kernel saw labels and was taught again without each example. Removal of many,
-            kinds, sources, training time and the learning curve then keep it as all labels made it.
+        depends_on_labels: whether the kernel saw labels and was fitted again without each example. Removal of
+            many, kinds, sources, training time and the learning curve then keep it as all labels made it.
     """
 
     train: Examples
@@ -82,7 +82,7 @@ class Findings:
     duplicates: tuple[Duplicates, ...]
     certificate: Certificate
     learned: Learned | None = None
-    linearisation: Linearisation | None = None
+    linearisation: LinearisationGap | None = None
     of_network: bool = False
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
@@ -90,4 +90,4 @@ class Findings:
     outlook: LearningCurve | None = None
     no_outlook: str = ""
     selection: Selection | None = None
-    relearns: bool = False
+    depends_on_labels: bool = False

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, Linearisation, Retrained
+from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, Retrained
 from leftout.report.findings import Findings
 from leftout.report.wording import count, number, percent
 
@@ -19,7 +19,7 @@ def panel(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def verdict(found: Linearisation) -> str:
+def verdict(found: LinearisationGap) -> str:
     """Return in a sentence or two how far the model is from the network."""
     if found.moved == 0:
         return "Training has not moved the predictions yet: the model is the network as it was given."
@@ -50,7 +50,7 @@ def verdict(found: Linearisation) -> str:
     )
 
 
-def _gap(found: Linearisation) -> list[tuple[str, str, str]]:
+def _gap(found: LinearisationGap) -> list[tuple[str, str, str]]:
     share = number(found.relative_gap) if math.isfinite(found.relative_gap) else "∞"
     return [
         (
@@ -73,7 +73,7 @@ def _gap(found: Linearisation) -> list[tuple[str, str, str]]:
     ]
 
 
-def _classes(found: Linearisation) -> list[tuple[str, str, str]]:
+def _classes(found: LinearisationGap) -> list[tuple[str, str, str]]:
     if found.agreement is None:
         return []
     assert found.accuracy_before is not None

@@ -108,7 +108,7 @@ def _measured(material: Material, one: Task, train: Examples, plan: Plan) -> dic
     before = of_network(network, one, material)
     trained(network, train, steps=plan.steps, generator=material.independent("order", *key))
     assert one.train.labels is not None
-    aware = LabelAware(ReLU(1), "kr-v1", strength=STRENGTH).taught(
+    aware = LabelAware(ReLU(1), "kr-v1", strength=STRENGTH).fit_labels(
         one.train.inputs, one.train.labels, device=material.device, memory=material.memory
     )
     local = elasticity(aware, one.train, one.query, memory=material.memory, device=material.device)

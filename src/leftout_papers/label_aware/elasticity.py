@@ -193,7 +193,7 @@ def of_kernels(one: Task, material: Material) -> dict[str, Two]:
     base = ReLU(1)
     assert one.train.labels is not None
     train, query = one.train, one.query
-    taught = LabelAware(base, "kr-v1", strength=STRENGTH).taught(
+    taught = LabelAware(base, "kr-v1", strength=STRENGTH).fit_labels(
         train.inputs, one.train.labels, device=material.device, memory=material.memory
     )
     blind: dict[str, np.ndarray] = {}

@@ -85,7 +85,7 @@ def chosen(labels: Tensor, generator: torch.Generator) -> Tensor:
 def label_part(inputs: Float64[Tensor, "n d"], labels: Tensor) -> Float64[Tensor, "n n"]:
     """Return m times the label-aware part of eq. 5, exactly."""
     asked = NeuralTangentHierarchy(width=1, expectation="orthants")
-    found: Tensor = asked.taught(inputs, labels).change(inputs).value
+    found: Tensor = asked.fit_labels(inputs, labels).change(inputs).value
     return found
 
 

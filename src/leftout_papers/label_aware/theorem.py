@@ -22,7 +22,7 @@ from scipy.stats import binomtest
 from torch import Generator, Tensor
 
 from leftout.core.progress import tracked
-from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy, TaughtHierarchy
+from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
 from leftout.kernels.hierarchy.one_network import network_hierarchy
 from leftout.kernels.wide.activations import Activation
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
@@ -106,7 +106,7 @@ def simulated(material: Material) -> Outcome:
     for activation, width in tracked(todo, what="trained networks"):
         time = end(activation, inputs)
         asked = NeuralTangentHierarchy(width=width, activation=activation, time=time, neurons=DRAWN[size])
-        said = asked.taught(inputs, labels, targets[:, None])
+        said = asked.fit_labels(inputs, labels, targets[:, None])
         start = drawn(
             activation,
             width,
@@ -127,7 +127,7 @@ def end(activation: Activation, inputs: Float64[Tensor, "n d"]) -> float:
 
 
 def seen(
-    start: Networks, inputs: Float64[Tensor, "n d"], targets: Float64[Tensor, " n"], said: TaughtHierarchy
+    start: Networks, inputs: Float64[Tensor, "n d"], targets: Float64[Tensor, " n"], said: FittedHierarchy
 ) -> Seen:
     """Return how trained networks differ from what is said of them."""
     time = said.asked.time

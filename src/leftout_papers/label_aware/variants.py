@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leftout.core.errors import DataError, LeftoutError, NotPositiveError
 from leftout.kernels.pairwise.estimates import Estimator
-from leftout.kernels.pairwise.label_aware import LabelAware, TaughtAgain
+from leftout.kernels.pairwise.label_aware import LabelAware, RefitLabelAware
 from leftout.kernels.pairwise.pairs import Pairs
 from leftout.solvers.indefinite import factor_indefinite
 from leftout_papers.label_aware.draws import CNTK, Draw
@@ -106,7 +106,7 @@ def label_aware(draw: Draw, estimator: Estimator, *, folds: int | None = None) -
         return nothing
     strength = min(tried, key=lambda one: tried[one])
     try:
-        taught = TaughtAgain(asked, draw.among, draw.labels, None)
+        taught = RefitLabelAware(asked, draw.among, draw.labels, None)
         chosen, fixed = (_scored(taught.at_strength(one), draw) for one in (strength, FIXED))
     except LeftoutError:
         return nothing
@@ -125,7 +125,7 @@ def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) 
         gone = torch.arange(start, n, count, device=draw.labels.device)
         kept = torch.ones(n, dtype=torch.bool, device=gone.device).index_fill_(0, gone, False)
         rows = kept.nonzero().flatten()
-        again = TaughtAgain(asked, draw.among.of(rows, rows), draw.labels[rows], rows)
+        again = RefitLabelAware(asked, draw.among.of(rows, rows), draw.labels[rows], rows)
         own = draw.among.of(gone, None)
         for strength, total in sums.items():
             if total is None:
@@ -134,7 +134,7 @@ def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) 
     return {one: None if total is None else total / n for one, total in sums.items()}
 
 
-def _added(total: float, taught: TaughtAgain, own: Pairs, targets: Tensor, gone: Tensor) -> float | None:
+def _added(total: float, taught: RefitLabelAware, own: Pairs, targets: Tensor, gone: Tensor) -> float | None:
     assert taught.keep is not None
     try:
         found = ridgeless(taught.gram, taught.cross(own), targets[taught.keep])
@@ -143,7 +143,7 @@ def _added(total: float, taught: TaughtAgain, own: Pairs, targets: Tensor, gone:
     return total + float((found - targets[gone]).square().sum())
 
 
-def _scored(taught: TaughtAgain, draw: Draw) -> float:
+def _scored(taught: RefitLabelAware, draw: Draw) -> float:
     try:
         found = ridgeless(taught.gram, taught.cross(draw.between), targets_of(draw.labels))
     except NotPositiveError:

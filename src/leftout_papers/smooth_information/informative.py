@@ -24,7 +24,6 @@ from leftout_papers.smooth_information.scores import (
     Schedule,
     auc,
     edges,
-    linearised,
     more_often,
     more_on_average,
     ratio,

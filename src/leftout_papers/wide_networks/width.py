@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
 from leftout.core.progress import tracked
-from leftout.diagnostics.linearity.linearity_test import Linearity, linearity
+from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.dynamics.rules import GradientFlow
 from leftout.dynamics.wide import Activation, WideNetwork
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
@@ -90,7 +90,7 @@ def sweep(material: Material) -> Outcome:
             generator=material.independent(depth, activation, width, seed),
         )
         rule = GradientFlow() if time == "flow" else None
-        seen = linearity(
+        seen = linearity_test(
             network,
             centred(network, train),
             query,
@@ -110,7 +110,7 @@ def sweep(material: Material) -> Outcome:
     return _outcome(table, widths, steps)
 
 
-def _told(seen: Linearity, width: int) -> dict[str, float]:
+def _told(seen: LinearityTest, width: int) -> dict[str, float]:
     """Return the three suprema as the theorem has them."""
     assert not seen.diverged, seen.status
     return {

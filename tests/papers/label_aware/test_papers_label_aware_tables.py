@@ -156,7 +156,7 @@ def test_strengths_are_judged_by_kernels_that_were_not_told(estimator) -> None:
     total = dict.fromkeys(STRENGTHS, 0.0)
     for i in range(14):
         keep = torch.tensor([j for j in range(14) if j != i])
-        taught = asked.taught(x[keep], labels[keep])
+        taught = asked.fit_labels(x[keep], labels[keep])
         for strength in STRENGTHS:
             kernel = taught.at_strength(strength)
             y = 2.0 * labels[keep].numpy() - 1

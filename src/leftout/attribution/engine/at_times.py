@@ -30,7 +30,7 @@ def instants(fitted: Fitted, times: Sequence[float], *, total: float, beyond: fl
     total = total or len(fitted)
     fitted.check_trainable(times, total=len(fitted))
     fitted.check_trainable(times, total=total, beyond=beyond)
-    if fitted.relearns:
+    if fitted.depends_on_labels:
         return [Relearning(fitted, time, total=total) for time in times]
     made: dict[float, Instant] = {0.0: Untrained(fitted, total=total)}
     finite = sorted({time for time in times if 0 < time < math.inf})
@@ -39,7 +39,7 @@ def instants(fitted: Fitted, times: Sequence[float], *, total: float, beyond: fl
     if finite:
         high = fitted.spectrum.largest + beyond
         for group, quadrature in fitted.rule.quadratures(finite, total=total, high=high):
-            found = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.rows_each)
+            found = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
             window = Window(found)
             for position, j in enumerate(group):
                 made[finite[j]] = Training(fitted, finite[j], window, position, total=total)

@@ -23,7 +23,7 @@ class Features:
     """A block of queries as the model sees them.
 
     Attributes:
-        cross: K(queries, training inputs), `rows_each` rows a query.
+        cross: K(queries, training inputs), `outputs_per_example` rows a query.
         initial: f_0 at the queries.
         pairs: what a kernel that saw labels has to know to be taught again; None of others.
     """
@@ -40,7 +40,7 @@ class Features:
 
     def of(self, output: int, matrix: Float64[Tensor, "mrows x"]) -> Float64[Tensor, "m x"]:
         """Return the rows of `cross` or `spectral` that one output is predicted from."""
-        each = self.fitted.rows_each
+        each = self.fitted.outputs_per_example
         return matrix if each == 1 else matrix[output::each]
 
 
@@ -50,7 +50,7 @@ class Instant(ABC):
     `total`, the sum of the examples' weights after the edit, is given when an instant is made: under
     `loss="mean"` it sets the filter, and `shift` is what that alone changes.
 
-    Duals go by rows of the kernel matrix: `rows` = n·rows_each of them, in c columns (see `Fitted`).
+    Duals go by rows of the kernel matrix: n·outputs_per_example rows, in c columns (see `Fitted`).
     """
 
     fitted: Fitted
@@ -115,7 +115,7 @@ class Instant(ABC):
 
         That is the prediction of the model without it.
         """
-        fitted, each = self.fitted, self.fitted.rows_each
+        fitted, each = self.fitted, self.fitted.outputs_per_example
         group = torch.tensor([row], device=fitted.device)
         dual = self.as_fitted() + self.without(group)
         # They are zero up to rounding; the model without them does not have them.
@@ -136,7 +136,7 @@ class Instant(ABC):
             return None
         return self.dual() - self.as_fitted()
 
-    def shifted(self, change: Float64[Tensor, "*e rows c"]) -> Float64[Tensor, "*e rows c"]:
+    def with_shift(self, change: Float64[Tensor, "*e rows c"]) -> Float64[Tensor, "*e rows c"]:
         """Return a change of the dual with that of the filter added."""
         return change if self.shift is None else change + self.shift
 

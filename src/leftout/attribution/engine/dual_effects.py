@@ -34,7 +34,7 @@ def effects(
         2mnk flops an edit and time; k times that where the kernel tells k outputs apart.
     """
     as_fitted = torch.stack([fitted.dual(time) for time in times])  # (t, rows, c)
-    each = fitted.rows_each
+    each = fitted.outputs_per_example
     parts = []
     for block in query_blocks(fitted, query):
         cross = torch.unflatten(block.features.cross, 0, (-1, each))  # (m, b, rows)

@@ -33,7 +33,7 @@ class Converged(Instant):
         self.fitted = fitted
         self.time = math.inf
         self.total = total
-        self.ridge = fitted.rule.shifted(total)
+        self.ridge = fitted.rule.effective_ridge(total)
         self._last: tuple[tuple[Features | None, int, int], Tensor] | None = None
         fitted.factor(self.ridge)
 
@@ -46,14 +46,14 @@ class Converged(Instant):
 
     @cached_property
     def _as_fitted(self) -> Float64[Tensor, "rows c"]:
-        if self.fitted.rule.shifted(len(self.fitted)) == self.ridge:
+        if self.fitted.rule.effective_ridge(len(self.fitted)) == self.ridge:
             return self._dual
         return self.fitted.dual(math.inf)
 
     @cached_property
     def _own(self) -> Float64[Tensor, "n b b"]:
         """Return the diagonal of G, a block for each example."""
-        return diagonal_blocks(self._inverse, self.fitted.rows_each)
+        return diagonal_blocks(self._inverse, self.fitted.outputs_per_example)
 
     @cached_property
     def _ratios(self) -> Float64[Tensor, "rows c"]:
@@ -65,10 +65,10 @@ class Converged(Instant):
         return self.fitted.inverse(self.ridge)
 
     def _by_example(self, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "n b c"]:
-        return torch.unflatten(dual, 0, (-1, self.fitted.rows_each))
+        return torch.unflatten(dual, 0, (-1, self.fitted.outputs_per_example))
 
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
-        if self.fitted.rows_each > 1:
+        if self.fitted.outputs_per_example > 1:
             return features.of(output, features.cross) @ self._kept(None, columns)
         change = self._kept(features, columns) * -self._ratios[columns, output]  # (m, e)
         if self.shift is not None:
@@ -93,8 +93,8 @@ class Converged(Instant):
 
     def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
         rows = self.fitted.kernel_rows(columns)
-        change = combined(self._inverse[:, rows], -self._ratios[rows], self.fitted.rows_each)
-        return self.shifted(change).transpose(0, 1)
+        change = combined(self._inverse[:, rows], -self._ratios[rows], self.fitted.outputs_per_example)
+        return self.with_shift(change).transpose(0, 1)
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
         # y_i − f_without_i(x_i) = (G_ii)⁻¹ α_i and y_i − f(x_i) = λ α_i.
@@ -107,14 +107,14 @@ class Converged(Instant):
         rows = self.fitted.kernel_rows(group)
         block = self._inverse[rows][:, rows]
         ratio = torch.linalg.solve(block, self.dual()[rows])  # (g, c)
-        return self.shifted(-self._inverse[:, rows] @ ratio)
+        return self.with_shift(-self._inverse[:, rows] @ ratio)
 
     def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
         rows = self.fitted.kernel_rows(examples)
-        return combined(self._inverse[:, rows], self.fitted.by_row(by), self.fitted.rows_each)
+        return combined(self._inverse[:, rows], self.fitted.by_row(by), self.fitted.outputs_per_example)
 
     def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
-        rows, each = self.fitted.kernel_rows(examples), self.fitted.rows_each
+        rows, each = self.fitted.kernel_rows(examples), self.fitted.outputs_per_example
         # λ(1 − ω) = 0 where nothing is regularised: the data are interpolated whatever they weigh.
         lighter = self.ridge * (1 - weight)
         if weight == 0:
@@ -124,12 +124,12 @@ class Converged(Instant):
             below = lighter * own + weight * torch.eye(each).to(own)
             ratio = solve_blocks(below, lighter * self._by_example(self.dual())[examples])
             ratio = ratio.flatten(0, 1)
-        return self.shifted(combined(self._inverse[:, rows], -ratio, each))
+        return self.with_shift(combined(self._inverse[:, rows], -ratio, each))
 
     def added(
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
-        each = self.fitted.rows_each
+        each = self.fitted.outputs_per_example
         spread = self._inverse @ to_train  # G k, (rows, a·b)
         above = to_itself + self.ridge * torch.eye(each).to(spread)  # (a, b, b)
         parts = [torch.unflatten(x.T, 0, (-1, each)) for x in (to_train, spread)]  # (a, b, rows)
@@ -148,4 +148,4 @@ class Converged(Instant):
             )
         missed = self._by_example(residual - to_train.T @ self.dual())
         own = solve_blocks(schur, missed).flatten(0, 1)  # (a·b, c)
-        return self.shifted(combined(spread, -own, each)), own
+        return self.with_shift(combined(spread, -own, each)), own

@@ -55,7 +55,7 @@ class Training(Instant):
         self.position = position
 
     def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
-        column = output if self.fitted.rows_each == 1 else 0
+        column = output if self.fitted.outputs_per_example == 1 else 0
         inside = self._inside(self.window.ratios, self.fitted.kernel_rows(columns), column)
         change = features.of(output, features.spectral) @ inside  # (m, r)(r, e)
         if self.shift is not None:
@@ -70,7 +70,7 @@ class Training(Instant):
         """Return how the dual changes, for the examples of these rows."""
         columns = range(self.fitted.residual.shape[1])
         inside = torch.stack([self._inside(ratios, rows, c) for c in columns], dim=2)
-        return self.shifted(torch.einsum("nr,rec->enc", self.fitted.spectrum.vectors, inside))
+        return self.with_shift(torch.einsum("nr,rec->enc", self.fitted.spectrum.vectors, inside))
 
     def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
         return self._edited(self.window.ratios, self.fitted.kernel_rows(columns)).transpose(0, 1)
@@ -90,13 +90,13 @@ class Training(Instant):
 
     def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         inside = self.window.group(self.fitted.kernel_rows(group))[self.position]  # (r, c)
-        return self.shifted(self.fitted.spectrum.vectors @ inside)
+        return self.with_shift(self.fitted.spectrum.vectors @ inside)
 
     def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
         spectrum, rows = self.fitted.spectrum, self.fitted.kernel_rows(examples)
         learned = self.fitted.rule.filter(self.time, self.total)(spectrum.values)
         columns = spectrum.vectors @ (learned[:, None] * spectrum.vectors[rows].T)  # (rows, e·b)
-        return combined(columns, self.fitted.by_row(by), self.fitted.rows_each)
+        return combined(columns, self.fitted.by_row(by), self.fitted.outputs_per_example)
 
     def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
         ratios = reweighted_ratios(self.window.found, weight)
@@ -106,4 +106,4 @@ class Training(Instant):
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
         inside, own = added_coordinates(self.window.found, to_train, to_itself, residual, self.position)
-        return self.shifted(torch.einsum("nr,rak->ank", self.fitted.spectrum.vectors, inside)), own
+        return self.with_shift(torch.einsum("nr,rak->ank", self.fitted.spectrum.vectors, inside)), own

@@ -48,7 +48,7 @@ def moving_outputs(residual: Float64[Tensor, "n c"]) -> Float64[Tensor, "c o"]:
 
 def errors_at_the_end(fitted: Fitted, modes: Modes) -> Float64[Tensor, "n c"]:
     """Return f − y at the end of training: of a mode λ / (s + λ) is left, and all where nothing moves."""
-    ridge = fitted.rule.shifted(len(fitted))
+    ridge = fitted.rule.effective_ridge(len(fitted))
     inside = modes.vectors.T @ fitted.residual
     still = fitted.residual - modes.vectors @ inside
     left = (ridge / (modes.values + ridge))[:, None] * inside

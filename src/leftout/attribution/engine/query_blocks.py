@@ -14,7 +14,7 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
-from leftout.kernels.teachable import TaughtKernel
+from leftout.kernels.label_dependent import FittedLabelKernel
 
 COLUMNS = 512
 """Training examples whose effects are made at a time: wide enough for full speed of a product."""
@@ -99,8 +99,8 @@ def blocks_at_moments(
 
 
 def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
-    row = 8 * fitted.gram.shape[1] * fitted.rows_each
-    held = 12 if fitted.relearns else 6
+    row = 8 * fitted.gram.shape[1] * fitted.outputs_per_example
+    held = 12 if fitted.depends_on_labels else 6
     size = size or max(1, min(len(query), fitted.memory // (held * row)))
     return list(blocks(len(query), size))
 
@@ -108,8 +108,8 @@ def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
 def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
     inputs, kernel = query.inputs[rows], fitted.kernel
     targets = query.targets[rows].to(fitted.device)
-    if fitted.relearns:
-        assert isinstance(kernel, TaughtKernel)
+    if fitted.depends_on_labels:
+        assert isinstance(kernel, FittedLabelKernel)
         pairs = fitted.compared(inputs)
         return Block(rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets)
     return Block(rows, Features(fitted, fitted.cross(inputs), fitted.initial(inputs)), targets)

@@ -46,7 +46,7 @@ def duals_afresh(
     for time in times:
         if time == math.inf:
             factorise = factor_cholesky if definite else factor_indefinite
-            found.append(factorise(gram, ridge=fitted.rule.shifted(total)).solve(residual))
+            found.append(factorise(gram, ridge=fitted.rule.effective_ridge(total)).solve(residual))
         elif time > 0:
             assert spectrum is not None
             learned = fitted.rule.filter(time, total)

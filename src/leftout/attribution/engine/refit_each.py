@@ -27,7 +27,7 @@ class WithoutEach:
             f"A model without each of {len(fitted)} examples",
             8 * len(fitted) * fitted.residual.numel(),
             fitted.memory,
-            advice="Take fewer examples, or freeze the labels: fitted.with_labels_frozen().",
+            advice="Take fewer examples, or freeze the labels: fitted.freeze_labels().",
         )
 
     @property
@@ -119,5 +119,5 @@ class Relearning(Instant):
 
     def _refuse(self) -> NoReturn:
         """Raise: no change of the dual says what changes, as the kernel does too."""
-        self.fitted.check_stays()
+        self.fitted.check_kernel_fixed()
         raise AssertionError("the kernel stays")

@@ -21,7 +21,7 @@ from leftout.core.errors import DataError
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
-from leftout.kernels.teachable import Retaught, TaughtKernel
+from leftout.kernels.label_dependent import FittedLabelKernel, RefitLabelKernel
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Relearned:
         kernel: None where nobody is left to teach it; networks then stay at f_0.
     """
 
-    kernel: Retaught | None
+    kernel: RefitLabelKernel | None
     duals: Float64[Tensor, "t k c"]
 
     def predictions(self, features: Features) -> Float64[Tensor, "t m c"]:
@@ -42,9 +42,9 @@ class Relearned:
         return features.initial + self.kernel.cross(features.pairs) @ self.duals
 
 
-def taught_kernel(fitted: Fitted) -> TaughtKernel:
+def taught_kernel(fitted: Fitted) -> FittedLabelKernel:
     """Return the kernel, which saw labels."""
-    assert isinstance(fitted.kernel, TaughtKernel)
+    assert isinstance(fitted.kernel, FittedLabelKernel)
     return fitted.kernel
 
 

@@ -65,7 +65,7 @@ class Decomposed:
 
     def __init__(self, fitted: Fitted) -> None:
         rule, n = fitted.rule, len(fitted)
-        if fitted.rows_each > 1:
+        if fitted.outputs_per_example > 1:
             raise OptionError(
                 "`fitted` must have one kernel for all outputs: the theorems split influence by a "
                 f"number α for each pair, and {fitted.kernel!r} tells {fitted.outputs} outputs apart. "
@@ -75,10 +75,10 @@ class Decomposed:
             raise OptionError(
                 f"`fitted` must be trained on a sum of losses: under a mean, {rule!r}, leaving one "
                 "out also changes the ridge, and the theorem is not about that. Fit with "
-                f"loss='sum' and ridge={rule.shifted(n):g}, the same model."
+                f"loss='sum' and ridge={rule.effective_ridge(n):g}, the same model."
             )
         self.fitted = fitted
-        self.ridge = rule.shifted(n)
+        self.ridge = rule.effective_ridge(n)
         (self.moment,) = instants(fitted, [math.inf], total=n - 1)
         dual = self.moment.as_fitted()
         inverse = fitted.inverse(self.ridge)

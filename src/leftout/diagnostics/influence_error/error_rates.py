@@ -79,7 +79,10 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
     stacked = {name: np.stack([np.asarray(one) for one in values]) for name, values in found.items()}
     return xr.Dataset(
         {name: (("ridge", "train")[: value.ndim], value) for name, value in stacked.items()},
-        coords={"ridge": [model.rule.shifted(n) for model in models], "train": list(fitted.train.ids)},
+        coords={
+            "ridge": [model.rule.effective_ridge(n) for model in models],
+            "train": list(fitted.train.ids),
+        },
         attrs=attributes(
             fitted,
             examples,

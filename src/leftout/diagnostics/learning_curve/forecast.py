@@ -104,7 +104,7 @@ class Forecast:
         return 0.5 * float(np.interp(math.log(size / n), places, wrongs))
 
     def _point(self, sample: Sample, n: int) -> Point:
-        return sample.curve.at(n * self.fitted.rows_each, self.fitted.rule.shifted(n))
+        return sample.curve.at(n * self.fitted.outputs_per_example, self.fitted.rule.effective_ridge(n))
 
     def _foretold(self, sample: Sample) -> float:
         """Return the logarithm at n that a part foretells."""

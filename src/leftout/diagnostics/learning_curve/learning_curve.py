@@ -61,7 +61,7 @@ def learning_curve(
         eigenlearning (Simon, Dickens & DeWeese 2021) for κ and E0; that it holds along the ridge, Wei, Hu
         & Steinhardt 2022, "More than a toy".
     """
-    fitted.check_stays()
+    fitted.check_kernel_fixed()
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     check_between("confidence", confidence, 0, 1)
     sizes = _sizes(n, len(fitted))

@@ -91,7 +91,7 @@ def rehearsed(fitted: Fitted, *, seed: int) -> Rehearsal:
     """
     rule, n = fitted.rule, len(fitted)
     spectrum = fitted.spectrum
-    ridge = rule.shifted(n)
+    ridge = rule.effective_ridge(n)
     _check_not_singular(spectrum, ridge)
     ridges = path_ridges(spectrum)
     path = left_out_path(spectrum, fitted.residual, fitted.train, ridges)
@@ -114,7 +114,7 @@ def _part(fitted: Fitted, part: Int64[Tensor, " e"]) -> Sample:
     spectrum = spectrum_of(fitted.gram[rows][:, rows], made_in=fitted.kernel_dtype)
     cross = fitted.gram[outside][:, rows]
     others = fitted.train.select(aside)
-    ridge = fitted.rule.shifted(len(held))
+    ridge = fitted.rule.effective_ridge(len(held))
     _check_not_singular(spectrum, ridge)
     residual, kept = fitted.residual[rows], fitted.residual[outside]
     path, own = (

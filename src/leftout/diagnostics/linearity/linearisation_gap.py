@@ -29,7 +29,7 @@ from leftout.diagnostics.retraining.agreement import FEWEST, agreement
 from leftout.diagnostics.retraining.retrain import retrain
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed, follow
-from leftout.dynamics.linearised import linear_kernel, linearised
+from leftout.dynamics.linearised_module import linear_kernel, linearised_module
 from leftout.dynamics.rules import At
 from leftout.dynamics.train import predictions
 
@@ -65,7 +65,7 @@ class Retrained:
 
 
 @dataclass(frozen=True)
-class Linearisation:
+class LinearisationGap:
     """The linearised model beside the network at the same weights, on queries.
 
     Attributes:
@@ -98,7 +98,7 @@ class Linearisation:
         return asdict(self) | {"relative_gap": self.relative_gap}
 
 
-def linearisation(
+def linearisation_gap(
     fitted: Fitted,
     query: Data,
     *,
@@ -107,7 +107,7 @@ def linearisation(
     seed: int = 0,
     jobs: int | None = None,
     out: str | Path | None = None,
-) -> Linearisation:
+) -> LinearisationGap:
     """Return how far the linearised model is from its network, on queries.
 
     Use it to check a fitted model as it is, at no training. Whether the kernel goes on to speak for the
@@ -142,9 +142,9 @@ def linearisation(
     before = kernel.initial(examples.inputs).cpu()
     predicted = fitted.predict(examples, time).cpu()
     after = predictions(
-        linearised(fitted, time), examples.inputs, outputs=fitted.outputs, memory=fitted.memory
+        linearised_module(fitted, time), examples.inputs, outputs=fitted.outputs, memory=fitted.memory
     ).cpu()
-    return Linearisation(
+    return LinearisationGap(
         at=time,
         moved=rms(predicted - before),
         gap=rms(predicted - after),

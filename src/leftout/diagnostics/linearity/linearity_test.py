@@ -68,7 +68,7 @@ BOUNCING = 0.9
 
 
 @dataclass(frozen=True)
-class Linearity:
+class LinearityTest:
     """A network beside its linearisation, all along training. Made by `linearity`.
 
     Attributes:
@@ -168,7 +168,7 @@ class Linearity:
         )
 
 
-def linearity(
+def linearity_test(
     module: nn.Module,
     train: Data,
     query: Data,
@@ -181,7 +181,7 @@ def linearity(
     seed: int = 0,
     memory: int | float | str | None = None,
     device: torch.device | str | None = None,
-) -> Linearity:
+) -> LinearityTest:
     """Return how far a network and its linearisation part while both are trained.
 
     Use it before a kernel's answers are trusted for a network: it trains that once, all the way, and its
@@ -264,12 +264,12 @@ def _fitted(
 def _bound(fitted: Fitted, *values: float) -> float:
     """Return 2 / Σ (s + λ) over eigenvalues of the kernel, as a rate in the reading of the rule."""
     n, rule = len(fitted), fitted.rule
-    total = sum(values) + len(values) * rule.shifted(n)
+    total = sum(values) + len(values) * rule.effective_ridge(n)
     unit = n if rule.loss == "mean" else 1
     return 2 * unit / total if total > 0 else math.inf
 
 
-def _found(watch: Watch, steps: int | None, tolerance: float) -> Linearity:
+def _found(watch: Watch, steps: int | None, tolerance: float) -> LinearityTest:
     """Train the network to its end, and say what was seen."""
     limit = MANY_STEPS if steps is None else int(steps)
     objective = watch.objective
@@ -294,10 +294,10 @@ def _found(watch: Watch, steps: int | None, tolerance: float) -> Linearity:
     return _told(watch, tuple(path), goal, step, math.inf if diverged else gradient)
 
 
-def _told(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float) -> Linearity:
+def _told(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float) -> LinearityTest:
     """Return the record of a training that ended at a relative gradient; inf where it diverged."""
     spectrum, fitted = watch.fitted.spectrum, watch.fitted
-    return Linearity(
+    return LinearityTest(
         path=path,
         rule=watch.rule,
         critical_rate=_bound(fitted, spectrum.largest),

@@ -77,7 +77,7 @@ class Watch:
             kernel.module,
             train.inputs,
             train.targets,
-            fitted.rule.shifted(len(train)),
+            fitted.rule.effective_ridge(len(train)),
             start=None,
             memory=fitted.memory,
         )
@@ -130,11 +130,11 @@ class Watch:
     def _learned(self, change: Float64[Tensor, "r r"], time: float) -> float:
         """Return the relative change of the kernel where each learned mode counts alike."""
         n = len(self.fitted)
-        pace = self.rule.pace(time, n)
+        pace = self.rule.effective_time(time, n)
         if pace == 0:
             return 0.0
         # Eigenvalues of the sample are smaller than those of all examples by its share of them.
-        floor = (self.rule.shifted(n) + 1 / pace) * len(self.rows) / n
+        floor = (self.rule.effective_ridge(n) + 1 / pace) * len(self.rows) / n
         values = self.modes.values.clamp(min=0)
         white = self.modes.vectors / (values + floor).sqrt()
         before = (values / (values + floor)).norm()

@@ -25,15 +25,15 @@ from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.locality.mean_gradients import by_gradients, summed_over_pairs
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.teachable import Teachable
 
 ROWS = 1024
 """Rows of the kernel held at a time: whole matrices are made only to teach a kernel labels."""
 
 
 def elasticity(
-    kernel: Kernel | Teachable,
+    kernel: Kernel | LabelDependentKernel,
     train: Data,
     query: Data | None = None,
     *,
@@ -77,13 +77,13 @@ def elasticity(
         Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. There each
         pair of classes is a task of its own, and so are the ratios here.
     """
-    check_kind("kernel", kernel, (Kernel, Teachable), what="a kernel, such as kernels.ReLU(1)")
+    check_kind("kernel", kernel, (Kernel, LabelDependentKernel), what="a kernel, such as kernels.ReLU(1)")
     examples = examples_of(train)
     names = _classes(examples)
     kernel.check("train", examples.inputs)
-    if isinstance(kernel, Teachable):
+    if isinstance(kernel, LabelDependentKernel):
         assert examples.labels is not None
-        kernel = kernel.taught(
+        kernel = kernel.fit_labels(
             examples.inputs, examples.labels, examples.targets, memory=memory, device=device
         )
     if kernel.outputs is not None and kernel.outputs > 1:

@@ -38,10 +38,10 @@ from leftout.kernels.base import Normalise
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.hierarchy.changes import Changes, change_of
 from leftout.kernels.hierarchy.pull import pull
-from leftout.kernels.hierarchy.retaught import Asked, RetaughtHierarchy, Teaching
+from leftout.kernels.hierarchy.refit_hierarchy import Asked, RefitHierarchy, Teaching
 from leftout.kernels.hierarchy.sampled import Draw, Estimate
+from leftout.kernels.label_dependent import LabelDependentKernel, RefitLabelKernel
 from leftout.kernels.rows import flat
-from leftout.kernels.teachable import Retaught, Teachable
 from leftout.kernels.tiles import Tile, Work, check_matrix_fits
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
@@ -63,7 +63,7 @@ SEEDS = 2**31
 
 @final
 @dataclass(frozen=True, kw_only=True)
-class NeuralTangentHierarchy(Teachable):
+class NeuralTangentHierarchy(LabelDependentKernel):
     """The kernel of a trained two-layer network of finite width, to the first order in 1 / width.
 
     f(x) = width^-1/2 Σ a σ(w·x), both layers drawn from N(0, 1) and trained by gradient flow on ½ Σ (f − y)²
@@ -78,8 +78,8 @@ class NeuralTangentHierarchy(Teachable):
             ReLU and some dozens of examples.
         neurons: drawn.
         seed: of the drawn neurons.
-        frozen: keep the kernel when an example is left out; see `Teachable`. Taught again without each of
-            n examples it costs n times what it costs once.
+        frozen: keep the kernel when an example is left out; see `LabelDependentKernel`. Fitted again without
+            each of n examples it costs n times what it costs once.
 
     Raises:
         OptionError: an option that is none of these.
@@ -89,7 +89,7 @@ class NeuralTangentHierarchy(Teachable):
         6n² + 6nN + 12N²), see `fourth_order`. 65 536 neurons, n = N = 200: 3 to 4 s on two cores.
 
     Accuracy:
-        `TaughtHierarchy.change` gives the standard error of every entry. The kernel may be indefinite.
+        `FittedHierarchy.change` gives the standard error of every entry. The kernel may be indefinite.
 
     Source:
         Chen, He & Su 2020, "Label-aware neural tangent kernel", eqs. 3 to 5, with h_t = (I − e^{−tK}) y +
@@ -136,7 +136,7 @@ class NeuralTangentHierarchy(Teachable):
         """Raise unless every input is a vector that the network does not send to 0."""
         self.base.check(name, inputs)
 
-    def taught(
+    def fit_labels(
         self,
         inputs: Tensor,
         labels: Int64[Tensor, " n"],
@@ -145,7 +145,7 @@ class NeuralTangentHierarchy(Teachable):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         memory: int | float | str | None = None,
-    ) -> "TaughtHierarchy":
+    ) -> "FittedHierarchy":
         """Return the kernel after training on these examples.
 
         Args:
@@ -168,7 +168,7 @@ class NeuralTangentHierarchy(Teachable):
                 f"{targets.shape[1]}. Load two classes."
             )
         where = inputs.device if device is None else torch.device(device)
-        return TaughtHierarchy(self, inputs.to(where), targets.to(where), memory=memory)
+        return FittedHierarchy(self, inputs.to(where), targets.to(where), memory=memory)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -186,7 +186,7 @@ class NeuralTangentHierarchy(Teachable):
 
 
 @final
-class TaughtHierarchy(Teaching):
+class FittedHierarchy(Teaching):
     """The kernel of a network trained on examples.
 
     Attributes:
@@ -256,7 +256,7 @@ class TaughtHierarchy(Teaching):
         some = inputs[torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)]
         some = some.to(self.inputs)
         redrawn = replace(self.asked, seed=(self.asked.seed + 1) % SEEDS)
-        other = TaughtHierarchy(redrawn, self.inputs, self.targets, memory=self.memory, start=self.start)
+        other = FittedHierarchy(redrawn, self.inputs, self.targets, memory=self.memory, start=self.start)
         ours, theirs = (one.block(some, some).double() for one in (self, other))
         apart = (theirs - ours) / math.sqrt(2)
         return distortion(ours + apart, ours, examples=len(some), seed=self.asked.seed)
@@ -310,7 +310,7 @@ class TaughtHierarchy(Teaching):
     def _taught_by(self) -> tuple[str, str]:
         return fingerprint(self.inputs), fingerprint(self.targets)
 
-    def with_labels_frozen(self) -> "TaughtHierarchy":
+    def freeze_labels(self) -> "FittedHierarchy":
         """Return the same kernel, which says of itself that it stays as it is."""
         same = self.untold()
         same.asked = replace(self.asked, frozen=True)
@@ -326,27 +326,27 @@ class TaughtHierarchy(Teaching):
         """Return the kernel between queries and training inputs."""
         return assemble.cross(self, pairs.queries, self.inputs, memory=self.memory)
 
-    def without(self, keep: Int64[Tensor, " k"]) -> Retaught:
+    def without(self, keep: Int64[Tensor, " k"]) -> RefitLabelKernel:
         """Return the kernel taught by these of the examples only."""
-        return RetaughtHierarchy(self, keep, self.targets[keep])
+        return RefitHierarchy(self, keep, self.targets[keep])
 
-    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> Retaught:
+    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> RefitLabelKernel:
         """Return the kernel taught by other labels of the same inputs."""
         everyone = torch.arange(len(self.inputs), device=self.inputs.device)
-        return RetaughtHierarchy(self, everyone, targets.to(self.targets))
+        return RefitHierarchy(self, everyone, targets.to(self.targets))
 
-    def taught_by(self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]) -> "TaughtHierarchy":
+    def taught_by(self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]) -> "FittedHierarchy":
         """Return the kernel taught by some of the inputs, and by these targets."""
-        return TaughtHierarchy(
+        return FittedHierarchy(
             self.asked, self.inputs[keep], targets, memory=self.memory, start=self.start[keep][:, keep]
         )
 
-    def untold(self) -> "TaughtHierarchy":
+    def untold(self) -> "FittedHierarchy":
         """Return the same kernel without what it has found so far, but for its start."""
-        return TaughtHierarchy(self.asked, self.inputs, self.targets, memory=self.memory, start=self.start)
+        return FittedHierarchy(self.asked, self.inputs, self.targets, memory=self.memory, start=self.start)
 
     def __repr__(self) -> str:
-        return f"{self.asked!r}.taught({len(self.inputs)} examples)"
+        return f"{self.asked!r}.fit_labels({len(self.inputs)} examples)"
 
     @cached_property
     def _changes(self) -> Changes:

@@ -41,7 +41,7 @@ class Part(ABC):
 
     @property
     @abstractmethod
-    def rows_each(self) -> int:
+    def outputs_per_example(self) -> int:
         """Return e, rows of the kernel for each input."""
 
     @property
@@ -84,7 +84,7 @@ class Rows(Part):
         return Rows(*tensors)
 
     @property
-    def rows_each(self) -> int:
+    def outputs_per_example(self) -> int:
         return self.values.shape[1]
 
     def add(
@@ -125,7 +125,7 @@ class Pairs(Part):
         return Pairs(activations, signals, bias=self.bias)
 
     @property
-    def rows_each(self) -> int:
+    def outputs_per_example(self) -> int:
         return self.signals.shape[1]
 
     @property
@@ -134,7 +134,7 @@ class Pairs(Part):
 
     @property
     def smallest_piece(self) -> int:
-        positions, each = self.activations.shape[1], self.rows_each
+        positions, each = self.activations.shape[1], self.outputs_per_example
         return 8 * positions**2 * (2 * each**2 + 1) if positions > 1 else 0
 
     def add(
@@ -143,7 +143,7 @@ class Pairs(Part):
         assert isinstance(other, Pairs)
         a, s = self.activations[mine], self.signals[mine]
         b, u = other.activations[theirs], other.signals[theirs]
-        each = self.rows_each
+        each = self.outputs_per_example
         total = into.view(len(a), each, len(b), each)
         smallest = self.smallest_piece
         side = int((piece / smallest) ** 0.5) if smallest else max(len(a), len(b))
@@ -173,7 +173,7 @@ class Pairs(Part):
             a, s = self.activations[rows].double(), self.signals[rows].double()
             inner = a @ a.mT + float(self.bias)  # (m, t, t)
             found.append(((s @ s.mT) * inner[:, None]).sum((2, 3)))
-        empty = self.signals.new_zeros(0, self.rows_each, dtype=torch.float64)
+        empty = self.signals.new_zeros(0, self.outputs_per_example, dtype=torch.float64)
         return torch.cat([empty, *found])
 
 
@@ -191,7 +191,7 @@ class Features:
         self.parts = [
             part.like(tuple(one.new_empty(n, *one.shape[1:]) for one in part.tensors)) for part in first
         ]
-        self.rows_each = first[0].rows_each
+        self.outputs_per_example = first[0].outputs_per_example
 
     def fill(self, rows: slice, parts: Sequence[Part]) -> None:
         """Keep the parts of some inputs."""
@@ -207,7 +207,7 @@ class Features:
         Args:
             piece: bytes that products between positions of layers may take.
         """
-        each = self.rows_each
+        each = self.outputs_per_example
         like = self.parts[0].tensors[0]
         shape = ((mine.stop - mine.start) * each, (theirs.stop - theirs.start) * each)
         into = like.new_zeros(shape, dtype=torch.float64)

@@ -29,6 +29,7 @@ from leftout.core.checks import check_at_least, check_choice, check_kind
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.kernels.base import Kernel, Normalise
+from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel, RefitLabelKernel
 from leftout.kernels.pairwise.estimates import (
     ESTIMATORS,
     Estimate,
@@ -49,12 +50,11 @@ from leftout.kernels.pairwise.pairs import (
 )
 from leftout.kernels.pairwise.regression import KernelRegression
 from leftout.kernels.pairwise.sketch import Sketch
-from leftout.kernels.teachable import Retaught, TaughtKernel, Teachable
 
 
 @final
 @dataclass(frozen=True)
-class LabelAware(Teachable):
+class LabelAware(LabelDependentKernel):
     """A kernel that is to learn from labels; `taught` makes it one.
 
     Args:
@@ -78,7 +78,7 @@ class LabelAware(Teachable):
 
     def __post_init__(self) -> None:
         check_kind("base", self.base, Kernel, what="a label-blind kernel, such as kernels.ReLU(1)")
-        if isinstance(self.base, Taught):
+        if isinstance(self.base, FittedLabelAware):
             raise OptionError("`base` must not have seen labels; got a kernel that was taught some.")
         check_choice("estimator", self.estimator, ESTIMATORS)
         check_choice("frozen", self.frozen, (True, False))
@@ -131,7 +131,7 @@ class LabelAware(Teachable):
             "sketch": None if self.sketch is None else self.sketch.record,
         }
 
-    def taught(
+    def fit_labels(
         self,
         inputs: Float[Tensor, "n ..."],
         labels: Int64[Tensor, " n"],
@@ -140,7 +140,7 @@ class LabelAware(Teachable):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         memory: int | float | str | None = None,
-    ) -> "Taught":
+    ) -> "FittedLabelAware":
         """Return the kernel that these training examples make of it.
 
         Args:
@@ -182,11 +182,11 @@ class LabelAware(Teachable):
         )
         labels = labels.to(where)
         estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
-        return Taught(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
+        return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
 
 
 @final
-class TaughtAgain(Retaught):
+class RefitLabelAware(RefitLabelKernel):
     """The kernel as other examples or labels teach it, out of matrices of all training inputs.
 
     Attributes:
@@ -215,7 +215,7 @@ class TaughtAgain(Retaught):
         assert self._parts is not None, "a lean kernel has no Gram matrix"
         return self._gram
 
-    def lean(self) -> "TaughtAgain":
+    def lean(self) -> "RefitLabelAware":
         """Return the same without its Gram matrix, for `cross` only."""
         other = copy(self)
         other._parts, other._gram = None, self._gram.new_empty(0, 0)
@@ -226,7 +226,7 @@ class TaughtAgain(Retaught):
         seen = pairs if self.keep is None else pairs.of(None, self.keep)
         return seen.kernel + self.strength_used * self.estimate.on(seen)
 
-    def at_strength(self, strength: float) -> "TaughtAgain":
+    def at_strength(self, strength: float) -> "RefitLabelAware":
         """Return the same with another relative strength; nothing is learned again."""
         check_at_least("strength", strength, 0)
         assert self._parts is not None, "a lean kernel has no Gram matrix"
@@ -236,7 +236,7 @@ class TaughtAgain(Retaught):
 
 
 @final
-class Taught(TaughtKernel):
+class FittedLabelAware(FittedLabelKernel):
     """The kernel once it has seen labels: symmetric, and not necessarily positive semi-definite.
 
     Attributes:
@@ -270,10 +270,10 @@ class Taught(TaughtKernel):
         self._dtype = dtype
         self.strength_used, self._gram = combined(asked.strength, pairs.kernel, higher)
         self.normalise = asked.normalise
-        self.definite = self.blindly
+        self.definite = self.ignores_labels
 
     @property
-    def blindly(self) -> bool:
+    def ignores_labels(self) -> bool:
         """Return whether it is the base, of strength 0."""
         return bool(self.strength_used == 0)
 
@@ -356,11 +356,11 @@ class Taught(TaughtKernel):
         """Return the kernel of queries and training inputs, from their pairs."""
         return pairs.kernel + self.strength_used * self.estimate.on(pairs)
 
-    def with_labels_frozen(self) -> "Taught":
+    def freeze_labels(self) -> "FittedLabelAware":
         """Return the same kernel, which says of itself that it stays as it is."""
         return self._asked_as(replace(self.asked, frozen=True))
 
-    def without(self, keep: Int64[Tensor, " s"]) -> TaughtAgain:
+    def without(self, keep: Int64[Tensor, " s"]) -> RefitLabelAware:
         """Return the kernel that the training examples in `keep` alone make of it, exactly.
 
         Nothing is evaluated again but features of pairs: labels, bandwidth, scales, components and λ are
@@ -373,21 +373,21 @@ class Taught(TaughtKernel):
             "kr-v1" some passes over n² numbers, "kr-v2" n³/3 more; "fjlt" as `learn_features`.
         """
         keep = keep.to(self.inputs.device)
-        return TaughtAgain(self.asked, self.pairs.of(keep, keep), self.labels[keep], keep)
+        return RefitLabelAware(self.asked, self.pairs.of(keep, keep), self.labels[keep], keep)
 
     def relabelled(
         self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"] | None = None
-    ) -> TaughtAgain:
+    ) -> RefitLabelAware:
         """Return the kernel that other labels of the same inputs make of it; targets are not looked at."""
         del targets
-        return TaughtAgain(self.asked, self.pairs, labels.to(self.inputs.device), None)
+        return RefitLabelAware(self.asked, self.pairs, labels.to(self.inputs.device), None)
 
-    def at_strength(self, strength: float) -> "Taught":
+    def at_strength(self, strength: float) -> "FittedLabelAware":
         """Return the same with another relative strength; nothing is learned again."""
         return self._asked_as(replace(self.asked, strength=strength))
 
-    def _asked_as(self, asked: LabelAware) -> "Taught":
-        return Taught(
+    def _asked_as(self, asked: LabelAware) -> "FittedLabelAware":
+        return FittedLabelAware(
             asked, self.pairs, self.inputs, self.labels, self.estimate, self._higher, dtype=self._dtype
         )
 

@@ -1,7 +1,7 @@
-"""What of kernels that see labels? They are none before they have been taught, and others without an example.
+"""Kernels fitted to labels; removing an example changes them.
 
-A `Teachable` has the options; `taught` by training examples it is a `TaughtKernel`, which compares any two
-inputs. Taught by fewer of the examples, or by other labels, it is another kernel: `without`, `relabelled`.
+`LabelDependentKernel` holds the options. `fit_labels` returns a `FittedLabelKernel`, a kernel between any two
+inputs; fitted to fewer of the examples, or to other labels, it is another kernel.
 """
 
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from torch import Tensor
 from leftout.kernels.base import Kernel, Normalise
 
 
-class Retaught(ABC):
+class RefitLabelKernel(ABC):
     """A kernel taught by other examples or labels, between inputs that were compared before."""
 
     @property
@@ -27,7 +27,7 @@ class Retaught(ABC):
         """Return the kernel between queries and the examples that it was taught by.
 
         Args:
-            pairs: of the queries and all training inputs, from `TaughtKernel.pairs_with`.
+            pairs: of the queries and all training inputs, from `FittedLabelKernel.pairs_with`.
         """
 
     @property
@@ -36,11 +36,11 @@ class Retaught(ABC):
         return False
 
     @abstractmethod
-    def lean(self) -> "Retaught":
+    def lean(self) -> "RefitLabelKernel":
         """Return the same without its Gram matrix: as many of them are kept as there are examples."""
 
 
-class TaughtKernel(Kernel):
+class FittedLabelKernel(Kernel):
     """A kernel that has seen labels.
 
     Attributes:
@@ -51,11 +51,11 @@ class TaughtKernel(Kernel):
     """
 
     definite = False
-    asked: "Teachable"
+    asked: "LabelDependentKernel"
     pairs: Any
 
     @property
-    def blindly(self) -> bool:
+    def ignores_labels(self) -> bool:
         """Return whether labels count for nothing: the kernel is its base, whatever teaches it."""
         return False
 
@@ -76,13 +76,13 @@ class TaughtKernel(Kernel):
 
     inputs: Tensor
 
-    def taught_by_inputs(self, inputs: Tensor) -> bool:
+    def fitted_on(self, inputs: Tensor) -> bool:
         """Return whether these are the inputs that taught it, in their order."""
         ours = self.inputs
         return ours.shape == inputs.shape and bool(torch.equal(ours, inputs.to(ours)))
 
     @abstractmethod
-    def with_labels_frozen(self) -> "TaughtKernel":
+    def freeze_labels(self) -> "FittedLabelKernel":
         """Return the same kernel, which says of itself that it stays as it is."""
 
     @abstractmethod
@@ -94,15 +94,15 @@ class TaughtKernel(Kernel):
         """Return the kernel between queries and training inputs, from their pairs."""
 
     @abstractmethod
-    def without(self, keep: Int64[Tensor, " k"]) -> Retaught:
+    def without(self, keep: Int64[Tensor, " k"]) -> RefitLabelKernel:
         """Return the kernel taught by these of the examples only."""
 
     @abstractmethod
-    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> Retaught:
+    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> RefitLabelKernel:
         """Return the kernel taught by other labels of the same inputs."""
 
 
-class Teachable(ABC):
+class LabelDependentKernel(ABC):
     """Options of a kernel that has to see labels first.
 
     Attributes:
@@ -118,7 +118,7 @@ class Teachable(ABC):
     """Whether it is taught by classes, or else by targets, which may be numbers."""
 
     @abstractmethod
-    def taught(
+    def fit_labels(
         self,
         inputs: Tensor,
         labels: Int64[Tensor, " n"],
@@ -127,7 +127,7 @@ class Teachable(ABC):
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         memory: int | float | str | None = None,
-    ) -> TaughtKernel:
+    ) -> FittedLabelKernel:
         """Return the kernel that these examples make."""
 
     @property

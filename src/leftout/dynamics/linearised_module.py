@@ -18,7 +18,7 @@ from leftout.dynamics.rules import At
 from leftout.kernels.network.empirical import Empirical
 
 
-def linearised(fitted: Fitted, at: At = None) -> nn.Module:
+def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
     """Return the network at the weights that its linearised training ends with.
 
     It predicts f(x; w_t), and not the f_0(x) + J(x) (w_t − w_0) of `fitted.predict`: what the two differ

@@ -7,7 +7,7 @@ from typing import Any, final
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.kernels.teachable import Retaught, TaughtKernel
+from leftout.kernels.label_dependent import FittedLabelKernel, RefitLabelKernel
 
 
 @final
@@ -22,7 +22,7 @@ class Asked:
         return Asked(self.queries[rows])
 
 
-class Teaching(TaughtKernel):
+class Teaching(FittedLabelKernel):
     """A kernel that can be taught by some of its inputs."""
 
     @abstractmethod
@@ -31,7 +31,7 @@ class Teaching(TaughtKernel):
 
 
 @final
-class RetaughtHierarchy(Retaught):
+class RefitHierarchy(RefitLabelKernel):
     """The kernel after training on other examples or labels, between inputs that are known.
 
     It holds rows and targets; the kernel itself is made when its Gram matrix is asked for.
@@ -51,9 +51,9 @@ class RetaughtHierarchy(Retaught):
         """Return the kernel between queries, as `pairs_with` gave them, and those examples."""
         return self._taught().cross(pairs)
 
-    def lean(self) -> "RetaughtHierarchy":
+    def lean(self) -> "RefitHierarchy":
         """Return the same without what was made: it is made anew for every `cross`."""
-        return RetaughtHierarchy(self.whole, self.keep, self.targets)
+        return RefitHierarchy(self.whole, self.keep, self.targets)
 
     def _taught(self) -> Teaching:
         return self._kernel or self.whole.taught_by(self.keep, self.targets)

@@ -11,7 +11,7 @@ from torch import nn
 import leftout as lo
 from laws import assert_same
 from leftout.core.errors import OptionError
-from leftout.dynamics.linearised import linearised, weight_change
+from leftout.dynamics.linearised_module import linearised_module, weight_change
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.projection import Gaussian
 
@@ -95,7 +95,7 @@ def test_the_module_moves_and_the_given_one_stays() -> None:
     module, data = network(), points()
     before = copy.deepcopy(module.state_dict())
     fitted = lo.fit(Empirical(module), data, rule=lo.Ridge(0.1))
-    moved = linearised(fitted)
+    moved = linearised_module(fitted)
     change = weight_change(fitted)
     for name, one in moved.named_parameters():
         torch.testing.assert_close(one, before[name] + change[name])
@@ -108,7 +108,7 @@ def test_a_linear_network_is_its_own_linearisation() -> None:
     module, data = nn.Linear(D, K).double(), points()
     fitted = lo.fit(Empirical(module), data, rule=lo.Ridge(0.1))
     query = points(5, seed=3)[0]
-    assert_same(linearised(fitted)(query).detach(), fitted.predict(query))
+    assert_same(linearised_module(fitted)(query).detach(), fitted.predict(query))
 
 
 def test_a_wide_network_really_trained_is_near_and_a_wider_one_nearer() -> None:
@@ -145,4 +145,4 @@ def test_a_wide_network_really_trained_is_near_and_a_wider_one_nearer() -> None:
 def test_only_the_kernel_of_a_linearised_network_has_its_weights(kernel) -> None:
     fitted = lo.fit(kernel, points(), rule=lo.Ridge(1.0))
     with pytest.raises(OptionError, match=r"outputs='full'\) without projection"):
-        linearised(fitted)
+        linearised_module(fitted)

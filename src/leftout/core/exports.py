@@ -1,0 +1,44 @@
+"""Public names that load their module when first used.
+
+A package lists its public names once, as imports that only type checkers see:
+
+    if TYPE_CHECKING:
+        from leftout.dynamics.fit import fit as fit
+    else:
+        __all__, __getattr__, __dir__ = exports(__spec__)
+
+Importing the package then loads none of those modules.
+"""
+
+import ast
+import importlib
+import sys
+from collections.abc import Callable
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+
+def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return `__all__`, `__getattr__` and `__dir__` of a package, from its imports under TYPE_CHECKING."""
+    source = spec.loader.get_source(spec.name)  # type: ignore[union-attr]
+    homes: dict[str, tuple[str, str]] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            for line in node.body:
+                assert isinstance(line, ast.ImportFrom), "public names are imported with `from`"
+                assert line.module is not None, "from the file that defines them, by its full name"
+                homes |= {alias.asname or alias.name: (line.module, alias.name) for alias in line.names}
+
+    def load(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {spec.name!r} has no attribute {name!r}")
+        module, attribute = homes[name]
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except AttributeError:
+            found = importlib.import_module(f"{module}.{attribute}")  # a public module
+        setattr(sys.modules[spec.name], name, found)
+        return found
+
+    public = sorted(homes)
+    return public, load, lambda: sorted({*vars(sys.modules[spec.name]), *public})
