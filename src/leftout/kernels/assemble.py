@@ -15,7 +15,7 @@ from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
-from leftout.kernels.tiles import Work
+from leftout.kernels.tiles import TileWork
 
 ROWS = 1024
 """Inputs of a diagonal that are looked at together."""
@@ -148,13 +148,13 @@ def _work(
     device: torch.device | str | None,
     memory: int | float | str | None,
     block: int | None,
-) -> Work:
+) -> TileWork:
     """Return what may be used, once the options are checked."""
     check_choice("dtype", dtype, (torch.float64, torch.float32))
     if block is not None and block < 1:
         raise OptionError(f"`block` must be a positive number of rows; got {block}.")
     where = torch.device(device) if device is not None else inputs.device
-    return Work(
+    return TileWork(
         dtype=dtype,
         device=where,
         budget=memory_budget(memory, device=where),

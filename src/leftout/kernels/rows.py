@@ -16,7 +16,7 @@ all, 6e-7. A row that nobody normalised lies much further away.
 """
 
 
-def flat(inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
+def flat_rows(inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
     """Return the inputs as one row of numbers each: images lose their shape, not their order."""
     return inputs.flatten(1)  # (n, d)
 
@@ -47,7 +47,7 @@ NO_BIAS = "Without a bias it is 0 to every network: drop it, or give the kernel 
 
 def check_not_zero(name: str, inputs: Tensor, *, why: str = NO_BIAS) -> None:
     """Raise if a row is the zero vector; `why` says what it lacks and what to do."""
-    zero = (lengths(flat(inputs)) == 0).nonzero().flatten()
+    zero = (lengths(flat_rows(inputs)) == 0).nonzero().flatten()
     if len(zero):
         raise DataError(
             f"`{name}` must not hold a zero vector; row {int(zero[0])} has norm 0 "
@@ -57,7 +57,7 @@ def check_not_zero(name: str, inputs: Tensor, *, why: str = NO_BIAS) -> None:
 
 def check_unit(name: str, inputs: Tensor) -> None:
     """Raise unless every row has norm 1, up to the rounding of float32 data."""
-    norms = lengths(flat(inputs).double())
+    norms = lengths(flat_rows(inputs).double())
     off = ((norms - 1).abs() > UNIT).nonzero().flatten()
     if len(off):
         row = int(off[0])

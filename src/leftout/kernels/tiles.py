@@ -30,7 +30,7 @@ TEMPORARIES = 14
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class TileWork:
     """What a kernel may use while it computes a matrix.
 
     Attributes:
@@ -49,7 +49,7 @@ class Work:
 
 
 def pair_tiles(
-    block: Callable[[Tensor, Tensor], Tensor], queries: Tensor, inputs: Tensor | None, work: Work
+    block: Callable[[Tensor, Tensor], Tensor], queries: Tensor, inputs: Tensor | None, work: TileWork
 ) -> Iterator[Tile]:
     """Return tiles of block(queries, inputs), or of one triangle where `inputs` is None.
 
@@ -65,7 +65,7 @@ def pair_tiles(
     return ((i, j, block(left[i], right[j])) for i, j in tracked(pairs, what="kernel"))
 
 
-def _prepared(queries: Tensor, inputs: Tensor, work: Work) -> tuple[Tensor, Tensor, int]:
+def _prepared(queries: Tensor, inputs: Tensor, work: TileWork) -> tuple[Tensor, Tensor, int]:
     """Return both in the dtype and on the device, and the side of a tile, once all is sure to fit."""
     fixed = work.result
     for value in {id(tensor): tensor for tensor in (queries, inputs)}.values():

@@ -23,7 +23,7 @@ from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import Layer, Network
 from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
 from leftout.kernels.rows import check_not_zero, check_vectors
-from leftout.kernels.tiles import Tile, Work
+from leftout.kernels.tiles import Tile, TileWork
 from leftout.kernels.wide.layers import Kind, check_network
 
 Pooling = Literal["flatten", "mean"]
@@ -110,7 +110,7 @@ class ConvReLU(Kernel):
         found = totals(self._network(left), left, right)
         return found.mul_(self.weight_variance).add_(self.bias_variance)
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, as every kernel does, but small: a pair of images is work enough."""
         images = _images(queries)
         threads = torch.get_num_threads() if work.device.type == "cpu" else 1

@@ -41,7 +41,7 @@ from leftout.kernels.network.extract import PASSES, Extract, Method, Network
 from leftout.kernels.network.linearised import pulled_back, pushed_forward
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
-from leftout.kernels.tiles import Tile, Work
+from leftout.kernels.tiles import Tile, TileWork
 
 Outputs = Literal["full", "sum", "trace"]
 
@@ -173,7 +173,7 @@ class Empirical(Kernel):
             found[rows] = torch.stack([part.squares(whole) for part in parts]).sum(0).to(found)
         return found.flatten()
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles of the kernel, by as few passes as the memory allows."""
         if not len(queries) or (inputs is not None and not len(inputs)):
             return iter(())
@@ -343,9 +343,9 @@ class Empirical(Kernel):
     def _each(self) -> int:
         return self.outputs or 1
 
-    def _work(self, result: int, device: torch.device) -> Work:
+    def _work(self, result: int, device: torch.device) -> TileWork:
         budget = memory_budget(self.memory, device=device)
-        return Work(dtype=self.dtype, device=device, budget=budget, result=result, block=None)
+        return TileWork(dtype=self.dtype, device=device, budget=budget, result=result, block=None)
 
     def _given(self, inputs: Tensor) -> Tensor:
         """Return inputs as the module takes them; whole numbers stay what they are."""

@@ -17,7 +17,7 @@ from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import tracked
 from leftout.kernels.network.extract import Extract
 from leftout.kernels.network.features import COLUMNS, PIECE, Features
-from leftout.kernels.tiles import BLOCK, Tile, Work, check_matrix_fits
+from leftout.kernels.tiles import BLOCK, Tile, TileWork, check_matrix_fits
 
 CHUNK = 2**28
 """Bytes of temporaries of a pass beyond which taking more inputs together is no faster."""
@@ -82,7 +82,7 @@ class Panels:
         inputs: Tensor | None,
         *,
         each: int,
-        work: Work,
+        work: TileWork,
         room: int,
         shelf: Shelf,
     ) -> None:

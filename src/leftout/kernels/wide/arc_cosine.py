@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_positive
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_vectors, flat, lengths
+from leftout.kernels.rows import check_vectors, flat_rows, lengths
 from leftout.kernels.wide.relu import ReLU
 
 
@@ -51,7 +51,7 @@ class ArcCosine(Kernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return scale² |x|² / 2."""
-        return lengths(flat(inputs)).square() * (self.scale**2 / 2)
+        return lengths(flat_rows(inputs)).square() * (self.scale**2 / 2)
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input is a vector of finite numbers, not zero.
@@ -74,5 +74,5 @@ class ArcCosine(Kernel):
 
     def _deep(self, inputs: Float[Tensor, "n ..."]) -> ReLU:
         """Return the deep kernel that this is: two layers of weight variance w give w² / d."""
-        features = flat(inputs[:1]).shape[1] if len(inputs) else 1
+        features = flat_rows(inputs[:1]).shape[1] if len(inputs) else 1
         return ReLU(1, self.scale * math.sqrt(features), kind="nngp")

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.kernels.rows import flat
+from leftout.kernels.rows import flat_rows
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total, input_scales
 
@@ -57,7 +57,7 @@ class Erf(Deep):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         w, b = self.weight_variance, self.bias_variance
         gap, total = input_gap_and_total(x, z)
         left, right = input_scales(x).square(), input_scales(z).square()
@@ -78,7 +78,7 @@ class Erf(Deep):
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
         w, b = self.weight_variance, self.bias_variance
-        variance = input_scales(flat(inputs)).square() * w + b
+        variance = input_scales(flat_rows(inputs)).square() * w + b
         tangent = variance
         for _ in range(self.depth):
             slope = 4 / math.pi / (1 + 4 * variance).sqrt()

@@ -23,7 +23,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
-from leftout.kernels.rows import flat
+from leftout.kernels.rows import flat_rows
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.layers import input_scales
 
@@ -76,7 +76,7 @@ class Tanh(Deep):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         w, b = self.weight_variance, self.bias_variance
         covariance = (x @ z.T).mul_(w / x.shape[1]).add_(b)
         left, right = self._first(x), self._first(z)
@@ -98,7 +98,7 @@ class Tanh(Deep):
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
         w, b = self.weight_variance, self.bias_variance
-        variance = self._first(flat(inputs))
+        variance = self._first(flat_rows(inputs))
         tangent = variance
         for _ in range(self.depth if len(variance) else 0):
             found = _coefficients(variance, variance)[0].square()
@@ -120,12 +120,12 @@ class Tanh(Deep):
             ShapeError: no axis of features.
         """
         super().check(name, inputs)
-        large = (self._first(flat(inputs)) > LARGEST).nonzero().flatten()
+        large = (self._first(flat_rows(inputs)) > LARGEST).nonzero().flatten()
         if len(large):
             row = int(large[0])
             raise DataError(
                 f"`{name}` must have weight_variance · |x|² / d + bias_variance ≤ {LARGEST:g}: beyond "
-                f"that tanh is a step; row {row} has {float(self._first(flat(inputs))[row]):.3g} "
+                f"that tanh is a step; row {row} has {float(self._first(flat_rows(inputs))[row]):.3g} "
                 f'({len(large)} of {len(inputs)} rows do). Load them with normalise="sphere".'
             )
 

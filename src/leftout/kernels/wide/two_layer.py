@@ -30,7 +30,7 @@ from torch import Tensor
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_not_zero, check_vectors, flat, lengths
+from leftout.kernels.rows import check_not_zero, check_vectors, flat_rows, lengths
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.angles import gap_and_total
 from leftout.kernels.wide.deep import Deep
@@ -65,7 +65,7 @@ class TwoLayer(Kernel):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         if self.activation == "gelu":
             return _gelu(lengths(x)[:, None], lengths(z)[None], *gap_and_total(x, z))
         longer = math.sqrt(x.shape[1])
@@ -73,7 +73,7 @@ class TwoLayer(Kernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return E[σ²] + |x|² E[σ'²]."""
-        x = flat(inputs)
+        x = flat_rows(inputs)
         if self.activation == "gelu":
             norms = lengths(x)
             return _gelu(norms, norms, torch.zeros_like(norms), torch.full_like(norms, 2))
@@ -88,7 +88,7 @@ class TwoLayer(Kernel):
         """
         check_vectors(name, inputs)
         check_not_zero(name, inputs, why="Without a bias it is 0 to every network: drop it.")
-        squares = lengths(flat(inputs)).square()
+        squares = lengths(flat_rows(inputs)).square()
         if self.activation == "tanh" and bool((squares > LARGEST).any()):
             row = int((squares > LARGEST).nonzero()[0])
             raise DataError(

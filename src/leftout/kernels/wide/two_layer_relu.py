@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat, lengths
+from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat_rows, lengths
 from leftout.kernels.wide.angles import angle, near_gaps, near_pairs, unit_rows
 
 
@@ -46,7 +46,7 @@ class TwoLayerReLU(Kernel):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return x·z (π − θ) / 2π for every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         left, right = lengths(x), lengths(z)
         dot = x @ z.T
         cosine = (dot / left[:, None]).div_(right)
@@ -62,7 +62,7 @@ class TwoLayerReLU(Kernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return |x|² / 2."""
-        return lengths(flat(inputs)).square() / 2
+        return lengths(flat_rows(inputs)).square() / 2
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input has norm 1.
