@@ -283,7 +283,7 @@ def test_images_are_checked_without_a_look_at_their_kernels(monkeypatch) -> None
     def nothing(*_):
         raise AssertionError("a kernel was evaluated")
 
-    monkeypatch.setattr("leftout.kernels.convolution.strips.deviations", nothing)
+    monkeypatch.setattr("leftout.kernels.convolution.strips.strip_deviations", nothing)
     x = images(300, 3, (16, 16))
     skipping = ConvReLU(3, padding="valid", stride=(1, 1, 4))
     ConvReLU(3, padding="valid").check("train", x)

@@ -20,7 +20,7 @@ from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.convolution.pieces import numbers_held, totals
-from leftout.kernels.convolution.positions import Layer, Network
+from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
 from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
 from leftout.kernels.rows import check_not_zero, check_vectors
 from leftout.kernels.tiles import Tile, TileWork
@@ -214,16 +214,16 @@ class ConvReLU(Kernel):
         each = [_numbers(name, getattr(self, name), self.depth) for name in names]
         return list(zip(*each, strict=True))
 
-    def _network(self, images: Float[Tensor, "n c h w"]) -> Network:
+    def _network(self, images: Float[Tensor, "n c h w"]) -> ConvNetwork:
         """Return what is between such images and the readout."""
         height, width = images.shape[-2:]
         layers = []
         for place, (size, stride, average) in enumerate(self._each):
             rows, columns = (Windows(one, size, stride, self.padding) for one in (height, width))
             relu = self.last_relu or place < self.depth - 1
-            layers.append(Layer(rows, columns, relu, average))
+            layers.append(ConvLayer(rows, columns, relu, average))
             height, width = rows.count // average, columns.count // average
-        return Network(
+        return ConvNetwork(
             layers=tuple(layers),
             padding=self.padding,
             weight_variance=float(self.weight_variance),

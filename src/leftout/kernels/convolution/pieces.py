@@ -11,7 +11,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.kernels.convolution import positions, strips
-from leftout.kernels.convolution.positions import Network
+from leftout.kernels.convolution.positions import ConvNetwork
 from leftout.kernels.convolution.strips import Side, Strip
 from leftout.kernels.convolution.threads import one_thread_each, side_by_side
 
@@ -32,7 +32,7 @@ Where = tuple[slice, ...]
 """Rows and columns of the result, or rows of a diagonal."""
 
 
-def totals(network: Network, left: Tensor, right: Tensor | None) -> Tensor:
+def totals(network: ConvNetwork, left: Tensor, right: Tensor | None) -> Tensor:
     """Return the mean over positions of K, or of K + T.
 
     Args:
@@ -46,7 +46,7 @@ def totals(network: Network, left: Tensor, right: Tensor | None) -> Tensor:
     return found
 
 
-def numbers_held(network: Network, images: Tensor, rows: int, threads: int) -> int:
+def numbers_held(network: ConvNetwork, images: Tensor, rows: int, threads: int) -> int:
     """Return how many numbers are held at once for a block of so many images on either side."""
     most = _most(images)
     if strips.fits(network):
@@ -59,7 +59,7 @@ def numbers_held(network: Network, images: Tensor, rows: int, threads: int) -> i
 
 
 def _in_strips(
-    network: Network, left: Tensor, right: Tensor | None, threads: int
+    network: ConvNetwork, left: Tensor, right: Tensor | None, threads: int
 ) -> Iterator[tuple[Where, Tensor]]:
     most = _most(left)
     groups = list(strips.strips(network, left.device, most))
@@ -87,7 +87,7 @@ def _in_strips(
 
 
 def _by_positions(
-    network: Network, left: Tensor, right: Tensor | None, threads: int
+    network: ConvNetwork, left: Tensor, right: Tensor | None, threads: int
 ) -> Iterator[tuple[Where, Tensor]]:
     one = left.permute(1, 2, 3, 0).contiguous()  # (c h w m)
     other = one if right is None else right.permute(1, 2, 3, 0).contiguous()
@@ -105,18 +105,18 @@ def _by_positions(
     yield from zip(pieces, side_by_side(value, pieces, threads), strict=True)
 
 
-def _side(network: Network, images: Tensor, threads: int) -> Side:
+def _side(network: ConvNetwork, images: Tensor, threads: int) -> Side:
     strip = strips.still(network, images.device)
     moved = images.transpose(0, 1).contiguous()  # (c n h w)
     parts = list(blocks(len(images), max(1, _most(images) // strip.positions)))
-    found = side_by_side(lambda i: strips.deviations(strip, moved[:, i]), parts, threads)
+    found = side_by_side(lambda i: strips.strip_deviations(strip, moved[:, i]), parts, threads)
     return Side(moved, [torch.cat(layer) for layer in zip(*found, strict=True)])
 
 
-def _deviations_by_position(network: Network, images: Tensor, threads: int) -> Sequence[Tensor]:
+def _deviations_by_position(network: ConvNetwork, images: Tensor, threads: int) -> Sequence[Tensor]:
     pairs = _pairs(images.permute(3, 0, 1, 2), network.averaged > 0)
     parts = list(blocks(images.shape[-1], max(1, pairs)))
-    found = side_by_side(lambda i: positions.deviations(network, images[..., i]), parts, threads)
+    found = side_by_side(lambda i: positions.position_deviations(network, images[..., i]), parts, threads)
     return [torch.cat(layer, dim=-1) for layer in zip(*found, strict=True)]
 
 
@@ -155,7 +155,7 @@ def _most(images: Tensor) -> int:
     return TILE.get(images.device.type, TILE["cpu"])
 
 
-def _spread(network: Network, groups: list[list[Strip]], images: Tensor) -> int:
+def _spread(network: ConvNetwork, groups: list[list[Strip]], images: Tensor) -> int:
     """Return how many numbers an image takes in all strips, pixels and deviations."""
     stages = len(network.layers) + images.shape[1]
     return stages * sum(group[0].positions for group in groups)

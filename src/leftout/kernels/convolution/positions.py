@@ -32,7 +32,7 @@ HALF_TURN = (1 / (2 * math.pi), -1 / (2 * math.pi))
 
 
 @dataclass(frozen=True)
-class Layer:
+class ConvLayer:
     """A convolution, whether a ReLU follows, and over which windows its outputs are averaged."""
 
     rows: Windows
@@ -47,14 +47,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Network:
+class ConvNetwork:
     """What is between images of one size and the readout.
 
     Attributes:
         mean: whether the readout is of the mean over positions.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ConvLayer, ...]
     padding: Padding
     weight_variance: float
     bias_variance: float
@@ -122,13 +122,13 @@ class Carried:
 
 
 def read_out(
-    network: Network, left: Tensor, right: Tensor | None, sides: Sequence[Sequence[Tensor]]
+    network: ConvNetwork, left: Tensor, right: Tensor | None, sides: Sequence[Sequence[Tensor]]
 ) -> Tensor:
     """Return the mean over positions of K, or of K + T: (m n), or (n) of each image with itself.
 
     Args:
         left, right: (c h w m) and (c h w n); without `right` each of left with itself.
-        sides: of left and right, what `deviations` returns.
+        sides: of left and right, what `position_deviations` returns.
     """
     outer = right is not None
     twin = network.twin > 0
@@ -145,7 +145,7 @@ def read_out(
     return at.total(tuple(range(4 if at.twin else 2))).div_(network.left_over ** (2 if at.twin else 1))
 
 
-def deviations(network: Network, images: Tensor) -> list[Tensor]:
+def position_deviations(network: ConvNetwork, images: Tensor) -> list[Tensor]:
     """Return √k(x, x) at every position before the ReLU of each layer, (h w n) each, for images (c h w n)."""
     # Pairs of positions are needed only where an average follows, not for the readout.
     twin = network.averaged > 0
@@ -172,7 +172,7 @@ def root_below(own: Tensor) -> Tensor:
     return torch.where(root * root > own, torch.nextafter(root, torch.zeros_like(root)), root)
 
 
-def take_up(network: Network, at: Carried, seen: Tensor, share: float, *, tangent: bool) -> None:
+def take_up(network: ConvNetwork, at: Carried, seen: Tensor, share: float, *, tangent: bool) -> None:
     """Go on with sums over windows of K and of T, `share` times the variance of weights of them."""
     share *= network.weight_variance
     covariance = seen[0].mul_(share * at.factors[0])
@@ -221,7 +221,7 @@ def _product(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor:
     return left * right
 
 
-def _convolve(network: Network, at: Carried, layer: Layer, *, tangent: bool) -> None:
+def _convolve(network: ConvNetwork, at: Carried, layer: ConvLayer, *, tangent: bool) -> None:
     axes = TWIN if at.twin else SINGLE
     seen = window_sum(at.values, layer.rows, axes[0])
     seen = window_sum(seen, layer.columns, axes[1])

@@ -22,17 +22,24 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from leftout.kernels.convolution.positions import HALF_TURN, Carried, Network, rectify, root_below, take_up
+from leftout.kernels.convolution.positions import (
+    HALF_TURN,
+    Carried,
+    ConvNetwork,
+    rectify,
+    root_below,
+    take_up,
+)
 from leftout.kernels.convolution.windows import Windows
 
 
-def fits(network: Network) -> bool:
+def fits(network: ConvNetwork) -> bool:
     """Return whether displacements stay apart, so that strips are possible."""
     return network.padding != "circular" and network.averaged == 0
 
 
 @dataclass(frozen=True)
-class Axis:
+class StripAxis:
     """Positions of one axis: windows of every layer, and displacements that lie side by side.
 
     Stages are numbered from 0, before the first layer.
@@ -100,9 +107,9 @@ class Axis:
 class Strip:
     """One vertical displacement and several horizontal ones."""
 
-    network: Network
-    rows: Axis
-    columns: Axis
+    network: ConvNetwork
+    rows: StripAxis
+    columns: StripAxis
     device: torch.device
 
     @cached_property
@@ -140,32 +147,32 @@ class Strip:
             values.index_fill_(-1, self.zeros[stage], 0)
 
 
-def strips(network: Network, device: torch.device, most: int) -> Iterator[list[Strip]]:
+def strips(network: ConvNetwork, device: torch.device, most: int) -> Iterator[list[Strip]]:
     """Yield lists of strips that have their columns in common, of at most that many numbers if possible."""
     rows = tuple(one.rows for one in network.layers)
     columns = tuple(one.columns for one in network.layers)
     vertical = _displacements(network, rows)
-    tallest = Axis(rows, (0,)).length
+    tallest = StripAxis(rows, (0,)).length
     together: list[int] = []
     for by in (*_displacements(network, columns), None):
-        full = by is None or tallest * Axis(columns, (*together, by)).length > most
+        full = by is None or tallest * StripAxis(columns, (*together, by)).length > most
         if together and full:
-            axis = Axis(columns, tuple(together))
-            yield [Strip(network, Axis(rows, (one,)), axis, device) for one in vertical]
+            axis = StripAxis(columns, tuple(together))
+            yield [Strip(network, StripAxis(rows, (one,)), axis, device) for one in vertical]
             together = []
         if by is not None:
             together.append(by)
 
 
-def still(network: Network, device: torch.device) -> Strip:
+def still(network: ConvNetwork, device: torch.device) -> Strip:
     """Return the strip of no displacement."""
     rows, columns = (
-        Axis(tuple(getattr(one, axis) for one in network.layers), (0,)) for axis in ("rows", "columns")
+        StripAxis(tuple(getattr(one, axis) for one in network.layers), (0,)) for axis in ("rows", "columns")
     )
     return Strip(network, rows, columns, device)
 
 
-def _displacements(network: Network, windows: tuple[Windows, ...]) -> range:
+def _displacements(network: ConvNetwork, windows: tuple[Windows, ...]) -> range:
     last = windows[-1].count if network.mean else 1
     return range(1 - last, last)
 
@@ -180,7 +187,7 @@ class Side:
     def at(self, images: slice) -> "Side":
         return Side(self.images[:, images], [one[images] for one in self.deviations])
 
-    def spread(self, columns: Axis, gap: int, side: int) -> "Side":
+    def spread(self, columns: StripAxis, gap: int, side: int) -> "Side":
         """Return them with the columns that a strip has, of its left (0) or right (1) images."""
         stages = [self.images, *self.deviations]
         wide = [
@@ -211,7 +218,7 @@ def read_strip(strip: Strip, left: Side, right: Side, *, outer: bool) -> Tensor:
     return at.total((-2, -1))
 
 
-def deviations(strip: Strip, images: Tensor) -> list[Tensor]:
+def strip_deviations(strip: Strip, images: Tensor) -> list[Tensor]:
     """Return √k(x, x) at every position before the ReLU of each layer, (n h w) each.
 
     Args:

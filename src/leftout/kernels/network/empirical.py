@@ -37,8 +37,8 @@ from leftout.core.modules import (
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
-from leftout.kernels.network.extract import PASSES, Extract, Method, Network
-from leftout.kernels.network.linearised import pulled_back, pushed_forward
+from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
+from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import Tile, TileWork
@@ -262,7 +262,7 @@ class Empirical(Kernel):
             )
         dual = dual.reshape(n, k).to(self.device)
         chunks = ((self._given(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES))
-        return pulled_back(self.module, self.weights, chunks)
+        return pull_back(self.module, self.weights, chunks)
 
     def push_forward(self, inputs: Tensor, tangents: Mapping[str, Tensor]) -> Float64[Tensor, "n k"]:
         """Return J(inputs) tangents: how the outputs change with the weights, to first order.
@@ -286,7 +286,7 @@ class Empirical(Kernel):
             )
         parts = [torch.empty(0, self.width, dtype=torch.float64, device=self.device)]
         parts += [
-            pushed_forward(self.module, self.weights, self._given(inputs[rows]), tangents)
+            push_forward(self.module, self.weights, self._given(inputs[rows]), tangents)
             for rows in self._chunks(inputs, passes=2 * PASSES)
         ]
         return torch.cat(parts)
@@ -365,7 +365,7 @@ class Empirical(Kernel):
                 "sum": eye.sum(0, keepdim=True) / self.width**0.5,
                 "trace": eye / self.width**0.5,
             }[self.reading]
-            network = Network(self.module, self.weights, combinations, self.reading == "trace")
+            network = NetworkOutputs(self.module, self.weights, combinations, self.reading == "trace")
             self._extracts[key] = Extract(
                 network, method=self.method, projection=self.projection, few=own[:FEW]
             )

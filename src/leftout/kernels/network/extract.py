@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from leftout.core.errors import OptionError
 from leftout.core.modules import Parameters, bytes_a_row
-from leftout.kernels.network.features import Pairs, Part, Rows, bytes_of
+from leftout.kernels.network.features import FactoredGradients, JacobianRows, LayerFeatures, bytes_of
 from leftout.kernels.network.jacobian import fitting_jacobian
-from leftout.kernels.network.layerwise import Layer, Seen, linear_layers, pairs_are_cheaper, seen
+from leftout.kernels.network.layerwise import LayerPass, LinearLayer, linear_layers, pairs_are_cheaper, seen
 from leftout.kernels.network.projection import WIDTH, Projection
 
 Method = Literal["auto", "jacobian", "layers"]
@@ -34,7 +34,7 @@ WORTHWHILE = 0.1
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkOutputs:
     """A network and the combinations of its outputs whose gradients are wanted.
 
     Attributes:
@@ -70,7 +70,7 @@ class Extract:
     """
 
     def __init__(
-        self, network: Network, *, method: Method, projection: Projection | None, few: Tensor
+        self, network: NetworkOutputs, *, method: Method, projection: Projection | None, few: Tensor
     ) -> None:
         self.network = network
         self.method = method
@@ -93,11 +93,11 @@ class Extract:
             self.jacobian = fitting_jacobian(module, self.others, few[:2], outputs=outputs)
         self.bytes_kept, self.bytes_working = self._bytes(few)
 
-    def __call__(self, inputs: Tensor) -> list[Part]:
+    def __call__(self, inputs: Tensor) -> list[LayerFeatures]:
         """Return the parts of a batch."""
         if self.projection is not None:
             return [self._projected(inputs, self.projection)]
-        found: list[Part] = []
+        found: list[LayerFeatures] = []
         for layer, one in self._seen(inputs):
             found += self._parts(layer, one)
         found += [self._rows(rows.flatten(2)) for rows in self._jacobians(inputs).values()]
@@ -111,7 +111,7 @@ class Extract:
         drawn = 0 if self.projection is None else 2 * 8 * WIDTH * self.projection.size
         return drawn + 2 * 8 * side * self.converted
 
-    def _worthwhile(self, few: Tensor) -> list[Layer]:
+    def _worthwhile(self, few: Tensor) -> list[LinearLayer]:
         """Return the layers to keep in pairs, where other parameters need a pass by vmap anyway.
 
         That pass makes rows at no more cost than signals would, so what is left to rows goes along.
@@ -123,7 +123,7 @@ class Extract:
         share = sum(sizes[name] for layer in paired for name in layer.names) / sum(sizes.values())
         return paired if share > WORTHWHILE else []
 
-    def _seen(self, inputs: Tensor) -> list[tuple[Layer, Seen]]:
+    def _seen(self, inputs: Tensor) -> list[tuple[LinearLayer, LayerPass]]:
         if not self.layers:
             return []
         network = self.network
@@ -136,17 +136,17 @@ class Extract:
         network = self.network
         return self.jacobian(network.module, self.others, network.combinations, inputs)
 
-    def _parts(self, layer: Layer, one: Seen) -> list[Part]:
+    def _parts(self, layer: LinearLayer, one: LayerPass) -> list[LayerFeatures]:
         """Return what is kept of a layer: its pairs, or rows of its weight and of its bias."""
         if self._as_pairs(layer, one):
             activations, signals = one.activations.flatten(2), one.signals.flatten(3)
             if self.network.merged:
                 signals = signals.transpose(1, 2).flatten(2)[:, None]  # (n, 1, t, r c)
-            return [Pairs(activations, signals, bias=layer.bias)]
-        found: list[Part] = [self._rows(one.weight_rows())] if layer.weight else []
+            return [FactoredGradients(activations, signals, bias=layer.bias)]
+        found: list[LayerFeatures] = [self._rows(one.weight_rows())] if layer.weight else []
         return [*found, self._rows(one.bias_rows())] if layer.bias else found
 
-    def _as_pairs(self, layer: Layer, one: Seen) -> bool:
+    def _as_pairs(self, layer: LinearLayer, one: LayerPass) -> bool:
         """Return whether pairs are kept of a layer, and not rows."""
         if not layer.weight or layer.groups > 1:
             return False
@@ -155,10 +155,10 @@ class Extract:
         each, outside = (1, rows * c) if self.network.merged else (rows, c)
         return self.method == "layers" or pairs_are_cheaper(positions=t, inside=d, outside=outside, each=each)
 
-    def _rows(self, rows: Float[Tensor, "n r s"]) -> Part:
-        return Rows(rows.flatten(1)[:, None] if self.network.merged else rows)
+    def _rows(self, rows: Float[Tensor, "n r s"]) -> LayerFeatures:
+        return JacobianRows(rows.flatten(1)[:, None] if self.network.merged else rows)
 
-    def _projected(self, inputs: Tensor, projection: Projection) -> Part:
+    def _projected(self, inputs: Tensor, projection: Projection) -> LayerFeatures:
         """Return rows that were shortened one parameter tensor after the other."""
         network = self.network
         sizes, numbers = network.sizes, {name: i for i, name in enumerate(network.weights)}

@@ -27,7 +27,7 @@ PIECE = 2**25
 """Bytes of products between positions that are held at a time, unless a single pair takes more."""
 
 
-class Part(ABC):
+class LayerFeatures(ABC):
     """A share of the features of n inputs, e rows of the kernel each. What is kept lies in `tensors`."""
 
     @property
@@ -36,7 +36,7 @@ class Part(ABC):
         """Return what is kept, input by input."""
 
     @abstractmethod
-    def like(self, tensors: tuple[Tensor, ...]) -> "Part":
+    def like(self, tensors: tuple[Tensor, ...]) -> "LayerFeatures":
         """Return a part of the same kind with other contents."""
 
     @property
@@ -56,7 +56,13 @@ class Part(ABC):
 
     @abstractmethod
     def add(
-        self, into: Float64[Tensor, "ae be"], mine: slice, other: "Part", theirs: slice, *, piece: int
+        self,
+        into: Float64[Tensor, "ae be"],
+        mine: slice,
+        other: "LayerFeatures",
+        theirs: slice,
+        *,
+        piece: int,
     ) -> None:
         """Add the products of some inputs of this part with some of another of the same kind.
 
@@ -71,7 +77,7 @@ class Part(ABC):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Rows(Part):
+class JacobianRows(LayerFeatures):
     """Rows of a Jacobian, whole or projected."""
 
     values: Float[Tensor, "n e q"]
@@ -80,17 +86,17 @@ class Rows(Part):
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.values,)
 
-    def like(self, tensors: tuple[Tensor, ...]) -> Part:
-        return Rows(*tensors)
+    def like(self, tensors: tuple[Tensor, ...]) -> LayerFeatures:
+        return JacobianRows(*tensors)
 
     @property
     def outputs_per_example(self) -> int:
         return self.values.shape[1]
 
     def add(
-        self, into: Float64[Tensor, "ae be"], mine: slice, other: Part, theirs: slice, *, piece: int
+        self, into: Float64[Tensor, "ae be"], mine: slice, other: LayerFeatures, theirs: slice, *, piece: int
     ) -> None:
-        assert isinstance(other, Rows)
+        assert isinstance(other, JacobianRows)
         left, right = self.values[mine].flatten(0, 1), other.values[theirs].flatten(0, 1)
         for part in blocks(left.shape[1], COLUMNS):
             into.addmm_(left[:, part].double(), right[:, part].double().T)
@@ -105,7 +111,7 @@ class Rows(Part):
 
 @final
 @dataclass(frozen=True, eq=False)
-class Pairs(Part):
+class FactoredGradients(LayerFeatures):
     """What goes into a linear layer at its t positions, and what comes back.
 
     Args:
@@ -120,9 +126,9 @@ class Pairs(Part):
     def tensors(self) -> tuple[Tensor, ...]:
         return self.activations, self.signals
 
-    def like(self, tensors: tuple[Tensor, ...]) -> Part:
+    def like(self, tensors: tuple[Tensor, ...]) -> LayerFeatures:
         activations, signals = tensors
-        return Pairs(activations, signals, bias=self.bias)
+        return FactoredGradients(activations, signals, bias=self.bias)
 
     @property
     def outputs_per_example(self) -> int:
@@ -138,9 +144,9 @@ class Pairs(Part):
         return 8 * positions**2 * (2 * each**2 + 1) if positions > 1 else 0
 
     def add(
-        self, into: Float64[Tensor, "ae be"], mine: slice, other: Part, theirs: slice, *, piece: int
+        self, into: Float64[Tensor, "ae be"], mine: slice, other: LayerFeatures, theirs: slice, *, piece: int
     ) -> None:
-        assert isinstance(other, Pairs)
+        assert isinstance(other, FactoredGradients)
         a, s = self.activations[mine], self.signals[mine]
         b, u = other.activations[theirs], other.signals[theirs]
         each = self.outputs_per_example
@@ -178,7 +184,7 @@ class Pairs(Part):
 
 
 @final
-class Features:
+class NetworkFeatures:
     """All that is kept of n inputs, filled chunk by chunk.
 
     Args:
@@ -186,21 +192,21 @@ class Features:
         n: how many inputs there is room for.
     """
 
-    def __init__(self, first: Sequence[Part], n: int) -> None:
+    def __init__(self, first: Sequence[LayerFeatures], n: int) -> None:
         self.n = n
         self.parts = [
             part.like(tuple(one.new_empty(n, *one.shape[1:]) for one in part.tensors)) for part in first
         ]
         self.outputs_per_example = first[0].outputs_per_example
 
-    def fill(self, rows: slice, parts: Sequence[Part]) -> None:
+    def fill(self, rows: slice, parts: Sequence[LayerFeatures]) -> None:
         """Keep the parts of some inputs."""
         for held, part in zip(self.parts, parts, strict=True):
             for to, value in zip(held.tensors, part.tensors, strict=True):
                 to[rows] = value
 
     def products(
-        self, mine: slice, other: "Features", theirs: slice, *, piece: int = PIECE
+        self, mine: slice, other: "NetworkFeatures", theirs: slice, *, piece: int = PIECE
     ) -> Float64[Tensor, "ae be"]:
         """Return the kernel between some inputs here and some of another.
 
@@ -221,6 +227,6 @@ class Features:
         return bytes_of(self.parts)
 
 
-def bytes_of(parts: Sequence[Part]) -> int:
+def bytes_of(parts: Sequence[LayerFeatures]) -> int:
     """Return the bytes that parts hold."""
     return sum(one.numel() * one.itemsize for part in parts for one in part.tensors)

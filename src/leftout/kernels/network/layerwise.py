@@ -25,7 +25,7 @@ from leftout.core.modules import Parameters
 
 
 @dataclass(frozen=True)
-class Layer:
+class LinearLayer:
     """A linear layer, by name, and which of its parameters are asked for."""
 
     name: str
@@ -46,7 +46,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Seen:
+class LayerPass:
     """What a layer sees of a batch: its inputs by position and group, and the signals that come back."""
 
     activations: Float[Tensor, "n t g d"]
@@ -61,7 +61,7 @@ class Seen:
         return self.signals.sum(2).flatten(2)
 
 
-def linear_layers(module: nn.Module, weights: Parameters, few: Tensor) -> list[Layer]:
+def linear_layers(module: nn.Module, weights: Parameters, few: Tensor) -> list[LinearLayer]:
     """Return the layers that can be taken from activations and signals.
 
     Args:
@@ -86,8 +86,8 @@ def linear_layers(module: nn.Module, weights: Parameters, few: Tensor) -> list[L
 
 
 def seen(
-    module: nn.Module, layers: Sequence[Layer], combinations: Float[Tensor, "r k"], inputs: Tensor
-) -> dict[str, Seen]:
+    module: nn.Module, layers: Sequence[LinearLayer], combinations: Float[Tensor, "r k"], inputs: Tensor
+) -> dict[str, LayerPass]:
     """Return activations and signals of some layers for a batch, by name of the layer.
 
     Raises:
@@ -132,7 +132,7 @@ class _Watch:
         self.activations: dict[str, Tensor] = {}
         self.probes: dict[str, Tensor] = {}
 
-    def fits(self, layer: Layer, batch: int) -> bool:
+    def fits(self, layer: LinearLayer, batch: int) -> bool:
         """Return whether a layer was called once, with the inputs of the batch in its first axis."""
         if self.calls[layer.name] != 1 or layer.name not in self.probes:
             return False
@@ -153,7 +153,7 @@ class _Watch:
 
 
 @contextmanager
-def _watched(layers: Sequence[Layer]) -> Iterator[_Watch]:
+def _watched(layers: Sequence[LinearLayer]) -> Iterator[_Watch]:
     watch = _Watch()
 
     def hook(name: str) -> Any:
@@ -167,7 +167,7 @@ def _watched(layers: Sequence[Layer]) -> Iterator[_Watch]:
             handle.remove()
 
 
-def _candidates(module: nn.Module, weights: Parameters) -> list[Layer]:
+def _candidates(module: nn.Module, weights: Parameters) -> list[LinearLayer]:
     """Return the layers whose kind is known and whose parameters have no other owner."""
     owners = Counter(id(one) for _, one in module.named_parameters(remove_duplicate=False))
     found = []
@@ -181,7 +181,7 @@ def _candidates(module: nn.Module, weights: Parameters) -> list[Layer]:
         asked = {key: _inside(name, key) in weights for key in ("weight", "bias")}
         known = set(own) <= set(asked) and not any(owners[id(own[key])] > 1 for key in asked if asked[key])
         if known and any(asked.values()):
-            found.append(Layer(name, one, **asked))
+            found.append(LinearLayer(name, one, **asked))
     return found
 
 
@@ -205,8 +205,8 @@ def _used_once(outputs: Tensor, module: nn.Module) -> set[str]:
 
 
 def _as_autograd_has_it(
-    module: nn.Module, layers: list[Layer], row: Float[Tensor, "1 k"], batch: Tensor
-) -> list[Layer]:
+    module: nn.Module, layers: list[LinearLayer], row: Float[Tensor, "1 k"], batch: Tensor
+) -> list[LinearLayer]:
     """Return the layers whose gradients from activations and signals are those of autograd."""
     with _watched(layers) as watch, torch.enable_grad():
         module(batch)
@@ -242,12 +242,12 @@ def _near(value: Tensor, expected: Tensor) -> bool:
     return off <= float(torch.finfo(expected.dtype).eps ** 0.5) * float(expected.norm())
 
 
-def _by_position(layer: Layer, given: Tensor, signals: Float[Tensor, "n r ..."]) -> Seen:
+def _by_position(layer: LinearLayer, given: Tensor, signals: Float[Tensor, "n r ..."]) -> LayerPass:
     """Return activations and signals of a layer by position and group."""
     one = layer.module
     if isinstance(one, nn.Linear):
         n, rows = signals.shape[:2]
-        return Seen(
+        return LayerPass(
             given.reshape(n, -1, 1, one.in_features), signals.reshape(n, rows, -1, 1, one.out_features)
         )
     patches = nn.functional.unfold(
@@ -256,7 +256,7 @@ def _by_position(layer: Layer, given: Tensor, signals: Float[Tensor, "n r ..."])
     n, d, t = patches.shape
     activations = patches.view(n, one.groups, d // one.groups, t).permute(0, 3, 1, 2)
     channels = signals.flatten(3).view(n, signals.shape[1], one.groups, -1, t)
-    return Seen(activations, channels.permute(0, 1, 4, 2, 3))
+    return LayerPass(activations, channels.permute(0, 1, 4, 2, 3))
 
 
 def _padding(layer: nn.Conv2d) -> list[int]:

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from leftout.core.modules import Parameters, call
 
 
-def pulled_back(
+def pull_back(
     module: nn.Module, weights: Parameters, chunks: Iterable[tuple[Tensor, Float[Tensor, "c k"]]]
 ) -> Parameters:
     """Return Jᵀ u by parameter, in float64, from chunks of inputs and of u."""
@@ -32,7 +32,7 @@ def pulled_back(
     return found
 
 
-def pushed_forward(
+def push_forward(
     module: nn.Module, weights: Parameters, inputs: Tensor, tangents: Mapping[str, Tensor]
 ) -> Float64[Tensor, "c k"]:
     """Return J v for one chunk of inputs.

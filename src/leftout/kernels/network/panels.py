@@ -16,7 +16,7 @@ from leftout.core.blocks import blocks
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import tracked
 from leftout.kernels.network.extract import Extract
-from leftout.kernels.network.features import COLUMNS, PIECE, Features
+from leftout.kernels.network.features import COLUMNS, PIECE, NetworkFeatures
 from leftout.kernels.tiles import BLOCK, Tile, TileWork, check_matrix_fits
 
 CHUNK = 2**28
@@ -30,7 +30,7 @@ COPIES = 6
 
 
 @dataclass(frozen=True)
-class Plan:
+class PanelPlan:
     """How many inputs at a time: `panel` are held, `chunk` go by, `side` make a tile.
 
     Attributes:
@@ -49,15 +49,15 @@ class Shelf:
 
     def __init__(self) -> None:
         self.key = ""
-        self.features: Features | None = None
+        self.features: NetworkFeatures | None = None
 
-    def held(self, inputs: Tensor) -> Features | None:
+    def held(self, inputs: Tensor) -> NetworkFeatures | None:
         """Return the features of these inputs, or None; then nothing is held any more."""
         if self.features is not None and self.key != fingerprint(inputs):
             self.features = None
         return self.features
 
-    def keep(self, inputs: Tensor, features: Features) -> None:
+    def keep(self, inputs: Tensor, features: NetworkFeatures) -> None:
         """Hold the features of these inputs."""
         self.key, self.features = fingerprint(inputs), features
 
@@ -116,14 +116,14 @@ class Panels:
                 yield from self._against(features, panel.start, panel.stop)
             del features  # before the next are made
 
-    def _inside(self, features: Features, start: int) -> Iterator[Tile]:
+    def _inside(self, features: NetworkFeatures, start: int) -> Iterator[Tile]:
         """Yield one triangle of a panel with itself."""
         parts = list(blocks(features.n, self.plan.side))
         pairs = [(i, j) for i in parts for j in parts if j.start >= i.start]
         for i, j in tracked(pairs, what="kernel"):
             yield self._tile(features, i, start, features, j, start)
 
-    def _against(self, features: Features, start: int, first: int) -> Iterator[Tile]:
+    def _against(self, features: NetworkFeatures, start: int, first: int) -> Iterator[Tile]:
         """Yield a panel with everything of the other side from `first` on."""
         chunks = [
             slice(first + one.start, first + one.stop)
@@ -139,32 +139,34 @@ class Panels:
                         yield self._tile(features, j, start, passing, i, chunk.start)
             del passing  # before the next are made
 
-    def _tile(self, left: Features, i: slice, above: int, right: Features, j: slice, before: int) -> Tile:
+    def _tile(
+        self, left: NetworkFeatures, i: slice, above: int, right: NetworkFeatures, j: slice, before: int
+    ) -> Tile:
         value = left.products(i, right, j, piece=self.plan.piece).to(self.work.device)
         return self._rows(i, above), self._rows(j, before), value
 
     def _rows(self, inputs: slice, first: int) -> slice:
         return slice((first + inputs.start) * self.each, (first + inputs.stop) * self.each)
 
-    def _features(self, inputs: Tensor, *, what: str) -> Features:
+    def _features(self, inputs: Tensor, *, what: str) -> NetworkFeatures:
         """Return the features of some inputs, made chunk by chunk."""
-        features: Features | None = None
+        features: NetworkFeatures | None = None
         for rows in tracked(list(blocks(len(inputs), self.plan.chunk)), what=what):
             parts = self.extract(inputs[rows])
             if features is None:
-                features = Features(parts, len(inputs))
+                features = NetworkFeatures(parts, len(inputs))
             features.fill(rows, parts)
             del parts  # before the next are made
         assert features is not None, "no inputs"
         return features
 
-    def _keep(self, features: Features) -> None:
+    def _keep(self, features: NetworkFeatures) -> None:
         """Keep the features of all inputs of the side that comes again, if they are small."""
         whole = self.swapped and features.n == len(self.mine)
         if self.ready is None and whole and features.nbytes * KEPT <= self.room:
             self.shelf.keep(self.mine, features)
 
-    def _plan(self, n: int) -> Plan:
+    def _plan(self, n: int) -> PanelPlan:
         """Return how many inputs at a time fit the memory."""
         extract, each = self.extract, self.each
         side = max(1, (self.work.block or BLOCK.get(self.mine.device.type, 512)) // each)
@@ -188,7 +190,7 @@ class Panels:
         chunk = max(1, min((room - tile) // 4, most) // passing)
         chunk = min(chunk, max(n, len(self.other)))
         panel = n if self.ready is not None else (room - tile - chunk * passing) // one
-        return Plan(min(max(1, panel), n), chunk, side, piece)
+        return PanelPlan(min(max(1, panel), n), chunk, side, piece)
 
     def _tile_bytes(self, side: int) -> int:
         rows = side * self.each
