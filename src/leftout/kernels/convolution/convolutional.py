@@ -22,7 +22,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
 from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
-from leftout.kernels.rows import check_not_zero, check_vectors
+from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.tiles import Tile, TileWork
 from leftout.kernels.wide.layers import Kind, check_network
 
@@ -150,7 +150,7 @@ class ConvReLU(Kernel):
             DataError: not floating-point, NaN or infinity, or black images without a bias.
             ShapeError: no images, or images that are too small for these convolutions.
         """
-        check_vectors(name, inputs)
+        check_network_inputs(name, inputs, bias_variance=self.bias_variance)
         if inputs.ndim not in (3, 4):
             raise ShapeError(
                 f"`{name}` must hold images, (rows, channels, height, width) or (rows, height, width); got "
@@ -159,7 +159,6 @@ class ConvReLU(Kernel):
         for axis, length in (("height", inputs.shape[-2]), ("width", inputs.shape[-1])):
             self._check_side(name, axis, length)
         if self.bias_variance == 0:
-            check_not_zero(name, inputs)
             self._check_seen(name, _images(inputs))
 
     def _check_seen(self, name: str, images: Float[Tensor, "n c h w"]) -> None:

@@ -1,4 +1,4 @@
-"""Which Gaussian process is a wide two-layer ReLU network before it is trained?
+"""The Gaussian process that a wide two-layer ReLU network is before it is trained.
 
 f_0(x) = m^-1/2 Σ_r a_r relu(w_r·x), a_r = ±1, w_r ~ N(0, scale² I): as m grows, a Gaussian process of
 
@@ -73,6 +73,6 @@ class ArcCosine(Kernel):
         return {"name": "arc-cosine", "scale": float(self.scale)}
 
     def _deep(self, inputs: Float[Tensor, "n ..."]) -> ReLU:
-        """Return the deep kernel that this is: two layers of weight variance w give w² / d."""
+        """Return the equal kernel of a deep network: two layers of weight variance w give w² / d."""
         features = flat_rows(inputs[:1]).shape[1] if len(inputs) else 1
         return ReLU(1, self.scale * math.sqrt(features), kind="nngp")
