@@ -6,6 +6,7 @@ both sides are the same inputs.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -57,12 +58,17 @@ def pair_tiles(
         MemoryBudgetError: the result and its smallest tiles do not fit; nothing was allocated.
     """
     row_inputs, column_inputs, side = _inputs_and_side(queries, queries if inputs is None else inputs, work)
-    column_blocks = list(blocks(len(column_inputs), side))
     if inputs is None:
-        pairs = [(i, j) for i in column_blocks for j in column_blocks if j.start >= i.start]
+        pairs = upper_blocks(len(row_inputs), side)
     else:
-        pairs = [(i, j) for i in blocks(len(row_inputs), side) for j in column_blocks]
+        pairs = list(product(blocks(len(row_inputs), side), blocks(len(column_inputs), side)))
     return ((i, j, block(row_inputs[i], column_inputs[j])) for i, j in tracked(pairs, what="kernel"))
+
+
+def upper_blocks(n: int, side: int) -> list[tuple[slice, slice]]:
+    """Return rows and columns of tiles that cover the diagonal and one triangle of an n × n matrix."""
+    slices = list(blocks(n, side))
+    return [(rows, columns) for rows, columns in product(slices, slices) if columns.start >= rows.start]
 
 
 def _inputs_and_side(queries: Tensor, inputs: Tensor, work: TileWork) -> tuple[Tensor, Tensor, int]:

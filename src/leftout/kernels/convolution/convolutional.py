@@ -162,7 +162,7 @@ class ConvReLU(Kernel):
             self._check_seen(name, _images(inputs))
 
     def _check_seen(self, name: str, images: Float[Tensor, "n c h w"]) -> None:
-        """Raise where windows that skip positions see nothing of an image: it is 0 to every network."""
+        """Raise where windows that skip positions see nothing of an image: every network maps it to 0."""
         rows, columns = self._network(images).seen
         if len(rows) * len(columns) == images.shape[-2] * images.shape[-1]:
             return
