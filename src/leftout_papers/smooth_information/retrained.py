@@ -14,7 +14,7 @@ from joblib import Parallel, cpu_count, delayed
 
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import flat, parameters_of
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.train import Trained, train
 from leftout_papers.material import Material
@@ -55,7 +55,7 @@ def of_training_again(material: Material, trained: Trained, query: Examples, row
         # One thread each: cores that share a small product wait for each other.
         work = Parallel(n_jobs=jobs, return_as="generator")
         going = work(delayed(_single)(trained, query, row, folder) for row in rows)
-    found = np.array(list(tracked(going, what="training again", total=len(rows))))  # (r, 2)
+    found = np.array(list(with_progress(going, what="training again", total=len(rows))))  # (r, 2)
     return Effects(found[:, 0], found[:, 1])
 
 
