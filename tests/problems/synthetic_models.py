@@ -153,7 +153,7 @@ def _moment(time, said, left, train: Examples, query: Examples) -> Moment:
 
 def _suspects(train: Examples, left, gram) -> tuple[Suspect, ...]:
     if train.classes is None:
-        values, said = train.encoding.uncentred(train.targets), train.encoding.uncentred(left)
+        values, said = train.encoding.in_target_units(train.targets), train.encoding.in_target_units(left)
         gap = -(values - said).norm(dim=1)
         return tuple(
             Suspect(

@@ -12,7 +12,7 @@ import numpy as np
 from leftout.core.errors import DataError, OptionError
 from leftout.data.columns import ID, Column
 from leftout.data.csv_file import csv_columns
-from leftout.data.found import Found, Rows
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.parquet_file import parquet_columns
 from leftout.data.split import named_splits
 from leftout.data.targets import raw_targets
@@ -23,7 +23,7 @@ SPLIT = "split"
 
 def table(
     path: Path, source: str, *, target: str | None = None, columns: Sequence[str] | None = None
-) -> Found:
+) -> DataSource:
     """Return the rows of a .csv or .parquet file.
 
     Args:
@@ -41,20 +41,20 @@ def table(
     for column in (goal, *features):
         _check_column(column, names, source)
     unused: list[str] = []
-    kept, queried = np.arange(len(names)), None
+    kept, is_query = np.arange(len(names)), None
     if SPLIT in by_name and goal.name != SPLIT:
         _check_column(by_name[SPLIT], names, source)
-        kept, queried, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
+        kept, is_query, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
     if ID in by_name and goal.name != ID:
         names = _names(by_name[ID], names, source)
     values = np.stack([column.values.astype(np.float64) for column in features], axis=1)[kept]
     headings = tuple(column.name for column in features)
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=[names[row] for row in kept],
         targets=raw_targets(goal.name, goal.values[kept]),
-        read=lambda rows: Rows(inputs=values[rows], table=values[rows], columns=headings),
-        queried=queried,
+        read=lambda rows: InputRows(inputs=values[rows], table=values[rows], columns=headings),
+        is_query=is_query,
         record={
             "format": path.suffix.lower().lstrip("."),
             "target": goal.name,

@@ -27,7 +27,7 @@ from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import with_progress
 from leftout.core.version import __version__
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.dynamics.fitted import Fitted
 
 Norm = Literal["interpolant", "fitted"]
@@ -141,7 +141,7 @@ def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
     try:
         return fitted.cholesky(0.0).lower
     except NotPositiveError:
-        same = identical(fitted.train.inputs)
+        same = identical_inputs(fitted.train.inputs)
         ids = fitted.train.ids
         named = (
             f" Examples {ids[same[0][0]]!r} and {ids[same[0][1]]!r} have identical inputs." if same else ""

@@ -21,7 +21,7 @@ from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import spinner
 from leftout.core.views import rows_within
 from leftout.data.examples import Examples
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels import assemble
@@ -390,7 +390,7 @@ def check_outputs(what: str, outputs: int | None, train: Examples) -> None:
 
 def repeated(train: Examples) -> str:
     """Return a sentence that names two identical inputs, or nothing."""
-    same = identical(train.inputs)
+    same = identical_inputs(train.inputs)
     if not same:
         return ""
     one, other = same[0][:2]

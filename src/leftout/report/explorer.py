@@ -228,8 +228,8 @@ def _predictions(findings: Findings, queries: np.ndarray) -> dict[str, Any]:
     encoding = findings.train.encoding
     rows = torch.from_numpy(queries)
     if encoding.classes is None:
-        said = [encoding.uncentred(one.predictions.cpu()[rows]) for one in findings.moments]
-        truth = encoding.uncentred(findings.query.targets[rows])
+        said = [encoding.in_target_units(one.predictions.cpu()[rows]) for one in findings.moments]
+        truth = encoding.in_target_units(findings.query.targets[rows])
         width = min(SCORES_SHOWN, encoding.outputs)
         return {
             "shown": width,

@@ -170,7 +170,7 @@ def _bars(findings: Findings, one: Suspect) -> list[dict[str, Any]]:
     if encoding.classes is None:
         row = slice(one.row, one.row + 1)
         said = findings.moments[findings.judged].out_of_sample[row].cpu()
-        given, instead = (encoding.uncentred(v)[0] for v in (findings.train.targets[row], said))
+        given, instead = (encoding.in_target_units(v)[0] for v in (findings.train.targets[row], said))
         # Of several outputs, the one that the doubt is about.
         which = next((k for k, v in enumerate(given.tolist()) if f"{v:.6g}" == one.given), 0)
         pairs = [("given", float(given[which]), "given"), ("left out", float(instead[which]), "suggested")]

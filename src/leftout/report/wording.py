@@ -96,7 +96,7 @@ def label(examples: Examples, row: int) -> str:
     """Return the class of an example, or its target numbers, in the units they came in."""
     if examples.classes is not None and examples.labels is not None:
         return plain(examples.classes[int(examples.labels[row])])
-    values = examples.encoding.uncentred(examples.targets[row : row + 1])[0].tolist()
+    values = examples.encoding.in_target_units(examples.targets[row : row + 1])[0].tolist()
     shown = ", ".join(number(value) for value in values[:4])
     return shown + (f", … ({len(values)} outputs)" if len(values) > 4 else "")
 
