@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leftout.core import blocks as module
-from leftout.core.blocks import blocks, check_fits, free_memory, memory_budget, sized
+from leftout.core.blocks import blocks, byte_size, check_fits, free_memory, memory_budget
 from leftout.core.errors import MemoryBudgetError, OptionError
 
 
@@ -84,4 +84,4 @@ def test_what_does_not_fit_is_refused_with_advice() -> None:
     ],
 )
 def test_sizes_are_written_as_people_read_them(size, text) -> None:
-    assert sized(size) == text
+    assert byte_size(size) == text

@@ -26,7 +26,7 @@ from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
-from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents
+from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes
 
 COUNT = 30
 """Times of a curve that nobody chose: some five a decade, as many as an eye follows."""
@@ -200,7 +200,9 @@ def _downdated(
         high = fitted.spectrum.largest
         groups = fitted.rule.quadratures(finite, total=total, high=high)
     for group, quadrature in with_progress(groups, what="training times", total=len(groups)):
-        nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
+        nodes = resolvents_at_nodes(
+            fitted.spectrum, fitted.residual, quadrature, outputs_per_example=fitted.outputs_per_example
+        )
         taken = _taken(nodes).flatten(1)  # (q, n·k)
         weights = quadrature.weights.to(taken.device)
         change = (weights @ taken).real  # (t, n·k)
@@ -216,9 +218,9 @@ def _taken(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
     [K R]_ii = z R_ii − 1, which would lose its digits at early times, where |z| is far beyond K.
     """
     scaled = found.poles * found.spectrum.values  # s / (z − s), (q, r)
-    ratios = torch.unflatten(left_out_ratios(found), 1, (-1, found.each))  # (q, n, b, c)
-    own = found.spectrum.diagonal(scaled, found.each)  # (q, n, b, b)
-    return ratios * own if found.each == 1 else own @ ratios
+    ratios = torch.unflatten(left_out_ratios(found), 1, (-1, found.outputs_per_example))  # (q, n, b, c)
+    own = found.spectrum.diagonal(scaled, found.outputs_per_example)  # (q, n, b, b)
+    return ratios * own if found.outputs_per_example == 1 else own @ ratios
 
 
 def _arrays(train: Examples, name: str, predicted: Float64[Tensor, "t n k"]) -> dict[str, np.ndarray]:

@@ -56,11 +56,11 @@ def check_fits(what: str, needed: int, budget: int, *, advice: str) -> None:
     """Raise when `what` needs more bytes than the budget, before anything is allocated."""
     if needed > budget:
         raise MemoryBudgetError(
-            f"{what} needs {sized(needed)}, more than the budget of {sized(budget)}. {advice}"
+            f"{what} needs {byte_size(needed)}, more than the budget of {byte_size(budget)}. {advice}"
         )
 
 
-def sized(size: float) -> str:
+def byte_size(size: float) -> str:
     """Return a number of bytes as a person reads it."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size) < 1000:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from leftout.core.blocks import sized
+from leftout.core.blocks import byte_size
 from leftout.core.errors import DataError
 from leftout.core.progress import with_progress
 from leftout.data.data_source import DataSource, InputRows
@@ -122,7 +122,7 @@ def _hidden(name: str) -> bool:
 def _folder_bytes(path: Path) -> bytes:
     if path.is_file() and path.stat().st_size > LARGEST_FILE:
         raise DataError(
-            f"`{path}` must be at most {sized(LARGEST_FILE)}; it is {sized(path.stat().st_size)}."
+            f"`{path}` must be at most {byte_size(LARGEST_FILE)}; it is {byte_size(path.stat().st_size)}."
         )
     return file_bytes(path)
 

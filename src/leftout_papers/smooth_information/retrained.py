@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from joblib import Parallel, cpu_count, delayed
 
 from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import flat, parameters_of
+from leftout.core.modules import flatten_parameters, parameters_of
 from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.train import Trained, train
@@ -78,7 +78,7 @@ def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -
         tolerance=None,
         memory=trained.memory,
     )
-    now, then = (flat(parameters_of(one.module)).double() for one in (again, trained))
+    now, then = (flatten_parameters(parameters_of(one.module)).double() for one in (again, trained))
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
