@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from leftout.core.blocks import byte_size
 from leftout.core.errors import DataError
 from leftout.core.progress import with_progress
+from leftout.core.wording import byte_size
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import check_allocation, file_bytes
 from leftout.data.pixels import WHITE, rows_of_images

@@ -15,10 +15,11 @@ import psutil
 import torch
 
 from leftout.attribution.trajectory import COUNT
-from leftout.core.blocks import byte_size, memory_budget
+from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
 from leftout.core.errors import MemoryBudgetError
+from leftout.core.wording import byte_size, duration
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -26,7 +27,6 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.cost import DOUBTED, Cost, Work, ascending
 from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import machine
-from leftout.report.wording import duration
 
 
 @dataclass(frozen=True)

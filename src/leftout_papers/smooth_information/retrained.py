@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float64
 from joblib import Parallel, cpu_count, delayed
 
+from leftout.core.atomic_write import atomic_write
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import flatten_parameters, parameters_of
 from leftout.core.progress import with_progress
@@ -82,7 +83,6 @@ def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found))
-        part.replace(path)
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(found))
     return found

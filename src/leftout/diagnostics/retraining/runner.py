@@ -5,7 +5,6 @@ FOLDER/KEY.npz        predictions without one group, KEY the hash of its row num
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import Float64, Int64
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
+from leftout.core.atomic_write import atomic_write
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import with_progress
@@ -177,9 +177,8 @@ def _open(folder: Path, trained: Trained, query: Examples) -> None:
         _check_folder(path, identity)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name("of.json.part")
-            part.write_text(json.dumps(identity, indent=2) + "\n")
-            part.replace(path)
+            with atomic_write(path) as part:
+                part.write_text(json.dumps(identity, indent=2) + "\n")
     except OSError as error:
         raise StoreError(
             f"`out` must be a folder that can be written; {str(folder)!r} is none "
@@ -234,7 +233,5 @@ def _read(folder: Path, key: str) -> Again | None:
 
 
 def _write(folder: Path, key: str, found: Again) -> None:
-    part = folder / f"{key}.{os.getpid()}.part"
-    with part.open("wb") as file:
+    with atomic_write(folder / f"{key}.npz", shared=True) as part, part.open("wb") as file:
         np.savez(file, **vars(found))
-    part.replace(folder / f"{key}.npz")
