@@ -219,7 +219,7 @@ def _lists(findings: Findings) -> dict[str, Any]:
 
 
 def _title(findings: Findings) -> str:
-    source = findings.train.preparation.get("source")
+    source = findings.train.preparation.get("data")
     return plain(source) if source else count(len(findings.train), "training example")
 
 
