@@ -40,7 +40,7 @@ def classified(
             images=None if images is None else images[side],
             table=None if table is None else table[side],
             columns=columns,
-            preparation={"source": source, "normalise": "unit"},
+            preparation={"data": source, "normalise": "unit"},
         )
         for side, (kind, inputs, given) in enumerate(
             (("train", x, labels), ("query", x_query, torch.from_numpy(query_labels).long()))
@@ -153,7 +153,7 @@ def _moment(time, said, left, train: Examples, query: Examples) -> Moment:
 
 def _suspects(train: Examples, left, gram) -> tuple[Suspect, ...]:
     if train.classes is None:
-        values, said = train.encoding.uncentred(train.targets), train.encoding.uncentred(left)
+        values, said = train.encoding.in_target_units(train.targets), train.encoding.in_target_units(left)
         gap = -(values - said).norm(dim=1)
         return tuple(
             Suspect(
@@ -223,7 +223,7 @@ def _removal(train: Examples, query: Examples, gram, cross, mean) -> Pruned:
 
 def _settings(train: Examples, query: Examples, times) -> dict:
     return {
-        "data": train.preparation.get("source", ""),
+        "data": train.preparation.get("data", ""),
         "training examples": len(train),
         "queries": len(query),
         "kernel": "TwoLayerReLU()",

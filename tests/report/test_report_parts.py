@@ -17,34 +17,6 @@ from leftout.report.sections import margins
 from leftout.report.thumbnails import atlas
 from problems import synthetic_findings as made
 
-NUMBERS = {
-    0.0: "0",
-    1.0: "1.00",
-    -0.05: "−0.0500",
-    12.345: "12.3",
-    999.7: "1\u202f000",
-    31_000.0: "31\u202f000",
-    1.25e-13: "1.25 × 10⁻¹³",
-    -4.0e7: "−4.00 × 10⁷",
-    math.inf: "∞",
-    -math.inf: "−∞",
-    math.nan: "not available",
-}
-
-
-@pytest.mark.parametrize(("value", "text"), NUMBERS.items())
-def test_a_number_is_written_for_a_person(value, text) -> None:
-    assert wording.number(value) == text
-
-
-def test_a_name_shows_what_it_is() -> None:
-    assert wording.plain("a\u202eb\x00\ud800 \tc") == "a\\u202eb\\u0000\\ud800  c"
-    assert wording.plain("größte 类别 🙂") == "größte 类别 🙂"
-    long = wording.plain("x" * 500 + "END")
-    assert len(long) == wording.NAME_LIMIT
-    assert long.startswith("xxx")
-    assert long.endswith("END")
-
 
 def test_an_interval_is_wilsons() -> None:
     low, high = wording.interval(0.9, 100)

@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from leftout.core.atomic_write import part_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__
@@ -101,7 +102,7 @@ def prepare(run: Path, identity: dict[str, Any]) -> Target:
         _check_same(run, wanted)
         open(run)
         return Target(run, None, identity)
-    part = run.with_name(run.name + ".part")
+    part = part_path(run)
     if _is_begun(part):
         _check_same(part, wanted)
     else:
@@ -169,7 +170,7 @@ def open(run: str | Path) -> Run:
     """
     path = Path(run)
     if not path.is_dir():
-        part = path.with_name(path.name + ".part")
+        part = part_path(path)
         more = f" {HALF_WAY}" if part.is_dir() else ""
         raise StoreError(f"{str(path)!r} is no finished run.{more}")
     record = store.read_json(path / RUN)

@@ -18,7 +18,7 @@ def settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, A
     doubt = fitted.kernel.doubt if isinstance(fitted.kernel, FittedLabelKernel) else ""
     of_rule = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
     said = {
-        "data": train.preparation.get("source", "arrays"),
+        "data": train.preparation.get("data", "arrays"),
         "training examples": len(train),
         "queries": len(query),
         "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),

@@ -5,8 +5,8 @@ Every number stands beside a sentence on how to read it; the limits are the same
 
 import math
 
+from leftout.core.wording import count, number, plain
 from leftout.report.findings import Findings
-from leftout.report.wording import count, number, plain
 
 
 def certificate(findings: Findings) -> list[tuple[str, str, str]]:

@@ -17,9 +17,10 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_finite
 from leftout.core.errors import ShapeError
+from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
-from leftout.report.wording import label, moment, plain, values
+from leftout.report.wording import label, table_cells
 
 LENGTH, PER_CLASS = 12, 4
 """Most examples kept on either side: of all classes together, and of each class."""
@@ -140,7 +141,7 @@ def payload(findings: Findings, ranking: Ranking, shown: list[int], unit: str, s
     narrow = np.int16 if len(shown) < 2**15 else np.int32
     doubted = {suspect.row for suspect in findings.suspects}
     return {
-        "times": [moment(one.at, unit) for one in findings.moments],
+        "times": [time_label(one.at, unit) for one in findings.moments],
         "judged": findings.judged,
         "classes": None if train.classes is None else [plain(c) for c in train.classes],
         "outputs": train.encoding.outputs,
@@ -228,8 +229,8 @@ def _predictions(findings: Findings, queries: np.ndarray) -> dict[str, Any]:
     encoding = findings.train.encoding
     rows = torch.from_numpy(queries)
     if encoding.classes is None:
-        said = [encoding.uncentred(one.predictions.cpu()[rows]) for one in findings.moments]
-        truth = encoding.uncentred(findings.query.targets[rows])
+        said = [encoding.in_target_units(one.predictions.cpu()[rows]) for one in findings.moments]
+        truth = encoding.in_target_units(findings.query.targets[rows])
         width = min(SCORES_SHOWN, encoding.outputs)
         return {
             "shown": width,
@@ -265,7 +266,7 @@ def _rows(examples: Examples, rows: list[int]) -> list[str] | None:
     """Return rows of a table as one line of text each; None where there is no table."""
     if examples.table is None:
         return None
-    lines = [values(examples, row, most=5) for row in rows]
+    lines = [table_cells(examples, row, most=5) for row in rows]
     return [" · ".join(f"{name} {entry}" for name, entry in line) for line in lines]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from leftout.core.wording import count, whole_number
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.report.plots import BOTTOM, HEIGHT, TOP, Axis, Frame, curve, figure, linear
-from leftout.report.wording import count
 
 FLOOR = HEIGHT - BOTTOM
 
@@ -70,5 +70,5 @@ def _sizes(sizes: Sequence[int]) -> Axis:
         place = math.log10(size)
         # Names of neighbours must not run into each other: a ninth of the axis apart.
         if not marks or place - marks[-1][0] > (max(places) - min(places)) / 9:
-            marks.append((place, f"{size:,}".replace(",", "\u202f")))
+            marks.append((place, whole_number(size)))
     return Axis(min(places) - air, max(places) + air, "examples, on a logarithmic scale", tuple(marks))

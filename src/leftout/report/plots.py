@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from markupsafe import Markup, escape
 
+from leftout.core.wording import number, percent, value_text, whole_number
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.report.findings import Moment
-from leftout.report.wording import number, percent, value
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 72, 16, 20, 58
@@ -83,7 +83,7 @@ def linear(values: Sequence[float], label: str, *, share: bool = False) -> Axis:
         digits = 0 if all(abs(100 * mark - round(100 * mark)) < 1e-6 for mark in marks) else 1
         named = tuple((mark, percent(mark, digits)) for mark in marks)
     else:
-        named = tuple((mark, f"{mark:g}".replace("-", "−")) for mark in marks)
+        named = tuple((mark, value_text(mark)) for mark in marks)
     return Axis(low, high + air, label, named)
 
 
@@ -117,7 +117,9 @@ def training_plots(moments: Sequence[Moment], unit: str, judged: int) -> list[Ma
     places = time_places([moment.at for moment in moments])
     every = max(1, math.ceil(len(places) / 8))
     chosen = sorted({*range(0, len(places), every), len(places) - 1})
-    named = tuple((places[i], "end" if math.isinf(moments[i].at) else value(moments[i].at)) for i in chosen)
+    named = tuple(
+        (places[i], "end" if math.isinf(moments[i].at) else value_text(moments[i].at)) for i in chosen
+    )
     spread = max(places) - min(places)
     low, high = min(places) - 0.04 * spread, max(places) + 0.04 * spread
     across = Axis(low, high, f"training {unit}, on a logarithmic scale", named)
@@ -176,7 +178,7 @@ def margin_histogram(
     unsure, _ = np.histogram(margins[doubted], bins=edges)
     assert sure.sum() + unsure.sum() == len(margins)
     low, high = float(edges[0]), float(edges[-1])
-    marks = tuple((mark, f"{mark:g}".replace("-", "−")) for mark in ticks(low, high))
+    marks = tuple((mark, value_text(mark)) for mark in ticks(low, high))
     frame = Frame(Axis(low, high, label, marks), _counts(sure + unsure))
     drawn = _bars(frame, edges, [(unsure, lambda _: "doubt"), (sure, lambda _: "plain")])
     text = "Histogram over the training examples; those whose label is doubted are hatched."
@@ -209,7 +211,7 @@ def time_places(times: Sequence[float]) -> list[float]:
 def _counts(tops: np.ndarray) -> Axis:
     high = max(int(tops.max()), 1) * 1.06
     marks = sorted({round(mark) for mark in ticks(0.0, high, 5)})
-    return Axis(0.0, high, "training examples", tuple((m, f"{m:,}".replace(",", "\u202f")) for m in marks))
+    return Axis(0.0, high, "training examples", tuple((m, whole_number(m)) for m in marks))
 
 
 def _stop(frame: Frame, stop: int, n: int) -> list[str]:

@@ -16,6 +16,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from leftout.core.atomic_write import atomic_write
+from leftout.core.wording import count, number, percent, plain, signed_number, time_phrase
 from leftout.report import certificate_panel as evidence
 from leftout.report import kernel_choice_panel as which_kernel
 from leftout.report import learning_curve_panel as outlook
@@ -28,7 +30,7 @@ from leftout.report.findings import Findings
 from leftout.report.learning_curve_plots import outlook_plots
 from leftout.report.thumbnails import Atlas, atlas
 from leftout.report.training_time_plots import learning_plots
-from leftout.report.wording import MARGIN_RULE, SIGN_RULE, count, number, percent, plain, signed, when
+from leftout.report.wording import MARGIN_RULE, SIGN_RULE
 
 LIMIT = 10_000_000
 """Bytes that a report may have."""
@@ -53,9 +55,8 @@ class Size:
 def write_report(findings: Findings, path: Path) -> Path:
     """Write the report and return its path; the file appears only when it is whole."""
     path = Path(path)
-    part = path.with_name(path.name + ".part")
-    part.write_text(html(findings), encoding="utf-8", newline="\n")
-    part.replace(path)
+    with atomic_write(path) as part:
+        part.write_text(html(findings), encoding="utf-8", newline="\n")
     return path
 
 
@@ -125,7 +126,7 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
         "sign_rule": SIGN_RULE,
         "margin_rule": MARGIN_RULE,
         "title": _title(findings),
-        "when": when(now.at, unit),
+        "when": time_phrase(now.at, unit),
         "n": n,
         "m": len(findings.query),
         "several": len(findings.moments) > 1,
@@ -136,7 +137,7 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
         "training_plots": _training(findings, unit),
         **_lists(findings),
         "average": [
-            [sections.example(findings, r) | {"mean": signed(float(mean[r]), 2)} for r in side]
+            [sections.example(findings, r) | {"mean": signed_number(float(mean[r]), 2)} for r in side]
             for side in average
         ],
         "which_kernel": which_kernel.panel(findings),
@@ -149,7 +150,7 @@ def _context(findings: Findings, kept: Ranking, average: Any, unit: str) -> dict
         "influence_plot": plots.influence_histogram(mean),
         "margin_plot": plots.margin_histogram(margins, doubted, margin_label),
         "certificate": evidence.certificate(findings),
-        "certificate_when": when(findings.certificate.at, unit),
+        "certificate_when": time_phrase(findings.certificate.at, unit),
         "refits": evidence.refits(findings),
         "limits": evidence.limits(findings),
     }
@@ -218,7 +219,7 @@ def _lists(findings: Findings) -> dict[str, Any]:
 
 
 def _title(findings: Findings) -> str:
-    source = findings.train.preparation.get("source")
+    source = findings.train.preparation.get("data")
     return plain(source) if source else count(len(findings.train), "training example")
 
 

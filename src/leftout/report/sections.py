@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from leftout.core.wording import count, number, percent, plain, signed_number, value_text
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.rare import Rare
 from leftout.report.findings import Findings
-from leftout.report.wording import count, interval, label, number, percent, plain, signed, value, values
+from leftout.report.wording import interval, label, table_cells
 
 CARDS = 60
 """Suspects shown as cards; the others are rows of a table."""
@@ -123,7 +124,8 @@ def _agreement(findings: Findings) -> dict[str, str]:
 def settings(findings: Findings) -> list[tuple[str, str, str]]:
     """Return what was audited and how: label, value, and what it means."""
     return [
-        (plain(name), value(setting), _gloss(name, setting)) for name, setting in findings.settings.items()
+        (plain(name), value_text(setting), _gloss(name, setting))
+        for name, setting in findings.settings.items()
     ]
 
 
@@ -142,7 +144,7 @@ def suspect(findings: Findings, one: Suspect) -> dict[str, Any]:
         **example(findings, one.row),
         "given": plain(one.given),
         "suggested": plain(one.suggested),
-        "margin": signed(one.margin),
+        "margin": signed_number(one.margin),
         "reason": plain(one.reason, 400),
         "bars": _bars(findings, one),
         "neighbours": [
@@ -150,8 +152,8 @@ def suspect(findings: Findings, one: Suspect) -> dict[str, Any]:
                 "row": near.row,
                 "id": plain(train.ids[near.row]),
                 "label": label(train, near.row),
-                "pull": signed(near.pull, 2),
-                "cells": " · ".join(entry for _, entry in values(train, near.row)),
+                "pull": signed_number(near.pull, 2),
+                "cells": " · ".join(entry for _, entry in table_cells(train, near.row)),
             }
             for near in one.opposing
         ],
@@ -161,7 +163,12 @@ def suspect(findings: Findings, one: Suspect) -> dict[str, Any]:
 def example(findings: Findings, row: int) -> dict[str, Any]:
     """Return a training example as every list shows it."""
     train = findings.train
-    return {"row": row, "id": plain(train.ids[row]), "label": label(train, row), "cells": values(train, row)}
+    return {
+        "row": row,
+        "id": plain(train.ids[row]),
+        "label": label(train, row),
+        "cells": table_cells(train, row),
+    }
 
 
 def _bars(findings: Findings, one: Suspect) -> list[dict[str, Any]]:
@@ -170,7 +177,7 @@ def _bars(findings: Findings, one: Suspect) -> list[dict[str, Any]]:
     if encoding.classes is None:
         row = slice(one.row, one.row + 1)
         said = findings.moments[findings.judged].out_of_sample[row].cpu()
-        given, instead = (encoding.uncentred(v)[0] for v in (findings.train.targets[row], said))
+        given, instead = (encoding.in_target_units(v)[0] for v in (findings.train.targets[row], said))
         # Of several outputs, the one that the doubt is about.
         which = next((k for k, v in enumerate(given.tolist()) if f"{v:.6g}" == one.given), 0)
         pairs = [("given", float(given[which]), "given"), ("left out", float(instead[which]), "suggested")]

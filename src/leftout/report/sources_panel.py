@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
 from leftout.curation.sources import Estimate
 from leftout.report import sections
 from leftout.report.findings import Findings
-from leftout.report.wording import number, percent, plain, signed
 
 KINDS = 6
 """Kinds shown, those that tell most."""
@@ -54,8 +54,8 @@ def sources(findings: Findings) -> dict[str, Any] | None:
                 _interval(one.function),
                 _interval(one.weights),
                 number(one.whole_function),
-                signed(one.loss),
-                signed(one.loss_each),
+                signed_number(one.loss),
+                signed_number(one.loss_each),
             )
             for one in found.sources[:SOURCES]
         ],
@@ -67,5 +67,5 @@ def sources(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def _interval(one: Estimate) -> str:
-    return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"
+def _interval(estimate: Estimate) -> str:
+    return number_with_interval(estimate.value, estimate.low, estimate.high)

@@ -10,11 +10,11 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
+from leftout.core.wording import percent
 from leftout.curation.learned import Kind, Learned
 from leftout.report.findings import Moment
 from leftout.report.plots import BOTTOM, HEIGHT, TOP, WIDTH, Axis, Frame, figure, linear, power, time_places
 from leftout.report.training_time_panel import said
-from leftout.report.wording import percent
 
 MARKS = 7
 """Most powers of ten that are written below the time axis."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from leftout.core.atomic_write import atomic_write, part_path
 from leftout.core.errors import OptionError
 
 
@@ -15,7 +16,7 @@ def check_free(out: Path, *suffixes: str) -> None:
         raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
     if not out.parent.is_dir():
         raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
-    part = _part(out)
+    part = part_path(out)
     try:  # nothing but writing tells whether it can be written to
         part.touch()
         part.unlink()
@@ -25,13 +26,8 @@ def check_free(out: Path, *suffixes: str) -> None:
 
 def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; the file appears only when it is whole."""
-    part = _part(path)
-    write_csv(part, header, rows)
-    part.replace(path)
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+    with atomic_write(path) as part:
+        write_csv(part, header, rows)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -7,7 +7,6 @@ stopped and one that was not hold the same numbers.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
+from leftout.core.atomic_write import atomic_write
 from leftout.core.errors import StoreError
 
 BLOCK = 256
@@ -99,13 +99,8 @@ def opened(folder: Path) -> xr.Dataset:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        json.dump(_strict(value), file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(_strict(value), indent=2, allow_nan=False) + "\n")
 
 
 def _strict(value: Any) -> Any:

@@ -8,7 +8,7 @@ from leftout.attribution.engine.end_of_training import EndOfTraining
 from leftout.attribution.engine.finite_time import FiniteTime, SharedNodes
 from leftout.attribution.engine.initial import BeforeTraining
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.resolvent import resolvents
+from leftout.solvers.resolvent import resolvents_at_nodes
 
 
 def edit_engines(
@@ -55,6 +55,8 @@ def _shared_nodes(
     high = fitted.spectrum.largest + beyond
     for group, quadrature in fitted.rule.quadratures(times, total=total, high=high):
         outputs = fitted.outputs_per_example
-        shared = SharedNodes(resolvents(fitted.spectrum, fitted.residual, quadrature, each=outputs))
+        shared = SharedNodes(
+            resolvents_at_nodes(fitted.spectrum, fitted.residual, quadrature, outputs_per_example=outputs)
+        )
         by_time |= {j: (shared, position) for position, j in enumerate(group)}
     return [by_time[j] for j in range(len(times))]
