@@ -119,6 +119,8 @@ if __name__ == "__main__":
         generic.update(locals_of(function) & GENERIC)
         participle = ["named by a participle"] if is_bare_participle(function.name) else []
         if fillers or participle:
-            print(f"{path.relative_to(SOURCE)}:{function.lineno} {function.name}: {', '.join(fillers + participle)}")
+            print(
+                f"{path.relative_to(SOURCE)}:{function.lineno} {function.name}: {', '.join(fillers + participle)}"
+            )
     print(f"{len(counted)} functions; generic words in each:", generic.most_common())
     print("public names with two homes:", {k: sorted(v) for k, v in defined_twice().items()})

@@ -26,7 +26,7 @@ from leftout.core.errors import OptionError
 from leftout.curation.prune import Order, Pruned, prune
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
-from leftout.curation.sources import Estimate, Sources, sources
+from leftout.curation.sources import IntervalEstimate, Sources, sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
@@ -326,5 +326,5 @@ def _sources_table(found: Sources) -> Table:
     return table
 
 
-def _interval(one: Estimate) -> str:
+def _interval(one: IntervalEstimate) -> str:
     return f"{number(one.value)} ({number(one.low)} … {number(one.high)})"

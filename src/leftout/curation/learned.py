@@ -85,7 +85,7 @@ class Learned:
     """
 
     times: tuple[float, ...]
-    judged: int
+    time_index: int
     fitted_loss: tuple[float, ...]
     left_out_loss: tuple[float, ...]
     from_others: tuple[float, ...]
@@ -97,7 +97,7 @@ class Learned:
     stop: Stop
 
 
-def learned(fitted: Fitted, at: At | Sequence[At] = None, *, judged: float | None = None) -> Learned:
+def learned(fitted: Fitted, at: At | Sequence[At] = None, *, kinds_at: float | None = None) -> Learned:
     """Return when each training example was learned, from whom, and when training should stop.
 
     Right is: with classes, a margin above 0; for numbers, an error (over all outputs) of at most half
@@ -116,39 +116,39 @@ def learned(fitted: Fitted, at: At | Sequence[At] = None, *, judged: float | Non
         that of `trajectory`.
     """
     times = training_times(fitted) if at is None else fitted.times(at)
-    chosen = () if judged is None else fitted.times(judged)
-    times = tuple(sorted({*times, *chosen}))
+    kinds_times = () if kinds_at is None else fitted.times(kinds_at)
+    times = tuple(sorted({*times, *kinds_times}))
     if len(times) < 2:
         raise OptionError(f"`at` must hold at least two training times; got {times[0]:g} alone.")
-    found = _judged(fitted, times)
-    position = times.index(chosen[0]) if chosen else len(times) - 1
-    right, understood = (_right(fitted, found, name) for name in ("fitted", "left_out"))
-    from_others = right & understood  # (t, n)
-    losses = found["left_out_loss"].values
-    stop = early_stop(times, found["fitted_loss"].values, losses, unit=_unit(fitted))
-    since = _since(right)
+    curves = _learning_curve_rows(fitted, times)
+    position = times.index(kinds_times[0]) if kinds_times else len(times) - 1
+    fitted_right, left_out_right = (_is_right(fitted, curves, name) for name in ("fitted", "left_out"))
+    from_others = fitted_right & left_out_right  # (t, n)
+    losses = curves["left_out_loss"].values
+    stop = early_stop(times, curves["fitted_loss"].values, losses, unit=_unit(fitted))
+    since = _since(fitted_right)
     return Learned(
         times=times,
-        judged=position,
-        fitted_loss=tuple(found["fitted_loss"].values.mean(1).tolist()),
+        time_index=position,
+        fitted_loss=tuple(curves["fitted_loss"].values.mean(1).tolist()),
         left_out_loss=tuple(losses.mean(1).tolist()),
         from_others=tuple(from_others.mean(1).tolist()),
-        by_heart=tuple((right & ~understood).mean(1).tolist()),
-        learned_at=_named(since, times),
-        understood_at=_named(_since(understood), times),
-        kinds=tuple(map(_kind, right[position].tolist(), understood[position].tolist())),
+        by_heart=tuple((fitted_right & ~left_out_right).mean(1).tolist()),
+        learned_at=_times_at(since, times),
+        understood_at=_times_at(_since(left_out_right), times),
+        kinds=tuple(map(_kind, fitted_right[position].tolist(), left_out_right[position].tolist())),
         order=tuple(np.lexsort((-losses[times.index(stop.at)], -since)).tolist()),
         stop=stop,
     )
 
 
-def _judged(fitted: Fitted, times: Sequence[float]) -> xr.Dataset:
+def _learning_curve_rows(fitted: Fitted, times: Sequence[float]) -> xr.Dataset:
     """Return losses and margins at all times; as many at once as fit, and usually that is all."""
-    parts = []
-    for some in blocks(len(times), max(1, fitted.memory // time_bytes(fitted))):
-        part = trajectory(fitted, times[some])
-        parts.append(part.drop_vars(["fitted", "left_out"]).drop_dims("output", errors="ignore"))
-    return xr.concat(parts, dim="at", data_vars="all")
+    curves = []
+    for block in blocks(len(times), max(1, fitted.memory // time_bytes(fitted))):
+        curve = trajectory(fitted, times[block])
+        curves.append(curve.drop_vars(["fitted", "left_out"]).drop_dims("output", errors="ignore"))
+    return xr.concat(curves, dim="at", data_vars="all")
 
 
 def early_stop(
@@ -190,47 +190,47 @@ def early_stop(
 
 
 def _reason(curve: Sequence[tuple[float, float, float]], edge: str | None, suggested: bool, unit: str) -> str:
-    (at, seen, unseen), (end, seen_then, unseen_then) = curve
+    (at, fitted_loss, left_out_loss), (end, last_fitted_loss, last_left_out_loss) = curve
     if suggested:
         return (
-            f"Stop at {_said(at, unit)}: training on, to {_said(end, unit)}, lowers the loss on what it "
-            f"has seen, from {_loss(seen)} to {_loss(seen_then)}, and raises it on what it has not, "
-            f"from {_loss(unseen)} to {_loss(unseen_then)}."
+            f"Stop at {_time_text(at, unit)}: training on, to {_time_text(end, unit)}, lowers the loss on what it "
+            f"has seen, from {_loss(fitted_loss)} to {_loss(last_fitted_loss)}, and raises it on what it has not, "
+            f"from {_loss(left_out_loss)} to {_loss(last_left_out_loss)}."
         )
     lowest = "No early stop: the loss on what it has not seen is lowest at"
     if edge == "last":
-        return f"{lowest} the last time of the curve, {_said(at, unit)}."
+        return f"{lowest} the last time of the curve, {_time_text(at, unit)}."
     if edge == "first":
         return (
-            f"{lowest} the first time of the curve, {_said(at, unit)}: what is learned from some "
+            f"{lowest} the first time of the curve, {_time_text(at, unit)}: what is learned from some "
             "examples does not carry over to the others."
         )
     return (
-        f"{lowest} {_said(at, unit)}, {_loss(unseen)}, and training on to {_said(end, unit)} "
-        f"leaves it at {_loss(unseen_then)}, no more than a standard error or 1 % above."
+        f"{lowest} {_time_text(at, unit)}, {_loss(left_out_loss)}, and training on to {_time_text(end, unit)} "
+        f"leaves it at {_loss(last_left_out_loss)}, no more than a standard error or 1 % above."
     )
 
 
-def _said(time: float, unit: str) -> str:
+def _time_text(time: float, unit: str) -> str:
     if time == np.inf:
         return "the end of training"
     return f"step {time:g}" if unit == "step" else f"t = {time:g}"
 
 
-def _loss(value: float) -> str:
-    return f"{value:.3g}" if value >= 1e-3 else "below 0.001"
+def _loss(loss: float) -> str:
+    return f"{loss:.3g}" if loss >= 1e-3 else "below 0.001"
 
 
 def _unit(fitted: Fitted) -> str:
     return "step" if isinstance(fitted.rule, GradientDescent) else "time"
 
 
-def _right(fitted: Fitted, found: xr.Dataset, name: str) -> Bool[np.ndarray, "t n"]:
+def _is_right(fitted: Fitted, curves: xr.Dataset, name: str) -> Bool[np.ndarray, "t n"]:
     """Return whether each example is said right at each time."""
     if fitted.train.labels is not None:
-        return found[f"{name}_margin"].values > 0
+        return curves[f"{name}_margin"].values > 0
     before = fitted.by_example(fitted.residual).square().sum(1).mean().item()
-    return 2 * found[f"{name}_loss"].values <= HALF**2 * before
+    return 2 * curves[f"{name}_loss"].values <= HALF**2 * before
 
 
 def _since(right: Bool[np.ndarray, "t n"]) -> np.ndarray:
@@ -239,7 +239,7 @@ def _since(right: Bool[np.ndarray, "t n"]) -> np.ndarray:
     return len(right) - np.where(wrong.any(0), wrong.argmax(0), len(right))
 
 
-def _named(since: np.ndarray, times: Sequence[float]) -> tuple[float | None, ...]:
+def _times_at(since: np.ndarray, times: Sequence[float]) -> tuple[float | None, ...]:
     return tuple(times[j] if j < len(times) else None for j in since.tolist())
 
 

@@ -72,7 +72,7 @@ class Mislabelled:
     suspects: tuple[Suspect, ...]
 
 
-def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
+def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     """Return the exact left-out margin of every training label, and the doubted ones.
 
     Args:
@@ -83,7 +83,7 @@ def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     """
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
-    scores, margins, suggested = judged(train, predicted)
+    scores, margins, suggested = label_margins(train, predicted)
     order = margins.argsort(stable=True).tolist()
     (moment,) = instants(fitted, fitted.times(at), total=len(fitted) - 1)
     doubted = [i for i in order if float(margins[i]) < 0]
@@ -94,7 +94,7 @@ def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     return Mislabelled(margins, suspects)
 
 
-def judged(
+def label_margins(
     train: Examples, predicted: Float64[Tensor, "n k"]
 ) -> tuple[Float64[Tensor, "n c"], Float64[Tensor, " n"], list[int]]:
     """Return scores, margins and what is suggested instead: a class, or the output most off."""
@@ -106,9 +106,9 @@ def judged(
         worst = inside.min(1)
         return train.encoding.uncentred(predicted), worst.values, worst.indices.tolist()
     scores = train.encoding.class_scores(predicted)
-    given = scores.gather(1, train.labels[:, None])[:, 0]
-    others = scores.scatter(1, train.labels[:, None], -torch.inf)
-    return scores, given - others.amax(1), others.argmax(1).tolist()
+    own_score = scores.gather(1, train.labels[:, None])[:, 0]
+    other_scores = scores.scatter(1, train.labels[:, None], -torch.inf)
+    return scores, own_score - other_scores.amax(1), other_scores.argmax(1).tolist()
 
 
 def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:
@@ -121,27 +121,27 @@ def _suspect(
     moment: Instant, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
 ) -> Suspect:
     train = moment.fitted.train
-    opposing = _opposing(moment, row, suggested, scores)
-    names = ", ".join(train.ids[one.row] for one in opposing[:3]) or "none in particular"
+    opposing = _opposing_examples(moment, row, suggested, scores)
+    names = ", ".join(train.ids[neighbour.row] for neighbour in opposing[:3]) or "none in particular"
     if train.labels is None:
-        value = train.encoding.uncentred(train.targets[row : row + 1])[0]
-        given, instead = f"{float(value[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
+        target = train.encoding.uncentred(train.targets[row : row + 1])[0]
+        given_text, instead = f"{float(target[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
         reason = (
-            f"Without it the model predicts {instead} where {given} is given, further off than "
+            f"Without it the model predicts {instead} where {given_text} is given, further off than "
             f"{FENCE} robust standard deviations. Pulling that way most: {names}."
         )
     else:
         assert train.classes is not None
         label = int(train.labels[row])
-        given, instead = train.classes[label], train.classes[suggested]
+        given_text, instead = train.classes[label], train.classes[suggested]
         reason = (
             f"Without it the model says {instead} ({float(scores[suggested]):+.2f}) rather than "
-            f"{given} ({float(scores[label]):+.2f}). Speaking most for {instead}: {names}."
+            f"{given_text} ({float(scores[label]):+.2f}). Speaking most for {instead}: {names}."
         )
-    return Suspect(row, given, instead, margin, tuple(scores.tolist()), opposing, reason)
+    return Suspect(row, given_text, instead, margin, tuple(scores.tolist()), opposing, reason)
 
 
-def _opposing(
+def _opposing_examples(
     moment: Instant, row: int, suggested: int, scores: Float64[Tensor, " c"]
 ) -> tuple[Neighbour, ...]:
     """Return the training examples whose terms pull the left-out prediction most to the suggestion."""

@@ -20,8 +20,8 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.leave_out import leave_out
 from leftout.core.checks import check_at_least, check_between, check_choice, check_seed
 from leftout.core.errors import OptionError
-from leftout.curation.moved import MEASURES, By, moved
-from leftout.curation.remaining import ascending, rounds
+from leftout.curation.model_change import MEASURES, By, model_change
+from leftout.curation.reduced_model import removal_rounds, smallest_first
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -81,9 +81,9 @@ class Pruned:
         """
         if self.information is None:
             raise OptionError("A random order asks no example what it tells; there is none by row.")
-        found = torch.empty(len(self.order), dtype=torch.float64)
-        found[list(self.order)] = torch.tensor(self.information, dtype=torch.float64)
-        return found
+        by_row = torch.empty(len(self.order), dtype=torch.float64)
+        by_row[list(self.order)] = torch.tensor(self.information, dtype=torch.float64)
+        return by_row
 
     def to_frame(self) -> pd.DataFrame:
         """Return the curve as a table: a row for each count."""
@@ -134,8 +134,8 @@ def prune(
     check_choice("by", by, MEASURES)
     if shares is not None and not isinstance(shares, Iterable):
         raise OptionError(f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shares!r}.")
-    asked = SHARES if shares is None else tuple(shares)
-    for share in asked:
+    fractions = SHARES if shares is None else tuple(shares)
+    for share in fractions:
         check_between("shares", share, 0, 1)
     check_between("step", step, 0, 1)
     check_at_least("tolerance", tolerance, 0)
@@ -144,14 +144,14 @@ def prune(
     fitted.check_kernel_fixed()
     examples = queries_of(fitted, query)
     n = len(fitted)
-    counts = [0, *sorted({max(1, min(n - 1, round(s * n))) for s in asked if n > 1})]
+    counts = [0, *sorted({max(1, min(n - 1, round(s * n))) for s in fractions if n > 1})]
     if order == "random":
         generator = torch.Generator().manual_seed(int(seed))
         rows, information = torch.randperm(n, generator=generator).tolist(), None
     elif order == "iterative":
-        rows, information = rounds(fitted, examples, time, by, step=step, until=counts[-1])
+        rows, information = removal_rounds(fitted, examples, time, by, step=step, until=counts[-1])
     else:
-        rows, information = _once(fitted, examples, time, by, most=order == "most")
+        rows, information = _order_by_information(fitted, examples, time, by, most=order == "most")
     loss, accuracy = _curve(fitted, examples, rows, counts, time)
     stop = _stop(counts, loss, tolerance)
     return Pruned(
@@ -180,14 +180,14 @@ def one_time(fitted: Fitted, at: At) -> float:
     return times[0]
 
 
-def _once(
+def _order_by_information(
     fitted: Fitted, query: Examples, time: float, by: By, *, most: bool
 ) -> tuple[list[int], list[float]]:
     """Return training rows by their information, first to go first, and that information."""
-    found = moved(fitted, query, time, by)
-    rows = ascending(found).tolist()
+    changes = model_change(fitted, query, time, by)
+    rows = smallest_first(changes).tolist()
     rows = rows[::-1] if most else rows
-    return rows, found[rows].tolist()
+    return rows, changes[rows].tolist()
 
 
 def _curve(
@@ -200,23 +200,23 @@ def _curve(
         groups = [order[:count] for count in counts[1:]]
         change = torch.from_numpy(leave_out(fitted, query, groups, at=at, of="prediction").values)
         predictions += [predictions[0] - change[:, j] for j in range(len(groups))]  # (m, k) each
-    return measured(predictions, query)
+    return loss_and_accuracy(predictions, query)
 
 
-def measured(
+def loss_and_accuracy(
     predictions: Sequence[Float64[Tensor, "m k"]], query: Examples
 ) -> tuple[list[float], tuple[float, ...] | None]:
     """Return the mean loss of each prediction, and the share that is right where there are classes."""
-    loss = [query.mean_loss(one) for one in predictions]
-    right = [query.accuracy(one) for one in predictions]
-    return loss, tuple(one for one in right if one is not None) or None
+    loss = [query.mean_loss(predicted) for predicted in predictions]
+    right = [query.accuracy(predicted) for predicted in predictions]
+    return loss, tuple(predicted for predicted in right if predicted is not None) or None
 
 
 def _stop(counts: list[int], loss: list[float], tolerance: float) -> int:
     """Return the last count up to which the loss never rose beyond the tolerance."""
     stop = 0
-    for count, value in zip(counts, loss, strict=True):
-        if value > loss[0] * (1 + tolerance):
+    for count, point in zip(counts, loss, strict=True):
+        if point > loss[0] * (1 + tolerance):
             break
         stop = count
     return stop

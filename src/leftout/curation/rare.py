@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.blocks import blocks
-from leftout.curation.mislabelled import judged
+from leftout.curation.mislabelled import label_margins
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.kernels import assemble
@@ -74,14 +74,14 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
         return ()
     agreement, consistent = _consistency(fitted, predicted)
     fence = fence_of(loss)
-    found: list[Rare] = []
+    candidates: list[Rare] = []
     for i in loss.argsort(descending=True, stable=True).tolist():
-        if float(loss[i]) <= fence or len(found) >= SHARE * len(train):
+        if float(loss[i]) <= fence or len(candidates) >= SHARE * len(train):
             break
         if bool(consistent[i]):
             shared = float(agreement[i])
-            found.append(Rare(i, float(loss[i]), shared, _why_rare(float(loss[i]), fence, shared)))
-    return tuple(found)
+            candidates.append(Rare(i, float(loss[i]), shared, _why_rare(float(loss[i]), fence, shared)))
+    return tuple(candidates)
 
 
 def _consistency(
@@ -94,7 +94,7 @@ def _consistency(
     """
     labels = fitted.train.labels
     if labels is None:
-        margins = judged(fitted.train, predicted)[1]
+        margins = label_margins(fitted.train, predicted)[1]
         return torch.full_like(margins, math.nan), margins >= 0
     _, nearest = neighbours(fitted, NEAREST)
     agreement = (labels[nearest] == labels[:, None]).double().mean(1)
@@ -112,32 +112,32 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
     similarity = neighbours(fitted, 1)[0][:, 0]
     angle = similarity.clamp(-1, 1).arccos()
     fence = fence_of(angle)
-    found = []
+    candidates = []
     for i in angle.argsort(descending=True, stable=True).tolist():
         if float(angle[i]) <= fence:
             break
-        value = float(similarity[i])
+        likeness = float(similarity[i])
         typical = float(similarity.median())
         reason = (
-            f"The training example most like it has a kernel correlation of {value:.3f}; "
+            f"The training example most like it has a kernel correlation of {likeness:.3f}; "
             f"the typical example has one of {typical:.3f}."
         )
-        found.append(Outlier(i, value, reason))
-    return tuple(found)
+        candidates.append(Outlier(i, likeness, reason))
+    return tuple(candidates)
 
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
     """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) and rows of the nearest others."""
     blind = _blind(fitted)
-    whole = fitted.gram if blind is None else blind
-    own = torch.unflatten(whole.diagonal(), 0, (-1, fitted.outputs_per_example)).sum(1)
-    size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
+    kernel = fitted.gram if blind is None else blind
+    squared_length = torch.unflatten(kernel.diagonal(), 0, (-1, fitted.outputs_per_example)).sum(1)
+    size = squared_length.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
     values, rows = [], []
-    for some in blocks(len(fitted), ROWS):
-        alike = fitted.likeness(some) if blind is None else blind[some].clone()
-        alike.div_(size[some, None] * size)
+    for block in blocks(len(fitted), ROWS):
+        alike = fitted.likeness(block) if blind is None else blind[block].clone()
+        alike.div_(size[block, None] * size)
         within = torch.arange(len(alike), device=alike.device)
-        alike[within, within + some.start] = -torch.inf
+        alike[within, within + block.start] = -torch.inf
         best = alike.topk(min(count, len(fitted) - 1), dim=1)
         values.append(best.values.cpu())
         rows.append(best.indices.cpu())

@@ -41,7 +41,7 @@ DRAWN = 10**6
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A number and its 95 % bootstrap interval; one of a single example has no end."""
 
     value: float
@@ -65,10 +65,10 @@ class Source:
 
     name: str
     count: int
-    weights: Estimate
-    function: Estimate
-    median_weights: Estimate
-    median_function: Estimate
+    weights: IntervalEstimate
+    function: IntervalEstimate
+    median_weights: IntervalEstimate
+    median_function: IntervalEstimate
     loss: float
     loss_each: float
     whole_weights: float
@@ -85,7 +85,7 @@ class Difference:
 
     more: str
     less: str
-    estimate: Estimate
+    estimate: IntervalEstimate
     clear: bool
 
 
@@ -110,11 +110,11 @@ class Sources:
         rows = []
         for source in self.sources:
             row: dict[str, Any] = {}
-            for name, value in vars(source).items():
-                if isinstance(value, Estimate):
-                    row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            for name, field in vars(source).items():
+                if isinstance(field, IntervalEstimate):
+                    row |= {name: field.value, f"{name}_low": field.low, f"{name}_high": field.high}
                 else:
-                    row[name] = value
+                    row[name] = field
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -145,18 +145,21 @@ def sources(
     rows = rows_by_source(named_sources(source, len(fitted)))
     examples = queries_of(fitted, query)
     single = information(fitted, examples, at=at)
-    whole = information(fitted, examples, at=at, groups=rows)
+    together = information(fitted, examples, at=at, groups=rows)
     loss = leave_out(fitted, examples, rows, at=at).values.mean(0)
-    each = np.stack([single["weights"].values, single["function"].values], axis=1)  # (n, 2)
-    drawn = {name: _drawn(each[own], int(draws), [int(seed), own[0]]) for name, own in rows.items()}
-    found = [
-        _source(name, each[own], drawn[name], float(loss[j]), whole.isel(group=j))
-        for j, (name, own) in enumerate(rows.items())
+    single_values = np.stack([single["weights"].values, single["function"].values], axis=1)  # (n, 2)
+    draws_of = {
+        name: _bootstrap(single_values[members], int(draws), [int(seed), members[0]])
+        for name, members in rows.items()
+    }
+    rated = [
+        _source(name, single_values[members], draws_of[name], float(loss[j]), together.isel(group=j))
+        for j, (name, members) in enumerate(rows.items())
     ]
-    ordered = sorted(found, key=lambda one: -one.function.value)
+    ordered = sorted(rated, key=lambda first: -first.function.value)
     differences = tuple(
-        _difference(one, other, drawn[one.name].means[:, 1] - drawn[other.name].means[:, 1])
-        for one, other in pairwise(ordered)
+        _difference(first, second, draws_of[first.name].means[:, 1] - draws_of[second.name].means[:, 1])
+        for first, second in pairwise(ordered)
     )
     return Sources(tuple(ordered), differences, time, _reason(ordered, differences))
 
@@ -167,26 +170,26 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
     """
-    given = source.tolist() if hasattr(source, "tolist") else source
+    names_given = source.tolist() if hasattr(source, "tolist") else source
     # A set has no order; of a dictionary the keys would be taken; a text would be taken apart.
-    if not isinstance(given, Iterable) or isinstance(given, Set | Mapping | str):
+    if not isinstance(names_given, Iterable) or isinstance(names_given, Set | Mapping | str):
         raise OptionError(
             "`source` must be a sequence of names, one for each training example, in their order; got "
-            f"{type(given).__name__}."
+            f"{type(names_given).__name__}."
         )
-    given = list(given)
-    if len(given) != n:
+    names_given = list(names_given)
+    if len(names_given) != n:
         raise OptionError(
-            f"`source` must name where each of the {n} training examples comes from; got {len(given)} names."
+            f"`source` must name where each of the {n} training examples comes from; got {len(names_given)} names."
         )
-    for row, name in enumerate(given):
+    for row, name in enumerate(names_given):
         # NaN is the one value that is not itself.
         if name is None or name != name or not str(name).strip():
             raise OptionError(
                 f"`source` must name a source for every training example; that of row {row} is "
                 f"{name!r}. Name it, or leave the example out."
             )
-    names = [str(name) for name in given]
+    names = [str(name) for name in names_given]
     if len(set(names)) < 2:
         raise OptionError(
             f"`source` must name at least two sources to compare; all {n} examples come from {names[0]!r}."
@@ -203,25 +206,25 @@ def rows_by_source(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class SourceDraw:
     """Means and medians of bootstrap samples, by weights and by function."""
 
     means: Float64[np.ndarray, "d 2"]
     medians: Float64[np.ndarray, "d 2"]
 
 
-def _drawn(values: Float64[np.ndarray, "c 2"], draws: int, seed: list[int]) -> Drawn:
+def _bootstrap(values: Float64[np.ndarray, "c 2"], draws: int, seed: list[int]) -> SourceDraw:
     """Return samples of as many examples as there are, drawn with replacement."""
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     means, medians = np.empty((2, draws, 2))
-    for some in blocks(draws, max(1, DRAWN // len(values))):
-        chosen = values[draw.integers(len(values), size=(some.stop - some.start, len(values)))]
-        means[some], medians[some] = chosen.mean(1), np.median(chosen, axis=1)
-    return Drawn(means, medians)
+    for block in blocks(draws, max(1, DRAWN // len(values))):
+        chosen = values[generator.integers(len(values), size=(block.stop - block.start, len(values)))]
+        means[block], medians[block] = chosen.mean(1), np.median(chosen, axis=1)
+    return SourceDraw(means, medians)
 
 
 def _source(
-    name: str, values: Float64[np.ndarray, "c 2"], drawn: Drawn, loss: float, whole: xr.Dataset
+    name: str, values: Float64[np.ndarray, "c 2"], drawn: SourceDraw, loss: float, together: xr.Dataset
 ) -> Source:
     count = len(values)
     mean = [_estimate(values[:, j].mean(), drawn.means[:, j], count) for j in (0, 1)]
@@ -235,22 +238,22 @@ def _source(
         median_function=median[1],
         loss=loss,
         loss_each=loss / count,
-        whole_weights=float(whole["weights"]),
-        whole_function=float(whole["function"]),
+        whole_weights=float(together["weights"]),
+        whole_function=float(together["function"]),
     )
 
 
-def _estimate(value: float, drawn: Float64[np.ndarray, " d"], count: int) -> Estimate:
+def _estimate(centre: float, drawn: Float64[np.ndarray, " d"], count: int) -> IntervalEstimate:
     if count < 2:
-        return Estimate(float(value), -math.inf, math.inf)
+        return IntervalEstimate(float(centre), -math.inf, math.inf)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(low), float(high))
+    return IntervalEstimate(float(centre), float(low), float(high))
 
 
-def _difference(one: Source, other: Source, drawn: Float64[np.ndarray, " d"]) -> Difference:
-    value = one.function.value - other.function.value
-    estimate = _estimate(value, drawn, min(one.count, other.count))
-    return Difference(one.name, other.name, estimate, estimate.low > 0)
+def _difference(first: Source, second: Source, drawn: Float64[np.ndarray, " d"]) -> Difference:
+    difference = first.function.value - second.function.value
+    estimate = _estimate(difference, drawn, min(first.count, second.count))
+    return Difference(first.name, second.name, estimate, estimate.low > 0)
 
 
 def _reason(ordered: Sequence[Source], differences: Sequence[Difference]) -> str:

@@ -29,7 +29,7 @@ from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
 from leftout.core.errors import ShapeError
 from leftout.core.progress import tracked
-from leftout.curation.moved import MEASURES, By, moved
+from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.prune import one_time
 from leftout.curation.rare import ROWS, fence_of
 from leftout.data.pairs import Data
@@ -101,7 +101,7 @@ def subclasses(fitted: Fitted, query: Data, *, at: At = None, by: By = "function
     """
     check_choice("by", by, MEASURES)
     examples = queries_of(fitted, query)
-    return subclasses_by(fitted, moved(fitted, examples, one_time(fitted, at), by))
+    return subclasses_by(fitted, model_change(fitted, examples, one_time(fitted, at), by))
 
 
 def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[Subclass, ...]:
@@ -122,42 +122,42 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
         members = [
             (name, (train.labels == label).nonzero().flatten()) for label, name in enumerate(train.classes)
         ]
-    found: list[Subclass] = []
+    kinds: list[Subclass] = []
     for name, rows in tracked(members, what="kinds within classes"):
         if SMALL * len(rows) >= MEMBERS:
-            found += _within(fitted, name, rows, information.cpu())
-    return tuple(sorted(found, key=lambda one: _far(one)))
+            kinds += _subclasses_within(fitted, name, rows, information.cpu())
+    return tuple(sorted(kinds, key=lambda subclass: _sort_key(subclass)))
 
 
-def _within(
+def _subclasses_within(
     fitted: Fitted, name: str | None, rows: Int64[Tensor, " c"], information: Float64[Tensor, " n"]
 ) -> list[Subclass]:
     """Return the kinds within one class; no two share an example."""
     points = _components(fitted, rows)
-    candidates = _apart(points, _clusters(points))
-    found: list[Subclass] = []
-    taken = np.zeros(len(rows), dtype=bool)
+    candidates = _distances(points, _clusters(points))
+    kinds: list[Subclass] = []
+    used = np.zeros(len(rows), dtype=bool)
     # Of clusters within each other, the one that is farthest from the rest.
-    for gap, inside in sorted(candidates, key=lambda one: -one[0]):
+    for gap, inside in sorted(candidates, key=lambda candidate: -candidate[0]):
         mask = torch.from_numpy(inside)
-        own, rest = information[rows[mask]], information[rows[~mask]]
+        inside_values, rest = information[rows[mask]], information[rows[~mask]]
         limit = fence_of(rest)
-        if gap < GAP or (taken & inside).any() or float(own.quantile(0.5)) <= limit:
+        if gap < GAP or (used & inside).any() or float(inside_values.quantile(0.5)) <= limit:
             continue
-        taken |= inside
-        order = own.argsort(descending=True, stable=True)
+        used |= inside
+        order = inside_values.argsort(descending=True, stable=True)
         members = rows[mask][order].tolist()
-        found.append(_subclass(name, members, len(rows), own, rest, limit, gap))
-    return found
+        kinds.append(_subclass(name, members, len(rows), inside_values, rest, limit, gap))
+    return kinds
 
 
 def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray, "c p"]:
     """Return the leading kernel principal components of some examples, by kernel correlation."""
     here = rows.to(fitted.device)
     alike = torch.empty(len(rows), len(rows), dtype=torch.float64)
-    for some in blocks(len(rows), ROWS):
-        alike[some] = torch.stack(
-            [fitted.likeness(slice(row, row + 1))[0, here] for row in rows[some].tolist()]
+    for block in blocks(len(rows), ROWS):
+        alike[block] = torch.stack(
+            [fitted.likeness(slice(row, row + 1))[0, here] for row in rows[block].tolist()]
         ).cpu()
     size = alike.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
     alike = alike / (size[:, None] * size)
@@ -173,49 +173,49 @@ def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray
 def _clusters(points: Float64[np.ndarray, "c p"]) -> list[Bool[np.ndarray, " c"]]:
     """Return the clusters of a size to be a kind, of all ways to cut the tree into a few."""
     tree = linkage(points, method="ward")
-    found: dict[bytes, np.ndarray] = {}
+    clusters: dict[bytes, np.ndarray] = {}
     for cuts in range(2, CUTS + 1):
         cluster = fcluster(tree, cuts, criterion="maxclust")
         for number in np.unique(cluster):
             inside = cluster == number
             if MEMBERS <= inside.sum() <= SMALL * len(points):
-                found[inside.tobytes()] = inside
-    return list(found.values())
+                clusters[inside.tobytes()] = inside
+    return list(clusters.values())
 
 
-def _apart(
+def _distances(
     points: Float64[np.ndarray, "c p"], clusters: list[Bool[np.ndarray, " c"]]
 ) -> list[tuple[float, Bool[np.ndarray, " c"]]]:
     """Return each cluster with its distance to the nearest other, in usual steps of the others."""
     steps = cdist(points, points)
     np.fill_diagonal(steps, np.inf)
-    found = []
+    distances = []
     for inside in clusters:
         across = steps[np.ix_(inside, ~inside)].min()
         usual = np.quantile(steps[np.ix_(~inside, ~inside)].min(1), USUAL)
-        found.append((float(across / usual) if usual > 0 else 0.0, inside))
-    return found
+        distances.append((float(across / usual) if usual > 0 else 0.0, inside))
+    return distances
 
 
 def _subclass(
     name: str | None,
     rows: list[int],
     count: int,
-    own: Float64[Tensor, " i"],
+    inside: Float64[Tensor, " i"],
     rest: Float64[Tensor, " o"],
     limit: float,
     gap: float,
 ) -> Subclass:
-    told, others = float(own.quantile(0.5)), float(rest.quantile(0.5))
+    typical, typical_rest = float(inside.quantile(0.5)), float(rest.quantile(0.5))
     of = "the training examples" if name is None else f"class {name}"
     reason = (
         f"These {len(rows)} are {len(rows) / count:.1%} of {of}, and the nearest other is {gap:.2f} times "
-        f"as far as neighbours usually are; the typical one of them tells the model {told:.3g} nats, the "
-        f"typical other example {others:.3g}, few more than {limit:.3g}: there are too few like them."
+        f"as far as neighbours usually are; the typical one of them tells the model {typical:.3g} nats, the "
+        f"typical other example {typical_rest:.3g}, few more than {limit:.3g}: there are too few like them."
     )
-    return Subclass(name, tuple(rows), len(rows) / count, told, others, limit, gap, reason)
+    return Subclass(name, tuple(rows), len(rows) / count, typical, typical_rest, limit, gap, reason)
 
 
-def _far(one: Subclass) -> float:
+def _sort_key(subclass: Subclass) -> float:
     """Return a key that puts first the kind that tells most beside the others."""
-    return -one.information / one.others if one.others > 0 else -math.inf
+    return -subclass.information / subclass.others if subclass.others > 0 else -math.inf

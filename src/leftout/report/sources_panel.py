@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from leftout.curation.sources import Estimate
+from leftout.curation.sources import IntervalEstimate
 from leftout.report import sections
 from leftout.report.findings import Findings
 from leftout.report.wording import number, percent, plain, signed
@@ -67,5 +67,5 @@ def sources(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def _interval(one: Estimate) -> str:
+def _interval(one: IntervalEstimate) -> str:
     return f"{number(one.value)} ({number(one.low)} to {number(one.high)})"

@@ -31,7 +31,7 @@ QUERIES = 256
 """In a block: not as many as the free memory allows, which would round sums otherwise every day."""
 
 
-def moved(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tensor, " n"]:
+def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tensor, " n"]:
     """Return how far the model moves without each training example.
 
     Cost:
@@ -40,30 +40,32 @@ def moved(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tenso
     """
     (moment,) = instants(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
-        return moved_weights(moment, time)
+        return weight_change(moment, time)
     fitting = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.outputs))
-    parts = query_blocks(fitted, query, size=min(QUERIES, fitting))
-    return moved_function(moment, (part.features for part in parts), queries=len(query))
+    query_parts = query_blocks(fitted, query, size=min(QUERIES, fitting))
+    return prediction_change(moment, (block.features for block in query_parts), queries=len(query))
 
 
-def moved_function(moment: Instant, seen: Iterable[Features], *, queries: int) -> Float64[Tensor, " n"]:
+def prediction_change(
+    moment: Instant, query_features: Iterable[Features], *, queries: int
+) -> Float64[Tensor, " n"]:
     """Return ½ mean over queries of ‖Δf‖² for each example left out."""
     fitted = moment.fitted
     total = fitted.gram.new_zeros(len(fitted))
-    for features in seen:
+    for features in query_features:
         for columns in blocks(len(fitted), COLUMNS):
             for output in range(fitted.outputs):
                 total[columns] += moment.singles(features, columns, output).square().sum(0)
     return total / (2 * queries)
 
 
-def moved_weights(moment: Instant, time: float) -> Float64[Tensor, " n"]:
+def weight_change(moment: Instant, time: float) -> Float64[Tensor, " n"]:
     """Return ½ ‖Δw‖² for each example left out."""
     fitted = moment.fitted
     measure = Measure(fitted, Isotropic().form(fitted), Isotropic.in_modes)
     total = fitted.gram.new_zeros(len(fitted))
     size = fitted.memory // (6 * 8 * fitted.residual.numel())
-    parts = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
-    for columns in tracked(parts, what="leaving one out"):
+    column_blocks = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
+    for columns in tracked(column_blocks, what="leaving one out"):
         total[columns] = measure(moment.left_out(columns), end=time == math.inf)
     return total / 2

@@ -27,7 +27,7 @@ from leftout.attribution.engine.base import Features
 from leftout.attribution.information import query_root
 from leftout.core.blocks import check_fits
 from leftout.core.progress import tracked
-from leftout.curation.moved import By, moved_function, moved_weights
+from leftout.curation.model_change import By, prediction_change, weight_change
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
@@ -36,19 +36,19 @@ SQUARES = 8
 """Matrices as large as the Gram matrix at a time: it, factor and inverse, and what a round makes of them."""
 
 
-class Remaining(ABC):
+class ReducedModel(ABC):
     """The model of what remains, one row or `outputs_per_example` rows an example."""
 
     @abstractmethod
-    def moved(self) -> Float64[Tensor, " n"]:
+    def changes_without_each(self) -> Float64[Tensor, " n"]:
         """Return how far the model moves without each of the remaining examples."""
 
     @abstractmethod
-    def without(self, gone: Int64[Tensor, " g"]) -> "Remaining":
+    def without(self, gone: Int64[Tensor, " g"]) -> "ReducedModel":
         """Return the model without some of them, given by their places among what remains."""
 
 
-def rounds(
+def removal_rounds(
     fitted: Fitted, query: Examples, time: float, by: By, *, step: float, until: int
 ) -> tuple[list[int], list[float]]:
     """Return an order of removal, asked again after each round, and what moved when it was asked.
@@ -64,21 +64,21 @@ def rounds(
     Accuracy:
         of a downdated inverse: cond(K + λI)·eps of the whole, however little remains.
     """
-    left = torch.arange(len(fitted), device=fitted.device)
-    model = remaining(fitted, query, time, by)
+    rows = torch.arange(len(fitted), device=fitted.device)
+    model = reduced_model(fitted, query, time, by)
     order: list[int] = []
-    values: list[float] = []
+    order_changes: list[float] = []
     for count in tracked(_counts(len(fitted), step, until), what="rounds of removal"):
-        found = model.moved()
-        gone = ascending(found)[:count]
-        order += left[gone].tolist()
-        values += found[gone].tolist()
+        changes = model.changes_without_each()
+        gone = smallest_first(changes)[:count]
+        order += rows[gone].tolist()
+        order_changes += changes[gone].tolist()
         if len(order) < len(fitted):
             model = model.without(gone)
-            keep = torch.ones(len(left), dtype=torch.bool, device=left.device)
+            keep = torch.ones(len(rows), dtype=torch.bool, device=rows.device)
             keep[gone] = False
-            left = left[keep]
-    return order, values
+            rows = rows[keep]
+    return order, order_changes
 
 
 def _counts(n: int, step: float, until: int) -> list[int]:
@@ -91,13 +91,13 @@ def _counts(n: int, step: float, until: int) -> list[int]:
     return counts
 
 
-def ascending(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
+def smallest_first(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     """Return rows, the smallest first."""
     # In float32 exact copies tie, and keep their order, however their sums were rounded.
     return values.float().argsort(stable=True)
 
 
-def remaining(fitted: Fitted, query: Examples, time: float, by: By) -> Remaining:
+def reduced_model(fitted: Fitted, query: Examples, time: float, by: By) -> ReducedModel:
     """Return everything as what remains, by the cheaper way.
 
     Raises:
@@ -116,21 +116,23 @@ def remaining(fitted: Fitted, query: Examples, time: float, by: By) -> Remaining
     fitted.check_trainable([time], total=n)
     if time == math.inf and fitted.rule.effective_ridge(n - 1) == ridge:
         inverse = fitted.inverse(ridge)
-        left, right = (inverse, fitted.gram @ inverse) if root is None else (None, root @ inverse)
-        return Downdated(
+        left_factor, right_factor = (
+            (inverse, fitted.gram @ inverse) if root is None else (None, root @ inverse)
+        )
+        return DowndatedModel(
             inverse,
             fitted.dual(time),
-            left,
-            right,
+            left_factor,
+            right_factor,
             fitted.outputs_per_example,
-            len(query) if left is None else 1,
+            len(query) if left_factor is None else 1,
         )
-    return Refitted(fitted, root, time, len(query))
+    return RefittedModel(fitted, root, time, len(query))
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Downdated(Remaining):
+class DowndatedModel(ReducedModel):
     """The end of training: everything asked is a quadratic form in columns of the inverse.
 
     Attributes:
@@ -145,37 +147,41 @@ class Downdated(Remaining):
     dual: Float64[Tensor, "rows c"]
     left: Float64[Tensor, "rows rows"] | None
     right: Float64[Tensor, "a rows"]
-    each: int
+    outputs_per_example: int
     queries: int
 
-    def moved(self) -> Float64[Tensor, " n"]:
-        own = diagonal_blocks(self.inverse, self.each)
-        ratios = solve_blocks(own, torch.unflatten(self.dual, 0, (-1, self.each)))  # (n, b, c)
-        left, right = (
-            torch.unflatten(one, 1, (-1, self.each))
-            for one in (self.right if self.left is None else self.left, self.right)
+    def changes_without_each(self) -> Float64[Tensor, " n"]:
+        diagonal = diagonal_blocks(self.inverse, self.outputs_per_example)
+        ratios = solve_blocks(
+            diagonal, torch.unflatten(self.dual, 0, (-1, self.outputs_per_example))
+        )  # (n, b, c)
+        left_factor, right_factor = (
+            torch.unflatten(factor, 1, (-1, self.outputs_per_example))
+            for factor in (self.right if self.left is None else self.left, self.right)
         )
-        forms = torch.einsum("anb,and->nbd", left, right)
-        found = torch.einsum("nbc,nbd,ndc->n", ratios, forms, ratios)
-        return found / (2 * self.queries)
+        forms = torch.einsum("anb,and->nbd", left_factor, right_factor)
+        changes = torch.einsum("nbc,nbd,ndc->n", ratios, forms, ratios)
+        return changes / (2 * self.queries)
 
-    def without(self, gone: Int64[Tensor, " g"]) -> "Downdated":
-        out, keep = _split(gone, len(self.inverse), self.each)
-        block = self.inverse[out][:, out]
+    def without(self, gone: Int64[Tensor, " g"]) -> "DowndatedModel":
+        removed, keep = _split_rows(gone, len(self.inverse), self.outputs_per_example)
+        block = self.inverse[removed][:, removed]
         # (G_II)⁻¹ times what the others see of I.
-        towards = torch.linalg.solve(block, self.inverse[out][:, keep])
-        inverse = self.inverse[keep][:, keep] - self.inverse[keep][:, out] @ towards
-        taken = torch.linalg.solve(block, self.dual[out])
-        dual = self.dual[keep] - self.inverse[keep][:, out] @ taken
-        right = self.right if self.left is None else self.right[keep]
-        right = right[:, keep] - right[:, out] @ towards
-        left = None if self.left is None else inverse
-        return Downdated(inverse, dual, left, right, self.each, self.queries)
+        towards = torch.linalg.solve(block, self.inverse[removed][:, keep])
+        inverse = self.inverse[keep][:, keep] - self.inverse[keep][:, removed] @ towards
+        solved = torch.linalg.solve(block, self.dual[removed])
+        dual = self.dual[keep] - self.inverse[keep][:, removed] @ solved
+        right_factor = self.right if self.left is None else self.right[keep]
+        right_factor = right_factor[:, keep] - right_factor[:, removed] @ towards
+        left_factor = None if self.left is None else inverse
+        return DowndatedModel(
+            inverse, dual, left_factor, right_factor, self.outputs_per_example, self.queries
+        )
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Refitted(Remaining):
+class RefittedModel(ReducedModel):
     """A finite time, or a filter that changes with the number of examples: a fit of what remains."""
 
     fitted: Fitted
@@ -183,18 +189,18 @@ class Refitted(Remaining):
     time: float
     queries: int
 
-    def moved(self) -> Float64[Tensor, " n"]:
+    def changes_without_each(self) -> Float64[Tensor, " n"]:
         (moment,) = instants(self.fitted, [self.time], total=len(self.fitted) - 1)
         if self.root is None:
-            return moved_weights(moment, self.time)
+            return weight_change(moment, self.time)
         # Rows of the root are no queries, but their squares add up to the same.
-        seen = Features(self.fitted, self.root, self.root.new_zeros(0, self.fitted.outputs))
-        return moved_function(moment, [seen], queries=self.queries)
+        query_features = Features(self.fitted, self.root, self.root.new_zeros(0, self.fitted.outputs))
+        return prediction_change(moment, [query_features], queries=self.queries)
 
-    def without(self, gone: Int64[Tensor, " g"]) -> "Refitted":
+    def without(self, gone: Int64[Tensor, " g"]) -> "RefittedModel":
         whole = self.fitted
-        _, rows = _split(gone, len(whole.gram), whole.outputs_per_example)
-        _, examples = _split(gone, len(whole), 1)
+        _, rows = _split_rows(gone, len(whole.gram), whole.outputs_per_example)
+        _, examples = _split_rows(gone, len(whole), 1)
         left = Fitted(
             whole.kernel,
             whole.train.select(examples.cpu()),
@@ -204,14 +210,14 @@ class Refitted(Remaining):
             memory=whole.memory,
         )
         root = None if self.root is None else self.root[:, rows]
-        return Refitted(left, root, self.time, self.queries)
+        return RefittedModel(left, root, self.time, self.queries)
 
 
-def _split(
-    gone: Int64[Tensor, " g"], rows: int, each: int
+def _split_rows(
+    gone: Int64[Tensor, " g"], rows: int, outputs_per_example: int
 ) -> tuple[Int64[Tensor, " out"], Int64[Tensor, " kept"]]:
     """Return the rows of a kernel matrix that go, and those that stay."""
-    out = torch.zeros(rows // each, dtype=torch.bool, device=gone.device)
-    out[gone] = True
-    out = out.repeat_interleave(each)
-    return out.nonzero().flatten(), (~out).nonzero().flatten()
+    removed = torch.zeros(rows // outputs_per_example, dtype=torch.bool, device=gone.device)
+    removed[gone] = True
+    removed = removed.repeat_interleave(outputs_per_example)
+    return removed.nonzero().flatten(), (~removed).nonzero().flatten()
