@@ -113,7 +113,7 @@ def test_the_two_terms_are_the_influence(ridge) -> None:
 
 
 def test_a_wrong_influence_would_show_in_the_difference(monkeypatch) -> None:
-    from leftout.diagnostics import decomposed as module
+    from leftout.diagnostics.influence_error import decomposition as module
 
     p = problem(N, M)
     right = module.loss_changes

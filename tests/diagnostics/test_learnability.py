@@ -105,7 +105,7 @@ def test_errors_mean_and_covariance_where_the_derivation_is_exact(ridge, noise) 
 def test_different_points_of_a_domain_without_end_are_independent() -> None:
     one = known(ridge=0.1, noise=0.2)
     other = known(ridge=0.1, noise=0.2, points=10**9, without_replacement=True)
-    for name in ("kappa", "test_error", "train_error", "overfitting", "share_of_ridge"):
+    for name in ("kappa", "test_error", "train_error", "overfitting_coefficient", "share_of_ridge"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-7)
 
 
@@ -207,7 +207,7 @@ def test_without_examples_nothing_is_learned() -> None:
     assert float(found.derivatives(0).abs().max()) == 0
     assert known(n=0, ridge=1e9).train_error == pytest.approx(found.noiseless_error, rel=1e-6)
     near, at = known(n=1e-7, ridge=0.4), known(n=0, ridge=0.4)
-    for name in ("test_error", "train_error", "overfitting"):
+    for name in ("test_error", "train_error", "overfitting_coefficient"):
         # d log / dn is of order 1 on this spectrum.
         assert getattr(near, name) == pytest.approx(getattr(at, name), rel=1e-6)
 
@@ -277,7 +277,7 @@ def test_one_eigenvalue_of_many_modes_is_those_modes() -> None:
     every = np.repeat(values, counts.astype(int))
     spread = np.concatenate([np.full(int(m), c / math.sqrt(m)) for c, m in zip(v, counts, strict=True)])
     other = from_modes(every, spread, n=4, ridge=0.1, noise=0.1)
-    for name in ("kappa", "test_error", "train_error", "overfitting", "conserved"):
+    for name in ("kappa", "test_error", "train_error", "overfitting_coefficient", "total_learnability"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12)
     got = one.derivatives(1)
     assert_same(got, other.derivatives(3)[[0, 3, 5]], 1e-12)
@@ -291,7 +291,7 @@ def test_the_door_of_matrices_is_that_of_modes() -> None:
     gram = vectors * (12 * one.eigenvalues.numpy()) @ vectors.T
     f = vectors @ one.coefficients.numpy() * math.sqrt(12)
     found = learnability((gram + gram.T) / 2, f, n=5, ridge=0.05)
-    for name in ("kappa", "test_error", "train_error", "overfitting"):
+    for name in ("kappa", "test_error", "train_error", "overfitting_coefficient"):
         # Rounding of a matrix of norm 12 in its eigenvalue 12e-4: 1e-12.
         assert getattr(found, name) == pytest.approx(getattr(one, name), rel=1e-9)
     assert_same(found.eigenvalues, one.eigenvalues, 1e-13)

@@ -71,7 +71,7 @@ def test_the_targets_power_by_mode_is_not_counted_twice(samples) -> None:
     told, twice = [], []
     for x, _, fitted, _ in samples:
         whole = float(fitted.residual.square().sum()) / N
-        curve = backtest(fitted, seed=0).whole.curve
+        curve = backtest(fitted, seed=0).full.curve
         told.append(target_power(curve, fitted.spectrum.values / N, whole).numpy())
         _, power = oracle.plug_in(x @ x.T, fitted.residual.numpy())
         twice.append([power[a - 1 : b].sum() for a, b in groups])

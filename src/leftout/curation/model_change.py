@@ -1,10 +1,10 @@
-"""How far does the model move without an example? The information in it, by one measure at a time.
+"""How far does the model move without an example? The information in each example, by one measure at a time.
 
     "function"    ½ mean over queries of ‖f − f_without‖²       information about the answers
     "weights"     ½ ‖w − w_without‖²                            information about the network
 
-Both are those of `attribution.information`, in nats at σ = 1; an order needs only one of them, and
-by function only one product a block of queries at the end of training, however many outputs there are.
+Both are those of `attribution.information`, in nats at σ = 1. An order of removal needs only one of them, and
+"function" costs one product for each block of queries at the end of training, whatever the number of outputs.
 """
 
 import math
@@ -28,11 +28,11 @@ By = Literal["function", "weights"]
 MEASURES: tuple[By, ...] = ("function", "weights")
 
 QUERIES = 256
-"""In a block: not as many as the free memory allows, which would round sums otherwise every day."""
+"""Queries in a block: a fixed number, as sums over blocks sized by free memory would round differently."""
 
 
 def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tensor, " n"]:
-    """Return how far the model moves without each training example.
+    """Return how far the model moves without each training example, by the measure `by`.
 
     Cost:
         by function that of `leave_one_out`, never (queries × n); by weights 2n³k, and 2n³k more at
@@ -40,13 +40,15 @@ def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float6
     """
     (moment,) = instants(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
-        return weight_change(moment, time)
+        return weight_change_without_each(moment, time)
     fitting = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.outputs))
     query_parts = query_blocks(fitted, query, size=min(QUERIES, fitting))
-    return prediction_change(moment, (block.features for block in query_parts), queries=len(query))
+    return prediction_change_without_each(
+        moment, (block.features for block in query_parts), queries=len(query)
+    )
 
 
-def prediction_change(
+def prediction_change_without_each(
     moment: Instant, query_features: Iterable[Features], *, queries: int
 ) -> Float64[Tensor, " n"]:
     """Return ½ mean over queries of ‖Δf‖² for each example left out."""
@@ -59,7 +61,7 @@ def prediction_change(
     return total / (2 * queries)
 
 
-def weight_change(moment: Instant, time: float) -> Float64[Tensor, " n"]:
+def weight_change_without_each(moment: Instant, time: float) -> Float64[Tensor, " n"]:
     """Return ½ ‖Δw‖² for each example left out."""
     fitted = moment.fitted
     measure = Measure(fitted, Isotropic().form(fitted), Isotropic.in_modes)

@@ -1,7 +1,7 @@
-"""Is a predicted removal curve true of the network? It is trained again on what remains.
+"""A predicted removal curve beside that of the network, trained again without the removed examples.
 
-The curve of `prune` is that of the kernel model, or of the linearised network. A network that is trained
-has a curve of its own; at a few counts both stand side by side, each from the same initial weights.
+The curve of `prune` is that of the kernel model, or of the linearised network. A trained network has another
+curve: here it is computed at a few counts, each network trained from the same initial weights.
 """
 
 import math
@@ -57,15 +57,15 @@ def prune_check(
     jobs: int | None = None,
     out: str | Path | None = None,
 ) -> PruneCheck:
-    """Return loss and accuracy predicted without the first so many, and those of training again.
+    """Return query loss and accuracy at counts of the removal order, predicted and from training again.
 
     Args:
         pruned: from `prune`, on the same examples.
         trained: from `train`, by the rule and for the time of `pruned`: the same module, limit of steps
             and tolerance are used.
         query: the queries of `pruned`.
-        counts: some of the counts of `pruned`; all if not said.
-        jobs, out: processes, and a folder in which finished trainings are kept, as for `retrain`.
+        counts: some of the counts of `pruned`; None for all.
+        jobs, out: processes, and a folder that stores finished trainings, as for `retrain`.
 
     Raises:
         OptionError: a count that the curve does not have, an order of other examples or queries, or a
@@ -76,7 +76,20 @@ def prune_check(
         NotConvergedWarning: a network stopped short of its tolerance.
 
     Cost:
-        one training a count above 0.
+        one training for each count above 0.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
+        >>> module = torch.nn.Linear(2, 1).double()
+        >>> trained = lo.train(module, data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> check = lo.prune_check(lo.prune(fitted, data, shares=[0.3]), trained, data, jobs=1)
+        >>> check.counts
+        (0, 1)
+        >>> abs(check.predicted_loss[1] - check.retrained_loss[1]) < 1e-4  # a linear module: they agree
+        True
     """
     check_kind("pruned", pruned, Pruned, what="an order of removal, from `prune`")
     check_kind("trained", trained, Trained, what="a trained network, from `train`")
@@ -87,7 +100,7 @@ def prune_check(
     ):
         if fingerprint != expected:
             raise OptionError(
-                f"`{name}` must hold the examples that `pruned` was made from; it holds others. "
+                f"`{name}` must hold the examples that `pruned` was made from; these are different. "
                 "Pass the same Examples to `prune`, `train` and here."
             )
     _check_trained_alike(pruned, trained)
@@ -116,9 +129,10 @@ def prune_check(
 
 
 def _check_trained_alike(pruned: Pruned, trained: Trained) -> None:
-    """Raise unless the network was trained as the model whose order it is to judge.
+    """Raise unless the network was trained by the rule and for the time of the pruned model.
 
-    At the end of training, ridge and loss say all; before it, a flow is descent for the same rate · steps.
+    At the end of training ridge and loss must agree; before it, a flow also agrees with descent of the same
+    rate · steps.
     """
     assert pruned.rule is not None, "`prune` says by which rule"
     steps = math.inf if trained.tolerance is not None else float(trained.steps)
@@ -144,7 +158,7 @@ def _for(time: float) -> str:
 
 
 def _counts_to_train(pruned: Pruned, counts: Sequence[int] | None) -> list[int]:
-    """Return the counts to train at, ascending; raise at one that the curve does not have."""
+    """Return the counts to train at, ascending; raise for a count that is not on the curve."""
     if counts is None:
         return list(pruned.counts)
     chosen = sorted(set(row_numbers("counts", counts)))

@@ -1,16 +1,16 @@
-"""What moves the model least now that others are gone? Asked again of what remains, after every round.
+"""The model after rounds of removal, and how far it moves without each of the remaining examples.
 
-At the end of training nothing is fitted again: with G = (K + λI)⁻¹ and the rows I of a round,
+At the end of training no model is fitted again: with G = (K + λI)⁻¹ and the rows I of a round,
 
     G without I = G − G_I (G_II)⁻¹ G_Iᵀ
 
 and the dual G (Y − f_0), the queries' C G and the weights' K G follow by the same product: g of n examples
-cost 2n²g for each of them. At finite times the filter is no inverse, and what a downdate would need is
-the whole resolvent at every node, forty complex n × n matrices: a fit of what remains, some 9n³, is
-cheaper. So it is under a mean loss, where λ in K + λI changes with every removal.
+cost 2n²g for each of them. At finite times the filter is no inverse, and a downdate would need the resolvent
+at every node, forty complex n × n matrices: fitting the remaining examples again, some 9n³, is cheaper. So it
+is under a mean loss, where λ in K + λI changes with every removal.
 
-A round takes the share s of what remains, so that all rounds together cost 1/(1 − (1 − s)³) times the
-first: 7 times for s = 0.05.
+A round removes the share s of the remaining examples, so that all rounds together cost 1/(1 − (1 − s)³) times
+the first: 7 times for s = 0.05.
 """
 
 import math
@@ -27,17 +27,17 @@ from leftout.attribution.engine.base import Features
 from leftout.attribution.information import query_root
 from leftout.core.blocks import check_fits
 from leftout.core.progress import tracked
-from leftout.curation.model_change import By, prediction_change, weight_change
+from leftout.curation.model_change import By, prediction_change_without_each, weight_change_without_each
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 
 SQUARES = 8
-"""Matrices as large as the Gram matrix at a time: it, factor and inverse, and what a round makes of them."""
+"""Matrices as large as the Gram matrix held at a time: it, its factor and inverse, and those of a round."""
 
 
 class ReducedModel(ABC):
-    """The model of what remains, one row or `outputs_per_example` rows an example."""
+    """The model of the remaining examples, each with `outputs_per_example` rows of the kernel matrix."""
 
     @abstractmethod
     def changes_without_each(self) -> Float64[Tensor, " n"]:
@@ -45,24 +45,24 @@ class ReducedModel(ABC):
 
     @abstractmethod
     def without(self, gone: Int64[Tensor, " g"]) -> "ReducedModel":
-        """Return the model without some of them, given by their places among what remains."""
+        """Return the model without some of them, given by their positions among the remaining examples."""
 
 
 def removal_rounds(
     fitted: Fitted, query: Examples, time: float, by: By, *, step: float, until: int
 ) -> tuple[list[int], list[float]]:
-    """Return an order of removal, asked again after each round, and what moved when it was asked.
+    """Return an order of removal, sorted again after each round, and the change at each example's removal.
 
     Args:
-        step: share of what remains that goes in a round, at least one example.
-        until: how many are to go; the others follow in the order of the last round.
+        step: share of the remaining examples that goes in a round, at least one example.
+        until: how many are to go; the rest follow in the order of the last round.
 
     Cost:
         at the end of training 0.7n³ and as much for the queries, after the inverse; at finite times,
-        or under a mean loss, 7 times that of asking once, with its factorisation.
+        or under a mean loss, 7 times that of one round, factorisation included.
 
     Accuracy:
-        of a downdated inverse: cond(K + λI)·eps of the whole, however little remains.
+        of a downdated inverse: cond(K + λI)·eps of the full matrix, however few examples remain.
     """
     rows = torch.arange(len(fitted), device=fitted.device)
     model = reduced_model(fitted, query, time, by)
@@ -82,7 +82,7 @@ def removal_rounds(
 
 
 def _counts(n: int, step: float, until: int) -> list[int]:
-    """Return how many go in each round; in the last, all that remain."""
+    """Return the number of examples removed in each round; the last round takes the rest."""
     counts = []
     enough = n - until
     while n > 0:
@@ -92,16 +92,16 @@ def _counts(n: int, step: float, until: int) -> list[int]:
 
 
 def smallest_first(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
-    """Return rows, the smallest first."""
+    """Return row numbers sorted by value, the smallest first."""
     # In float32 exact copies tie, and keep their order, however their sums were rounded.
     return values.float().argsort(stable=True)
 
 
 def reduced_model(fitted: Fitted, query: Examples, time: float, by: By) -> ReducedModel:
-    """Return everything as what remains, by the cheaper way.
+    """Return the model before any removal, downdated later where that is exact and refitted elsewhere.
 
     Raises:
-        MemoryBudgetError: what a round makes, or what the queries see, would not fit.
+        MemoryBudgetError: the matrices of a round would not fit.
     """
     n, ridge = len(fitted), fitted.rule.effective_ridge(len(fitted))
     root = query_root(fitted, query) if by == "function" else None
@@ -133,14 +133,14 @@ def reduced_model(fitted: Fitted, query: Examples, time: float, by: By) -> Reduc
 @final
 @dataclass(frozen=True, eq=False)
 class DowndatedModel(ReducedModel):
-    """The end of training: everything asked is a quadratic form in columns of the inverse.
+    """The model at the end of training: changes are quadratic forms in columns of the downdated inverse.
 
     Attributes:
-        inverse: G of what remains.
+        inverse: G of the remaining examples.
         dual: G (Y − f_0).
-        left: G where weights are asked about; None where it is `right`.
-        right: K G for weights, C G for queries, CᵀC what they see.
-        queries: that `right` stands for; 1 for weights.
+        left: G for weights; None for queries, where it is `right`.
+        right: K G for weights, C G for queries, CᵀC their squared cross kernel.
+        queries: number of queries in C; 1 for weights.
     """
 
     inverse: Float64[Tensor, "rows rows"]
@@ -166,7 +166,7 @@ class DowndatedModel(ReducedModel):
     def without(self, gone: Int64[Tensor, " g"]) -> "DowndatedModel":
         removed, keep = _split_rows(gone, len(self.inverse), self.outputs_per_example)
         block = self.inverse[removed][:, removed]
-        # (G_II)⁻¹ times what the others see of I.
+        # (G_II)⁻¹ G_IJ, J the examples that stay.
         towards = torch.linalg.solve(block, self.inverse[removed][:, keep])
         inverse = self.inverse[keep][:, keep] - self.inverse[keep][:, removed] @ towards
         solved = torch.linalg.solve(block, self.dual[removed])
@@ -182,7 +182,7 @@ class DowndatedModel(ReducedModel):
 @final
 @dataclass(frozen=True, eq=False)
 class RefittedModel(ReducedModel):
-    """A finite time, or a filter that changes with the number of examples: a fit of what remains."""
+    """The remaining examples fitted again: at finite times, or where the ridge depends on their number."""
 
     fitted: Fitted
     root: Float64[Tensor, "a rows"] | None
@@ -192,10 +192,10 @@ class RefittedModel(ReducedModel):
     def changes_without_each(self) -> Float64[Tensor, " n"]:
         (moment,) = instants(self.fitted, [self.time], total=len(self.fitted) - 1)
         if self.root is None:
-            return weight_change(moment, self.time)
+            return weight_change_without_each(moment, self.time)
         # Rows of the root are no queries, but their squares add up to the same.
         query_features = Features(self.fitted, self.root, self.root.new_zeros(0, self.fitted.outputs))
-        return prediction_change(moment, [query_features], queries=self.queries)
+        return prediction_change_without_each(moment, [query_features], queries=self.queries)
 
     def without(self, gone: Int64[Tensor, " g"]) -> "RefittedModel":
         whole = self.fitted

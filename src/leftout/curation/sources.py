@@ -1,12 +1,12 @@
-"""Which source is worth more, example for example? What each of its examples tells, and the whole of it.
+"""Which source of training examples is worth more? The information in single examples, and in all together.
 
     each       weights SI and function F-SI of every example left out alone: their mean and median
     whole      the model without the source: loss change, SI and F-SI of all of it together, exactly
 
-The two differ where examples of a source stand in for each other: of a source that is there twice no
-example tells anything, and each half could go. Intervals are of examples drawn again from the source
-(bootstrap): how far the mean would move with other examples like these. They do not know that examples
-of one training set share the others.
+The two differ where examples of a source replace each other: if every example of a source is there twice,
+none alone carries information, and either half could go. Intervals are bootstrap intervals over the examples
+of a source: how far the mean would move with other examples like these. They ignore that leave-one-out values
+of one training set depend on each other.
 """
 
 import math
@@ -37,12 +37,12 @@ DRAWS = 2000
 LEVEL = 0.95
 
 DRAWN = 10**6
-"""Examples drawn at a time: of a large source few samples, so that memory does not grow with it."""
+"""Examples drawn at a time, so that memory does not grow with the size of a source."""
 
 
 @dataclass(frozen=True)
 class IntervalEstimate:
-    """A number and its 95 % bootstrap interval; one of a single example has no end."""
+    """A number and its 95 % bootstrap interval, which is infinite for a single example."""
 
     value: float
     low: float
@@ -51,7 +51,7 @@ class IntervalEstimate:
 
 @dataclass(frozen=True)
 class Source:
-    """What one source is worth.
+    """The information in one source and its effect on the query loss.
 
     Attributes:
         name: as it was given.
@@ -60,7 +60,7 @@ class Source:
         median_weights, median_function: the median.
         loss: mean query loss without the whole source minus loss with it: positive = it helped.
         loss_each: the same for each of its examples, `loss` / `count`.
-        whole_weights, whole_function: information in the source as a whole, in nats.
+        whole_weights, whole_function: information in all examples of the source together, in nats.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more an example of one source tells than one of another, of `function`, in nats.
+    """The difference of two sources' mean `function` information per example, in nats.
 
     Attributes:
         clear: whether the interval of the difference lies above zero.
@@ -97,7 +97,7 @@ class Sources:
         sources: by the mean of `function`, largest first.
         differences: each of them against the next.
         time: of training; inf is the end.
-        reason: one sentence for a person.
+        reason: the first difference in one sentence.
     """
 
     sources: tuple[Source, ...]
@@ -106,7 +106,7 @@ class Sources:
     reason: str
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the sources as a table: a row each, intervals in columns `…_low` and `…_high`."""
+        """Return a table with one row for each source, and intervals in columns `…_low` and `…_high`."""
         rows = []
         for source in self.sources:
             row: dict[str, Any] = {}
@@ -122,22 +122,32 @@ class Sources:
 def sources(
     fitted: Fitted, query: Data, source: Iterable[Any], *, at: At = None, draws: int = DRAWS, seed: int = 0
 ) -> Sources:
-    """Return what each source of training examples is worth, for each example and as a whole.
+    """Return what each source of training examples is worth, per example and as a whole.
 
     Args:
-        source: where each training example comes from, a name or number an example.
+        source: where each training example comes from, a name or number for each of them.
         at: training time; None is the end.
         draws: bootstrap samples of an interval.
-        seed: of them; what sources are called makes no difference.
+        seed: of these samples; the names of sources make no difference.
 
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
 
     Cost:
-        `information` of every example and of a group a source, and `leave_out` of the same groups.
+        `information` of every example and of one group for each source, and `leave_out` of the same groups.
 
     Source:
         Smooth unique information, section 5 and figure 2a.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> found = lo.sources(fitted, query, ["web"] * 20 + ["scan"] * 20, draws=100)
+        >>> [(source.name, source.count, round(source.function.value, 5)) for source in found.sources]
+        [('web', 20, 0.00143), ('scan', 20, 0.00124)]
+        >>> found.differences[0].clear
+        False
     """
     check_count("draws", draws)
     check_seed(seed)
@@ -156,7 +166,7 @@ def sources(
         _source(name, single_values[members], draws_of[name], float(loss[j]), together.isel(group=j))
         for j, (name, members) in enumerate(rows.items())
     ]
-    ordered = sorted(rated, key=lambda first: -first.function.value)
+    ordered = sorted(rated, key=lambda source: -source.function.value)
     differences = tuple(
         _difference(first, second, draws_of[first.name].means[:, 1] - draws_of[second.name].means[:, 1])
         for first, second in pairwise(ordered)
@@ -170,26 +180,26 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
     """
-    names_given = source.tolist() if hasattr(source, "tolist") else source
+    listed = source.tolist() if hasattr(source, "tolist") else source
     # A set has no order; of a dictionary the keys would be taken; a text would be taken apart.
-    if not isinstance(names_given, Iterable) or isinstance(names_given, Set | Mapping | str):
+    if not isinstance(listed, Iterable) or isinstance(listed, Set | Mapping | str):
         raise OptionError(
             "`source` must be a sequence of names, one for each training example, in their order; got "
-            f"{type(names_given).__name__}."
+            f"{type(listed).__name__}."
         )
-    names_given = list(names_given)
-    if len(names_given) != n:
+    listed = list(listed)
+    if len(listed) != n:
         raise OptionError(
-            f"`source` must name where each of the {n} training examples comes from; got {len(names_given)} names."
+            f"`source` must name where each of the {n} training examples comes from; got {len(listed)} names."
         )
-    for row, name in enumerate(names_given):
-        # NaN is the one value that is not itself.
+    for row, name in enumerate(listed):
+        # NaN is the only value that differs from itself.
         if name is None or name != name or not str(name).strip():
             raise OptionError(
                 f"`source` must name a source for every training example; that of row {row} is "
                 f"{name!r}. Name it, or leave the example out."
             )
-    names = [str(name) for name in names_given]
+    names = [str(name) for name in listed]
     if len(set(names)) < 2:
         raise OptionError(
             f"`source` must name at least two sources to compare; all {n} examples come from {names[0]!r}."

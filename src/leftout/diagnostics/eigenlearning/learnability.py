@@ -362,7 +362,7 @@ class Learnability:
             "points": self.points,
             "without_replacement": self.without_replacement,
             "modes": float(self.multiplicities[self.eigenvalues > 0].sum()),
-            "overfitting": self.overfitting_coefficient,
+            "overfitting_coefficient": self.overfitting_coefficient,
             "target_learnability": self.target_learnability,
             "test_error": self.test_error,
             "noiseless_error": self.noiseless_error,
