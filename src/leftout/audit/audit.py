@@ -27,7 +27,7 @@ from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
-from leftout.curation.mislabelled import Mislabelled, mislabelled
+from leftout.curation.mislabelled import Mislabelled, find_mislabelled
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
@@ -164,7 +164,7 @@ def _found(
     fitted.rows.keep_comparison(query.inputs)
     scores = _scores(fitted, query, times, target)
     judged = times[-1]
-    labels = mislabelled(fitted, at=judged)
+    labels = find_mislabelled(fitted, at=judged)
     stays = fitted.freeze_labels()
     order = redundant(stays, query, at=judged)
     moments = tuple(_moment(fitted, query, time) for time in times)
@@ -239,7 +239,7 @@ def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
     """Return when each example was learned, on a curve that holds all times asked for."""
     if isinstance(fitted.rule, Ridge) or times[-1] == 0:
         return None
-    return learned(fitted, [*training_times(fitted), *times], judged=times[-1])
+    return learned(fitted, [*training_times(fitted), *times], kinds_at=times[-1])
 
 
 def _linearisation(

@@ -56,7 +56,7 @@ def outlook(fitted: Fitted, moments: Sequence[Moment], *, seed: int) -> tuple[Le
     except NotPositiveError as error:
         return None, str(error)
     (end,) = (moment for moment in moments if moment.at == math.inf)
-    return found.anchored(end.out_of_sample, fitted.train), ""
+    return found.rescale_to(end.out_of_sample, fitted.train), ""
 
 
 def _half(fitted: Fitted, seed: int) -> Fitted:
