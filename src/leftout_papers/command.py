@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.core.errors import OptionError
+from leftout.core import OptionError
+from leftout.storage import environment, tidy
 from leftout.storage import score_store as store
-from leftout.storage.provenance import environment, tidy
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page

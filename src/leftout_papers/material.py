@@ -10,16 +10,10 @@ from typing import Any
 import torch
 from torch import Generator
 
-from leftout.core.blocks import memory_budget
+import leftout as lo
+from leftout.core import OptionError, memory_budget, usable_device
 from leftout.core.checks import check_count
-from leftout.core.device import usable_device
-from leftout.core.errors import OptionError
-from leftout.data.examples import Examples
-from leftout.data.load import load
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Rule
-from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 
 PAIRS = {"mnist": ("7", "9"), "cifar10": ("automobile", "airplane"), "digits": ("7", "9")}
 """The two classes of a binary exhibit."""
@@ -95,7 +89,7 @@ class Material:
         digest = hashlib.sha256(json.dumps([self.seed, *key]).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
-    def pair(self, n_train: int, n_query: int) -> tuple[Examples, Examples]:
+    def pair(self, n_train: int, n_query: int) -> tuple[lo.Examples, lo.Examples]:
         """Return the two classes of the paper, 7 and 9 or cars and planes, half of each.
 
         Of as many examples and queries as are asked for, or as a quick run takes or digits there
@@ -103,13 +97,13 @@ class Material:
         """
         return self._loaded(self._counts("pair", n_train, n_query), classes=PAIRS[self.name])
 
-    def classes(self, n_train: int, n_query: int) -> tuple[Examples, Examples]:
+    def classes(self, n_train: int, n_query: int) -> tuple[lo.Examples, lo.Examples]:
         """Return images of all ten classes, as many as with `pair`."""
         return self._loaded(self._counts("classes", n_train, n_query))
 
-    def fitted(self, train: Examples, rule: Rule) -> Fitted:
+    def fitted(self, train: lo.Examples, rule: Rule) -> lo.Fitted:
         """Return the paper's kernel fitted to examples, where this run computes."""
-        return fit(TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
+        return lo.fit(lo.kernels.TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
 
     def _counts(self, kind: str, n_train: int, n_query: int) -> tuple[int, int]:
         most_train, most_query = QUICK[kind]
@@ -117,13 +111,13 @@ class Material:
             return n_train, n_query
         return min(n_train, most_train), min(n_query, most_query)
 
-    def _loaded(self, counts: tuple[int, int], **options: Any) -> tuple[Examples, Examples]:
+    def _loaded(self, counts: tuple[int, int], **options: Any) -> tuple[lo.Examples, lo.Examples]:
         n_train, n_query = counts
         if self.name == "digits" and not self.quick:
-            everything = load("digits", seed=self.seed, **options)
+            everything = lo.load("digits", seed=self.seed, **options)
             # Digits are few: where a paper's exhibit takes thousands, all there are must do.
             n_train, n_query = (min(asked, len(part)) for asked, part in zip(counts, everything, strict=True))
-        return load(self.source, n_train=n_train, n_query=n_query, seed=self.seed, **options)
+        return lo.load(self.source, n_train=n_train, n_query=n_query, seed=self.seed, **options)
 
 
 def _unknown(source: str) -> OptionError:

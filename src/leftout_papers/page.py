@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from leftout.core.errors import StoreError
+from leftout.core import StoreError
 from leftout.storage import score_store as store
 from leftout_papers.exhibit import Publication
 from leftout_papers.rerun import verdict

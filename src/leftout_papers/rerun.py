@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from leftout.storage import environment, save_record
 from leftout.storage import score_store as store
-from leftout.storage.provenance import environment, save_record
 from leftout_papers.drawing import STYLE
 from leftout_papers.exhibit import Exhibit, Holds, Outcome, Publication
 from leftout_papers.material import Material, Size

@@ -12,16 +12,14 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leftout.core.errors import DataError
-from leftout.core.progress import with_progress
-from leftout.data.examples import Examples
-from leftout.data.load import load
-from leftout.kernels.assemble import cross, gram
-from leftout.kernels.convolution.convolutional import ConvReLU
+import leftout as lo
+from leftout.core import DataError, with_progress
 from leftout.kernels.pairwise.pairs import Pairs, looked_at, pairs_among, pairs_between
 from leftout_papers.material import Material
 
-CNTK = ConvReLU(depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False)
+CNTK = lo.kernels.ConvReLU(
+    depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False
+)
 """Eight layers with the readout: a convolution, then six with a ReLU before each, two of stride 2."""
 
 
@@ -119,7 +117,11 @@ def _pairs(
             continue
         rows, columns = (a == i).nonzero().flatten(), (b == j).nonzero().flatten()
         same = symmetric and i == j
-        part = gram(CNTK, x[rows], **options) if same else cross(CNTK, x[rows], z[columns], **options)
+        part = (
+            lo.kernels.gram(CNTK, x[rows], **options)
+            if same
+            else lo.kernels.cross(CNTK, x[rows], z[columns], **options)
+        )
         rows, columns = rows.to(where), columns.to(where)
         kernel[rows[:, None], columns] = part
         if symmetric:
@@ -129,11 +131,11 @@ def _pairs(
 
 def _loaded(
     material: Material, names: Sequence[str] | None, *, train: int, query: int
-) -> tuple[Examples, Examples]:
+) -> tuple[lo.Examples, lo.Examples]:
     classes = 10 if names is None else len(names)
     # CIFAR's classes are of one size, and all of them are many gigabytes; of others all there is.
     counts = (classes * train, classes * query) if material.name == "cifar10" else (None, None)
-    return load(
+    return lo.load(
         material.source,
         classes=names,
         n_train=counts[0],
@@ -143,7 +145,7 @@ def _loaded(
     )
 
 
-def _part(material: Material, pool: Examples, number: int, each: int) -> tuple[Tensor, Tensor]:
+def _part(material: Material, pool: lo.Examples, number: int, each: int) -> tuple[Tensor, Tensor]:
     """Return the images and labels of one draw, pixels from −1 to 1."""
     assert pool.labels is not None
     assert pool.classes is not None

@@ -21,9 +21,9 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from leftout.core.progress import with_progress
-from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
-from leftout.kernels.hierarchy.one_network import network_hierarchy
+import leftout as lo
+from leftout.core import with_progress
+from leftout.kernels.hierarchy.hierarchy import FittedHierarchy
 from leftout.kernels.wide.activations import Activation
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
@@ -105,7 +105,9 @@ def simulated(material: Material) -> Outcome:
     todo = [(act, width) for act in ACTIVATIONS[size] for width in WIDTHS[size]]
     for activation, width in with_progress(todo, what="trained networks"):
         time = end(activation, inputs)
-        asked = NeuralTangentHierarchy(width=width, activation=activation, time=time, neurons=DRAWN[size])
+        asked = lo.kernels.NeuralTangentHierarchy(
+            width=width, activation=activation, time=time, neurons=DRAWN[size]
+        )
         said = asked.fit_labels(inputs, labels, targets[:, None])
         start = drawn(
             activation,
@@ -121,7 +123,7 @@ def simulated(material: Material) -> Outcome:
 
 def end(activation: Activation, inputs: Float64[Tensor, "n d"]) -> float:
     """Return the time at which the slowest mode is learned but for e^−3."""
-    asked = NeuralTangentHierarchy(width=1, activation=activation)
+    asked = lo.kernels.NeuralTangentHierarchy(width=1, activation=activation)
     start = asked.base.block(inputs, inputs)
     return LEARNED / float(torch.linalg.eigvalsh(start)[0])
 
@@ -136,7 +138,7 @@ def seen(
     after = flowed(start, inputs, targets, time).kernels(inputs)
     own = torch.stack(
         [
-            network_hierarchy(start.activation, w, a, inputs, targets, time=time).trained
+            lo.kernels.network_hierarchy(start.activation, w, a, inputs, targets, time=time).trained
             for w, a in zip(start.weights, start.readout, strict=True)
         ]
     )

@@ -13,11 +13,12 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.core.errors import DataError, LeftoutError, NotPositiveError
+import leftout as lo
+from leftout.core import DataError, NotPositiveError
 from leftout.kernels.pairwise.estimates import Estimator
-from leftout.kernels.pairwise.label_aware import LabelAware, RefitLabelAware
+from leftout.kernels.pairwise.label_aware import RefitLabelAware
 from leftout.kernels.pairwise.pairs import Pairs
-from leftout.solvers.indefinite import factor_indefinite
+from leftout.solvers import factor_indefinite
 from leftout_papers.label_aware.draws import CNTK, Draw
 
 VARIANTS: dict[str, Estimator] = {
@@ -97,7 +98,7 @@ def label_aware(draw: Draw, estimator: Estimator, *, folds: int | None = None) -
         folds: in how many parts training images are left out; each alone if there are few, else ten,
             if not said.
     """
-    asked = LabelAware(CNTK, estimator, strength=FIXED)
+    asked = lo.kernels.LabelAware(CNTK, estimator, strength=FIXED)
     losses = held_out_losses(draw, asked, folds=folds)
     tried = {one: loss for one, loss in losses.items() if loss is not None}
     skipped = tuple(one for one, loss in losses.items() if loss is None)
@@ -108,13 +109,15 @@ def label_aware(draw: Draw, estimator: Estimator, *, folds: int | None = None) -
     try:
         taught = RefitLabelAware(asked, draw.among, draw.labels, None)
         chosen, fixed = (_scored(taught.at_strength(one), draw) for one in (strength, FIXED))
-    except LeftoutError:
+    except lo.LeftoutError:
         return nothing
     lowest = _lowest(taught.at_strength(strength).gram)
     return Scored(chosen, fixed, strength, tried[strength], skipped, lowest)
 
 
-def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) -> dict[float, float | None]:
+def held_out_losses(
+    draw: Draw, asked: lo.kernels.LabelAware, *, folds: int | None = None
+) -> dict[float, float | None]:
     """Return the mean squared loss on left-out training images by strength; None where one is skipped."""
     n = len(draw.labels)
     count = folds if folds is not None else n if n <= SINGLES else FOLDS

@@ -19,13 +19,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.blocks import memory_budget
+import leftout as lo
+from leftout.core import memory_budget
 from leftout.core.modules import Parameters, flat, parameters_of, unflat
-from leftout.data.examples import Examples
-from leftout.dynamics.curvature import Curvature
-from leftout.dynamics.train import Trained
-from leftout.kernels.network.empirical import Empirical
-from leftout.solvers.lissa import LiSSA
+from leftout.dynamics import Curvature
 from leftout_papers.material import Material
 from leftout_papers.smooth_information.retrained import Effects
 from leftout_papers.smooth_information.scores import Schedule
@@ -58,7 +55,7 @@ LISSA = Recursion()
 """The paper's."""
 
 
-def series(material: Material, trained: Trained, query: Examples, settings: Recursion) -> Effects:
+def series(material: Material, trained: lo.Trained, query: lo.Examples, settings: Recursion) -> Effects:
     """Return the effects of leaving out each training example, of a network with one output.
 
     Cost:
@@ -68,7 +65,7 @@ def series(material: Material, trained: Trained, query: Examples, settings: Recu
     n, shift = len(trained.train), settings.shift(ridge)
     fitted = linearised(material, trained.module, trained.train, Schedule(trained.rate, 0))
     kernel = fitted.kernel
-    assert isinstance(kernel, Empirical)
+    assert isinstance(kernel, lo.kernels.Empirical)
     values, vectors = torch.linalg.eigh(fitted.gram)
     inside = settings.filter(values.clamp(min=0) / n + shift)
     alone = float(settings.filter(torch.tensor([shift], dtype=torch.float64)))
@@ -88,7 +85,7 @@ def series(material: Material, trained: Trained, query: Examples, settings: Recu
 
 
 def recursion(
-    material: Material, trained: Trained, query: Examples, rows: list[int], settings: Recursion
+    material: Material, trained: lo.Trained, query: lo.Examples, rows: list[int], settings: Recursion
 ) -> Effects:
     """Return the effects of leaving out some training examples, by LiSSA and the Hessian itself.
 
@@ -100,7 +97,7 @@ def recursion(
     budget = memory_budget(material.memory, device=next(trained.module.parameters()).device)
     # As sums over examples, as everywhere: the mean's curvature and scale n-fold.
     matrix = Curvature(trained.module, trained.train, kind="hessian", shift=n * shift, memory=budget // 4)
-    solver = LiSSA(
+    solver = lo.LiSSA(
         scale=n * settings.scale,
         depth=settings.depth,
         rtol=1e-12,
@@ -113,7 +110,7 @@ def recursion(
     moved = _moved(trained)
     pulls += rule.ridge * flat(moved).to(pulls)[:, None]
     found = ask(pulls).value
-    kernel = Empirical(trained.module, memory=material.memory)
+    kernel = lo.kernels.Empirical(trained.module, memory=material.memory)
     predictions = [
         float(kernel.push_forward(query.inputs, unflat(one, moved)).square().sum())
         for one in found.T.contiguous()
@@ -123,7 +120,7 @@ def recursion(
     )
 
 
-def _moved(trained: Trained) -> Parameters:
+def _moved(trained: lo.Trained) -> Parameters:
     """Return w − w_0."""
     then = parameters_of(trained.initial)
     return {

@@ -12,11 +12,10 @@ import torch
 from jaxtyping import Float64
 from joblib import Parallel, cpu_count, delayed
 
+import leftout as lo
+from leftout.core import with_progress
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import flat, parameters_of
-from leftout.core.progress import with_progress
-from leftout.data.examples import Examples
-from leftout.dynamics.train import Trained, train
 from leftout_papers.material import Material
 
 
@@ -37,7 +36,9 @@ class Effects:
         return Effects(self.weights[rows], self.predictions[rows])
 
 
-def of_training_again(material: Material, trained: Trained, query: Examples, rows: list[int]) -> Effects:
+def of_training_again(
+    material: Material, trained: lo.Trained, query: lo.Examples, rows: list[int]
+) -> Effects:
     """Return what training from the same initial weights without each of some examples changes.
 
     Finished trainings are kept in the material's folder, so that an interrupted run goes on.
@@ -59,18 +60,18 @@ def of_training_again(material: Material, trained: Trained, query: Examples, row
     return Effects(found[:, 0], found[:, 1])
 
 
-def _single(trained: Trained, query: Examples, row: int, folder: Path | None) -> tuple[float, float]:
+def _single(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None) -> tuple[float, float]:
     torch.set_num_threads(1)
     return _without(trained, query, row, folder)
 
 
-def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -> tuple[float, float]:
+def _without(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None) -> tuple[float, float]:
     path = None if folder is None else folder / f"{row}.json"
     if path is not None and path.exists():
         weights, predictions = json.loads(path.read_text())
         return weights, predictions
     keep = [i for i in range(len(trained.train)) if i != row]
-    again = train(
+    again = lo.train(
         trained.initial,
         trained.train.select(keep),
         rule=trained.rule,

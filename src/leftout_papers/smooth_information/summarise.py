@@ -15,14 +15,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from leftout.attribution.information import information
+import leftout as lo
 from leftout.curation.prune import STEP, Order
 from leftout.curation.remaining import rounds
-from leftout.data.examples import Examples
-from leftout.diagnostics.retraining.retrain import retrain
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.train import train
 from leftout_papers.drawing import BLUE, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -123,11 +118,11 @@ class Removal:
     predicted: tuple[float, ...]
 
 
-def _orders(material: Material, fitted: Fitted, query: Examples, schedule: Schedule) -> list[Removal]:
+def _orders(material: Material, fitted: lo.Fitted, query: lo.Examples, schedule: Schedule) -> list[Removal]:
     """Return orders of removal with predicted accuracy: one of each kind, random ones last."""
     n = len(fitted)
     counts = (0, *sorted({max(1, round(share * n)) for share in SHARES[material.size]}))
-    scores = information(fitted, query, at=schedule.steps)["function"].values
+    scores = lo.information(fitted, query, at=schedule.steps)["function"].values
     least = np.argsort(scores, kind="stable").tolist()
     again, _ = rounds(fitted, query, schedule.steps, "function", step=STEP, until=counts[-1])
     orders: list[tuple[Order, list[int]]] = [("least", least), ("most", least[::-1]), ("iterative", again)]
@@ -140,26 +135,26 @@ def _orders(material: Material, fitted: Fitted, query: Examples, schedule: Sched
 
 
 def _predicted(
-    fitted: Fitted, query: Examples, rows: list[int], counts: Sequence[int], schedule: Schedule
+    fitted: lo.Fitted, query: lo.Examples, rows: list[int], counts: Sequence[int], schedule: Schedule
 ) -> Iterator[float]:
     """Yield the accuracy of the linearised network trained without the first so many rows."""
     for count in counts:
         # Fitted afresh: without so many the exact effect of their removal is no cheaper.
         rest = fitted.train.select(sorted(rows[count:]))
-        model = fit(fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory)
+        model = lo.fit(fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory)
         yield accuracy(query, model.predict(query, schedule.steps))
 
 
 def _trained_again(
     material: Material,
     network: nn.Module,
-    examples: Examples,
-    query: Examples,
+    examples: lo.Examples,
+    query: lo.Examples,
     schedule: Schedule,
     orders: list[Removal],
 ) -> list[list[float]]:
     """Return the accuracy of the network trained without the first so many of each order."""
-    trained = train(
+    trained = lo.train(
         network,
         examples,
         rule=schedule.rule,
@@ -172,7 +167,7 @@ def _trained_again(
     folder = None
     if material.folder is not None:
         folder = material.folder / f"pruned-{material.name}-{len(examples)}-{trained.record['initial']}"
-    change = retrain(
+    change = lo.retrain(
         trained, query, groups, of="prediction", out=folder, jobs=1 if material.quick else material.jobs
     )
     everyone = trained.predict(query).cpu()

@@ -12,9 +12,9 @@ from jaxtyping import Float64
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from leftout.data.domains import Circle, Hypercube
-from leftout.diagnostics.eigenlearning.learnability import Learnability, from_modes
-from leftout.diagnostics.eigenlearning.transfer import transfer, transfer_derivatives
+import leftout as lo
+from leftout.data import Circle, Hypercube
+from leftout.diagnostics import transfer_derivatives
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Outcome, Row
@@ -62,7 +62,7 @@ def _measured(material: Material, name: str) -> dict[str, Any]:
             numeric = _difference(spectrum, rows, mode)
             differences.append(float((numeric - exact[mode]).abs().max()))
     every = torch.stack(draws)  # (set, i, j)
-    theory = from_modes(spectrum.values / domain.count, torch.zeros_like(spectrum.values), n=n)
+    theory = lo.from_modes(spectrum.values / domain.count, torch.zeros_like(spectrum.values), n=n)
     predicted = torch.stack([_relative(theory, mode) for mode in range(domain.count)])
     own = every.diagonal(dim1=1, dim2=2)
     others = every - torch.diag_embed(own)
@@ -78,7 +78,7 @@ def _measured(material: Material, name: str) -> dict[str, Any]:
     }
 
 
-def _relative(theory: Learnability, mode: int) -> Float64[Tensor, " r"]:
+def _relative(theory: lo.Learnability, mode: int) -> Float64[Tensor, " r"]:
     return theory.eigenvalues[mode] * theory.derivatives(mode)
 
 
@@ -93,7 +93,7 @@ def _difference(spectrum: Spectrum, rows: Tensor, mode: int) -> Float64[Tensor, 
         values = spectrum.values.clone()
         values[mode] *= 1 + sign * STEP
         gram = spectrum.vectors * values @ spectrum.vectors.T
-        moved = transfer((gram + gram.T) / 2, rows, basis=spectrum.vectors)
+        moved = lo.transfer((gram + gram.T) / 2, rows, basis=spectrum.vectors)
         ends.append(moved.diagonal())
     return (ends[1] - ends[0]) / (2 * STEP)
 

@@ -18,13 +18,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from leftout.core.blocks import memory_budget
-from leftout.core.progress import with_progress
+import leftout as lo
+from leftout.core import memory_budget, with_progress
+from leftout.dynamics import WideNetwork
 from leftout.dynamics.descend_module import ModuleObjective
-from leftout.dynamics.wide import WideNetwork
 from leftout.kernels import assemble
-from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.wide.relu import ReLU
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Outcome, Row
@@ -158,14 +156,14 @@ def started(network: nn.Module, train: Pair, material: Material) -> Start:
     """Return a network at the weights that it has."""
     inputs, targets = train
     memory = memory_budget(material.memory)
-    gram = assemble.gram(Empirical(network), inputs, memory=memory)
+    gram = assemble.gram(lo.kernels.Empirical(network), inputs, memory=memory)
     objective = ModuleObjective(network, inputs, targets, 0.0, start=None, memory=memory)
     return Start(objective, spectrum_of(gram))
 
 
 def _limit(train: Pair) -> float:
     """Return 2 / s_max of the limit of ReLU networks; that of tanh has no closed form."""
-    return 2 / spectrum_of(assemble.gram(ReLU(1), train[0])).largest
+    return 2 / spectrum_of(assemble.gram(lo.kernels.ReLU(1), train[0])).largest
 
 
 def _outcome(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], limit: float) -> Outcome:

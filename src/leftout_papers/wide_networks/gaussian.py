@@ -21,12 +21,10 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from torch import Generator, Tensor
 
+import leftout as lo
+from leftout.core import with_progress
 from leftout.core.blocks import blocks
-from leftout.core.progress import with_progress
 from leftout.dynamics.wide import ACTIVATIONS
-from leftout.kernels.base import Kernel
-from leftout.kernels.wide.erf import Erf
-from leftout.kernels.wide.tanh import Tanh
 from leftout_papers.drawing import BLUE, FAINT, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
@@ -100,9 +98,9 @@ def inputs(generator: Generator) -> Float64[Tensor, "p d"]:
     return found
 
 
-def kernel(sigma: str) -> Kernel:
+def kernel(sigma: str) -> lo.kernels.Kernel:
     """Return the NNGP kernel of the limit."""
-    family = {"tanh": Tanh, "erf": Erf}[sigma]
+    family = {"tanh": lo.kernels.Tanh, "erf": lo.kernels.Erf}[sigma]
     return family(1, WEIGHT_VARIANCE, BIAS_VARIANCE, kind="nngp")
 
 
