@@ -11,8 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.core import OptionError
-from leftout.storage import environment, tidy
-from leftout.storage import score_store as store
+from leftout.storage import environment, read_json, tidy
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page
@@ -79,7 +78,7 @@ def papers_command(
             folder = done.get(place) or rerun(publication, exhibit, material, target)
             if place in done:
                 console.print(f"{folder.name}: kept from before; --again runs it once more.")
-            show(console, store.read_json(folder / "result.json"))
+            show(console, read_json(folder / "result.json"))
             (target / PAGE).write_text(page(publication, target))
     except KeyboardInterrupt:
         print(f"Stopped. {_how_to_go_on()}", file=sys.stderr)

@@ -12,8 +12,6 @@ from torch import Generator
 
 import leftout as lo
 from leftout.core import OptionError, memory_budget, usable_device
-from leftout.core.checks import check_count
-from leftout.dynamics.rules import Rule
 
 PAIRS = {"mnist": ("7", "9"), "cifar10": ("automobile", "airplane"), "digits": ("7", "9")}
 """The two classes of a binary exhibit."""
@@ -60,8 +58,8 @@ class Material:
             raise _unknown(self.source)
         if not 0 <= self.seed < SEEDS:
             raise OptionError(f"--seed must be a whole number from 0 to 2³² − 1; got {self.seed}.")
-        if self.jobs is not None:
-            check_count("--jobs", self.jobs)
+        if self.jobs is not None and self.jobs < 1:
+            raise OptionError(f"`--jobs` must be a whole number ≥ 1; got {self.jobs}.")
         memory_budget(self.memory)
         if self.device is not None:
             usable_device(self.device)
@@ -101,7 +99,7 @@ class Material:
         """Return images of all ten classes, as many as with `pair`."""
         return self._loaded(self._counts("classes", n_train, n_query))
 
-    def fitted(self, train: lo.Examples, rule: Rule) -> lo.Fitted:
+    def fitted(self, train: lo.Examples, rule: lo.Ridge | lo.GradientFlow | lo.GradientDescent) -> lo.Fitted:
         """Return the paper's kernel fitted to examples, where this run computes."""
         return lo.fit(lo.kernels.TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
 

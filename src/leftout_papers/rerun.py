@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.storage import environment, save_record
-from leftout.storage import score_store as store
+from leftout.storage import environment, read_json, save_record
 from leftout_papers.drawing import STYLE
 from leftout_papers.exhibit import Exhibit, Holds, Outcome, Publication
 from leftout_papers.material import Material, Size
@@ -58,7 +57,7 @@ def kept(publication: Publication, exhibit: Exhibit, material: Material, out: Pa
     folder = out / record_name(exhibit, material)
     if not (folder / "result.json").exists():
         return None
-    made, now = store.read_json(folder / "environment.json"), environment()
+    made, now = read_json(folder / "environment.json"), environment()
     if made.get("changed_since") or now["changed_since"]:
         return None
     if any(made.get(key) != now[key] for key in ("leftout", "commit", "device")):

@@ -14,13 +14,15 @@ from torch import Tensor
 
 import leftout as lo
 from leftout.core import DataError, with_progress
-from leftout.kernels.pairwise.pairs import Pairs, looked_at, pairs_among, pairs_between
 from leftout_papers.material import Material
 
 CNTK = lo.kernels.ConvReLU(
     depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False
 )
 """Eight layers with the readout: a convolution, then six with a ReLU before each, two of stride 2."""
+
+PAIRED = lo.kernels.LabelAware(CNTK, "fjlt-v1")
+"""A kernel that looks at pixels as well; what it knows of pairs serves all estimators."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +32,7 @@ class Draw:
     Attributes:
         images, labels: of training.
         queries, query_labels: of the test.
-        among: pairs of training images.
+        among: pairs of training images, from `LabelAware.pairs_of`.
         between: pairs of a test and a training image.
     """
 
@@ -38,8 +40,8 @@ class Draw:
     labels: Int64[Tensor, " n"]
     queries: Float[Tensor, "m ..."]
     query_labels: Int64[Tensor, " m"]
-    among: Pairs
-    between: Pairs
+    among: Any
+    between: Any
 
     def task(self, names: Sequence[int], *, each: int | None = None) -> "Draw":
         """Return the draw of some classes, numbered anew, and of `each` training images of a class."""
@@ -101,16 +103,15 @@ def _pairs(
     left: tuple[Tensor, Tensor],
     right: tuple[Tensor, Tensor],
     wanted: set[tuple[int, int]] | None,
-) -> Pairs:
+) -> Any:
     """Return the pairs of images (with their labels), the kernel only of classes that are compared."""
     options: dict[str, Any] = {"dtype": torch.float32, "device": material.device, "memory": material.memory}
     symmetric = left is right
     (x, a), (z, b) = left, right
-    if wanted is None:
-        if symmetric:
-            return pairs_among(CNTK, x, pixels=True, **options)
-        return pairs_between(CNTK, x, z, pixels=True, **options)
     where = torch.device(material.device) if material.device is not None else x.device
+    if wanted is None:
+        kernel = lo.kernels.gram(CNTK, x, **options) if symmetric else lo.kernels.cross(CNTK, x, z, **options)
+        return PAIRED.pairs_of(kernel, x.to(where), z.to(where), dtype=torch.float32)
     kernel = torch.full((len(x), len(z)), torch.nan, dtype=torch.float64, device=where)
     for i, j in sorted(wanted):
         if symmetric and i > j:
@@ -126,7 +127,7 @@ def _pairs(
         kernel[rows[:, None], columns] = part
         if symmetric:
             kernel[columns[:, None], rows] = part.T
-    return looked_at(kernel, x.to(where), z.to(where), pixels=True, dtype=torch.float32)
+    return PAIRED.pairs_of(kernel, x.to(where), z.to(where), dtype=torch.float32)
 
 
 def _loaded(

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 import leftout as lo
 from leftout.core import with_progress
-from leftout.kernels import assemble
 from leftout_papers.drawing import BLUE, FAINT, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, task, trained
@@ -179,8 +178,8 @@ def _regression(network: Shallow, one: Task, plan: Plan, material: Material) -> 
     n = len(one.train)
     some = torch.arange(0, n, max(1, n // plan.regression))[: plan.regression]
     train = one.train.select(some)
-    gram = assemble.gram(kernel, train.inputs, memory=material.memory)
-    cross = assemble.cross(kernel, one.query.inputs, train.inputs, memory=material.memory)
+    gram = lo.kernels.gram(kernel, train.inputs, memory=material.memory)
+    cross = lo.kernels.cross(kernel, one.query.inputs, train.inputs, memory=material.memory)
     predicted = cross @ torch.linalg.solve(gram, train.targets.sign())
     right: Bool[Tensor, " m"] = (predicted.sign() == one.query.targets.sign())[:, 0]
     return right
@@ -197,10 +196,10 @@ def of_kernels(one: Task, material: Material) -> dict[str, Two]:
     blind: dict[str, np.ndarray] = {}
     aware: dict[str, np.ndarray] = {}
     for found, kernel, gram in ((blind, base, taught.pairs.kernel), (aware, taught, taught.gram)):
-        cross = assemble.cross(
+        cross = lo.kernels.cross(
             kernel, query.inputs, train.inputs, memory=material.memory, device=material.device
         )
-        own, other = (gram.diagonal(), assemble.diagonal(kernel, query.inputs, device=material.device))
+        own, other = gram.diagonal(), kernel.diagonal(query.inputs.to(gram))
         found["ratio"] = similarity(gram, own, own, train, train)
         found["query_ratio"] = similarity(cross, other, own, query, train)
     readout = lo.elasticity(

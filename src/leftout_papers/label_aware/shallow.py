@@ -28,7 +28,6 @@ from jaxtyping import Float, Int64
 from torch import Generator, Tensor, nn
 
 import leftout as lo
-from leftout.core.blocks import blocks
 from leftout.data import encoding_of_classes
 from leftout_papers.material import Material
 
@@ -145,8 +144,7 @@ def of_classes(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
 
 def batches(n: int, generator: Generator) -> list[Int64[Tensor, " b"]]:
     """Return all rows in random order, in batches."""
-    order = torch.randperm(n, generator=generator)
-    return [order[some] for some in blocks(n, BATCH)]
+    return list(torch.randperm(n, generator=generator).split(BATCH))
 
 
 def trained(network: Shallow, train: lo.Examples, *, steps: int, generator: Generator) -> None:

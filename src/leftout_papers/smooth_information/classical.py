@@ -21,11 +21,10 @@ from torch import Tensor
 
 import leftout as lo
 from leftout.core import memory_budget
-from leftout.core.modules import Parameters, flat, parameters_of, unflat
 from leftout.dynamics import Curvature
 from leftout_papers.material import Material
 from leftout_papers.smooth_information.retrained import Effects
-from leftout_papers.smooth_information.scores import Schedule
+from leftout_papers.smooth_information.scores import Schedule, linearised
 
 
 @dataclass(frozen=True)
@@ -108,22 +107,24 @@ def recursion(
     where = torch.tensor(rows)
     pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])
     moved = _moved(trained)
-    pulls += rule.ridge * flat(moved).to(pulls)[:, None]
+    pulls += rule.ridge * torch.cat([change.flatten() for change in moved.values()]).to(pulls)[:, None]
     found = ask(pulls).value
+    tangents = matrix.unflat(found.T)
     kernel = lo.kernels.Empirical(trained.module, memory=material.memory)
     predictions = [
-        float(kernel.push_forward(query.inputs, unflat(one, moved)).square().sum())
-        for one in found.T.contiguous()
+        float(kernel.push_forward(query.inputs, {k: v[i] for k, v in tangents.items()}).square().sum())
+        for i in range(len(rows))
     ]
     return Effects(
         found.square().sum(0).cpu().numpy(), torch.tensor(predictions, dtype=torch.float64).numpy()
     )
 
 
-def _moved(trained: lo.Trained) -> Parameters:
+def _moved(trained: lo.Trained) -> dict[str, Tensor]:
     """Return w − w_0."""
-    then = parameters_of(trained.initial)
+    then = dict(trained.initial.named_parameters())
     return {
-        name: now.double() - then[name].to(now.device).double()
-        for name, now in parameters_of(trained.module).items()
+        name: now.detach().double() - then[name].detach().to(now.device).double()
+        for name, now in trained.module.named_parameters()
+        if now.requires_grad
     }

@@ -3,6 +3,7 @@
 FOLDER/KEY/ROW.json    the two numbers of one example, KEY a hash of network, data, rule and queries
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 from joblib import Parallel, cpu_count, delayed
+from torch.nn.utils import parameters_to_vector
 
 import leftout as lo
 from leftout.core import with_progress
-from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import flat, parameters_of
 from leftout_papers.material import Material
 
 
@@ -45,8 +45,8 @@ def of_training_again(
     """
     folder = None
     if material.folder is not None:
-        key = fingerprint(trained.record, trained.limit, query.fingerprint)
-        folder = material.folder / key
+        settings = json.dumps([trained.record, trained.limit, query.fingerprint], sort_keys=True)
+        folder = material.folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
     device = next(trained.module.parameters()).device.type
     jobs = material.jobs or (1 if material.quick or device != "cpu" else cpu_count())
@@ -79,7 +79,9 @@ def _without(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | N
         tolerance=None,
         memory=trained.memory,
     )
-    now, then = (flat(parameters_of(one.module)).double() for one in (again, trained))
+    now, then = (
+        parameters_to_vector(network.module.parameters()).detach().double() for network in (again, trained)
+    )
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:

@@ -15,11 +15,10 @@ from matplotlib.figure import Figure
 
 import leftout as lo
 from leftout.data import Circle
-from leftout.dynamics.wide import Activation
 from leftout_papers.drawing import INK, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.wide_networks.setting import KERNEL, PaperNetwork
+from leftout_papers.wide_networks.setting import KERNEL, Activation, PaperNetwork
 from leftout_papers.wide_networks.training import gained
 
 CIRCLE = Circle(10)

@@ -10,7 +10,7 @@ less the readout's bias and halved:
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Float64
@@ -20,8 +20,9 @@ import leftout as lo
 from leftout.data import Circle, Hypercube, Sphere, gegenbauer
 from leftout.diagnostics import DomainSpectrum, domain_spectrum
 from leftout.dynamics import WideNetwork
-from leftout.dynamics.wide import Activation
 from leftout.solvers import factor_cholesky
+
+Activation = Literal["relu", "erf", "tanh"]
 
 DEPTH, WEIGHT, BIAS = 4, 2.0, 0.01
 SQUARED = 24

@@ -18,12 +18,12 @@ from torch import Generator, Tensor
 import leftout as lo
 from leftout.core import with_progress
 from leftout.dynamics import WideNetwork
-from leftout.dynamics.wide import Activation
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.rethinking_influence.width import exponent
 from leftout_papers.verdicts import at_most
+from leftout_papers.wide_networks.setting import Activation
 
 EXAMPLES, QUERIES, FEATURES = 20, 20, 10
 RATE, ROOM, SLOWER = -0.5, 0.05, -0.25

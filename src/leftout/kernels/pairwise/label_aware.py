@@ -184,6 +184,32 @@ class LabelAware(LabelDependentKernel):
         estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
         return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
 
+    def pairs_of(
+        self,
+        kernel: Float[Tensor, "m n"],
+        queries: Float[Tensor, "m ..."],
+        inputs: Float[Tensor, "n ..."],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> Pairs:
+        """Return what the estimator must know of pairs, the base kernel of which is known already.
+
+        Args:
+            kernel: the base kernel of the queries and the inputs.
+            dtype: in which l1 distances are evaluated.
+        """
+        return looked_at(kernel, queries, inputs, pixels=self.looks_at_pixels, dtype=dtype)
+
+    def fit_pairs(self, pairs: Pairs, labels: Int64[Tensor, " n"]) -> "RefitLabelAware":
+        """Return the kernel fitted to labels of inputs given by all pairs of them; nothing is evaluated.
+
+        `pairs.of(rows, rows)` fits it to some of the inputs. Its `cross` takes pairs of queries and these.
+
+        Raises:
+            ShapeError, DataError: as `fit_labels`.
+        """
+        return RefitLabelAware(self, pairs, labels, None)
+
 
 @final
 class RefitLabelAware(RefitLabelKernel):
