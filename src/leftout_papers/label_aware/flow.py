@@ -63,7 +63,7 @@ class Networks:
 
     def _seen(self, inputs: Tensor) -> tuple[Float64[Tensor, "s n r"], Float64[Tensor, "s n r"]]:
         before = inputs @ self.weights.mT  # (s, n, r)
-        value, pull = vjp(ACTIVATIONS[self.activation], before)
+        value, pull = vjp(ACTIVATIONS[self.activation], before)[:2]
         return value, pull(torch.ones_like(value))[0]
 
 

@@ -144,7 +144,7 @@ def of_classes(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
 
 def batches(n: int, generator: Generator) -> list[Int64[Tensor, " b"]]:
     """Return all rows in random order, in batches."""
-    return list(torch.randperm(n, generator=generator).split(BATCH))
+    return list(torch.split(torch.randperm(n, generator=generator), BATCH))
 
 
 def trained(network: Shallow, train: lo.Examples, *, steps: int, generator: Generator) -> None:
