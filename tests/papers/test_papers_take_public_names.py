@@ -76,5 +76,5 @@ def test_a_private_name_is_noticed(source: str) -> None:
 
 
 def test_public_names_are_not_complained_about() -> None:
-    source = "import leftout as lo\nfrom leftout.data import Sphere\nlo.kernels.ReLU(1).block\nlo.bounds.upper"
+    source = "import leftout as lo\nfrom leftout.data import Sphere\nlo.kernels.ReLU(1)\nlo.bounds.upper"
     assert not private_names(ast.parse(source))

@@ -25,7 +25,12 @@ FILES = ("command.txt", "environment.json", "result.json", "figure.png")
 
 
 def environment() -> dict[str, Any]:
-    """Return version, commit (None outside a checkout), libraries and machine."""
+    """Return version, commit (None outside a checkout), libraries and machine.
+
+    Example:
+        >>> sorted(environment())[:3]
+        ['changed_since', 'commit', 'cpus']
+    """
     commit = _git("rev-parse", "HEAD")
     return {
         "leftout": __version__,
@@ -55,6 +60,14 @@ def save_record(
 
     Args:
         pictures: for each file name, what writes it at a path.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp()) / "record"
+        >>> save_record(folder, command="leftout papers", environment={}, result={"rows": 2})
+        >>> sorted(path.name for path in folder.iterdir())
+        ['command.txt', 'environment.json', 'result.json']
     """
     settle(folder)
     part = _beside(folder, "part")
@@ -92,7 +105,17 @@ def settle(folder: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Finish what killed runs left of the records in a folder."""
+    """Finish what killed runs left of the records in a folder.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".figure1.part").mkdir()  # of a run that was killed while it wrote
+        >>> tidy(folder)
+        >>> list(folder.iterdir())
+        []
+    """
     for left in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
         settle(folder / left.stem.removeprefix("."))
 

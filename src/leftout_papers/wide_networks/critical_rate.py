@@ -94,8 +94,8 @@ class Start:
             yield residual.detach()
             loss = residual.square().sum() / 2
             if step == 0:
-                limit = LOST * float(loss)
-            if not float(loss) <= limit:
+                limit = LOST * loss.item()
+            if not loss.item() <= limit:
                 return
             slopes = torch.autograd.grad(loss, list(weights.values()))
             weights = {
