@@ -24,8 +24,11 @@ FILES = ("command.txt", "environment.json", "result.json", "figure.png")
 """What a record is made of; whatever else lies in its folder is somebody else's, and stays."""
 
 
-def environment() -> dict[str, Any]:
+def environment(*code: Path) -> dict[str, Any]:
     """Return version, commit (None outside a checkout), libraries and machine.
+
+    Args:
+        code: folders, besides that of this package, whose uncommitted changes count as well.
 
     Example:
         >>> sorted(environment())[:3]
@@ -35,7 +38,7 @@ def environment() -> dict[str, Any]:
     return {
         "leftout": __version__,
         "commit": commit,
-        "changed_since": bool(_git("status", "--porcelain", "--", ".")) if commit else None,
+        "changed_since": bool(_git("status", "--porcelain", "--", ".", *map(str, code))) if commit else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,

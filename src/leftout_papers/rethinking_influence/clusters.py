@@ -29,8 +29,8 @@ def simulated(material: Material) -> Outcome:
     asked = np.arange(len(train)) % 7 == 0
     query, kept = train.select(np.flatnonzero(asked)), np.flatnonzero(~asked)
     train, number = train.select(kept), number[kept]
-    ridge = ABOVE * _threshold(material.fitted(train, lo.Ridge(1.0)), number)
-    fitted = material.fitted(train, lo.Ridge(ridge))
+    ridge = ABOVE * _threshold(material.fit_kernel(train, lo.Ridge(1.0)), number)
+    fitted = material.fit_kernel(train, lo.Ridge(ridge))
     found = lo.bounds.upper(fitted, query, number)
     return _outcome(found, train.inputs.shape[1])
 

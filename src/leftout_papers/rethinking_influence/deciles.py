@@ -27,7 +27,7 @@ def classes(material: Material) -> Outcome:
 
 
 def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
-    fitted = material.fitted(train, lo.Ridge(RIDGE))
+    fitted = material.fit_kernel(train, lo.Ridge(RIDGE))
     influence = lo.leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     groups = [rows.tolist() for rows in np.array_split(order, GROUPS)]

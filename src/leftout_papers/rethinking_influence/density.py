@@ -51,7 +51,7 @@ def log_density(inputs: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]
 
 
 def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
-    fitted = material.fitted(train, lo.Ridge(1.0))
+    fitted = material.fit_kernel(train, lo.Ridge(1.0))
     found = lo.error_rates(fitted, query, ridges=RIDGES)
     density = log_density(train.inputs.flatten(1).numpy())
     rates = found["ratio_of_sums"].values  # (ridge, train)

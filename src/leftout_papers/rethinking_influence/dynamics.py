@@ -121,7 +121,7 @@ def shares(material: Material) -> Outcome:
 
 
 def _flow(material: Material, train: lo.Examples) -> lo.Fitted:
-    return material.fitted(train, lo.GradientFlow())
+    return material.fit_kernel(train, lo.GradientFlow())
 
 
 def _accuracy(fitted: lo.Fitted, query: lo.Examples, time: float) -> float:

@@ -18,7 +18,7 @@ RIDGE = 1.0
 def binary(material: Material) -> Outcome:
     """Run figure 4."""
     train, query = material.pair(5000, 1000)
-    fitted = material.fitted(train, lo.Ridge(RIDGE))
+    fitted = material.fit_kernel(train, lo.Ridge(RIDGE))
     influence = lo.leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     chosen = {

@@ -32,7 +32,7 @@ def classes(material: Material) -> Outcome:
 
 
 def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
-    fitted = material.fitted(train, lo.Ridge(1.0))
+    fitted = material.fit_kernel(train, lo.Ridge(1.0))
     found = lo.error_rates(fitted, query, ridges=RIDGES)
     result = {
         "examples": len(train),

@@ -127,7 +127,7 @@ def _problem(material: Material, ridge: float, *, binary: bool) -> tuple[lo.Fitt
     usual = EXAMPLES if binary else CLASSES
     counts = OF_THE_PAPER if material.size is Size.PAPER else usual
     examples, query = (material.pair if binary else material.classes)(*counts)
-    fitted = material.fitted(examples, lo.Ridge(ridge))
+    fitted = material.fit_kernel(examples, lo.Ridge(ridge))
     return fitted, query
 
 

@@ -71,7 +71,7 @@ def _outcome(
     material: Material, by_size: dict[Size, tuple[int, ...]], deviation: Deviation, what: str, label: str
 ) -> Outcome:
     examples, query = material.pair(*EXAMPLES)
-    fitted = material.fitted(examples, lo.Ridge(RIDGE))
+    fitted = material.fit_kernel(examples, lo.Ridge(RIDGE))
     widths = by_size[material.size]
     measured = np.array(
         [

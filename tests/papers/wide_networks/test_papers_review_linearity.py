@@ -153,5 +153,5 @@ def test_the_pace_of_a_linear_network_is_at_most_the_one_promised() -> None:
     # Fewer examples than features, so that no mode stands still.
     start = critical_rate.started(linear(10), (x[:6], y[:6]), QUICK)
     assert float(start.eigenvalues[0]) > 0.1
-    assert start.effective_time(60) == pytest.approx(1, abs=1e-12)
-    assert math.isclose(start.effective_time(0), 1)
+    assert start.pace(60) == pytest.approx(1, abs=1e-12)
+    assert math.isclose(start.pace(0), 1)
