@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laws import assert_same
-from leftout.dynamics.wide import WideNetwork
+from leftout.dynamics import WideNetwork
 from leftout_papers.material import Material, Size
 from leftout_papers.wide_networks import critical_rate, width
 from leftout_papers.wide_networks.publication import REVIEW
