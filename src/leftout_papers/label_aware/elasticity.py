@@ -195,7 +195,7 @@ def of_kernels(one: Task, material: Material) -> dict[str, Two]:
     )
     blind: dict[str, np.ndarray] = {}
     aware: dict[str, np.ndarray] = {}
-    for found, kernel, gram in ((blind, base, taught.pairs.kernel), (aware, taught, taught.gram)):
+    for found, kernel, gram in ((blind, base, taught.gram_before_labels), (aware, taught, taught.gram)):
         cross = lo.kernels.cross(
             kernel, query.inputs, train.inputs, memory=material.memory, device=material.device
         )

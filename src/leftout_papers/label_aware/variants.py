@@ -105,7 +105,7 @@ def label_aware(draw: Draw, kernel: lo.kernels.LabelAware, *, folds: int | None 
     try:
         fitted = kernel.fit_pairs(draw.among, draw.labels)
         chosen, fixed = (
-            _scored(refit.gram, refit.cross(draw.between), draw)
+            _scored(refit.gram, refit.cross_of(draw.between), draw)
             for refit in map(fitted.at_strength, (strength, FIXED))
         )
     except lo.LeftoutError:
@@ -134,7 +134,7 @@ def held_out_losses(
                 continue
             refit = fitted.at_strength(strength)
             try:
-                predictions = ridgeless(refit.gram, refit.cross(pairs), targets[rows])
+                predictions = ridgeless(refit.gram, refit.cross_of(pairs), targets[rows])
             except (NotPositiveError, DataError):
                 sums[strength] = None
             else:
