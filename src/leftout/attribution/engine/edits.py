@@ -113,7 +113,9 @@ class RefitEdits(Edits):
         effects = []
         for block in query_blocks(self.fitted, query):
             before = block.initial + block.cross @ as_fitted  # (t, m, c)
-            after = [refit_one().predictions(block) for refit_one in with_progress(refits, what="fitting again")]
+            after = [
+                refit_one().predictions(block) for refit_one in with_progress(refits, what="fitting again")
+            ]
             change = torch.stack(after, dim=2) - before[:, :, None]
             effects.append(of_change(change, before - block.targets, of))
         return torch.cat(effects, dim=1)

@@ -205,7 +205,7 @@ class LabelAware(LabelDependentKernel):
     def fit_pairs(self, pairs: Pairs, labels: Int64[Tensor, " n"]) -> "RefitLabelAware":
         """Return the kernel fitted to labels of inputs given by all pairs of them; nothing is evaluated.
 
-        `pairs.of(rows, rows)` fits it to some of the inputs; `cross_of` then takes pairs of queries and these.
+        `pairs.of(rows, rows)` fits it to some of the inputs; `cross_of` then takes pairs with these.
 
         Raises:
             ShapeError, DataError: as `fit_labels`.
