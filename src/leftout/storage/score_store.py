@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 import zarr
 
-from leftout.core.atomic_write import atomic_write
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import StoreError
 
 BLOCK = 256
