@@ -33,9 +33,9 @@ def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable
         if name not in homes:
             raise AttributeError(f"module {spec.name!r} has no attribute {name!r}")
         module, attribute = homes[name]
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except AttributeError:
+        # Not `getattr`: of a folder of this very package that would end here again.
+        found = vars(importlib.import_module(module)).get(attribute)
+        if found is None:
             found = importlib.import_module(f"{module}.{attribute}")  # a public module
         setattr(sys.modules[spec.name], name, found)
         return found
