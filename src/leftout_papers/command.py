@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.core.errors import OptionError
-from leftout.storage import score_store as store
-from leftout.storage.provenance import environment, tidy
+from leftout.storage.json_file import read_json
+from leftout.storage.provenance import environment, recover_records
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page
@@ -66,7 +66,7 @@ def papers_command(
     ]
     for _, material in planned:
         material.check()
-    tidy(target)
+    recover_records(target)
     page(publication, target)  # a damaged record is told before the work, not after
     done = {} if again else _done(publication, planned, target)
     if data is None:
@@ -79,7 +79,7 @@ def papers_command(
             folder = done.get(place) or rerun(publication, exhibit, material, target)
             if place in done:
                 console.print(f"{folder.name}: kept from before; --again runs it once more.")
-            show(console, store.read_json(folder / "result.json"))
+            show(console, read_json(folder / "result.json"))
             (target / PAGE).write_text(page(publication, target))
     except KeyboardInterrupt:
         print(f"Stopped. {_how_to_go_on()}", file=sys.stderr)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from leftout.core.errors import StoreError
-from leftout.storage import score_store as store
+from leftout.storage.json_file import read_json
 from leftout_papers.exhibit import Publication
 from leftout_papers.rerun import verdict
 
@@ -30,7 +30,7 @@ def page(publication: Publication, folder: Path, *, prefix: str = "") -> str:
 def _read(where: Path, prefix: str) -> list[str]:
     """Return the section of a record, or raise one sentence that names the damaged one."""
     try:
-        return _section(store.read_json(where / "result.json"), where, prefix)
+        return _section(read_json(where / "result.json"), where, prefix)
     except (OSError, LookupError, TypeError, ValueError, AttributeError) as error:
         why = str(error) if isinstance(error, StoreError) else f"{type(error).__name__}: {error}"
         raise StoreError(
@@ -40,7 +40,7 @@ def _read(where: Path, prefix: str) -> list[str]:
 
 
 def _section(record: dict[str, Any], where: Path, prefix: str) -> list[str]:
-    environment = store.read_json(where / "environment.json")
+    environment = read_json(where / "environment.json")
     command = (where / "command.txt").read_text().strip()
     lines = [
         "",

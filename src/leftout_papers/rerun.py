@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.storage import score_store as store
+from leftout.storage.json_file import read_json
 from leftout.storage.provenance import environment, save_record
 from leftout_papers.drawing import STYLE
 from leftout_papers.exhibit import Exhibit, Holds, Outcome, Publication
@@ -58,7 +58,7 @@ def kept(publication: Publication, exhibit: Exhibit, material: Material, out: Pa
     folder = out / record_name(exhibit, material)
     if not (folder / "result.json").exists():
         return None
-    made, now = store.read_json(folder / "environment.json"), environment()
+    made, now = read_json(folder / "environment.json"), environment()
     if made.get("changed_since") or now["changed_since"]:
         return None
     if any(made.get(key) != now[key] for key in ("leftout", "commit", "device")):

@@ -23,7 +23,7 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.report.wording import moment, plain
+from leftout.report.wording import plain, time_name
 from leftout.storage.csv_table import check_free
 
 
@@ -89,7 +89,7 @@ def influence_command(
         names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
         about = [None] * len(rows) if spreads is None else spreads[position]
         for name, row, wide in zip(names, rows, about, strict=True):
-            when = moment(time, "step" if choices.rule == RuleName.DESCENT else "time")
+            when = time_name(time, "step" if choices.rule == RuleName.DESCENT else "time")
             console.print(_ranking(f"{plain(name)}, {when}", row, train, top, spread=wide))
     first = " To first order in its weight." if method == "first-order" else ""
     console.print(f"Influence in loss units: {SIGN['loss']}.{first}", style="dim")

@@ -1,4 +1,4 @@
-"""How is a number, a time or a name put before a person? Rounded, spelt out and made visible.
+"""Numbers, times and names as text for a person: rounded, spelt out, with nothing invisible in it.
 
 Names come from files of other people: what cannot be seen (control characters, marks that turn the
 reading direction, halves of surrogate pairs) is spelt out, so that a name shows what it is.
@@ -38,7 +38,7 @@ def number(value: float, digits: int = 3) -> str:
     return f"{mantissa} × 10{power}".replace("-", "−")
 
 
-def signed(value: float, digits: int = 3) -> str:
+def signed_number(value: float, digits: int = 3) -> str:
     """Return a number with its sign, also where it is positive."""
     return ("+" if value > 0 else "") + number(value, digits)
 
@@ -48,10 +48,10 @@ def percent(share: float, digits: int = 1) -> str:
     return "not available" if math.isnan(share) else f"{100 * share:.{digits}f}\u202f%"
 
 
-def count(value: int, noun: str, plural: str = "") -> str:
+def count(total: int, noun: str, plural: str = "") -> str:
     """Return "1 query", "2 queries", "12 000 queries"."""
-    name = noun if value == 1 else plural or noun + "s"
-    return f"{value:,}".replace(",", "\u202f") + "\u00a0" + name
+    name = noun if total == 1 else plural or noun + "s"
+    return f"{total:,}".replace(",", "\u202f") + "\u00a0" + name
 
 
 def duration(seconds: float) -> str:
@@ -72,7 +72,7 @@ def plain(text: object, limit: int = NAME_LIMIT) -> str:
     return shown[:head] + "…" + shown[-(limit - 1 - head) :]
 
 
-def interval(share: float, trials: int) -> tuple[float, float]:
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share seen in so many independent trials."""
     z = 1.959964
     middle = share + z * z / (2 * trials)
@@ -81,54 +81,63 @@ def interval(share: float, trials: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def moment(at: float, unit: str) -> str:
-    """Return a training time in words; `unit` is "time" or "step"."""
-    return "end of training" if math.isinf(at) else f"{unit} {value(at)}"
+def time_name(at: float, unit: str) -> str:
+    """Return a training time by itself; `unit` is "time" or "step"."""
+    return "end of training" if math.isinf(at) else f"{unit} {value_text(at)}"
 
 
-def when(at: float, unit: str) -> str:
+def time_in_sentence(at: float, unit: str) -> str:
     """Return a training time as a part of a sentence."""
-    said = moment(at, unit)
-    return f"the {said}" if math.isinf(at) else f"training {said}"
+    name = time_name(at, unit)
+    return f"the {name}" if math.isinf(at) else f"training {name}"
 
 
-def label(examples: Examples, row: int) -> str:
+def short_time(at: float | None, unit: str) -> str:
+    """Return a training time as it stands beside a number; None is "never"."""
+    if at is None:
+        return "never"
+    if math.isinf(at):
+        return "the end"
+    return (f"step {at:g}" if unit == "step" else f"t = {at:g}").replace(" ", "\u00a0")
+
+
+def label_text(examples: Examples, row: int) -> str:
     """Return the class of an example, or its target numbers, in the units they came in."""
     if examples.classes is not None and examples.labels is not None:
         return plain(examples.classes[int(examples.labels[row])])
-    values = examples.encoding.uncentred(examples.targets[row : row + 1])[0].tolist()
-    shown = ", ".join(number(value) for value in values[:4])
-    return shown + (f", … ({len(values)} outputs)" if len(values) > 4 else "")
+    numbers = examples.encoding.uncentred(examples.targets[row : row + 1])[0].tolist()
+    shown = ", ".join(number(target) for target in numbers[:4])
+    return shown + (f", … ({len(numbers)} outputs)" if len(numbers) > 4 else "")
 
 
-def values(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]:
+def cell_texts(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]:
     """Return the columns and raw values of a row of a table; nothing where there is no table."""
     if examples.table is None:
         return []
-    entries = examples.table[row]
-    names = examples.columns or tuple(f"column {i}" for i in range(len(entries)))
+    cells = examples.table[row]
+    names = examples.columns or tuple(f"column {i}" for i in range(len(cells)))
     shown = [
-        (plain(name, 40), value(entry)) for name, entry in zip(names[:most], entries[:most], strict=True)
+        (plain(name, 40), value_text(cell)) for name, cell in zip(names[:most], cells[:most], strict=True)
     ]
-    if len(entries) > most:
-        shown.append(("…", f"{len(entries) - most} more"))
+    if len(cells) > most:
+        shown.append(("…", f"{len(cells) - most} more"))
     return shown
 
 
-def value(entry: Any) -> str:
+def value_text(content: Any) -> str:
     """Return a setting or a cell of a table as text."""
-    if isinstance(entry, bool) or entry is None:
-        return {True: "yes", False: "no", None: "none"}[entry]
-    if isinstance(entry, dict):
-        return plain(", ".join(f"{key}: {value(item)}" for key, item in entry.items()), 400)
-    if isinstance(entry, list | tuple):
-        return plain(", ".join(value(item) for item in entry), 400)
-    if isinstance(entry, Integral):
-        return str(int(entry)).replace("-", "−")
-    if not isinstance(entry, Real):
-        return plain(entry, 400)
-    entry = float(entry)
-    return f"{entry:.6g}".replace("-", "−") if math.isfinite(entry) else number(entry)
+    if isinstance(content, bool) or content is None:
+        return {True: "yes", False: "no", None: "none"}[content]
+    if isinstance(content, dict):
+        return plain(", ".join(f"{key}: {value_text(inner)}" for key, inner in content.items()), 400)
+    if isinstance(content, list | tuple):
+        return plain(", ".join(value_text(inner) for inner in content), 400)
+    if isinstance(content, Integral):
+        return str(int(content)).replace("-", "−")
+    if not isinstance(content, Real):
+        return plain(content, 400)
+    size = float(content)
+    return f"{size:.6g}".replace("-", "−") if math.isfinite(size) else number(size)
 
 
 def _visible(character: str) -> str:

@@ -28,7 +28,7 @@
   const doubted = new Set(train.doubted);
   const count = query.ids.length;
 
-  const state = { query: 0, at: data.judged, trainClass: -1, found: [] };
+  const state = { query: 0, at: times.length - 1, trainClass: -1, found: [] };
 
   function make(tag, { className, text, ...attributes } = {}, ...children) {
     const made = document.createElement(tag);
