@@ -141,7 +141,7 @@ def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     # All labels of strange ids are wrong, so that they are doubted and stand in that table too.
     labels = train.labels.clone()
     labels[: len(STRANGE)] = (labels[: len(STRANGE)] + 1) % 10
-    train = train.relabelled(labels)
+    train = train.with_labels(labels)
     found = lo.audit(
         KERNEL, train, named(renamed[1], STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run"
     ).findings

@@ -65,7 +65,7 @@ def test_the_centre_is_of_the_training_targets() -> None:
     train, query = load("digits", centre="mean", n_train=100)
     assert_close(train.targets.mean(0), torch.zeros(10).double(), atol=1e-15, rtol=0)
     assert query.encoding == train.encoding
-    assert_close(query.encoding.uncentred(query.targets).sum(1), torch.ones(500).double())
+    assert_close(query.encoding.in_target_units(query.targets).sum(1), torch.ones(500).double())
     assert train.preparation["centre"] == "mean"
 
 

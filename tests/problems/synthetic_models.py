@@ -154,7 +154,10 @@ def _model_at(time, said, left, train: Examples, query: Examples) -> ModelAtTime
 def _suspects(train: Examples, left_out, gram):
     """Return the margin of every label, and the suspects."""
     if train.classes is None:
-        values, predicted = train.encoding.uncentred(train.targets), train.encoding.uncentred(left_out)
+        values, predicted = (
+            train.encoding.in_target_units(train.targets),
+            train.encoding.in_target_units(left_out),
+        )
         gap = -(values - predicted).norm(dim=1)
         return gap, tuple(
             Suspect(

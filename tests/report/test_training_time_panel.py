@@ -1,6 +1,5 @@
 """The panel "When was it learned?" counts from the findings, and says nothing beyond them."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -30,13 +29,6 @@ def found():
 @pytest.fixture(scope="module")
 def panel(found):
     return learning.panel(found)
-
-
-def test_times_are_said_beside_their_unit() -> None:
-    assert short_time(None, "time") == "never"
-    assert short_time(0.092, "time") == "t\u00a0=\u00a00.092"
-    assert short_time(3000.0, "step") == "step\u00a03000"
-    assert short_time(math.inf, "step") == "the end"
 
 
 def test_the_verdict_is_that_of_the_finding_on_one_line(found, panel) -> None:

@@ -32,7 +32,7 @@ from leftout.attribution.weight_noise import SMOOTHINGS, Form, Isotropic, Smooth
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_positive
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -179,14 +179,14 @@ def _singles(fitted: Fitted, times: Sequence[float]) -> Changes:
     parts = list(blocks(n, max(1, min(COLUMNS, size))))
     moments = instants(fitted, times, total=n - 1)
     every = [(position, columns) for position in range(len(times)) for columns in parts]
-    going = tracked(every, what="leaving one out")
+    going = with_progress(every, what="leaving one out")
     return ((position, some, moments[position].left_out(some)) for position, some in going)
 
 
 def _groups(fitted: Fitted, times: Sequence[float], rows: Sequence[Tensor]) -> Changes:
     """Yield the change of the dual without each group, at every time."""
     ready: dict[int, list] = {}
-    for number, group in enumerate(tracked(rows, what="groups")):
+    for number, group in enumerate(with_progress(rows, what="groups")):
         duals = dual_changes(fitted, times, group.to(fitted.device), ready)
         for position, change in enumerate(duals):
             yield position, slice(number, number + 1), change[:, None]

@@ -231,7 +231,7 @@ class Span:
 
     def __init__(self, start: Prior, window: Window) -> None:
         self.start, self.found = start, window.found
-        assert self.found.each == 1, "outputs that are told apart have no prior"
+        assert self.found.outputs_per_example == 1, "outputs that are told apart have no prior"
         nodes, weights = (
             one.to(self.found.poles.device)
             for one in (self.found.quadrature.nodes, self.found.quadrature.weights)

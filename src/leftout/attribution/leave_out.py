@@ -23,7 +23,7 @@ from leftout.attribution.engine.refit_kernel import relearned_effects, relearned
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.blocks import blocks
 from leftout.core.errors import DivergenceError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -80,7 +80,7 @@ def _edited(
     parts = []
     ready: dict[int, list[Instant]] = {}
     for some in blocks(len(groups), max(1, fitted.memory // (6 * one))):
-        going = tracked(groups[some], what="groups")
+        going = with_progress(groups[some], what="groups")
         duals = torch.stack([dual_changes(fitted, times, group, ready) for group in going], dim=1)
         parts.append(effects(fitted, query, duals, times=times, of=of))
     return torch.cat(parts, dim=2)

@@ -18,7 +18,7 @@ from leftout.attribution.engine.refit_each import Relearning
 from leftout.attribution.engine.refit_kernel import relearned_without, taught_kernel
 from leftout.core.certificate import Refit
 from leftout.core.errors import ExpansionWarning
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
@@ -69,7 +69,7 @@ def _by_lanczos(asked: _Asked) -> tuple[list[Tensor], list[Tensor]]:
     again = [
         moment.as_fitted()[:, output % columns]
         - _dual_without(fitted, row, output % columns, asked.time, moment.total)
-        for row, output in tracked(asked.pairs, what="refits")
+        for row, output in with_progress(asked.pairs, what="refits")
     ]
     engine: list[list[Tensor]] = [[] for _ in again]
     refit: list[list[Tensor]] = [[] for _ in again]
@@ -85,7 +85,7 @@ def _by_teaching(asked: _Asked) -> tuple[list[Tensor], list[Tensor]]:
     fitted = asked.fitted
     at = None if asked.time == math.inf else asked.time
     before, refit = fitted.predict(asked.examples, at), []
-    for row, output in tracked(asked.pairs, what="refits"):
+    for row, output in with_progress(asked.pairs, what="refits"):
         others = fitted.train.select([i for i in range(len(fitted)) if i != row])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExpansionWarning)  # it was said of the model itself

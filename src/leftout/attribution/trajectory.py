@@ -22,11 +22,11 @@ from leftout.attribution.engine.labelled_result import attributes, labelled
 from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
-from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents
+from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes
 
 COUNT = 30
 """Times of a curve that nobody chose: some five a decade, as many as an eye follows."""
@@ -199,8 +199,10 @@ def _downdated(
     if finite:
         high = fitted.spectrum.largest
         groups = fitted.rule.quadratures(finite, total=total, high=high)
-    for group, quadrature in tracked(groups, what="training times", total=len(groups)):
-        nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
+    for group, quadrature in with_progress(groups, what="training times", total=len(groups)):
+        nodes = resolvents_at_nodes(
+            fitted.spectrum, fitted.residual, quadrature, outputs_per_example=fitted.outputs_per_example
+        )
         taken = _taken(nodes).flatten(1)  # (q, n·k)
         weights = quadrature.weights.to(taken.device)
         change = (weights @ taken).real  # (t, n·k)
@@ -216,9 +218,9 @@ def _taken(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
     [K R]_ii = z R_ii − 1, which would lose its digits at early times, where |z| is far beyond K.
     """
     scaled = found.poles * found.spectrum.values  # s / (z − s), (q, r)
-    ratios = torch.unflatten(left_out_ratios(found), 1, (-1, found.each))  # (q, n, b, c)
-    own = found.spectrum.diagonal(scaled, found.each)  # (q, n, b, b)
-    return ratios * own if found.each == 1 else own @ ratios
+    ratios = torch.unflatten(left_out_ratios(found), 1, (-1, found.outputs_per_example))  # (q, n, b, c)
+    own = found.spectrum.diagonal(scaled, found.outputs_per_example)  # (q, n, b, b)
+    return ratios * own if found.outputs_per_example == 1 else own @ ratios
 
 
 def _arrays(train: Examples, name: str, predicted: Float64[Tensor, "t n k"]) -> dict[str, np.ndarray]:

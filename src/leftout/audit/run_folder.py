@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from leftout.core.atomic_write import part_of
+from leftout.core.atomic_write import part_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__
@@ -85,7 +85,7 @@ def prepare_run(run: Path, identity: dict[str, Any]) -> RunFolder:
         _check_same(run, wanted)
         open(run)
         return RunFolder(run, None, identity)
-    part = part_of(run)
+    part = part_path(run)
     if _holds_work(part):
         _check_same(part, wanted)
     else:
@@ -179,7 +179,7 @@ def open(run: str | Path) -> Run:
     """
     path = Path(run)
     if not path.is_dir():
-        hint = f" {HALF_WAY}" if part_of(path).is_dir() else ""
+        hint = f" {HALF_WAY}" if part_path(path).is_dir() else ""
         raise StoreError(f"{str(path)!r} is no finished run.{hint}")
     record = read_json(path / RUN)
     if not isinstance(record, dict) or record.get("leftout") != __version__:

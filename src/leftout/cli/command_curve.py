@@ -13,10 +13,10 @@ from leftout.cli.kernel_choice import named
 from leftout.cli.options import Device, Memory, with_choices
 from leftout.core.checks import check_between
 from leftout.core.errors import OptionError
+from leftout.core.wording import number, percent, plain
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.dynamics.fit import fit
-from leftout.report.wording import number, percent, plain
 from leftout.storage.csv_table import check_free, save_csv
 from leftout.storage.result_tables import CURVE_COLUMNS, curve_rows
 

@@ -23,6 +23,7 @@ from leftout.cli.options import MACHINE, Device, Memory, with_choices
 from leftout.cli.source_labels import origins
 from leftout.core.checks import check_count
 from leftout.core.errors import OptionError
+from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
 from leftout.curation.prune import Order, Pruned, prune
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
@@ -31,7 +32,7 @@ from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
-from leftout.report.wording import label_text, number, percent, plain, signed_number
+from leftout.report.wording import label_text
 from leftout.storage.csv_table import check_free, save_csv
 
 WIDTH = 4096
@@ -326,5 +327,5 @@ def _sources_table(found: Sources) -> Table:
     return table
 
 
-def _interval(one: Estimate) -> str:
-    return f"{number(one.value)} ({number(one.low)} … {number(one.high)})"
+def _interval(estimate: Estimate) -> str:
+    return number_with_interval(estimate.value, estimate.low, estimate.high)

@@ -20,6 +20,7 @@ from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.wording import duration
 from leftout.data.examples import Examples
 from leftout.diagnostics.model_selection import Candidate, Selection, candidate, choose_strength, once, ranked
 from leftout.kernels.base import Kernel, Normalise
@@ -31,7 +32,6 @@ from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import Machine, bare_machine, with_kernel
 from leftout.planning.plan import work_of
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
-from leftout.report.wording import duration
 
 TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("two-layer-relu", {"kernel": "two-layer-relu"}),

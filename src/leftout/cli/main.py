@@ -33,11 +33,11 @@ from leftout.cli.options import DATA, MACHINE, NETWORK, Device, Memory, with_cho
 from leftout.cli.source_labels import origins
 from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning, OptionError
 from leftout.core.version import __version__
+from leftout.core.wording import plain
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.planning.plan import plan
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.training_time_panel import stop_line
-from leftout.report.wording import plain
 from leftout.storage.json_file import read_json
 
 app = typer.Typer(

@@ -33,12 +33,11 @@ def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable
         if name not in homes:
             raise AttributeError(f"module {spec.name!r} has no attribute {name!r}")
         module, attribute = homes[name]
-        # Not `getattr`: of a folder of this very package that would end here again.
-        found = vars(importlib.import_module(module)).get(attribute)
-        if found is None:
-            found = importlib.import_module(f"{module}.{attribute}")  # a public module
-        setattr(sys.modules[spec.name], name, found)
-        return found
+        home = importlib.import_module(module)
+        # A public module is imported; asking this package for its own would ask this function again.
+        exported = vars(home).get(attribute) or importlib.import_module(f"{module}.{attribute}")
+        setattr(sys.modules[spec.name], name, exported)
+        return exported
 
     public = sorted(homes)
     return public, load, lambda: sorted({*vars(sys.modules[spec.name]), *public})

@@ -18,7 +18,7 @@ from torch import Tensor
 from leftout.attribution.engine.at_times import instants
 from leftout.attribution.engine.base import Instant
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -89,7 +89,7 @@ def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     doubted = [i for i in order if float(margins[i]) < 0]
     suspects = tuple(
         _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
-        for i in tracked(doubted, what="suspects")
+        for i in with_progress(doubted, what="suspects")
     )
     return Mislabelled(margins, suspects)
 
@@ -104,7 +104,7 @@ def judged(
         scale = ROBUST * _median(spread.abs())
         inside = FENCE * scale - spread.abs()  # (n, k)
         worst = inside.min(1)
-        return train.encoding.uncentred(predicted), worst.values, worst.indices.tolist()
+        return train.encoding.in_target_units(predicted), worst.values, worst.indices.tolist()
     scores = train.encoding.class_scores(predicted)
     given = scores.gather(1, train.labels[:, None])[:, 0]
     others = scores.scatter(1, train.labels[:, None], -torch.inf)
@@ -124,7 +124,7 @@ def _suspect(
     opposing = _opposing(moment, row, suggested, scores)
     names = ", ".join(train.ids[one.row] for one in opposing[:3]) or "none in particular"
     if train.labels is None:
-        value = train.encoding.uncentred(train.targets[row : row + 1])[0]
+        value = train.encoding.in_target_units(train.targets[row : row + 1])[0]
         given, instead = f"{float(value[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
         reason = (
             f"Without it the model predicts {instead} where {given} is given, further off than "
@@ -149,7 +149,9 @@ def _opposing(
     train = fitted.train
     outputs = fitted.outputs
     if train.labels is None:
-        off = float(scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested])
+        off = float(
+            scores[suggested] - train.encoding.in_target_units(train.targets[row : row + 1])[0, suggested]
+        )
         direction = fitted.residual.new_zeros(outputs)
         direction[suggested] = 1.0 if off >= 0 else -1.0
     elif outputs == 1:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from leftout.core.errors import DataError
+from leftout.data.data_source import DataSource
 from leftout.data.files import check_allocation
-from leftout.data.found import Found
 from leftout.data.pixels import pixel_range, rows_of_array
 from leftout.data.targets import joined_targets, raw_targets, target_array
 from leftout.data.zipped import member_bytes, open_zip, reason
@@ -25,7 +25,7 @@ WHOLE = ("x", "y")
 LONGEST_HEADER = 10_000
 
 
-def npz(path: Path, source: str) -> Found:
+def npz(path: Path, source: str) -> DataSource:
     """Return the arrays of an archive.
 
     Raises:
@@ -42,15 +42,17 @@ def npz(path: Path, source: str) -> Found:
             )
         arrays = {name: _array(archive, name) for name in wanted}
     if wanted == WHOLE:
-        return found_of_arrays(source, {"x": arrays["x"]}, {"y": arrays["y"]})
-    return found_of_arrays(
+        return source_of_arrays(source, {"x": arrays["x"]}, {"y": arrays["y"]})
+    return source_of_arrays(
         source,
         {name: arrays[name] for name in ("x_train", "x_test")},
         {name: arrays[name] for name in ("y_train", "y_test")},
     )
 
 
-def found_of_arrays(source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> Found:
+def source_of_arrays(
+    source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]
+) -> DataSource:
     """Return one named pair of arrays (to be split by seed), or two: training, then query."""
     for name, array in inputs.items():
         check_numbers(name, array)
@@ -63,7 +65,7 @@ def found_of_arrays(source: str, inputs: dict[str, np.ndarray], targets: dict[st
         raise DataError(f"`{source}` must have inputs of one shape; got {shapes}.")
     white = pixel_range(parts)
     starts = np.cumsum([0] + [len(part) for part in parts])
-    queried = None if len(parts) == 1 else np.arange(starts[-1]) >= starts[1]
+    is_query = None if len(parts) == 1 else np.arange(starts[-1]) >= starts[1]
 
     def picked(rows: np.ndarray) -> np.ndarray:
         owner = np.searchsorted(starts, rows, side="right") - 1
@@ -72,12 +74,12 @@ def found_of_arrays(source: str, inputs: dict[str, np.ndarray], targets: dict[st
             result[owner == number] = part[rows[owner == number] - starts[number]]
         return result
 
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=[f"{name}[{row}]" for name, array in inputs.items() for row in range(len(array))],
         targets=joined_targets("y", *values) if len(values) == 2 else raw_targets("y", values[0]),
         read=lambda rows: rows_of_array(picked(rows), white),
-        queried=queried,
+        is_query=is_query,
         record={"format": "arrays", "white": white},
     )
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.data.data_source import DataSource
 from leftout.data.files import check_folder, file_bytes
-from leftout.data.found import Found
 from leftout.data.images import image_zip
 from leftout.data.pickled import plain_pickle
 from leftout.data.pixels import WHITE, rows_of_images
@@ -25,7 +25,7 @@ QUERIES = "test_batch"
 FOLDERS = (".", "cifar-10-batches-py", "cifar-10-batches-bin")
 
 
-def cifar10(folder: Path, source: str) -> Found:
+def cifar10(folder: Path, source: str) -> DataSource:
     """Return the five training batches and the test batch of a folder.
 
     A .zip of the same pictures by split and class, as others pass them on, is read as such.
@@ -54,14 +54,14 @@ def cifar10(folder: Path, source: str) -> Found:
         for name, length in zip((*BATCHES, QUERIES), lengths, strict=True)
         for row in range(length)
     ]
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=ids,
         targets=RawTargets(labels, classes, None),
         read=lambda rows: rows_of_images(
             np.ascontiguousarray(images[rows].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
         ),
-        queried=np.arange(len(images)) >= sum(lengths[:5]),
+        is_query=np.arange(len(images)) >= sum(lengths[:5]),
         record={"format": "cifar10", "white": WHITE},
     )
 

@@ -46,7 +46,7 @@ class Encoding:
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
         """Return the class number that each prediction speaks for."""
-        values = self.uncentred(predictions)
+        values = self.in_target_units(predictions)
         if values.shape[1] == 1:
             return (values[:, 0] >= 0).long()
         return values.argmax(1)
@@ -56,10 +56,10 @@ class Encoding:
 
         Two classes share one column: the score of the second class is +f, of the first −f.
         """
-        values = self.uncentred(predictions)
+        values = self.in_target_units(predictions)
         return torch.cat([-values, values], dim=1) if values.shape[1] == 1 else values
 
-    def uncentred(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+    def in_target_units(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
         """Return predictions in the units of the original targets."""
         offset = torch.tensor(self.offset, dtype=torch.float64, device=predictions.device)
         return predictions.double() + offset

@@ -116,6 +116,6 @@ class Examples:
             return self
         return replace(self, encoding=encoding, targets=encoding.encode(self.labels))
 
-    def relabelled(self, labels: Tensor) -> "Examples":
+    def with_labels(self, labels: Tensor) -> "Examples":
         """Return the same examples under other class numbers, encoded as before."""
         return replace(self, labels=labels, targets=self.encoding.encode(labels))

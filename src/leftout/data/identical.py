@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def identical(inputs: Tensor) -> list[tuple[int, ...]]:
+def identical_inputs(inputs: Tensor) -> list[tuple[int, ...]]:
     """Return the row numbers of inputs that occur more than once, a tuple each, first seen first."""
     rows = (inputs + 0.0).flatten(1) if inputs.ndim > 1 else (inputs + 0.0)[:, None]
     found: dict[bytes, list[int]] = {}

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.data.data_source import DataSource
 from leftout.data.files import check_allocation, check_file, check_folder
-from leftout.data.found import Found
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.targets import RawTargets
 
@@ -26,7 +26,7 @@ IMAGES, LABELS = 2051, 2049
 PIECE = 2**20
 
 
-def mnist(folder: Path, source: str) -> Found:
+def mnist(folder: Path, source: str) -> DataSource:
     """Return the official training set and test set of a folder of IDX files.
 
     Raises:
@@ -44,14 +44,14 @@ def mnist(folder: Path, source: str) -> Found:
     ids = [f"train/{row:05d}" for row in range(len(train_images))]
     ids += [f"t10k/{row:05d}" for row in range(len(query_images))]
     images = np.concatenate([train_images, query_images])
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=ids,
         targets=RawTargets(
             np.concatenate([train_labels, query_labels]).astype(np.int64), tuple("0123456789"), None
         ),
         read=lambda rows: rows_of_images(images[rows]),
-        queried=np.arange(len(images)) >= len(train_images),
+        is_query=np.arange(len(images)) >= len(train_images),
         record={"format": "idx", "white": WHITE},
     )
 

@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from leftout.core.blocks import sized
 from leftout.core.errors import DataError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
+from leftout.core.wording import byte_size
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import check_allocation, file_bytes
-from leftout.data.found import Found, Rows
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.split import QUERY, TRAIN, named_splits
 from leftout.data.targets import RawTargets, raw_targets
@@ -43,7 +43,7 @@ class Listing:
     ignored: int
 
 
-def image_folder(folder: Path, source: str) -> Found:
+def image_folder(folder: Path, source: str) -> DataSource:
     """Return the pictures of a folder (laid out as the module says)."""
     paths, ignored, seen = [], 0, set[Path]()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
@@ -63,7 +63,7 @@ def image_folder(folder: Path, source: str) -> Found:
     return _found(Listing(tuple(sorted(paths)), contents, ignored), source)
 
 
-def image_zip(path: Path, source: str) -> Found:
+def image_zip(path: Path, source: str) -> DataSource:
     """Return the pictures of a .zip archive; nothing is unpacked to disk."""
     paths, ignored = [], 0
     with open_zip(path) as archive:
@@ -122,12 +122,12 @@ def _hidden(name: str) -> bool:
 def _folder_bytes(path: Path) -> bytes:
     if path.is_file() and path.stat().st_size > LARGEST_FILE:
         raise DataError(
-            f"`{path}` must be at most {sized(LARGEST_FILE)}; it is {sized(path.stat().st_size)}."
+            f"`{path}` must be at most {byte_size(LARGEST_FILE)}; it is {byte_size(path.stat().st_size)}."
         )
     return file_bytes(path)
 
 
-def _found(listing: Listing, source: str) -> Found:
+def _found(listing: Listing, source: str) -> DataSource:
     if not listing.paths:
         raise DataError(
             f"`{source}` must hold pictures ({', '.join(SUFFIXES)}) in folders by class, or by "
@@ -135,17 +135,17 @@ def _found(listing: Listing, source: str) -> Found:
         )
     splits, classes = _layout(listing.paths, source)
     unused: list[str] = []
-    kept, queried = np.arange(len(classes)), None
+    kept, is_query = np.arange(len(classes)), None
     if splits is not None:
-        kept, queried, unused = named_splits(source, splits)
+        kept, is_query, unused = named_splits(source, splits)
     paths = [listing.paths[row] for row in kept]
     targets = raw_targets("classes", np.array(classes)[kept])
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=paths,
         targets=_by_name(targets),
         read=lambda rows: _rows(listing, [paths[row] for row in rows]),
-        queried=queried,
+        is_query=is_query,
         record={
             "format": "images",
             "white": WHITE,
@@ -196,7 +196,7 @@ def _layout(paths: Sequence[str], source: str) -> tuple[list[str] | None, list[s
     )
 
 
-def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
+def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
     """Return the decoded pictures; grey among coloured ones become coloured, which loses nothing.
 
     Raises:
@@ -204,9 +204,9 @@ def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
     """
     pictures: list[np.ndarray] = []
     contents: Iterable[bytes] = listing.contents(paths)
-    contents = tracked(contents, what="decoding pictures", total=len(paths))
+    contents = with_progress(contents, what="decoding pictures", total=len(paths))
     for path, content in zip(paths, contents, strict=True):
-        picture = decoded(content, path)
+        picture = decode_picture(content, path)
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             first, second = (f"{p.shape[1]} × {p.shape[0]}" for p in (pictures[0], picture))
             raise DataError(
@@ -222,7 +222,7 @@ def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
     return rows_of_images(np.stack(pictures))
 
 
-def decoded(content: bytes, name: str) -> np.ndarray:
+def decode_picture(content: bytes, name: str) -> np.ndarray:
     """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour.
 
     Raises:

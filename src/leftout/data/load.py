@@ -23,21 +23,21 @@ from leftout.core.checks import check_choice, check_seed
 from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.digits import digits
 from leftout.data.encoding import CENTRES, Centre, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.files import check_file
-from leftout.data.found import Found, Rows
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
-from leftout.data.module import Loaded, found_of_pair, module
-from leftout.data.normalise import NORMALISATIONS, Normalise, normalised
-from leftout.data.split import Chosen, chosen
+from leftout.data.module import ExamplePair, module, source_of_pair
+from leftout.data.normalise import NORMALISATIONS, Normalise, normalise_inputs
+from leftout.data.split import RowSplit, split_rows
 from leftout.data.table import READERS, table
 from leftout.data.targets import RawTargets
 
-FOLDERS: dict[str, Callable[[Path, str], Found]] = {"mnist:": mnist, "cifar10:": cifar10}
-FILES: dict[str, Callable[[Path, str], Found]] = {".npz": npz, ".zip": image_zip}
+FOLDERS: dict[str, Callable[[Path, str], DataSource]] = {"mnist:": mnist, "cifar10:": cifar10}
+FILES: dict[str, Callable[[Path, str], DataSource]] = {".npz": npz, ".zip": image_zip}
 
 
 def load(
@@ -81,16 +81,16 @@ def load(
     check_choice("centre", centre, (None, *CENTRES))
     check_seed(seed)
     found = _found(source, target=target, columns=columns)
-    if not isinstance(found, Found):
+    if not isinstance(found, DataSource):
         _check_untouched(classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs)
         return found
-    rows = chosen(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
+    rows = split_rows(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
     return _examples(found, rows, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
 
 
 def _found(
     source: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
-) -> Found | Loaded:
+) -> DataSource | ExamplePair:
     """Return what the reader that `source` names finds."""
     if isinstance(source, tuple | list):
         text, path = "pair", Path()
@@ -106,7 +106,7 @@ def _found(
                 f"{value!r} for `{text}`."
             )
     if isinstance(source, tuple | list):
-        return found_of_pair(source, text)
+        return source_of_pair(source, text)
     if text == "digits":
         return digits()
     for prefix, reader in FOLDERS.items():
@@ -114,7 +114,7 @@ def _found(
             return reader(Path(text.removeprefix(prefix)).expanduser(), text)
     if ".py:" in text:
         found = module(text)
-        return found if isinstance(found, Found) else _from_module(found, text)
+        return found if isinstance(found, DataSource) else _from_module(found, text)
     if path.is_dir():
         return image_folder(path, text)
     if suffix in FILES:
@@ -125,7 +125,7 @@ def _found(
     raise DataError(f"`source` must be one of {known}; got {text!r}.")
 
 
-def _from_module(pair: Loaded, source: str) -> Loaded:
+def _from_module(pair: ExamplePair, source: str) -> ExamplePair:
     """Return the Examples with their source on record, if the user's function kept none."""
     train, query = (replace(part, preparation={"source": source} | part.preparation) for part in pair)
     return train, query
@@ -141,8 +141,8 @@ def _check_untouched(**options: Any) -> None:
 
 
 def _examples(
-    found: Found,
-    rows: Chosen,
+    found: DataSource,
+    rows: RowSplit,
     *,
     normalise: Normalise | None,
     centre: Centre | None,
@@ -152,10 +152,10 @@ def _examples(
     """Return the chosen rows, read, scaled and coded."""
     n = len(rows.train)
     whole = found.read(torch.cat([torch.from_numpy(rows.train), torch.from_numpy(rows.query)]).numpy())
-    parts = whole.part(slice(0, n)), whole.part(slice(n, None))
+    parts = whole.span(slice(0, n)), whole.span(slice(n, None))
     ids = tuple(tuple(found.ids[row] for row in part) for part in (rows.train, rows.query))
     inputs = [_finite(part.inputs, names) for part, names in zip(parts, ids, strict=True)]
-    train, query, scaling = normalised(
+    train, query, scaling = normalise_inputs(
         inputs[0],
         inputs[1],
         normalise=normalise,
@@ -165,12 +165,12 @@ def _examples(
     )
     encoding = _encoding(rows.train_targets, centre, outputs, ids[0])
     preparation = {
-        "source": found.source,
+        "source": found.name,
         **found.record,
         **scaling,
         "centre": encoding.centre,
         "seed": seed,
-        "split": "by seed" if found.queried is None else "of the source",
+        "split": "by seed" if found.is_query is None else "of the source",
         "n_train": n,
         "n_query": len(rows.query),
         "classes": None if encoding.classes is None else list(encoding.classes),
@@ -182,7 +182,7 @@ def _examples(
 
 
 def _part(
-    rows: Rows,
+    rows: InputRows,
     inputs: Tensor,
     raw: RawTargets,
     encoding: Encoding,

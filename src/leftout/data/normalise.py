@@ -39,7 +39,7 @@ def to_norm(inputs: Float64[Tensor, "n ..."], ids: Sequence[str], *, norm: float
     return torch.reshape(rows, inputs.shape)
 
 
-def normalised(
+def normalise_inputs(
     train: Float64[Tensor, "n ..."],
     query: Float64[Tensor, "m ..."],
     *,

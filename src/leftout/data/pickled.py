@@ -44,7 +44,7 @@ class Inert:
 
 
 @dataclass
-class Machine:
+class PickleMachine:
     """The stack and the memo of one pickle."""
 
     stack: list[Any] = field(default_factory=list)
@@ -130,7 +130,7 @@ def plain_pickle(content: bytes, name: str) -> dict[str, Any]:
     Cost:
         About 2 µs an instruction; arrays are one instruction.
     """
-    machine = Machine()
+    machine = PickleMachine()
     try:
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name == "STOP":

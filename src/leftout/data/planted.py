@@ -19,7 +19,7 @@ from leftout.data.split import class_number
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
+class Corruption:
     """Corrupted examples and what was done to them.
 
     Attributes:
@@ -35,7 +35,7 @@ class Planted:
     originals: Int64[Tensor, " planted"] | None = None
 
 
-def flip_labels(examples: Examples, fraction: float, *, generator: Generator) -> Planted:
+def flip_labels(examples: Examples, fraction: float, *, generator: Generator) -> Corruption:
     """Return the examples with round(fraction · n) labels changed to another class, uniformly.
 
     Raises:
@@ -47,11 +47,13 @@ def flip_labels(examples: Examples, fraction: float, *, generator: Generator) ->
     rows = _some(len(labels), count, generator, name="fraction")
     flipped = labels.clone()
     flipped[rows] = _other(labels[rows], examples, generator)
-    worse = _noted(examples.relabelled(flipped), flip_labels=fraction)
-    return Planted(worse, rows, labels.clone())
+    worse = _noted(examples.with_labels(flipped), flip_labels=fraction)
+    return Corruption(worse, rows, labels.clone())
 
 
-def plant_duplicates(examples: Examples, count: int, *, conflicting: bool, generator: Generator) -> Planted:
+def plant_duplicates(
+    examples: Examples, count: int, *, conflicting: bool, generator: Generator
+) -> Corruption:
     """Return the examples with copies of `count` of them at the end, ids marked "(copy)".
 
     Args:
@@ -70,12 +72,12 @@ def plant_duplicates(examples: Examples, count: int, *, conflicting: bool, gener
     if conflicting:
         labels = _labels(longer).clone()
         labels[rows] = _other(labels[rows], longer, generator)
-        longer = longer.relabelled(labels)
+        longer = longer.with_labels(labels)
     longer = _noted(longer, plant_duplicates=count, conflicting=conflicting)
-    return Planted(longer, rows, truth, originals)
+    return Corruption(longer, rows, truth, originals)
 
 
-def plant_outliers(examples: Examples, count: int, *, generator: Generator) -> Planted:
+def plant_outliers(examples: Examples, count: int, *, generator: Generator) -> Corruption:
     """Return the examples with `count` inputs replaced by Gaussian noise of the same norm.
 
     What a person looks at is replaced too: pictures by the noise scaled to 0 … 255, rows of a table
@@ -99,10 +101,10 @@ def plant_outliers(examples: Examples, count: int, *, generator: Generator) -> P
         looks["table"] = values
     truth = None if examples.labels is None else examples.labels.clone()
     worse = _noted(replace(examples, inputs=inputs, **looks), plant_outliers=count)
-    return Planted(worse, rows, truth)
+    return Corruption(worse, rows, truth)
 
 
-def thin_class(examples: Examples, cls: str | int, keep: int, *, generator: Generator) -> Planted:
+def thin_class(examples: Examples, cls: str | int, keep: int, *, generator: Generator) -> Corruption:
     """Return the examples with only `keep` left of one class; `rows` are those left.
 
     Raises:
@@ -118,7 +120,7 @@ def thin_class(examples: Examples, cls: str | int, keep: int, *, generator: Gene
     thinner = examples.select(stays.nonzero().flatten())
     rows = (stays.cumsum(0) - 1)[kept]
     worse = _noted(thinner, thin_class=str(cls), keep=keep)
-    return Planted(worse, rows, _labels(thinner).clone())
+    return Corruption(worse, rows, _labels(thinner).clone())
 
 
 def _labels(examples: Examples) -> Tensor:

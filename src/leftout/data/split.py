@@ -11,7 +11,7 @@ from numbers import Integral
 import numpy as np
 
 from leftout.core.errors import DataError, OptionError
-from leftout.data.found import Found
+from leftout.data.data_source import DataSource
 from leftout.data.targets import RawTargets
 
 TRAIN = "train"
@@ -23,7 +23,7 @@ LEAST = 2
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class RowSplit:
     """Row numbers of `Found` that train and that are asked about, and their targets."""
 
     train: np.ndarray
@@ -32,9 +32,14 @@ class Chosen:
     query_targets: RawTargets
 
 
-def chosen(
-    found: Found, *, classes: Sequence[str | int] | None, n_train: int | None, n_query: int | None, seed: int
-) -> Chosen:
+def split_rows(
+    found: DataSource,
+    *,
+    classes: Sequence[str | int] | None,
+    n_train: int | None,
+    n_query: int | None,
+    seed: int,
+) -> RowSplit:
     """Return the rows to read.
 
     Raises:
@@ -45,28 +50,28 @@ def chosen(
     check_count("n_query", n_query)
     targets, rows = _of_classes(found, classes)
     train_random, query_random = (np.random.default_rng([seed, part]) for part in (0, 1))
-    if found.queried is None:
+    if found.is_query is None:
         count = n_query if n_query is not None else round(found.share * len(rows))
-        _check_available("n_query", count, len(rows), found.source)
-        query = stratified(targets.labels, rows, count, query_random, spare=LEAST)
+        _check_available("n_query", count, len(rows), found.name)
+        query = stratified_rows(targets.labels, rows, count, query_random, spare=LEAST)
         rest = np.setdiff1d(rows, query)
     else:
-        query_pool, rest = rows[found.queried[rows]], rows[~found.queried[rows]]
+        query_pool, rest = rows[found.is_query[rows]], rows[~found.is_query[rows]]
         _check_known(found, targets, rest, query_pool)
-        _check_available("n_query", n_query, len(query_pool), found.source)
-        query = stratified(targets.labels, query_pool, n_query, query_random)
+        _check_available("n_query", n_query, len(query_pool), found.name)
+        query = stratified_rows(targets.labels, query_pool, n_query, query_random)
     if not len(query) or not len(rest):
         raise DataError(
-            f"`{found.source}` must hold training examples and queries; got {len(rest)} and {len(query)}."
+            f"`{found.name}` must hold training examples and queries; got {len(rest)} and {len(query)}."
         )
-    _check_available("n_train", n_train, len(rest), found.source, kept=len(rows) - len(rest))
-    train = stratified(targets.labels, rest, n_train, train_random)
+    _check_available("n_train", n_train, len(rest), found.name, kept=len(rows) - len(rest))
+    train = stratified_rows(targets.labels, rest, n_train, train_random)
     targets = _present(targets, rows) if classes is None else targets
     _check_classes(targets, train, found)
-    return Chosen(train, query, targets.rows(train), targets.rows(query))
+    return RowSplit(train, query, targets.rows(train), targets.rows(query))
 
 
-def stratified(
+def stratified_rows(
     labels: np.ndarray | None,
     rows: np.ndarray,
     count: int | None,
@@ -140,7 +145,7 @@ def named_splits(source: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndar
     return kept, lower[kept] == wanted, unused
 
 
-def _of_classes(found: Found, classes: Sequence[str | int] | None) -> tuple[RawTargets, np.ndarray]:
+def _of_classes(found: DataSource, classes: Sequence[str | int] | None) -> tuple[RawTargets, np.ndarray]:
     """Return targets coded in the order of `classes`, and the rows that belong to them."""
     targets = found.targets
     everything = np.arange(len(targets))
@@ -148,7 +153,7 @@ def _of_classes(found: Found, classes: Sequence[str | int] | None) -> tuple[RawT
         return targets, everything
     if targets.labels is None:
         raise OptionError(
-            f"`classes` must be left out for `{found.source}`: its targets are floats, that is, "
+            f"`classes` must be left out for `{found.name}`: its targets are floats, that is, "
             "numbers to be predicted. Store class numbers as integers."
         )
     numbers = [class_number(targets.classes, wanted) for wanted in classes]
@@ -192,7 +197,7 @@ def _check_available(name: str, wanted: int | None, available: int, source: str,
         )
 
 
-def _check_known(found: Found, targets: RawTargets, train: np.ndarray, query: np.ndarray) -> None:
+def _check_known(found: DataSource, targets: RawTargets, train: np.ndarray, query: np.ndarray) -> None:
     """Raise when a query has a class that no training row has."""
     if targets.labels is None:
         return
@@ -200,7 +205,7 @@ def _check_known(found: Found, targets: RawTargets, train: np.ndarray, query: np
     if len(unseen):
         name = targets.classes[targets.labels[unseen[0]]]
         raise DataError(
-            f"`{found.source}` must have training examples of every class it asks about; query "
+            f"`{found.name}` must have training examples of every class it asks about; query "
             f"{found.ids[unseen[0]]} is of class {name!r}, which no training example has. Drop "
             "these queries, or select others with `classes`."
         )
@@ -215,18 +220,18 @@ def _present(targets: RawTargets, rows: np.ndarray) -> RawTargets:
     return RawTargets(labels, tuple(targets.classes[value] for value in used), None)
 
 
-def _check_classes(targets: RawTargets, train: np.ndarray, found: Found) -> None:
+def _check_classes(targets: RawTargets, train: np.ndarray, found: DataSource) -> None:
     """Raise when a class has too few training examples to leave one out."""
     if targets.labels is None:
         return
     if len(targets.classes) < 2:
-        raise DataError(f"`{found.source}` must hold at least two classes; got only {targets.classes[0]!r}.")
+        raise DataError(f"`{found.name}` must hold at least two classes; got only {targets.classes[0]!r}.")
     counts = np.bincount(targets.labels[train], minlength=len(targets.classes))
     for name, count in zip(targets.classes, counts, strict=True):
         if count < LEAST:
             whole = all(other.lstrip("-").isdecimal() for other in targets.classes)
             hint = " Numbers to be predicted must be floats, not integers." if whole else ""
             raise DataError(
-                f"`{found.source}` must have at least {LEAST} training examples of every class; "
+                f"`{found.name}` must have at least {LEAST} training examples of every class; "
                 f"class {name!r} has {count}. Drop it with `classes`, or take more examples.{hint}"
             )

@@ -9,8 +9,8 @@ from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 
-from leftout.core.blocks import sized
 from leftout.core.errors import DataError
+from leftout.core.wording import byte_size
 from leftout.data.files import check_file
 
 PIECE = 2**20
@@ -49,7 +49,8 @@ def member_bytes(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
     size = archive.getinfo(name).file_size
     if size > limit:
         raise DataError(
-            f"`{name}` in {archive.filename} must be at most {sized(limit)} unpacked; it says {sized(size)}."
+            f"`{name}` in {archive.filename} must be at most {byte_size(limit)} unpacked; it says "
+            f"{byte_size(size)}."
         )
     try:
         with archive.open(name) as handle:

@@ -25,9 +25,9 @@ from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.leave_out import dual_changes
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.dynamics.fitted import Fitted
 
 Norm = Literal["interpolant", "fitted"]
@@ -124,7 +124,7 @@ def _solved(
 ) -> Iterator[Float64[Tensor, "n _"]]:
     """Yield L⁻¹'s columns of each group, many small groups to a solve."""
     waiting: list[Int64[Tensor, " _"]] = []
-    for position, rows in enumerate(tracked(groups, what="groups")):
+    for position, rows in enumerate(with_progress(groups, what="groups")):
         waiting.append(rows)
         if sum(map(len, waiting)) < COLUMNS and position + 1 < len(groups):
             continue
@@ -141,7 +141,7 @@ def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
     try:
         return fitted.cholesky(0.0).lower
     except NotPositiveError:
-        same = identical(fitted.train.inputs)
+        same = identical_inputs(fitted.train.inputs)
         ids = fitted.train.ids
         named = (
             f" Examples {ids[same[0][0]]!r} and {ids[same[0][1]]!r} have identical inputs." if same else ""
@@ -163,7 +163,7 @@ def _as_trained(
     total = _root((dual * image).sum())
     ready: dict[int, list[Instant]] = {}
     added = []
-    for rows in tracked(groups, what="groups"):
+    for rows in with_progress(groups, what="groups"):
         without = dual + dual_changes(fitted, [math.inf], rows, ready)[0]
         change = dual - without
         left = _root((without * (fitted.gram @ without)).sum())

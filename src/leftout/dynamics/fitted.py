@@ -18,10 +18,10 @@ from torch import Tensor
 
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import busy
+from leftout.core.progress import spinner
 from leftout.core.views import rows_within
 from leftout.data.examples import Examples
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels import assemble
@@ -128,7 +128,7 @@ class Fitted:
 
     @cached_property
     def _spectrum(self) -> Spectrum:
-        with busy(f"eigendecomposition of {len(self.gram)} × {len(self.gram)}"):
+        with spinner(f"eigendecomposition of {len(self.gram)} × {len(self.gram)}"):
             try:
                 return spectrum_of(self.gram, made_in=self.kernel_dtype)
             except NotPositiveError as error:
@@ -144,7 +144,7 @@ class Fitted:
     @cached_property
     def eigenvalues(self) -> Float64[Tensor, " r"]:
         """Return all eigenvalues of the Gram matrix, ascending: of an indefinite one too; 4n³/3 flops."""
-        with busy(f"eigenvalues of {len(self.gram)} × {len(self.gram)}"):
+        with spinner(f"eigenvalues of {len(self.gram)} × {len(self.gram)}"):
             found: Tensor = torch.linalg.eigvalsh(self.gram)
         return found
 
@@ -187,7 +187,7 @@ class Fitted:
             return self._factor
         self._factor = None
         try:
-            with busy(f"factorisation of {len(self.gram)} × {len(self.gram)}"):
+            with spinner(f"factorisation of {len(self.gram)} × {len(self.gram)}"):
                 made = factorise(self.gram, ridge=ridge)
         except NotPositiveError as error:
             raise NotPositiveError(f"{error}{repeated(self.train)}") from None
@@ -199,7 +199,7 @@ class Fitted:
         if self._inverse is None or self._inverse[0] != ridge:
             self._inverse = None
             factor = self.factor(ridge)
-            with busy(f"inverse of {len(self.gram)} × {len(self.gram)}"):
+            with spinner(f"inverse of {len(self.gram)} × {len(self.gram)}"):
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
@@ -390,7 +390,7 @@ def check_outputs(what: str, outputs: int | None, train: Examples) -> None:
 
 def repeated(train: Examples) -> str:
     """Return a sentence that names two identical inputs, or nothing."""
-    same = identical(train.inputs)
+    same = identical_inputs(train.inputs)
     if not same:
         return ""
     one, other = same[0][:2]

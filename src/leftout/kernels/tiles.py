@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 
 Tile = tuple[slice, slice, Tensor]
 """Rows and columns of the matrix, and its values there."""
@@ -62,7 +62,7 @@ def pair_tiles(
         pairs = [(i, j) for i in parts for j in parts if j.start >= i.start]
     else:
         pairs = [(i, j) for i in blocks(len(left), side) for j in parts]
-    return ((i, j, block(left[i], right[j])) for i, j in tracked(pairs, what="kernel"))
+    return ((i, j, block(left[i], right[j])) for i, j in with_progress(pairs, what="kernel"))
 
 
 def _prepared(queries: Tensor, inputs: Tensor, work: Work) -> tuple[Tensor, Tensor, int]:

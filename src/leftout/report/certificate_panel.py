@@ -6,14 +6,14 @@ Every number stands beside a sentence on how to read it; the limits are the same
 import math
 from typing import Any
 
+from leftout.core.wording import count, number, plain, time_phrase
 from leftout.report.findings import Findings
-from leftout.report.wording import count, number, plain, time_in_sentence
 
 
 def panel(findings: Findings) -> dict[str, Any]:
     """Return the certificate, its refits and the limits of the numbers."""
     return {
-        "when": time_in_sentence(findings.certificate.at, findings.time_unit),
+        "when": time_phrase(findings.certificate.at, findings.time_unit),
         "rows": [*_errors(findings), *_problem(findings)],
         "refits": refit_rows(findings),
         "limits": limits(findings),

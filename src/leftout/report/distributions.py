@@ -4,11 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from leftout.core.wording import signed_number
 from leftout.report.example_lists import example
 from leftout.report.findings import Findings
 from leftout.report.plots import influence_histogram, margin_histogram
 from leftout.report.ranking import Ranking
-from leftout.report.wording import MARGIN_RULE, signed_number
+from leftout.report.wording import MARGIN_RULE
 
 AVERAGE = 8
 """Examples shown on either side of the mean influence."""

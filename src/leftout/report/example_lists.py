@@ -6,11 +6,12 @@ Whatever a section pictures is a dictionary with the number of its `row`; `shown
 import math
 from typing import Any
 
+from leftout.core.wording import number, percent, plain, signed_number
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.subclasses import Subclass
 from leftout.report.findings import Findings
 from leftout.report.plots import removal_plots
-from leftout.report.wording import cell_texts, label_text, number, percent, plain, signed_number
+from leftout.report.wording import cell_texts, label_text
 
 CARDS = 60
 """Suspects shown as cards; the others are rows of a table."""
@@ -124,7 +125,7 @@ def _bars(findings: Findings, suspect: Suspect) -> list[dict[str, Any]]:
     if encoding.classes is None:
         row = slice(suspect.row, suspect.row + 1)
         left_out = findings.at_last_time.out_of_sample[row].cpu()
-        given, instead = (encoding.uncentred(v)[0] for v in (findings.train.targets[row], left_out))
+        given, instead = (encoding.in_target_units(v)[0] for v in (findings.train.targets[row], left_out))
         # Of several outputs, the one that the doubt is about.
         output = next((k for k, v in enumerate(given.tolist()) if f"{v:.6g}" == suspect.given), 0)
         pairs = [("given", float(given[output]), "given"), ("left out", float(instead[output]), "suggested")]

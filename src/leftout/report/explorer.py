@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
 from leftout.report.ranking import Ranking
 from leftout.report.thumbnails import PAGE, TILES
-from leftout.report.wording import cell_texts, label_text, plain, time_name
+from leftout.report.wording import cell_texts, label_text
 
 SCORES_SHOWN = 10
 """Classes whose score is shown for a query."""
@@ -38,7 +39,7 @@ def explorer_data(findings: Findings, ranking: Ranking, shown: list[int], slots:
     narrow = np.int16 if len(shown) < 2**15 else np.int32
     doubted = {suspect.row for suspect in findings.suspects}
     return {
-        "times": [time_name(model.at, findings.time_unit) for model in findings.at_times],
+        "times": [time_label(model.at, findings.time_unit) for model in findings.at_times],
         "classes": None if train.classes is None else [plain(c) for c in train.classes],
         "outputs": train.encoding.outputs,
         "pictures": slots,
@@ -77,8 +78,8 @@ def _predictions(findings: Findings, queries: np.ndarray) -> dict[str, Any]:
     rows = torch.from_numpy(queries)
     predictions = [model.predictions.cpu()[rows] for model in findings.at_times]
     if encoding.classes is None:
-        outputs = torch.stack([encoding.uncentred(prediction) for prediction in predictions])
-        truth = encoding.uncentred(findings.query.targets[rows])
+        outputs = torch.stack([encoding.in_target_units(prediction) for prediction in predictions])
+        truth = encoding.in_target_units(findings.query.targets[rows])
         width = min(SCORES_SHOWN, encoding.outputs)
         return {
             "shown": width,

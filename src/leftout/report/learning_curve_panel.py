@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from leftout.core.wording import count, number, percent, plain
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.report.example_lists import example
 from leftout.report.findings import Findings
 from leftout.report.learning_curve_plots import learning_curve_plots
-from leftout.report.wording import count, number, percent, plain
 
 SHOWN = 12
 """Examples shown of those that carry most of the unlearned part."""

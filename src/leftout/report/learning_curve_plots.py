@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from leftout.core.wording import count, whole_number
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.report.drawing import TOP, Frame, PlotAxis, area, curve, figure, guide, linear_axis
-from leftout.report.wording import count
 
 
 def learning_curve_plots(learning_curve: LearningCurve) -> list[Markup]:
@@ -65,5 +65,5 @@ def _size_axis(sizes: Sequence[int]) -> PlotAxis:
         place = math.log10(size)
         # Names of neighbours must not run into each other: a ninth of the axis apart.
         if not marks or place - marks[-1][0] > (max(places) - min(places)) / 9:
-            marks.append((place, f"{size:,}".replace(",", "\u202f")))
+            marks.append((place, whole_number(size)))
     return PlotAxis(min(places) - air, max(places) + air, "examples, on a logarithmic scale", tuple(marks))

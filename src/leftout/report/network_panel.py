@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from leftout.core.wording import count, number, percent
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, Retrained
 from leftout.report.findings import Findings
-from leftout.report.wording import count, number, percent
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:

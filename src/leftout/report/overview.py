@@ -3,17 +3,10 @@
 import math
 from typing import Any
 
+from leftout.core.wording import count, number, percent, plain, time_phrase, value_text
 from leftout.report.findings import Findings
 from leftout.report.plots import training_plots
-from leftout.report.wording import (
-    count,
-    number,
-    percent,
-    plain,
-    time_in_sentence,
-    value_text,
-    wilson_interval,
-)
+from leftout.report.wording import wilson_interval
 
 GLOSSARY = (
     ("loss", "mean", "Losses are averaged: removing an example also changes the weight of all others."),
@@ -49,7 +42,7 @@ def overview(findings: Findings) -> dict[str, Any]:
     several = len(findings.at_times) > 1
     return {
         "title": plain(source) if source else count(len(findings.train), "training example"),
-        "when": time_in_sentence(findings.at_last_time.at, unit),
+        "when": time_phrase(findings.at_last_time.at, unit),
         "several": several,
         "classes": findings.train.classes is not None,
         "opening": opening_sentences(findings),

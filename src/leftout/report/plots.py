@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from markupsafe import Markup
 
+from leftout.core.wording import percent, value_text, whole_number
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.report.drawing import (
@@ -23,7 +24,6 @@ from leftout.report.drawing import (
     time_places,
 )
 from leftout.report.findings import ModelAtTime
-from leftout.report.wording import percent, value_text
 
 BINS = 40
 """Most bars of a histogram; even, so that zero is an edge and no bar mixes the two signs."""
@@ -142,9 +142,7 @@ def _threshold(mean: np.ndarray) -> float:
 def _count_axis(tops: np.ndarray) -> PlotAxis:
     high = max(int(tops.max()), 1) * 1.06
     marks = sorted({round(mark) for mark in ticks(0.0, high, 5)})
-    return PlotAxis(
-        0.0, high, "training examples", tuple((m, f"{m:,}".replace(",", "\u202f")) for m in marks)
-    )
+    return PlotAxis(0.0, high, "training examples", tuple((m, whole_number(m)) for m in marks))
 
 
 def _stop_marks(frame: Frame, stop: int, n: int) -> list[str]:

@@ -16,7 +16,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leftout.core.atomic_write import whole_file
+from leftout.core.atomic_write import atomic_write
+from leftout.core.wording import count
 from leftout.report import (
     certificate_panel,
     kernel_choice_panel,
@@ -33,7 +34,7 @@ from leftout.report.overview import overview
 from leftout.report.ranking import LENGTH, PER_CLASS, Ranking, rank_influences
 from leftout.report.thumbnails import Atlas, atlas
 from leftout.report.training_time_panel import leaders
-from leftout.report.wording import SIGN_RULE, count
+from leftout.report.wording import SIGN_RULE
 
 LIMIT = 10_000_000
 """Bytes that a report may have."""
@@ -64,7 +65,7 @@ class ExplorerSize:
 
 def write_report(findings: Findings, path: Path) -> Path:
     """Write the report and return its path; the file appears only when it is whole."""
-    with whole_file(Path(path)) as part:
+    with atomic_write(Path(path)) as part:
         part.write_text(html(findings), encoding="utf-8", newline="\n")
     return Path(path)
 

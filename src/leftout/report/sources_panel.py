@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from leftout.core.wording import number, number_with_interval, plain, signed_number
 from leftout.curation.sources import Estimate
 from leftout.report.findings import Findings
-from leftout.report.wording import number, plain, signed_number
 
 SOURCES = 40
 """Sources shown, those worth most for each example."""
@@ -39,4 +39,4 @@ def panel(findings: Findings) -> dict[str, Any] | None:
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)})"
+    return number_with_interval(estimate.value, estimate.low, estimate.high)

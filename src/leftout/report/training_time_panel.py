@@ -6,12 +6,13 @@ what is doubted, and a person looks.
 
 from typing import Any
 
+from leftout.core.wording import count, number, percent, plain
 from leftout.curation.learned import Kind, Learned
 from leftout.report.example_lists import example
 from leftout.report.findings import Findings
 from leftout.report.ranking import Ranking
 from leftout.report.training_time_plots import training_time_plots
-from leftout.report.wording import count, number, percent, plain, short_time
+from leftout.report.wording import short_time
 
 LATE = 24
 """Examples shown of those that were learned last."""

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from markupsafe import Markup, escape
 
+from leftout.core.wording import percent
 from leftout.curation.learned import Kind, Learned
 from leftout.report.drawing import (
     FLOOR,
@@ -26,7 +27,7 @@ from leftout.report.drawing import (
     time_places,
 )
 from leftout.report.findings import ModelAtTime
-from leftout.report.wording import percent, short_time
+from leftout.report.wording import short_time
 
 MARKS = 7
 """Most powers of ten that are written below the time axis."""

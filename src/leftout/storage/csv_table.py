@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from leftout.core.atomic_write import part_of, whole_file
+from leftout.core.atomic_write import atomic_write, part_path
 from leftout.core.errors import OptionError
 
 
@@ -16,7 +16,7 @@ def check_free(out: Path, *suffixes: str) -> None:
         raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
     if not out.parent.is_dir():
         raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
-    part = part_of(out)
+    part = part_path(out)
     try:  # nothing but writing tells whether it can be written to
         part.touch()
         part.unlink()
@@ -26,7 +26,7 @@ def check_free(out: Path, *suffixes: str) -> None:
 
 def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; the file appears only when it is whole."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         write_csv(part, header, rows)
 
 

@@ -2,21 +2,17 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
-from leftout.core.atomic_write import whole_file
+from leftout.core.atomic_write import atomic_write
 from leftout.core.errors import StoreError
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    with whole_file(path) as part, part.open("w") as file:
-        json.dump(_strict(content), file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with atomic_write(path) as part:
+        part.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.diagnostics.locality.elasticity import elasticity
 from leftout.kernels.pairwise.label_aware import LabelAware
@@ -65,7 +65,7 @@ def classes(material: Material) -> Outcome:
     names = list(itertools.combinations(train.classes[: plan.classes], 2))
     whole = elasticity(ReLU(1), some, query, memory=material.memory, device=material.device)
     found: dict[str, list[list[float]]] = {name: [] for name in SERIES}
-    for pair in tracked(names, what="pairs of classes", total=len(names)):
+    for pair in with_progress(names, what="pairs of classes", total=len(names)):
         one = Task(pair, of_classes(some, pair), of_classes(query, pair))
         for name, got in _measured(material, one, of_classes(train, pair), plan).items():
             found[name].append(got)

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from leftout.core.errors import DataError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.kernels.assemble import cross, gram
@@ -82,7 +82,7 @@ def drawn(
     """
     pools = _loaded(material, names, train=count * train, query=count * query)
     wanted = None if names is None or tasks is None else _compared(names, tasks)
-    for number in tracked(range(count), what="draws of images"):
+    for number in with_progress(range(count), what="draws of images"):
         one = [_part(material, pool, number, each) for pool, each in zip(pools, (train, query), strict=True)]
         (images, labels), (queries, query_labels) = one
         among = _pairs(material, one[0], one[0], wanted)

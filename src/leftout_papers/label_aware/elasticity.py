@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.diagnostics.locality.elasticity import elasticity
 from leftout.kernels import assemble
@@ -127,7 +127,7 @@ def pairs(material: Material) -> Outcome:
     names = PAIRS[material.name][: plan.tasks]
     found = [
         measured(material, task(material, one, plan.n_train, plan.n_query), plan)
-        for one in tracked(names, what="tasks of table 3", total=len(names))
+        for one in with_progress(names, what="tasks of table 3", total=len(names))
     ]
     full = material.name == "cifar10" and not material.quick
     rows = (*_rows_of_claims(found), *_rows_of_numbers(found, full, plan), *_rows_of_gains(found))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 from torch import Tensor
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.load import load
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
@@ -32,7 +32,7 @@ def ten(material: Material) -> Outcome:
     draws = DRAWS[material.size]
     generator = material.generator()
     found = []
-    for _ in tracked(range(draws), what="draws of ten"):
+    for _ in with_progress(range(draws), what="draws of ten"):
         rows = chosen(labels, generator)
         found.append(means(label_part(images[rows], labels[rows]), labels[rows]))
     within, between = (np.array(one) for one in zip(*found, strict=True))

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
 from leftout.kernels.hierarchy.one_network import network_hierarchy
 from leftout.kernels.wide.activations import Activation
@@ -103,7 +103,7 @@ def simulated(material: Material) -> Outcome:
     table: dict[Activation, dict[int, Seen]] = {}
     times: dict[str, float] = {}
     todo = [(act, width) for act in ACTIVATIONS[size] for width in WIDTHS[size]]
-    for activation, width in tracked(todo, what="trained networks"):
+    for activation, width in with_progress(todo, what="trained networks"):
         time = end(activation, inputs)
         asked = NeuralTangentHierarchy(width=width, activation=activation, time=time, neurons=DRAWN[size])
         said = asked.fit_labels(inputs, labels, targets[:, None])

@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.diagnostics.locality.elasticity import elasticity
 from leftout.kernels.network.empirical import Empirical
 from leftout_papers.drawing import BLUE, ORANGE, panels
@@ -72,7 +72,7 @@ def systems(material: Material) -> Outcome:
     data = drawn(material, plan.images)
     jobs = [(taught, seed) for taught in sides for seed in range(plan.seeds)]
     paths: dict[str, list[dict[str, list[float]]]] = {taught: [] for taught in sides}
-    for taught, seed in tracked(jobs, what="networks", total=len(jobs)):
+    for taught, seed in with_progress(jobs, what="networks", total=len(jobs)):
         paths[taught].append(_path(material, data, taught, seed, plan))
     found = {  # [taught][probed] is (seed, probe)
         taught: {side: np.array([one[side] for one in runs]) for side in sides}

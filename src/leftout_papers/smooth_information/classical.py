@@ -20,7 +20,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import memory_budget
-from leftout.core.modules import Parameters, flat, parameters_of, unflat
+from leftout.core.modules import Parameters, flatten_parameters, parameters_of, unflatten_parameters
 from leftout.data.examples import Examples
 from leftout.dynamics.curvature import Curvature
 from leftout.dynamics.train import Trained
@@ -107,15 +107,15 @@ def recursion(
         batch=batch if batch < n else None,
         generator=material.generator(9),
     )
-    ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
+    ask = solver.prepare(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
     where = torch.tensor(rows)
     pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])
     moved = _moved(trained)
-    pulls += rule.ridge * flat(moved).to(pulls)[:, None]
+    pulls += rule.ridge * flatten_parameters(moved).to(pulls)[:, None]
     found = ask(pulls).value
     kernel = Empirical(trained.module, memory=material.memory)
     predictions = [
-        float(kernel.push_forward(query.inputs, unflat(one, moved)).square().sum())
+        float(kernel.push_forward(query.inputs, unflatten_parameters(one, moved)).square().sum())
         for one in found.T.contiguous()
     ]
     return Effects(

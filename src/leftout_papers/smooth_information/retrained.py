@@ -12,9 +12,10 @@ import torch
 from jaxtyping import Float64
 from joblib import Parallel, cpu_count, delayed
 
+from leftout.core.atomic_write import atomic_write
 from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import flat, parameters_of
-from leftout.core.progress import tracked
+from leftout.core.modules import flatten_parameters, parameters_of
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.train import Trained, train
 from leftout_papers.material import Material
@@ -55,7 +56,7 @@ def of_training_again(material: Material, trained: Trained, query: Examples, row
         # One thread each: cores that share a small product wait for each other.
         work = Parallel(n_jobs=jobs, return_as="generator")
         going = work(delayed(_single)(trained, query, row, folder) for row in rows)
-    found = np.array(list(tracked(going, what="training again", total=len(rows))))  # (r, 2)
+    found = np.array(list(with_progress(going, what="training again", total=len(rows))))  # (r, 2)
     return Effects(found[:, 0], found[:, 1])
 
 
@@ -78,11 +79,10 @@ def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -
         tolerance=None,
         memory=trained.memory,
     )
-    now, then = (flat(parameters_of(one.module)).double() for one in (again, trained))
+    now, then = (flatten_parameters(parameters_of(one.module)).double() for one in (again, trained))
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found))
-        part.replace(path)
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(found))
     return found

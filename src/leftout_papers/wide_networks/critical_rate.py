@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from leftout.core.blocks import memory_budget
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.dynamics.descend_module import ModuleObjective
 from leftout.dynamics.wide import WideNetwork
 from leftout.kernels import assemble
@@ -131,7 +131,7 @@ def rates(material: Material) -> Outcome:
     names = [activation for activation, _ in ACTIVATIONS]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     todo = list(product(ACTIVATIONS, widths, seeds))
-    for (activation, variance), width, seed in tracked(todo, what="critical rates"):
+    for (activation, variance), width, seed in with_progress(todo, what="critical rates"):
         network = WideNetwork(
             width,
             FEATURES,

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from leftout.attribution.leave_one_out import leave_one_out
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.dynamics.ensemble import Ensemble, ensemble
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
@@ -70,7 +70,7 @@ def simulated(material: Material) -> Outcome:
     fitted = fit(KERNEL, (inputs, targets), rule=GradientDescent(rate, RIDGE))
     runs = {
         width: trained(material, width, fitted, points, steps)
-        for width in tracked(widths, what="ensembles of networks", total=len(widths))
+        for width in with_progress(widths, what="ensembles of networks", total=len(widths))
     }
     said = ensemble(fitted, points, at=list(steps), covariance=True)
     scores = {

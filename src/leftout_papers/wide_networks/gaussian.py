@@ -22,7 +22,7 @@ from scipy.stats import norm
 from torch import Generator, Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.dynamics.wide import ACTIVATIONS
 from leftout.kernels.base import Kernel
 from leftout.kernels.wide.erf import Erf
@@ -78,7 +78,7 @@ def simulated(material: Material) -> Outcome:
     for sigma in SIGMA:
         drawn = {
             width: networks(sigma, width, points, count, material.independent(sigma, width))
-            for width in tracked(widths, what=f"random {sigma} networks", total=len(widths))
+            for width in with_progress(widths, what=f"random {sigma} networks", total=len(widths))
         }
         shown[sigma] = drawn
         found = measured(sigma, points, drawn)

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.dynamics.rules import GradientFlow
 from leftout.dynamics.wide import Activation, WideNetwork
@@ -79,7 +79,7 @@ def sweep(material: Material) -> Outcome:
     todo = [(case, width, seed) for case in cases for width in widths[case[0]] for seed in seeds]
     steps = {time: most // (QUICK_SHARE if material.quick else 1) for time, most in TIMES.items()}
     found: dict[Case, list[dict[str, float]]] = {}
-    for case, width, seed in tracked(todo, what="width sweep"):
+    for case, width, seed in with_progress(todo, what="width sweep"):
         depth, (activation, variance), time = case
         network = WideNetwork(
             width,

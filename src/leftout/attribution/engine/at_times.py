@@ -9,7 +9,7 @@ from leftout.attribution.engine.finite_time import Training, Window
 from leftout.attribution.engine.initial import Untrained
 from leftout.attribution.engine.refit_each import Relearning
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.resolvent import resolvents
+from leftout.solvers.resolvent import resolvents_at_nodes
 
 
 def instants(fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0) -> list[Instant]:
@@ -39,7 +39,9 @@ def instants(fitted: Fitted, times: Sequence[float], *, total: float, beyond: fl
     if finite:
         high = fitted.spectrum.largest + beyond
         for group, quadrature in fitted.rule.quadratures(finite, total=total, high=high):
-            found = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
+            found = resolvents_at_nodes(
+                fitted.spectrum, fitted.residual, quadrature, outputs_per_example=fitted.outputs_per_example
+            )
             window = Window(found)
             for position, j in enumerate(group):
                 made[finite[j]] = Training(fitted, finite[j], window, position, total=total)

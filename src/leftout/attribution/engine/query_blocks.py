@@ -9,7 +9,7 @@ from torch import Tensor
 from leftout.attribution.engine.base import Features, Instant
 from leftout.core.blocks import blocks
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fitted import Fitted
@@ -95,7 +95,7 @@ def blocks_at_moments(
     parts = [rows for rows in _parts(fitted, query, size) if rows.start not in skip]
     blocks_made = (_block(fitted, query, rows) for rows in parts)
     every = ((block, position, moment) for block in blocks_made for position, moment in enumerate(moments))
-    yield from tracked(every, what="leaving one out", total=len(parts) * len(moments))
+    yield from with_progress(every, what="leaving one out", total=len(parts) * len(moments))
 
 
 def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:

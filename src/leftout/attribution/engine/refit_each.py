@@ -11,7 +11,7 @@ from torch import Tensor
 from leftout.attribution.engine.base import Features, Instant
 from leftout.attribution.engine.refit_kernel import Relearned, relearned_without, taught_kernel
 from leftout.core.blocks import check_fits
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.dynamics.fitted import Fitted
 
 
@@ -39,7 +39,7 @@ class WithoutEach:
     def models(self) -> list[Relearned]:
         """Return the model without each example."""
         everyone = torch.arange(len(self.fitted), device=self.fitted.device)[:, None]
-        going = tracked(list(everyone), what="teaching again")
+        going = with_progress(list(everyone), what="teaching again")
         return [relearned_without(self.fitted, [self.time], one) for one in going]
 
     def predictions(self, features: Features, columns: slice) -> Float64[Tensor, "m e c"]:

@@ -18,7 +18,7 @@ from leftout.attribution.engine.labelled_result import Of
 from leftout.attribution.engine.query_blocks import query_blocks
 from leftout.attribution.engine.refit import duals_afresh
 from leftout.core.errors import DataError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.label_dependent import FittedLabelKernel, RefitLabelKernel
@@ -99,7 +99,7 @@ def relearned_effects(
     parts = []
     for block in query_blocks(fitted, query):
         before = block.features.initial + block.features.cross @ as_fitted  # (t, m, c)
-        after = [edit().predictions(block.features) for edit in tracked(edits, what="teaching again")]
+        after = [edit().predictions(block.features) for edit in with_progress(edits, what="teaching again")]
         change = torch.stack(after, dim=2) - before[:, :, None]
         if of == "loss":
             error = (before - block.targets)[:, :, None]

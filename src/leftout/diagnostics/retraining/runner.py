@@ -5,7 +5,6 @@ FOLDER/KEY.npz        predictions without one group, KEY the hash of its row num
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from jaxtyping import Float64, Int64
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
+from leftout.core.atomic_write import atomic_write
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import GradientDescent, Ridge
 from leftout.dynamics.train import Trained, state_fingerprint, train
@@ -103,7 +103,7 @@ def trained_again(
     found = {} if folder is None else {key: one for key in set(keys) if (one := _read(folder, key))}
     missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in found}
     going = _every(task, list(missing.items()), jobs)
-    for key, one in tracked(going, what="training again", total=len(missing)):
+    for key, one in with_progress(going, what="training again", total=len(missing)):
         found[key] = one
     return [found[key] for key in keys]
 
@@ -177,9 +177,8 @@ def _open(folder: Path, trained: Trained, query: Examples) -> None:
         _check_folder(path, identity)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name("of.json.part")
-            part.write_text(json.dumps(identity, indent=2) + "\n")
-            part.replace(path)
+            with atomic_write(path) as part:
+                part.write_text(json.dumps(identity, indent=2) + "\n")
     except OSError as error:
         raise StoreError(
             f"`out` must be a folder that can be written; {str(folder)!r} is none "
@@ -234,7 +233,5 @@ def _read(folder: Path, key: str) -> Again | None:
 
 
 def _write(folder: Path, key: str, found: Again) -> None:
-    part = folder / f"{key}.{os.getpid()}.part"
-    with part.open("wb") as file:
+    with atomic_write(folder / f"{key}.npz", shared=True) as part, part.open("wb") as file:
         np.savez(file, **vars(found))
-    part.replace(folder / f"{key}.npz")

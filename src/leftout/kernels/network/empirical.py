@@ -26,13 +26,13 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
     Parameters,
-    bytes_a_row,
+    bytes_per_row,
     call,
     check_differentiable,
     check_function,
     check_takes,
-    outputs_each,
-    selected,
+    output_count,
+    parameters_matching,
 )
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
@@ -101,7 +101,7 @@ class Empirical(Kernel):
         self.patterns = (parameters,) if isinstance(parameters, str) else parameters
         if not isinstance(self.patterns, list | tuple | None):
             raise OptionError(f"`parameters` must be names or a list of them; got {parameters!r}.")
-        chosen = selected(module, self.patterns)
+        chosen = parameters_matching(module, self.patterns)
         _check_weights(module)
         self.module = copy.deepcopy(module)
         for name, one in self.module.named_parameters():
@@ -208,7 +208,7 @@ class Empirical(Kernel):
             return
         few = self._given(inputs[:FEW]).clone()
         check_takes(self.module, few, name=name, as_given=True)
-        width = outputs_each(self.module, few)
+        width = output_count(self.module, few)
         if not torch.equal(few, self._given(inputs[:FEW])):
             raise OptionError(
                 "`module` must not write to its inputs, which are asked for again; it does. Write "
@@ -374,7 +374,7 @@ class Empirical(Kernel):
     def _chunks(self, inputs: Tensor, *, passes: int) -> Iterator[slice]:
         """Yield rows of inputs whose passes fit the memory."""
         room = memory_budget(self.memory, device=self.device)
-        kept = bytes_a_row(self.module, self._given(inputs[:2])) if len(inputs) else 1
+        kept = bytes_per_row(self.module, self._given(inputs[:2])) if len(inputs) else 1
         return blocks(len(inputs), max(1, room // (2 * passes * kept)))
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from leftout.core.errors import OptionError
-from leftout.core.modules import Parameters, bytes_a_row
+from leftout.core.modules import Parameters, bytes_per_row
 from leftout.kernels.network.features import Pairs, Part, Rows, bytes_of
 from leftout.kernels.network.jacobian import fitting_jacobian
 from leftout.kernels.network.layerwise import Layer, Seen, linear_layers, pairs_are_cheaper, seen
@@ -191,7 +191,7 @@ class Extract:
         self.converted = max(one.converted for one in parts)
         self.smallest_piece = max(one.smallest_piece for one in parts)
         rows = len(network.combinations)
-        forward = bytes_a_row(network.module, few[:2])
+        forward = bytes_per_row(network.module, few[:2])
         working = PASSES * forward * (1 + rows)
         # Jacobians, as they are made and as they are put together.
         working += 2 * rows * item * sum(one.numel() for one in self.others.values())

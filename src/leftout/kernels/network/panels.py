@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.network.extract import Extract
 from leftout.kernels.network.features import COLUMNS, PIECE, Features
 from leftout.kernels.tiles import BLOCK, Tile, Work, check_matrix_fits
@@ -120,7 +120,7 @@ class Panels:
         """Yield one triangle of a panel with itself."""
         parts = list(blocks(features.n, self.plan.side))
         pairs = [(i, j) for i in parts for j in parts if j.start >= i.start]
-        for i, j in tracked(pairs, what="kernel"):
+        for i, j in with_progress(pairs, what="kernel"):
             yield self._tile(features, i, start, features, j, start)
 
     def _against(self, features: Features, start: int, first: int) -> Iterator[Tile]:
@@ -129,7 +129,7 @@ class Panels:
             slice(first + one.start, first + one.stop)
             for one in blocks(len(self.other) - first, self.plan.chunk)
         ]
-        for chunk in tracked(chunks, what="kernel"):
+        for chunk in with_progress(chunks, what="kernel"):
             passing = self._features(self.other[chunk], what="gradients")
             for i in blocks(passing.n, self.plan.side):
                 for j in blocks(features.n, self.plan.side):
@@ -149,7 +149,7 @@ class Panels:
     def _features(self, inputs: Tensor, *, what: str) -> Features:
         """Return the features of some inputs, made chunk by chunk."""
         features: Features | None = None
-        for rows in tracked(list(blocks(len(inputs), self.plan.chunk)), what=what):
+        for rows in with_progress(list(blocks(len(inputs), self.plan.chunk)), what=what):
             parts = self.extract(inputs[rows])
             if features is None:
                 features = Features(parts, len(inputs))
