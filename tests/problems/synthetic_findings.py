@@ -104,7 +104,7 @@ def diabetes_findings(*, outputs: int = 1, times=(np.inf,)) -> Findings:
             torch.from_numpy(y[part]) - offset,
             table=data.data[part],
             ids=tuple(f"row {i}" for i in range(part.start, part.stop)),
-            preparation={"source": "diabetes.csv"},
+            preparation={"data": "diabetes.csv"},
             **common,
         )
         for part in (slice(0, 300), slice(300, 380))
@@ -150,7 +150,7 @@ def hostile_findings() -> Findings:
             encoding=replace(examples.encoding, classes=names),
             columns=HOSTILE[:4],
             table=np.array([[HOSTILE[(i + j) % 9] for j in range(4)] for i in range(len(examples))], object),
-            preparation={"source": HOSTILE[1]},
+            preparation={"data": HOSTILE[1]},
         )
         for examples in (found.train, found.query)
     )

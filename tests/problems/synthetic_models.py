@@ -40,7 +40,7 @@ def classified(
             images=None if images is None else images[side],
             table=None if table is None else table[side],
             columns=columns,
-            preparation={"source": source, "normalise": "unit"},
+            preparation={"data": source, "normalise": "unit"},
         )
         for side, (kind, inputs, given) in enumerate(
             (("train", x, labels), ("query", x_query, torch.from_numpy(query_labels).long()))
@@ -227,7 +227,7 @@ def _removal(train: Examples, query: Examples, gram, cross, mean) -> Pruned:
 
 def _settings(train: Examples, query: Examples, times) -> dict:
     return {
-        "data": train.preparation.get("source", ""),
+        "data": train.preparation.get("data", ""),
         "training examples": len(train),
         "queries": len(query),
         "kernel": "TwoLayerReLU()",

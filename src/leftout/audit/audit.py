@@ -12,9 +12,10 @@ import torch
 import xarray as xr
 
 from leftout.attribution.certify import certify
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled
-from leftout.attribution.engine.query_blocks import blocks_at_moments, loss_changes, queries_of
+from leftout.attribution.engine.at_times import engines
+from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
+from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import training_times
 from leftout.audit.learning_curve import audit_learning_curve
@@ -193,8 +194,8 @@ def audit(
     except Exception:
         abandon_run(folder)
         raise
-    if folder.part is not None:
-        store.write_tables(folder.part, _arrays(findings))
+    if folder.unfinished is not None:
+        store.write_tables(folder.unfinished, _arrays(findings))
         finish_run(folder, findings, asked=asked or {})
     return Audit(fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
 
@@ -202,7 +203,7 @@ def audit(
 def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     """Return the findings; what takes long is kept in the folder of the run, where there is one."""
     fitted, query, times, last_time = request.fitted, request.query, request.times, request.times[-1]
-    fitted.remember(query.inputs)
+    fitted.rows.keep_comparison(query.inputs)
     scores = _scores(request, folder)
     labels = mislabelled(fitted, at=last_time)
     fixed = fitted.freeze_labels()
@@ -224,7 +225,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
         certificate=certify(fitted, query, at=last_time, refits=request.refit_examples, seed=request.seed),
-        learned=_learned(fixed, times),
+        learned=_learned_over_time(fixed, times),
         linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
         retrained_removal=_retrained_removal(request, removal, trainings),
@@ -242,36 +243,35 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
     fitted, query, times = request.fitted, request.query, request.times
     n, m = len(fitted), len(query)
     attrs = attributes(fitted, query, of="loss", method="leave_one_out", sign=SIGN["loss"])
-    part = None if folder is None else folder.part
-    if folder is not None and part is None:
+    unfinished = None if folder is None else folder.unfinished
+    if folder is not None and unfinished is None:
         return folder.scores()
-    if part is None:
+    if unfinished is None:
         check_fits(
             f"A table of {len(times)} × {m} × {n} scores",
             8 * len(times) * m * n,
             fitted.memory,
             advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
         )
-    elif not (part / store.DONE).exists():
-        store.create_store(part, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
-    finished = set() if part is None else store.finished_blocks(part)
-    engines = instants(fitted, times, total=n - 1)
-    computed: list[np.ndarray] = []
+    elif not (unfinished / store.DONE).exists():
+        store.create_store(unfinished, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
+    finished = set() if unfinished is None else store.finished_blocks(unfinished)
+    blocks: list[np.ndarray] = []
     at_times: list[np.ndarray] = []
-    queries = blocks_at_moments(fitted, query, engines, size=store.BLOCK, skip=finished)
-    for block, position, engine in queries:
+    to_do = blocks_at_times(query, engines(fitted, times), size=store.BLOCK, skip=finished)
+    for block, position, engine in to_do:
         at_times.append(loss_changes(engine, block).cpu().numpy())
-        if position < len(engines) - 1:
+        if position < len(times) - 1:
             continue
-        if part is None:
-            computed.append(np.stack(at_times))
+        if unfinished is None:
+            blocks.append(np.stack(at_times))
         else:
-            store.write_block(part, block.rows.start, np.stack(at_times))
+            store.write_block(unfinished, block.rows.start, np.stack(at_times))
         at_times = []
     if folder is not None:
         return folder.scores()
-    return labelled(
-        np.concatenate(computed, axis=1),
+    return labelled_array(
+        np.concatenate(blocks, axis=1),
         times=times,
         scalar=False,
         coordinates={"query": query.ids, "train": fitted.train.ids},
@@ -280,7 +280,7 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
     )
 
 
-def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
+def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:
     """Return when each example was learned, on a curve that holds all times asked for."""
     if isinstance(fitted.rule, Ridge) or times[-1] == 0:
         return None

@@ -34,20 +34,20 @@ HALF_WAY = "It was stopped half-way: run it again to finish it."
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of a run while it is made; `part` is where work goes on, or None if the run is whole."""
+    """The folder of a run while it is made; `unfinished` is where work goes on, or None if it is whole."""
 
     run: Path
-    part: Path | None
+    unfinished: Path | None
     identity: dict[str, Any]
 
     @property
     def trainings(self) -> Path | None:
         """Return where finished trainings of networks are kept until the run is whole."""
-        return self.part and self.part / store.TRAININGS
+        return self.unfinished and self.unfinished / store.TRAININGS
 
     def scores(self) -> xr.DataArray:
         """Return the influence of the store, read when it is used."""
-        return store.open_store(self.run if self.run.is_dir() else self.part or self.run)["influence"]
+        return store.open_store(self.run if self.run.is_dir() else self.unfinished or self.run)["influence"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,49 +85,51 @@ def prepare_run(run: Path, identity: dict[str, Any]) -> RunFolder:
         _check_same(run, wanted)
         open(run)
         return RunFolder(run, None, identity)
-    part = part_path(run)
-    if _holds_work(part):
-        _check_same(part, wanted)
+    unfinished = part_path(run)
+    if _holds_work(unfinished):
+        _check_same(unfinished, wanted)
     else:
         try:
-            part.mkdir(parents=True, exist_ok=True)
+            unfinished.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{str(part)!r} cannot be made: {error.strerror}.") from None
-        write_json(part / RUN, wanted)
-    return RunFolder(run, part, identity)
+        write_json(unfinished / RUN, wanted)
+    return RunFolder(run, unfinished, identity)
 
 
 def abandon_run(folder: RunFolder) -> None:
     """Remove a folder without a whole block of scores: there is nothing in it to go on from."""
-    if folder.part is not None and not store.finished_blocks(folder.part):
-        shutil.rmtree(folder.part)
+    if folder.unfinished is not None and not store.finished_blocks(folder.unfinished):
+        shutil.rmtree(folder.unfinished)
 
 
 def finish_run(folder: RunFolder, findings: Findings, *, asked: dict[str, Any]) -> None:
     """Write tables, report and record, and rename the folder: now it is whole."""
-    part, train = folder.part, findings.train
-    assert part is not None
+    unfinished, train = folder.unfinished, findings.train
+    assert unfinished is not None
     rows = result_tables.suspect_rows(train, findings.suspects)
-    write_csv(part / "suspects.csv", result_tables.SUSPECT_COLUMNS, rows)
+    write_csv(unfinished / "suspects.csv", result_tables.SUSPECT_COLUMNS, rows)
     write_csv(
-        part / "redundant.csv",
+        unfinished / "redundant.csv",
         result_tables.REMOVAL_COLUMNS,
         result_tables.removal_rows(train, findings.redundant),
     )
     if findings.learned is not None:
         write_csv(
-            part / "learned.csv",
+            unfinished / "learned.csv",
             result_tables.LEARNED_COLUMNS,
             result_tables.learned_rows(train, findings.learned),
         )
     if findings.learning_curve is not None:
         write_csv(
-            part / "curve.csv", result_tables.CURVE_COLUMNS, result_tables.curve_rows(findings.learning_curve)
+            unfinished / "curve.csv",
+            result_tables.CURVE_COLUMNS,
+            result_tables.curve_rows(findings.learning_curve),
         )
-    write_report(findings, part / "report.html")
-    write_json(part / RUN, _record(folder.identity, findings, asked))
-    shutil.rmtree(part / store.TRAININGS, ignore_errors=True)  # their results are in the record
-    part.rename(folder.run)
+    write_report(findings, unfinished / "report.html")
+    write_json(unfinished / RUN, _record(folder.identity, findings, asked))
+    shutil.rmtree(unfinished / store.TRAININGS, ignore_errors=True)  # their results are in the record
+    unfinished.rename(folder.run)
     # Last: without it a run that was killed before its new name would be computed once more.
     (folder.run / store.DONE).unlink(missing_ok=True)
 
@@ -226,11 +228,11 @@ def _check_agree(path: Path, record: dict[str, Any], made_from: dict[str, Any]) 
         )
 
 
-def _holds_work(part: Path) -> bool:
+def _holds_work(unfinished: Path) -> bool:
     """Return whether a folder holds more than the unfinished run.json of a run killed at its first write."""
-    if not part.is_dir():
-        return part.exists()
-    return any(path.name != f"{RUN}.part" for path in part.iterdir())
+    if not unfinished.is_dir():
+        return unfinished.exists()
+    return any(path.name != f"{RUN}.part" for path in unfinished.iterdir())
 
 
 def _check_same(folder: Path, wanted: dict[str, str]) -> None:

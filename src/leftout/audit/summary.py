@@ -21,7 +21,7 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
     doubt = fitted.kernel.doubt if isinstance(fitted.kernel, FittedLabelKernel) else ""
     parameters = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
     return {
-        "data": train.preparation.get("source", "arrays"),
+        "data": train.preparation.get("data", "arrays"),
         "training examples": len(train),
         "queries": len(query),
         "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),

@@ -31,7 +31,7 @@ def cifar10(folder: Path, source: str) -> DataSource:
     A .zip of the same pictures by split and class, as others pass them on, is read as such.
 
     Raises:
-        DataError: a batch is missing, damaged or of another length than its fellows; a label
+        DataError: a batch is missing, damaged or of another length than the other training batches; a label
             outside the ten; a pickle that asks for more than plain data.
     """
     if folder.suffix.lower() == ".zip":
@@ -67,7 +67,7 @@ def cifar10(folder: Path, source: str) -> DataSource:
 
 
 def _batches(folder: Path) -> tuple[Path, str]:
-    """Return the folder of the batches, it or one in it, and the ending of their names."""
+    """Return the folder that holds the batches, `folder` or one inside it, and the ending of their names."""
     check_folder(folder)
     for inner in FOLDERS:
         for ending in ("", ".bin"):
@@ -128,8 +128,8 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     if (folder / "batches.meta").exists():
         path = folder / "batches.meta"
         listed = plain_pickle(file_bytes(path), str(path)).get("label_names")
-        values = listed if isinstance(listed, list) else []
-        texts = [v.decode("latin-1") if isinstance(v, bytes) else v for v in values]
+        coded = listed if isinstance(listed, list) else []
+        texts = [name.decode("latin-1") if isinstance(name, bytes) else name for name in coded]
         names = [text for text in texts if isinstance(text, str)]
     elif (folder / "batches.meta.txt").exists():
         path = folder / "batches.meta.txt"

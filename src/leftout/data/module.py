@@ -1,6 +1,6 @@
-"""`FILE.py:function`: a function of the user's own that returns `(train, query)`, or whatever is asked.
+"""Data and models from a user's function, named as `FILE.py:function`.
 
-This is the one place that runs code from a file, because it was asked to by name.
+This is the only place that runs code from a file, which the user names.
 """
 
 import sys
@@ -66,7 +66,7 @@ def returned_by(source: str, wanted: str) -> Any:
 
 
 def source_of_pair(pair: Any, source: str) -> DataSource | ExamplePair:
-    """Return a pair of Examples as it is, a pair of pairs as rows to choose from.
+    """Return a pair of Examples unchanged, or the rows of a pair of pairs (inputs, targets).
 
     Raises:
         DataError: neither; or one of each.
@@ -91,6 +91,6 @@ def source_of_pair(pair: Any, source: str) -> DataSource | ExamplePair:
             f"{type(train).__name__} and {type(query).__name__}."
         )
     inputs, targets = {}, {}
-    for name, part in (("train", train), ("query", query)):
-        inputs[name], targets[f"{name} targets"] = pair_arrays(part, name)
+    for name, side in (("train", train), ("query", query)):
+        inputs[name], targets[f"{name} targets"] = pair_arrays(side, name)
     return source_of_arrays(source, inputs, targets)

@@ -1,4 +1,4 @@
-"""Are these arrays pictures, and what are their pixels as numbers in [0, 1]?
+"""Arrays as pictures: how they are recognised, and their pixels as numbers in [0, 1].
 
 Pictures are (n, h, w) or (n, h, w, 3) or (n, 3, h, w) with values 0 … 255 or 0 … 1. The kernels see
 float64 in [0, 1], channels first; a person sees uint8, channels last. Anything else is features.
@@ -67,5 +67,5 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
         return 0
     if len(shape) != 4:
         return None
-    # Three by three pixels in three channels reads either way: channels last wins.
+    # Pictures of 3 × 3 pixels in 3 channels are ambiguous: channels last wins.
     return next((axis for axis in (3, 1) if shape[axis] in (1, CHANNELS)), None)

@@ -1,4 +1,4 @@
-"""A table: one row per example, one column to predict, the others what it is predicted from.
+"""A table with a row per example, a column to predict, and columns to predict from.
 
 A column called `id` names the rows, a column called `split` says `train` or one of the names of
 queries; neither is a feature. Integers, truth values and texts to predict are classes.
@@ -32,7 +32,7 @@ def table(
         columns: the columns to predict from; None takes all others.
 
     Raises:
-        OptionError: a column that is not there, or asked for twice.
+        OptionError: a column that is not there, or named twice.
         DataError: a feature that is text, a missing cell, an infinite number, ids that repeat.
     """
     every, names = READERS[path.suffix.lower()](path)
@@ -42,19 +42,19 @@ def table(
     for column in (goal, *features):
         _check_column(column, names, source)
     unused: list[str] = []
-    kept, is_query = np.arange(len(names)), None
+    rows, is_query = np.arange(len(names)), None
     if SPLIT in by_name and goal.name != SPLIT:
         _check_column(by_name[SPLIT], names, source)
-        kept, is_query, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
+        rows, is_query, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
     if ID in by_name and goal.name != ID:
         names = _names(by_name[ID], names, source)
-    values = np.stack([column.values.astype(np.float64) for column in features], axis=1)[kept]
+    cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
     headings = tuple(column.name for column in features)
     return DataSource(
         name=source,
-        ids=[names[row] for row in kept],
-        targets=raw_targets(goal.name, goal.values[kept]),
-        read=lambda rows: InputRows(inputs=values[rows], table=values[rows], columns=headings),
+        ids=[names[row] for row in rows],
+        targets=raw_targets(goal.name, goal.values[rows]),
+        read=lambda chosen: InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings),
         is_query=is_query,
         record={
             "format": path.suffix.lower().lstrip("."),
@@ -122,13 +122,13 @@ def _check_column(column: Column, names: Sequence[str], source: str) -> None:
 
 def _names(column: Column, rows: Sequence[str], source: str) -> list[str]:
     _check_column(column, rows, source)
-    names = [str(value) for value in column.values.tolist()]
-    seen: dict[str, int] = {}
+    names = list(map(str, column.values.tolist()))
+    row_of: dict[str, int] = {}
     for row, name in enumerate(names):
-        if name in seen:
+        if name in row_of:
             raise DataError(
                 f"`{source}` must have a different 'id' in every row; {name!r} is in "
-                f"{rows[seen[name]]} and {rows[row]}."
+                f"{rows[row_of[name]]} and {rows[row]}."
             )
-        seen[name] = row
+        row_of[name] = row
     return names

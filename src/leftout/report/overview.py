@@ -37,11 +37,10 @@ GLOSSARY = (
 
 def overview(findings: Findings) -> dict[str, Any]:
     """Return the head of the report as its template shows it."""
-    preparation, unit = findings.train.preparation, findings.time_unit
-    source = preparation.get("source")
+    name, unit = findings.train.preparation.get("data"), findings.time_unit
     several = len(findings.at_times) > 1
     return {
-        "title": plain(source) if source else count(len(findings.train), "training example"),
+        "title": plain(name) if name else count(len(findings.train), "training example"),
         "when": time_phrase(findings.at_last_time.at, unit),
         "several": several,
         "classes": findings.train.classes is not None,
@@ -132,11 +131,11 @@ def _refit_tile(findings: Findings) -> dict[str, str]:
 def settings_rows(findings: Findings) -> list[tuple[str, str, str]]:
     """Return what was audited and how: label, value, and what it means."""
     return [
-        (plain(name), value_text(setting), _meaning(name, setting))
+        (plain(name), value_text(setting), _setting_meaning(name, setting))
         for name, setting in findings.settings.items()
     ]
 
 
-def _meaning(name: str, setting: Any) -> str:
+def _setting_meaning(name: str, setting: Any) -> str:
     label, text = str(name).lower(), str(setting).lower()
     return next((meaning for word, needed, meaning in GLOSSARY if word in label and needed in text), "")

@@ -65,8 +65,8 @@ class ExplorerSize:
 
 def write_report(findings: Findings, path: Path) -> Path:
     """Write the report and return its path; the file appears only when it is whole."""
-    with atomic_write(Path(path)) as part:
-        part.write_text(html(findings), encoding="utf-8", newline="\n")
+    with atomic_write(Path(path)) as unfinished:
+        unfinished.write_text(html(findings), encoding="utf-8", newline="\n")
     return Path(path)
 
 

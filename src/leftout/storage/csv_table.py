@@ -16,18 +16,18 @@ def check_free(out: Path, *suffixes: str) -> None:
         raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
     if not out.parent.is_dir():
         raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
-    part = part_path(out)
+    unfinished = part_path(out)
     try:  # nothing but writing tells whether it can be written to
-        part.touch()
-        part.unlink()
+        unfinished.touch()
+        unfinished.unlink()
     except OSError as error:
         raise OptionError(f"--out {str(out)!r} cannot be written: {error.strerror}.") from error
 
 
 def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; the file appears only when it is whole."""
-    with atomic_write(path) as part:
-        write_csv(part, header, rows)
+    with atomic_write(path) as unfinished:
+        write_csv(unfinished, header, rows)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

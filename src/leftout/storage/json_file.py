@@ -11,8 +11,8 @@ from leftout.core.errors import StoreError
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+    with atomic_write(path) as unfinished:
+        unfinished.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

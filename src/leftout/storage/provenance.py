@@ -57,16 +57,16 @@ def save_record(
         pictures: for each file name, a function that writes the picture at a path.
     """
     recover_record(folder)
-    part = _hidden_sibling(folder, "part")
-    part.mkdir(parents=True)
-    (part / "command.txt").write_text(command + "\n")
-    (part / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
-    (part / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
+    unfinished = _hidden_sibling(folder, "part")
+    unfinished.mkdir(parents=True)
+    (unfinished / "command.txt").write_text(command + "\n")
+    (unfinished / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+    (unfinished / "result.json").write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")
     for name, write in (pictures or {}).items():
-        write(part / name)
+        write(unfinished / name)
     if folder.exists():
         folder.rename(_hidden_sibling(folder, "old"))
-    part.rename(folder)
+    unfinished.rename(folder)
     recover_record(folder)
 
 
