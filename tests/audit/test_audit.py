@@ -20,7 +20,7 @@ from leftout.core.errors import (
 )
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import learned
-from leftout.curation.mislabelled import mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
 from leftout.data.planted import flip_labels, plant_duplicates, plant_outliers
@@ -61,7 +61,7 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
     last = None if at is None else max(at)
     times = [last] if at is None else at
     assert np.array_equal(findings.scores.values, lo.leave_one_out(fitted, query, at=times).values)
-    assert findings.suspects == mislabelled(fitted, at=last).suspects
+    assert findings.suspects == find_mislabelled(fitted, at=last).suspects
     assert findings.redundant == redundant(fitted, query, at=last)
     assert findings.rare == rare(fitted, at=last)
     assert findings.outliers == outliers(fitted)
@@ -70,9 +70,9 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
         assert findings.learned is None, "ridge has no training time"
     else:
         curve = [*training_times(fitted), *at]
-        assert findings.learned == learned(fitted, curve, judged=last)
+        assert findings.learned == learned(fitted, curve, kinds_at=last)
         assert set(at) <= set(findings.learned.times)
-        assert findings.learned.times[findings.learned.judged] == last
+        assert findings.learned.times[findings.learned.time_index] == last
     assert findings.certificate.at == (math.inf if last is None else last)
     assert findings.at_last_time.at == findings.certificate.at
 
@@ -93,7 +93,7 @@ def test_training_that_was_asked_about_at_its_beginning_alone_has_no_curve(tmp_p
 def test_the_end_of_a_flow_has_a_curve_up_to_it() -> None:
     found = small_audit(rule=lo.GradientFlow(1.0, 0.1)).findings.learned
     assert found.times[-1] == math.inf
-    assert found.judged == len(found.times) - 1 > 20
+    assert found.time_index == len(found.times) - 1 > 20
 
 
 def test_blocks_of_queries_do_not_show(tmp_path, monkeypatch) -> None:

@@ -110,9 +110,9 @@ def learning(n: int, asked) -> Learned:
     unseen = np.outer(0.2 + (place - 0.4) ** 2, rng.uniform(0.5, 1.5, n))
     since = rng.integers(0, len(times) + 1, n)
     apart = since + rng.integers(0, len(times), n)
-    judged = times.index(float(asked[-1]))
+    time_index = times.index(float(asked[-1]))
     kinds = [
-        Kind.NOT_LEARNED if s > judged else Kind.BY_HEART if a > judged else Kind.FROM_OTHERS
+        Kind.NOT_LEARNED if s > time_index else Kind.BY_HEART if a > time_index else Kind.FROM_OTHERS
         for s, a in zip(since, apart, strict=True)
     ]
     steps = np.arange(len(times))[:, None]
@@ -120,7 +120,7 @@ def learning(n: int, asked) -> Learned:
     named = [[times[j] if j < len(times) else None for j in one] for one in (since, apart)]
     return Learned(
         times,
-        judged,
+        time_index,
         tuple(seen.mean(1)),
         tuple(unseen.mean(1)),
         tuple((right & understood).mean(1)),

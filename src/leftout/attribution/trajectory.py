@@ -26,7 +26,7 @@ from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
-from leftout.solvers.resolvent import Resolvents, left_out_ratios
+from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes
 
 COUNT = 30
 """Times of a curve where none are given: about five per decade."""

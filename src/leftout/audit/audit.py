@@ -28,7 +28,7 @@ from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
-from leftout.curation.mislabelled import mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
@@ -205,7 +205,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     fitted, query, times, last_time = request.fitted, request.query, request.times, request.times[-1]
     fitted.rows.keep_comparison(query.inputs)
     scores = _scores(request, folder)
-    labels = mislabelled(fitted, at=last_time)
+    labels = find_mislabelled(fitted, at=last_time)
     fixed = fitted.freeze_labels()
     removal = redundant(fixed, query, at=last_time)
     at_times = tuple(_model_at(fitted, query, time) for time in times)
@@ -284,7 +284,7 @@ def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:
     """Return when each example was learned, on a curve that holds all times asked for."""
     if isinstance(fitted.rule, Ridge) or times[-1] == 0:
         return None
-    return learned(fitted, [*training_times(fitted), *times], judged=times[-1])
+    return learned(fitted, [*training_times(fitted), *times], kinds_at=times[-1])
 
 
 def _linearisation_gap(request: AuditRequest, trainings: Path | None) -> LinearisationGap | None:

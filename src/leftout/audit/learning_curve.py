@@ -47,7 +47,7 @@ def audit_learning_curve(
         curve = learning_curve(_half(fitted, seed), [n, *sizes], seed=seed)
     except NotPositiveError as error:
         return None, str(error)
-    return curve.anchored(out_of_sample, fitted.train), ""
+    return curve.rescale_to(out_of_sample, fitted.train), ""
 
 
 def _half(fitted: Fitted, seed: int) -> Fitted:

@@ -92,7 +92,7 @@ def prepare_run(run: Path, identity: dict[str, Any]) -> RunFolder:
         try:
             unfinished.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{str(part)!r} cannot be made: {error.strerror}.") from None
+            raise StoreError(f"{str(unfinished)!r} cannot be made: {error.strerror}.") from None
         write_json(unfinished / RUN, wanted)
     return RunFolder(run, unfinished, identity)
 

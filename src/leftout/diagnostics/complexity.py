@@ -110,16 +110,16 @@ def _interpolant(
     total = inside.norm()
     added = []
     rows = [fitted.rows.of_examples(group.to(lower.device)) for group in groups]
-    for columns in _solved(lower, rows):  # (n, g)
+    for columns in _solve_columns(lower, rows):  # (n, g)
         basis = torch.linalg.qr(columns).Q
-        taken = basis.T @ inside
-        left = inside - basis @ taken
+        projection = basis.T @ inside
+        remainder = inside - basis @ projection
         # √a − √(a − d) as d / (√a + √(a − d)): small groups are not lost in the difference.
-        added.append(_over(taken.square().sum(), total + left.norm()))
+        added.append(_over(projection.square().sum(), total + remainder.norm()))
     return float(total), torch.stack(added)
 
 
-def _solved(
+def _solve_columns(
     lower: Float64[Tensor, "n n"], groups: Sequence[Int64[Tensor, " _"]]
 ) -> Iterator[Float64[Tensor, "n _"]]:
     """Yield L⁻¹'s columns of each group, many small groups to a solve."""
@@ -166,9 +166,9 @@ def _as_trained(
     for rows in with_progress(groups, what="groups"):
         without = dual + group_duals(fitted, [math.inf], rows, ready)[0]
         change = dual - without
-        left = _root((without * (fitted.gram @ without)).sum())
+        norm_without = _root((without * (fitted.gram @ without)).sum())
         fall = (change * (2 * image - fitted.gram @ change)).sum()  # uᵀKu − u'ᵀKu'
-        added.append(_over(fall, total + left))
+        added.append(_over(fall, total + norm_without))
     return float(total), torch.stack(added)
 
 

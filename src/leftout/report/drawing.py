@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from leftout.core.wording import number, percent
+from leftout.core.wording import number, percent, value_text
 
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 72, 16, 20, 58
@@ -72,7 +72,7 @@ def linear_axis(heights: Sequence[float], label: str, *, share: bool = False) ->
         digits = 0 if all(abs(100 * mark - round(100 * mark)) < 1e-6 for mark in marks) else 1
         named = tuple((mark, percent(mark, digits)) for mark in marks)
     else:
-        named = tuple((mark, f"{mark:g}".replace("-", "−")) for mark in marks)
+        named = tuple((mark, value_text(mark)) for mark in marks)
     return PlotAxis(low, high + air, label, named)
 
 

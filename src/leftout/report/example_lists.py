@@ -11,7 +11,7 @@ from leftout.curation.mislabelled import Suspect
 from leftout.curation.subclasses import Subclass
 from leftout.report.findings import Findings
 from leftout.report.plots import removal_plots
-from leftout.report.wording import cell_texts, label_text
+from leftout.report.wording import label_text, table_cells
 
 CARDS = 60
 """Suspects shown as cards; the others are rows of a table."""
@@ -39,7 +39,7 @@ def example(findings: Findings, row: int) -> dict[str, Any]:
         "row": row,
         "id": plain(train.ids[row]),
         "label": label_text(train, row),
-        "cells": cell_texts(train, row),
+        "cells": table_cells(train, row),
     }
 
 
@@ -103,7 +103,7 @@ def suspect_card(findings: Findings, suspect: Suspect) -> dict[str, Any]:
                 "id": plain(train.ids[near.row]),
                 "label": label_text(train, near.row),
                 "pull": signed_number(near.pull, 2),
-                "cells": " · ".join(cell for _, cell in cell_texts(train, near.row)),
+                "cells": " · ".join(cell for _, cell in table_cells(train, near.row)),
             }
             for near in suspect.opposing
         ],

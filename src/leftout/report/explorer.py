@@ -13,7 +13,7 @@ from leftout.data.examples import Examples
 from leftout.report.findings import Findings
 from leftout.report.ranking import Ranking
 from leftout.report.thumbnails import PAGE, TILES
-from leftout.report.wording import cell_texts, label_text
+from leftout.report.wording import label_text, table_cells
 
 SCORES_SHOWN = 10
 """Classes whose score is shown for a query."""
@@ -114,7 +114,7 @@ def _row_texts(examples: Examples, rows: list[int]) -> list[str] | None:
     """Return rows of a table as one line of text each; None where there is no table."""
     if examples.table is None:
         return None
-    lines = [cell_texts(examples, row, most=5) for row in rows]
+    lines = [table_cells(examples, row, most=5) for row in rows]
     return [" · ".join(f"{name} {cell}" for name, cell in line) for line in lines]
 
 

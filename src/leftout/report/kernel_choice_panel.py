@@ -55,7 +55,7 @@ def _row(selection: Selection, candidate: Candidate) -> tuple[str, ...]:
 
 def selection_verdict(selection: Selection) -> str:
     """Return which kernel was taken, if it leads by more than chance, and if its strength is the last."""
-    best, rivals = selection.best, selection.tried[1:]
+    best, rivals = selection.best, selection.with_losses[1:]
     if not rivals:
         return f"{best.name} was taken: no other kernel could be tried." + _strength_note(selection)
     behind, error = selection.lead(rivals[0])
@@ -83,7 +83,7 @@ def _strength_note(selection: Selection) -> str:
     # Among kernels each stands with its best strength only, and all of `STRENGTHS` were tried.
     strengths = [
         candidate.kernel.strength
-        for candidate in selection.tried
+        for candidate in selection.with_losses
         if isinstance(candidate.kernel, LabelAware)
         and candidate.kernel.strength is not None
         and replace(candidate.kernel, strength=None) == replace(best.kernel, strength=None)

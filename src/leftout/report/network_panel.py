@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from leftout.core.wording import count, number, percent
-from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, Retrained
+from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, RetrainingCheck
 from leftout.report.findings import Findings
 
 
@@ -97,7 +97,7 @@ def _class_rows(gap: LinearisationGap) -> list[tuple[str, str, str]]:
     ]
 
 
-def _retrained_rows(findings: Findings, retrained: Retrained | None) -> list[tuple[str, str, str]]:
+def _retrained_rows(findings: Findings, retrained: RetrainingCheck | None) -> list[tuple[str, str, str]]:
     if retrained is None:
         return []
     examples = count(len(retrained.left_out), "example")

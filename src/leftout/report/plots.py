@@ -123,7 +123,7 @@ def margin_histogram(
     unsure, _ = np.histogram(margins[doubted], bins=edges)
     assert sure.sum() + unsure.sum() == len(margins)
     low, high = float(edges[0]), float(edges[-1])
-    marks = tuple((mark, f"{mark:g}".replace("-", "−")) for mark in ticks(low, high))
+    marks = tuple((mark, value_text(mark)) for mark in ticks(low, high))
     frame = Frame(PlotAxis(low, high, label, marks), _count_axis(sure + unsure))
     drawn = _bars(frame, edges, [(unsure, lambda _: "doubt"), (sure, lambda _: "plain")])
     text = "Histogram over the training examples; those whose label is doubted are hatched."

@@ -111,9 +111,9 @@ def _nearly_lowest(learned: Learned) -> float:
 def _kinds(learned: Learned, unit: str) -> str:
     n = len(learned.kinds)
     share = {kind: percent(learned.kinds.count(kind) / n) for kind in Kind}
+    time = short_time(learned.times[learned.time_index], unit)
     return (
-        f"At {short_time(learned.times[learned.judged], unit)}, {share[Kind.FROM_OTHERS]} of the training "
-        "examples are learned from the others: the model would say their label had it never seen "
+        f"At {time}, {share[Kind.FROM_OTHERS]} of the training examples are learned from the others: the model would say their label had it never seen "
         f"them. {share[Kind.BY_HEART]} are known by heart: it says their label only because it saw "
         f"them. {share[Kind.NOT_LEARNED]} are not learned."
     )
@@ -149,7 +149,7 @@ def _late(findings: Findings, learned: Learned, row: int, unit: str) -> dict[str
     return example(findings, row) | {
         "learned": short_time(learned.learned_at[row], unit),
         "understood": short_time(learned.understood_at[row], unit),
-        "kind": f"{learned.kinds[row]} at {short_time(learned.times[learned.judged], unit)}",
+        "kind": f"{learned.kinds[row]} at {short_time(learned.times[learned.time_index], unit)}",
         "doubted": any(suspect.row == row for suspect in findings.suspects),
     }
 

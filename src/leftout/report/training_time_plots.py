@@ -90,7 +90,7 @@ def _shares(learned: Learned, places: dict[float, float], across: PlotAxis, unit
         for name, (low, high) in zip(names, pairwise(levels), strict=True)
     ]
     drawn += _stop_marks(frame, learned, places, unit)
-    j = learned.judged
+    j = learned.time_index
     text = (
         f"Over training {unit}, the shares of the training examples that are learned from the others, "
         f"known by heart, and not learned. At {short_time(learned.times[j], unit)}: "

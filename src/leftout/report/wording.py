@@ -36,7 +36,7 @@ def label_text(examples: Examples, row: int) -> str:
     return shown + (f", … ({len(numbers)} outputs)" if len(numbers) > 4 else "")
 
 
-def cell_texts(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]:
+def table_cells(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]:
     """Return the columns and raw values of a row of a table; nothing where there is no table."""
     if examples.table is None:
         return []

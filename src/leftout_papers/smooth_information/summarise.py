@@ -17,7 +17,7 @@ from torch import nn
 
 from leftout.attribution.information import information
 from leftout.curation.prune import STEP, Order
-from leftout.curation.remaining import rounds
+from leftout.curation.reduced_model import removal_rounds
 from leftout.data.examples import Examples
 from leftout.diagnostics.retraining.retrain import retrain
 from leftout.dynamics.fit import fit
@@ -129,7 +129,7 @@ def _orders(material: Material, fitted: Fitted, query: Examples, schedule: Sched
     counts = (0, *sorted({max(1, round(share * n)) for share in SHARES[material.size]}))
     scores = information(fitted, query, at=schedule.steps)["function"].values
     least = np.argsort(scores, kind="stable").tolist()
-    again, _ = rounds(fitted, query, schedule.steps, "function", step=STEP, until=counts[-1])
+    again, _ = removal_rounds(fitted, query, schedule.steps, "function", step=STEP, until=counts[-1])
     orders: list[tuple[Order, list[int]]] = [("least", least), ("most", least[::-1]), ("iterative", again)]
     for k in range(RANDOM[material.size]):
         orders.append(("random", torch.randperm(n, generator=material.generator(20 + k)).tolist()))
