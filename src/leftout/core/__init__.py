@@ -1,1 +1,1 @@
-"""What every layer shares: errors, checks, blocks under a memory budget, progress, fingerprints."""
+"""Shared by all layers: errors, checks, memory budgets, progress, fingerprints, files, wording."""

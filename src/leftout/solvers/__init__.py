@@ -1,1 +1,1 @@
-"""Linear algebra on Gram matrices: factors, spectra, resolvents, Krylov spaces."""
+"""Linear algebra on kernel matrices: factorisations, spectra, resolvents, Krylov spaces."""
