@@ -19,7 +19,7 @@ from leftout.core.errors import (
 )
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import learned
-from leftout.curation.mislabelled import mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
 from leftout.data.planted import flip_labels, plant_duplicates, plant_outliers
@@ -60,7 +60,7 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
     last = None if at is None else max(at)
     times = [last] if at is None else at
     assert np.array_equal(findings.scores.values, lo.leave_one_out(fitted, query, at=times).values)
-    assert findings.suspects == mislabelled(fitted, at=last).suspects
+    assert findings.suspects == find_mislabelled(fitted, at=last).suspects
     assert findings.redundant == redundant(fitted, query, at=last)
     assert findings.rare == rare(fitted, at=last)
     assert findings.outliers == outliers(fitted)

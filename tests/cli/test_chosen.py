@@ -41,13 +41,13 @@ def test_the_best_by_exact_leave_one_out_is_taken(few):
     names = {one.name for one in found.selection.candidates}
     assert {name for name, _ in FEW} < names
     assert len(names) == 4, "and the best of them, with labels seen by two estimators"
-    for one in found.selection.tried:
+    for one in found.selection.with_losses:
         # Each kernel has its own scaling of inputs, and is judged with it.
         scale = "unit" if one.name.startswith("two-layer") else "sphere"
         train, _ = lo.load("digits", classes=["3", "8"], n_train=40, n_query=10, normalise=scale)
         off = lo.out_of_sample(lo.fit(one.kernel, train)) - train.targets
         assert one.loss == pytest.approx(float(off.square().sum(1).mean() / 2), rel=1e-6)
-    assert found.selection.best.loss == min(one.loss for one in found.selection.tried)
+    assert found.selection.best.loss == min(one.loss for one in found.selection.with_losses)
     assert found.kernel is found.selection.best.kernel
 
 

@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from leftout.curation.prune import Pruned
-from leftout.curation.sources import Difference, Estimate, Source, Sources
+from leftout.curation.sources import Difference, IntervalEstimate, Source, Sources
 from leftout.curation.subclasses import Subclass
 from leftout.data.encoding import encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
@@ -124,7 +124,7 @@ def worth_findings(found: Findings | None = None, names=("film", "phone", "scan"
         Source(
             name,
             40,
-            *(Estimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
+            *(IntervalEstimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
             loss=0.5 - j / 2,
             loss_each=(0.5 - j / 2) / 40,
             whole_weights=7.0,
@@ -133,7 +133,7 @@ def worth_findings(found: Findings | None = None, names=("film", "phone", "scan"
         for j, name in enumerate(names)
     )
     differences = tuple(
-        Difference(names[j], names[j + 1], Estimate(0.5, 0.1 - j, 0.9), j == 0) for j in (0, 1)
+        Difference(names[j], names[j + 1], IntervalEstimate(0.5, 0.1 - j, 0.9), j == 0) for j in (0, 1)
     )
     return replace(found, subclasses=kinds, sources=Sources(sources, differences, np.inf, reason))
 

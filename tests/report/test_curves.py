@@ -139,6 +139,6 @@ def test_powers_of_ten_are_named_and_not_too_many(decades) -> None:
 def test_the_words_of_a_plot_say_its_numbers() -> None:
     learned, _, (losses, shares) = drawn((1.0, 100.0))
     assert learned.stop.reason in losses
-    judged = learned.judged
+    judged = learned.time_index
     assert f"{100 * learned.from_others[judged]:.0f}\u202f%" in shares.split("</desc>")[0]
     assert "known by heart" in shares

@@ -83,7 +83,7 @@ def _errors(found: list[Learnability]) -> Table:
             number(one.kappa),
             number(one.test_error),
             number(one.train_error),
-            f"{one.overfitting:.3g} ×",
+            f"{one.overfitting_coefficient:.3g} ×",
             percent(one.target_learnability),
         )
     return table

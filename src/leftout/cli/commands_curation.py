@@ -27,7 +27,7 @@ from leftout.core.wording import number, number_with_interval, percent, plain, s
 from leftout.curation.prune import Order, Pruned, prune
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
-from leftout.curation.sources import Estimate, Sources, sources
+from leftout.curation.sources import IntervalEstimate, Sources, sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
@@ -327,5 +327,5 @@ def _sources_table(found: Sources) -> Table:
     return table
 
 
-def _interval(estimate: Estimate) -> str:
+def _interval(estimate: IntervalEstimate) -> str:
     return number_with_interval(estimate.value, estimate.low, estimate.high)

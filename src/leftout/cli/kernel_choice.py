@@ -22,7 +22,14 @@ from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError
 from leftout.core.wording import duration
 from leftout.data.examples import Examples
-from leftout.diagnostics.model_selection import Candidate, Selection, candidate, choose_strength, once, ranked
+from leftout.diagnostics.model_selection import (
+    Candidate,
+    Selection,
+    choose_strength,
+    drop_duplicates,
+    evaluate_kernel,
+    sort_candidates,
+)
 from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.estimates import Estimator
@@ -145,7 +152,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
         judge = judge or _Judge(choices, memory, device, _machine(train, device))
         found.append(judge.tried(name, kernel, train))
         made[found[-1].name] = Chosen(kernel, train, query)
-    best_name = ranked(found, name="--kernel auto").best.name
+    best_name = sort_candidates(found, name="--kernel auto").best.name
     best = made[best_name]
     if judge is not None and best.train.labels is not None:
         assert isinstance(best.kernel, Kernel)
@@ -153,7 +160,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
             name, aware = f"{best_name}, {estimator}", LabelAware(best.kernel, estimator, None)
             found.append(judge.tried(name, aware, best.train))
             made[found[-1].name] = best  # its name says what strength was chosen
-    selection = ranked(once(found), name="--kernel auto")
+    selection = sort_candidates(drop_duplicates(found), name="--kernel auto")
     winner = made[selection.best.name]
     return Chosen(selection.kernel, winner.train, winner.query, selection)
 
@@ -193,7 +200,7 @@ class _Judge:
                 )
         except LeftoutError as error:
             return Candidate(name, kernel, skipped=str(error))
-        return candidate(
+        return evaluate_kernel(
             name,
             kernel,
             train,

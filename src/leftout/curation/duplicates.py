@@ -1,4 +1,4 @@
-"""Which inputs are there twice, and do their labels agree?"""
+"""Groups of training examples with identical inputs, and whether their labels agree."""
 
 from dataclasses import dataclass
 

@@ -20,9 +20,9 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.group_removal import group_duals
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.leave_out import dual_changes
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import with_progress
@@ -92,7 +92,7 @@ def _check_positive(fitted: Fitted) -> None:
     """Raise where labels have made the kernel indefinite: it has no space, and its functions no norm."""
     if fitted.kernel.definite:
         return
-    low, high = float(fitted.eigenvalues[0]), float(fitted.eigenvalues[-1])
+    low, high = float(fitted.factorisations.eigenvalues[0]), float(fitted.factorisations.eigenvalues[-1])
     if low < -len(fitted.gram) * EPS * high:
         raise NotPositiveError(
             "`fitted` must have a positive semi-definite kernel, or functions have no norm. Labels have made "
@@ -109,17 +109,17 @@ def _interpolant(
     inside = torch.linalg.solve_triangular(lower, fitted.residual, upper=False)  # w, (n, k)
     total = inside.norm()
     added = []
-    rows = [fitted.kernel_rows(group.to(lower.device)) for group in groups]
-    for columns in _solved(lower, rows):  # (n, g)
+    rows = [fitted.rows.of_examples(group.to(lower.device)) for group in groups]
+    for columns in _solve_columns(lower, rows):  # (n, g)
         basis = torch.linalg.qr(columns).Q
-        taken = basis.T @ inside
-        left = inside - basis @ taken
+        projection = basis.T @ inside
+        remainder = inside - basis @ projection
         # √a − √(a − d) as d / (√a + √(a − d)): small groups are not lost in the difference.
-        added.append(_over(taken.square().sum(), total + left.norm()))
+        added.append(_over(projection.square().sum(), total + remainder.norm()))
     return float(total), torch.stack(added)
 
 
-def _solved(
+def _solve_columns(
     lower: Float64[Tensor, "n n"], groups: Sequence[Int64[Tensor, " _"]]
 ) -> Iterator[Float64[Tensor, "n _"]]:
     """Yield L⁻¹'s columns of each group, many small groups to a solve."""
@@ -161,14 +161,14 @@ def _as_trained(
     dual = fitted.dual(math.inf)  # (n, k)
     image = fitted.gram @ dual
     total = _root((dual * image).sum())
-    ready: dict[int, list[Instant]] = {}
+    ready: dict[int, list[EditEngine]] = {}
     added = []
     for rows in with_progress(groups, what="groups"):
-        without = dual + dual_changes(fitted, [math.inf], rows, ready)[0]
+        without = dual + group_duals(fitted, [math.inf], rows, ready)[0]
         change = dual - without
-        left = _root((without * (fitted.gram @ without)).sum())
+        norm_without = _root((without * (fitted.gram @ without)).sum())
         fall = (change * (2 * image - fitted.gram @ change)).sum()  # uᵀKu − u'ᵀKu'
-        added.append(_over(fall, total + left))
+        added.append(_over(fall, total + norm_without))
     return float(total), torch.stack(added)
 
 

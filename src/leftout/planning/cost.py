@@ -13,7 +13,7 @@ from functools import cached_property
 
 from leftout.attribution.engine.query_blocks import COLUMNS
 from leftout.attribution.trajectory import COUNT
-from leftout.curation.moved import QUERIES
+from leftout.curation.model_change import QUERIES
 from leftout.curation.redundant import FRACTIONS
 from leftout.diagnostics.learning_curve.ridge_path import POINTS
 from leftout.dynamics.rules import At, Ridge, Rule

@@ -55,7 +55,7 @@ def _row(found: Selection, one: Candidate) -> tuple[str, ...]:
 
 def selection_verdict(found: Selection) -> str:
     """Return which was taken, whether its lead is more than chance, and whether its strength is the last."""
-    best, others = found.best, found.tried[1:]
+    best, others = found.best, found.with_losses[1:]
     if not others:
         return f"{best.name} was taken: no other kernel could be tried." + _edge(found)
     behind, error = found.lead(others[0])
@@ -83,7 +83,7 @@ def _edge(found: Selection) -> str:
     # Among kernels each stands with its best strength only, and all of `STRENGTHS` were tried.
     others = [
         one.kernel.strength
-        for one in found.tried
+        for one in found.with_losses
         if isinstance(one.kernel, LabelAware)
         and one.kernel.strength is not None
         and replace(one.kernel, strength=None) == replace(best.kernel, strength=None)

@@ -56,7 +56,7 @@ def outlook(fitted: Fitted, moments: Sequence[Moment], *, seed: int) -> tuple[Le
     except NotPositiveError as error:
         return None, str(error)
     (end,) = (moment for moment in moments if moment.at == math.inf)
-    return found.anchored(end.out_of_sample, fitted.train), ""
+    return found.rescale_to(end.out_of_sample, fitted.train), ""
 
 
 def _half(fitted: Fitted, seed: int) -> Fitted:
@@ -64,15 +64,7 @@ def _half(fitted: Fitted, seed: int) -> Fitted:
     n = len(fitted)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     held = order[: (n + 1) // 2].sort().values
-    rows = fitted.kernel_rows(held.to(fitted.device))
-    return Fitted(
-        fitted.kernel,
-        fitted.train.select(held),
-        fitted.rule,
-        fitted.gram[rows][:, rows],
-        kernel_dtype=fitted.kernel_dtype,
-        memory=fitted.memory,
-    )
+    return fitted.subset(held)
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from leftout.core.wording import count, number, percent
-from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, Retrained
+from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, RetrainingCheck
 from leftout.report.findings import Findings
 
 
@@ -94,7 +94,7 @@ def _classes(found: LinearisationGap) -> list[tuple[str, str, str]]:
     ]
 
 
-def _retrained(findings: Findings, again: Retrained | None) -> list[tuple[str, str, str]]:
+def _retrained(findings: Findings, again: RetrainingCheck | None) -> list[tuple[str, str, str]]:
     if again is None:
         return []
     left = count(len(again.left_out), "example")

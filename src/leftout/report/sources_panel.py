@@ -3,7 +3,7 @@
 from typing import Any
 
 from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
-from leftout.curation.sources import Estimate
+from leftout.curation.sources import IntervalEstimate
 from leftout.report import sections
 from leftout.report.findings import Findings
 
@@ -67,5 +67,5 @@ def sources(findings: Findings) -> dict[str, Any] | None:
     }
 
 
-def _interval(estimate: Estimate) -> str:
+def _interval(estimate: IntervalEstimate) -> str:
     return number_with_interval(estimate.value, estimate.low, estimate.high)

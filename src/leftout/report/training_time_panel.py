@@ -116,7 +116,7 @@ def _kinds(found: Learned, unit: str) -> str:
     n = len(found.kinds)
     share = {kind: percent(found.kinds.count(kind) / n) for kind in Kind}
     return (
-        f"At {said(found.times[found.judged], unit)}, {share[Kind.FROM_OTHERS]} of the training "
+        f"At {said(found.times[found.time_index], unit)}, {share[Kind.FROM_OTHERS]} of the training "
         "examples are learned from the others: the model would say their label had it never seen "
         f"them. {share[Kind.BY_HEART]} are known by heart: it says their label only because it saw "
         f"them. {share[Kind.NOT_LEARNED]} are not learned."
@@ -153,7 +153,7 @@ def _late(findings: Findings, found: Learned, row: int, unit: str) -> dict[str, 
     return example(findings, row) | {
         "learned": said(found.learned_at[row], unit),
         "understood": said(found.understood_at[row], unit),
-        "kind": f"{found.kinds[row]} at {said(found.times[found.judged], unit)}",
+        "kind": f"{found.kinds[row]} at {said(found.times[found.time_index], unit)}",
         "doubted": any(one.row == row for one in findings.suspects),
     }
 

@@ -79,12 +79,12 @@ def _shares(found: Learned, places: dict[float, float], across: Axis, unit: str)
         for name, (low, high) in zip(names, pairwise(levels), strict=True)
     ]
     drawn += _guide(frame, found, places, unit)
-    judged = found.judged
+    time_index = found.time_index
     text = (
         f"Over training {unit}, the shares of the training examples that are learned from the others, "
-        f"known by heart, and not learned. At {said(found.times[judged], unit)}: "
-        f"{percent(found.from_others[judged], 0)}, {percent(found.by_heart[judged], 0)} and "
-        f"{percent(max(0.0, 1 - right[judged]), 0)}."
+        f"known by heart, and not learned. At {said(found.times[time_index], unit)}: "
+        f"{percent(found.from_others[time_index], 0)}, {percent(found.by_heart[time_index], 0)} and "
+        f"{percent(max(0.0, 1 - right[time_index]), 0)}."
     )
     return figure("learned-shares", f"Learned {Kind.FROM_OTHERS} or {Kind.BY_HEART}", text, frame, drawn)
 

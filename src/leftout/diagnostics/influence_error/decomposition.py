@@ -11,7 +11,6 @@ Products of outputs are summed; α and A are those of the kernel, the same for e
 is proved for one output (theorems 3 and 4) holds for several word for word.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
@@ -20,15 +19,15 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.query_blocks import blocks_at_moments, loss_changes
+from leftout.attribution.engine.at_times import engine_at
+from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class InfluenceTerms:
     """Some queries against every training example.
 
     Attributes:
@@ -46,13 +45,13 @@ class Part:
     term_2: Float64[Tensor, "b n"]
 
     @property
-    def missed(self) -> Float64[Tensor, "b n"]:
+    def error(self) -> Float64[Tensor, "b n"]:
         """Return |I − Î|, a difference of the two, not the identity that the bounds come from."""
         return (self.influence - self.first_order).abs()
 
 
 @final
-class Decomposed:
+class InfluenceDecomposition:
     """A model at the end of training, ready to be asked about blocks of queries.
 
     Raises:
@@ -79,8 +78,8 @@ class Decomposed:
             )
         self.fitted = fitted
         self.ridge = rule.effective_ridge(n)
-        (self.moment,) = instants(fitted, [math.inf], total=n - 1)
-        dual = self.moment.as_fitted()
+        self.engine = engine_at(fitted, None)
+        dual = self.engine.dual_as_fitted
         inverse = fitted.inverse(self.ridge)
         diagonal = inverse.diagonal()
         self.leverage = leverages(fitted.gram, inverse, self.ridge)  # A, (n,)
@@ -88,7 +87,7 @@ class Decomposed:
         # f(X) − Y without the difference, and without A: λ(K + λI)⁻¹ is what remains of Y.
         self.training = -self.ridge * dual
 
-    def parts(self, query: Examples, *, room: int = 8) -> Iterator[Part]:
+    def blocks(self, query: Examples, *, room: int = 8) -> Iterator[InfluenceTerms]:
         """Yield the queries in blocks.
 
         Args:
@@ -98,12 +97,12 @@ class Decomposed:
         factor = fitted.factor(self.ridge)
         squared = self.left_out.square().sum(1) / 2  # (n,)
         size = max(1, min(len(query), fitted.memory // (room * 8 * len(fitted))))
-        for block, _, moment in blocks_at_moments(fitted, query, [self.moment], size=size):
-            influence = loss_changes(moment, block)
+        for block, _, engine in blocks_at_times(query, [self.engine], size=size):
+            influence = loss_changes(engine, block)
             # A solve, not the inverse that the engine takes, so that agreement of the two says much.
-            alpha = factor.solve(block.features.cross.T).T  # (b, n)
-            error = moment.predictions(block.features) - block.targets  # (b, k)
-            yield Part(
+            alpha = factor.solve(block.cross.T).T  # (b, n)
+            error = engine.predictions(block) - block.targets  # (b, k)
+            yield InfluenceTerms(
                 block.rows,
                 influence,
                 first_order=alpha * (error @ self.training.T),
