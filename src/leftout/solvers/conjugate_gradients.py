@@ -32,6 +32,12 @@ class ConjugateGradients(Solver):
         rtol: |b − A x| / |b| at which a column is solved.
         max_steps: most products; p + 1 are enough but for rounding.
 
+    Example:
+        >>> matrix = torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+        >>> solution = ConjugateGradients().solve(lambda x: matrix @ x, torch.ones(3, 1, dtype=torch.float64))
+        >>> solution.is_solved, solution.steps.tolist()
+        (True, [3])
+
     Cost:
         a product a step for all unsolved columns, one more in 25 steps and one at the end.
     """

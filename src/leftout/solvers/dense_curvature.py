@@ -29,6 +29,12 @@ MATRICES = 4
 class Exact(Solver):
     """A direct solve.
 
+    Example:
+        >>> matrix = torch.diag(torch.tensor([1.0, 4.0, 16.0], dtype=torch.float64))
+        >>> solution = Exact().solve(lambda x: matrix @ x, torch.ones(3, 1, dtype=torch.float64))
+        >>> solution.is_solved, solution.value.flatten().tolist()
+        (True, [1.0, 0.25, 0.0625])
+
     Cost:
         p products, p³/3 flops and four p × p matrices, once; then 4p² a column. An indefinite matrix
         takes 9p³.

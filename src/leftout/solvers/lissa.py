@@ -49,6 +49,12 @@ class LiSSA(Solver):
         rtol: |b − A x| / |b| at which a column counts as solved. With `batch` sampling leaves a
             residual that falls like 1 / √repeats.
 
+    Example:
+        >>> matrix = torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+        >>> solution = LiSSA().solve(lambda x: matrix @ x, torch.ones(3, 1, dtype=torch.float64))
+        >>> solution.is_solved, bool(solution.residual.max() < 1e-6)
+        (True, True)
+
     Cost:
         depth · repeats products, each of `batch` examples; two of all besides those of Lanczos.
 

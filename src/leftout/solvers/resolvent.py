@@ -51,7 +51,8 @@ class Resolvents:
 
     def rows(self, examples: slice) -> slice:
         """Return the rows of K of some examples."""
-        return slice(examples.start * self.outputs_per_example, examples.stop * self.outputs_per_example)
+        b = self.outputs_per_example
+        return slice(b * examples.start, b * examples.stop)
 
 
 def resolvents_at_nodes(
@@ -89,7 +90,7 @@ def resolvents_at_nodes(
 
 
 def left_out_ratios(resolvents: Resolvents) -> Complex128[Tensor, "q rows c"]:
-    """Return B_q[i] = (R(z_q)_II)⁻¹ (R(z_q) y)_I: the change from removing example i, per unit of R e_I."""
+    """Return B_q[i] = (R(z_q)_II)⁻¹ (R(z_q) y)_I: R y without example i is R y − R e_I B_q[i]."""
     return solve_blocks(resolvents.diagonal, _by_example(resolvents)).flatten(1, 2)
 
 
@@ -144,11 +145,8 @@ def edited_coordinates(
     """
     change = coefficients(resolvents, ratios[:, rows], time)  # (r, e·b)
     change = change.mul_(resolvents.spectrum.vectors[rows].T).neg_()
-    return (
-        change
-        if resolvents.outputs_per_example == 1
-        else torch.unflatten(change, 1, (-1, resolvents.outputs_per_example)).sum(2)
-    )
+    b = resolvents.outputs_per_example
+    return change if b == 1 else torch.unflatten(change, 1, (-1, b)).sum(2)
 
 
 def left_out_diagonal(
@@ -161,14 +159,11 @@ def left_out_diagonal(
     """
     vectors, values = resolvents.spectrum.vectors, resolvents.spectrum.values
     change = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
-    for examples in blocks(resolvents.diagonal.shape[1], max(1, ROWS // resolvents.outputs_per_example)):
+    n, b = resolvents.diagonal.shape[1:3]
+    for examples in blocks(n, max(1, ROWS // b)):
         rows = resolvents.rows(examples)
         inside = edited_coordinates(resolvents, ratios, time, rows).mul_(values[:, None])  # (r, e)
-        inside = (
-            inside.repeat_interleave(resolvents.outputs_per_example, 1)
-            if resolvents.outputs_per_example > 1
-            else inside
-        )
+        inside = inside.repeat_interleave(b, 1) if b > 1 else inside
         change[rows] = inside.mul_(vectors[rows].T).sum(0)
     return change
 
@@ -183,14 +178,8 @@ def group_left_out_coordinates(resolvents: Resolvents, rows: Int64[Tensor, " g"]
     """
     vectors, nodes = resolvents.spectrum.vectors, resolvents.quadrature.nodes
     inside = vectors[rows]  # (g, r)
-    total = torch.zeros(
-        len(resolvents.quadrature.weights),
-        vectors.shape[1],
-        resolvents.values.shape[2],
-        dtype=torch.float64,
-        device=vectors.device,
-    )
     weights = resolvents.quadrature.weights.to(vectors.device)
+    total = vectors.new_zeros(len(weights), vectors.shape[1], resolvents.values.shape[2])
     missing = torch.eye(len(rows), dtype=torch.float64, device=vectors.device) - inside @ inside.T
     thin = vectors.shape[1] < vectors.shape[0]
     for q in range(len(nodes)):
