@@ -169,14 +169,14 @@ def _predictions(
     for remaining in (n, total):
         fitted.check_trainable(times, total=remaining)
     start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
-    with_it = start + _learned(fitted, times, n)
+    with_it = start + _learned_part(fitted, times, n)
     # Under loss="mean" the filter itself changes when one example goes.
     same = fitted.rule.loss == "sum" or total == n
-    refiltered = with_it if same else start + _learned(fitted, times, total)
+    refiltered = with_it if same else start + _learned_part(fitted, times, total)
     return with_it, _predictions_without(fitted, times, with_it, refiltered, total)
 
 
-def _learned(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
+def _learned_part(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
     """Return K g(K) (Y − f_0) at every time, in one product."""
     duals = torch.stack([fitted.dual(time, total=total) for time in times], dim=1)  # (rows, t, c)
     product = fitted.gram @ duals.flatten(1)  # (rows, t·c)

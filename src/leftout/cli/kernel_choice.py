@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from leftout.audit.summary import kernel_said
+from leftout.audit.summary import describe_kernel
 from leftout.cli.arguments import CONVOLUTIONAL, DEEP, LABELS, TRAINED, Choices, KernelName
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
@@ -125,10 +125,10 @@ def chosen_otherwise(found: Chosen, record: Any) -> str:
     # What a run's kernel learned is beside what was asked of it.
     if all(name in before and before[name] == value for name, value in now.items()):
         return ""
-    then = kernel_said(before)
+    then = describe_kernel(before)
     return (
-        f"leave-one-out chose another kernel than in the run to repeat, {kernel_said(now)} and not {then}: "
-        "results will differ. The table says what was tried and what was skipped."
+        f"leave-one-out chose another kernel than in the run to repeat, {describe_kernel(now)} and not "
+        f"{then}: results will differ. The table says what was tried and what was skipped."
     )
 
 

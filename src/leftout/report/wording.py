@@ -1,4 +1,4 @@
-"""Wording that only reports and tables of results need: rules of sign, labels, cells, intervals."""
+"""Wording that only reports and tables of results need: rules of sign, times, labels, cells, intervals."""
 
 import math
 
@@ -9,7 +9,7 @@ SIGN_RULE = "positive = the example helped (loss without it minus loss with it)"
 MARGIN_RULE = "positive = the left-out model agrees with the given label"
 
 
-def interval(share: float, trials: int) -> tuple[float, float]:
+def wilson_interval(share: float, trials: int) -> tuple[float, float]:
     """Return Wilson's 95 % interval of a share seen in so many independent trials."""
     z = 1.959964
     middle = share + z * z / (2 * trials)
@@ -18,13 +18,22 @@ def interval(share: float, trials: int) -> tuple[float, float]:
     return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
 
 
-def label(examples: Examples, row: int) -> str:
+def short_time(at: float | None, unit: str) -> str:
+    """Return a training time as it stands beside a number; None is "never"."""
+    if at is None:
+        return "never"
+    if math.isinf(at):
+        return "the end"
+    return (f"step {at:g}" if unit == "step" else f"t = {at:g}").replace(" ", "\u00a0")
+
+
+def label_text(examples: Examples, row: int) -> str:
     """Return the class of an example, or its target numbers, in the units they came in."""
     if examples.classes is not None and examples.labels is not None:
         return plain(examples.classes[int(examples.labels[row])])
-    targets = examples.encoding.in_target_units(examples.targets[row : row + 1])[0].tolist()
-    shown = ", ".join(number(target) for target in targets[:4])
-    return shown + (f", … ({len(targets)} outputs)" if len(targets) > 4 else "")
+    numbers = examples.encoding.in_target_units(examples.targets[row : row + 1])[0].tolist()
+    shown = ", ".join(number(target) for target in numbers[:4])
+    return shown + (f", … ({len(numbers)} outputs)" if len(numbers) > 4 else "")
 
 
 def table_cells(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]:

@@ -41,7 +41,7 @@ def edit_engines(
     if finite:
         # Under a sum of losses the filter does not depend on the sum of weights.
         key = (finite, beyond, total if fitted.rule.loss == "mean" else None)
-        nodes = fitted.kept(("nodes", *key), lambda: _shared_nodes(fitted, finite, total, beyond))
+        nodes = fitted.memo(("nodes", *key), lambda: _shared_nodes(fitted, finite, total, beyond))
         for place, (time, (shared, position)) in enumerate(zip(finite, nodes, strict=True)):
             made[time] = FiniteTime(fitted, time, shared, position, total=total, key=(place, *key))
     return [made[time] for time in times]
