@@ -62,7 +62,9 @@ def test_a_kernel_fitted_to_labels_is_fitted_once_without_each_example(digits, m
     family = type(lo.fit(kernel, digits[0]).kernel)
     real = family.refit_labels
     monkeypatch.setattr(
-        family, "refit_labels", lambda self, keep, *labels: fitted.append(len(keep)) or real(self, keep, *labels)
+        family,
+        "refit_labels",
+        lambda self, keep, *labels: fitted.append(len(keep)) or real(self, keep, *labels),
     )
     lo.audit(kernel, *digits, rule=lo.Ridge(0.1))
     assert fitted == [59] * 60

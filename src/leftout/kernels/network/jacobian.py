@@ -2,7 +2,7 @@
 
 J_i = ∂f(x_i; w)/∂w, one row for each output or for each combination of outputs that is asked for: row r
 is Σ_o C_ro ∂f_o/∂w. By reverse mode, vectorised over inputs and rows (vmap); modules that cannot be
-vectorised are differentiated one input and one row at a time, with the same numbers.
+vectorised are differentiated one input and one row at a time, with the same numbers to rounding.
 """
 
 import copy
