@@ -136,7 +136,7 @@ def seen(
     after = flowed(start, inputs, targets, time).kernels(inputs)
     own = torch.stack(
         [
-            network_hierarchy(start.activation, w, a, inputs, targets, time=time).trained
+            network_hierarchy(start.activation, w, a, inputs, targets, time=time).after_training
             for w, a in zip(start.weights, start.readout, strict=True)
         ]
     )

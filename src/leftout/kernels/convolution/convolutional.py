@@ -68,6 +68,14 @@ class ConvReLU(Kernel):
     Source:
         Novak et al. 2019, "Bayesian deep convolutional networks with many channels are Gaussian processes";
         Arora et al. 2019, "On exact computation with an infinitely wide neural net".
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> images = torch.stack([torch.eye(4), torch.eye(4).roll(1, 1)])
+        >>> lo.kernels.ConvReLU(depth=2, padding="circular", pooling="mean").block(images, images)
+        tensor([[0.6304, 0.6304],
+                [0.6304, 0.6304]])
     """
 
     depth: int

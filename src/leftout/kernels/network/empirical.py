@@ -78,6 +78,14 @@ class Empirical(Kernel):
         a forward pass and k backward passes for each input, once; then products of n k rows of p
         numbers, or of activations and signals of layers, which are far fewer. The features of training
         inputs are kept between calls where they take no more than a quarter of the budget.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.Empirical(torch.nn.Linear(2, 1)).block(x, x)  # x·z + 1, of weight and bias
+        tensor([[26.,  1.],
+                [ 1., 26.]], dtype=torch.float64)
     """
 
     def __init__(

@@ -96,6 +96,15 @@ class RandomCoordinates(Projection):
     Source:
         Harutyunyan et al. 2021, "Estimating informativeness of samples with smooth unique
         information", and its released program: 2000 of each weight and each bias.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.RandomCoordinates(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.05
     """
 
     name: ClassVar[str] = "random coordinates"
@@ -164,7 +173,17 @@ class _Dense(_Streamed):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Gaussian(_Dense):
-    """Independent normal numbers."""
+    """Independent normal numbers.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.Gaussian(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.16
+    """
 
     name: ClassVar[str] = "gaussian"
 
@@ -175,7 +194,17 @@ class Gaussian(_Dense):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rademacher(_Dense):
-    """Independent signs: as good as normal numbers, and faster to draw."""
+    """Independent signs: as good as normal numbers, and faster to draw.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.Rademacher(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.15
+    """
 
     name: ClassVar[str] = "rademacher"
 
@@ -193,6 +222,15 @@ class Sparse(_Streamed):
 
     Source:
         Charikar, Chen and Farach-Colton 2002 (count sketch); Clarkson and Woodruff 2013.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.Sparse(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.18
     """
 
     name: ClassVar[str] = "sparse"

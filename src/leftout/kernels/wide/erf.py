@@ -51,6 +51,14 @@ class Erf(Deep):
     Source:
         Williams 1997, "Computing with infinite networks" (the first formula); the second is its
         derivative; Jacot, Gabriel & Hongler 2018, "Neural tangent kernel" (T).
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.Erf(depth=1, bias_variance=0.1).block(x, x)
+        tensor([[8.1953, 0.1099],
+                [0.1099, 8.1953]])
     """
 
     name = "erf"

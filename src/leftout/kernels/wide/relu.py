@@ -50,6 +50,14 @@ class ReLU(Deep):
     Source:
         Cho & Saul 2009, "Kernel methods for deep learning" (arc-cosine kernels); Jacot, Gabriel &
         Hongler 2018, "Neural tangent kernel". The gap recursion is derived here.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.ReLU(depth=2).block(x, x)
+        tensor([[75.0000, 17.1427],
+                [17.1427, 75.0000]])
     """
 
     name = "relu"

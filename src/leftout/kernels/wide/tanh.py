@@ -60,6 +60,14 @@ class Tanh(Deep):
     Source:
         Neal 1996, "Bayesian learning for neural networks", chapter 2 (the limit of one hidden layer);
         the series is Mehler's; truncation and step are derived here.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, -0.6]])
+        >>> lo.kernels.Tanh(depth=1, bias_variance=0.1).block(x, x)
+        tensor([[1.9079, 0.2386],
+                [0.2386, 1.9079]])
     """
 
     name = "tanh"
