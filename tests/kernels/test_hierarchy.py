@@ -49,7 +49,7 @@ def fitted_hierarchy(
 
 
 def label_part(kernel: FittedHierarchy) -> Tensor:
-    return kernel.gram - TwoLayer(kernel.asked.activation).block(kernel.inputs, kernel.inputs)
+    return kernel.gram - TwoLayer(kernel.options.activation).block(kernel.inputs, kernel.inputs)
 
 
 @every_activation
@@ -139,7 +139,7 @@ def test_gram_cross_blocks_and_diagonal_agree(options) -> None:
     assert kernel.block(queries.float(), inputs.float()).dtype is torch.float32
     assert torch.equal(gram(kernel, inputs, dtype=torch.float32), kernel.gram)
     assert kernel.dtype is torch.float64
-    assert kernel.cross(kernel.pairs_with(queries)).shape == (5, 6)
+    assert kernel.compare(queries).cross.shape == (5, 6)
     assert gram(kernel, queries[:0]).shape == (0, 0)
 
 
@@ -167,25 +167,25 @@ def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
     kernel = fitted_hierarchy(time=2.0, **options)
     queries, _ = sphere(3, 4, seed=8)
     keep = torch.tensor([0, 2, 3, 5])
-    asked = kernel.asked
-    some, again = asked.fit_labels(inputs[keep], labels[keep], y[keep]), kernel.without(keep)
+    asked = kernel.options
+    some, again = asked.fit_labels(inputs[keep], labels[keep], y[keep]), kernel.refit_labels(keep)
     assert_same(again.gram, some.gram, rtol=1e-11)
     own = cross(some, queries, inputs[keep])
-    assert_same(again.cross(kernel.pairs_with(queries)), own, rtol=1e-11)
-    assert_same(again.lean().cross(kernel.pairs_with(queries)), own, rtol=1e-11)
-    row = again.cross(kernel.pairs.of(slice(1, 2), slice(None)))
+    assert_same(again.cross(kernel.compare(queries)), own, rtol=1e-11)
+    assert_same(again.without_gram().cross(kernel.compare(queries)), own, rtol=1e-11)
+    row = again.cross(kernel.compare_training(slice(1, 2)))
     assert_same(row, cross(some, inputs[1:2], inputs[keep]), rtol=1e-11)
     other = torch.tensor([0, 0, 0, 1, 1, 1])
     others = (2 * other - 1).double()[:, None]
-    relabelled = kernel.relabelled(other, others)
+    relabelled = kernel.refit_labels(torch.arange(len(kernel.inputs)), other, others)
     assert_same(relabelled.gram, asked.fit_labels(inputs, other, others).gram, rtol=1e-12)
 
 
 def test_frozen_it_is_the_same_and_says_so() -> None:
     kernel = fitted_hierarchy()
     frozen = kernel.freeze_labels()
-    assert frozen.asked.frozen
-    assert not kernel.asked.frozen
+    assert frozen.options.frozen
+    assert not kernel.options.frozen
     assert torch.equal(frozen.gram, kernel.gram)
     queries, _ = sphere(3, 4, seed=8)
     assert torch.equal(frozen.block(queries, kernel.inputs), kernel.block(queries, kernel.inputs))
