@@ -98,10 +98,9 @@ class ConvReLU(Kernel):
         check_choice("last_relu", self.last_relu, (True, False))
         for name in ("kernel_size", "stride", "average"):
             option = getattr(self, name)
+            numbers = _numbers(name, option, self.depth)
             if not isinstance(option, Integral):  # hashable, and safe from later changes
-                object.__setattr__(self, name, tuple(_numbers(name, option, self.depth)))
-            else:
-                _numbers(name, option, self.depth)
+                object.__setattr__(self, name, tuple(numbers))
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""

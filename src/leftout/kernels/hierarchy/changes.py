@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.kernels.hierarchy.fourth_order import WeightedExamples, weighted_examples
+from leftout.kernels.hierarchy.fourth_order import WeightedExamples
 from leftout.kernels.hierarchy.pull import Pull
 from leftout.kernels.hierarchy.relu_fourth import exact_change, fourth_order
 from leftout.kernels.hierarchy.sampled import (
@@ -44,7 +44,7 @@ def change_of(
     """Return the change: a mean over drawn neurons, or for None exactly, of ReLU."""
     if draw is None:
         return Orthants(inputs, pulled, memory)
-    return Neurons(weighted_examples(inputs, pulled), draw)
+    return Neurons(WeightedExamples(inputs, pulled), draw)
 
 
 @final

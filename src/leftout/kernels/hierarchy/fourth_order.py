@@ -28,6 +28,7 @@ and some thirty passes over N + n responses.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float64
@@ -46,20 +47,33 @@ class WeightedExamples:
 
     Attributes:
         inputs: X.
-        gram: G.
-        weighted: C ∘ G.
+        pull: α and C.
     """
 
     inputs: Float64[Tensor, "n d"]
     pull: Pull
-    gram: Float64[Tensor, "n n"]
-    weighted: Float64[Tensor, "n n"]
 
+    @cached_property
+    def gram(self) -> Float64[Tensor, "n n"]:
+        """Return G."""
+        return self.inputs @ self.inputs.T
 
-def weighted_examples(inputs: Float64[Tensor, "n d"], pulled: Pull) -> WeightedExamples:
-    """Return the examples with their weights, and what is computed of both once."""
-    gram = inputs @ inputs.T
-    return WeightedExamples(inputs, pulled, gram, pulled.pairs * gram)
+    @cached_property
+    def weighted_gram(self) -> Float64[Tensor, "n n"]:
+        """Return C ∘ G."""
+        return self.pull.pairs * self.gram
+
+    def sums(self, activation: Activation, weights: Float64[Tensor, "r d"]) -> tuple["ExampleSums", Response]:
+        """Return the sums over examples for each neuron, and the responses of the neurons to them."""
+        responses = response(activation, self.inputs @ weights.T)
+        alpha = self.pull.single
+        single = responses.first * alpha[:, None]
+        square = (single * (self.gram @ single)).sum(0)
+        first = responses.first * (self.pull.pairs @ responses.value)
+        curved = (
+            None if responses.second is None else responses.second * (self.weighted_gram @ responses.first)
+        )
+        return ExampleSums(alpha @ responses.value, square, single, first, curved), responses
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,19 +91,6 @@ class ExampleSums:
     single: Float64[Tensor, "n r"]
     first: Float64[Tensor, "n r"]
     curved: Float64[Tensor, "n r"] | None
-
-
-def example_sums(
-    examples: WeightedExamples, activation: Activation, weights: Float64[Tensor, "r d"]
-) -> tuple[ExampleSums, Response]:
-    """Return the sums over examples for each neuron, and the responses of the neurons to them."""
-    responses = response(activation, examples.inputs @ weights.T)
-    alpha = examples.pull.single
-    single = responses.first * alpha[:, None]
-    square = (single * (examples.gram @ single)).sum(0)
-    first = responses.first * (examples.pull.pairs @ responses.value)
-    curved = None if responses.second is None else responses.second * (examples.weighted @ responses.first)
-    return ExampleSums(alpha @ responses.value, square, single, first, curved), responses
 
 
 @dataclass(frozen=True, eq=False)

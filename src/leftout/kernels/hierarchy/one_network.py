@@ -13,13 +13,7 @@ from dataclasses import dataclass
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.kernels.hierarchy.fourth_order import (
-    between,
-    example_sums,
-    first_factors,
-    second_factors,
-    weighted_examples,
-)
+from leftout.kernels.hierarchy.fourth_order import WeightedExamples, between, first_factors, second_factors
 from leftout.kernels.hierarchy.pull import pull
 from leftout.kernels.wide.activations import Activation, Response, response
 
@@ -64,8 +58,8 @@ def network_hierarchy(
         As the floor of `fourth_order`, of m neurons.
     """
     start = tangent_gram(activation, weights, readout, inputs)
-    examples = weighted_examples(inputs, pull(start, residual, time=time))
-    sums, responses = example_sums(examples, activation, weights)
+    examples = WeightedExamples(inputs, pull(start, residual, time=time))
+    sums, responses = examples.sums(activation, weights)
     links, width = examples.gram, len(readout)
     first = first_factors(responses, links, sums, readout)
     second = second_factors(responses, links, sums, readout.square(), readout.pow(4))

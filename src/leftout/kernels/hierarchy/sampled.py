@@ -16,14 +16,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.progress import tracked
-from leftout.kernels.hierarchy.fourth_order import (
-    Factors,
-    WeightedExamples,
-    between,
-    example_sums,
-    itself,
-    second_factors,
-)
+from leftout.kernels.hierarchy.fourth_order import Factors, WeightedExamples, between, itself, second_factors
 from leftout.kernels.wide.activations import Activation, response
 
 GROUPS = 16
@@ -133,7 +126,7 @@ def _factors_by(
     activation: Activation, examples: WeightedExamples, weights: Float64[Tensor, "r d"]
 ) -> Callable[[Tensor], Factors]:
     """Return a function of points: the factors of these neurons there."""
-    sums, responses = example_sums(examples, activation, weights)
+    sums, responses = examples.sums(activation, weights)
 
     def factors(points: Float64[Tensor, "n d"]) -> Factors:
         at_examples = points is examples.inputs

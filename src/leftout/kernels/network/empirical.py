@@ -192,16 +192,8 @@ class Empirical(Kernel):
         for cast, original in ((cast_queries, queries), (cast_inputs, inputs)):
             if cast is not None and cast is not original:
                 room -= cast.numel() * cast.itemsize
-        panels = Panels(
-            self._extract(cast_queries),
-            cast_queries,
-            cast_inputs,
-            rows_per_input=self._rows_per_input,
-            work=work,
-            room=room,
-            shelf=self._shelf,
-        )
-        return panels.tiles()
+        extract = self._extract(cast_queries)
+        return Panels(extract, cast_queries, cast_inputs, work=work, room=room, shelf=self._shelf).tiles()
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless the network is a function of each of these inputs alone.

@@ -16,7 +16,6 @@ relative variance of a squared norm is 2/r for the other three, or less.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, final
@@ -55,24 +54,19 @@ class Projection(ABC):
         """Return name, size and seed."""
         return {"name": self.name, "size": int(self.size), "seed": int(self.seed)}
 
-    def width(self, sizes: Sequence[int]) -> int:
+    def width(self, sizes: list[int]) -> int:
         """Return how many numbers a projected row has, for parameter tensors of these sizes."""
         del sizes
         return self.size
 
-    def exact(self, sizes: Sequence[int]) -> bool:
+    def exact(self, sizes: list[int]) -> bool:
         """Return whether all numbers are kept, for parameter tensors of these sizes."""
         del sizes
         return False
 
     @abstractmethod
     def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
+        self, into: Float64[Tensor, "n e r"], rows: Float[Tensor, "n e s"], *, tensor: int, sizes: list[int]
     ) -> None:
         """Add the projections of the Jacobian rows in one parameter tensor.
 
@@ -110,19 +104,14 @@ class RandomCoordinates(Projection):
     name: ClassVar[str] = "random coordinates"
     size: int = 2000
 
-    def width(self, sizes: Sequence[int]) -> int:
+    def width(self, sizes: list[int]) -> int:
         return sum(min(self.size, count) for count in sizes)
 
-    def exact(self, sizes: Sequence[int]) -> bool:
+    def exact(self, sizes: list[int]) -> bool:
         return max(sizes) <= self.size
 
     def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
+        self, into: Float64[Tensor, "n e r"], rows: Float[Tensor, "n e s"], *, tensor: int, sizes: list[int]
     ) -> None:
         start = self.width(sizes[:tensor])
         coordinates = _coordinates(self.seed, tensor, sizes[tensor], min(self.size, sizes[tensor]))
@@ -141,12 +130,7 @@ class _Streamed(Projection):
     """R made a few columns at a time, the same for every way of cutting inputs into chunks."""
 
     def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
+        self, into: Float64[Tensor, "n e r"], rows: Float[Tensor, "n e s"], *, tensor: int, sizes: list[int]
     ) -> None:
         for block, columns in enumerate(blocks(sizes[tensor], WIDTH)):
             self._add(into, rows[:, :, columns].double(), self._random(tensor, block))

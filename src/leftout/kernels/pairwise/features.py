@@ -113,14 +113,14 @@ class FeatureRegression:
         size = tile_size(higher.device)
         for i in blocks(higher.shape[0], size):
             for j in blocks(higher.shape[1], size):
-                higher[i, j] = self._weighted_sum(extended, i, j, scores)
+                higher[i, j] = self._tile(extended, i, j, scores)
         return higher
 
     def among(self, pairs: Pairs) -> Float64[Tensor, "n n"]:
         """Return Z of the training pairs: one triangle and its mirror."""
         from_axes = None if self.axes is None else (self.axes.scores, self.axes.scores)
         extended = checked_pairs(pairs, appended=self.appended)
-        return symmetric_matrix(pairs.kernel, lambda i, j: self._weighted_sum(extended, i, j, from_axes))
+        return symmetric_matrix(pairs.kernel, lambda i, j: self._tile(extended, i, j, from_axes))
 
     def of_each(
         self, diagonal: Float64[Tensor, " n"], pixels: Pixels, scores: Float64[Tensor, "n c"] | None
@@ -133,9 +133,7 @@ class FeatureRegression:
             columns += [*scores.square().T, *torch.zeros_like(scores).T]
         return self.coefficients.to(squares) @ torch.stack(columns)
 
-    def _weighted_sum(
-        self, extended: Pairs, i: slice, j: slice, scores: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
+    def _tile(self, extended: Pairs, i: slice, j: slice, scores: tuple[Tensor, Tensor] | None) -> Tensor:
         total: Tensor | None = None
         for weight, feature in zip(
             self.coefficients.tolist(), features(extended, i, j, scale=self.scale, scores=scores), strict=True
@@ -198,9 +196,7 @@ def learn_features(
     extended = checked_pairs(pairs, appended=appended)
     labels = labels.to(pairs.kernel.device)
     if sketch is not None:
-        columns = (
-            column.flatten() for column in features_and_label(extended, labels, scale=scale, scores=scores)
-        )
+        columns = map(torch.flatten, features_and_label(extended, labels, scale=scale, scores=scores))
         count = len(NAMES) + (0 if axes is None else len(AXES_NAMES))
         short = sketch.of(columns, length=len(labels) ** 2, features=count)
         coefficients, rank = _least_squares(lambda: [(ALL, ALL, short)])
