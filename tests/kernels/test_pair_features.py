@@ -162,7 +162,7 @@ def test_inputs_without_direction_or_spread_are_named() -> None:
 
 
 @pytest.mark.parametrize("value", [2.0, 0.3])
-def test_inputs_that_are_all_the_same_teach_nothing(value) -> None:
+def test_inputs_that_are_all_the_same_tell_nothing_of_labels(value) -> None:
     x = torch.full((6, D), value, dtype=torch.float64)
     x[:, 0] = 0.1
     same = pairs_among(ReLU(1), x, pixels=True)

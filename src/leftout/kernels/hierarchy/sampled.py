@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.hierarchy.fourth_order import Factors, WeightedExamples, between, itself, second_factors
 from leftout.kernels.wide.activations import Activation, response
 
@@ -104,7 +104,7 @@ def _mean(
     count = math.ceil(draw.neurons / GROUPS)
     mean: Tensor | None = None
     squares: Tensor | None = None
-    for group in tracked(range(GROUPS), what="neurons"):
+    for group in with_progress(range(GROUPS), what="neurons"):
         total: Tensor | None = None
         for weights in draw.weights(group, features):
             sums = sum_of(_factors_by(draw.activation, examples, weights.to(device)))
