@@ -137,7 +137,7 @@ def test_sums_of_one_network_are_those_of_its_kernels_by_differentiation(
     # Sums of 5⁴ terms of either sign: some hundred roundings of the largest.
     assert_same(found.first, np.einsum("i,abi->ab", single, third), rtol=1e-11)
     assert_same(found.second, np.einsum("ij,abij->ab", pairs, fourth), rtol=1e-11)
-    assert_same(found.trained, found.start + found.first + found.second, rtol=1e-15)
+    assert_same(found.after_training, found.start + found.first + found.second, rtol=1e-15)
 
 
 def test_the_kernel_of_a_network_moves_along_its_third_and_bends_along_its_fourth() -> None:
@@ -167,7 +167,7 @@ def test_the_kernel_of_a_network_moves_along_its_third_and_bends_along_its_fourt
 
     found = network_hierarchy("tanh", weights, readout, x, residual, time=step)
     # K̂ is right to the second order: what is left is of the third.
-    left = (after(step) - found.trained).abs().max() / (after(step) - start).abs().max()
+    left = (after(step) - found.after_training).abs().max() / (after(step) - start).abs().max()
     assert float(left) < 100 * step**2
     assert float(found.second.abs().max() / found.first.abs().max()) < 100 * step
 
@@ -258,7 +258,7 @@ def test_neurons_and_orthants_agree_within_standard_errors(time: float) -> None:
 def test_quadruples_have_places_of_their_own() -> None:
     """Every sorted quadruple of 9 numbers, once and in the order of their places."""
     count = math.comb(9 + 3, 4)
-    fours = relu_fourth._unranked(torch.arange(count), 9)
+    fours = relu_fourth._quadruples_at(torch.arange(count), 9)
     assert len({tuple(one) for one in fours.tolist()}) == count
     assert bool((fours.diff(dim=1) >= 0).all())
     assert int(fours.max()) == 8
