@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leftout.diagnostics.retraining.measures import MEASURES, ScoredPairs, Resamples
+from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs
 from oracles import diagnostics as oracle
 
 NAMES = list(MEASURES)

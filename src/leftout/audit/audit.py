@@ -252,7 +252,7 @@ def _linearisation(
         fitted,
         query,
         at=judged,
-        retrained=evidence.verify,
+        retrain_examples=evidence.verify,
         seed=evidence.seed,
         out=None if part is None else part / store.TRAININGS,
     )

@@ -15,7 +15,7 @@ def panel(findings: Findings) -> dict[str, Any] | None:
         return None
     return {
         "verdict": verdict(found),
-        "rows": [*_gap(found), *_classes(found), *_retrained(findings, found.retrained)],
+        "rows": [*_gap(found), *_classes(found), *_retrained(findings, found.retraining)],
     }
 
 
@@ -40,7 +40,7 @@ def verdict(found: LinearisationGap) -> str:
             f"with, the network itself differs from it by {number(share)} times what training moved. "
             "Train less long, with a larger ridge, or fewer of the parameters."
         )
-    again = found.retrained
+    again = found.retraining
     if again is None:
         return f"{said} The network was not trained; --verify N does that, without N examples in turn."
     return (
