@@ -119,9 +119,9 @@ def elasticity(
         "ratio": (AXES, _ratios(similar, counts**2, np.outer(counts, counts)), {"equation": "9"}),
     }
     if query is not None:
-        asked = examples_of(query, encoding=examples.encoding, name="query")
-        query_counts = _counts(asked, len(names))
-        similar = similarity(asked, lengths(asked, "query"))
+        queries = examples_of(query, encoding=examples.encoding, name="query")
+        query_counts = _counts(queries, len(names))
+        similar = similarity(queries, lengths(queries, "query"))
         ratio = _ratios(similar, query_counts * counts, np.outer(query_counts, counts))
         variables["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
         variables["query_ratio"] = (AXES, ratio, {"equation": "9"})
