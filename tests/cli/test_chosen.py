@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import leftout as lo
-from leftout.audit.summary import kernel_said
+from leftout.audit.summary import describe_kernel
 from leftout.cli import arguments as choices_module
 from leftout.cli import kernel_choice as choosing
 from leftout.cli.arguments import Choices
@@ -153,7 +153,7 @@ EDGE = "Its strength, 10, is the largest that was tried; more may be better."
 
 def test_labels_that_do_not_help_are_said_not_to():
     said = selection_verdict(Selection((strong(0.0, 1.0), strong(0.1, 2.0))))
-    assert said.endswith("Labels do not help: strength 0 is the kernel that sees none.")
+    assert said.endswith("Labels do not help: strength 0 is the kernel that ignores them.")
 
 
 def test_errors_of_auto_say_each_reason_once():
@@ -212,7 +212,7 @@ def test_a_run_repeated_says_when_another_kernel_is_chosen(few, leftout, tmp_pat
     assert err.count("\n") == 1
     assert "leave-one-out chose another kernel than in the run to repeat, " in err
     assert "erf" in err.split(" and not ")[0]
-    assert kernel_said(took) in err.split(" and not ")[1]
+    assert describe_kernel(took) in err.split(" and not ")[1]
     assert "erf" in json.dumps(lo.open(tmp_path / "other").record["computation"]["fitted"]["kernel"])
 
 

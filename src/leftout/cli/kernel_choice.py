@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from leftout.audit.summary import kernel_said
+from leftout.audit.summary import describe_kernel
 from leftout.cli.arguments import CONVOLUTIONAL, DEEP, LABELS, TRAINED, Choices, KernelName
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.wording import duration
 from leftout.data.examples import Examples
 from leftout.diagnostics.model_selection import (
     Candidate,
@@ -38,7 +39,6 @@ from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import Machine, bare_machine, with_kernel
 from leftout.planning.plan import work_of
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
-from leftout.report.wording import duration
 
 TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("two-layer-relu", {"kernel": "two-layer-relu"}),
@@ -125,10 +125,10 @@ def chosen_otherwise(found: Chosen, record: Any) -> str:
     # What a run's kernel learned is beside what was asked of it.
     if all(name in before and before[name] == value for name, value in now.items()):
         return ""
-    then = kernel_said(before)
+    then = describe_kernel(before)
     return (
-        f"leave-one-out chose another kernel than in the run to repeat, {kernel_said(now)} and not {then}: "
-        "results will differ. The table says what was tried and what was skipped."
+        f"leave-one-out chose another kernel than in the run to repeat, {describe_kernel(now)} and not "
+        f"{then}: results will differ. The table says what was tried and what was skipped."
     )
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from leftout.data.examples import Examples
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ def duplicates(examples: Examples) -> tuple[Duplicates, ...]:
     """
     groups = [
         Duplicates(rows, bool((examples.targets[list(rows)] != examples.targets[rows[0]]).any()))
-        for rows in identical(examples.inputs)
+        for rows in identical_inputs(examples.inputs)
     ]
     return tuple(sorted(groups, key=lambda group: (not group.conflicting, group.rows)))

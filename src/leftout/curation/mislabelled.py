@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.at_times import engine_at
+from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -85,11 +85,11 @@ def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     predicted = out_of_sample(fitted, at).cpu()
     scores, margins, suggested = label_margins(train, predicted)
     order = margins.argsort(stable=True).tolist()
-    (moment,) = instants(fitted, fitted.times(at), total=len(fitted) - 1)
+    moment = engine_at(fitted, at)
     doubted = [i for i in order if float(margins[i]) < 0]
     suspects = tuple(
         _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
-        for i in tracked(doubted, what="suspects")
+        for i in with_progress(doubted, what="suspects")
     )
     return Mislabelled(margins, suspects)
 
@@ -104,7 +104,7 @@ def label_margins(
         scale = ROBUST * _median(spread.abs())
         inside = FENCE * scale - spread.abs()  # (n, k)
         worst = inside.min(1)
-        return train.encoding.uncentred(predicted), worst.values, worst.indices.tolist()
+        return train.encoding.in_target_units(predicted), worst.values, worst.indices.tolist()
     scores = train.encoding.class_scores(predicted)
     own_score = scores.gather(1, train.labels[:, None])[:, 0]
     other_scores = scores.scatter(1, train.labels[:, None], -torch.inf)
@@ -118,13 +118,13 @@ def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:
 
 
 def _suspect(
-    moment: Instant, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
+    moment: EngineAtTime, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
 ) -> Suspect:
     train = moment.fitted.train
     opposing = _opposing_examples(moment, row, suggested, scores)
     names = ", ".join(train.ids[neighbour.row] for neighbour in opposing[:3]) or "none in particular"
     if train.labels is None:
-        target = train.encoding.uncentred(train.targets[row : row + 1])[0]
+        target = train.encoding.in_target_units(train.targets[row : row + 1])[0]
         given_text, instead = f"{float(target[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
         reason = (
             f"Without it the model predicts {instead} where {given_text} is given, further off than "
@@ -142,14 +142,16 @@ def _suspect(
 
 
 def _opposing_examples(
-    moment: Instant, row: int, suggested: int, scores: Float64[Tensor, " c"]
+    moment: EngineAtTime, row: int, suggested: int, scores: Float64[Tensor, " c"]
 ) -> tuple[Neighbour, ...]:
     """Return the training examples whose terms move the left-out prediction most towards the suggestion."""
     fitted = moment.fitted
     train = fitted.train
     outputs = fitted.outputs
     if train.labels is None:
-        off = float(scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested])
+        off = float(
+            scores[suggested] - train.encoding.in_target_units(train.targets[row : row + 1])[0, suggested]
+        )
         direction = fitted.residual.new_zeros(outputs)
         direction[suggested] = 1.0 if off >= 0 else -1.0
     elif outputs == 1:
@@ -158,7 +160,7 @@ def _opposing_examples(
     else:
         direction = fitted.residual.new_zeros(outputs)
         direction[suggested], direction[int(train.labels[row])] = 1.0, -1.0
-    terms = moment.pulls(row, direction)
+    terms = moment.contributions(row, direction)
     best = terms.topk(min(NEIGHBOURS, len(terms) - 1))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return tuple(Neighbour(j, pull) for j, pull in pairs if pull > 0 and j != row)

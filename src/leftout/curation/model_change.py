@@ -14,13 +14,13 @@ from typing import Literal
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Features, Instant
-from leftout.attribution.engine.query_blocks import COLUMNS, query_blocks
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_blocks
 from leftout.attribution.information import Measure
 from leftout.attribution.weight_noise import Isotropic
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 
@@ -38,36 +38,34 @@ def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float6
         by function that of `leave_one_out`, never (queries × n); by weights 2n³k, and 2n³k more at
         finite times.
     """
-    (moment,) = instants(fitted, [time], total=len(fitted) - 1)
+    (engine,) = edit_engines(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
-        return weight_change_without_each(moment, time)
+        return weight_change_without_each(engine, time)
     fitting = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.outputs))
     query_parts = query_blocks(fitted, query, size=min(QUERIES, fitting))
-    return prediction_change_without_each(
-        moment, (block.features for block in query_parts), queries=len(query)
-    )
+    return prediction_change_without_each(engine, query_parts, queries=len(query))
 
 
 def prediction_change_without_each(
-    moment: Instant, query_features: Iterable[Features], *, queries: int
+    engine: EditEngine, blocks_of_queries: Iterable[QueryBlock], *, queries: int
 ) -> Float64[Tensor, " n"]:
     """Return ½ mean over queries of ‖Δf‖² for each example left out."""
-    fitted = moment.fitted
+    fitted = engine.fitted
     total = fitted.gram.new_zeros(len(fitted))
-    for features in query_features:
+    for block in blocks_of_queries:
         for columns in blocks(len(fitted), COLUMNS):
             for output in range(fitted.outputs):
-                total[columns] += moment.singles(features, columns, output).square().sum(0)
+                total[columns] += engine.singles(block, columns, output).square().sum(0)
     return total / (2 * queries)
 
 
-def weight_change_without_each(moment: Instant, time: float) -> Float64[Tensor, " n"]:
+def weight_change_without_each(engine: EditEngine, time: float) -> Float64[Tensor, " n"]:
     """Return ½ ‖Δw‖² for each example left out."""
-    fitted = moment.fitted
+    fitted = engine.fitted
     measure = Measure(fitted, Isotropic().form(fitted), Isotropic.in_modes)
     total = fitted.gram.new_zeros(len(fitted))
     size = fitted.memory // (6 * 8 * fitted.residual.numel())
     column_blocks = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
-    for columns in tracked(column_blocks, what="leaving one out"):
-        total[columns] = measure(moment.left_out(columns), end=time == math.inf)
+    for columns in with_progress(column_blocks, what="leaving one out"):
+        total[columns] = measure(engine.single_duals(columns), end=time == math.inf)
     return total / 2

@@ -19,8 +19,6 @@ from leftout.core.blocks import blocks
 from leftout.curation.mislabelled import label_margins
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
-from leftout.kernels import assemble
-from leftout.kernels.label_dependent import FittedLabelKernel
 
 NEAREST = 3
 """Neighbours whose labels are compared with an example's: few, as a rare kind has not many members."""
@@ -145,13 +143,15 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
     """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) with the nearest neighbours, and their rows."""
-    blind = _blind(fitted)
-    kernel = fitted.gram if blind is None else blind
-    squared_length = torch.unflatten(kernel.diagonal(), 0, (-1, fitted.outputs_per_example)).sum(1)
+    # Before labels: that neighbours share one says nothing where labels made them neighbours, and a kernel
+    # that labels made indefinite has no correlations.
+    kernel_rows = fitted.rows.before_labels()
+    diagonal = kernel_rows.gram.diagonal()
+    squared_length = torch.unflatten(diagonal, 0, (-1, kernel_rows.outputs_per_example)).sum(1)
     size = squared_length.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
     values, rows = [], []
     for block in blocks(len(fitted), ROWS):
-        alike = fitted.likeness(block) if blind is None else blind[block].clone()
+        alike = kernel_rows.summed_over_outputs(block)
         alike.div_(size[block, None] * size)
         within = torch.arange(len(alike), device=alike.device)
         alike[within, within + block.start] = -torch.inf
@@ -159,22 +159,6 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
         values.append(best.values.cpu())
         rows.append(best.indices.cpu())
     return torch.cat(values), torch.cat(rows)
-
-
-def _blind(fitted: Fitted) -> Float64[Tensor, "n n"] | None:
-    """Return the label-blind kernel matrix of a kernel fitted to labels; None for other kernels.
-
-    Whether neighbours share a label is no evidence where labels made them neighbours; and an indefinite
-    kernel has no correlations.
-    """
-    kernel, inputs = fitted.kernel, fitted.train.inputs
-    if not isinstance(kernel, FittedLabelKernel):
-        return None
-    if kernel.fitted_on(inputs):
-        return kernel.blind
-    return assemble.gram(
-        kernel.asked.base, inputs, dtype=fitted.kernel_dtype, device=fitted.device, memory=fitted.memory
-    )
 
 
 def fence_of(values: Float64[Tensor, " n"]) -> float:

@@ -22,11 +22,11 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Features
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.query_blocks import block_of_kernel_rows
 from leftout.attribution.information import query_root
 from leftout.core.blocks import check_fits
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.curation.model_change import By, prediction_change_without_each, weight_change_without_each
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -68,7 +68,7 @@ def removal_rounds(
     model = reduced_model(fitted, query, time, by)
     order: list[int] = []
     order_changes: list[float] = []
-    for count in tracked(_counts(len(fitted), step, until), what="rounds of removal"):
+    for count in with_progress(_counts(len(fitted), step, until), what="rounds of removal"):
         changes = model.changes_without_each()
         gone = smallest_first(changes)[:count]
         order += rows[gone].tolist()
@@ -190,27 +190,18 @@ class RefittedModel(ReducedModel):
     queries: int
 
     def changes_without_each(self) -> Float64[Tensor, " n"]:
-        (moment,) = instants(self.fitted, [self.time], total=len(self.fitted) - 1)
+        (engine,) = edit_engines(self.fitted, [self.time], total=len(self.fitted) - 1)
         if self.root is None:
-            return weight_change_without_each(moment, self.time)
+            return weight_change_without_each(engine, self.time)
         # Rows of the root are no queries, but their squares add up to the same.
-        query_features = Features(self.fitted, self.root, self.root.new_zeros(0, self.fitted.outputs))
-        return prediction_change_without_each(moment, [query_features], queries=self.queries)
+        block = block_of_kernel_rows(self.fitted, self.root)
+        return prediction_change_without_each(engine, [block], queries=self.queries)
 
     def without(self, gone: Int64[Tensor, " g"]) -> "RefittedModel":
-        whole = self.fitted
-        _, rows = _split_rows(gone, len(whole.gram), whole.outputs_per_example)
-        _, examples = _split_rows(gone, len(whole), 1)
-        left = Fitted(
-            whole.kernel,
-            whole.train.select(examples.cpu()),
-            whole.rule,
-            whole.gram[rows][:, rows],
-            kernel_dtype=whole.kernel_dtype,
-            memory=whole.memory,
-        )
+        _, rows = _split_rows(gone, len(self.fitted.gram), self.fitted.outputs_per_example)
+        _, examples = _split_rows(gone, len(self.fitted), 1)
         root = None if self.root is None else self.root[:, rows]
-        return RefittedModel(left, root, self.time, self.queries)
+        return RefittedModel(self.fitted.subset(examples), root, self.time, self.queries)
 
 
 def _split_rows(

@@ -28,7 +28,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.prune import one_time
 from leftout.curation.rare import ROWS, fence_of
@@ -132,7 +132,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
             (name, (train.labels == label).nonzero().flatten()) for label, name in enumerate(train.classes)
         ]
     kinds: list[Subclass] = []
-    for name, rows in tracked(members, what="kinds within classes"):
+    for name, rows in with_progress(members, what="kinds within classes"):
         if SMALL * len(rows) >= MEMBERS:
             kinds += _subclasses_within(fitted, name, rows, information.cpu())
     return tuple(sorted(kinds, key=_sort_key))
@@ -166,7 +166,7 @@ def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray
     alike = torch.empty(len(rows), len(rows), dtype=torch.float64)
     for block in blocks(len(rows), ROWS):
         alike[block] = torch.stack(
-            [fitted.likeness(slice(row, row + 1))[0, here] for row in rows[block].tolist()]
+            [fitted.rows.summed_over_outputs(slice(row, row + 1))[0, here] for row in rows[block].tolist()]
         ).cpu()
     size = alike.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
     alike = alike / (size[:, None] * size)

@@ -20,14 +20,14 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.group_removal import group_duals
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.leave_out import dual_changes
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.dynamics.fitted import Fitted
 
 Norm = Literal["interpolant", "fitted"]
@@ -100,7 +100,7 @@ def _check_positive(fitted: Fitted) -> None:
     """Raise for an indefinite label-dependent kernel: it has no RKHS, and its functions have no norm."""
     if fitted.kernel.definite:
         return
-    low, high = float(fitted.eigenvalues[0]), float(fitted.eigenvalues[-1])
+    low, high = float(fitted.factorisations.eigenvalues[0]), float(fitted.factorisations.eigenvalues[-1])
     if low < -len(fitted.gram) * EPS * high:
         raise NotPositiveError(
             "`fitted` must have a positive semi-definite kernel, or functions have no norm. Labels have made "
@@ -117,7 +117,7 @@ def _interpolant(
     inside = torch.linalg.solve_triangular(lower, fitted.residual, upper=False)  # w, (n, k)
     total = inside.norm()
     added = []
-    rows = [fitted.kernel_rows(group.to(lower.device)) for group in groups]
+    rows = [fitted.rows.of_examples(group.to(lower.device)) for group in groups]
     for columns in _solve_columns(lower, rows):  # (n, g)
         basis = torch.linalg.qr(columns).Q
         projection = basis.T @ inside
@@ -132,7 +132,7 @@ def _solve_columns(
 ) -> Iterator[Float64[Tensor, "n _"]]:
     """Yield the columns of L⁻¹ for each group; small groups share a solve."""
     waiting: list[Int64[Tensor, " _"]] = []
-    for position, rows in enumerate(tracked(groups, what="groups")):
+    for position, rows in enumerate(with_progress(groups, what="groups")):
         waiting.append(rows)
         if sum(map(len, waiting)) < COLUMNS and position + 1 < len(groups):
             continue
@@ -149,7 +149,7 @@ def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
     try:
         return fitted.cholesky(0.0).lower
     except NotPositiveError:
-        same = identical(fitted.train.inputs)
+        same = identical_inputs(fitted.train.inputs)
         ids = fitted.train.ids
         named = (
             f" Examples {ids[same[0][0]]!r} and {ids[same[0][1]]!r} have identical inputs." if same else ""
@@ -169,10 +169,10 @@ def _as_trained(
     dual = fitted.dual(math.inf)  # (n, k)
     image = fitted.gram @ dual
     total = _root((dual * image).sum())
-    ready: dict[int, list[Instant]] = {}
+    ready: dict[int, list[EditEngine]] = {}
     added = []
-    for rows in tracked(groups, what="groups"):
-        without = dual + dual_changes(fitted, [math.inf], rows, ready)[0]
+    for rows in with_progress(groups, what="groups"):
+        without = dual + group_duals(fitted, [math.inf], rows, ready)[0]
         change = dual - without
         norm_without = _root((without * (fitted.gram @ without)).sum())
         fall = (change * (2 * image - fitted.gram @ change)).sum()  # uᵀKu − u'ᵀKu'

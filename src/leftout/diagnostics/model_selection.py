@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.refit import duals_afresh
+from leftout.attribution.engine.refit import refit_duals
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
 from leftout.core.errors import DataError, DivergenceError, LeftoutError, NotPositiveError, OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fit import fit, labels_of
+from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -232,7 +232,7 @@ def choose_strength(
     for strength in tried:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
-    labels_of(kernel, examples)  # raises here, so that the message names the kernel of the caller
+    kernel.check_has_classes(examples.labels)  # the message names the kernel of the caller
     label_aware = replace(kernel, strength=1.0, frozen=False)
     first = fit(label_aware, examples, rule=rule, memory=memory, device=device)
     time = first.rule.time(at)
@@ -323,7 +323,7 @@ def _by_strength(
     assert isinstance(kernel, FittedLabelAware)
     everyone = torch.arange(len(fitted), device=fitted.device)
     outcomes: dict[float, Tensor | str] = {}
-    everything = kernel.without(everyone)
+    everything = kernel.refit_labels(everyone)
     for strength in strengths:
         if strength == 0:
             outcomes[strength] = _blind(fitted, kernel, time)
@@ -332,7 +332,7 @@ def _by_strength(
         outcome = _dual_or_reason(fitted, everything.at_strength(strength), everyone, time)
         empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
         outcomes[strength] = f"with every example: {outcome}" if isinstance(outcome, str) else empty
-    for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
+    for i in with_progress(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
         open_strengths = [
             strength
@@ -342,7 +342,7 @@ def _by_strength(
         if not open_strengths:
             break
         try:
-            refitted, features = kernel.without(keep), kernel.pairs.of(slice(i, i + 1), slice(None))
+            refitted, comparison = kernel.refit_labels(keep), kernel.compare_training(slice(i, i + 1))
         except DataError as error:
             outcomes |= dict.fromkeys(open_strengths, f"without example {fitted.train.ids[i]!r}: {error}")
             break
@@ -353,7 +353,7 @@ def _by_strength(
             if isinstance(dual, str):
                 outcomes[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
                 continue
-            predicted[i] = (at_strength.cross(features) @ dual)[0]
+            predicted[i] = (at_strength.cross(comparison) @ dual)[0]
     return {
         strength: outcome if isinstance(outcome, str) else outcome.cpu()
         for strength, outcome in outcomes.items()
@@ -363,9 +363,7 @@ def _by_strength(
 def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Tensor, "n k"] | str:
     """Return the left-out predictions at strength 0, where the kernel does not depend on labels."""
     base = kernel.at_strength(0.0)
-    model = Fitted(
-        base, fitted.train, fitted.rule, base.gram, kernel_dtype=fitted.kernel_dtype, memory=fitted.memory
-    )
+    model = fitted.with_kernel(base, base.gram)
     try:
         return out_of_sample(model, time)
     except (NotPositiveError, DivergenceError) as error:
@@ -377,8 +375,6 @@ def _dual_or_reason(
 ) -> Float64[Tensor, "s k"] | str:
     """Return the dual of the examples in `keep`, or the reason why there is none."""
     try:
-        return duals_afresh(
-            fitted, refitted.gram, fitted.residual[keep], [time], total=len(keep), definite=refitted.definite
-        )[0]
+        return refit_duals(fitted, refitted, fitted.residual[keep], [time], total=len(keep))[0]
     except (NotPositiveError, DivergenceError) as error:
         return str(error)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.func import grad, vjp, vmap
 
 from leftout.core.blocks import blocks
-from leftout.core.modules import Parameters, bytes_a_row, call, parameters_of
+from leftout.core.modules import Parameters, bytes_per_row, call, parameters_of
 from leftout.data.examples import Examples
 
 Kind = Literal["hessian", "ggn"]
@@ -65,7 +65,7 @@ class Curvature:
         self.shift = shift
         self.memory = memory
         two = train.inputs[:1].expand(2, *train.inputs.shape[1:]).to(self.device)
-        self.kept = bytes_a_row(self.module, two)
+        self.kept = bytes_per_row(self.module, two)
 
     def __call__(self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None) -> Float64[Tensor, "p b"]:
         """Return the matrix times each column.

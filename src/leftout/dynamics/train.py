@@ -31,7 +31,7 @@ from leftout.core.checks import check_finite, check_kind
 from leftout.core.device import usable_device
 from leftout.core.errors import NotConvergedWarning, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import bytes_a_row, check_function, check_takes, outputs_of, parameters_of
+from leftout.core.modules import bytes_per_row, check_function, check_takes, outputs_of, parameters_of
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of, inputs_of
 from leftout.dynamics.descend import Descent
@@ -218,7 +218,7 @@ def predictions(module: nn.Module, inputs: Tensor, *, outputs: int, memory: int)
     parameters = parameters_of(module)
     like = next(iter(parameters.values()))
     check_takes(module, inputs, name="inputs")
-    size = max(1, memory // (2 * bytes_a_row(module, inputs[:2].to(like))))
+    size = max(1, memory // (2 * bytes_per_row(module, inputs[:2].to(like))))
     parts = []
     with torch.no_grad():
         for rows in blocks(len(inputs), size):

@@ -19,7 +19,7 @@ from leftout.diagnostics.learning_curve.ridge_path import POINTS
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.tiles import BLOCK, TEMPORARIES
 from leftout.planning.machine import Machine
-from leftout.report.explorer import BLOCK_BYTES, LENGTH
+from leftout.report.ranking import BLOCK_BYTES, LENGTH
 from leftout.solvers.quadrature import NODES, windows
 from leftout.storage import score_store as store
 

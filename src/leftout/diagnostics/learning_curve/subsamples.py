@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.diagnostics.learning_curve.population_curve import WINDOW, PopulationCurve
 from leftout.diagnostics.learning_curve.ridge_path import RidgePath, held_out_path, left_out_path, path_ridges
 from leftout.dynamics.fitted import Fitted
@@ -95,7 +95,7 @@ def backtest(fitted: Fitted, *, seed: int) -> Backtest:
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     samples: dict[int, list[Sample]] = {count: [] for count in PARTS}
     divided = [(count, rows) for count in PARTS for rows in order.tensor_split(count)]
-    for count, rows in tracked(divided, what="parts of the examples"):
+    for count, rows in with_progress(divided, what="parts of the examples"):
         samples[count].append(_sample_of(fitted, rows))
     return Backtest(everything, samples)
 
@@ -105,7 +105,9 @@ def _sample_of(fitted: Fitted, members: Int64[Tensor, " e"]) -> Sample:
     inside = torch.zeros(len(fitted), dtype=torch.bool)
     inside[members] = True
     sample, outside = (mask.nonzero().flatten() for mask in (inside, ~inside))
-    sample_rows, outside_rows = (fitted.kernel_rows(mask.to(fitted.device)) for mask in (sample, outside))
+    sample_rows, outside_rows = (
+        fitted.rows.of_examples(mask.to(fitted.device)) for mask in (sample, outside)
+    )
     spectrum = spectrum_of(fitted.gram[sample_rows][:, sample_rows], made_in=fitted.kernel_dtype)
     cross = fitted.gram[outside_rows][:, sample_rows]
     outside_examples = fitted.train.select(outside)

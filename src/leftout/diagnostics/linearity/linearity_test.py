@@ -25,7 +25,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.checks import check_between, check_count, check_kind, check_seed
 from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.pairs import Data
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, safe_ratio
 from leftout.diagnostics.linearity.snapshots import Snapshot, TrainingMonitor
@@ -263,9 +263,7 @@ def _linearised_model(
     ridge, loss = (rule.ridge, rule.loss) if rule else (0.0, "sum")
     rate = SHARE * _critical_rate(found, found.largest)
     descent = GradientDescent(rate if math.isfinite(rate) else 1.0, ridge, loss)
-    return Fitted(
-        kernel, found.train, descent, found.gram, kernel_dtype=found.kernel_dtype, memory=found.memory
-    )
+    return found.with_rule(descent)
 
 
 def _critical_rate(fitted: Fitted, *values: float) -> float:
@@ -285,7 +283,7 @@ def _compare_in_training(monitor: TrainingMonitor, steps: int | None, tolerance:
     ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding**2)
     due, path = set(_grid(limit)), [monitor.snapshot(0)]
     gradient, diverged, step = 1.0, False, 0
-    for step in tracked(range(limit + 1), what="training beside its linearisation"):
+    for step in with_progress(range(limit + 1), what="training beside its linearisation"):
         if step:
             monitor.path.advance()
         look = objective.look()

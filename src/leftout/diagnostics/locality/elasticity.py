@@ -18,7 +18,7 @@ from torch import Tensor
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_kind
 from leftout.core.errors import DataError, OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
@@ -196,7 +196,7 @@ def _pair_sums(
     classes = len(right.encoding.classes)
     total = torch.zeros(classes, classes, dtype=torch.float64)
     columns = torch.nn.functional.one_hot(right.labels, classes).double() / right_lengths[:, None]
-    for block in tracked(list(blocks(len(examples), ROWS)), what="similarity"):
+    for block in with_progress(list(blocks(len(examples), ROWS)), what="similarity"):
         scaled = torch.nn.functional.one_hot(examples.labels[block], classes).double()
         total += (scaled / lengths[block, None]).T @ (rows_of(examples.inputs[block]) @ columns)
     return total.numpy()

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import memory_budget
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.kernels.network.empirical import Empirical
 
@@ -35,7 +35,7 @@ def pair_sums_by_gradients(
 ) -> Float64[np.ndarray, "c c"]:
     """Return the sum of K̄ over all pairs of examples, for each two classes; lengths are √k(x, x)."""
     total = torch.zeros(classes, classes, dtype=torch.float64)
-    for reading in tracked(_readings(kernel), what="mean gradients"):
+    for reading in with_progress(_readings(kernel), what="mean gradients"):
         column_sums = _class_sums(kernel, columns, column_lengths, reading, classes)
         row_sums = (
             column_sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)

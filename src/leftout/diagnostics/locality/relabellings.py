@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_finite, check_kind
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 
 LabelFunction = Callable[[Int64[Tensor, " n"]], Tensor]
 
@@ -103,7 +103,7 @@ def values_at_labellings(
 
     def values_of(labels: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
         entries_of = here.new_empty(len(labels), here.numel())
-        for row, labelling in enumerate(tracked(labels, what="relabellings", total=len(labels))):
+        for row, labelling in enumerate(with_progress(labels, what="relabellings", total=len(labels))):
             entries_of[row] = value_at(kernel_of, labelling, here).flatten()
         return entries_of
 

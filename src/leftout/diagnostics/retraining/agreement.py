@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.targets import as_array, doubles
 from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs
 
@@ -116,7 +116,7 @@ def agreement(
         _measures_with_intervals(
             row, row_truth, weights, top=top, measures=measures, level=level, whose=whose
         )
-        for whose, row, row_truth in tracked(rows, what="agreement")
+        for whose, row, row_truth in with_progress(rows, what="agreement")
     ]
     values = torch.stack(
         [interval for interval, _ in intervals]

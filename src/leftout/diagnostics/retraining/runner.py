@@ -5,7 +5,6 @@ FOLDER/KEY.npz        predictions without one group, KEY the hash of its row num
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from jaxtyping import Float64, Int64
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import GradientDescent, Ridge
 from leftout.dynamics.train import Trained, state_fingerprint, train
@@ -107,7 +107,7 @@ def retrain_groups(
     )
     missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in networks}
     trainings = _train_all(task, list(missing.items()), jobs)
-    for key, network in tracked(trainings, what="training again", total=len(missing)):
+    for key, network in with_progress(trainings, what="training again", total=len(missing)):
         networks[key] = network
     return [networks[key] for key in keys]
 
@@ -240,7 +240,5 @@ def _read_training(folder: Path, key: str) -> RetrainedNetwork | None:
 
 
 def _write_training(folder: Path, key: str, network: RetrainedNetwork) -> None:
-    unfinished = folder / f"{key}.{os.getpid()}.part"
-    with unfinished.open("wb") as file:
+    with atomic_write(folder / f"{key}.npz", shared=True) as part, part.open("wb") as file:
         np.savez(file, **vars(network))
-    unfinished.replace(folder / f"{key}.npz")
