@@ -100,9 +100,7 @@ class Selection:
     def lead(self, candidate: Candidate) -> tuple[float, float]:
         """Return the loss of a candidate minus that of the best, and the standard error of the difference."""
         if self.best.losses is None or candidate.losses is None:
-            raise OptionError(
-                f"`candidate` must have losses; {candidate.name} was skipped: {candidate.skipped}"
-            )
+            raise OptionError(f"`candidate` must have losses; {candidate.name} has none: {candidate.skipped}")
         difference = candidate.losses - self.best.losses
         error = float(difference.std()) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
         return float(difference.mean()), error
@@ -144,20 +142,16 @@ def choose_kernel(
     check_kind("kernels", kernels, Iterable, what="kernels in a list, or by name")
     named = kernels if isinstance(kernels, Mapping) else _by_name(list(kernels))
     examples = examples_of(train, name="train")
-    candidates = []
+    tried = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, LabelDependentKernel), what="kernels, such as kernels.ReLU(1)")
-        candidates.append(
-            evaluate_kernel(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
-        )
-    return sort_candidates(drop_duplicates(candidates))
+        tried.append(evaluate_kernel(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
+    return sort_candidates(drop_duplicates(tried))
 
 
 def drop_duplicates(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates; a label-aware one of strength 0 is skipped if its base kernel is among them."""
-    blind = [
-        candidate for candidate in candidates if candidate.smallest is None and candidate.losses is not None
-    ]
+    blind = [base for base in candidates if base.smallest is None and base.losses is not None]
     distinct = []
     for candidate in candidates:
         aware = candidate.smallest is not None
@@ -334,11 +328,7 @@ def _by_strength(
         outcomes[strength] = f"with every example: {outcome}" if isinstance(outcome, str) else empty
     for i in with_progress(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
-        open_strengths = [
-            strength
-            for strength, outcome in outcomes.items()
-            if strength > 0 and not isinstance(outcome, str)
-        ]
+        open_strengths = [s for s, outcome in outcomes.items() if s > 0 and not isinstance(outcome, str)]
         if not open_strengths:
             break
         try:
@@ -354,10 +344,7 @@ def _by_strength(
                 outcomes[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
                 continue
             predicted[i] = (at_strength.cross(comparison) @ dual)[0]
-    return {
-        strength: outcome if isinstance(outcome, str) else outcome.cpu()
-        for strength, outcome in outcomes.items()
-    }
+    return {s: outcome if isinstance(outcome, str) else outcome.cpu() for s, outcome in outcomes.items()}
 
 
 def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Tensor, "n k"] | str:

@@ -46,12 +46,12 @@ class RidgeTerms(NamedTuple):
     """The ridge's term in the eigenvalue equation, its share of n, and the slopes of that term.
 
     Attributes:
-        taken: h, the term of the ridge in the eigenvalue equation.
+        share: h, the term of the ridge in the eigenvalue equation.
         fall: −κ ∂h / ∂κ.
         rise: κ ∂h / ∂ridge.
     """
 
-    taken: float
+    share: float
     fall: float
     rise: float
 

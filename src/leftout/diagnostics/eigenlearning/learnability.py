@@ -283,7 +283,7 @@ class Learnability:
         It is one minus the mean leverage of an example.
         """
         if self.n > 0:
-            return self._terms.taken / self.n
+            return self._terms.share / self.n
         trace = float(self.multiplicities @ self.eigenvalues)  # n κ tends to Σ λ + ridge
         return self.ridge / (trace + self.ridge) if self.ridge > 0 else 0.0
 

@@ -88,9 +88,7 @@ class Forecaster:
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         half = [
-            math.hypot(
-                deviations * self._sampling_error(point), deviations / 1.96 * self._model_error(point, size)
-            )
+            math.hypot(deviations * self._sampling_error(point), deviations / 1.96 * self._bias(point, size))
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         return Forecast(tuple(values), tuple(half))
@@ -101,9 +99,7 @@ class Forecaster:
         Half, as it was measured once, with noise; 0 for sizes below n, which have no backtest.
         """
         n = self.samples.full.n
-        errors = sorted(
-            (math.log(n / size_of_part), error) for size_of_part, error in self.backtest_errors.items()
-        )
+        errors = sorted((math.log(n / smaller), error) for smaller, error in self.backtest_errors.items())
         places, wrongs = zip((0.0, 0.0), *errors, strict=True)
         return 0.5 * float(np.interp(math.log(size / n), places, wrongs))
 
@@ -147,7 +143,7 @@ class Forecaster:
         contributions = contributions + self._per_example(at_rule)[0] / self._mean(at_rule)[0]
         return float(contributions.std()) / math.sqrt(len(contributions))
 
-    def _model_error(self, point: Point, size: int) -> float:
+    def _bias(self, point: Point, size: int) -> float:
         """Return the error of theory and extrapolated tail, in the logarithm."""
         sample = self.samples.full
         path = sample.curve.path

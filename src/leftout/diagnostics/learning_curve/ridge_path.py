@@ -134,15 +134,15 @@ def _filters(spectrum: Spectrum, ridges: list[float]) -> Float64[Tensor, "q r"]:
 
 
 def _path(
-    spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], judged: Examples
+    spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], examples: Examples
 ) -> RidgePath:
     filters = _filters(spectrum, ridges)
     rows, trace = len(spectrum.vectors), filters.sum(1)
     wrong = None
-    if judged.labels is not None:
-        targets, labels = judged.targets.cpu(), judged.labels.cpu()
+    if examples.labels is not None:
+        targets, labels = examples.targets.cpu(), examples.labels.cpu()
         wrong = torch.stack(
-            [judged.encoding.decode(targets - residual.cpu()) != labels for residual in residuals]
+            [examples.encoding.decode(targets - residual.cpu()) != labels for residual in residuals]
         )
     return RidgePath(
         rows=rows,

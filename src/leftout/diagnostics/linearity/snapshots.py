@@ -102,9 +102,7 @@ class TrainingMonitor:
         moved = fitted.by_example(self.cross @ dual)
         moved_train = fitted.by_example(fitted.gram @ dual)
         module = objective.trained()
-        network = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(
-            moved
-        )
+        f_t = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(moved)
         now = self._kernel_now(module)
         change = now - self.kernel
         targets = fitted.train.targets.to(moved)
@@ -113,7 +111,7 @@ class TrainingMonitor:
         return Snapshot(
             step=step,
             time=time,
-            gap=rms(network - self.start - moved),
+            gap=rms(f_t - self.start - moved),
             gap_train=rms(residual - linearised),
             moved=rms(moved),
             moved_train=rms(moved_train),

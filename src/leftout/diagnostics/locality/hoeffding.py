@@ -114,7 +114,7 @@ def hoeffding(
     here = value_at(kernel_of, numbers)
     n = len(numbers)
     check_fits(
-        f"What {settings.count} relabellings say of {n} × {n} pairs of labels and a {here.shape[0]} × "
+        f"The decomposition from {settings.count} relabellings, of {n} × {n} label pairs and a {here.shape[0]} × "
         f"{here.shape[1]} kernel",
         _bytes_held(settings, n, law.shape[1], here.numel()),
         budget,
@@ -245,27 +245,27 @@ def _squares(relabellings: Relabellings) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def _level_products(relabellings: Relabellings) -> Float64[Tensor, "3 draws e"]:
+def _level_products(sample: Relabellings) -> Float64[Tensor, "3 draws e"]:
     """Return K(Y_s) Σ_t K(Y_t) Σ_{|A| = r} Π k_i of every draw s and r = 0, 1, 2.
 
     Over all draws t at their weights, or over those that are not s.
     """
-    count, weights = len(relabellings.labels), relabellings.weights
-    even, odd, shrunk = relabellings.even, relabellings.odd, (1.0, 1.0)
+    count, weights = len(sample.labels), sample.weights
+    even, odd, shrunk = sample.even, sample.odd, (1.0, 1.0)
     if weights is None:
         even = even - even.mean(0)
         # The subtracted mean contains each draw with weight 1/count. With opposites the odd part has mean 0,
         # and none is subtracted.
         by = 1 - 2 / count + 2 / count**2
-        shrunk = (1.0 if relabellings.opposites else by, by)
-        odd = odd if relabellings.opposites else even
-    products = relabellings.even.new_empty(3, count, relabellings.even.shape[1])
-    products[0] = relabellings.even * (
-        weights @ relabellings.even if weights is not None else relabellings.even.sum(0) - relabellings.even
+        shrunk = (1.0 if sample.opposites else by, by)
+        odd = odd if sample.opposites else even
+    products = sample.even.new_empty(3, count, sample.even.shape[1])
+    products[0] = sample.even * (
+        weights @ sample.even if weights is not None else sample.even.sum(0) - sample.even
     )
     for block in blocks(count, ROWS):
         for level, values, alike, factor in zip(
-            (1, 2), (odd, even), relabellings.levels(block), shrunk, strict=True
+            (1, 2), (odd, even), sample.levels(block), shrunk, strict=True
         ):
             if weights is None:
                 alike[:, block].diagonal().zero_()

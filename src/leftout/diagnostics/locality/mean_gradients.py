@@ -36,12 +36,10 @@ def pair_sums_by_gradients(
     """Return the sum of K̄ over all pairs of examples, for each two classes; lengths are √k(x, x)."""
     total = torch.zeros(classes, classes, dtype=torch.float64)
     for reading in with_progress(_readings(kernel), what="mean gradients"):
-        column_sums = _class_sums(kernel, columns, column_lengths, reading, classes)
-        row_sums = (
-            column_sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)
-        )
+        sums = _class_sums(kernel, columns, column_lengths, reading, classes)
+        row_sums = sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)
         for a, first in enumerate(row_sums):
-            for b, second in enumerate(column_sums):
+            for b, second in enumerate(sums):
                 total[a, b] += sum(float(first[name].flatten() @ second[name].flatten()) for name in first)
     return total.numpy()
 

@@ -113,14 +113,10 @@ def agreement(
             (f" of query {name!r}", compared[q : q + 1], exact[q : q + 1]) for q, name in enumerate(names)
         ]
     intervals = [
-        _measures_with_intervals(
-            row, row_truth, weights, top=top, measures=measures, level=level, whose=whose
-        )
-        for whose, row, row_truth in with_progress(rows, what="agreement")
+        _with_intervals(row, exact_row, weights, top=top, measures=measures, level=level, whose=whose)
+        for whose, row, exact_row in with_progress(rows, what="agreement")
     ]
-    values = torch.stack(
-        [interval for interval, _ in intervals]
-    ).numpy()  # (1 + m, low | value | high, measure)
+    values = torch.stack([ends for ends, _ in intervals]).numpy()  # (1 + m, low | value | high, measure)
     variables: dict[str, Any] = {}
     for position, end in enumerate(("", "_low", "_high")):
         variables[f"pooled{end}"] = (("measure",), values[0, position])
@@ -140,7 +136,7 @@ def agreement(
     return xr.Dataset(variables, coords=coordinates, attrs=attrs | _attributes_of(scores, truth))
 
 
-def _measures_with_intervals(
+def _with_intervals(
     scores: Float64[Tensor, "m c"],
     truth: Float64[Tensor, "m c"],
     weights: Float64[Tensor, "b c"],

@@ -101,9 +101,7 @@ def retrain_groups(
     )
     keys = [fingerprint(sorted(group.tolist()), start) for group in groups]
     networks = (
-        {}
-        if folder is None
-        else {key: network for key in set(keys) if (network := _read_training(folder, key))}
+        {} if folder is None else {key: net for key in set(keys) if (net := _read_training(folder, key))}
     )
     missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in networks}
     trainings = _train_all(task, list(missing.items()), jobs)
