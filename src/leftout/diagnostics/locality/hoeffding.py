@@ -114,8 +114,8 @@ def hoeffding(
     here = value_at(kernel_of, numbers)
     n = len(numbers)
     check_fits(
-        f"The decomposition from {settings.count} relabellings, of {n} × {n} label pairs and a {here.shape[0]} × "
-        f"{here.shape[1]} kernel",
+        f"The decomposition from {settings.count} relabellings, of {n} × {n} label pairs and a "
+        f"{here.shape[0]} × {here.shape[1]} kernel",
         _bytes_held(settings, n, law.shape[1], here.numel()),
         budget,
         advice="Ask for fewer entries of the kernel or fewer `draws`, or raise `memory`.",
