@@ -333,6 +333,6 @@ def _summary(findings: Findings, at: ModelAtTime) -> list[tuple[str, str]]:
 def _gap_line(found: LinearisationGap) -> str:
     """Return how far the linearised model is from its network."""
     line = f"{found.relative_gap:.2g} of what training moved"
-    if found.retrained is None:
+    if found.retraining is None:
         return line
-    return f"{line}; against retraining: correlation {found.retrained.pearson:.3f}"
+    return f"{line}; against retraining: correlation {found.retraining.pearson:.3f}"
