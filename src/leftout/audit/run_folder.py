@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from leftout.core.atomic_write import part_path
+from leftout.core.atomic_files import part_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__

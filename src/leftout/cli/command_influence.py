@@ -17,7 +17,7 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.cli.arguments import Choices, KernelName, RuleName
 from leftout.cli.kernel_choice import named
 from leftout.cli.options import Device, Memory, with_choices
-from leftout.core.atomic_write import atomic_write
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import OptionError
 from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples

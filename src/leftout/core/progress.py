@@ -31,6 +31,10 @@ def with_progress(items: Iterable[Item], *, what: str, total: int | None = None)
     """Yield the items, showing a bar on stderr once they take longer than two seconds.
 
     Nothing is shown where stderr is not a terminal, so logs and pipes stay clean.
+
+    Example:
+        >>> sum(with_progress(range(4), what="numbers"))
+        6
     """
     count = total if total is not None else len(items)  # type: ignore[arg-type]
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):

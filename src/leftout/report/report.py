@@ -16,7 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from leftout.core.atomic_write import atomic_write
+from leftout.core.atomic_files import atomic_write
 from leftout.core.wording import count
 from leftout.report import (
     certificate_panel,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from leftout.core.atomic_write import atomic_write, part_path
+from leftout.core.atomic_files import atomic_write, part_path
 from leftout.core.errors import OptionError
 
 

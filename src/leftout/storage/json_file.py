@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from leftout.core.atomic_write import atomic_write
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import StoreError
 
 
@@ -20,6 +20,14 @@ def read_json(path: Path) -> Any:
 
     Raises:
         StoreError: no such file, or not JSON.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "result.json"
+        >>> _ = path.write_text('{"rows": 2}')
+        >>> read_json(path)
+        {'rows': 2}
     """
     try:
         return json.loads(path.read_text())

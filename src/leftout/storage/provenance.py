@@ -24,13 +24,21 @@ FILES = ("command.txt", "environment.json", "result.json", "figure.png")
 """Files of a record; other files in its folder are not ours, and stay."""
 
 
-def environment() -> dict[str, Any]:
-    """Return version, commit (None outside a checkout), libraries and machine."""
+def environment(*code: Path) -> dict[str, Any]:
+    """Return version, commit (None outside a checkout), libraries and machine.
+
+    Args:
+        code: folders, besides that of this package, whose uncommitted changes count as well.
+
+    Example:
+        >>> sorted(environment())[:3]
+        ['changed_since', 'commit', 'cpus']
+    """
     commit = _git("rev-parse", "HEAD")
     return {
         "leftout": __version__,
         "commit": commit,
-        "changed_since": bool(_git("status", "--porcelain", "--", ".")) if commit else None,
+        "changed_since": bool(_git("status", "--porcelain", "--", ".", *map(str, code))) if commit else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -55,6 +63,14 @@ def save_record(
 
     Args:
         pictures: for each file name, a function that writes the picture at a path.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp()) / "record"
+        >>> save_record(folder, command="leftout papers", environment={}, result={"rows": 2})
+        >>> sorted(path.name for path in folder.iterdir())
+        ['command.txt', 'environment.json', 'result.json']
     """
     recover_record(folder)
     unfinished = _hidden_sibling(folder, "part")
@@ -92,7 +108,17 @@ def recover_record(folder: Path) -> None:
 
 
 def recover_records(folder: Path) -> None:
-    """Complete what killed runs left of the records in a folder."""
+    """Complete what killed runs left of the records in a folder.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".figure1.part").mkdir()  # of a run that was killed while it wrote
+        >>> recover_records(folder)
+        >>> list(folder.iterdir())
+        []
+    """
     for hidden in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
         recover_record(folder / hidden.stem.removeprefix("."))
 

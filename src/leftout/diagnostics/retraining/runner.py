@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int64
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
-from leftout.core.atomic_write import atomic_write
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import with_progress

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from leftout.core.atomic_write import atomic_write, part_path
+from leftout.core.atomic_files import atomic_write, part_path
 
 
 def names(folder: Path) -> list[str]:
