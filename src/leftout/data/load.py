@@ -24,14 +24,15 @@ from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
 from leftout.data.digits import digits
-from leftout.data.encoding import CENTRES, Centre, Encoding, encoding_of_classes, encoding_of_numbers
+from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.files import check_file
 from leftout.data.found import Found, Rows
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
 from leftout.data.module import Loaded, found_of_pair, module
-from leftout.data.normalise import NORMALISATIONS, Normalise, normalised
+from leftout.data.normalise import NORMALISATIONS, normalised
+from leftout.data.options import Centre, Normalise
 from leftout.data.split import Chosen, chosen
 from leftout.data.table import READERS, table
 from leftout.data.targets import RawTargets

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float64
 from torch import Generator, Tensor
 
-from leftout.kernels.wide.activations import Activation, response
+from leftout.kernels.wide.activations import response
+from leftout.kernels.wide.options import Activation
 
 STEP = 0.1
 """Of time, over the largest eigenvalue of any kernel at the start: the residual is then right to 1e-6."""

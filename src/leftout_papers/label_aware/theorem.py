@@ -24,7 +24,7 @@ from torch import Generator, Tensor
 from leftout.core.progress import tracked
 from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
 from leftout.kernels.hierarchy.one_network import network_hierarchy
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.flow import Networks, drawn, flowed

@@ -14,8 +14,8 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.errors import DataError, LeftoutError, NotPositiveError
-from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware, RefitLabelAware
+from leftout.kernels.pairwise.options import Estimator
 from leftout.kernels.pairwise.pairs import Pairs
 from leftout.solvers.indefinite import factor_indefinite
 from leftout_papers.label_aware.draws import CNTK, Draw

@@ -43,7 +43,7 @@ from leftout.kernels.hierarchy.sampled import Draw, Estimate
 from leftout.kernels.label_dependent import LabelDependentKernel, RefitLabelKernel
 from leftout.kernels.rows import flat
 from leftout.kernels.tiles import Tile, Work, check_matrix_fits
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 
 Expectation = Literal["neurons", "orthants"]

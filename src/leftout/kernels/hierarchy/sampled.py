@@ -17,7 +17,8 @@ from torch import Tensor
 
 from leftout.core.progress import tracked
 from leftout.kernels.hierarchy.fourth_order import Factors, Pullers, along, between, itself, second_factors
-from leftout.kernels.wide.activations import Activation, response
+from leftout.kernels.wide.activations import response
+from leftout.kernels.wide.options import Activation
 
 GROUPS = 16
 """Independent parts of the neurons; what they differ by is known to 1/√30, 18 %."""

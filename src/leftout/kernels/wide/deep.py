@@ -7,7 +7,8 @@ from torch import Tensor
 
 from leftout.kernels.base import Kernel
 from leftout.kernels.rows import check_not_zero, check_vectors
-from leftout.kernels.wide.layers import Kind, check_network
+from leftout.kernels.wide.layers import check_network
+from leftout.kernels.wide.options import Kind
 
 
 @dataclass(frozen=True)
