@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from leftout.core.errors import DataError
+from leftout.core.plain_text import NAME_LIMIT, plain
 from leftout.curation.prune import Pruned
 from leftout.report import explorer, plots, wording
 from leftout.report.sections import margins
@@ -38,10 +39,10 @@ def test_a_number_is_written_for_a_person(value, text) -> None:
 
 
 def test_a_name_shows_what_it_is() -> None:
-    assert wording.plain("a\u202eb\x00\ud800 \tc") == "a\\u202eb\\u0000\\ud800  c"
-    assert wording.plain("größte 类别 🙂") == "größte 类别 🙂"
-    long = wording.plain("x" * 500 + "END")
-    assert len(long) == wording.NAME_LIMIT
+    assert plain("a\u202eb\x00\ud800 \tc") == "a\\u202eb\\u0000\\ud800  c"
+    assert plain("größte 类别 🙂") == "größte 类别 🙂"
+    long = plain("x" * 500 + "END")
+    assert len(long) == NAME_LIMIT
     assert long.startswith("xxx")
     assert long.endswith("END")
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from leftout.core.errors import DataError, OptionError
-from leftout.data.files import check_file
+from leftout.data.source_name import check_file
 from leftout.data.module import returned_by
 
 SHOWN = 3

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
-from leftout.data.files import check_folder, file_bytes
+from leftout.data.files import file_bytes
 from leftout.data.found import Found
 from leftout.data.images import image_zip
 from leftout.data.pickled import plain_pickle
 from leftout.data.pixels import WHITE, rows_of_images
+from leftout.data.source_name import check_folder
 from leftout.data.targets import RawTargets
 
 SIDE = 32

@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
-from leftout.data.files import check_allocation, check_file, check_folder
+from leftout.data.files import check_allocation
 from leftout.data.found import Found
 from leftout.data.pixels import WHITE, rows_of_images
+from leftout.data.source_name import check_file, check_folder
 from leftout.data.targets import RawTargets
 
 IMAGES, LABELS = 2051, 2049

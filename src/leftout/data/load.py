@@ -26,19 +26,25 @@ from leftout.data.cifar import cifar10
 from leftout.data.digits import digits
 from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
-from leftout.data.files import check_file
 from leftout.data.found import Found, Rows
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
 from leftout.data.module import Loaded, found_of_pair, module
 from leftout.data.normalise import NORMALISATIONS, normalised
 from leftout.data.options import Centre, Normalise
+from leftout.data.source_name import TABLES, parse_source
 from leftout.data.split import Chosen, chosen
-from leftout.data.table import READERS, table
+from leftout.data.table import table
 from leftout.data.targets import RawTargets
 
-FOLDERS: dict[str, Callable[[Path, str], Found]] = {"mnist:": mnist, "cifar10:": cifar10}
-FILES: dict[str, Callable[[Path, str], Found]] = {".npz": npz, ".zip": image_zip}
+READERS: dict[str, Callable[[Path, str], Found]] = {
+    "digits": lambda path, source: digits(),
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "folder": image_folder,
+    ".npz": npz,
+    ".zip": image_zip,
+}
 
 
 def load(
@@ -93,37 +99,23 @@ def _found(
     source: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
 ) -> Found | Loaded:
     """Return what the reader that `source` names finds."""
-    if isinstance(source, tuple | list):
-        text, path = "pair", Path()
-    else:
-        text, path = str(source), Path(source).expanduser()
-    suffix = path.suffix.lower()
-    if suffix in READERS and not path.is_dir():
+    pair = isinstance(source, tuple | list)
+    text = "pair" if pair else str(source)
+    kind, path = ("pair", Path()) if pair else parse_source(text)
+    if kind in TABLES:
         return table(path, text, target=target, columns=columns)
-    for name, value in (("target", target), ("columns", columns)):
-        if value is not None:
+    for name, option in (("target", target), ("columns", columns)):
+        if option is not None:
             raise OptionError(
                 f"`{name}` must be left out unless the source is a table (.csv, .parquet); got "
-                f"{value!r} for `{text}`."
+                f"{option!r} for `{text}`."
             )
     if isinstance(source, tuple | list):
         return found_of_pair(source, text)
-    if text == "digits":
-        return digits()
-    for prefix, reader in FOLDERS.items():
-        if text.startswith(prefix):
-            return reader(Path(text.removeprefix(prefix)).expanduser(), text)
-    if ".py:" in text:
-        found = module(text)
-        return found if isinstance(found, Found) else _from_module(found, text)
-    if path.is_dir():
-        return image_folder(path, text)
-    if suffix in FILES:
-        return FILES[suffix](path, text)
-    known = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
-    if suffix:
-        check_file(path)
-    raise DataError(f"`source` must be one of {known}; got {text!r}.")
+    if kind == "function":
+        loaded = module(text)
+        return loaded if isinstance(loaded, Found) else _from_module(loaded, text)
+    return READERS[kind](path, text)
 
 
 def _from_module(pair: Loaded, source: str) -> Loaded:

@@ -27,6 +27,6 @@ class DataOptions(OptionRecord):
     seed: int = option(0, "Of split and subsets.")
     normalise: Normalise | Literal["none"] | None = option(
         None,
-        "Scaling of inputs: norm 1, norm √d, mean 0 and deviation 1, none; by default what the kernel asks for.",
+        "Scaling of inputs: norm 1, norm √d, mean 0 and deviation 1, none; by default as the kernel asks.",
     )
     centre: Centre | None = option(None, "What is subtracted from targets: 1/classes, their mean, nothing.")

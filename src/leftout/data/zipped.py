@@ -11,7 +11,7 @@ from pathlib import Path
 
 from leftout.core.blocks import sized
 from leftout.core.errors import DataError
-from leftout.data.files import check_file
+from leftout.data.source_name import check_file
 
 PIECE = 2**20
 """Bytes inflated at once: what a lying member can cost beyond the size it declares."""

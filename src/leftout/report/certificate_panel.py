@@ -5,8 +5,9 @@ Every number stands beside a sentence on how to read it; the limits are the same
 
 import math
 
+from leftout.core.plain_text import plain
 from leftout.report.findings import Findings
-from leftout.report.wording import count, number, plain
+from leftout.report.wording import count, number
 
 
 def certificate(findings: Findings) -> list[tuple[str, str, str]]:

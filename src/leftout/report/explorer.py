@@ -17,9 +17,10 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_finite
 from leftout.core.errors import ShapeError
+from leftout.core.plain_text import plain
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
-from leftout.report.wording import label, moment, plain, values
+from leftout.report.wording import label, moment, values
 
 LENGTH, PER_CLASS = 12, 4
 """Most examples kept on either side: of all classes together, and of each class."""

@@ -6,10 +6,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from leftout.core.plain_text import plain
 from leftout.diagnostics.model_selection import STRENGTHS, Candidate, Selection
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.report.findings import Findings
-from leftout.report.wording import number, percent, plain
+from leftout.report.wording import number, percent
 
 COLUMNS = ("kernel", "left-out loss", "accuracy", "behind the best")
 SPECTRUM = ("smallest eigenvalue", "condition")

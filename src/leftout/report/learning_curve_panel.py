@@ -12,13 +12,14 @@ from typing import Any
 import torch
 
 from leftout.core.errors import NotPositiveError
+from leftout.core.plain_text import plain
 from leftout.diagnostics.learning_curve.learning_curve import FEWEST, learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 from leftout.report.findings import Findings, Moment
 from leftout.report.sections import example
-from leftout.report.wording import count, number, percent, plain
+from leftout.report.wording import count, number, percent
 
 STEPS = 4
 """Sizes asked for, each a root of two more: up to four times the examples."""

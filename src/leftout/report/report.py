@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from leftout.core.plain_text import plain
 from leftout.report import certificate_panel as evidence
 from leftout.report import kernel_choice_panel as which_kernel
 from leftout.report import learning_curve_panel as outlook
@@ -28,7 +29,7 @@ from leftout.report.findings import Findings
 from leftout.report.learning_curve_plots import outlook_plots
 from leftout.report.thumbnails import Atlas, atlas
 from leftout.report.training_time_plots import learning_plots
-from leftout.report.wording import MARGIN_RULE, SIGN_RULE, count, number, percent, plain, signed, when
+from leftout.report.wording import MARGIN_RULE, SIGN_RULE, count, number, percent, signed, when
 
 LIMIT = 10_000_000
 """Bytes that a report may have."""

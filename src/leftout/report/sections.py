@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from leftout.core.plain_text import plain
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.rare import Rare
 from leftout.report.findings import Findings
-from leftout.report.wording import count, interval, label, number, percent, plain, signed, value, values
+from leftout.report.wording import count, interval, label, number, percent, signed, value, values
 
 CARDS = 60
 """Suspects shown as cards; the others are rows of a table."""

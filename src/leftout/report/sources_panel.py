@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from leftout.core.plain_text import plain
 from leftout.curation.sources import Estimate
 from leftout.report import sections
 from leftout.report.findings import Findings
-from leftout.report.wording import number, percent, plain, signed
+from leftout.report.wording import number, percent, signed
 
 KINDS = 6
 """Kinds shown, those that tell most."""

@@ -7,11 +7,12 @@ what is doubted, and a person looks.
 import math
 from typing import Any
 
+from leftout.core.plain_text import plain
 from leftout.curation.learned import Kind, Learned
 from leftout.report.explorer import Ranking
 from leftout.report.findings import Findings
 from leftout.report.sections import example
-from leftout.report.wording import count, number, percent, plain
+from leftout.report.wording import count, number, percent
 
 LATE = 24
 """Examples shown of those that were learned last."""

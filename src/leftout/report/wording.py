@@ -1,23 +1,16 @@
-"""How is a number, a time or a name put before a person? Rounded, spelt out and made visible.
-
-Names come from files of other people: what cannot be seen (control characters, marks that turn the
-reading direction, halves of surrogate pairs) is spelt out, so that a name shows what it is.
-"""
+"""How is a number, a time or a label put before a person? Rounded and spelt out."""
 
 import math
-import unicodedata
 from numbers import Integral, Real
 from typing import Any
 
+from leftout.core.plain_text import plain
 from leftout.data.examples import Examples
 
 SIGN_RULE = "positive = the example helped (loss without it minus loss with it)"
 MARGIN_RULE = "positive = the left-out model agrees with the given label"
-NAME_LIMIT = 120
-"""Characters of a name that are shown; the middle of a longer one is left out."""
 
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -61,15 +54,6 @@ def duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.1f} minutes"
     return f"{seconds / 3600:.1f} hours"
-
-
-def plain(text: object, limit: int = NAME_LIMIT) -> str:
-    """Return a name as it can safely be shown: nothing invisible, not endless, always encodable."""
-    shown = "".join(map(_visible, str(text)))
-    if len(shown) <= limit:
-        return shown
-    head = (limit - 1) // 2
-    return shown[:head] + "…" + shown[-(limit - 1 - head) :]
 
 
 def interval(share: float, trials: int) -> tuple[float, float]:
@@ -129,12 +113,3 @@ def value(entry: Any) -> str:
         return plain(entry, 400)
     entry = float(entry)
     return f"{entry:.6g}".replace("-", "−") if math.isfinite(entry) else number(entry)
-
-
-def _visible(character: str) -> str:
-    if character in "\t\n\r":
-        return " "
-    hidden = unicodedata.category(character) in {"Cc", "Cs"}
-    if hidden or unicodedata.bidirectional(character) in _DIRECTION_MARKS:
-        return f"\\u{ord(character):04x}"
-    return character
