@@ -10,10 +10,11 @@ The record of a family of kernels or rules lies beside it. These files load no t
 them before anything heavy is imported, and makes its flags, its help and the record in `run.json` from them.
 """
 
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 
+@dataclass(frozen=True, kw_only=True)
 class OptionRecord:
     """The base of all records of options; `panel` is their heading in `--help`."""
 

@@ -25,7 +25,7 @@ class DataOptions(OptionRecord):
     classes: str | None = option(None, "Classes to keep, in this order: 7,9.")
     target: str | None = option(None, "Column to predict in a table; the last by default.")
     seed: int = option(0, "Of split and subsets.")
-    normalise: Normalise | Literal["none"] | None = option(
+    normalise: Literal[Normalise, "none"] | None = option(
         None,
         "Scaling of inputs: norm 1, norm √d, mean 0 and deviation 1, none; by default as the kernel asks.",
     )
