@@ -14,7 +14,7 @@ import torch
 
 import leftout as lo
 from laws import assert_same, difference
-from leftout.attribution import leave_out as leave_out_module
+from leftout.attribution.engine import group_removal as leave_out_module
 from oracles import definitions as oracles
 from problems.small import problem, training
 
@@ -97,7 +97,7 @@ def test_the_quadrature_bound_holds_without_any_rounding(hard, loss) -> None:
 def test_groups_keep_the_promise_both_ways(hard, loss, afresh, monkeypatch) -> None:
     p, _ = hard
     exact = oracles.Exact(p.gram, p.cross, p.residual, groups=GROUPS)
-    monkeypatch.setattr(leave_out_module, "_afresh_is_cheaper", lambda *_: afresh)
+    monkeypatch.setattr(leave_out_module, "refit_is_cheaper", lambda *_: afresh)
     # Rates for the largest group: under a mean loss one example alone takes steps 8 times as big.
     for rule in (
         lo.Ridge(0.0, loss),

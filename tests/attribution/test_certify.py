@@ -11,8 +11,8 @@ import pytest
 
 import leftout as lo
 from laws import difference
-from leftout.attribution.engine.end_of_training import Converged
-from leftout.attribution.engine.finite_time import Training
+from leftout.attribution.engine.end_of_training import EndOfTraining
+from leftout.attribution.engine.finite_time import FiniteTime
 from oracles import definitions as oracles
 from problems.small import Problem, Started, problem, training
 
@@ -95,7 +95,7 @@ def test_no_refit_is_no_number_and_more_than_all_are_all() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "rule", "time"),
-    [(Converged, lo.Ridge(0.01), None), (Training, lo.GradientFlow(1.0), 30.0)],
+    [(EndOfTraining, lo.Ridge(0.01), None), (FiniteTime, lo.GradientFlow(1.0), 30.0)],
     ids=["end", "time"],
 )
 @pytest.mark.parametrize("wrong", [1e-3, 1e-6])

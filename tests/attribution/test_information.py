@@ -188,7 +188,7 @@ def test_the_end_of_training_needs_no_eigenvalues(monkeypatch) -> None:
     fitted = net.fitted(lo.Ridge(0.1))
     for one in (smoothing.Isotropic(), smoothing.InverseFisher()):
         information(fitted, net.query, smoothing=one)
-    assert not fitted.has_spectrum
+    assert not fitted.factorisations.has_spectrum
 
 
 def test_an_only_example_holds_all_information() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import leftout as lo
 from laws import assert_same, difference
-from leftout.attribution import leave_out as module
+from leftout.attribution.engine import group_removal as module
 from leftout.core.errors import DivergenceError
 from oracles import definitions as oracles
 from problems.small import Problem, Started, low_rank, problem, training
@@ -43,7 +43,7 @@ def oracle(p, rule, times, groups, of):
 @pytest.mark.parametrize("way", ["cheaper", "blocks", "afresh"])
 def test_a_group_left_out_is_a_fit_without_it(name, of, way, monkeypatch) -> None:
     if way != "cheaper":
-        monkeypatch.setattr(module, "_afresh_is_cheaper", lambda *_: way == "afresh")
+        monkeypatch.setattr(module, "refit_is_cheaper", lambda *_: way == "afresh")
     rule, times = RULES[name]
     p = problem(N, 3, 2, condition=100, seed=7)
     got = lo.leave_out(p.fitted(rule), p.query, GROUPS, at=times, of=of)
@@ -124,7 +124,7 @@ def test_without_all_examples_the_network_is_at_its_start() -> None:
 
 @pytest.mark.parametrize("way", ["blocks", "afresh"])
 def test_groups_of_a_singular_kernel_and_of_a_network_with_a_start(way, monkeypatch) -> None:
-    monkeypatch.setattr(module, "_afresh_is_cheaper", lambda *_: way == "afresh")
+    monkeypatch.setattr(module, "refit_is_cheaper", lambda *_: way == "afresh")
     p = low_rank(N, 3, rank=4)
     start = np.random.default_rng(0).standard_normal(p.targets.shape)
     fitted = p.fitted(lo.GradientFlow(1.0, 0.01), Started(p.whole, start))

@@ -295,7 +295,7 @@ def test_a_result_that_does_not_fit_is_refused_before_it_is_made(flow) -> None:
         "`top=` or `mean=True`; or ask for fewer queries or times."
     )
     refused(MemoryBudgetError, words, lambda: lo.leave_one_out(small, P.query, at=range(20)))
-    assert not small.has_spectrum, "nothing was computed"
+    assert not small.factorisations.has_spectrum, "nothing was computed"
 
 
 def test_types_are_enforced_in_tests(fitted) -> None:

@@ -11,7 +11,7 @@ import torch
 
 import leftout as lo
 from laws import assert_same
-from leftout.attribution import leave_out as leave_out_module
+from leftout.attribution.engine import group_removal as leave_out_module
 from leftout.core.errors import OptionError, ShapeError
 from oracles import definitions as oracles
 from problems.small import ToldApart, told_apart, training
@@ -115,7 +115,7 @@ def test_out_of_sample_and_trajectory_are_fits_without_the_example(p, named) -> 
 
 @pytest.mark.parametrize("way", ["blocks", "afresh"])
 def test_groups_are_fits_without_all_of_their_rows(p, named, way, monkeypatch) -> None:
-    monkeypatch.setattr(leave_out_module, "_afresh_is_cheaper", lambda *_: way == "afresh")
+    monkeypatch.setattr(leave_out_module, "refit_is_cheaper", lambda *_: way == "afresh")
     rule, times = named
     groups = [[3], [7, 2, 0], list(range(1, p.n)), list(range(p.n))]
     got = lo.leave_out(p.fitted(rule), p.query, groups, at=times, of="prediction").values

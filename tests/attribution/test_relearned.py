@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import leftout as lo
-from leftout.attribution.engine.refit_each import Relearning
+from leftout.attribution.engine.refit_each import RefitEach
 from leftout.core.errors import DataError, NotPositiveError, OptionError
 from leftout.curation.subclasses import subclasses_by
 from leftout.kernels.pairwise.label_aware import LabelAware
@@ -32,7 +32,7 @@ def losses(said: np.ndarray, targets: np.ndarray) -> np.ndarray:
 def fresh(fitted, keep, query, labels=None):
     """Predictions of a model made of some examples and nothing else."""
     train = fitted.train if labels is None else fitted.train.relabelled(labels)
-    model = lo.fit(fitted.kernel.asked, train.select(torch.tensor(keep)), rule=fitted.rule)
+    model = lo.fit(fitted.kernel.options, train.select(torch.tensor(keep)), rule=fitted.rule)
     return model.predict(query).numpy()
 
 
@@ -86,7 +86,7 @@ def test_at_a_training_time_too():
     found = lo.leave_one_out(fitted, query, at=[0.5, 3.0], of="prediction").values[..., 0]
     for i in (0, 5):
         keep = [j for j in range(N) if j != i]
-        other = lo.fit(fitted.kernel.asked, fitted.train.select(torch.tensor(keep)), rule=fitted.rule)
+        other = lo.fit(fitted.kernel.options, fitted.train.select(torch.tensor(keep)), rule=fitted.rule)
         for position, at in enumerate((0.5, 3.0)):
             change = (fitted.predict(query[0], at) - other.predict(query[0], at))[:, 0]
             assert worst(found[position, :, i], change) < LEARNED
@@ -256,17 +256,19 @@ def test_a_model_that_was_asked_goes_when_nobody_holds_it():
 def test_a_certificate_says_the_engine_s_own_numbers_where_they_are_known(monkeypatch):
     fitted, query = problem("kr-v1")
     lo.leave_one_out(fitted, query)
-    true = Relearning.singles
-    monkeypatch.setattr(Relearning, "singles", lambda *asked: 2 * true(*asked))
+    true = RefitEach.singles
+    monkeypatch.setattr(RefitEach, "singles", lambda *asked: 2 * true(*asked))
     assert lo.certify(fitted, query, refits=2).refit_difference > 0.1
 
 
 def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
     fitted, query = problem("kr-v1")
     taught = []
-    true = type(fitted.kernel).without
+    true = type(fitted.kernel).refit_labels
     monkeypatch.setattr(
-        type(fitted.kernel), "without", lambda self, keep: taught.append(len(keep)) or true(self, keep)
+        type(fitted.kernel),
+        "refit_labels",
+        lambda self, keep, *labels: taught.append(len(keep)) or true(self, keep, *labels),
     )
     certificate = lo.certify(fitted, query, refits=2)
     assert taught == [N - 1, N - 1]
@@ -287,7 +289,7 @@ def test_a_class_of_one_example_cannot_teach_without_it():
     rows, labels = points(0, N)
     labels = (np.arange(N) == 0).astype(int)
     fitted = lo.fit(LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, labels))
-    with pytest.raises(DataError, match=r"Without '0' the kernel cannot be taught.*two classes"):
+    with pytest.raises(DataError, match=r"Without '0' the kernel cannot be fitted to labels.*two classes"):
         lo.leave_one_out(fitted, (rows[1:3], labels[1:3]))
 
 
@@ -296,7 +298,7 @@ def test_a_kernel_that_was_taught_is_not_fitted_to_other_examples_by_mistake():
     rows, labels = points(0, N + M)
     order = np.random.default_rng(5).permutation(N)
     other = (rows[order], labels[order])
-    with pytest.raises(OptionError, match=r"was taught by examples already.*kernel\.asked"):
+    with pytest.raises(OptionError, match=r"is fitted to labels already.*kernel\.options"):
         lo.fit(fitted.kernel, other, rule=lo.Ridge(0.5))
     # Kept as it is, it compares any inputs: in another order the same model.
     kept = lo.fit(fitted.kernel.freeze_labels(), other, rule=lo.Ridge(0.5))
@@ -320,7 +322,7 @@ def test_an_example_is_added_to_an_indefinite_model():
     cross = np.concatenate(
         [
             frozen.cross(torch.tensor(query[0])).numpy(),
-            frozen.kernel_between(torch.tensor(query[0]), torch.tensor(new)).numpy(),
+            frozen.rows.between(torch.tensor(query[0]), torch.tensor(new)).numpy(),
         ],
         axis=1,
     )

@@ -50,7 +50,7 @@ class TestStrength:
         kernel = LabelAware(lo.kernels.ReLU(1), "kr-v1")
         taught = lo.fit(lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 1.0), (rows, labels))
         # Strength moves eigenvalues steadily: at a generalised eigenvalue the matrix is singular.
-        again = taught.kernel.without(torch.arange(1, 30))
+        again = taught.kernel.refit_labels(torch.arange(1, 30))
         base, higher = again.at_strength(0.0).gram.numpy(), again.gram.numpy()
         higher = higher - base
         values = np.linalg.eigvals(np.linalg.solve(base + 0.1 * np.eye(29), higher))

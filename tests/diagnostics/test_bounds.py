@@ -199,7 +199,7 @@ def test_the_smallest_eigenvalue_is_found_with_and_without_a_spectrum() -> None:
     p = problem(N, M, condition=100)
     fitted = p.fitted(lo.Ridge(1.0))
     assert_same(smallest_eigenvalue(fitted), 0.01, 1e-12)
-    assert not fitted.has_spectrum
+    assert not fitted.factorisations.has_spectrum
     assert_same(fitted.spectrum.smallest, 0.01, 1e-12)
     assert_same(smallest_eigenvalue(fitted), 0.01, 1e-12)
     singular = low_rank(N, M, rank=4).fitted(lo.Ridge(1.0))

@@ -72,10 +72,10 @@ def test_the_dual_is_what_predicts_and_knows_its_total() -> None:
 def test_only_what_is_asked_for_is_made_and_then_it_is_kept() -> None:
     p = problem(N, 4)
     fitted = p.fitted(lo.GradientFlow(1.0, 0.1))
-    assert not fitted.has_spectrum
+    assert not fitted.factorisations.has_spectrum
     fitted.predict(p.query[0])
     lo.leave_one_out(fitted, p.query)
-    assert not fitted.has_spectrum, "the end of training needs no eigenvalues"
+    assert not fitted.factorisations.has_spectrum, "the end of training needs no eigenvalues"
     assert fitted.factor(0.1) is fitted.factor(0.1)
     assert fitted.inverse(0.1) is fitted.inverse(0.1)
     fitted.predict(p.query[0], at=1.0)
@@ -88,7 +88,7 @@ def test_the_largest_eigenvalue_is_the_same_with_and_without_a_spectrum() -> Non
     products, spectrum = p.fitted(lo.Ridge()), p.fitted(lo.Ridge())
     assert spectrum.spectrum.largest == spectrum.largest
     assert products.largest == pytest.approx(spectrum.largest, rel=1e-9)
-    assert not products.has_spectrum
+    assert not products.factorisations.has_spectrum
 
 
 def test_inverse_and_factor_are_of_the_ridge_asked_for() -> None:

@@ -46,7 +46,7 @@ def test_it_is_a_regression_over_all_pairs(estimator, classes) -> None:
     taught = LabelAware(From(squared), estimator, strength=0.3).fit_labels(inputs, labels)
     given = estimator, inputs.numpy(), labels.numpy(), polynomial, 0.3
     assert_same(taught.gram, label_aware(given[0], inputs.numpy(), *given[1:]), LEARNED)
-    found = taught.cross(taught.pairs_with(queries()))
+    found = taught.compare(queries()).cross
     assert_same(found, label_aware(given[0], queries().numpy(), *given[1:]), LEARNED)
 
 
@@ -57,8 +57,8 @@ def test_it_is_one_function_of_two_inputs(estimator, classes) -> None:
     taught = LabelAware(ReLU(1), estimator).fit_labels(inputs, labels)
     assert torch.equal(taught.gram, taught.gram.T)
     assert_same(gram(taught, inputs), taught.gram, 1e-12)
-    pairs = taught.pairs_with(queries())
-    assert_same(cross(taught, queries(), inputs, block=5), taught.cross(pairs), 1e-12)
+    pairs = taught.compare(queries())
+    assert_same(cross(taught, queries(), inputs, block=5), pairs.cross, 1e-12)
     others = gram(taught, queries())
     assert_same(taught.diagonal(queries()), others.diagonal(), 1e-12)
     assert_same(taught.diagonal(inputs), taught.gram.diagonal(), 1e-12)
@@ -77,14 +77,14 @@ def test_without_some_it_is_the_kernel_that_the_others_teach(estimator, gone, cl
         gone = [int(taught.pairs.kernel.min(1).values.argmin())]
     keep = torch.tensor([i for i in range(N) if i not in gone])
     fresh = asked.fit_labels(inputs[keep], labels[keep])
-    part = taught.without(keep)
+    part = taught.refit_labels(keep)
     assert part.strength_used == pytest.approx(fresh.strength_used, rel=1e-10)
     assert torch.equal(part.gram, part.gram.T)
     assert_same(part.gram, fresh.gram, 1e-10)
-    pairs = taught.pairs_with(queries())
+    pairs = taught.compare(queries())
     expected = cross(fresh, queries(), inputs[keep])
     assert_same(part.cross(pairs), expected, 1e-10)
-    assert_same(part.lean().cross(pairs), expected, 1e-10)
+    assert_same(part.without_gram().cross(pairs), expected, 1e-10)
 
 
 @every_estimator
@@ -93,7 +93,7 @@ def test_a_class_that_leaves_with_its_only_example_leaves_two(estimator) -> None
     labels[7] = 2
     asked = LabelAware(ReLU(1), estimator)
     keep = torch.tensor([i for i in range(N) if i != 7])
-    part = asked.fit_labels(inputs, labels).without(keep)
+    part = asked.fit_labels(inputs, labels).refit_labels(keep)
     assert_same(part.gram, asked.fit_labels(inputs[keep], labels[keep]).gram, 1e-10)
 
 
@@ -102,7 +102,7 @@ def test_a_part_in_another_order_has_its_matrices_in_that_order() -> None:
     taught = LabelAware(ReLU(1)).fit_labels(inputs, labels)
     keep = torch.tensor([9, 2, 15, 3, 0, 1, 7, 21, 13])
     back = keep.flip(0)
-    assert_same(taught.without(back).gram.flip(0, 1), taught.without(keep).gram, 1e-12)
+    assert_same(taught.refit_labels(back).gram.flip(0, 1), taught.refit_labels(keep).gram, 1e-12)
 
 
 @every_estimator
@@ -110,11 +110,11 @@ def test_other_labels_make_the_kernel_that_they_teach(estimator) -> None:
     inputs, labels = examples(3)
     other = labels.roll(5)
     asked = LabelAware(ReLU(1), estimator)
-    found = asked.fit_labels(inputs, labels).relabelled(other)
+    found = asked.fit_labels(inputs, labels).refit_labels(torch.arange(len(inputs)), other)
     fresh = asked.fit_labels(inputs, other)
     assert_same(found.gram, fresh.gram, 1e-12)
-    pairs = fresh.pairs_with(queries())
-    assert_same(found.cross(pairs), fresh.cross(pairs), 1e-12)
+    pairs = fresh.compare(queries())
+    assert_same(found.cross(pairs), pairs.cross, 1e-12)
 
 
 @every_estimator
@@ -125,7 +125,7 @@ def test_another_strength_needs_nothing_to_be_learned(estimator) -> None:
     assert torch.equal(taught.at_strength(0.7).gram, other.gram)
     assert taught.at_strength(0.7).estimate is taught.estimate
     keep = torch.arange(1, N)
-    assert torch.equal(taught.without(keep).at_strength(0.7).gram, other.without(keep).gram)
+    assert torch.equal(taught.refit_labels(keep).at_strength(0.7).gram, other.refit_labels(keep).gram)
     assert taught.at_strength(0.7).strength_used == pytest.approx(7 * taught.strength_used)
 
 
@@ -175,7 +175,7 @@ def test_images_are_flattened(estimator) -> None:
     taught = LabelAware(ConvReLU(2), estimator).fit_labels(images, labels)
     keep = torch.arange(13)
     fresh = LabelAware(ConvReLU(2), estimator).fit_labels(images[:13], labels[:13])
-    assert_same(taught.without(keep).gram, fresh.gram, 1e-10)
+    assert_same(taught.refit_labels(keep).gram, fresh.gram, 1e-10)
     assert_same(gram(taught, images), taught.gram, 1e-10)
 
 
@@ -185,7 +185,7 @@ def test_equal_inputs_have_equal_rows() -> None:
     taught = LabelAware(ReLU(1), "fjlt-v2").fit_labels(inputs, labels)
     assert_same(taught.gram[8], taught.gram[3], 1e-13)
     # A product's rounding makes no angle of 1e-8 between a query and itself among the examples.
-    assert_same(taught.cross(taught.pairs_with(inputs[3:4]))[0], taught.gram[3], 1e-13)
+    assert_same(taught.compare(inputs[3:4]).cross[0], taught.gram[3], 1e-13)
 
 
 @every_estimator
@@ -222,9 +222,9 @@ def test_it_says_what_it_is() -> None:
     assert (asked.normalise, asked.dtype) == ("sphere", None)
     assert (taught.normalise, taught.outputs, taught.dtype) == ("sphere", None, None)
     assert not taught.definite
-    assert not taught.asked.frozen
+    assert not taught.options.frozen
     stays = taught.freeze_labels()
-    assert stays.asked.frozen
+    assert stays.options.frozen
     assert torch.equal(stays.gram, taught.gram)
 
 
@@ -274,7 +274,7 @@ def test_labels_must_be_one_an_input_of_two_classes_or_more(as_users_run_it) -> 
     with pytest.raises(ShapeError, match=r"class numbers of shape \(22,\) in torch.int64; got"):
         asked.fit_labels(inputs, labels[:, None])
     with pytest.raises(DataError, match="two classes or more"):
-        asked.fit_labels(inputs, labels).without((labels == 0).nonzero().flatten())
+        asked.fit_labels(inputs, labels).refit_labels((labels == 0).nonzero().flatten())
     with pytest.raises(DataError, match="`labels` must not be empty"):
         asked.fit_labels(inputs[:0], labels[:0])
 
@@ -282,7 +282,7 @@ def test_labels_must_be_one_an_input_of_two_classes_or_more(as_users_run_it) -> 
 def test_queries_must_have_the_features_of_the_training_inputs() -> None:
     taught = LabelAware(ReLU(1), "fjlt-v1").fit_labels(*examples())
     with pytest.raises(ShapeError, match=r"`queries` must have the features .*\(7,\); got \(6,\)"):
-        taught.pairs_with(queries(d=6))
+        taught.compare(queries(d=6))
 
 
 def test_what_the_base_refuses_is_refused() -> None:

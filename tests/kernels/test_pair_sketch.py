@@ -76,8 +76,8 @@ def test_the_same_seed_makes_the_same_kernel() -> None:
     assert torch.equal(made[0].gram, made[1].gram)
     assert not torch.equal(made[0].gram, made[2].gram)
     keep = torch.arange(14)
-    fresh = made[0].asked.fit_labels(x[keep], labels[keep])
-    assert_same(made[0].without(keep).gram, fresh.gram, 1e-10)
+    fresh = made[0].options.fit_labels(x[keep], labels[keep])
+    assert_same(made[0].refit_labels(keep).gram, fresh.gram, 1e-10)
 
 
 def test_its_size_is_that_of_the_released_program() -> None:

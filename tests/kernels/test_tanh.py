@@ -221,6 +221,6 @@ def test_scales_and_inputs_that_the_arc_cosine_cannot_have_are_refused() -> None
 
 
 def test_a_zero_vector_without_a_bias_is_refused() -> None:
-    with pytest.raises(DataError, match=r"zero vector; row 1.*0 to every network"):
+    with pytest.raises(DataError, match=r"zero vector; row 1.*every network maps it to 0"):
         Tanh(1).check("train", torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
     Tanh(1, bias_variance=0.1).check("train", torch.zeros(2, 2))

@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 import leftout as lo
-from leftout.attribution.leave_out import _afresh_is_cheaper
+from leftout.attribution.engine.group_removal import refit_is_cheaper
 from leftout.attribution.trajectory import COUNT
 from leftout.cli.main import app
 from leftout.core.errors import MemoryBudgetError, OptionError
@@ -217,7 +217,7 @@ def test_it_is_known_which_groups_are_fitted_afresh(rule, digits):
     judged = (asked.times[-1],)
     fitted = lo.fit(KERNEL, digits[0], rule=asked.rule)
     for gone in range(1, 1000, 7):
-        assert asked.afresh(gone) == _afresh_is_cheaper(fitted, judged, asked.n, gone)
+        assert asked.afresh(gone) == refit_is_cheaper(asked.rule, judged, asked.n, gone)
 
 
 def test_the_groups_are_those_of_redundant(digits):

@@ -1,6 +1,6 @@
-"""Can these numbers be trusted? Evidence for leave-one-out at one training time, with refits.
+"""Certificate of leave-one-out at one training time: a bound, an estimate, and refits.
 
-Three kinds: a *proved* bound on what the quadrature adds to any prediction change,
+Three kinds of evidence: a *proved* bound on what the quadrature adds to any prediction change,
 
     2 √k(x, x) · max_s √s |g(s) − quadrature(s)| · ‖Y − f_0‖      (with and without the example),
 
@@ -20,10 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.query_blocks import queries_of, query_blocks
-from leftout.attribution.refits import refitted
+from leftout.attribution.refit_examples import refit_examples
 from leftout.core.certificate import Certificate
 from leftout.core.checks import check_at_least, check_seed
 from leftout.data.examples import Examples
@@ -49,16 +48,22 @@ def certify(fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed
     Cost:
         some 50 products with K and, for each refit, products until Lanczos has converged: about
         √cond · 15 of them, at most n. Where labels made K indefinite, its eigenvalues, 4n³/3; where the
-        kernel is taught again, that twice for each refit, and two fits.
+        kernel is fitted to labels again, that twice for each refit, and two fits.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> certificate = lo.certify(lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1)), query)
+        >>> certificate.refit_difference < 1e-9
+        True
     """
     check_at_least("refits", refits, 0)
     check_seed(seed)
     examples = queries_of(fitted, query)
-    time = fitted.rule.time(at)
-    (moment,) = instants(fitted, [time], total=len(fitted) - 1)
-    total = moment.total
+    engine = engine_at(fitted, at)
+    time, total = engine.time, engine.total or len(fitted)
     generator = torch.Generator().manual_seed(seed)
-    refits_made = refitted(fitted, examples, moment, time, count=refits, generator=generator)
+    comparisons = refit_examples(engine, examples, count=refits, generator=generator)
     fitted = fitted.freeze_labels()  # what follows is about the matrix as it is
     indefinite = time == math.inf and not fitted.kernel.definite
     sizes = (_indefinite if indefinite else _positive)(fitted, examples, time, total, generator)
@@ -69,14 +74,14 @@ def certify(fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed
         smallest=sizes.low,
         effective_condition=sizes.effective,
         effective_rank=float(fitted.gram.diagonal().sum()) / sizes.high if sizes.high > 0 else 0.0,
-        residual=_residual(fitted, moment, time, sizes.reach),
+        residual=_residual(fitted, total, time, sizes.reach),
         quadrature=sizes.quadrature,
         rounding=sizes.rounding,
         scale=sizes.scale,
         dtype="float64",
         kernel_dtype=fitted.record["kernel_dtype"],
         device=fitted.device.type,
-        refits=refits_made,
+        refits=comparisons,
         approximation=None if measured is None else measured.record,
     )
 
@@ -99,8 +104,8 @@ def _positive(
 ) -> _Sizes:
     high, low = _ends(fitted, time, total, generator)
     ridge = fitted.rule.effective_ridge(total)
-    pace = fitted.rule.effective_time(time, total)
-    floor = max(low + ridge, 1 / pace if pace > 0 else math.inf)
+    learned = fitted.rule.effective_time(time, total)
+    floor = max(low + ridge, 1 / learned if learned > 0 else math.inf)
     of_queries = assemble.diagonal(
         fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
     )
@@ -123,12 +128,12 @@ def _indefinite(
     fitted: Fitted, examples: Examples, time: float, total: float, generator: torch.Generator
 ) -> _Sizes:
     del time, generator
-    values = fitted.eigenvalues
+    values = fitted.factorisations.eigenvalues
     shifted = (values + fitted.rule.effective_ridge(total)).abs()
     reach, nearest = float(shifted.max()), float(shifted.min())
     rows = float(fitted.gram.norm(dim=1).max())
     for block in query_blocks(fitted, examples):
-        rows = max(rows, float(block.features.cross.norm(dim=1).max()))
+        rows = max(rows, float(block.cross.norm(dim=1).max()))
     condition = reach / nearest if nearest > 0 else math.inf
     size = rows * float(fitted.residual.norm(dim=0).max())
     scale = size / nearest if nearest > 0 else math.inf
@@ -180,21 +185,21 @@ def _quadrature_error(fitted: Fitted, time: float, total: float) -> float:
     return float(error[0])
 
 
-def _residual(fitted: Fitted, moment: Instant, time: float, reach: float) -> float:
+def _residual(fitted: Fitted, total: float, time: float, reach: float) -> float:
     """Return the backward error of the solve, or of the decomposition on the data."""
     if time == math.inf:
-        dual = moment.dual()
-        left = fitted.gram @ dual + fitted.rule.effective_ridge(moment.total) * dual - fitted.residual
+        dual = fitted.dual(time, total=total)
+        rest = fitted.gram @ dual + fitted.rule.effective_ridge(total) * dual - fitted.residual
         # The backward error: relative to all that was added up, whatever the condition number.
-        return _relative(left, reach * dual.norm() + fitted.residual.norm())
+        return _relative(rest, reach * dual.norm() + fitted.residual.norm())
     if time == 0:
         return 0.0
     spectrum = fitted.spectrum
     product = spectrum.vectors @ (spectrum.values[:, None] * spectrum.coordinates(fitted.residual))
-    left = fitted.gram @ fitted.residual - product
-    return _relative(left, spectrum.largest * fitted.residual.norm())
+    rest = fitted.gram @ fitted.residual - product
+    return _relative(rest, spectrum.largest * fitted.residual.norm())
 
 
-def _relative(left: Tensor, size: Tensor) -> float:
-    """Return ‖left‖ / size; where there is nothing, as with targets of zero, nothing is left."""
-    return float(left.norm() / size) if float(size) > 0 else float(left.norm())
+def _relative(rest: Tensor, size: Tensor) -> float:
+    """Return ‖rest‖ / size; ‖rest‖ where the size is zero, as with targets of zero."""
+    return float(rest.norm() / size) if float(size) > 0 else float(rest.norm())

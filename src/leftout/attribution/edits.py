@@ -8,8 +8,7 @@ as edited ("without"), so weight 0 is leaving out. `add` compares with the new e
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -18,15 +17,15 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.dual_effects import effect_array, effects
+from leftout.attribution.engine.at_times import edits
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.edits import dual_effects
+from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of
 from leftout.attribution.engine.query_blocks import queries_of
-from leftout.attribution.engine.refit_kernel import Relearned, relearned_as, relearned_effects, taught_kernel
 from leftout.core.checks import check_at_least, check_index, row_numbers
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
-from leftout.dynamics.fit import labels_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.solvers.krylov import largest_eigenvalue
@@ -52,21 +51,21 @@ def relabel(
         OptionError: a row number out of range, or a class that training does not have.
 
     Cost:
-        n² an edit and time, after the factorisation; where the kernel saw labels it is taught again,
-        and fitted in n³/3 (9n³ at finite times).
+        n² an edit and time, after the factorisation; a kernel that depends on labels is fitted to them
+        again, and the model in n³/3 (9n³ at finite times).
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1))
+        >>> lo.relabel(fitted, query, 3, "7").dims
+        ('query', 'edit')
     """
     check_of(of)
     rows = _rows(fitted, index)
     examples = queries_of(fitted, query)
     targets = _targets(fitted, target, len(rows))
-    times = fitted.times(at)
-    if fitted.depends_on_labels:
-        edits = _taught_otherwise(fitted, times, rows, targets)
-        values = relearned_effects(fitted, examples, edits, times=times, of=of)
-    else:
-        by = targets - fitted.train.targets.to(fitted.device)[rows]
-        duals = [one.relabelled(rows, by) for one in instants(fitted, times, total=len(fitted))]
-        values = effects(fitted, examples, torch.stack(duals), times=times, of=of)
+    values = edits(fitted, fitted.times(at)).with_targets(examples, rows, targets, of)
     return effect_array(
         fitted,
         examples,
@@ -95,6 +94,13 @@ def reweight(
 
     Cost:
         n² an edit and time, after the factorisation.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1))
+        >>> lo.reweight(fitted, query, [0, 1], 2.0).dims
+        ('query', 'edit')
     """
     check_of(of)
     check_at_least("weight", weight, 0)
@@ -103,12 +109,12 @@ def reweight(
     times = fitted.times(at)
     total = len(fitted) - 1 + weight
     # K^½ D K^½ = K + (ω − 1) K^½ e eᵀ K^½: the top eigenvalue rises by at most (ω − 1) K_ii.
-    blocks = (fitted.gram[own][:, own] for own in (fitted.kernel_rows(row[None]) for row in rows))
-    bound = max(0.0, weight - 1) * max(float(block.diagonal().sum()) for block in blocks)
+    traces = torch.unflatten(fitted.gram.diagonal(), 0, (len(fitted), -1)).sum(1)[rows]
+    bound = max(0.0, weight - 1) * float(traces.max())
     tops = (_top_reweighted(fitted, row, weight) for row in rows.tolist())
-    moments = instants(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
-    duals = torch.stack([one.reweighted(rows, weight) for one in moments])
-    values = effects(fitted, examples, duals, times=times, of=of)
+    engines = edit_engines(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
+    duals = torch.stack([engine.reweight_duals(rows, weight) for engine in engines])
+    values = dual_effects(fitted, examples, duals, times, of)
     return effect_array(
         fitted,
         examples,
@@ -140,6 +146,13 @@ def add(
 
     Cost:
         n²a after the factorisation, and the kernel to the new examples.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1))
+        >>> lo.add(fitted, query, query.inputs[:2], ["3", "7"]).dims
+        ('query', 'edit')
     """
     check_of(of)
     examples = queries_of(fitted, query)
@@ -155,24 +168,17 @@ def add(
     fitted.kernel.check("inputs", points)
     values = _targets(fitted, targets, len(points))
     times = fitted.times(at)
-    to_itself = torch.stack([fitted.kernel_between(one[None], one[None]) for one in points])
+    to_itself = torch.stack([fitted.rows.between(point[None], point[None]) for point in points])
     to_train = fitted.cross(points).T
     # The top eigenvalue of a block matrix is at most the sum of its diagonal blocks'.
     bound = float(to_itself.diagonal(dim1=1, dim2=2).sum(1).max())
     borders = torch.unflatten(to_train.T, 0, (len(points), -1)).mT  # (a, rows, b)
-    tops = (_top_bordered(fitted, k, own) for k, own in zip(borders, to_itself, strict=True))
+    tops = (_top_bordered(fitted, k, corner) for k, corner in zip(borders, to_itself, strict=True))
     total = len(fitted) + 1
-    moments = instants(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
+    engines = edit_engines(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
     missing = fitted.by_row(values - fitted.initial(points))
-    found = [one.added(to_train, to_itself, missing) for one in moments]
-    change = effects(
-        fitted,
-        examples,
-        torch.stack([dual for dual, _ in found]),
-        times=times,
-        of=of,
-        new=(points, torch.stack([own for _, own in found])),
-    )
+    duals, new = zip(*(engine.add_duals(to_train, to_itself, missing) for engine in engines), strict=True)
+    change = dual_effects(fitted, examples, torch.stack(duals), times, of, new=(points, torch.stack(new)))
     return effect_array(
         fitted,
         examples,
@@ -199,9 +205,8 @@ def _rise(fitted: Fitted, total: float, bound: float, tops: Iterator[float]) -> 
 
 def _top_reweighted(fitted: Fitted, row: int, weight: float) -> float:
     """Return the top eigenvalue of D^½ K D^½, D the identity but for one weight."""
-    each = fitted.outputs_per_example
     root = torch.ones(len(fitted.gram), dtype=torch.float64, device=fitted.device)
-    root[row * each : (row + 1) * each] = math.sqrt(weight)
+    root[fitted.rows.of_examples(slice(row, row + 1))] = math.sqrt(weight)
     return largest_eigenvalue(
         lambda x: root * (fitted.gram @ (root * x)),
         len(fitted.gram),
@@ -234,33 +239,17 @@ def _rows(fitted: Fitted, index: Rows) -> Tensor:
     return torch.tensor(rows, dtype=torch.long, device=fitted.device)
 
 
-def _taught_otherwise(
-    fitted: Fitted, times: Sequence[float], rows: Tensor, targets: Float64[Tensor, "e k"]
-) -> list[Callable[[], Relearned]]:
-    """Return the models that see another label of one example each."""
-    train = fitted.train
-    edits: list[Callable[[], Relearned]] = []
-    for row, given in zip(rows.tolist(), targets, strict=True):
-        labels = labels_of(taught_kernel(fitted).asked, train).clone()
-        if train.labels is not None:
-            labels[row] = train.encoding.decode(given[None].cpu())[0]
-        others = train.targets.to(fitted.device).clone()
-        others[row] = given
-        edits.append(partial(relearned_as, fitted, times, labels, others))
-    return edits
-
-
 def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
     """Return new targets, encoded like those of training: one for all, or one each."""
     encoding = fitted.train.encoding
     if encoding.classes is not None:
-        given = np.atleast_1d(np.asarray(target)).tolist()
-        numbers = [_class_number(one, encoding.classes) for one in given]
+        names = np.atleast_1d(np.asarray(target)).tolist()
+        numbers = [_class_number(name, encoding.classes) for name in names]
         values = encoding.encode(torch.tensor(numbers, dtype=torch.long))
     else:
         try:
-            given = torch.as_tensor(target, dtype=torch.float64)
-            values = given.reshape(-1, encoding.outputs)
+            values = torch.as_tensor(target, dtype=torch.float64)
+            values = values.reshape(-1, encoding.outputs)
         except (TypeError, ValueError, RuntimeError):
             raise OptionError(
                 f"`target` must hold {encoding.outputs} numbers an example, as in training; got {target!r}."
@@ -275,13 +264,13 @@ def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
     return values.expand(count, -1).to(fitted.device)
 
 
-def _class_number(given: Any, classes: tuple[str, ...]) -> int:
+def _class_number(name: Any, classes: tuple[str, ...]) -> int:
     """Return the number of a class: by its name first, so that class "7" is what 7 means."""
-    if str(given) in classes:
-        return classes.index(str(given))
-    if isinstance(given, int | np.integer) and 0 <= int(given) < len(classes):
-        return int(given)
+    if str(name) in classes:
+        return classes.index(str(name))
+    if isinstance(name, int | np.integer) and 0 <= int(name) < len(classes):
+        return int(name)
     raise OptionError(
         f"`target` must be a class of the training data, by name ({', '.join(classes[:20])}) or by "
-        f"number 0 … {len(classes) - 1}; got {given!r}."
+        f"number 0 … {len(classes) - 1}; got {name!r}."
     )

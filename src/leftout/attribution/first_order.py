@@ -25,8 +25,8 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled
-from leftout.attribution.engine.query_blocks import Block, queries_of, query_blocks
+from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
+from leftout.attribution.engine.query_blocks import QueryBlock, queries_of, query_blocks
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.core.progress import busy
@@ -82,14 +82,14 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
     )
     fitted.check_trainable([math.inf], total=n)
     dual = fitted.dual(math.inf)
-    kind = _mean if mean else _each
-    found = kind(fitted, examples, dual) if fitted.rule.ridge else dual.new_zeros(rows, n)
-    if fitted.rule.record["loss"] == "mean":
-        found -= found.mean(1, keepdim=True)
+    scores_of = _mean if mean else _by_query
+    scores = scores_of(fitted, examples, dual) if fitted.rule.ridge else dual.new_zeros(rows, n)
+    if fitted.rule.loss == "mean":
+        scores -= scores.mean(1, keepdim=True)
     axes: dict[str, Sequence[str]] = {} if mean else {"query": examples.ids}
     axes["train"] = fitted.train.ids
-    values = found.cpu().numpy()  # (1, n) with `mean`, else (m, n)
-    return labelled(
+    values = scores.cpu().numpy()  # (1, n) with `mean`, else (m, n)
+    return labelled_array(
         values if mean else values[None],
         times=[math.inf],
         scalar=True,
@@ -99,23 +99,23 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
     )
 
 
-def _each(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m n"]:
+def _by_query(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m n"]:
     """Return s, a block of queries at a time."""
     ridge = fitted.rule.effective_ridge(len(fitted))
     factor = fitted.factor(ridge)
-    missed = ridge * dual  # R: no digit is lost to the difference of Y and f(X)
-    found = dual.new_empty(len(query), len(fitted))
+    residual = ridge * dual  # R: no digit is lost to the difference of Y and f(X)
+    scores = dual.new_empty(len(query), len(fitted))
     with busy("classical influence"):
         for block in query_blocks(fitted, query):
             wrong = _residual(fitted, block, dual)
             if fitted.outputs_per_example == 1:
-                share = factor.solve(block.features.cross.T).T  # α, (m, n)
-                torch.mul(share, wrong @ missed.T, out=found[block.rows])
+                share = factor.solve(block.cross.T).T  # α, (m, n)
+                torch.mul(share, wrong @ residual.T, out=scores[block.rows])
             else:  # (y − f)ᵀ α first: one row a query, not one an output
-                cross = torch.unflatten(block.features.cross, 0, (-1, fitted.outputs_per_example))
+                cross = torch.unflatten(block.cross, 0, (-1, fitted.outputs_per_example))
                 pulled = torch.einsum("mb,mbr->rm", wrong, cross)
-                found[block.rows] = _by_example(fitted, factor.solve(pulled) * missed).T
-    return found
+                scores[block.rows] = _by_example(fitted, factor.solve(pulled) * residual).T
+    return scores
 
 
 def _by_example(fitted: Fitted, rows: Float64[Tensor, "rows x"]) -> Float64[Tensor, "n x"]:
@@ -130,15 +130,15 @@ def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> F
     with busy("classical influence"):
         for block in query_blocks(fitted, query):
             wrong = fitted.by_row(_residual(fitted, block, dual))
-            together += block.features.cross.T @ wrong  # (rows, c)
-    found = fitted.factor(ridge).solve(together / len(query)) * ridge * dual
-    return _by_example(fitted, found).sum(1)[None]
+            together += block.cross.T @ wrong  # (rows, c)
+    scores = fitted.factor(ridge).solve(together / len(query)) * ridge * dual
+    return _by_example(fitted, scores).sum(1)[None]
 
 
-def _residual(fitted: Fitted, block: Block, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m k"]:
+def _residual(fitted: Fitted, block: QueryBlock, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m k"]:
     """Return y − f at a block of queries."""
-    learned = fitted.by_example(block.features.cross @ dual)
-    return block.targets - block.features.initial - learned
+    learned = fitted.by_example(block.cross @ dual)
+    return block.targets - block.initial - learned
 
 
 def _attributes(fitted: Fitted, query: Examples, *, mean: bool) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.edits import Rows
-from leftout.attribution.engine.labelled_result import SIGN, labelled, network_attributes
+from leftout.attribution.engine.labelled_result import SIGN, labelled_array, network_attributes
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_index, check_kind, row_numbers
@@ -105,7 +105,7 @@ def influence_function(
             stacklevel=2,
         )
     ids = trained.train.ids
-    influence = labelled(
+    influence = labelled_array(
         found.cpu().numpy()[None],
         times=[math.inf],
         scalar=True,

@@ -1,4 +1,4 @@
-"""How many nats does each training example tell the model that no other one does?
+"""Smooth unique information: how many nats each training example tells the model that no other one does.
 
     weights     SI   = ½ dwᵀ Σ⁻¹ dw                                 dw = w − w_without
     function    F-SI = ½ mean over queries of Σ (f − f_without)² / σ²
@@ -22,12 +22,12 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.labelled_result import attributes, labelled
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.group_removal import group_duals
+from leftout.attribution.engine.labelled_result import attributes, labelled_array
 from leftout.attribution.engine.nonzero_modes import moving_modes
 from leftout.attribution.engine.query_blocks import COLUMNS, is_scalar, queries_of, query_blocks
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.leave_out import dual_changes
 from leftout.attribution.weight_noise import SMOOTHINGS, Form, Isotropic, Smoothing
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_positive
@@ -103,10 +103,10 @@ def information(
         changes = _groups(fitted, times, rows)
     measure = Measure(fitted, smoothing.form(fitted), smoothing.in_modes)
     root = query_root(fitted, examples)
-    found = fitted.gram.new_zeros(2, len(times), len(names))
+    nats = fitted.gram.new_zeros(2, len(times), len(names))
     for position, columns, change in changes:
-        found[0, position, columns] = measure(change, end=times[position] == math.inf)
-        found[1, position, columns] = _squared(root, change) / (len(examples) * sigma**2)
+        nats[0, position, columns] = measure(change, end=times[position] == math.inf)
+        nats[1, position, columns] = _square_sums(root, change) / (len(examples) * sigma**2)
     attrs = attributes(
         fitted,
         examples,
@@ -119,7 +119,7 @@ def information(
         smoothing=json.dumps(smoothing.record),
     )
     arrays = {
-        name: labelled(
+        name: labelled_array(
             (values / 2).cpu().numpy(),
             times=times,
             scalar=is_scalar(at),
@@ -127,10 +127,10 @@ def information(
             coordinates={axis: names},
             attrs=attrs | {"of": name},
         )
-        for name, values in zip(("weights", "function"), found, strict=True)
+        for name, values in zip(("weights", "function"), nats, strict=True)
     }
-    whole = arrays["weights"].attrs | {"of": "weights, function"}
-    return xr.Dataset(arrays, attrs=whole)
+    attrs = arrays["weights"].attrs | {"of": "weights, function"}
+    return xr.Dataset(arrays, attrs=attrs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def query_root(fitted: Fitted, query: Examples) -> Float64[Tensor, "a rows"]:
     )
     root = fitted.gram.new_empty(0, side)
     for block in query_blocks(fitted, query):
-        root = torch.cat([root, block.features.cross])
+        root = torch.cat([root, block.cross])
         if len(root) > side:
             root = torch.linalg.qr(root, mode="r").R
     return root
@@ -176,18 +176,22 @@ def _singles(fitted: Fitted, times: Sequence[float]) -> Changes:
     n = len(fitted)
     # A sixth of the budget, as queries have: the change, its modes, its predictions, and squares.
     size = fitted.memory // (6 * 8 * fitted.residual.numel())
-    parts = list(blocks(n, max(1, min(COLUMNS, size))))
-    moments = instants(fitted, times, total=n - 1)
-    every = [(position, columns) for position in range(len(times)) for columns in parts]
-    going = tracked(every, what="leaving one out")
-    return ((position, some, moments[position].left_out(some)) for position, some in going)
+    every = [
+        (engine, position, columns)
+        for position, engine in enumerate(edit_engines(fitted, times, total=n - 1))
+        for columns in blocks(n, max(1, min(COLUMNS, size)))
+    ]
+    return (
+        (position, columns, engine.single_duals(columns))
+        for engine, position, columns in tracked(every, what="leaving one out")
+    )
 
 
 def _groups(fitted: Fitted, times: Sequence[float], rows: Sequence[Tensor]) -> Changes:
     """Yield the change of the dual without each group, at every time."""
     ready: dict[int, list] = {}
     for number, group in enumerate(tracked(rows, what="groups")):
-        duals = dual_changes(fitted, times, group.to(fitted.device), ready)
+        duals = group_duals(fitted, times, group.to(fitted.device), ready)
         for position, change in enumerate(duals):
             yield position, slice(number, number + 1), change[:, None]
 
@@ -199,6 +203,8 @@ def _product(
     return (matrix @ change.flatten(1)).view(len(matrix), *change.shape[1:])
 
 
-def _squared(root: Float64[Tensor, "a rows"], change: Float64[Tensor, "rows e c"]) -> Float64[Tensor, " e"]:
+def _square_sums(
+    root: Float64[Tensor, "a rows"], change: Float64[Tensor, "rows e c"]
+) -> Float64[Tensor, " e"]:
     """Return |C Δ|² over rows and columns."""
     return _product(root, change).square().sum((0, 2))

@@ -35,19 +35,14 @@ import xarray as xr
 from jaxtyping import Complex128, Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Instant
-from leftout.attribution.engine.end_of_training import Converged
-from leftout.attribution.engine.finite_time import Training, Window
-from leftout.attribution.engine.initial import Untrained
-from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, labelled
-from leftout.attribution.engine.query_blocks import (
-    Block,
-    blocks_at_moments,
-    is_scalar,
-    loss_changes,
-    prediction_changes,
-)
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.end_of_training import EndOfTraining
+from leftout.attribution.engine.finite_time import FiniteTime, SharedNodes
+from leftout.attribution.engine.initial import BeforeTraining
+from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, labelled_array
+from leftout.attribution.engine.query_blocks import QueryBlock, is_scalar
+from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_finite
 from leftout.data.examples import Examples
@@ -83,20 +78,18 @@ def with_spread(
         advice="Ask for fewer queries or times.",
     )
     start = prior_of(fitted, prior)
-    moments = instants(fitted, times, total=n - 1)
-    taken = removals(start, moments)
+    engines = edit_engines(fitted, times, total=n - 1)
+    covariances = removal_covariances(start, engines)
     shape = (3, len(times), m, n, *[outputs] * (of == "prediction"))
-    found = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
-    for block, position, instant in blocks_at_moments(fitted, examples, moments):
-        parts = found[:, position, block.rows]
-        changes = loss_changes if of == "loss" else prediction_changes
-        parts[1] = changes(instant, block, into=parts[0])
-        one = taken[position]
-        if one is not None:
-            asked = asked_at(start, instant, times[position], examples.inputs[block.rows], block)
-            fill = _fill_loss if of == "loss" else _fill_prediction
-            fill(parts, instant, block, one, asked)
-    check_finite("spread of the influences", found.flatten(1))
+    moments = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
+    changes, fill = (loss_changes, _fill_loss) if of == "loss" else (prediction_changes, _fill_prediction)
+    for block, place, engine in blocks_at_times(examples, engines):
+        of_block = moments[:, place, block.rows]
+        of_block[1] = changes(engine, block, into=of_block[0])
+        removal = covariances[place]
+        if removal is not None:
+            fill(of_block, engine, block, removal, query_covariance(start, engine, block))
+    check_finite("spread of the influences", moments.flatten(1))
     attrs = attributes(
         fitted, examples, of=of, method="leave_one_out", sign=SIGN[of], prior=json.dumps(start.kernel.record)
     )
@@ -104,7 +97,7 @@ def with_spread(
     if of == "prediction":
         axes["output"] = fitted.output_names
     arrays = {
-        name: labelled(
+        name: labelled_array(
             values.cpu().numpy(),
             times=times,
             scalar=is_scalar(at),
@@ -112,14 +105,14 @@ def with_spread(
             name=name,
             attrs=attrs | {"over_initialisations": meaning} | ({"sign": "≥ 0"} if name == "spread" else {}),
         )
-        for (name, meaning), values in zip(MEANING.items(), found, strict=True)
+        for (name, meaning), values in zip(MEANING.items(), moments, strict=True)
     }
     when = {"at": arrays["influence"].attrs["at"]} if is_scalar(at) else {}
     return xr.Dataset(arrays, attrs=attrs | when)
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class QueryCovariance:
     """A block of queries at one time, over initialisations.
 
     Attributes:
@@ -136,125 +129,125 @@ class Asked:
     shift: Float64[Tensor, "m n"] | None
 
 
-def asked_at(start: Prior, instant: Instant, time: float, inputs: Tensor, block: Block) -> Asked:
+def query_covariance(start: Prior, engine: EditEngine, block: QueryBlock) -> QueryCovariance:
     """Return what initialisations do to a block of queries."""
-    fitted, cross = start.fitted, block.features.cross
-    learned = learned_from(fitted, time, cross)
-    started = start.cross(inputs)
+    fitted, cross = start.fitted, block.cross
+    learned = learned_from(fitted, engine.time, cross)
+    started = start.cross(block.inputs)
     error = start.error_covariance(started, learned)
-    variance = start.variance(inputs) + ((error - started) * learned).sum(1)
+    variance = start.variance(block.inputs) + ((error - started) * learned).sum(1)
     shift = None
-    if instant.shift is not None:
-        if isinstance(instant, Converged):
-            without = cross @ fitted.inverse(instant.ridge)  # kept; factors would take turns
+    if engine.shift is not None:
+        if isinstance(engine, EndOfTraining):
+            without = cross @ fitted.inverse(engine.ridge)  # kept; factors would take turns
         else:
-            without = learned_from(fitted, time, cross, total=instant.total)
+            without = learned_from(fitted, engine.time, cross, total=engine.total)
         shift = without - learned
-    return Asked(cross, variance, error, shift)
+    return QueryCovariance(cross, variance, error, shift)
 
 
-class Removal(ABC):
+class RemovalCovariance(ABC):
     """What each removal takes at one time: c = −α G b, in ρ = `width` numbers an example."""
 
     start: Prior
     width: int
 
     @abstractmethod
-    def inside(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:
-        """Return rows over the training examples in the coordinates that `seen` takes."""
+    def coordinates(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:
+        """Return rows over the training examples in the coordinates that `weights_of` takes."""
 
     @abstractmethod
-    def seen(self, inside: Float64[Tensor, "a n"], columns: slice) -> Float64[Tensor, "e a w"]:
+    def weights_of(self, rows_inside: Float64[Tensor, "a n"], columns: slice) -> Float64[Tensor, "e a w"]:
         """Return what rows have in common with what each removal takes: α, of kernel rows."""
 
     @abstractmethod
-    def coupling(self, columns: slice) -> Float64[Tensor, "e w w"]:
+    def coupling_matrix(self, columns: slice) -> Float64[Tensor, "e w w"]:
         """Return G."""
 
     @abstractmethod
     def covariance(self, columns: slice) -> Float64[Tensor, "e w w"]:
         """Return M = Cov b over initialisations."""
 
-    def moments(self, asked: Asked) -> Iterator[tuple[slice, Float64[Tensor, "m e"], Float64[Tensor, "m e"]]]:
+    def mean_and_covariance(
+        self, queries: QueryCovariance
+    ) -> Iterator[tuple[slice, Float64[Tensor, "m e"], Float64[Tensor, "m e"]]]:
         """Yield v_c and γ for blocks of examples.
 
         Cost:
             4 to 6 ρmn² flops at a finite time, for all examples.
         """
-        n, m = len(self.start.gram), len(asked.cross)
-        rows = [asked.cross, asked.error]
-        if asked.shift is not None:
-            rows.append(asked.shift @ self.start.gram)
-        inside = self.inside(torch.cat(rows))
-        room = self.start.fitted.memory // (6 * 8 * self.width * (n + len(inside)))
+        n, m = len(self.start.gram), len(queries.cross)
+        rows = [queries.cross, queries.error]
+        if queries.shift is not None:
+            rows.append(queries.shift @ self.start.gram)
+        rows_inside = self.coordinates(torch.cat(rows))
+        room = self.start.fitted.memory // (6 * 8 * self.width * (n + len(rows_inside)))
         for columns in blocks(n, max(1, min(VECTORS // self.width, room))):
-            seen = self.seen(inside, columns)  # (e, 2m or 3m, w)
-            coupled = seen[:, :m] @ self.coupling(columns)  # −c = coupled · b
+            weights = self.weights_of(rows_inside, columns)  # (e, 2m or 3m, w)
+            coupled = weights[:, :m] @ self.coupling_matrix(columns)  # −c = coupled · b
             variance = ((coupled @ self.covariance(columns)) * coupled).sum(2).T
-            with_error = -(seen[:, m : 2 * m] * coupled).sum(2).T
-            if asked.shift is not None:
+            with_error = -(weights[:, m : 2 * m] * coupled).sum(2).T
+            if queries.shift is not None:
                 # c = −α G b + s·r: both terms vary together.
-                both = (seen[:, 2 * m :] * coupled).sum(2).T
-                variance = variance - 2 * both + (rows[2] * asked.shift).sum(1, keepdim=True)
-                with_error = with_error + (asked.error * asked.shift).sum(1, keepdim=True)
+                both = (weights[:, 2 * m :] * coupled).sum(2).T
+                variance = variance - 2 * both + (rows[2] * queries.shift).sum(1, keepdim=True)
+                with_error = with_error + (queries.error * queries.shift).sum(1, keepdim=True)
             yield columns, variance.clamp_min(0), with_error
 
 
 @final
-class AtEnd(Removal):
+class RemovalCovarianceAtConvergence(RemovalCovariance):
     """At the end of training, from R = (K + λI)⁻¹; 2n³ flops for all Var (R r)_i."""
 
     width = 1
 
-    def __init__(self, start: Prior, instant: Converged) -> None:
+    def __init__(self, start: Prior, engine: EndOfTraining) -> None:
         self.start = start
-        self.inverse = start.fitted.inverse(instant.ridge)
-        parts = [self.inverse[:, some] for some in blocks(len(self.inverse), VECTORS)]
-        self.varies = torch.cat([(part * (start.gram @ part)).sum(0) for part in parts])
+        self.inverse = start.fitted.inverse(engine.ridge)
+        columns = (self.inverse[:, place] for place in blocks(len(self.inverse), VECTORS))
+        self.variances = torch.cat([(block * (start.gram @ block)).sum(0) for block in columns])
 
-    def inside(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:
+    def coordinates(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:
         return rows @ self.inverse
 
-    def seen(self, inside: Float64[Tensor, "a n"], columns: slice) -> Float64[Tensor, "e a 1"]:
-        return inside[:, columns].T[:, :, None]
+    def weights_of(self, rows_inside: Float64[Tensor, "a n"], columns: slice) -> Float64[Tensor, "e a 1"]:
+        return rows_inside[:, columns].T[:, :, None]
 
-    def coupling(self, columns: slice) -> Float64[Tensor, "e 1 1"]:
+    def coupling_matrix(self, columns: slice) -> Float64[Tensor, "e 1 1"]:
         return 1 / self.inverse.diagonal()[columns, None, None]
 
     def covariance(self, columns: slice) -> Float64[Tensor, "e 1 1"]:
-        return self.varies[columns, None, None]
+        return self.variances[columns, None, None]
 
 
 @final
 class Span:
     """U, what the poles of a window span on the spectrum, and what is derived from it once."""
 
-    def __init__(self, start: Prior, window: Window) -> None:
-        self.start, self.found = start, window.found
-        assert self.found.each == 1, "outputs that are told apart have no prior"
-        nodes, weights = (
-            one.to(self.found.poles.device)
-            for one in (self.found.quadrature.nodes, self.found.quadrature.weights)
-        )
+    def __init__(self, start: Prior, nodes: SharedNodes) -> None:
+        self.start, self.resolvents = start, nodes.resolvents
+        assert self.resolvents.each == 1, "a kernel with several outputs has no prior"
+        quadrature, device = self.resolvents.quadrature, self.resolvents.poles.device
+        points, weights = quadrature.nodes.to(device), quadrature.weights.to(device)
         # By how much a node counts: R_ii is about 1/z, so G is about w z. What U leaves out of a pole
         # is then below ε of what the heaviest has.
-        counts = (weights.abs().amax(0) * nodes.abs()).sqrt()[:, None] * self.found.poles  # (q, r)
-        left, size, _ = torch.linalg.svd(torch.cat([counts.real, counts.imag]).T, full_matrices=False)
-        self.basis: Float64[Tensor, "r w"] = left[:, size > EPS * size[0]]
-        self.poles: Complex128[Tensor, "w q"] = real_times_complex(self.basis.T, self.found.poles.T)
+        counts = (weights.abs().amax(0) * points.abs()).sqrt()[:, None] * self.resolvents.poles  # (q, r)
+        vectors, size, _ = torch.linalg.svd(torch.cat([counts.real, counts.imag]).T, full_matrices=False)
+        self.basis: Float64[Tensor, "r w"] = vectors[:, size > EPS * size[0]]
+        self.poles: Complex128[Tensor, "w q"] = real_times_complex(self.basis.T, self.resolvents.poles.T)
 
     @property
     def width(self) -> int:
         return self.basis.shape[1]
 
-    def spanned(self, columns: slice) -> Float64[Tensor, "r e w"]:
+    def basis_of_examples(self, columns: slice) -> Float64[Tensor, "r e w"]:
         """Return V_i ∘ U of some examples."""
-        return self.found.spectrum.vectors[columns].T[:, :, None] * self.basis[:, None]
+        return self.resolvents.spectrum.vectors[columns].T[:, :, None] * self.basis[:, None]
 
     @cached_property
     def covariances(self) -> Float64[Tensor, "n w w"]:
         """Return M_i of every example: 2ρn³ flops."""
-        vectors, n, width = self.found.spectrum.vectors, len(self.start.gram), self.width
+        vectors, n, width = self.resolvents.spectrum.vectors, len(self.start.gram), self.width
         memory = self.start.fitted.memory
         check_fits(
             f"What {n} examples take with them, {width} × {width} numbers each,",
@@ -263,82 +256,89 @@ class Span:
             advice="Take fewer examples (`n_train`), or raise `memory`.",
         )
         prior = vectors.T @ self.start.gram @ vectors
-        made = vectors.new_empty(n, width, width)
-        for some in blocks(n, max(1, min(VECTORS // width, memory // (6 * 8 * n * width)))):
-            spanned = self.spanned(some)
-            moved = (prior @ spanned.flatten(1)).view(spanned.shape)
-            made[some] = spanned.permute(1, 2, 0) @ moved.transpose(0, 1)
-        return made
+        covariances = vectors.new_empty(n, width, width)
+        for place in blocks(n, max(1, min(VECTORS // width, memory // (6 * 8 * n * width)))):
+            spanned = self.basis_of_examples(place)
+            applied = (prior @ spanned.flatten(1)).view(spanned.shape)
+            covariances[place] = spanned.permute(1, 2, 0) @ applied.transpose(0, 1)
+        return covariances
 
 
 @final
-class InTraining(Removal):
+class RemovalCovarianceAtTime(RemovalCovariance):
     """At a finite time above 0, from the resolvents of its window."""
 
-    def __init__(self, span: Span, position: int) -> None:
+    def __init__(self, span: Span, place: int) -> None:
         self.start, self.span, self.width = span.start, span, span.width
-        weights = span.found.quadrature.weights[position].to(span.poles.device)
-        self.ratios: Complex128[Tensor, "n q"] = (weights[:, None] / span.found.diagonal[:, :, 0, 0]).T
+        weights = span.resolvents.quadrature.weights[place].to(span.poles.device)
+        self.ratios: Complex128[Tensor, "n q"] = (weights[:, None] / span.resolvents.diagonal[:, :, 0, 0]).T
         self.products = (span.poles[:, None] * span.poles[None]).flatten(0, 1).T  # (q, w·w)
 
-    def inside(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:
-        return rows @ self.span.found.spectrum.vectors
+    def coordinates(self, rows: Float64[Tensor, "a n"]) -> Float64[Tensor, "a n"]:
+        return rows @ self.span.resolvents.spectrum.vectors
 
-    def seen(self, inside: Float64[Tensor, "a n"], columns: slice) -> Float64[Tensor, "e a w"]:
-        spanned = self.span.spanned(columns)
-        return (inside @ spanned.flatten(1)).view(len(inside), -1, self.width).transpose(0, 1)
+    def weights_of(self, rows_inside: Float64[Tensor, "a n"], columns: slice) -> Float64[Tensor, "e a w"]:
+        spanned = self.span.basis_of_examples(columns)
+        return (rows_inside @ spanned.flatten(1)).view(len(rows_inside), -1, self.width).transpose(0, 1)
 
-    def coupling(self, columns: slice) -> Float64[Tensor, "e w w"]:
-        found = (self.ratios[columns] @ self.products).real
-        return found.view(-1, self.width, self.width)
+    def coupling_matrix(self, columns: slice) -> Float64[Tensor, "e w w"]:
+        return (self.ratios[columns] @ self.products).real.view(-1, self.width, self.width)
 
     def covariance(self, columns: slice) -> Float64[Tensor, "e w w"]:
         return self.span.covariances[columns]
 
 
-def removals(start: Prior, moments: Sequence[Instant]) -> list[Removal | None]:
+def removal_covariances(start: Prior, engines: Sequence[EditEngine]) -> list[RemovalCovariance | None]:
     """Return what removals take at each time; None at time 0, where they take nothing."""
     spans: dict[int, Span] = {}
-    found: list[Removal | None] = []
-    for instant in moments:
-        if isinstance(instant, Converged):
-            found.append(AtEnd(start, instant))
-        elif isinstance(instant, Training):
-            key = id(instant.window)
+    covariances: list[RemovalCovariance | None] = []
+    for engine in engines:
+        if isinstance(engine, EndOfTraining):
+            covariances.append(RemovalCovarianceAtConvergence(start, engine))
+        elif isinstance(engine, FiniteTime):
+            key = id(engine.nodes)
             if key not in spans:
-                spans[key] = Span(start, instant.window)
-            found.append(InTraining(spans[key], instant.position))
+                spans[key] = Span(start, engine.nodes)
+            covariances.append(RemovalCovarianceAtTime(spans[key], engine.place))
         else:
-            assert isinstance(instant, Untrained), "every other time has a spread"
-            found.append(None)
-    return found
+            assert isinstance(engine, BeforeTraining), "every other time has a spread"
+            covariances.append(None)
+    return covariances
 
 
 def _fill_prediction(
-    parts: Float64[Tensor, "3 m n k"], instant: Instant, block: Block, taken: Removal, asked: Asked
+    moments: Float64[Tensor, "3 m n k"],
+    engine: EditEngine,
+    block: QueryBlock,
+    removal: RemovalCovariance,
+    queries: QueryCovariance,
 ) -> None:
     """Write the standard deviation of changes of predictions, the same for every output."""
-    for columns, variance, _ in taken.moments(asked):
-        parts[2][:, columns] = variance.sqrt()[..., None]
+    for columns, variance, _ in removal.mean_and_covariance(queries):
+        moments[2][:, columns] = variance.sqrt()[..., None]
 
 
 def _fill_loss(
-    parts: Float64[Tensor, "3 m n"], instant: Instant, block: Block, taken: Removal, asked: Asked
+    moments: Float64[Tensor, "3 m n"],
+    engine: EditEngine,
+    block: QueryBlock,
+    removal: RemovalCovariance,
+    queries: QueryCovariance,
 ) -> None:
     """Write mean and standard deviation of influences on the loss."""
-    error = instant.predictions(block.features) - block.targets  # (m, k)
+    error = engine.predictions(block) - block.targets  # (m, k)
     outputs = error.shape[1]
-    for columns, variance, with_error in taken.moments(asked):
+    for columns, variance, with_error in removal.mean_and_covariance(queries):
         squares, halves, both = (torch.zeros_like(variance) for _ in range(3))
         for output in range(outputs):
-            change = instant.singles(block.features, columns, output)  # c̄, (m, e)
+            change = engine.singles(block, columns, output)  # c̄, (m, e)
             half = change / 2 + error[:, output, None]  # ū
             squares += change.square()
             halves += half.square()
             both += change * half
-        of_half = (asked.variance[:, None] + with_error + variance / 4).clamp_min(0)  # v_u
+        of_half = (queries.variance[:, None] + with_error + variance / 4).clamp_min(0)  # v_u
         together = with_error + variance / 2  # g
-        parts[1][:, columns] += outputs * together
-        whole = of_half * squares + variance * halves + 2 * together * both
-        whole += outputs * (variance * of_half + together.square())
-        parts[2][:, columns] = whole.clamp_min(0).sqrt()
+        moments[1][:, columns] += outputs * together
+        total = of_half * squares + variance * halves + 2 * together * both
+        total += outputs * (variance * of_half + together.square())
+        moments[2][:, columns] = total.clamp_min(0).sqrt()

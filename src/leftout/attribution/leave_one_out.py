@@ -1,4 +1,4 @@
-"""What would be predicted without each training example - exactly, for all of them at once?
+"""What would be predicted without each training example: exactly, for all of them at once.
 
     influence(x, i) = ½ Σ (f_without_i(x) − y)² − ½ Σ (f(x) − y)²        positive = i helped
 
@@ -15,15 +15,10 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled
-from leftout.attribution.engine.query_blocks import (
-    blocks_at_moments,
-    is_scalar,
-    loss_changes,
-    prediction_changes,
-    queries_of,
-)
+from leftout.attribution.engine.at_times import engines
+from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled_array
+from leftout.attribution.engine.query_blocks import is_scalar, queries_of
+from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
 from leftout.attribution.initialisation_spread import with_spread
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_choice
@@ -126,6 +121,13 @@ def leave_one_out(
         10·eps·min(t, 1 / (2 − η(s_max + λ))) if that is more. `certify` gives the numbers, with a
         proved bound on the quadrature's part.
 
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1))
+        >>> lo.leave_one_out(fitted, query).dims  # positive: the example helped
+        ('query', 'train')
+
     Source:
         Rethinking influence functions, eqs. 7 to 9; at finite times the resolvent identity of
         `solvers.resolvent`.
@@ -154,21 +156,21 @@ def leave_one_out(
             fitted.memory,
             advice="Keep less of it: `top=` or `mean=True`; or ask for fewer queries or times.",
         )
-    moments = instants(fitted, times, total=n - 1)
+    at_times = engines(fitted, times)
     attrs = attributes(fitted, examples, of=of, method="leave_one_out", sign=SIGN[of])
     changes = loss_changes if of == "loss" else prediction_changes
     shape = (len(times), m, 4, top) if top else (len(times), rows, n, *[k] * (of == "prediction"))
-    found = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
-    for block, position, instant in blocks_at_moments(fitted, examples, moments):
+    scores = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
+    for block, place, engine in blocks_at_times(examples, at_times):
         if mean:
-            found[position, 0] += changes(instant, block).sum(0) / m
+            scores[place, 0] += changes(engine, block).sum(0) / m
         elif top:
-            found[position, block.rows] = _extremes(changes(instant, block), top)
+            scores[place, block.rows] = _extremes(changes(engine, block), top)
         else:
-            changes(instant, block, into=found[position, block.rows])
-    values = found.cpu().numpy()
+            changes(engine, block, into=scores[place, block.rows])
+    values = scores.cpu().numpy()
     if top:
-        return _ranked(values, times, is_scalar(at), examples.ids, attrs)
+        return _by_rank(values, times, is_scalar(at), examples.ids, attrs)
     axes: dict[str, Sequence] = {} if mean else {"query": examples.ids}
     axes["train"] = fitted.train.ids
     if of == "prediction":
@@ -176,7 +178,7 @@ def leave_one_out(
     if mean:
         values = values[:, 0]
         attrs["mean_over"] = "query"
-    return labelled(
+    return labelled_array(
         values, times=times, scalar=is_scalar(at), coordinates=axes, attrs=attrs, name="influence"
     )
 
@@ -188,35 +190,38 @@ def out_of_sample(fitted: Fitted, at: At | Sequence[At] = None) -> Float64[Tenso
         at: training time; a sequence adds a leading axis.
 
     Cost:
-        n³ at the end of training; 160n²k a time else, after the spectrum. No n × n result.
+        n³ at the end of training; 160n²k a time else, after the spectrum. No n × n result. It is made once
+        for a model and the times asked for.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=10)
+        >>> lo.out_of_sample(lo.fit(lo.kernels.ReLU(1), train)).shape
+        torch.Size([40, 10])
     """
     times = fitted.times(at)
-    start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
-    values = []
-    for instant in instants(fitted, times, total=len(fitted) - 1):
-        with_it = start + fitted.by_example(fitted.gram @ instant.as_fitted())
-        values.append(with_it + instant.diagonal())
-    return values[0] if is_scalar(at) else torch.stack(values)
+    predictions = [engine.out_of_sample() for engine in engines(fitted, times)]
+    return predictions[0].clone() if is_scalar(at) else torch.stack(predictions)
 
 
 def _extremes(change: Float64[Tensor, "b n"], top: int) -> Float64[Tensor, "b four top"]:
     """Return values and row numbers of the largest and of the smallest, as one tensor."""
     high, low = change.topk(top, dim=1), change.topk(top, dim=1, largest=False)
-    parts = (high.values, high.indices.double(), low.values, low.indices.double())
-    return torch.stack(parts, dim=1)
+    extremes = (high.values, high.indices.double(), low.values, low.indices.double())
+    return torch.stack(extremes, dim=1)
 
 
-def _ranked(
+def _by_rank(
     values: np.ndarray, times: Sequence[float], scalar: bool, ids: Sequence[str], attrs: dict[str, object]
 ) -> xr.Dataset:
     axes = {"query": ids, "rank": range(1, values.shape[-1] + 1)}
     names = ("helpful", "helpful_train", "harmful", "harmful_train")
     arrays = {}
-    for position, name in enumerate(names):
-        part = values[:, :, position]
-        whole = part.astype(np.int64) if name.endswith("train") else part
-        arrays[name] = labelled(
-            whole, times=times, scalar=scalar, coordinates=axes, attrs=dict(attrs), name=name
+    for place, name in enumerate(names):
+        ranks = values[:, :, place]
+        ranks = ranks.astype(np.int64) if name.endswith("train") else ranks
+        arrays[name] = labelled_array(
+            ranks, times=times, scalar=scalar, coordinates=axes, attrs=dict(attrs), name=name
         )
     at = {"at": "end of training" if times[0] == math.inf else times[0]} if scalar else {}
     return xr.Dataset(arrays, attrs=dict(attrs) | at)

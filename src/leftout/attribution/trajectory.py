@@ -1,4 +1,4 @@
-"""When did the model learn each training example - and would it have, had it never seen it?
+"""Predictions of every training example over training time, with it and without it.
 
     fitted     f_t(x_i) = f_0(x_i) + [K g_t(K) (Y − f_0)]_i
     left_out   the same without example i, exactly: with the resolvents R(z) of `solvers.resolvent`,
@@ -17,8 +17,8 @@ import xarray as xr
 from jaxtyping import Complex128, Float64
 from torch import Tensor
 
-from leftout.attribution.engine.end_of_training import Converged
-from leftout.attribution.engine.labelled_result import attributes, labelled
+from leftout.attribution.engine.end_of_training import EndOfTraining
+from leftout.attribution.engine.labelled_result import attributes, labelled_array
 from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
@@ -29,7 +29,7 @@ from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
 from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents
 
 COUNT = 30
-"""Times of a curve that nobody chose: some five a decade, as many as an eye follows."""
+"""Times of a curve where none are given: about five per decade."""
 
 MOVED, SETTLED = 0.1, 5.0
 """τσ at which a mode has learned a tenth of its share, and all but e⁻⁵ < 1 % of it."""
@@ -81,8 +81,8 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
         advice="Ask for fewer times.",
     )
     ascending = sorted(set(times))
-    where = [ascending.index(time) for time in times]
-    with_it, without_it = (found[where] for found in _predictions(fitted, ascending))
+    places = [ascending.index(time) for time in times]
+    with_it, without_it = (predicted[places] for predicted in _predictions(fitted, ascending))
     arrays = _arrays(fitted.train, "fitted", with_it) | _arrays(fitted.train, "left_out", without_it)
     attrs = attributes(
         fitted,
@@ -95,8 +95,8 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
     )
     scalar = at is not None and is_scalar(at)
     named = {"train": fitted.train.ids, "output": fitted.output_names}
-    made = {
-        name: labelled(
+    by_name = {
+        name: labelled_array(
             values,
             times=times,
             scalar=scalar,
@@ -107,7 +107,7 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
         for name, values in arrays.items()
     }
     end = {"at": "end of training" if times[0] == math.inf else times[0]} if scalar else {}
-    return xr.Dataset(made, attrs=attrs | end)
+    return xr.Dataset(by_name, attrs=attrs | end)
 
 
 def time_bytes(fitted: Fitted) -> int:
@@ -169,22 +169,22 @@ def _predictions(
     for remaining in (n, total):
         fitted.check_trainable(times, total=remaining)
     start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
-    with_it = start + _moved(fitted, times, n)
+    with_it = start + _learned(fitted, times, n)
     # Under loss="mean" the filter itself changes when one example goes.
     same = fitted.rule.loss == "sum" or total == n
-    refiltered = with_it if same else start + _moved(fitted, times, total)
-    return with_it, _downdated(fitted, times, with_it, refiltered, total)
+    refiltered = with_it if same else start + _learned(fitted, times, total)
+    return with_it, _predictions_without(fitted, times, with_it, refiltered, total)
 
 
-def _moved(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
+def _learned(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
     """Return K g(K) (Y − f_0) at every time, in one product."""
     duals = torch.stack([fitted.dual(time, total=total) for time in times], dim=1)  # (rows, t, c)
     product = fitted.gram @ duals.flatten(1)  # (rows, t·c)
-    moved = product.view(duals.shape).transpose(0, 1)  # (t, rows, c)
-    return moved.reshape(len(times), len(fitted), fitted.outputs)
+    learned = product.view(duals.shape).transpose(0, 1)  # (t, rows, c)
+    return learned.reshape(len(times), len(fitted), fitted.outputs)
 
 
-def _downdated(
+def _predictions_without(
     fitted: Fitted,
     times: Sequence[float],
     with_it: Float64[Tensor, "t n k"],
@@ -192,7 +192,7 @@ def _downdated(
     total: float,
 ) -> Float64[Tensor, "t n k"]:
     """Return each prediction without the example that it is for."""
-    found = refiltered.clone()
+    without = refiltered.clone()
     inside = [j for j, time in enumerate(times) if 0 < time < math.inf]
     finite = [times[j] for j in inside]
     groups = []
@@ -201,34 +201,34 @@ def _downdated(
         groups = fitted.rule.quadratures(finite, total=total, high=high)
     for group, quadrature in tracked(groups, what="training times", total=len(groups)):
         nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
-        taken = _taken(nodes).flatten(1)  # (q, n·k)
-        weights = quadrature.weights.to(taken.device)
-        change = (weights @ taken).real  # (t, n·k)
-        found[[inside[j] for j in group]] -= change.view(-1, len(fitted), fitted.outputs)
+        terms = _terms_of_each(nodes).flatten(1)  # (q, n·k)
+        weights = quadrature.weights.to(terms.device)
+        change = (weights @ terms).real  # (t, n·k)
+        without[[inside[j] for j in group]] -= change.view(-1, len(fitted), fitted.outputs)
     if times[-1] == math.inf:
-        found[-1] = with_it[-1] + Converged(fitted, total=total).diagonal()
-    return found
+        without[-1] = with_it[-1] + EndOfTraining(fitted, total=total).diagonal()
+    return without
 
 
-def _taken(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
+def _terms_of_each(nodes: Resolvents) -> Complex128[Tensor, "q n b c"]:
     """Return [K R(z)]_ii R(z)_ii⁻¹ [R(z) y]_i: what goes with example i from its own prediction.
 
     [K R]_ii = z R_ii − 1, which would lose its digits at early times, where |z| is far beyond K.
     """
-    scaled = found.poles * found.spectrum.values  # s / (z − s), (q, r)
-    ratios = torch.unflatten(left_out_ratios(found), 1, (-1, found.each))  # (q, n, b, c)
-    own = found.spectrum.diagonal(scaled, found.each)  # (q, n, b, b)
-    return ratios * own if found.each == 1 else own @ ratios
+    scaled = nodes.poles * nodes.spectrum.values  # s / (z − s), (q, r)
+    ratios = torch.unflatten(left_out_ratios(nodes), 1, (-1, nodes.each))  # (q, n, b, c)
+    diagonal = nodes.spectrum.diagonal(scaled, nodes.each)  # (q, n, b, b)
+    return ratios * diagonal if nodes.each == 1 else diagonal @ ratios
 
 
 def _arrays(train: Examples, name: str, predicted: Float64[Tensor, "t n k"]) -> dict[str, np.ndarray]:
     """Return predictions, losses and, with classes, margins, by name."""
     predicted = predicted.cpu()
     losses = (predicted - train.targets).square().sum(2) / 2
-    made = {name: predicted, f"{name}_loss": losses}
+    arrays = {name: predicted, f"{name}_loss": losses}
     if train.labels is not None:
-        made[f"{name}_margin"] = _margins(train, predicted)
-    return {key: values.numpy() for key, values in made.items()}
+        arrays[f"{name}_margin"] = _margins(train, predicted)
+    return {key: values.numpy() for key, values in arrays.items()}
 
 
 def _margins(train: Examples, predicted: Float64[Tensor, "t n k"]) -> Float64[Tensor, "t n"]:
@@ -236,7 +236,7 @@ def _margins(train: Examples, predicted: Float64[Tensor, "t n k"]) -> Float64[Te
     assert train.labels is not None
     times, n = predicted.shape[:2]
     scores = train.encoding.class_scores(predicted.flatten(0, 1))  # (t·n, c)
-    given = train.labels.repeat(times)[:, None]
-    own = scores.gather(1, given)[:, 0]
-    others = scores.scatter(1, given, -torch.inf).amax(1)
-    return (own - others).view(times, n)
+    labels = train.labels.repeat(times)[:, None]
+    of_label = scores.gather(1, labels)[:, 0]
+    best_other = scores.scatter(1, labels, -torch.inf).amax(1)
+    return (of_label - best_other).view(times, n)

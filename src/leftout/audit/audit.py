@@ -12,9 +12,10 @@ import torch
 import xarray as xr
 
 from leftout.attribution.certify import certify
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled
-from leftout.attribution.engine.query_blocks import blocks_at_moments, loss_changes, queries_of
+from leftout.attribution.engine.at_times import engines
+from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
+from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import training_times
 from leftout.audit.retrained_curve import pruned_again
@@ -160,7 +161,7 @@ def _found(
     origins: list[str] | None,
 ) -> tuple[Findings, Mislabelled]:
     """Return what is found, and what was made of the labels of all examples."""
-    fitted.remember(query.inputs)
+    fitted.rows.keep_comparison(query.inputs)
     scores = _scores(fitted, query, times, target)
     judged = times[-1]
     labels = mislabelled(fitted, at=judged)
@@ -210,9 +211,9 @@ def _scores(fitted: Fitted, query: Examples, times: list[float], target: Target 
     elif not (target.folder / store.DONE).exists():
         store.create(target.folder, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
     finished = set() if target is None else store.done(target.folder)
-    moments = instants(fitted, times, total=n - 1)
+    moments = engines(fitted, times)
     kept, values = [], []
-    asked = blocks_at_moments(fitted, query, moments, size=store.BLOCK, skip=finished)
+    asked = blocks_at_times(query, moments, size=store.BLOCK, skip=finished)
     for block, position, moment in asked:
         values.append(loss_changes(moment, block).cpu().numpy())
         if position < len(moments) - 1:
@@ -224,7 +225,7 @@ def _scores(fitted: Fitted, query: Examples, times: list[float], target: Target 
         values = []
     if target is not None:
         return target.scores()
-    return labelled(
+    return labelled_array(
         np.concatenate(kept, axis=1),
         times=times,
         scalar=False,

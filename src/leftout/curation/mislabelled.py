@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.at_times import engine_at
+from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
@@ -85,7 +85,7 @@ def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     predicted = out_of_sample(fitted, at).cpu()
     scores, margins, suggested = judged(train, predicted)
     order = margins.argsort(stable=True).tolist()
-    (moment,) = instants(fitted, fitted.times(at), total=len(fitted) - 1)
+    moment = engine_at(fitted, at)
     doubted = [i for i in order if float(margins[i]) < 0]
     suspects = tuple(
         _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
@@ -118,7 +118,7 @@ def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:
 
 
 def _suspect(
-    moment: Instant, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
+    moment: EngineAtTime, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
 ) -> Suspect:
     train = moment.fitted.train
     opposing = _opposing(moment, row, suggested, scores)
@@ -142,7 +142,7 @@ def _suspect(
 
 
 def _opposing(
-    moment: Instant, row: int, suggested: int, scores: Float64[Tensor, " c"]
+    moment: EngineAtTime, row: int, suggested: int, scores: Float64[Tensor, " c"]
 ) -> tuple[Neighbour, ...]:
     """Return the training examples whose terms pull the left-out prediction most to the suggestion."""
     fitted = moment.fitted
@@ -158,7 +158,7 @@ def _opposing(
     else:
         direction = fitted.residual.new_zeros(outputs)
         direction[suggested], direction[int(train.labels[row])] = 1.0, -1.0
-    terms = moment.pulls(row, direction)
+    terms = moment.contributions(row, direction)
     best = terms.topk(min(NEIGHBOURS, len(terms) - 1))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return tuple(Neighbour(j, pull) for j, pull in pairs if pull > 0 and j != row)

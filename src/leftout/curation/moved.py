@@ -14,9 +14,9 @@ from typing import Literal
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Features, Instant
-from leftout.attribution.engine.query_blocks import COLUMNS, query_blocks
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_blocks
 from leftout.attribution.information import Measure
 from leftout.attribution.weight_noise import Isotropic
 from leftout.core.blocks import blocks
@@ -38,15 +38,15 @@ def moved(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tenso
         by function that of `leave_one_out`, never (queries × n); by weights 2n³k, and 2n³k more at
         finite times.
     """
-    (moment,) = instants(fitted, [time], total=len(fitted) - 1)
+    (moment,) = edit_engines(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
         return moved_weights(moment, time)
     fitting = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.outputs))
     parts = query_blocks(fitted, query, size=min(QUERIES, fitting))
-    return moved_function(moment, (part.features for part in parts), queries=len(query))
+    return moved_function(moment, parts, queries=len(query))
 
 
-def moved_function(moment: Instant, seen: Iterable[Features], *, queries: int) -> Float64[Tensor, " n"]:
+def moved_function(moment: EditEngine, seen: Iterable[QueryBlock], *, queries: int) -> Float64[Tensor, " n"]:
     """Return ½ mean over queries of ‖Δf‖² for each example left out."""
     fitted = moment.fitted
     total = fitted.gram.new_zeros(len(fitted))
@@ -57,7 +57,7 @@ def moved_function(moment: Instant, seen: Iterable[Features], *, queries: int) -
     return total / (2 * queries)
 
 
-def moved_weights(moment: Instant, time: float) -> Float64[Tensor, " n"]:
+def moved_weights(moment: EditEngine, time: float) -> Float64[Tensor, " n"]:
     """Return ½ ‖Δw‖² for each example left out."""
     fitted = moment.fitted
     measure = Measure(fitted, Isotropic().form(fitted), Isotropic.in_modes)
@@ -65,5 +65,5 @@ def moved_weights(moment: Instant, time: float) -> Float64[Tensor, " n"]:
     size = fitted.memory // (6 * 8 * fitted.residual.numel())
     parts = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
     for columns in tracked(parts, what="leaving one out"):
-        total[columns] = measure(moment.left_out(columns), end=time == math.inf)
+        total[columns] = measure(moment.single_duals(columns), end=time == math.inf)
     return total / 2

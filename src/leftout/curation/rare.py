@@ -19,8 +19,6 @@ from leftout.core.blocks import blocks
 from leftout.curation.mislabelled import judged
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
-from leftout.kernels import assemble
-from leftout.kernels.label_dependent import FittedLabelKernel
 
 NEAREST = 3
 """Neighbours that are asked whether they share the label: few, as a rare kind has not many members."""
@@ -128,13 +126,14 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
     """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) and rows of the nearest others."""
-    blind = _blind(fitted)
-    whole = fitted.gram if blind is None else blind
-    own = torch.unflatten(whole.diagonal(), 0, (-1, fitted.outputs_per_example)).sum(1)
+    # Before labels: that neighbours share one says nothing where labels made them neighbours, and a kernel
+    # that labels made indefinite has no correlations.
+    kernel_rows = fitted.rows.before_labels()
+    own = torch.unflatten(kernel_rows.gram.diagonal(), 0, (-1, kernel_rows.outputs_per_example)).sum(1)
     size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
     values, rows = [], []
     for some in blocks(len(fitted), ROWS):
-        alike = fitted.likeness(some) if blind is None else blind[some].clone()
+        alike = kernel_rows.summed_over_outputs(some)
         alike.div_(size[some, None] * size)
         within = torch.arange(len(alike), device=alike.device)
         alike[within, within + some.start] = -torch.inf
@@ -142,22 +141,6 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
         values.append(best.values.cpu())
         rows.append(best.indices.cpu())
     return torch.cat(values), torch.cat(rows)
-
-
-def _blind(fitted: Fitted) -> Float64[Tensor, "n n"] | None:
-    """Return a kernel that sees labels as it was before; None where the kernel sees none.
-
-    Whether neighbours share a label says nothing where labels made them neighbours; and a kernel that labels
-    made indefinite has no correlations.
-    """
-    kernel, inputs = fitted.kernel, fitted.train.inputs
-    if not isinstance(kernel, FittedLabelKernel):
-        return None
-    if kernel.fitted_on(inputs):
-        return kernel.blind
-    return assemble.gram(
-        kernel.asked.base, inputs, dtype=fitted.kernel_dtype, device=fitted.device, memory=fitted.memory
-    )
 
 
 def fence_of(values: Float64[Tensor, " n"]) -> float:

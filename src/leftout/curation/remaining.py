@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.base import Features
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.query_blocks import block_of_kernel_rows
 from leftout.attribution.information import query_root
 from leftout.core.blocks import check_fits
 from leftout.core.progress import tracked
@@ -184,25 +184,18 @@ class Refitted(Remaining):
     queries: int
 
     def moved(self) -> Float64[Tensor, " n"]:
-        (moment,) = instants(self.fitted, [self.time], total=len(self.fitted) - 1)
+        (moment,) = edit_engines(self.fitted, [self.time], total=len(self.fitted) - 1)
         if self.root is None:
             return moved_weights(moment, self.time)
         # Rows of the root are no queries, but their squares add up to the same.
-        seen = Features(self.fitted, self.root, self.root.new_zeros(0, self.fitted.outputs))
+        seen = block_of_kernel_rows(self.fitted, self.root)
         return moved_function(moment, [seen], queries=self.queries)
 
     def without(self, gone: Int64[Tensor, " g"]) -> "Refitted":
         whole = self.fitted
         _, rows = _split(gone, len(whole.gram), whole.outputs_per_example)
         _, examples = _split(gone, len(whole), 1)
-        left = Fitted(
-            whole.kernel,
-            whole.train.select(examples.cpu()),
-            whole.rule,
-            whole.gram[rows][:, rows],
-            kernel_dtype=whole.kernel_dtype,
-            memory=whole.memory,
-        )
+        left = whole.subset(examples)
         root = None if self.root is None else self.root[:, rows]
         return Refitted(left, root, self.time, self.queries)
 

@@ -157,7 +157,7 @@ def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray
     alike = torch.empty(len(rows), len(rows), dtype=torch.float64)
     for some in blocks(len(rows), ROWS):
         alike[some] = torch.stack(
-            [fitted.likeness(slice(row, row + 1))[0, here] for row in rows[some].tolist()]
+            [fitted.rows.summed_over_outputs(slice(row, row + 1))[0, here] for row in rows[some].tolist()]
         ).cpu()
     size = alike.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
     alike = alike / (size[:, None] * size)

@@ -20,9 +20,9 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Instant
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.group_removal import group_duals
 from leftout.attribution.groups import Groups, named_groups
-from leftout.attribution.leave_out import dual_changes
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import tracked
@@ -92,7 +92,7 @@ def _check_positive(fitted: Fitted) -> None:
     """Raise where labels have made the kernel indefinite: it has no space, and its functions no norm."""
     if fitted.kernel.definite:
         return
-    low, high = float(fitted.eigenvalues[0]), float(fitted.eigenvalues[-1])
+    low, high = float(fitted.factorisations.eigenvalues[0]), float(fitted.factorisations.eigenvalues[-1])
     if low < -len(fitted.gram) * EPS * high:
         raise NotPositiveError(
             "`fitted` must have a positive semi-definite kernel, or functions have no norm. Labels have made "
@@ -109,7 +109,7 @@ def _interpolant(
     inside = torch.linalg.solve_triangular(lower, fitted.residual, upper=False)  # w, (n, k)
     total = inside.norm()
     added = []
-    rows = [fitted.kernel_rows(group.to(lower.device)) for group in groups]
+    rows = [fitted.rows.of_examples(group.to(lower.device)) for group in groups]
     for columns in _solved(lower, rows):  # (n, g)
         basis = torch.linalg.qr(columns).Q
         taken = basis.T @ inside
@@ -161,10 +161,10 @@ def _as_trained(
     dual = fitted.dual(math.inf)  # (n, k)
     image = fitted.gram @ dual
     total = _root((dual * image).sum())
-    ready: dict[int, list[Instant]] = {}
+    ready: dict[int, list[EditEngine]] = {}
     added = []
     for rows in tracked(groups, what="groups"):
-        without = dual + dual_changes(fitted, [math.inf], rows, ready)[0]
+        without = dual + group_duals(fitted, [math.inf], rows, ready)[0]
         change = dual - without
         left = _root((without * (fitted.gram @ without)).sum())
         fall = (change * (2 * image - fitted.gram @ change)).sum()  # uᵀKu − u'ᵀKu'

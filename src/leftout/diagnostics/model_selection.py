@@ -14,14 +14,14 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.refit import duals_afresh
+from leftout.attribution.engine.refit import refit_duals
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
 from leftout.core.errors import DataError, DivergenceError, LeftoutError, NotPositiveError, OptionError
 from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fit import fit, labels_of
+from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -210,7 +210,7 @@ def choose_strength(
     for strength in asked_for:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
-    labels_of(kernel, examples)  # it is refused in the words of what was asked
+    kernel.check_has_classes(examples.labels)  # it is refused in the words of what was asked
     asked = replace(kernel, strength=1.0, frozen=False)
     first = fit(asked, examples, rule=rule, memory=memory, device=device)
     time = first.rule.time(at)
@@ -300,7 +300,7 @@ def _by_strength(
     assert isinstance(kernel, FittedLabelAware)
     everyone = torch.arange(len(fitted), device=fitted.device)
     found: dict[float, Tensor | str] = {}
-    whole = kernel.without(everyone)
+    whole = kernel.refit_labels(everyone)
     for one in strengths:
         if one == 0:
             found[one] = _blind(fitted, kernel, time)
@@ -315,7 +315,7 @@ def _by_strength(
         if not going:
             break
         try:
-            again, own = kernel.without(keep), kernel.pairs.of(slice(i, i + 1), slice(None))
+            again, own = kernel.refit_labels(keep), kernel.compare_training(slice(i, i + 1))
         except DataError as error:
             found |= dict.fromkeys(going, f"without example {fitted.train.ids[i]!r}: {error}")
             break
@@ -333,9 +333,7 @@ def _by_strength(
 def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Tensor, "n k"] | str:
     """Return what is predicted without each example at strength 0, where the kernel stays as it is."""
     base = kernel.at_strength(0.0)
-    model = Fitted(
-        base, fitted.train, fitted.rule, base.gram, kernel_dtype=fitted.kernel_dtype, memory=fitted.memory
-    )
+    model = fitted.with_kernel(base, base.gram)
     try:
         return out_of_sample(model, time)
     except (NotPositiveError, DivergenceError) as error:
@@ -347,8 +345,6 @@ def _solved(
 ) -> Float64[Tensor, "s k"] | str:
     """Return the dual of the examples in `keep`, or why there is none."""
     try:
-        return duals_afresh(
-            fitted, taught.gram, fitted.residual[keep], [time], total=len(keep), definite=taught.definite
-        )[0]
+        return refit_duals(fitted, taught, fitted.residual[keep], [time], total=len(keep))[0]
     except (NotPositiveError, DivergenceError) as error:
         return str(error)

@@ -234,7 +234,7 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
     mean = fitted.initial(points) + fitted.by_example(cross @ factor.solve(fitted.residual))
     whole = None
     if covariance:
-        whole = fitted.kernel_between(points, points) - explained.T @ explained
+        whole = fitted.rows.between(points, points) - explained.T @ explained
         whole = (whole + whole.T) / 2
     return Ensemble(mean, variance, whole)
 

@@ -1,25 +1,23 @@
-"""Which model do a kernel, training examples and a rule make? The Gram matrix now, all else when asked."""
+"""The model that a kernel, training examples and a rule make: the Gram matrix now, all else when asked."""
 
 import warnings
 
 import torch
-from jaxtyping import Int64
-from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.device import usable_device
-from leftout.core.errors import DataError, ExpansionWarning, NotPositiveError, OptionError
-from leftout.data.examples import Examples
+from leftout.core.errors import ExpansionWarning, NotPositiveError
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fitted import Fitted, check_outputs, repeated
+from leftout.dynamics.factorisations import identical_inputs_sentence
+from leftout.dynamics.fitted import Fitted, check_outputs
+from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels import assemble
-from leftout.kernels.base import Kernel
-from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
+from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel
 
 
 def fit(
-    kernel: Kernel | LabelDependentKernel,
+    kernel: AnyKernel,
     train: Data,
     *,
     rule: Rule | None = None,
@@ -32,9 +30,9 @@ def fit(
     Args:
         kernel: which network, in its infinitely wide limit, or an `Empirical` one as it is. Its outputs
             are then in the units of the targets: those of a network trained on one-hot columns want
-            data loaded with centre="none". One that sees labels, such as `LabelAware`, is taught by
-            the training examples first; NeuralTangentHierarchy warns (`ExpansionWarning`) where it is not to
-            be relied on.
+            data loaded with centre="none". One that sees labels, such as `LabelAware`, is fitted to
+            those of the training examples first; NeuralTangentHierarchy warns (`ExpansionWarning`) where it
+            is not to be relied on.
         train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
             pair are classes; others are taken as given.
         rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
@@ -48,71 +46,35 @@ def fit(
 
     Cost:
         the kernel, n² evaluations; factorisations come when something is asked.
+
+    Example:
+        >>> import leftout as lo
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), ([[1.0, 0.0], [0.6, 0.8]], [0.5, -0.5]), rule=lo.Ridge(0.1))
+        >>> fitted.predict([[1.0, 0.0]]).shape
+        torch.Size([1, 1])
     """
     examples = examples_of(train, name="train")
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     kernel.check("inputs", examples.inputs)
-    if isinstance(kernel, FittedLabelKernel) and not (kernel.asked.frozen or kernel.ignores_labels):
-        raise OptionError(
-            "`kernel` was taught by examples already, and `fit` would have to teach it again: pass what was "
-            "asked, kernel.asked; or keep it as it is, kernel.freeze_labels()."
-        )
-    if isinstance(kernel, LabelDependentKernel):
-        return _taught(kernel, examples, rule or Ridge(), dtype=dtype, where=where, budget=budget)
-    check_outputs("`kernel` tells apart", kernel.outputs, examples)
-    n = len(examples) * (kernel.outputs or 1)
-    check_fits(
-        f"A model of {len(examples)} examples{_rows_said(kernel)}",
-        3 * 8 * n * n,
-        budget,
-        advice="Take fewer examples (`n_train`), or raise `memory`.",
-    )
-    gram = assemble.gram(kernel, examples.inputs, dtype=dtype, device=where, memory=budget)
-    made_in = kernel.dtype or dtype
-    return Fitted(kernel, examples, rule or Ridge(), gram, kernel_dtype=made_in, memory=budget)
-
-
-def _taught(
-    kernel: LabelDependentKernel,
-    examples: Examples,
-    rule: Rule,
-    *,
-    dtype: torch.dtype,
-    where: torch.device,
-    budget: int,
-) -> Fitted:
-    """Return the model of a kernel that the examples have to teach first."""
     try:
-        taught = kernel.fit_labels(
-            examples.inputs,
-            labels_of(kernel, examples),
-            examples.targets,
-            dtype=dtype,
-            device=where,
-            memory=budget,
+        fixed = kernel.fit_labels(
+            examples.inputs, examples.labels, examples.targets, dtype=dtype, device=where, memory=budget
         )
-        gram = taught.gram
+        gram = fixed.gram if isinstance(fixed, FittedLabelKernel) and fixed is not kernel else None
     except NotPositiveError as error:
-        raise NotPositiveError(f"{error}{repeated(examples)}") from None
-    if taught.doubt:
-        warnings.warn(taught.doubt, ExpansionWarning, stacklevel=3)
-    made_in = taught.dtype or dtype
-    return Fitted(taught, examples, rule, gram, kernel_dtype=made_in, memory=budget)
-
-
-def labels_of(kernel: LabelDependentKernel, examples: Examples) -> Int64[Tensor, " n"]:
-    """Return the classes that teach a kernel, zeros for one that targets teach; raise where it has none."""
-    if examples.labels is None and not kernel.by_classes:
-        return torch.zeros(len(examples), dtype=torch.int64)
-    if examples.labels is None:
-        raise DataError(
-            "`train` must have classes for a kernel that sees labels; got numbers. Take the kernel "
-            f"that it builds on, or give classes: {kernel!r}."
+        raise NotPositiveError(f"{error}{identical_inputs_sentence(examples)}") from None
+    if fixed is not kernel and fixed.doubt:
+        warnings.warn(fixed.doubt, ExpansionWarning, stacklevel=2)
+    if gram is None:
+        check_outputs("`kernel` tells apart", fixed.outputs, examples)
+        n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
+        check_fits(
+            f"A model of {len(examples)} examples{f', {outputs} rows each,' if outputs else ''}",
+            3 * 8 * n * n,
+            budget,
+            advice="Take fewer examples (`n_train`), or raise `memory`.",
         )
-    return examples.labels
-
-
-def _rows_said(kernel: Kernel) -> str:
-    """Return how many rows an example has, where that is not one."""
-    return f", {kernel.outputs} rows each," if kernel.outputs else ""
+        gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
+    rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
+    return Fitted(rows, examples, rule or Ridge())

@@ -1,21 +1,67 @@
-"""What is a kernel? A function of two batches of inputs, and of one batch with itself.
+"""The kernel, a function of two batches of inputs, and what leaving examples out makes of it.
 
 A kernel says how alike two inputs are to the network it stands for. Subclasses give `block`, the
 values between two small batches, and `diagonal`; `assemble` cuts large matrices into tiles.
+
+`refit(keep, labels, …)` is the kernel without some of the training examples, or with other labels of
+them. A kernel that has seen no labels stays as it is, and its matrices lose rows and columns
+(`KernelOfSubset`); one that is fitted to labels is fitted again (`label_dependent`).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.kernels.distortion import Distortion
-from leftout.kernels.tiles import Tile, Work, pair_tiles
+from leftout.kernels.tiles import Tile, TileWork, pair_tiles
 
 Normalise = Literal["unit", "sphere", "standard"]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Queries compared with all training inputs, once for every kernel that is refitted.
+
+    Attributes:
+        cross: K(queries, training inputs).
+        pairs: what a kernel that is fitted to labels needs to be fitted again; None of others.
+    """
+
+    cross: Float64[Tensor, "mrows rows"]
+    pairs: Any = None
+
+
+class RefitKernel(ABC):
+    """A kernel fitted to some of the training examples, between inputs that were compared before."""
+
+    @property
+    @abstractmethod
+    def kernel(self) -> "Kernel":
+        """Return it as a kernel between any inputs."""
+
+    @property
+    @abstractmethod
+    def gram(self) -> Float64[Tensor, "k k"]:
+        """Return the kernel between the examples that it is fitted to."""
+
+    @property
+    @abstractmethod
+    def definite(self) -> bool:
+        """Return whether the Gram matrix has no negative eigenvalue, whatever the labels."""
+
+    @abstractmethod
+    def cross(self, comparison: Comparison) -> Float64[Tensor, "m k"]:
+        """Return the kernel between queries and the examples that it is fitted to."""
+
+    @abstractmethod
+    def without_gram(self) -> "RefitKernel":
+        """Return the same without its Gram matrix: one is kept for every example left out."""
 
 
 class Kernel(ABC):
@@ -60,6 +106,46 @@ class Kernel(ABC):
     def record(self) -> dict[str, Any]:
         """Return name and parameters, JSON-like: enough to say which kernel this was."""
 
+    depends_on_labels: bool = False
+    """Whether it is fitted to labels, and another kernel without an example."""
+
+    @property
+    def label_blind(self) -> "Kernel":
+        """Return the kernel before it saw a label: itself, unless it is fitted to labels."""
+        return self
+
+    @property
+    def doubt(self) -> str:
+        """Return why its values should not be relied on; empty where they can be."""
+        return ""
+
+    def fit_labels(
+        self, inputs: Tensor, labels: Tensor | None, targets: Tensor | None = None, **options: Any
+    ) -> "Kernel":
+        """Return the kernel that the labels of training examples make of it: itself, if it sees none."""
+        return self
+
+    def freeze_labels(self) -> "Kernel":
+        """Return the kernel as it is now, whatever is left out or relabelled."""
+        return self
+
+    def refit(
+        self,
+        keep: Int64[Tensor, " k"],
+        labels: Int64[Tensor, " k"] | None,
+        targets: Float64[Tensor, "k c"],
+        *,
+        gram: Float64[Tensor, "rows rows"],
+    ) -> RefitKernel:
+        """Return the kernel fitted to some of the training examples.
+
+        Args:
+            keep: rows of the training examples.
+            labels, targets: of these, in their order; not looked at by a kernel that sees none.
+            gram: the kernel between all training inputs.
+        """
+        return KernelOfSubset(self, keep, gram)
+
     def initial(self, inputs: Float[Tensor, "n ..."]) -> Tensor | None:
         """Return f_0 at the inputs, (n, k), or None where f_0 = 0 (infinitely wide networks)."""
         return None
@@ -77,7 +163,7 @@ class Kernel(ABC):
         """Return how far it is from the kernel that it approximates, on a sample; None if it is exact."""
         return None
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles that cover K(queries, inputs), or a triangle of K(queries) if `inputs` is None.
 
         In a triangle, tiles on the diagonal are square. Values are on the device of `work`.
@@ -86,3 +172,41 @@ class Kernel(ABC):
             MemoryBudgetError: it does not fit; nothing was allocated.
         """
         return pair_tiles(self.block, queries, inputs, work)
+
+
+@final
+class KernelOfSubset(RefitKernel):
+    """A kernel that does not depend on labels, on some of the training examples: a sub-matrix."""
+
+    def __init__(self, kernel: Kernel, keep: Int64[Tensor, " k"], gram: Float64[Tensor, "rows rows"]) -> None:
+        self._kernel = kernel
+        self._rows = rows_of_examples(keep, kernel.outputs or 1)
+        self._gram: Tensor | None = gram[self._rows][:, self._rows]
+
+    @property
+    def kernel(self) -> Kernel:
+        return self._kernel
+
+    @property
+    def gram(self) -> Float64[Tensor, "k k"]:
+        assert self._gram is not None, "it was dropped"
+        return self._gram
+
+    @property
+    def definite(self) -> bool:
+        return self._kernel.definite
+
+    def cross(self, comparison: Comparison) -> Float64[Tensor, "m k"]:
+        return comparison.cross[:, self._rows]
+
+    def without_gram(self) -> "KernelOfSubset":
+        lean = copy(self)
+        lean._gram = None
+        return lean
+
+
+def rows_of_examples(examples: Int64[Tensor, " e"], outputs: int) -> Int64[Tensor, " rows"]:
+    """Return the rows that examples have in a matrix with `outputs` rows an example."""
+    if outputs == 1:
+        return examples
+    return (examples[:, None] * outputs + torch.arange(outputs, device=examples.device)).flatten()

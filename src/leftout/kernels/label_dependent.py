@@ -1,7 +1,7 @@
 """Kernels fitted to labels; removing an example changes them.
 
 `LabelDependentKernel` holds the options. `fit_labels` returns a `FittedLabelKernel`, a kernel between any two
-inputs; fitted to fewer of the examples, or to other labels, it is another kernel.
+inputs; fitted to fewer of the examples, or to other labels, it is another kernel (`refit`).
 """
 
 from abc import ABC, abstractmethod
@@ -11,62 +11,41 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.kernels.base import Kernel, Normalise
-
-
-class RefitLabelKernel(ABC):
-    """A kernel taught by other examples or labels, between inputs that were compared before."""
-
-    @property
-    @abstractmethod
-    def gram(self) -> Float64[Tensor, "k k"]:
-        """Return the kernel between the examples that it was taught by."""
-
-    @abstractmethod
-    def cross(self, pairs: Any) -> Float64[Tensor, "m k"]:
-        """Return the kernel between queries and the examples that it was taught by.
-
-        Args:
-            pairs: of the queries and all training inputs, from `FittedLabelKernel.pairs_with`.
-        """
-
-    @property
-    def definite(self) -> bool:
-        """Return whether the Gram matrix has no negative eigenvalue, whatever the labels."""
-        return False
-
-    @abstractmethod
-    def lean(self) -> "RefitLabelKernel":
-        """Return the same without its Gram matrix: as many of them are kept as there are examples."""
+from leftout.core.errors import DataError, OptionError
+from leftout.kernels.base import Comparison, Kernel, KernelOfSubset, Normalise, RefitKernel
 
 
 class FittedLabelKernel(Kernel):
-    """A kernel that has seen labels.
+    """A kernel that is fitted to the labels of training examples.
 
     Attributes:
-        asked: what was to be taught.
-        inputs: that it was taught by.
-        gram: the kernel between the training inputs.
-        pairs: of all training inputs; rows of it are pairs of single examples and all.
+        options: that it was made with.
+        inputs: of the training examples.
+        gram: the kernel between them.
     """
 
     definite = False
-    asked: "LabelDependentKernel"
-    pairs: Any
+    options: "LabelDependentKernel"
+    inputs: Tensor
 
     @property
     def ignores_labels(self) -> bool:
-        """Return whether labels count for nothing: the kernel is its base, whatever teaches it."""
+        """Return whether labels count for nothing: the kernel is then its base."""
         return False
 
     @property
-    def doubt(self) -> str:
-        """Return why its values should not be relied on; nothing where they can be."""
-        return ""
+    def depends_on_labels(self) -> bool:  # type: ignore[override]
+        """Return whether leaving an example out fits the kernel again."""
+        return not (self.options.frozen or self.ignores_labels)
+
+    @property
+    def label_blind(self) -> Kernel:
+        """Return the kernel that it builds on."""
+        return self.options.base
 
     @property
     @abstractmethod
-    def blind(self) -> Float64[Tensor, "n n"]:
+    def gram_before_labels(self) -> Float64[Tensor, "n n"]:
         """Return the kernel between the training inputs before it saw a label."""
 
     @property
@@ -74,36 +53,63 @@ class FittedLabelKernel(Kernel):
     def gram(self) -> Float64[Tensor, "n n"]:
         """Return the kernel between the training inputs."""
 
-    inputs: Tensor
-
     def fitted_on(self, inputs: Tensor) -> bool:
-        """Return whether these are the inputs that taught it, in their order."""
+        """Return whether these are the inputs that it was fitted on, in their order."""
         ours = self.inputs
         return ours.shape == inputs.shape and bool(torch.equal(ours, inputs.to(ours)))
+
+    def fit_labels(
+        self, inputs: Tensor, labels: Tensor | None, targets: Tensor | None = None, **options: Any
+    ) -> Kernel:
+        """Return itself where it stays as it is, whatever is left out.
+
+        Raises:
+            OptionError: it would have to be fitted again.
+        """
+        if self.depends_on_labels:
+            raise OptionError(
+                "`kernel` is fitted to labels already, and `fit` would have to fit it again: pass its "
+                "options, kernel.options; or keep it as it is, kernel.freeze_labels()."
+            )
+        return self
 
     @abstractmethod
     def freeze_labels(self) -> "FittedLabelKernel":
         """Return the same kernel, which says of itself that it stays as it is."""
 
     @abstractmethod
-    def pairs_with(self, queries: Tensor) -> Any:
-        """Return what a kernel taught again must know of queries and training inputs."""
+    def compare(self, queries: Tensor) -> Comparison:
+        """Return queries compared with the training inputs, for this kernel and for all its refits."""
 
     @abstractmethod
-    def cross(self, pairs: Any) -> Float64[Tensor, "m n"]:
-        """Return the kernel between queries and training inputs, from their pairs."""
+    def compare_training(self, rows: slice) -> Comparison:
+        """Return some of the training inputs compared with all of them; nothing is evaluated."""
+
+    def refit(
+        self,
+        keep: Int64[Tensor, " k"],
+        labels: Int64[Tensor, " k"] | None,
+        targets: Float64[Tensor, "k c"],
+        *,
+        gram: Float64[Tensor, "rows rows"] | None = None,
+    ) -> RefitKernel:
+        """Return the kernel fitted to some of the training examples, with these labels of them."""
+        if not self.depends_on_labels:
+            return KernelOfSubset(self, keep, self.gram if gram is None else gram)
+        return self.refit_labels(keep, labels, targets)
 
     @abstractmethod
-    def without(self, keep: Int64[Tensor, " k"]) -> RefitLabelKernel:
-        """Return the kernel taught by these of the examples only."""
-
-    @abstractmethod
-    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> RefitLabelKernel:
-        """Return the kernel taught by other labels of the same inputs."""
+    def refit_labels(
+        self,
+        keep: Int64[Tensor, " k"],
+        labels: Int64[Tensor, " k"] | None = None,
+        targets: Float64[Tensor, "k c"] | None = None,
+    ) -> RefitKernel:
+        """Return the same, also where it is frozen; with the labels that it was fitted to if None."""
 
 
 class LabelDependentKernel(ABC):
-    """Options of a kernel that has to see labels first.
+    """Options of a kernel that is fitted to labels.
 
     Attributes:
         base: the kernel that has seen no label, which it builds on.
@@ -115,20 +121,28 @@ class LabelDependentKernel(ABC):
     frozen: bool
 
     by_classes: ClassVar[bool] = True
-    """Whether it is taught by classes, or else by targets, which may be numbers."""
+    """Whether it is fitted to classes, or else to targets, which may be numbers."""
 
     @abstractmethod
     def fit_labels(
         self,
         inputs: Tensor,
-        labels: Int64[Tensor, " n"],
+        labels: Int64[Tensor, " n"] | None,
         targets: Float64[Tensor, "n c"] | None = None,
         *,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
         memory: int | float | str | None = None,
     ) -> FittedLabelKernel:
-        """Return the kernel that these examples make."""
+        """Return the kernel that the labels of these examples make of it."""
+
+    def check_has_classes(self, labels: Tensor | None) -> None:
+        """Raise where examples have no classes, and it is fitted to them."""
+        if labels is None and self.by_classes:
+            raise DataError(
+                "`train` must have classes for a kernel that sees labels; got numbers. Take the kernel "
+                f"that it builds on, or give classes: {self!r}."
+            )
 
     @property
     @abstractmethod
@@ -143,3 +157,7 @@ class LabelDependentKernel(ABC):
     @abstractmethod
     def record(self) -> dict[str, Any]:
         """Return name and parameters, JSON-like."""
+
+
+AnyKernel = Kernel | LabelDependentKernel
+"""What `fit` takes: a kernel, or the options of one that is fitted to labels first."""

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from leftout.data.examples import Examples
-from leftout.dynamics.fit import labels_of
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
@@ -268,15 +267,15 @@ def _lessons(
     teach, n = _pupil(timed, kernel, examples, device)
     taught = teach()
     keep = torch.arange(n - 1, device=device)
-    lean = taught.without(keep).lean()
+    lean = taught.refit_labels(keep).without_gram()
     # Turned round: inputs in the order in which they taught the kernel are known to it.
-    queries = taught.pairs_with(taught.inputs[:-1].flip(0))
-    one = taught.pairs.of(slice(0, 1), slice(None))
+    queries = taught.compare(taught.inputs[:-1].flip(0))
+    one = taught.compare_training(slice(0, 1))
     own, many = timed(partial(lean.cross, one)), timed(partial(lean.cross, queries))
     return Lessons(
         indefinite=Curve(sizes, tuple(factored)),
         first=timed(lambda: teach().gram) / n**2,
-        again=timed(lambda: taught.without(keep).gram) / n**2,
+        again=timed(lambda: taught.refit_labels(keep).gram) / n**2,
         own=own / n**2,
         asked=max(0.0, many - own) / n**2,
     )
@@ -286,7 +285,8 @@ def _pupil(
     timed: _Clock, kernel: LabelDependentKernel, examples: Examples, device: torch.device
 ) -> tuple[Callable[[], FittedLabelKernel], int]:
     """Return what teaches a kernel, and by how many of the examples, as many as can be afforded."""
-    classes = int(labels_of(kernel, examples).max()) + 1
+    kernel.check_has_classes(examples.labels)
+    classes = 1 if examples.labels is None else int(examples.labels.max()) + 1
     few, most = (min(count, len(examples)) for count in TAUGHT)
     if isinstance(kernel, LabelAware):
         # What its base says is looked at, and not made again: any base will do, and this one is cheap.

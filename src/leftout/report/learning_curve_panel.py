@@ -65,15 +65,7 @@ def _half(fitted: Fitted, seed: int) -> Fitted:
     n = len(fitted)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     held = order[: (n + 1) // 2].sort().values
-    rows = fitted.kernel_rows(held.to(fitted.device))
-    return Fitted(
-        fitted.kernel,
-        fitted.train.select(held),
-        fitted.rule,
-        fitted.gram[rows][:, rows],
-        kernel_dtype=fitted.kernel_dtype,
-        memory=fitted.memory,
-    )
+    return fitted.subset(held)
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:

@@ -130,7 +130,7 @@ def seen(
     start: Networks, inputs: Float64[Tensor, "n d"], targets: Float64[Tensor, " n"], said: FittedHierarchy
 ) -> Seen:
     """Return how trained networks differ from what is said of them."""
-    time = said.asked.time
+    time = said.options.time
     assert time is not None
     before = start.kernels(inputs)
     after = flowed(start, inputs, targets, time).kernels(inputs)

@@ -14,6 +14,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.errors import DataError, LeftoutError, NotPositiveError
+from leftout.kernels.base import Comparison
 from leftout.kernels.pairwise.label_aware import LabelAware, RefitLabelAware
 from leftout.kernels.pairwise.options import Estimator
 from leftout.kernels.pairwise.pairs import Pairs
@@ -137,7 +138,7 @@ def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) 
 def _added(total: float, taught: RefitLabelAware, own: Pairs, targets: Tensor, gone: Tensor) -> float | None:
     assert taught.keep is not None
     try:
-        found = ridgeless(taught.gram, taught.cross(own), targets[taught.keep])
+        found = ridgeless(taught.gram, taught.cross(Comparison(own.kernel, own)), targets[taught.keep])
     except (NotPositiveError, DataError):
         return None
     return total + float((found - targets[gone]).square().sum())
@@ -145,7 +146,9 @@ def _added(total: float, taught: RefitLabelAware, own: Pairs, targets: Tensor, g
 
 def _scored(taught: RefitLabelAware, draw: Draw) -> float:
     try:
-        found = ridgeless(taught.gram, taught.cross(draw.between), targets_of(draw.labels))
+        found = ridgeless(
+            taught.gram, taught.cross(Comparison(draw.between.kernel, draw.between)), targets_of(draw.labels)
+        )
     except NotPositiveError:
         return float("nan")
     return accuracy(found, draw.query_labels)

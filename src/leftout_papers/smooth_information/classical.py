@@ -28,7 +28,7 @@ from leftout.kernels.network.empirical import Empirical
 from leftout.solvers.lissa import LiSSA
 from leftout_papers.material import Material
 from leftout_papers.smooth_information.retrained import Effects
-from leftout_papers.smooth_information.scores import Schedule
+from leftout_papers.smooth_information.scores import Schedule, linearised
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained
-from leftout_papers.smooth_information.scores import DIGITS, MLP, RESNET, Schedule, scored
+from leftout_papers.smooth_information.scores import DIGITS, MLP, RESNET, Schedule, linearised, scored
 from leftout_papers.smooth_information.task import Counts, pair
 
 COUNTS: Counts = {Size.QUICK: (40, 30), Size.USUAL: (600, 600), Size.PAPER: (1000, 1000)}

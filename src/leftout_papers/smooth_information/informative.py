@@ -24,6 +24,7 @@ from leftout_papers.smooth_information.scores import (
     Schedule,
     auc,
     edges,
+    linearised,
     more_often,
     more_on_average,
     ratio,

@@ -27,7 +27,7 @@ from leftout_papers.drawing import BLUE, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.networks import perceptron
-from leftout_papers.smooth_information.scores import Schedule
+from leftout_papers.smooth_information.scores import Schedule, linearised
 from leftout_papers.smooth_information.task import Counts, accuracy, pair
 
 COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (300, 1000), Size.PAPER: (1000, 1000)}

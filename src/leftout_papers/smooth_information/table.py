@@ -24,7 +24,7 @@ from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.classical import LISSA, Recursion, recursion, series
 from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained
 from leftout_papers.smooth_information.retrained import Effects, of_training_again
-from leftout_papers.smooth_information.scores import Schedule
+from leftout_papers.smooth_information.scores import Schedule, linearised
 from leftout_papers.smooth_information.task import pair
 
 What = Literal["weights", "predictions"]

@@ -1,46 +1,42 @@
-"""Which models are asked, one per training time? Those of the end, of the beginning, in between."""
+"""The engine of a model at each training time: here it is decided which kind.
 
-import math
+This is the one place that asks whether the kernel depends on labels: if it does, a model is fitted without
+each example, and removing groups and relabelling are refits as well.
+"""
+
 from collections.abc import Sequence
 
-from leftout.attribution.engine.base import Instant
-from leftout.attribution.engine.end_of_training import Converged
-from leftout.attribution.engine.finite_time import Training, Window
-from leftout.attribution.engine.initial import Untrained
-from leftout.attribution.engine.refit_each import Relearning
+from leftout.attribution.engine.base import EngineAtTime
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.edits import DualEdits, Edits, RefitEdits
+from leftout.attribution.engine.refit_each import RefitEach
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.resolvent import resolvents
+from leftout.dynamics.rules import At
 
 
-def instants(fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0) -> list[Instant]:
-    """Return the model at each time, ready for edits after which the weights sum to `total`.
-
-    Args:
-        beyond: how far the edits can raise the spectrum above that of the Gram matrix.
+def engines(fitted: Fitted, times: Sequence[float]) -> list[EngineAtTime]:
+    """Return the model at each time, ready to leave single examples out.
 
     Raises:
         DivergenceError, NotPositiveError: where training would not converge or be resolved.
 
     Cost:
-        n³ for the end of training, 9n³ once for finite times; then 4n²(k + 1) a node, 40 nodes (80
-        for descent beyond rate·s = 1) for all times within a factor of 10. A kernel that saw labels: a
-        model for each example, n⁴/3 at the end and 9n⁴ at finite times.
+        as `edit_engines`; of a kernel that is fitted to labels, a model for each example: n⁴/3 at the end
+        and 9n⁴ at finite times.
     """
-    # Without its only example the network stays at f_0, whatever the filter: any total will do.
-    total = total or len(fitted)
-    fitted.check_trainable(times, total=len(fitted))
-    fitted.check_trainable(times, total=total, beyond=beyond)
-    if fitted.depends_on_labels:
-        return [Relearning(fitted, time, total=total) for time in times]
-    made: dict[float, Instant] = {0.0: Untrained(fitted, total=total)}
-    finite = sorted({time for time in times if 0 < time < math.inf})
-    if math.inf in times:
-        made[math.inf] = Converged(fitted, total=total)
-    if finite:
-        high = fitted.spectrum.largest + beyond
-        for group, quadrature in fitted.rule.quadratures(finite, total=total, high=high):
-            found = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
-            window = Window(found)
-            for position, j in enumerate(group):
-                made[finite[j]] = Training(fitted, finite[j], window, position, total=total)
-    return [made[time] for time in times]
+    total = len(fitted) - 1 or len(fitted)
+    if not fitted.depends_on_labels:
+        return list(edit_engines(fitted, times, total=total))
+    for remaining in (len(fitted), total):
+        fitted.check_trainable(times, total=remaining)
+    return [RefitEach(fitted, time, total=total) for time in times]
+
+
+def engine_at(fitted: Fitted, at: At) -> EngineAtTime:
+    """Return the model at one training time, ready to leave single examples out."""
+    return engines(fitted, [fitted.rule.time(at)])[0]
+
+
+def edits(fitted: Fitted, times: Sequence[float]) -> Edits:
+    """Return what removes groups and relabels, by changes of the dual or by refits."""
+    return (RefitEdits if fitted.depends_on_labels else DualEdits)(fitted, times)

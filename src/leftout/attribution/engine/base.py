@@ -1,54 +1,33 @@
-"""What changes at the queries, at one training time, when the data are edited?
+"""The contract of the engine: what changes at the queries, at one training time, when the data are edited.
 
-An `Instant` is a fitted model at one time, ready to be asked. Four kinds, one file each: `Converged`
-(the end of training, from the inverse), `Training` (a finite time, from the spectrum), `Untrained`
-(time 0, where nothing that is left out has been seen) and `Relearning` (any time of a kernel that saw
-labels, from a model afresh for each example).
+Two small interfaces, both of a fitted model at one time:
+
+- `EngineAtTime` leaves single examples out: `singles`, `diagonal`, `contributions`.
+- `EditEngine` also edits: it removes groups, and relabels, reweights and adds examples.
+
+`EndOfTraining` (from the inverse), `FiniteTime` (from the spectrum) and `BeforeTraining` (time 0, where
+nothing that is left out has been seen) do both. `RefitEach`, of a kernel that is fitted to labels, leaves
+examples out by fitting a model without each. `at_times` chooses; callers do not ask.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import Any
 
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.dynamics.fitted import Fitted
+from leftout.solvers.krylov import filtered_vector
 
 
-@dataclass(frozen=True, eq=False)
-class Features:
-    """A block of queries as the model sees them.
+class EngineAtTime(ABC):
+    """A fitted model at one training time; changes are the model without an example minus the model.
 
-    Attributes:
-        cross: K(queries, training inputs), `outputs_per_example` rows a query.
-        initial: f_0 at the queries.
-        pairs: what a kernel that saw labels has to know to be taught again; None of others.
-    """
-
-    fitted: Fitted
-    cross: Float64[Tensor, "mrows rows"]
-    initial: Float64[Tensor, "m k"]
-    pairs: Any = None
-
-    @cached_property
-    def spectral(self) -> Float64[Tensor, "mrows r"]:
-        """Return K(queries, X) V."""
-        return self.cross @ self.fitted.spectrum.vectors
-
-    def of(self, output: int, matrix: Float64[Tensor, "mrows x"]) -> Float64[Tensor, "m x"]:
-        """Return the rows of `cross` or `spectral` that one output is predicted from."""
-        each = self.fitted.outputs_per_example
-        return matrix if each == 1 else matrix[output::each]
-
-
-class Instant(ABC):
-    """A fitted model at one training time; changes are edited minus as fitted.
-
-    `total`, the sum of the examples' weights after the edit, is given when an instant is made: under
-    `loss="mean"` it sets the filter, and `shift` is what that alone changes.
+    `total`, the sum of the examples' weights after the edit, is given when an engine is made: under
+    `loss="mean"` it sets the filter.
 
     Duals go by rows of the kernel matrix: n·outputs_per_example rows, in c columns (see `Fitted`).
     """
@@ -57,46 +36,80 @@ class Instant(ABC):
     time: float
     total: float
 
-    def dual(self) -> Float64[Tensor, "rows c"]:
-        """Return g(K) (Y − f_0) under `total`."""
-        return self.fitted.dual(self.time, total=self.total)
-
-    def as_fitted(self) -> Float64[Tensor, "rows c"]:
-        """Return g(K) (Y − f_0) of all n examples."""
-        return self._as_fitted
-
-    @cached_property
-    def _as_fitted(self) -> Float64[Tensor, "rows c"]:
-        return self.fitted.dual(self.time)
-
     @abstractmethod
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+    def singles(self, queries: QueryBlock, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         """Return how one output changes at the queries without each example of `columns`."""
-
-    @abstractmethod
-    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
-        """Return how the dual changes without each example of `columns`."""
 
     @abstractmethod
     def diagonal(self) -> Float64[Tensor, "n k"]:
         """Return how the prediction at each training example changes without that very example."""
 
     @abstractmethod
-    def without(self, group: Int64[Tensor, " g"]) -> Float64[Tensor, "rows c"]:
+    def contributions(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
+        """Return what each example adds, along a direction of outputs, to the prediction at one of them.
+
+        That is the prediction of the model without it.
+        """
+
+    @abstractmethod
+    def refit(self, row: int, output: int) -> Callable[[QueryBlock], Float64[Tensor, " m"]]:
+        """Fit a model without an example, and return what that changes at queries: with minus without.
+
+        It shares as little as possible with `singles`, which it checks.
+        """
+
+    @property
+    @abstractmethod
+    def key(self) -> tuple[Hashable, ...]:
+        """Return what tells this engine from the others of its model."""
+
+    @cached_property
+    def dual_as_fitted(self) -> Float64[Tensor, "rows c"]:
+        """Return g(K) (Y − f_0) of all n examples."""
+        return self.fitted.dual(self.time)
+
+    def predictions(self, queries: QueryBlock) -> Float64[Tensor, "m k"]:
+        """Return f at the queries, as fitted."""
+        return queries.initial + self.fitted.by_example(queries.cross @ self.dual_as_fitted)
+
+    def out_of_sample(self) -> Float64[Tensor, "n k"]:
+        """Return the prediction of every training example without itself; it is made once for a model."""
+        return self.fitted.kept(("out of sample", *self.key), self._out_of_sample)
+
+    def _out_of_sample(self) -> Float64[Tensor, "n k"]:
+        fitted = self.fitted
+        initial = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)
+        return initial + fitted.by_example(fitted.gram @ self.dual_as_fitted) + self.diagonal()
+
+
+class EditEngine(EngineAtTime):
+    """An engine whose edits are changes of the dual, with the kernel as it is."""
+
+    @cached_property
+    def dual(self) -> Float64[Tensor, "rows c"]:
+        """Return g(K) (Y − f_0) under `total`."""
+        return self.fitted.dual(self.time, total=self.total)
+
+    @abstractmethod
+    def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        """Return how the dual changes without each example of `columns`."""
+
+    @abstractmethod
+    def group_dual(self, group: Int64[Tensor, " g"]) -> Float64[Tensor, "rows c"]:
         """Return how the dual changes without a group, removed together; its own rows reach −dual."""
 
     @abstractmethod
-    def relabelled(
+    def relabel_duals(
         self, examples: Int64[Tensor, " e"], by: Float64[Tensor, "e k"]
     ) -> Float64[Tensor, "e rows c"]:
         """Return how the dual changes when each target moves by `by`, each alone."""
 
     @abstractmethod
-    def reweighted(self, examples: Int64[Tensor, " e"], weight: float) -> Float64[Tensor, "e rows c"]:
+    def reweight_duals(self, examples: Int64[Tensor, " e"], weight: float) -> Float64[Tensor, "e rows c"]:
         """Return how the dual changes when each example gets this weight in the loss, each alone."""
 
     @abstractmethod
-    def added(
+    def add_duals(
         self,
         to_train: Float64[Tensor, "rows arows"],
         to_itself: Float64[Tensor, "a b b"],
@@ -110,40 +123,54 @@ class Instant(ABC):
             residual: y* − f_0(x*), by row.
         """
 
-    def pulls(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
-        """Return what each example adds, along a direction of outputs, to the prediction at one of them.
+    @abstractmethod
+    def filter(self, values: Float64[Tensor, " r"]) -> Float64[Tensor, " r"]:
+        """Return g of eigenvalues under `total`."""
 
-        That is the prediction of the model without it.
+    def refit_dual(self, row: int, column: int) -> Float64[Tensor, " rows"]:
+        """Return a column of the dual of the model fitted without an example; its entries are zero.
+
+        By Lanczos on the matrix without the example: nothing is shared with factor, downdate or quadrature.
         """
-        fitted, each = self.fitted, self.fitted.outputs_per_example
-        group = torch.tensor([row], device=fitted.device)
-        dual = self.as_fitted() + self.without(group)
-        # They are zero up to rounding; the model without them does not have them.
-        dual[fitted.kernel_rows(group)] = 0
-        if each == 1:
-            return fitted.gram[row] * (dual @ direction)
-        along = direction @ fitted.gram[row * each : (row + 1) * each]  # (rows,)
-        return torch.unflatten(along * dual[:, 0], 0, (-1, each)).sum(1)
+        fitted = self.fitted
+        keep = torch.ones_like(fitted.residual[:, column])
+        keep[fitted.rows.of_examples(slice(row, row + 1))] = 0
+        return filtered_vector(
+            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, self.filter
+        )
 
-    def predictions(self, features: Features) -> Float64[Tensor, "m k"]:
-        """Return f at the queries, as fitted."""
-        return features.initial + self.fitted.by_example(features.cross @ self.as_fitted())
+    def contributions(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
+        rows = self.fitted.rows
+        group = torch.tensor([row], device=self.fitted.device)
+        dual = self.dual_as_fitted + self.group_dual(group)
+        # They are zero up to rounding; the model without them does not have them.
+        dual[rows.of_examples(group)] = 0
+        outputs = rows.outputs_per_example
+        if outputs == 1:
+            return rows.gram[row] * (dual @ direction)
+        along = direction @ rows.gram[rows.of_examples(slice(row, row + 1))]  # (rows,)
+        return torch.unflatten(along * dual[:, 0], 0, (-1, outputs)).sum(1)
+
+    def refit(self, row: int, output: int) -> Callable[[QueryBlock], Float64[Tensor, " m"]]:
+        column = output % self.dual_as_fitted.shape[1]
+        change = self.dual_as_fitted[:, column] - self.refit_dual(row, column)
+        return lambda queries: queries.of_output(output, queries.cross) @ change
 
     @cached_property
     def shift(self) -> Float64[Tensor, "rows c"] | None:
         """Return how the dual changes by the filter of `total` alone; None where it does not."""
-        if self.fitted.rule.record["loss"] == "sum" or self.total == len(self.fitted):
+        if self.fitted.rule.loss == "sum" or self.total == len(self.fitted):
             return None
-        return self.dual() - self.as_fitted()
+        return self.dual - self.dual_as_fitted
 
     def with_shift(self, change: Float64[Tensor, "*e rows c"]) -> Float64[Tensor, "*e rows c"]:
         """Return a change of the dual with that of the filter added."""
         return change if self.shift is None else change + self.shift
 
 
-def combined(
-    columns: Float64[Tensor, "rows erows"], by: Float64[Tensor, "erows c"], each: int
+def columns_times_rows(
+    columns: Float64[Tensor, "rows erows"], by: Float64[Tensor, "erows c"], outputs: int
 ) -> Float64[Tensor, "e rows c"]:
     """Return, for each example, its columns of a matrix times its rows of `by`, added up."""
-    parts = torch.unflatten(columns.T, 0, (-1, each))  # (e, b, rows)
-    return torch.einsum("ebr,ebc->erc", parts, torch.unflatten(by, 0, (-1, each)))
+    by_example = torch.unflatten(columns.T, 0, (-1, outputs))  # (e, b, rows)
+    return torch.einsum("ebr,ebc->erc", by_example, torch.unflatten(by, 0, (-1, outputs)))

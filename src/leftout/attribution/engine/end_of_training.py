@@ -1,4 +1,4 @@
-"""What changes at the end of training? With G = (K + λI)⁻¹ and α = G (Y − f_0):
+"""The engine at the end of training. With G = (K + λI)⁻¹ and α = G (Y − f_0), the changes are
 
     without i            f_without_i(x) − f(x) = −(K(x, X) G)_i α_i / G_ii
     without a group I    −(K(x, X) G)_I (G_II)⁻¹ α_I
@@ -6,12 +6,13 @@
     weight ω             −(K(x, X) G)_i α_i λ(1 − ω) / (λ(1 − ω) G_ii + ω)
     with (x*, y*) added  (k(x, x*) − K(x, X) G k) (y* − kᵀα) / (k(x*, x*) + λ − kᵀGk)
 
-Where the kernel tells outputs apart, example i is a group of rows, and divisions are solves.
+Where the kernel has several outputs, example i is a group of rows, and divisions are solves.
 
 Source: rethinking influence functions, eq. 9; Rifkin & Lippert 2007 for the diagonal.
 """
 
 import math
+from collections.abc import Hashable
 from functools import cached_property
 from typing import final
 
@@ -19,46 +20,51 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Features, Instant, combined
+from leftout.attribution.engine.base import EditEngine, columns_times_rows
+from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.core.errors import NotPositiveError
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 
 
 @final
-class Converged(Instant):
-    """The end of training, from one Cholesky factorisation and its inverse: n³ flops."""
+class EndOfTraining(EditEngine):
+    """The end of training, from one factorisation and its inverse: n³ flops."""
 
     def __init__(self, fitted: Fitted, *, total: float) -> None:
         self.fitted = fitted
         self.time = math.inf
         self.total = total
         self.ridge = fitted.rule.effective_ridge(total)
-        self._last: tuple[tuple[Features | None, int, int], Tensor] | None = None
+        self._last: tuple[tuple[QueryBlock | None, int, int], Tensor] | None = None
         fitted.factor(self.ridge)
 
-    def dual(self) -> Float64[Tensor, "rows c"]:
-        return self._dual
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return math.inf, self.ridge
+
+    def filter(self, values: Float64[Tensor, " r"]) -> Float64[Tensor, " r"]:
+        return 1 / (values + self.ridge)
 
     @cached_property
-    def _dual(self) -> Float64[Tensor, "rows c"]:
+    def dual(self) -> Float64[Tensor, "rows c"]:
         return self.fitted.factor(self.ridge).solve(self.fitted.residual)
 
     @cached_property
-    def _as_fitted(self) -> Float64[Tensor, "rows c"]:
+    def dual_as_fitted(self) -> Float64[Tensor, "rows c"]:
         if self.fitted.rule.effective_ridge(len(self.fitted)) == self.ridge:
-            return self._dual
+            return self.dual
         return self.fitted.dual(math.inf)
 
     @cached_property
-    def _own(self) -> Float64[Tensor, "n b b"]:
+    def _diagonal_blocks(self) -> Float64[Tensor, "n b b"]:
         """Return the diagonal of G, a block for each example."""
         return diagonal_blocks(self._inverse, self.fitted.outputs_per_example)
 
     @cached_property
     def _ratios(self) -> Float64[Tensor, "rows c"]:
         """Return (G_ii)⁻¹ α_i for every example."""
-        return solve_blocks(self._own, self._by_example(self.dual())).flatten(0, 1)
+        return solve_blocks(self._diagonal_blocks, self._by_example(self.dual)).flatten(0, 1)
 
     @property
     def _inverse(self) -> Float64[Tensor, "rows rows"]:
@@ -67,85 +73,87 @@ class Converged(Instant):
     def _by_example(self, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "n b c"]:
         return torch.unflatten(dual, 0, (-1, self.fitted.outputs_per_example))
 
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+    def singles(self, queries: QueryBlock, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         if self.fitted.outputs_per_example > 1:
-            return features.of(output, features.cross) @ self._kept(None, columns)
-        change = self._kept(features, columns) * -self._ratios[columns, output]  # (m, e)
+            return queries.of_output(output, queries.cross) @ self._shared_by_outputs(None, columns)
+        change = self._shared_by_outputs(queries, columns) * -self._ratios[columns, output]  # (m, e)
         if self.shift is not None:
-            change += (features.cross @ self.shift[:, output])[:, None]
+            change += (queries.cross @ self.shift[:, output])[:, None]
         return change
 
-    def _kept(self, features: Features | None, columns: slice) -> Float64[Tensor, "x e"]:
+    def _shared_by_outputs(self, queries: QueryBlock | None, columns: slice) -> Float64[Tensor, "x e"]:
         """Return K(queries, X) G for some columns, or without queries the changes of the dual.
 
         The last is kept, for all outputs share it.
         """
-        asked = (features, columns.start, columns.stop)
-        if self._last is None or self._last[0] != asked:
+        key = (queries, columns.start, columns.stop)
+        if self._last is None or self._last[0] != key:
             self._last = None
-            made = (
-                self.left_out(columns)[:, :, 0]
-                if features is None
-                else features.cross @ self._inverse[:, columns]
+            shared = (
+                self.single_duals(columns)[:, :, 0]
+                if queries is None
+                else queries.cross @ self._inverse[:, columns]
             )
-            self._last = (asked, made)
+            self._last = (key, shared)
         return self._last[1]
 
-    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
-        rows = self.fitted.kernel_rows(columns)
-        change = combined(self._inverse[:, rows], -self._ratios[rows], self.fitted.outputs_per_example)
+    def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        rows, outputs = self.fitted.rows.of_examples(columns), self.fitted.outputs_per_example
+        change = columns_times_rows(self._inverse[:, rows], -self._ratios[rows], outputs)
         return self.with_shift(change).transpose(0, 1)
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
         # y_i − f_without_i(x_i) = (G_ii)⁻¹ α_i and y_i − f(x_i) = λ α_i.
-        change = self.ridge * self.dual() - self._ratios
+        change = self.ridge * self.dual - self._ratios
         if self.shift is not None:
             change = change + self.fitted.gram @ self.shift
         return self.fitted.by_example(change)
 
-    def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
-        rows = self.fitted.kernel_rows(group)
+    def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
+        rows = self.fitted.rows.of_examples(group)
         block = self._inverse[rows][:, rows]
-        ratio = torch.linalg.solve(block, self.dual()[rows])  # (g, c)
+        ratio = torch.linalg.solve(block, self.dual[rows])  # (g, c)
         return self.with_shift(-self._inverse[:, rows] @ ratio)
 
-    def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
-        rows = self.fitted.kernel_rows(examples)
-        return combined(self._inverse[:, rows], self.fitted.by_row(by), self.fitted.outputs_per_example)
+    def relabel_duals(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
+        rows = self.fitted.rows.of_examples(examples)
+        return columns_times_rows(
+            self._inverse[:, rows], self.fitted.by_row(by), self.fitted.outputs_per_example
+        )
 
-    def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
-        rows, each = self.fitted.kernel_rows(examples), self.fitted.outputs_per_example
+    def reweight_duals(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
+        rows, outputs = self.fitted.rows.of_examples(examples), self.fitted.outputs_per_example
         # λ(1 − ω) = 0 where nothing is regularised: the data are interpolated whatever they weigh.
         lighter = self.ridge * (1 - weight)
         if weight == 0:
             ratio = self._ratios[rows]
         else:
-            own = self._own[examples]
-            below = lighter * own + weight * torch.eye(each).to(own)
-            ratio = solve_blocks(below, lighter * self._by_example(self.dual())[examples])
-            ratio = ratio.flatten(0, 1)
-        return self.with_shift(combined(self._inverse[:, rows], -ratio, each))
+            diagonal = self._diagonal_blocks[examples]
+            below = lighter * diagonal + weight * torch.eye(outputs).to(diagonal)
+            ratio = solve_blocks(below, lighter * self._by_example(self.dual)[examples]).flatten(0, 1)
+        return self.with_shift(columns_times_rows(self._inverse[:, rows], -ratio, outputs))
 
-    def added(
+    def add_duals(
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
-        each = self.fitted.outputs_per_example
-        spread = self._inverse @ to_train  # G k, (rows, a·b)
-        above = to_itself + self.ridge * torch.eye(each).to(spread)  # (a, b, b)
-        parts = [torch.unflatten(x.T, 0, (-1, each)) for x in (to_train, spread)]  # (a, b, rows)
-        schur = above - parts[0] @ parts[1].mT
+        outputs = self.fitted.outputs_per_example
+        solved = self._inverse @ to_train  # G k, (rows, a·b)
+        above = to_itself + self.ridge * torch.eye(outputs).to(solved)  # (a, b, b)
+        k, gk = (torch.unflatten(x.T, 0, (-1, outputs)) for x in (to_train, solved))  # (a, b, rows)
+        schur = above - k @ gk.mT
         # Rounding leaves n·eps·k(x*, x*) where a new row depends on the others.
         size = above.diagonal(dim1=1, dim2=2).abs().amax(1)
-        noise = len(spread) * torch.finfo(schur.dtype).eps * size
-        left = torch.linalg.eigvalsh(schur)
+        noise = len(solved) * torch.finfo(schur.dtype).eps * size
+        eigenvalues = torch.linalg.eigvalsh(schur)
         # A kernel that sees labels may have negative ones; only those next to 0 say nothing new.
-        left = left[:, 0] if self.fitted.kernel.definite else left.abs().amin(1)
-        if not bool((left > noise).all()):
-            which = int((left <= noise).nonzero()[0])
+        definite = self.fitted.kernel.definite
+        nearest = eigenvalues[:, 0] if definite else eigenvalues.abs().amin(1)
+        if not bool((nearest > noise).all()):
+            which = int((nearest <= noise).nonzero()[0])
             raise NotPositiveError(
                 f"Added example {which} makes the Gram matrix singular: its inputs are those of a "
                 "training example, or depend on them. Pass a `ridge` > 0, or a finite `at`."
             )
-        missed = self._by_example(residual - to_train.T @ self.dual())
-        own = solve_blocks(schur, missed).flatten(0, 1)  # (a·b, c)
-        return self.with_shift(combined(spread, -own, each)), own
+        unexplained = self._by_example(residual - to_train.T @ self.dual)
+        new = solve_blocks(schur, unexplained).flatten(0, 1)  # (a·b, c)
+        return self.with_shift(columns_times_rows(solved, -new, outputs)), new

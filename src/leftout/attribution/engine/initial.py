@@ -1,17 +1,19 @@
-"""What changes at time 0? Nothing: the network has seen nothing that could be missing."""
+"""The engine at time 0: nothing changes, as the network has seen nothing that could be missing."""
 
+from collections.abc import Hashable
 from typing import final
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Features, Instant
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.dynamics.fitted import Fitted
 
 
 @final
-class Untrained(Instant):
+class BeforeTraining(EditEngine):
     """Time 0."""
 
     def __init__(self, fitted: Fitted, *, total: float) -> None:
@@ -19,28 +21,38 @@ class Untrained(Instant):
         self.time = 0.0
         self.total = total
 
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
-        return features.initial.new_zeros(len(features.initial), columns.stop - columns.start)
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return (self.time,)
 
-    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
-        return self._nothing(columns.stop - columns.start).transpose(0, 1)
+    def filter(self, values: Float64[Tensor, " r"]) -> Float64[Tensor, " r"]:
+        return torch.zeros_like(values)
+
+    def refit_dual(self, row: int, column: int) -> Float64[Tensor, " rows"]:
+        return self.dual[:, column]
+
+    def singles(self, queries: QueryBlock, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+        return queries.initial.new_zeros(len(queries.initial), columns.stop - columns.start)
+
+    def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        return self._no_changes(columns.stop - columns.start).transpose(0, 1)
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
-        return self.fitted.by_example(self.dual())
+        return self.fitted.by_example(self.dual)
 
-    def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
-        return self.dual()
+    def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
+        return self.dual
 
-    def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
-        return self._nothing(len(examples))
+    def relabel_duals(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
+        return self._no_changes(len(examples))
 
-    def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
-        return self._nothing(len(examples))
+    def reweight_duals(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
+        return self._no_changes(len(examples))
 
-    def added(
+    def add_duals(
         self, to_train: Tensor, to_itself: Tensor, residual: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
-        return self._nothing(len(to_itself)), torch.zeros_like(residual)
+        return self._no_changes(len(to_itself)), torch.zeros_like(residual)
 
-    def _nothing(self, edits: int) -> Float64[Tensor, "e rows c"]:
-        return self.dual().expand(edits, *self.dual().shape).clone()
+    def _no_changes(self, edits: int) -> Float64[Tensor, "e rows c"]:
+        return self.dual.expand(edits, *self.dual.shape).clone()

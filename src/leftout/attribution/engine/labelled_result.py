@@ -36,25 +36,25 @@ def attributes(
     fitted: Fitted, query: Examples, *, of: Of, method: str, sign: str, **more: Any
 ) -> dict[str, Any]:
     """Return the attributes of a result; values are numbers or text, so that any format keeps them."""
-    made = _of_any(fitted, query, of=of, method=method, sign=sign) | {
+    common = _of_any(fitted, query, of=of, method=method, sign=sign) | {
         "kernel": json.dumps(fitted.kernel.record),
         "kernel_dtype": fitted.record["kernel_dtype"],
         "fitted_fingerprint": fitted.record["weights"],
     }
-    return made | more
+    return common | more
 
 
 def network_attributes(
     trained: Trained, query: Examples, *, of: Of, method: str, sign: str, **more: Any
 ) -> dict[str, Any]:
     """Return the attributes of a result about a finite network, in the words of `attributes`."""
-    made = _of_any(trained, query, of=of, method=method, sign=sign) | {
+    common = _of_any(trained, query, of=of, method=method, sign=sign) | {
         "network": json.dumps(trained.record),
         "converged": int(trained.converged),
         "training": str(trained.status),
         "relative_gradient": float(trained.relative_gradient),
     }
-    return made | more
+    return common | more
 
 
 def _of_any(model: Fitted | Trained, query: Examples, *, of: Of, method: str, sign: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _of_any(model: Fitted | Trained, query: Examples, *, of: Of, method: str, si
     }
 
 
-def labelled(
+def labelled_array(
     values: np.ndarray,
     *,
     times: Sequence[float],

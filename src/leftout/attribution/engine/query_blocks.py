@@ -1,20 +1,19 @@
-"""Which queries are asked about, and in blocks of what size?"""
+"""Queries, checked and in blocks whose kernel rows fit the memory budget."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Features, Instant
 from leftout.core.blocks import blocks
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
-from leftout.kernels.label_dependent import FittedLabelKernel
+from leftout.kernels.base import Comparison
 
 COLUMNS = 512
 """Training examples whose effects are made at a time: wide enough for full speed of a product."""
@@ -59,93 +58,65 @@ def queries_like(train: Examples, query: Data) -> Examples:
 
 
 @dataclass(frozen=True, eq=False)
-class Block:
-    """Some queries, and what the model says about them before anything is edited."""
+class QueryBlock:
+    """A block of queries, and what the model says about them before anything is edited.
 
+    Attributes:
+        rows: places of the block among the queries.
+        inputs, targets: of the block; targets are encoded like those of training.
+        comparison: of the queries with the training inputs.
+        initial: f_0 at the queries.
+    """
+
+    fitted: Fitted
     rows: slice
-    features: Features
-    targets: Float64[Tensor, "b k"]
+    inputs: Tensor
+    targets: Float64[Tensor, "m k"]
+    comparison: Comparison
+    initial: Float64[Tensor, "m k"]
+
+    @property
+    def cross(self) -> Float64[Tensor, "mrows rows"]:
+        """Return K(queries, training inputs), `outputs_per_example` rows a query."""
+        return self.comparison.cross
+
+    @cached_property
+    def spectral(self) -> Float64[Tensor, "mrows r"]:
+        """Return K(queries, X) V."""
+        return self.cross @ self.fitted.spectrum.vectors
+
+    def of_output(self, output: int, matrix: Float64[Tensor, "mrows x"]) -> Float64[Tensor, "m x"]:
+        """Return the rows of `cross` or `spectral` that one output is predicted from."""
+        outputs = self.fitted.outputs_per_example
+        return matrix if outputs == 1 else matrix[output::outputs]
 
 
-def query_blocks(fitted: Fitted, query: Examples, *, size: int | None = None) -> Iterator[Block]:
-    """Yield the queries in blocks whose kernel rows fit the memory budget.
+def query_block(fitted: Fitted, query: Examples, rows: slice) -> QueryBlock:
+    """Return some of the queries, compared with the training inputs."""
+    inputs, targets = query.inputs[rows], query.targets[rows].to(fitted.device)
+    return QueryBlock(fitted, rows, inputs, targets, fitted.rows.compare(inputs), fitted.initial(inputs))
+
+
+def block_of_kernel_rows(fitted: Fitted, cross: Float64[Tensor, "a rows"]) -> QueryBlock:
+    """Return rows over the training inputs as if they were those of queries that start from f_0 = 0."""
+    none = cross.new_zeros(0, fitted.outputs)
+    return QueryBlock(fitted, slice(0, 0), none, none, Comparison(cross), none)
+
+
+def query_rows(fitted: Fitted, query: Examples, *, size: int | None = None) -> list[slice]:
+    """Return the rows of each block of queries.
 
     Args:
         size: queries in a block; as many as a sixth of the budget holds if not said (kernel rows,
-            their coordinates, the result and temporaries of the same size); a twelfth where the kernel
-            is taught again, from what is kept of each pair.
+            their coordinates, the result and temporaries of the same size); a twelfth where pairs are
+            kept for a kernel that is fitted to labels.
     """
-    for rows in _parts(fitted, query, size):
-        yield _block(fitted, query, rows)
-
-
-def blocks_at_moments(
-    fitted: Fitted,
-    query: Examples,
-    moments: Sequence[Instant],
-    *,
-    size: int | None = None,
-    skip: Collection[int] = (),
-) -> Iterator[tuple[Block, int, Instant]]:
-    """Yield every block of queries at every moment, block by block, and show how far that is.
-
-    Args:
-        skip: first queries of the blocks to leave out, because they are done.
-    """
-    parts = [rows for rows in _parts(fitted, query, size) if rows.start not in skip]
-    blocks_made = (_block(fitted, query, rows) for rows in parts)
-    every = ((block, position, moment) for block in blocks_made for position, moment in enumerate(moments))
-    yield from tracked(every, what="leaving one out", total=len(parts) * len(moments))
-
-
-def _parts(fitted: Fitted, query: Examples, size: int | None) -> list[slice]:
     row = 8 * fitted.gram.shape[1] * fitted.outputs_per_example
-    held = 12 if fitted.depends_on_labels else 6
-    size = size or max(1, min(len(query), fitted.memory // (held * row)))
-    return list(blocks(len(query), size))
+    held = 6 if fitted.rows.matrices == 1 else 12
+    return list(blocks(len(query), size or max(1, min(len(query), fitted.memory // (held * row)))))
 
 
-def _block(fitted: Fitted, query: Examples, rows: slice) -> Block:
-    inputs, kernel = query.inputs[rows], fitted.kernel
-    targets = query.targets[rows].to(fitted.device)
-    if fitted.depends_on_labels:
-        assert isinstance(kernel, FittedLabelKernel)
-        pairs = fitted.compared(inputs)
-        return Block(rows, Features(fitted, kernel.cross(pairs), fitted.initial(inputs), pairs), targets)
-    return Block(rows, Features(fitted, fitted.cross(inputs), fitted.initial(inputs)), targets)
-
-
-def loss_changes(
-    instant: Instant, block: Block, *, into: Float64[Tensor, "b n"] | None = None
-) -> Float64[Tensor, "b n"]:
-    """Return loss without each training example minus loss with all, at a block of queries.
-
-    With error e = f − y and change c of an output, ½ (e + c)² − ½ e² = c (e + c/2).
-
-    Args:
-        into: where to write the result; a new tensor if None.
-
-    Cost:
-        one product (b × n)(n × n) an output; two blocks of columns besides the result.
-    """
-    n = len(instant.fitted)
-    error = instant.predictions(block.features) - block.targets  # (b, k)
-    total = error.new_empty(len(error), n) if into is None else into
-    total.zero_()
-    for columns in blocks(n, COLUMNS):
-        for output in range(error.shape[1]):
-            change = instant.singles(block.features, columns, output)  # (b, c)
-            total[:, columns] += change.div(2).add_(error[:, output, None]).mul_(change)
-    return total
-
-
-def prediction_changes(
-    instant: Instant, block: Block, *, into: Float64[Tensor, "b n k"] | None = None
-) -> Float64[Tensor, "b n k"]:
-    """Return prediction with all training examples minus prediction without each."""
-    n, k = len(instant.fitted), block.targets.shape[1]
-    total = block.targets.new_empty(len(block.targets), n, k) if into is None else into
-    for columns in blocks(n, COLUMNS):
-        for output in range(k):
-            total[:, columns, output] = -instant.singles(block.features, columns, output)
-    return total
+def query_blocks(fitted: Fitted, query: Examples, *, size: int | None = None) -> Iterator[QueryBlock]:
+    """Yield the queries in blocks of `query_rows`."""
+    for rows in query_rows(fitted, query, size=size):
+        yield query_block(fitted, query, rows)

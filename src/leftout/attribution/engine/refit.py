@@ -1,66 +1,131 @@
-"""What does a fit of fewer examples say, made from nothing? Factor or spectrum of what remains."""
+"""Fit the model again to some of the examples, or to other labels of them: dual coefficients and predictions.
+
+    f_refit(x) = f_0(x) + K'(x, X') g(K') (Y' − f_0(X')),        K' = kernel.refit(keep, labels)
+
+K' is a sub-matrix of K where the kernel does not depend on labels, and is fitted to the labels again where it
+does. Every "what if it were fitted without …" that is no edit of the factorisations goes through here.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
+from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.core.errors import DataError
+from leftout.dynamics.factorisations import largest_of
 from leftout.dynamics.fitted import Fitted
+from leftout.kernels.base import RefitKernel
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.indefinite import factor_indefinite
-from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.resolvent import filtered_coordinates
-from leftout.solvers.spectrum import Spectrum, spectrum_of
+from leftout.solvers.spectrum import spectrum_of
 
 
-def duals_afresh(
+@dataclass(frozen=True, eq=False)
+class RefitModel:
+    """A kernel fitted to other examples or labels, and the models that it makes at some times.
+
+    Attributes:
+        keep: rows of the examples that it is fitted to.
+        kernel: None where no example is left; the prediction is then f_0.
+        duals: at each time, by rows of `kernel`.
+    """
+
+    keep: Int64[Tensor, " k"]
+    kernel: RefitKernel | None
+    duals: Float64[Tensor, "t k c"]
+
+    def predictions(self, queries: QueryBlock) -> Float64[Tensor, "t m c"]:
+        """Return what is predicted at the queries, at each time."""
+        initial = queries.initial.expand(len(self.duals), -1, -1)
+        if self.kernel is None:
+            return initial
+        learned = self.kernel.cross(queries.comparison) @ self.duals
+        return initial + learned.reshape(initial.shape)
+
+    def without_gram(self) -> "RefitModel":
+        """Return the same without its matrices, to be kept for every example."""
+        return self if self.kernel is None else replace(self, kernel=self.kernel.without_gram())
+
+
+def refit(
     fitted: Fitted,
-    gram: Float64[Tensor, "r r"],
+    times: Sequence[float],
+    keep: Int64[Tensor, " k"],
+    *,
+    labels: Int64[Tensor, " k"] | None = None,
+    targets: Float64[Tensor, "k c"] | None = None,
+) -> RefitModel:
+    """Return the model of some of the examples, at each time.
+
+    Args:
+        keep: rows of the examples.
+        labels, targets: of these, in their order; those of the training examples if None.
+
+    Raises:
+        DataError: the kernel cannot be fitted to these labels.
+        DivergenceError, NotPositiveError: where training would not converge or be resolved.
+
+    Cost:
+        fitting the kernel to the labels, if it depends on them, then k³/3 at the end of training, 9k³ for
+        finite times.
+    """
+    keep, train = keep.to(fitted.device), fitted.train
+    if not len(keep):
+        return RefitModel(keep, None, fitted.residual.new_zeros(len(times), 0, fitted.outputs))
+    here = keep.cpu()
+    if labels is None and train.labels is not None:
+        labels = train.labels[here]
+    before = train.targets[here].to(fitted.device)
+    targets = before if targets is None else targets
+    try:
+        kernel = fitted.rows.refit(keep, labels, targets)
+    except DataError as error:
+        if len(keep) == len(fitted):
+            raise
+        gone = sorted({*range(len(fitted))} - {*here.tolist()})
+        first = repr(train.ids[gone[0]])
+        who = first if len(gone) == 1 else f"{len(gone)} examples from {first}"
+        raise DataError(f"Without {who} the kernel cannot be fitted to labels: {error}") from error
+    residual = fitted.residual[fitted.rows.of_examples(keep)] + fitted.by_row(targets - before)
+    return RefitModel(keep, kernel, refit_duals(fitted, kernel, residual, times, total=len(keep)))
+
+
+def refit_duals(
+    fitted: Fitted,
+    kernel: RefitKernel,
     residual: Float64[Tensor, "r c"],
     times: Sequence[float],
     *,
     total: float,
-    definite: bool,
 ) -> Float64[Tensor, "t r c"]:
-    """Return the duals at each time of the rule of `fitted` on another Gram matrix.
+    """Return the duals at each time of the rule of `fitted` with another kernel.
 
     Args:
         residual: Y − f_0 of the examples there.
         total: the sum of their weights.
-        definite: whether `gram` has no negative eigenvalue.
-
-    Raises:
-        DivergenceError, NotPositiveError: where training would not converge or be resolved.
-
-    Cost:
-        r³/3 at the end of training, 9r³ for finite times.
     """
+    gram = kernel.gram
     finite = any(0 < time < math.inf for time in times)
     spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
-    high = _largest(gram, spectrum) if fitted.rule.can_diverge else None
-    low = None if spectrum is None else spectrum.smallest
-    fitted.check_trainable(times, total=total, largest=high, smallest=low)
-    found = []
+    largest = None
+    if fitted.rule.can_diverge:
+        largest = largest_of(gram) if spectrum is None else spectrum.largest
+    smallest = None if spectrum is None else spectrum.smallest
+    fitted.check_trainable(times, total=total, largest=largest, smallest=smallest)
+    duals = []
     for time in times:
         if time == math.inf:
-            factorise = factor_cholesky if definite else factor_indefinite
-            found.append(factorise(gram, ridge=fitted.rule.effective_ridge(total)).solve(residual))
+            factorise = factor_cholesky if kernel.definite else factor_indefinite
+            duals.append(factorise(gram, ridge=fitted.rule.effective_ridge(total)).solve(residual))
         elif time > 0:
             assert spectrum is not None
-            learned = fitted.rule.filter(time, total)
-            inside = filtered_coordinates(spectrum, residual, learned)
-            found.append(spectrum.vectors @ inside)
+            coordinates = filtered_coordinates(spectrum, residual, fitted.rule.filter(time, total))
+            duals.append(spectrum.vectors @ coordinates)
         else:
-            found.append(torch.zeros_like(residual))
-    return torch.stack(found)
-
-
-def _largest(gram: Float64[Tensor, "r r"], spectrum: Spectrum | None) -> float:
-    """Return the largest eigenvalue, from the spectrum if it is known."""
-    if spectrum is not None:
-        return spectrum.largest
-    return largest_eigenvalue(
-        lambda x: gram @ x, len(gram), generator=torch.Generator().manual_seed(0), device=gram.device
-    )
+            duals.append(torch.zeros_like(residual))
+    return torch.stack(duals)

@@ -1,28 +1,41 @@
-"""What changes without each example, where the kernel saw its label? One model afresh for each."""
+"""The engine of a kernel that is fitted to labels: a model is fitted without each example.
 
+The kernel is another one without i, in all its entries, and no edit of one row undoes that. What was
+compared once is kept: fitting the kernel again costs some n² numbers an example, the model n³/3.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import NoReturn, final
-from weakref import WeakKeyDictionary, proxy, ref
+from typing import final
+from weakref import proxy, ref
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import Features, Instant
-from leftout.attribution.engine.refit_kernel import Relearned, relearned_without, taught_kernel
+from leftout.attribution.engine.base import EngineAtTime
+from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.attribution.engine.refit import RefitModel, refit
 from leftout.core.blocks import check_fits
+from leftout.core.errors import ExpansionWarning
 from leftout.core.progress import tracked
+from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
+from leftout.kernels.label_dependent import FittedLabelKernel
 
 
-class WithoutEach:
-    """The models without each example, at one time; made when first asked for, and kept."""
+@final
+class ModelsWithoutEach:
+    """The models without each example, at one time; each is made when first asked for, and kept."""
 
     def __init__(self, fitted: Fitted, time: float) -> None:
         self.fitted: Fitted = proxy(fitted)  # which keeps this, and is not to be kept by it
         self.time = time
-        # Features know their model: whoever keeps them keeps that too.
-        self._last: tuple[tuple[ref[Features], int, int], Tensor] | None = None
+        self._models: dict[int, RefitModel] = {}
+        # Query blocks know their model: whoever keeps them keeps that too.
+        self._last: tuple[tuple[ref[QueryBlock], int, int], Tensor] | None = None
         check_fits(
             f"A model without each of {len(fitted)} examples",
             8 * len(fitted) * fitted.residual.numel(),
@@ -30,94 +43,80 @@ class WithoutEach:
             advice="Take fewer examples, or freeze the labels: fitted.freeze_labels().",
         )
 
-    @property
-    def made(self) -> bool:
-        """Return whether the models are there already."""
-        return "models" in self.__dict__
+    def without(self, rows: slice) -> list[RefitModel]:
+        """Return the model without each of some examples."""
+        missing = [row for row in range(rows.start, rows.stop) if row not in self._models]
+        everyone = torch.arange(len(self.fitted), device=self.fitted.device)
+        for row in tracked(missing, what="fitting again without each"):
+            self._models[row] = refit(self.fitted, [self.time], everyone[everyone != row]).without_gram()
+        return [self._models[row] for row in range(rows.start, rows.stop)]
 
-    @cached_property
-    def models(self) -> list[Relearned]:
-        """Return the model without each example."""
-        everyone = torch.arange(len(self.fitted), device=self.fitted.device)[:, None]
-        going = tracked(list(everyone), what="teaching again")
-        return [relearned_without(self.fitted, [self.time], one) for one in going]
-
-    def predictions(self, features: Features, columns: slice) -> Float64[Tensor, "m e c"]:
-        """Return what is predicted at the queries without each of some; the last are kept."""
-        asked = (ref(features), columns.start, columns.stop)
-        if self._last is None or self._last[0] != asked:
+    def predictions(self, queries: QueryBlock, columns: slice) -> Float64[Tensor, "m e c"]:
+        """Return what is predicted at the queries without each of some examples; the last are kept."""
+        key = (ref(queries), columns.start, columns.stop)
+        if self._last is None or self._last[0] != key:
             self._last = None
-            found = [model.predictions(features)[0] for model in self.models[columns]]
-            self._last = (asked, torch.stack(found, dim=1))
+            models = self.without(columns)
+            self._last = (key, torch.stack([model.predictions(queries)[0] for model in models], dim=1))
         return self._last[1]
 
     @cached_property
-    def own(self) -> Float64[Tensor, "n c"]:
-        """Return what is predicted at each example without itself."""
-        start = self.fitted.initial(self.fitted.train.inputs)
-        terms = [self.terms(row).sum(0) for row in range(len(self.fitted))]
-        return start + torch.stack(terms)
+    def at_training_examples(self) -> Float64[Tensor, "n c"]:
+        """Return what is predicted at each training example without itself."""
+        everyone = slice(0, len(self.fitted))
+        self.without(everyone)
+        initial = self.fitted.initial(self.fitted.train.inputs)
+        return initial + torch.stack([self.terms(row).sum(0) for row in range(everyone.stop)])
 
     def terms(self, row: int) -> Float64[Tensor, "n c"]:
         """Return what each example adds to the prediction at one of them, by the model without it."""
-        model = self.models[row]
-        found = torch.zeros_like(self.fitted.residual)
+        (model,) = self.without(slice(row, row + 1))
+        terms = torch.zeros_like(self.fitted.residual)
         if model.kernel is not None:
-            seen = taught_kernel(self.fitted).pairs.of(slice(row, row + 1), slice(None))
-            others = torch.arange(len(found), device=found.device) != row
-            found[others] = model.kernel.cross(seen).T * model.duals[0]
-        return found
-
-
-def without_each(fitted: Fitted, time: float) -> WithoutEach:
-    """Return the models without each example: n fits serve scores, doubted labels and rare examples."""
-    known = KEPT.setdefault(fitted, {})
-    if time not in known:
-        known[time] = WithoutEach(fitted, time)
-    return known[time]
-
-
-KEPT: WeakKeyDictionary[Fitted, dict[float, WithoutEach]] = WeakKeyDictionary()
-"""As long as the model lives."""
+            comparison = self.fitted.rows.compare_training(slice(row, row + 1))
+            terms[model.keep] = model.kernel.cross(comparison).T * model.duals[0]
+        return terms
 
 
 @final
-class Relearning(Instant):
-    """A training time of a model whose kernel sees labels; only leaving single examples out is known."""
+class RefitEach(EngineAtTime):
+    """A training time of a model whose kernel is fitted to labels; it leaves single examples out."""
 
     def __init__(self, fitted: Fitted, time: float, *, total: float) -> None:
         self.fitted = fitted
         self.time = time
         self.total = total
-        self.each = without_each(fitted, time)
+        self.models: ModelsWithoutEach = fitted.kept(self.key, lambda: ModelsWithoutEach(fitted, time))
 
-    def singles(self, features: Features, columns: slice, output: int) -> Float64[Tensor, "m e"]:
-        without = self.each.predictions(features, columns)[:, :, output]
-        return without - self.predictions(features)[:, output, None]
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return "fitted without each", self.time
+
+    def singles(self, queries: QueryBlock, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+        without = self.models.predictions(queries, columns)[:, :, output]
+        return without - self.predictions(queries)[:, output, None]
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
-        start = self.fitted.initial(self.fitted.train.inputs)
-        return self.each.own - start - self.fitted.gram @ self.as_fitted()
+        initial = self.fitted.initial(self.fitted.train.inputs)
+        return self.models.at_training_examples - initial - self.fitted.gram @ self.dual_as_fitted
 
-    def pulls(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
-        return self.each.terms(row) @ direction
+    def contributions(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
+        return self.models.terms(row) @ direction
 
-    def left_out(self, columns: slice) -> Float64[Tensor, "rows e c"]:
-        self._refuse()
-
-    def without(self, group: Tensor) -> Float64[Tensor, "rows c"]:
-        self._refuse()
-
-    def relabelled(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
-        self._refuse()
-
-    def reweighted(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
-        self._refuse()
-
-    def added(self, to_train: Tensor, to_itself: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        """Raise: no change of the dual says what changes, as the kernel does too."""
-        self.fitted.check_kernel_fixed()
-        raise AssertionError("the kernel stays")
+    def refit(self, row: int, output: int) -> Callable[[QueryBlock], Float64[Tensor, " m"]]:
+        """Fit kernel and model to the other examples, with no matrix that is known already."""
+        fitted = self.fitted
+        at = None if self.time == math.inf else self.time
+        others = fitted.train.select([i for i in range(len(fitted)) if i != row])
+        assert isinstance(fitted.kernel, FittedLabelKernel)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExpansionWarning)  # it was said of the model itself
+            model = fit(
+                fitted.kernel.options,
+                others,
+                rule=fitted.rule,
+                dtype=fitted.kernel_dtype,
+                device=fitted.device,
+                memory=fitted.memory,
+            )
+        return lambda queries: (self.predictions(queries) - model.predict(queries.inputs, at))[:, output]

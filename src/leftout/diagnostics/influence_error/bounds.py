@@ -276,7 +276,7 @@ def smallest_eigenvalue(fitted: Fitted) -> float:
     Raises:
         NotPositiveError: it is below 0 by more than rounding.
     """
-    if fitted.has_spectrum:
+    if fitted.factorisations.has_spectrum:
         return max(fitted.spectrum.smallest, 0.0)
     with busy(f"eigenvalues of {len(fitted)} × {len(fitted)}"):
         values = torch.linalg.eigvalsh(fitted.gram)

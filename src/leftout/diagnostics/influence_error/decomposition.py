@@ -11,7 +11,6 @@ Products of outputs are summed; α and A are those of the kernel, the same for e
 is proved for one output (theorems 3 and 4) holds for several word for word.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
@@ -20,8 +19,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.at_times import instants
-from leftout.attribution.engine.query_blocks import blocks_at_moments, loss_changes
+from leftout.attribution.engine.at_times import engine_at
+from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -79,8 +78,8 @@ class Decomposed:
             )
         self.fitted = fitted
         self.ridge = rule.effective_ridge(n)
-        (self.moment,) = instants(fitted, [math.inf], total=n - 1)
-        dual = self.moment.as_fitted()
+        self.engine = engine_at(fitted, None)
+        dual = self.engine.dual_as_fitted
         inverse = fitted.inverse(self.ridge)
         diagonal = inverse.diagonal()
         self.leverage = leverages(fitted.gram, inverse, self.ridge)  # A, (n,)
@@ -98,11 +97,11 @@ class Decomposed:
         factor = fitted.factor(self.ridge)
         squared = self.left_out.square().sum(1) / 2  # (n,)
         size = max(1, min(len(query), fitted.memory // (room * 8 * len(fitted))))
-        for block, _, moment in blocks_at_moments(fitted, query, [self.moment], size=size):
-            influence = loss_changes(moment, block)
+        for block, _, engine in blocks_at_times(query, [self.engine], size=size):
+            influence = loss_changes(engine, block)
             # A solve, not the inverse that the engine takes, so that agreement of the two says much.
-            alpha = factor.solve(block.features.cross.T).T  # (b, n)
-            error = moment.predictions(block.features) - block.targets  # (b, k)
+            alpha = factor.solve(block.cross.T).T  # (b, n)
+            error = engine.predictions(block) - block.targets  # (b, k)
             yield Part(
                 block.rows,
                 influence,

@@ -61,7 +61,9 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
     examples = queries_of(fitted, query)
     if ridges is not None:
         check_kind("ridges", ridges, (Sequence, np.ndarray, Tensor), what="a list of ridges")
-    models = [fitted] if ridges is None else [_refitted(fitted, ridge) for ridge in ridges]
+    models = (
+        [fitted] if ridges is None else [fitted.with_rule(Ridge(ridge, fitted.rule.loss)) for ridge in ridges]
+    )
     if not models:
         raise OptionError("`ridges` must hold at least one ridge; got none.")
     m, n = len(examples), len(fitted)
@@ -94,18 +96,6 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
             units=UNITS,
             orientation=ORIENTATION,
         ),
-    )
-
-
-def _refitted(fitted: Fitted, ridge: float) -> Fitted:
-    """Return the same kernel, data and loss under another ridge; the Gram matrix is shared."""
-    return Fitted(
-        fitted.kernel,
-        fitted.train,
-        Ridge(ridge, fitted.rule.loss),
-        fitted.gram,
-        kernel_dtype=fitted.kernel_dtype,
-        memory=fitted.memory,
     )
 
 

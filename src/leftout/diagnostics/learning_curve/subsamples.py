@@ -110,7 +110,7 @@ def _part(fitted: Fitted, part: Int64[Tensor, " e"]) -> Sample:
     inside = torch.zeros(len(fitted), dtype=torch.bool)
     inside[part] = True
     held, aside = (which.nonzero().flatten() for which in (inside, ~inside))
-    rows, outside = (fitted.kernel_rows(which.to(fitted.device)) for which in (held, aside))
+    rows, outside = (fitted.rows.of_examples(which.to(fitted.device)) for which in (held, aside))
     spectrum = spectrum_of(fitted.gram[rows][:, rows], made_in=fitted.kernel_dtype)
     cross = fitted.gram[outside][:, rows]
     others = fitted.train.select(aside)

@@ -256,9 +256,7 @@ def _fitted(
     ridge, loss = (rule.ridge, rule.loss) if rule else (0.0, "sum")
     rate = SHARE * _bound(found, found.largest)
     descent = GradientDescent(rate if math.isfinite(rate) else 1.0, ridge, loss)
-    return Fitted(
-        kernel, found.train, descent, found.gram, kernel_dtype=found.kernel_dtype, memory=found.memory
-    )
+    return found.with_rule(descent)
 
 
 def _bound(fitted: Fitted, *values: float) -> float:

@@ -84,7 +84,7 @@ class Watch:
         values = fitted.spectrum.values.to(self.objective.initial.device)
         self.path = path_of(self.rule, self.objective, values)
         self.rows = _sample(len(train), sample, seed)
-        rows = fitted.kernel_rows(self.rows.to(fitted.device))
+        rows = fitted.rows.of_examples(self.rows.to(fitted.device))
         self.kernel = fitted.gram[rows][:, rows]
         self.modes = spectrum_of(self.kernel, made_in=fitted.kernel_dtype)
         self.cross = fitted.cross(query.inputs)

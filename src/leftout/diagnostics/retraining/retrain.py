@@ -21,7 +21,7 @@ from joblib import cpu_count
 from torch import Tensor
 
 from leftout.attribution.edits import Rows
-from leftout.attribution.engine.labelled_result import SIGN, Of, check_of, labelled, network_attributes
+from leftout.attribution.engine.labelled_result import SIGN, Of, check_of, labelled_array, network_attributes
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.checks import check_at_least, check_choice, check_count, check_kind
@@ -123,7 +123,7 @@ def retrain(
     if of == "prediction":
         axes["output"] = _output_names(trained)
     values = _changes(before, after, examples.targets, of)
-    return labelled(
+    return labelled_array(
         values.numpy()[None],
         times=[_moment(trained)],
         scalar=True,

@@ -34,15 +34,15 @@ from leftout.core.checks import (
 from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.kernels import assemble
-from leftout.kernels.base import Normalise
+from leftout.kernels.base import Comparison, Normalise
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.hierarchy.changes import Changes, change_of
 from leftout.kernels.hierarchy.pull import pull
-from leftout.kernels.hierarchy.refit_hierarchy import Asked, RefitHierarchy, Teaching
-from leftout.kernels.hierarchy.sampled import Draw, Estimate
-from leftout.kernels.label_dependent import LabelDependentKernel, RefitLabelKernel
-from leftout.kernels.rows import flat
-from leftout.kernels.tiles import Tile, Work, check_matrix_fits
+from leftout.kernels.hierarchy.refit_hierarchy import Queries, RefitHierarchy, RefittableHierarchy
+from leftout.kernels.hierarchy.sampled import Draw, SampledMean
+from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.rows import flat_rows
+from leftout.kernels.tiles import Tile, TileWork, check_matrix_fits
 from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 
@@ -139,7 +139,7 @@ class NeuralTangentHierarchy(LabelDependentKernel):
     def fit_labels(
         self,
         inputs: Tensor,
-        labels: Int64[Tensor, " n"],
+        labels: Int64[Tensor, " n"] | None,
         targets: Float64[Tensor, "n c"] | None = None,
         *,
         dtype: torch.dtype = torch.float64,
@@ -159,7 +159,9 @@ class NeuralTangentHierarchy(LabelDependentKernel):
             NotPositiveError: no end of training, as inputs coincide.
         """
         self.check("inputs", inputs)
-        targets = _two_classes(labels) if targets is None else targets
+        if targets is None:
+            assert labels is not None, "labels or targets"
+            targets = _two_classes(labels)
         check_rows("targets", targets, len(inputs), of="`inputs`")
         check_finite("targets", targets)
         if targets.shape[1] != 1:
@@ -186,31 +188,29 @@ class NeuralTangentHierarchy(LabelDependentKernel):
 
 
 @final
-class FittedHierarchy(Teaching):
+class FittedHierarchy(RefittableHierarchy):
     """The kernel of a network trained on examples.
 
     Attributes:
-        inputs: as it was taught by.
-        pairs: of all of them; a kernel taught again looks at the inputs themselves.
+        inputs: of the training examples.
         targets: y.
         start: the kernel at the start between the training inputs, H.
     """
 
     normalise = TwoLayer.normalise
-    asked: NeuralTangentHierarchy
+    options: NeuralTangentHierarchy
 
     def __init__(
         self,
-        asked: NeuralTangentHierarchy,
+        options: NeuralTangentHierarchy,
         inputs: Tensor,
         targets: Float64[Tensor, "n 1"],
         *,
         memory: int | float | str | None = None,
         start: Float64[Tensor, "n n"] | None = None,
     ) -> None:
-        self.asked = asked
+        self.options = options
         self.inputs, self.targets = inputs, targets
-        self.pairs = Asked(inputs)
         self.memory = memory
         self.start = self._start(inputs) if start is None else start
 
@@ -220,7 +220,7 @@ class FittedHierarchy(Teaching):
         return torch.float64
 
     @property
-    def blind(self) -> Float64[Tensor, "n n"]:
+    def gram_before_labels(self) -> Float64[Tensor, "n n"]:
         """Return the kernel at the start."""
         return self.start
 
@@ -238,9 +238,9 @@ class FittedHierarchy(Teaching):
             return ""
         if not math.isfinite(moved):
             return "`kernel` is beyond what numbers reach. Scale the inputs, to norm 1 for instance."
-        wide = math.ceil(self.asked.width * moved / 0.1)
+        wide = math.ceil(self.options.width * moved / 0.1)
         return (
-            f"`kernel` is an expansion in 1/width, and at width {self.asked.width} training changes it by "
+            f"`kernel` is an expansion in 1/width, and at width {self.options.width} training changes it by "
             f"{moved:.3g} times its size: what it leaves out is not small. At width {wide:,} that is a "
             "tenth; or take a shorter `time`."
         )
@@ -250,18 +250,18 @@ class FittedHierarchy(Teaching):
 
         As many other neurons are drawn: two independent means differ by √2 standard errors.
         """
-        if self.asked.expectation == "orthants":
+        if self.options.expectation == "orthants":
             return None
-        generator = torch.Generator().manual_seed(self.asked.seed)
+        generator = torch.Generator().manual_seed(self.options.seed)
         some = inputs[torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)]
         some = some.to(self.inputs)
-        redrawn = replace(self.asked, seed=(self.asked.seed + 1) % SEEDS)
+        redrawn = replace(self.options, seed=(self.options.seed + 1) % SEEDS)
         other = FittedHierarchy(redrawn, self.inputs, self.targets, memory=self.memory, start=self.start)
         ours, theirs = (one.block(some, some).double() for one in (self, other))
         apart = (theirs - ours) / math.sqrt(2)
-        return distortion(ours + apart, ours, examples=len(some), seed=self.asked.seed)
+        return distortion(ours + apart, ours, examples=len(some), seed=self.options.seed)
 
-    def change(self, queries: Tensor, inputs: Tensor | None = None) -> Estimate:
+    def change(self, queries: Tensor, inputs: Tensor | None = None) -> SampledMean:
         """Return by how much training has changed the kernel, with standard errors, (m, n).
 
         Args:
@@ -275,21 +275,21 @@ class FittedHierarchy(Teaching):
         left = _rows(queries)
         right = left if queries is inputs else _rows(inputs)
         change = self.change(left, None if queries is inputs else right)
-        return self.asked.base.block(left, right).add_(change.value).to(inputs)
+        return self.options.base.block(left, right).add_(change.value).to(inputs)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return the kernel of every input with itself."""
         rows = _rows(inputs).to(self.inputs.device)
         change = self._per_width(self._changes.own(rows))
-        return self.asked.base.diagonal(rows).add(change.value).to(inputs)
+        return self.options.base.diagonal(rows).add(change.value).to(inputs)
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return one tile: the neurons are drawn, and meet the examples, once for all pairs.
 
         Raises:
             MemoryBudgetError: matrix, factors and responses do not fit; nothing was allocated.
         """
-        # Not in the dtype asked for: rounded inputs would be other inputs than it was taught by.
+        # Not in the dtype asked for: rounded inputs would be other inputs than it is fitted to.
         left = queries.to(work.device)
         right = left if inputs is None else inputs.to(work.device)
         needed = work.result + self._changes.bytes(len(left), len(right))
@@ -298,71 +298,79 @@ class FittedHierarchy(Teaching):
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input is a vector that the network does not send to 0."""
-        self.asked.check(name, inputs)
+        self.options.check(name, inputs)
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return what was asked, and fingerprints of what it was learned from."""
-        inputs, targets = self._taught_by
-        return self.asked.record | {"inputs": inputs, "targets": targets}
+        """Return the options, and fingerprints of what it is fitted to."""
+        inputs, targets = self._fingerprints
+        return self.options.record | {"inputs": inputs, "targets": targets}
 
     @cached_property
-    def _taught_by(self) -> tuple[str, str]:
+    def _fingerprints(self) -> tuple[str, str]:
         return fingerprint(self.inputs), fingerprint(self.targets)
 
     def freeze_labels(self) -> "FittedHierarchy":
         """Return the same kernel, which says of itself that it stays as it is."""
-        same = self.untold()
-        same.asked = replace(self.asked, frozen=True)
+        same = self.without_caches()
+        same.options = replace(self.options, frozen=True)
         same.__dict__["gram"] = self.gram  # what it is does not change with what it says of itself
         return same
 
-    def pairs_with(self, queries: Tensor) -> Asked:
-        """Return the queries: a kernel taught again compares them with what it is taught by."""
+    def compare(self, queries: Tensor) -> Comparison:
+        """Return the kernel between queries and training inputs; a refit looks at the queries themselves."""
         self.check("queries", queries)
-        return Asked(queries.to(self.inputs))
+        queries = queries.to(self.inputs)
+        return Comparison(assemble.cross(self, queries, self.inputs, memory=self.memory), Queries(queries))
 
-    def cross(self, pairs: Asked) -> Float64[Tensor, "m n"]:
-        """Return the kernel between queries and training inputs."""
-        return assemble.cross(self, pairs.queries, self.inputs, memory=self.memory)
+    def compare_training(self, rows: slice) -> Comparison:
+        """Return some of the training inputs compared with all of them; nothing is evaluated."""
+        return Comparison(self.gram[rows], Queries(self.inputs[rows]))
 
-    def without(self, keep: Int64[Tensor, " k"]) -> RefitLabelKernel:
-        """Return the kernel taught by these of the examples only."""
-        return RefitHierarchy(self, keep, self.targets[keep])
+    def refit_labels(
+        self,
+        keep: Int64[Tensor, " k"],
+        labels: Int64[Tensor, " k"] | None = None,
+        targets: Float64[Tensor, "k c"] | None = None,
+    ) -> RefitHierarchy:
+        """Return the kernel fitted to some of the training examples, with these targets.
 
-    def relabelled(self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"]) -> RefitLabelKernel:
-        """Return the kernel taught by other labels of the same inputs."""
-        everyone = torch.arange(len(self.inputs), device=self.inputs.device)
-        return RefitHierarchy(self, everyone, targets.to(self.targets))
+        Args:
+            labels: not looked at.
+            targets: those that it was fitted to if None.
+        """
+        del labels
+        targets = self.targets[keep] if targets is None else targets.to(self.targets)
+        return RefitHierarchy(self, keep, targets)
 
-    def taught_by(self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]) -> "FittedHierarchy":
-        """Return the kernel taught by some of the inputs, and by these targets."""
+    def fitted_to(self, keep: Int64[Tensor, " k"], targets: Float64[Tensor, "k 1"]) -> "FittedHierarchy":
+        """Return the kernel of a network trained on some of the inputs, with these targets."""
         return FittedHierarchy(
-            self.asked, self.inputs[keep], targets, memory=self.memory, start=self.start[keep][:, keep]
+            self.options, self.inputs[keep], targets, memory=self.memory, start=self.start[keep][:, keep]
         )
 
-    def untold(self) -> "FittedHierarchy":
+    def without_caches(self) -> "FittedHierarchy":
         """Return the same kernel without what it has found so far, but for its start."""
-        return FittedHierarchy(self.asked, self.inputs, self.targets, memory=self.memory, start=self.start)
+        return FittedHierarchy(self.options, self.inputs, self.targets, memory=self.memory, start=self.start)
 
     def __repr__(self) -> str:
-        return f"{self.asked!r}.fit_labels({len(self.inputs)} examples)"
+        return f"{self.options!r} fitted to {len(self.inputs)} examples"
 
     @cached_property
     def _changes(self) -> Changes:
-        asked = self.asked
-        time = math.inf if asked.time is None else asked.time
+        options = self.options
+        time = math.inf if options.time is None else options.time
         pulled = pull(self.start, self.targets[:, 0], time=time)
-        draw = Draw(activation=asked.activation, neurons=asked.neurons, seed=asked.seed)
-        exact = asked.expectation == "orthants"
+        draw = Draw(activation=options.activation, neurons=options.neurons, seed=options.seed)
+        exact = options.expectation == "orthants"
         return change_of(_rows(self.inputs), pulled, draw=None if exact else draw, memory=self.memory)
 
     def _start(self, inputs: Tensor) -> Float64[Tensor, "n n"]:
-        return assemble.gram(self.asked.base, inputs, memory=self.memory)
+        return assemble.gram(self.options.base, inputs, memory=self.memory)
 
-    def _per_width(self, found: Estimate) -> Estimate:
-        width = self.asked.width
-        return Estimate(found.value / width, found.standard_error / width)
+    def _per_width(self, found: SampledMean) -> SampledMean:
+        width = self.options.width
+        return SampledMean(found.value / width, found.standard_error / width)
 
 
 def _two_classes(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n 1"]:
@@ -378,4 +386,4 @@ def _two_classes(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n 1"]:
 
 
 def _rows(inputs: Tensor) -> Float64[Tensor, "n d"]:
-    return flat(inputs).double()
+    return flat_rows(inputs).double()

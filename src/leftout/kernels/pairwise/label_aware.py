@@ -7,8 +7,8 @@ examples whether two inputs share a label (`regression`, `features`); both means
 pairs. Z needs no label of the inputs it is asked about. It is symmetric but need not be positive
 semi-definite, so neither is k': what factors it must allow for that.
 
-Z has seen every training label. Without an example it is another kernel: `Taught.without` learns it anew
-from the rest, out of matrices that are there already.
+Z has seen every training label. Without an example it is another kernel: `FittedLabelAware.refit` fits it
+again to the others, out of matrices that are there already.
 
 Source:
     Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 2 and section 3.1; what its text
@@ -28,8 +28,8 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_kind
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.kernels.base import Kernel, Normalise
-from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel, RefitLabelKernel
+from leftout.kernels.base import Comparison, Kernel, Normalise, RefitKernel
+from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.pairwise.estimates import (
     ESTIMATORS,
     Estimate,
@@ -55,7 +55,7 @@ from leftout.kernels.pairwise.sketch import Sketch
 @final
 @dataclass(frozen=True)
 class LabelAware(LabelDependentKernel):
-    """A kernel that is to learn from labels; `taught` makes it one.
+    """A kernel that is fitted to labels; `fit_labels` does.
 
     Args:
         base: the label-blind kernel, with one value for all outputs.
@@ -79,7 +79,7 @@ class LabelAware(LabelDependentKernel):
     def __post_init__(self) -> None:
         check_kind("base", self.base, Kernel, what="a label-blind kernel, such as kernels.ReLU(1)")
         if isinstance(self.base, FittedLabelAware):
-            raise OptionError("`base` must not have seen labels; got a kernel that was taught some.")
+            raise OptionError("`base` must not have seen labels; got a kernel that is fitted to some.")
         check_choice("estimator", self.estimator, ESTIMATORS)
         check_choice("frozen", self.frozen, (True, False))
         if self.strength is not None:
@@ -104,7 +104,7 @@ class LabelAware(LabelDependentKernel):
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """Return the dtype that the base is evaluated in whatever was asked."""
+        """Return the dtype that the base is evaluated in whatever was options."""
         return self.base.dtype
 
     def check(self, name: str, inputs: Tensor) -> None:
@@ -134,7 +134,7 @@ class LabelAware(LabelDependentKernel):
     def fit_labels(
         self,
         inputs: Float[Tensor, "n ..."],
-        labels: Int64[Tensor, " n"],
+        labels: Int64[Tensor, " n"] | None,
         targets: Float64[Tensor, "n c"] | None = None,
         *,
         dtype: torch.dtype = torch.float64,
@@ -161,9 +161,11 @@ class LabelAware(LabelDependentKernel):
             (five) matrices of n² numbers are kept, and one more is held on the way; a sketch holds ten.
         """
         del targets
+        self.check_has_classes(labels)
+        assert labels is not None
         if self.strength is None:
             raise OptionError(
-                "`strength` must be a number when the kernel is taught; it is None, to be chosen. Choose it "
+                "`strength` must be a number when the kernel is fitted; it is None, to be chosen. Choose it "
                 "by leave-one-out, or pass one such as LabelAware(base, strength=0.1)."
             )
         self.check("inputs", inputs)
@@ -186,23 +188,30 @@ class LabelAware(LabelDependentKernel):
 
 
 @final
-class RefitLabelAware(RefitLabelKernel):
-    """The kernel as other examples or labels teach it, out of matrices of all training inputs.
+class RefitLabelAware(RefitKernel):
+    """The kernel as other examples or labels make it, out of matrices of all training inputs.
 
     Attributes:
-        keep: rows of the training inputs that it was taught by; None for all.
-        estimate: what was learned.
+        keep: rows of the training inputs that it is fitted to; None for all.
+        estimate: of whether two inputs share a label.
         strength_used: λ.
     """
 
     def __init__(
-        self, asked: LabelAware, pairs: Pairs, labels: Int64[Tensor, " s"], keep: Int64[Tensor, " s"] | None
+        self,
+        options: LabelAware,
+        pairs: Pairs,
+        labels: Int64[Tensor, " s"],
+        keep: Int64[Tensor, " s"] | None,
+        *,
+        inputs: Float[Tensor, "n ..."] | None = None,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
         check_labels(labels, len(pairs.kernel))
-        self.keep = keep
-        self.estimate, higher = learned(asked.estimator, pairs, labels, sketch=asked.sketch)
-        self._parts: tuple[Tensor, Tensor] | None = pairs.kernel, higher
-        self.strength_used, self._gram = combined(asked.strength, *self._parts)
+        self.options, self.pairs, self.labels, self.keep = options, pairs, labels, keep
+        self.inputs, self.dtype = inputs, dtype
+        self.estimate, self._higher = learned(options.estimator, pairs, labels, sketch=options.sketch)
+        self.strength_used, self._gram = combined(options.strength, pairs.kernel, self._higher)
 
     @property
     def definite(self) -> bool:
@@ -211,48 +220,59 @@ class RefitLabelAware(RefitLabelKernel):
 
     @property
     def gram(self) -> Float64[Tensor, "s s"]:
-        """Return the kernel of the inputs that it was taught by, symmetric to the last bit."""
-        assert self._parts is not None, "a lean kernel has no Gram matrix"
+        """Return the kernel of the inputs that it is fitted to, symmetric to the last bit."""
+        assert len(self._gram) == len(self.labels), "it was dropped"
         return self._gram
 
-    def lean(self) -> "RefitLabelAware":
-        """Return the same without its Gram matrix, for `cross` only."""
-        other = copy(self)
-        other._parts, other._gram = None, self._gram.new_empty(0, 0)
-        return other
+    @property
+    def kernel(self) -> "FittedLabelAware":
+        """Return it as a kernel between any inputs; nothing is evaluated or fitted again."""
+        assert self.inputs is not None, "it was made of matrices alone"
+        inputs = self.inputs if self.keep is None else self.inputs[self.keep]
+        return FittedLabelAware(
+            self.options, self.pairs, inputs, self.labels, self.estimate, self._higher, dtype=self.dtype
+        )
 
-    def cross(self, pairs: Pairs) -> Float64[Tensor, "m s"]:
+    def without_gram(self) -> "RefitLabelAware":
+        """Return the same without its matrices, for `cross` only."""
+        lean = copy(self)
+        lean._higher = lean._gram = self._gram.new_empty(0, 0)
+        lean.pairs = Pairs(lean._gram)
+        return lean
+
+    def cross(self, comparison: Comparison) -> Float64[Tensor, "m s"]:
         """Return the kernel of queries and these inputs, from pairs of queries and all training inputs."""
-        seen = pairs if self.keep is None else pairs.of(None, self.keep)
-        return seen.kernel + self.strength_used * self.estimate.on(seen)
+        pairs = comparison.pairs if self.keep is None else comparison.pairs.of(None, self.keep)
+        cross: Tensor = pairs.kernel + self.strength_used * self.estimate.on(pairs)
+        return cross
 
     def at_strength(self, strength: float) -> "RefitLabelAware":
-        """Return the same with another relative strength; nothing is learned again."""
+        """Return the same with another relative strength; nothing is fitted again."""
         check_at_least("strength", strength, 0)
-        assert self._parts is not None, "a lean kernel has no Gram matrix"
-        other = copy(self)
-        other.strength_used, other._gram = combined(strength, *self._parts)
-        return other
+        stronger = copy(self)
+        stronger.options = replace(self.options, strength=strength)
+        stronger.strength_used, stronger._gram = combined(strength, self.pairs.kernel, self._higher)
+        return stronger
 
 
 @final
 class FittedLabelAware(FittedLabelKernel):
-    """The kernel once it has seen labels: symmetric, and not necessarily positive semi-definite.
+    """The kernel fitted to labels: symmetric, and not necessarily positive semi-definite.
 
     Attributes:
-        asked: what it was made of.
+        options: that it was made with.
         pairs: of the training inputs.
-        inputs, labels: that it was taught by.
-        estimate: what was learned.
+        inputs, labels: that it is fitted to.
+        estimate: of whether two inputs share a label.
         strength_used: λ itself.
     """
 
-    asked: LabelAware
+    options: LabelAware
     pairs: Pairs
 
     def __init__(
         self,
-        asked: LabelAware,
+        options: LabelAware,
         pairs: Pairs,
         inputs: Float[Tensor, "n ..."],
         labels: Int64[Tensor, " n"],
@@ -261,15 +281,15 @@ class FittedLabelAware(FittedLabelKernel):
         *,
         dtype: torch.dtype,
     ) -> None:
-        self.asked = asked
+        self.options = options
         self.pairs = pairs
         self.inputs = inputs
         self.labels = labels
         self.estimate = estimate
         self._higher = higher
         self._dtype = dtype
-        self.strength_used, self._gram = combined(asked.strength, pairs.kernel, higher)
-        self.normalise = asked.normalise
+        self.strength_used, self._gram = combined(options.strength, pairs.kernel, higher)
+        self.normalise = options.normalise
         self.definite = self.ignores_labels
 
     @property
@@ -278,7 +298,7 @@ class FittedLabelAware(FittedLabelKernel):
         return bool(self.strength_used == 0)
 
     @property
-    def blind(self) -> Float64[Tensor, "n n"]:
+    def gram_before_labels(self) -> Float64[Tensor, "n n"]:
         """Return the base of the training inputs."""
         return self.pairs.kernel
 
@@ -289,8 +309,8 @@ class FittedLabelAware(FittedLabelKernel):
 
     @property
     def dtype(self) -> torch.dtype | None:
-        """Return the dtype that the base is evaluated in whatever was asked."""
-        return self.asked.dtype
+        """Return the dtype that the base is evaluated in whatever was options."""
+        return self.options.dtype
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair, Z evaluated in float64.
@@ -298,7 +318,7 @@ class FittedLabelAware(FittedLabelKernel):
         Raises:
             DataError: a pair about which the estimator has nothing to say.
         """
-        base = self.asked.base.block(queries, inputs)
+        base = self.options.base.block(queries, inputs)
         if isinstance(self.estimate, KernelRegression):
             return (base.double() + self.strength_used * self.estimate.at(base.double())).to(base)
         pairs = looked_at(base, queries, inputs, pixels=True, dtype=inputs.dtype)
@@ -310,7 +330,7 @@ class FittedLabelAware(FittedLabelKernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k'(x, x) for every input."""
-        base = self.asked.base.diagonal(inputs)
+        base = self.options.base.diagonal(inputs)
         if isinstance(self.estimate, KernelRegression):
             return (base.double() + self.strength_used * self.estimate.at(base.double())).to(base)
         scores = None if self.estimate.axes is None else self._scores(inputs)
@@ -319,52 +339,62 @@ class FittedLabelAware(FittedLabelKernel):
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless the base is defined on `inputs`, and they have the features of the training ones."""
-        self.asked.check(name, inputs)
+        self.options.check(name, inputs)
         if inputs.shape[1:] != self.inputs.shape[1:]:
             raise ShapeError(
-                f"`{name}` must have the features of the inputs that taught the kernel, "
+                f"`{name}` must have the features of the inputs that the kernel is fitted to, "
                 f"{tuple(self.inputs.shape[1:])}; got {tuple(inputs.shape[1:])}."
             )
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return what was asked, λ, what was learned, and fingerprints of what it was learned from."""
+        """Return what was options, λ, what was learned, and fingerprints of what it was learned from."""
         return {
-            **self.asked.record,
+            **self.options.record,
             "strength_used": self.strength_used,
             "estimate": self.estimate.record,
-            "inputs": self._taught_by[0],
-            "labels": self._taught_by[1],
+            "inputs": self._fingerprints[0],
+            "labels": self._fingerprints[1],
         }
 
-    def pairs_with(
+    def compare(
         self, queries: Float[Tensor, "m ..."], *, memory: int | float | str | None = None
-    ) -> Pairs:
-        """Return the pairs of a query and a training input, which serve every part of the latter."""
+    ) -> Comparison:
+        """Return queries compared with the training inputs; the pairs serve every refit."""
         self.check("queries", queries)
-        return pairs_between(
-            self.asked.base,
+        pairs = pairs_between(
+            self.options.base,
             queries,
             self.inputs,
-            pixels=self.asked.looks_at_pixels,
+            pixels=self.options.looks_at_pixels,
             dtype=self._dtype,
             device=self.inputs.device,
             memory=memory,
         )
+        return Comparison(pairs.kernel + self.strength_used * self.estimate.on(pairs), pairs)
 
-    def cross(self, pairs: Pairs) -> Float64[Tensor, "m n"]:
-        """Return the kernel of queries and training inputs, from their pairs."""
-        return pairs.kernel + self.strength_used * self.estimate.on(pairs)
+    def compare_training(self, rows: slice) -> Comparison:
+        """Return some of the training inputs compared with all of them; nothing is evaluated."""
+        return Comparison(self.gram[rows], self.pairs.of(rows, slice(None)))
 
     def freeze_labels(self) -> "FittedLabelAware":
         """Return the same kernel, which says of itself that it stays as it is."""
-        return self._asked_as(replace(self.asked, frozen=True))
+        return self._with_options(replace(self.options, frozen=True))
 
-    def without(self, keep: Int64[Tensor, " s"]) -> RefitLabelAware:
-        """Return the kernel that the training examples in `keep` alone make of it, exactly.
+    def refit_labels(
+        self,
+        keep: Int64[Tensor, " s"],
+        labels: Int64[Tensor, " s"] | None = None,
+        targets: Float64[Tensor, "s c"] | None = None,
+    ) -> RefitLabelAware:
+        """Return the kernel that some of the training examples, with these labels, make of it, exactly.
 
         Nothing is evaluated again but features of pairs: labels, bandwidth, scales, components and λ are
         those of the part.
+
+        Args:
+            labels: those that it was fitted to if None.
+            targets: not looked at.
 
         Raises:
             DataError: the part has one class, or the estimator cannot learn from it.
@@ -372,27 +402,30 @@ class FittedLabelAware(FittedLabelKernel):
         Cost:
             "kr-v1" some passes over n² numbers, "kr-v2" n³/3 more; "fjlt" as `learn_features`.
         """
-        keep = keep.to(self.inputs.device)
-        return RefitLabelAware(self.asked, self.pairs.of(keep, keep), self.labels[keep], keep)
-
-    def relabelled(
-        self, labels: Int64[Tensor, " n"], targets: Float64[Tensor, "n c"] | None = None
-    ) -> RefitLabelAware:
-        """Return the kernel that other labels of the same inputs make of it; targets are not looked at."""
         del targets
-        return RefitLabelAware(self.asked, self.pairs, labels.to(self.inputs.device), None)
+        keep = keep.to(self.inputs.device)
+        labels = self.labels[keep] if labels is None else labels.to(self.inputs.device)
+        every = len(keep) == len(self.inputs) and bool((keep[1:] > keep[:-1]).all())
+        return RefitLabelAware(
+            self.options,
+            self.pairs if every else self.pairs.of(keep, keep),
+            labels,
+            None if every else keep,
+            inputs=self.inputs,
+            dtype=self._dtype,
+        )
 
     def at_strength(self, strength: float) -> "FittedLabelAware":
         """Return the same with another relative strength; nothing is learned again."""
-        return self._asked_as(replace(self.asked, strength=strength))
+        return self._with_options(replace(self.options, strength=strength))
 
-    def _asked_as(self, asked: LabelAware) -> "FittedLabelAware":
+    def _with_options(self, options: LabelAware) -> "FittedLabelAware":
         return FittedLabelAware(
-            asked, self.pairs, self.inputs, self.labels, self.estimate, self._higher, dtype=self._dtype
+            options, self.pairs, self.inputs, self.labels, self.estimate, self._higher, dtype=self._dtype
         )
 
     @cached_property
-    def _taught_by(self) -> tuple[str, str]:
+    def _fingerprints(self) -> tuple[str, str]:
         return fingerprint(self.inputs), fingerprint(self.labels)
 
     @cached_property
@@ -408,4 +441,4 @@ class FittedLabelAware(FittedLabelKernel):
         return inputs.flatten(1).double() @ self._directions - self.estimate.axes.offsets
 
     def __repr__(self) -> str:
-        return f"{self.asked!r} taught by {len(self.inputs)} examples"
+        return f"{self.options!r} fitted to {len(self.inputs)} examples"

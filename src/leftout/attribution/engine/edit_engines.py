@@ -1,0 +1,60 @@
+"""The engines that edit the dual at given training times, with the kernel as it is."""
+
+import math
+from collections.abc import Sequence
+
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.end_of_training import EndOfTraining
+from leftout.attribution.engine.finite_time import FiniteTime, SharedNodes
+from leftout.attribution.engine.initial import BeforeTraining
+from leftout.dynamics.fitted import Fitted
+from leftout.solvers.resolvent import resolvents
+
+
+def edit_engines(
+    fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0
+) -> list[EditEngine]:
+    """Return the engine at each time, ready for edits after which the weights sum to `total`.
+
+    Nodes and resolvents are made once for a model, for the same times asked together.
+
+    Args:
+        beyond: how far the edits can raise the spectrum above that of the Gram matrix.
+
+    Raises:
+        OptionError: the kernel depends on labels, and changes with the edits.
+        DivergenceError, NotPositiveError: where training would not converge or be resolved.
+
+    Cost:
+        n³ for the end of training, 9n³ once for finite times; then 4n²(k + 1) a node, 40 nodes (80
+        for descent beyond rate·s = 1) for all times within a factor of 10.
+    """
+    fitted.check_kernel_fixed()
+    # Without its only example the network stays at f_0, whatever the filter: any total will do.
+    total = total or len(fitted)
+    fitted.check_trainable(times, total=len(fitted))
+    fitted.check_trainable(times, total=total, beyond=beyond)
+    made: dict[float, EditEngine] = {0.0: BeforeTraining(fitted, total=total)}
+    finite = tuple(sorted({time for time in times if 0 < time < math.inf}))
+    if math.inf in times:
+        made[math.inf] = EndOfTraining(fitted, total=total)
+    if finite:
+        # Under a sum of losses the filter does not depend on the sum of weights.
+        key = (finite, beyond, total if fitted.rule.loss == "mean" else None)
+        nodes = fitted.kept(("nodes", *key), lambda: _shared_nodes(fitted, finite, total, beyond))
+        for place, (time, (shared, position)) in enumerate(zip(finite, nodes, strict=True)):
+            made[time] = FiniteTime(fitted, time, shared, position, total=total, key=(place, *key))
+    return [made[time] for time in times]
+
+
+def _shared_nodes(
+    fitted: Fitted, times: Sequence[float], total: float, beyond: float
+) -> list[tuple[SharedNodes, int]]:
+    """Return the nodes that serve each time, and its place among the times that share them."""
+    by_time: dict[int, tuple[SharedNodes, int]] = {}
+    high = fitted.spectrum.largest + beyond
+    for group, quadrature in fitted.rule.quadratures(times, total=total, high=high):
+        outputs = fitted.outputs_per_example
+        shared = SharedNodes(resolvents(fitted.spectrum, fitted.residual, quadrature, each=outputs))
+        by_time |= {j: (shared, position) for position, j in enumerate(group)}
+    return [by_time[j] for j in range(len(times))]

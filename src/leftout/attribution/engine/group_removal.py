@@ -1,0 +1,90 @@
+"""How the dual changes without a group: by a block of the resolvents, or by a fit of what remains.
+
+Both give the same numbers; `refit_is_cheaper` decides by their flops. Without all examples the network stays
+at f_0.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.refit import refit
+from leftout.core.errors import DivergenceError
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import Rule
+
+
+def group_duals(
+    fitted: Fitted, times: Sequence[float], group: Int64[Tensor, " g"], ready: dict[int, list[EditEngine]]
+) -> Float64[Tensor, "t rows c"]:
+    """Return how the dual changes at each time without a group, by the cheaper way.
+
+    Args:
+        ready: the engines of earlier groups, to be used again and added to: one for all under a sum
+            loss, the last under a mean, whose filter changes with the size of the group.
+    """
+    n, size = len(fitted), len(group)
+    fitted.check_trainable(times, total=n)
+    if size == n:
+        return torch.stack([-fitted.dual(time) for time in times])
+    if refit_is_cheaper(fitted.rule, times, n, size) or not _resolvents_serve(fitted, n - size):
+        return _by_refit(fitted, times, group)
+    key = size if fitted.rule.loss == "mean" else 0
+    if key not in ready:
+        ready.clear()
+        ready[key] = edit_engines(fitted, times, total=n - size)
+    return torch.stack([engine.group_dual(group) for engine in ready[key]])
+
+
+def refit_is_cheaper(rule: Rule, times: Sequence[float], n: int, size: int) -> bool:
+    """Return whether a fit of what remains takes fewer flops than a block of the resolvents.
+
+    Args:
+        n, size: rows of the kernel matrix or examples, of all and of the group.
+    """
+    if not any(0 < time < math.inf for time in times):
+        # A block of the inverse, unless the ridge changes with the number of examples.
+        return rule.effective_ridge(n - size) != rule.effective_ridge(n)
+    return refit_flops(n - size) < block_flops(n, size)
+
+
+def refit_flops(n: int) -> float:
+    """Return the flops of an eigendecomposition of n × n, of which a fit at finite times consists."""
+    return 9 * n**3
+
+
+def block_flops(n: int, size: int) -> float:
+    """Return the flops of taking a group out of the resolvents at the 40 nodes of a window of times."""
+    return 160 * (size**2 * n + size**3)
+
+
+def _resolvents_serve(fitted: Fitted, total: int) -> bool:
+    """Return whether the resolvents of all examples serve training on fewer.
+
+    Under a mean of losses fewer examples mean larger steps, and what remains of the spectrum bears
+    them where the whole of it, in which the resolvents are made, would diverge.
+    """
+    if not fitted.rule.can_diverge:
+        return True
+    try:
+        fitted.rule.check_converges(fitted.largest, total)
+    except DivergenceError:
+        return False
+    return True
+
+
+def _by_refit(
+    fitted: Fitted, times: Sequence[float], group: Int64[Tensor, " g"]
+) -> Float64[Tensor, "t rows c"]:
+    """Return the same from a fit of what remains."""
+    keep = torch.ones(len(fitted), dtype=torch.bool, device=fitted.device)
+    keep[group] = False
+    model = refit(fitted, times, keep.nonzero().flatten())
+    changes = -torch.stack([fitted.dual(time) for time in times])
+    changes[:, fitted.rows.of_examples(model.keep)] += model.duals
+    return changes

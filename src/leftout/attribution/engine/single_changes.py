@@ -1,0 +1,70 @@
+"""Changes of losses and predictions at a block of queries, without each training example."""
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TypeVar
+
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.attribution.engine.base import EngineAtTime
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_block, query_rows
+from leftout.core.blocks import blocks
+from leftout.core.progress import tracked
+from leftout.data.examples import Examples
+
+E = TypeVar("E", bound=EngineAtTime)
+
+
+def blocks_at_times(
+    query: Examples, engines: Sequence[E], *, size: int | None = None, skip: Collection[int] = ()
+) -> Iterator[tuple[QueryBlock, int, E]]:
+    """Yield every block of queries at every time, block by block, and show how far that is.
+
+    Args:
+        engines: of one model, one for each time.
+        skip: first queries of the blocks to leave out, because they are done.
+    """
+    fitted = engines[0].fitted
+    rows_to_do = [rows for rows in query_rows(fitted, query, size=size) if rows.start not in skip]
+    every = (
+        (block, place, engine)
+        for block in (query_block(fitted, query, rows) for rows in rows_to_do)
+        for place, engine in enumerate(engines)
+    )
+    yield from tracked(every, what="leaving one out", total=len(rows_to_do) * len(engines))
+
+
+def loss_changes(
+    engine: EngineAtTime, block: QueryBlock, *, into: Float64[Tensor, "b n"] | None = None
+) -> Float64[Tensor, "b n"]:
+    """Return loss without each training example minus loss with all, at a block of queries.
+
+    With error e = f − y and change c of an output, ½ (e + c)² − ½ e² = c (e + c/2).
+
+    Args:
+        into: where to write the result; a new tensor if None.
+
+    Cost:
+        one product (b × n)(n × n) an output; two blocks of columns besides the result.
+    """
+    n = len(engine.fitted)
+    error = engine.predictions(block) - block.targets  # (b, k)
+    total = error.new_empty(len(error), n) if into is None else into
+    total.zero_()
+    for columns in blocks(n, COLUMNS):
+        for output in range(error.shape[1]):
+            change = engine.singles(block, columns, output)  # (b, c)
+            total[:, columns] += change.div(2).add_(error[:, output, None]).mul_(change)
+    return total
+
+
+def prediction_changes(
+    engine: EngineAtTime, block: QueryBlock, *, into: Float64[Tensor, "b n k"] | None = None
+) -> Float64[Tensor, "b n k"]:
+    """Return prediction with all training examples minus prediction without each."""
+    n, k = len(engine.fitted), block.targets.shape[1]
+    total = block.targets.new_empty(len(block.targets), n, k) if into is None else into
+    for columns in blocks(n, COLUMNS):
+        for output in range(k):
+            total[:, columns, output] = -engine.singles(block, columns, output)
+    return total

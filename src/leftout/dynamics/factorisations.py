@@ -1,0 +1,147 @@
+"""Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TypeVar, final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.core.errors import NotPositiveError
+from leftout.core.progress import busy
+from leftout.data.examples import Examples
+from leftout.data.identical import identical
+from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
+from leftout.solvers.factor import Factor
+from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
+from leftout.solvers.krylov import largest_eigenvalue
+from leftout.solvers.spectrum import Spectrum, spectrum_of
+
+F = TypeVar("F", bound=Factor)
+
+
+@final
+class Factorisations:
+    """K + λI factored and inverted, the last of each kept, and the spectrum of K.
+
+    Args:
+        gram: K.
+        definite: whether no eigenvalue of K can be negative.
+        made_in: dtype that K was evaluated in.
+        train: whose repeated inputs are named where K is singular.
+    """
+
+    def __init__(
+        self, gram: Float64[Tensor, "r r"], *, definite: bool, made_in: torch.dtype, train: Examples
+    ) -> None:
+        self.gram = gram
+        self.definite = definite
+        self.made_in = made_in
+        self.train = train
+        self._factor: Factor | None = None
+        self._inverse: tuple[float, Tensor] | None = None
+
+    @property
+    def side(self) -> str:
+        """Return the size of K, in words."""
+        return f"{len(self.gram)} × {len(self.gram)}"
+
+    @property
+    def has_spectrum(self) -> bool:
+        """Return whether the eigenpairs are known already."""
+        return "spectrum" in vars(self)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Return all eigenpairs of K; 9n³ flops, once.
+
+        Raises:
+            NotPositiveError: labels made K indefinite.
+        """
+        with busy(f"eigendecomposition of {self.side}"):
+            try:
+                return spectrum_of(self.gram, made_in=self.made_in)
+            except NotPositiveError as error:
+                if self.definite:
+                    raise
+                low, high = float(self.eigenvalues[0]), float(self.eigenvalues[-1])
+                raise NotPositiveError(
+                    f"Labels have made the kernel indefinite: eigenvalues reach from {high:.3g} down to "
+                    f"{low:.3g}. Training times and learning curves need a positive one: take a smaller "
+                    "`strength`."
+                ) from error
+
+    @cached_property
+    def eigenvalues(self) -> Float64[Tensor, " r"]:
+        """Return all eigenvalues of K, ascending, of an indefinite one too; 4n³/3 flops."""
+        with busy(f"eigenvalues of {self.side}"):
+            values: Tensor = torch.linalg.eigvalsh(self.gram)
+        return values
+
+    @cached_property
+    def largest(self) -> float:
+        """Return s_max: from the spectrum if it is known, else by Lanczos."""
+        if self.has_spectrum:
+            return self.spectrum.largest
+        return largest_of(self.gram)
+
+    def factor(self, ridge: float) -> Factor:
+        """Return a factorisation of K + ridge·I.
+
+        Raises:
+            NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
+        """
+        if self.definite:
+            return self._made(CholeskyFactor, factor_cholesky, ridge)
+        return self._made(IndefiniteFactor, factor_indefinite, ridge)
+
+    def cholesky(self, ridge: float) -> CholeskyFactor:
+        """Return the Cholesky factor of K + ridge·I.
+
+        Raises:
+            NotPositiveError: the matrix is singular or not positive.
+        """
+        return self._made(CholeskyFactor, factor_cholesky, ridge)
+
+    def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
+        """Return (K + ridge·I)⁻¹."""
+        if self._inverse is None or self._inverse[0] != ridge:
+            self._inverse = None
+            factor = self.factor(ridge)
+            with busy(f"inverse of {self.side}"):
+                self._inverse = (ridge, factor.inverse())
+        return self._inverse[1]
+
+    def _made(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
+        """Return the factorisation of this kind: the last one if it is."""
+        if isinstance(self._factor, kind) and self._factor.ridge == ridge:
+            return self._factor
+        self._factor = None
+        try:
+            with busy(f"factorisation of {self.side}"):
+                factor = factorise(self.gram, ridge=ridge)
+        except NotPositiveError as error:
+            raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
+        self._factor = factor
+        return factor
+
+
+def largest_of(gram: Float64[Tensor, "r r"]) -> float:
+    """Return the largest eigenvalue of a matrix, by Lanczos."""
+    return largest_eigenvalue(
+        lambda x: gram @ x, len(gram), generator=torch.Generator().manual_seed(0), device=gram.device
+    )
+
+
+def identical_inputs_sentence(train: Examples) -> str:
+    """Return a sentence that names two identical inputs, or nothing."""
+    groups = identical(train.inputs)
+    if not groups:
+        return ""
+    first, second = groups[0][:2]
+    alike = bool(torch.equal(train.targets[first], train.targets[second]))
+    return (
+        f" Examples {train.ids[first]!r} and {train.ids[second]!r} have identical inputs and "
+        f"{'the same target' if alike else 'different targets'}."
+    )
