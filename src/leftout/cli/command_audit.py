@@ -80,7 +80,7 @@ def recorded_arguments(path: Path, record: Any) -> tuple[AuditArguments, Path]:
     Raises:
         OptionError: a record that does not say what was asked, or that this version does not know.
     """
-    command: Any = record.get("command") if isinstance(record, dict) else None
+    command: Any = record.get("asked") if isinstance(record, dict) else None
     try:
         options, folder = command["options"], Path(command["folder"])
     except (KeyError, TypeError):
