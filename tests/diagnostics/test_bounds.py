@@ -12,7 +12,7 @@ import leftout as lo
 from laws import assert_same
 from leftout.attribution.first_order import first_order
 from leftout.core.errors import MemoryBudgetError, OptionError, ShapeError
-from leftout.data.mixture import mixture
+from leftout.data.mixtures import mixture
 from leftout.diagnostics.influence_error.bounds import lower, smallest_eigenvalue, terms, upper
 from leftout.diagnostics.influence_error.decomposition import Decomposed
 from oracles import definitions as oracles

@@ -29,7 +29,7 @@ from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_index, check_kind, row_numbers
 from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.core.modules import flat, parameters_of
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.curvature import KINDS, Curvature, Kind
@@ -150,7 +150,7 @@ def _influence(
     pull = _pull(trained, matrix)
     found, solutions = [], []
     parts = list(blocks(len(query), size))
-    for part in tracked(parts, what="influence function"):
+    for part in with_progress(parts, what="influence function"):
         solution = ask(matrix.gradients(query.inputs[part], query.targets[part]))
         found.append(matrix.slopes(solution.value, rows) + (pull @ solution.value)[:, None])
         solutions.append(replace(solution, value=solution.value[:0]))

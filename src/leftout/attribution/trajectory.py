@@ -22,7 +22,7 @@ from leftout.attribution.engine.labelled_result import attributes, labelled_arra
 from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
@@ -199,7 +199,7 @@ def _predictions_without(
     if finite:
         high = fitted.spectrum.largest
         groups = fitted.rule.quadratures(finite, total=total, high=high)
-    for group, quadrature in tracked(groups, what="training times", total=len(groups)):
+    for group, quadrature in with_progress(groups, what="training times", total=len(groups)):
         nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
         terms = _terms_of_each(nodes).flatten(1)  # (q, n·k)
         weights = quadrature.weights.to(terms.device)

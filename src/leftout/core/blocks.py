@@ -32,6 +32,10 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
 
     Raises:
         OptionError: a text that is no size, or a size that is not positive.
+
+    Example:
+        >>> memory_budget("4GB")
+        4000000000
     """
     if memory is None:
         return int(0.6 * free_memory(device))

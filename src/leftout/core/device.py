@@ -10,6 +10,10 @@ def usable_device(device: torch.device | str) -> torch.device:
 
     Raises:
         OptionError: no device, or none that this machine and this torch have.
+
+    Example:
+        >>> usable_device("cpu")
+        device(type='cpu')
     """
     try:
         found = torch.device(device)

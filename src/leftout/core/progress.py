@@ -27,10 +27,14 @@ _stage = threading.Lock()
 """Held by what is shown: work inside other work stays silent, and the outer bar goes on."""
 
 
-def tracked(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
+def with_progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
     """Yield the items, showing a bar on stderr once they take longer than two seconds.
 
     Nothing is shown where stderr is not a terminal, so logs and pipes stay clean.
+
+    Example:
+        >>> sum(with_progress(range(4), what="numbers"))
+        6
     """
     count = total if total is not None else len(items)  # type: ignore[arg-type]
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
@@ -54,7 +58,7 @@ def tracked(items: Iterable[Item], *, what: str, total: int | None = None) -> It
 
 
 @contextmanager
-def busy(what: str) -> Iterator[None]:
+def spinner(what: str) -> Iterator[None]:
     """Show what is going on, and since when, while one call that cannot report takes long.
 
     Factorisations are single calls of a library: a thread turns the wheel meanwhile.

@@ -18,7 +18,7 @@ from torch import Tensor
 from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -89,7 +89,7 @@ def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     doubted = [i for i in order if float(margins[i]) < 0]
     suspects = tuple(
         _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
-        for i in tracked(doubted, what="suspects")
+        for i in with_progress(doubted, what="suspects")
     )
     return Mislabelled(margins, suspects)
 

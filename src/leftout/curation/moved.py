@@ -20,7 +20,7 @@ from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_b
 from leftout.attribution.information import Measure
 from leftout.attribution.weight_noise import Isotropic
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 
@@ -64,6 +64,6 @@ def moved_weights(moment: EditEngine, time: float) -> Float64[Tensor, " n"]:
     total = fitted.gram.new_zeros(len(fitted))
     size = fitted.memory // (6 * 8 * fitted.residual.numel())
     parts = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
-    for columns in tracked(parts, what="leaving one out"):
+    for columns in with_progress(parts, what="leaving one out"):
         total[columns] = measure(moment.single_duals(columns), end=time == math.inf)
     return total / 2

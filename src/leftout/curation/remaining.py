@@ -26,7 +26,7 @@ from leftout.attribution.engine.edit_engines import edit_engines
 from leftout.attribution.engine.query_blocks import block_of_kernel_rows
 from leftout.attribution.information import query_root
 from leftout.core.blocks import check_fits
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.curation.moved import By, moved_function, moved_weights
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -68,7 +68,7 @@ def rounds(
     model = remaining(fitted, query, time, by)
     order: list[int] = []
     values: list[float] = []
-    for count in tracked(_counts(len(fitted), step, until), what="rounds of removal"):
+    for count in with_progress(_counts(len(fitted), step, until), what="rounds of removal"):
         found = model.moved()
         gone = ascending(found)[:count]
         order += left[gone].tolist()

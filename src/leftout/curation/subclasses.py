@@ -28,7 +28,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_choice
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.curation.moved import MEASURES, By, moved
 from leftout.curation.prune import one_time
 from leftout.curation.rare import ROWS, fence_of
@@ -123,7 +123,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
             (name, (train.labels == label).nonzero().flatten()) for label, name in enumerate(train.classes)
         ]
     found: list[Subclass] = []
-    for name, rows in tracked(members, what="kinds within classes"):
+    for name, rows in with_progress(members, what="kinds within classes"):
         if SMALL * len(rows) >= MEMBERS:
             found += _within(fitted, name, rows, information.cpu())
     return tuple(sorted(found, key=lambda one: _far(one)))

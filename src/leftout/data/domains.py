@@ -190,6 +190,13 @@ def gegenbauer(degree: int, cosines: Float64[Tensor, " q"], *, inputs: int) -> F
 
     Accuracy:
         by the recurrence in k, which is stable on [−1, 1].
+
+    Example:
+        >>> import torch
+        >>> gegenbauer(2, torch.tensor([1.0, 0.5], dtype=torch.float64), inputs=3)
+        tensor([[ 1.0000,  1.0000],
+                [ 1.0000,  0.5000],
+                [ 1.0000, -0.1250]], dtype=torch.float64)
     """
     found = [torch.ones_like(cosines), cosines]
     for k in range(1, degree):

@@ -79,6 +79,12 @@ def encoding_of_classes(
     Raises:
         DataError: fewer than two classes, or a label outside them (the first row is named).
         OptionError: a number of columns that these classes have not.
+
+    Example:
+        >>> import torch
+        >>> encoding = encoding_of_classes(torch.tensor([0, 1, 1]), ("cat", "dog"))
+        >>> encoding.encode(torch.tensor([0, 1])).tolist()
+        [[-1.0], [1.0]]
     """
     check_choice("centre", centre, CENTRES)
     count = len(classes)
@@ -105,7 +111,13 @@ def encoding_of_classes(
 
 
 def encoding_of_numbers(targets: Float64[Tensor, "n k"], *, centre: Centre = "mean") -> Encoding:
-    """Return the encoding of regression targets, centred as asked."""
+    """Return the encoding of regression targets, centred as asked.
+
+    Example:
+        >>> import torch
+        >>> encoding_of_numbers(torch.tensor([[1.0], [3.0]], dtype=torch.float64)).offset
+        (2.0,)
+    """
     check_choice("centre", centre, CENTRES)
     if targets.ndim != 2:
         raise ShapeError(f"`targets` must have shape (n, k); got {tuple(targets.shape)}.")

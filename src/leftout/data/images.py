@@ -17,7 +17,7 @@ from PIL import Image
 
 from leftout.core.blocks import sized
 from leftout.core.errors import DataError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.files import check_allocation, file_bytes
 from leftout.data.found import Found, Rows
 from leftout.data.pixels import WHITE, rows_of_images
@@ -204,7 +204,7 @@ def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
     """
     pictures: list[np.ndarray] = []
     contents: Iterable[bytes] = listing.contents(paths)
-    contents = tracked(contents, what="decoding pictures", total=len(paths))
+    contents = with_progress(contents, what="decoding pictures", total=len(paths))
     for path, content in zip(paths, contents, strict=True):
         picture = decoded(content, path)
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:

@@ -40,6 +40,14 @@ def flip_labels(examples: Examples, fraction: float, *, generator: Generator) ->
 
     Raises:
         OptionError: a fraction outside (0, 1), or one that changes no label; no classes.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=4)
+        >>> planted = flip_labels(train, 0.1, generator=torch.Generator().manual_seed(0))
+        >>> int((planted.examples.labels != train.labels).sum())
+        4
     """
     labels = _labels(examples)
     check_between("fraction", fraction, 0, 1)
@@ -107,6 +115,14 @@ def thin_class(examples: Examples, cls: str | int, keep: int, *, generator: Gene
 
     Raises:
         OptionError: no such class; fewer than one to keep, or more than there are.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=4)
+        >>> thin = thin_class(train, "7", 1, generator=torch.Generator().manual_seed(0))
+        >>> int((thin.examples.labels == 7).sum())
+        1
     """
     labels = _labels(examples)
     assert examples.classes is not None

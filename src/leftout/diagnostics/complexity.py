@@ -25,7 +25,7 @@ from leftout.attribution.engine.group_removal import group_duals
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.data.identical import identical
 from leftout.dynamics.fitted import Fitted
@@ -124,7 +124,7 @@ def _solved(
 ) -> Iterator[Float64[Tensor, "n _"]]:
     """Yield L⁻¹'s columns of each group, many small groups to a solve."""
     waiting: list[Int64[Tensor, " _"]] = []
-    for position, rows in enumerate(tracked(groups, what="groups")):
+    for position, rows in enumerate(with_progress(groups, what="groups")):
         waiting.append(rows)
         if sum(map(len, waiting)) < COLUMNS and position + 1 < len(groups):
             continue
@@ -163,7 +163,7 @@ def _as_trained(
     total = _root((dual * image).sum())
     ready: dict[int, list[EditEngine]] = {}
     added = []
-    for rows in tracked(groups, what="groups"):
+    for rows in with_progress(groups, what="groups"):
         without = dual + group_duals(fitted, [math.inf], rows, ready)[0]
         change = dual - without
         left = _root((without * (fitted.gram @ without)).sum())

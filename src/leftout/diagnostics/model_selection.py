@@ -18,7 +18,7 @@ from leftout.attribution.engine.refit import refit_duals
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
 from leftout.core.errors import DataError, DivergenceError, LeftoutError, NotPositiveError, OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fit import fit
@@ -309,7 +309,7 @@ def _by_strength(
         said = _solved(fitted, whole.at_strength(one), everyone, time)
         empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
         found[one] = f"with every example: {said}" if isinstance(said, str) else empty
-    for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
+    for i in with_progress(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
         going = [one for one, said in found.items() if one > 0 and not isinstance(said, str)]
         if not going:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from leftout.core.errors import DivergenceError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.dynamics.objective import Look, Objective
 
 FIRST = 10
@@ -83,7 +83,7 @@ class Descent:
             DivergenceError: the objective outgrew what it was at w_0, at every rate there was.
         """
         due = 0
-        for step in tracked(range(self.goal.steps + 1), what="training"):
+        for step in with_progress(range(self.goal.steps + 1), what="training"):
             self.steps = step
             if step >= due or step == self.goal.steps:
                 if self._arrived():

@@ -9,7 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import busy
+from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.identical import identical
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
@@ -59,7 +59,7 @@ class Factorisations:
         Raises:
             NotPositiveError: labels made K indefinite.
         """
-        with busy(f"eigendecomposition of {self.side}"):
+        with spinner(f"eigendecomposition of {self.side}"):
             try:
                 return spectrum_of(self.gram, made_in=self.made_in)
             except NotPositiveError as error:
@@ -75,7 +75,7 @@ class Factorisations:
     @cached_property
     def eigenvalues(self) -> Float64[Tensor, " r"]:
         """Return all eigenvalues of K, ascending, of an indefinite one too; 4n³/3 flops."""
-        with busy(f"eigenvalues of {self.side}"):
+        with spinner(f"eigenvalues of {self.side}"):
             values: Tensor = torch.linalg.eigvalsh(self.gram)
         return values
 
@@ -109,7 +109,7 @@ class Factorisations:
         if self._inverse is None or self._inverse[0] != ridge:
             self._inverse = None
             factor = self.factor(ridge)
-            with busy(f"inverse of {self.side}"):
+            with spinner(f"inverse of {self.side}"):
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
@@ -119,7 +119,7 @@ class Factorisations:
             return self._factor
         self._factor = None
         try:
-            with busy(f"factorisation of {self.side}"):
+            with spinner(f"factorisation of {self.side}"):
                 factor = factorise(self.gram, ridge=ridge)
         except NotPositiveError as error:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None

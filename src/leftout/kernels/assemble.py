@@ -55,6 +55,13 @@ def gram(
 
     Accuracy:
         That of the kernel in `dtype`. Tile sizes change it by the rounding of a matrix product.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> gram(lo.kernels.ReLU(1), torch.eye(2, dtype=torch.float64))
+        tensor([[2.0000, 0.3183],
+                [0.3183, 2.0000]], dtype=torch.float64)
     """
     kernel.check("inputs", inputs)
     outputs_per_example = kernel.outputs or 1
@@ -98,6 +105,13 @@ def cross(
 
     Cost:
         mn evaluations; 8mn bytes and fourteen tiles.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.eye(2, dtype=torch.float64)
+        >>> cross(lo.kernels.ReLU(1), inputs[:1], inputs)
+        tensor([[2.0000, 0.3183]], dtype=torch.float64)
     """
     kernel.check("queries", queries)
     kernel.check("inputs", inputs)

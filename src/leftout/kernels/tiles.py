@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 
 Tile = tuple[slice, slice, Tensor]
 """Rows and columns of the matrix, and its values there."""
@@ -62,7 +62,7 @@ def pair_tiles(
         pairs = upper_blocks(len(row_inputs), side)
     else:
         pairs = list(product(blocks(len(row_inputs), side), blocks(len(column_inputs), side)))
-    return ((i, j, block(row_inputs[i], column_inputs[j])) for i, j in tracked(pairs, what="kernel"))
+    return ((i, j, block(row_inputs[i], column_inputs[j])) for i, j in with_progress(pairs, what="kernel"))
 
 
 def upper_blocks(n: int, side: int) -> list[tuple[slice, slice]]:

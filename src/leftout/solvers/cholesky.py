@@ -50,6 +50,13 @@ def factor_cholesky(gram: Float64[Tensor, "n n"], *, ridge: float) -> CholeskyFa
     Cost:
         n³/3 flops; one n × n temporary, freed on return, besides the factor. Where λ ≤ n·eps·tr K,
         three products and solves, 18n², on top.
+
+    Example:
+        >>> import torch
+        >>> factor = factor_cholesky(3 * torch.eye(2, dtype=torch.float64), ridge=1.0)
+        >>> factor.solve(torch.tensor([[4.0], [8.0]], dtype=torch.float64))
+        tensor([[1.],
+                [2.]], dtype=torch.float64)
     """
     check_at_least("ridge", ridge, 0)
     shifted = gram.clone()

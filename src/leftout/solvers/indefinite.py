@@ -70,6 +70,13 @@ def factor_indefinite(gram: Float64[Tensor, "n n"], *, ridge: float) -> Indefini
 
     Cost:
         n³/3 flops, and forty products and solves with it, 120n².
+
+    Example:
+        >>> import torch
+        >>> gram = torch.tensor([[0.0, 1.0], [1.0, 0.0]], dtype=torch.float64)  # eigenvalues 1 and -1
+        >>> factor_indefinite(gram, ridge=0.0).solve(torch.tensor([[4.0], [8.0]], dtype=torch.float64))
+        tensor([[8.],
+                [4.]], dtype=torch.float64)
     """
     check_at_least("ridge", ridge, 0)
     shifted = gram.clone()

@@ -24,13 +24,21 @@ FILES = ("command.txt", "environment.json", "result.json", "figure.png")
 """What a record is made of; whatever else lies in its folder is somebody else's, and stays."""
 
 
-def environment() -> dict[str, Any]:
-    """Return version, commit (None outside a checkout), libraries and machine."""
+def environment(*code: Path) -> dict[str, Any]:
+    """Return version, commit (None outside a checkout), libraries and machine.
+
+    Args:
+        code: folders, besides that of this package, whose uncommitted changes count as well.
+
+    Example:
+        >>> sorted(environment())[:3]
+        ['changed_since', 'commit', 'cpus']
+    """
     commit = _git("rev-parse", "HEAD")
     return {
         "leftout": __version__,
         "commit": commit,
-        "changed_since": bool(_git("status", "--porcelain", "--", ".")) if commit else None,
+        "changed_since": bool(_git("status", "--porcelain", "--", ".", *map(str, code))) if commit else None,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
@@ -55,6 +63,14 @@ def save_record(
 
     Args:
         pictures: for each file name, what writes it at a path.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp()) / "record"
+        >>> save_record(folder, command="leftout papers", environment={}, result={"rows": 2})
+        >>> sorted(path.name for path in folder.iterdir())
+        ['command.txt', 'environment.json', 'result.json']
     """
     settle(folder)
     part = _beside(folder, "part")
@@ -92,7 +108,17 @@ def settle(folder: Path) -> None:
 
 
 def tidy(folder: Path) -> None:
-    """Finish what killed runs left of the records in a folder."""
+    """Finish what killed runs left of the records in a folder.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> (folder / ".figure1.part").mkdir()  # of a run that was killed while it wrote
+        >>> tidy(folder)
+        >>> list(folder.iterdir())
+        []
+    """
     for left in [*folder.glob(".*.part"), *folder.glob(".*.old")]:
         settle(folder / left.stem.removeprefix("."))
 

@@ -118,7 +118,16 @@ def _strict(value: Any) -> Any:
 
 
 def read_json(path: Path) -> Any:
-    """Return what a JSON file holds, or raise one sentence about it."""
+    """Return what a JSON file holds, or raise one sentence about it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> path = Path(tempfile.mkdtemp()) / "result.json"
+        >>> _ = path.write_text('{"rows": 2}')
+        >>> read_json(path)
+        {'rows': 2}
+    """
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from torch import Tensor
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_block, query_rows
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 
 E = TypeVar("E", bound=EngineAtTime)
@@ -31,7 +31,7 @@ def blocks_at_times(
         for block in (query_block(fitted, query, rows) for rows in rows_to_do)
         for place, engine in enumerate(engines)
     )
-    yield from tracked(every, what="leaving one out", total=len(rows_to_do) * len(engines))
+    yield from with_progress(every, what="leaving one out", total=len(rows_to_do) * len(engines))
 
 
 def loss_changes(

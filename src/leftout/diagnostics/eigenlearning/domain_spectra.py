@@ -88,6 +88,14 @@ def domain_spectrum(
         absolute, 8 eps k(x, x) on circle and hypercube; what is below that is set to 0, and is part of
         the tail. On the sphere 1e-12 k(x, x) for d = 3 and less for others: for a ReLU network of 4
         layers and d = 8, whose kernel has a root at equal inputs, 3e-8 of λ_39 = 3e-11.
+
+    Example:
+        >>> import leftout as lo
+        >>> spectrum = domain_spectrum(lo.kernels.ReLU(1), Circle(6))
+        >>> spectrum.eigenvalues
+        tensor([0.6282, 0.5000, 0.1859, 0.0000], dtype=torch.float64)
+        >>> spectrum.multiplicities.tolist()
+        [1.0, 2.0, 2.0, 1.0]
     """
     check_kind("kernel", kernel, Kernel, what="a kernel, from `leftout.kernels`")
     check_kind("domain", domain, (Circle, Hypercube, Sphere), what="a Circle, Hypercube or Sphere")

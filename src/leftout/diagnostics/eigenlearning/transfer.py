@@ -104,6 +104,14 @@ def transfer_derivatives(gram: Any, rows: Any, *, ridge: float = 0.0) -> Float64
 
     Source:
         The review, eqs. 9, 10, 39 and 40.
+
+    Example:
+        >>> import leftout as lo
+        >>> from leftout.data import Circle
+        >>> points = Circle(6).points
+        >>> derivatives = transfer_derivatives(lo.kernels.ReLU(1).block(points, points), [0, 2])
+        >>> bool((derivatives.diagonal() >= -1e-12).all())
+        True
     """
     matrix, made_in = domain_gram(gram)
     chosen, m = _checked(rows, ridge, matrix), len(matrix)

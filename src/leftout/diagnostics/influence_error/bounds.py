@@ -26,7 +26,7 @@ from leftout.attribution.influence_function import influence_function
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError
-from leftout.core.progress import busy
+from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.influence_error.clusters import cluster_numbers, condition, unevenness
@@ -278,7 +278,7 @@ def smallest_eigenvalue(fitted: Fitted) -> float:
     """
     if fitted.factorisations.has_spectrum:
         return max(fitted.spectrum.smallest, 0.0)
-    with busy(f"eigenvalues of {len(fitted)} × {len(fitted)}"):
+    with spinner(f"eigenvalues of {len(fitted)} × {len(fitted)}"):
         values = torch.linalg.eigvalsh(fitted.gram)
     low, high = float(values[0]), float(values[-1])
     if low < -len(fitted) * torch.finfo(fitted.kernel_dtype).eps * max(high, 0.0):

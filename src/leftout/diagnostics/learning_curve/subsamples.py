@@ -13,7 +13,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.diagnostics.learning_curve.population_curve import WINDOW, PopulationCurve
 from leftout.diagnostics.learning_curve.ridge_path import (
     RidgePath,
@@ -100,7 +100,7 @@ def rehearsed(fitted: Fitted, *, seed: int) -> Rehearsal:
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     parts: dict[int, list[Sample]] = {count: [] for count in PARTS}
     divided = [(count, part) for count in PARTS for part in order.tensor_split(count)]
-    for count, part in tracked(divided, what="parts of the examples"):
+    for count, part in with_progress(divided, what="parts of the examples"):
         parts[count].append(_part(fitted, part))
     return Rehearsal(whole, parts)
 

@@ -25,7 +25,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.checks import check_between, check_count, check_kind, check_seed
 from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.pairs import Data
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, relative
 from leftout.diagnostics.linearity.snapshots import Snapshot, Watch
@@ -276,7 +276,7 @@ def _found(watch: Watch, steps: int | None, tolerance: float) -> LinearityTest:
     ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding**2)
     due, path = set(_grid(limit)), [watch.snapshot(0)]
     gradient, diverged, step = 1.0, False, 0
-    for step in tracked(range(limit + 1), what="training beside its linearisation"):
+    for step in with_progress(range(limit + 1), what="training beside its linearisation"):
         if step:
             watch.path.advance()
         look = objective.look()

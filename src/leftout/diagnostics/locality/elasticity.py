@@ -18,7 +18,7 @@ from torch import Tensor
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_kind
 from leftout.core.errors import DataError, OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
@@ -190,7 +190,7 @@ def _summed_over_pairs(
     classes = len(right.encoding.classes)
     total = torch.zeros(classes, classes, dtype=torch.float64)
     columns = torch.nn.functional.one_hot(right.labels, classes).double() / right_lengths[:, None]
-    for some in tracked(list(blocks(len(left), ROWS)), what="similarity"):
+    for some in with_progress(list(blocks(len(left), ROWS)), what="similarity"):
         rows = torch.nn.functional.one_hot(left.labels[some], classes).double()
         total += (rows / left_lengths[some, None]).T @ (rows_of(left.inputs[some]) @ columns)
     return total.numpy()

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import memory_budget
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.kernels.network.empirical import Empirical
 
@@ -35,7 +35,7 @@ def summed_over_pairs(
 ) -> Float64[np.ndarray, "c c"]:
     """Return the sum of K̄ over all pairs of each two classes; lengths are √k(x, x)."""
     total = torch.zeros(classes, classes, dtype=torch.float64)
-    for row in tracked(_readings(kernel), what="mean gradients"):
+    for row in with_progress(_readings(kernel), what="mean gradients"):
         own = _class_sums(kernel, right, right_lengths, row, classes)
         other = own if left is right else _class_sums(kernel, left, left_lengths, row, classes)
         for a, one in enumerate(other):

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_finite, check_kind
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 
 LabelFunction = Callable[[Int64[Tensor, " n"]], Tensor]
 
@@ -101,7 +101,7 @@ def relabelled(
 
     def values(of: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
         found = here.new_empty(len(of), here.numel())
-        for row, one in enumerate(tracked(of, what="relabellings", total=len(of))):
+        for row, one in enumerate(with_progress(of, what="relabellings", total=len(of))):
             found[row] = value_at(kernel_of, one, here).flatten()
         return found
 

@@ -26,7 +26,7 @@ from torch import Generator, Tensor
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.targets import as_array, doubles
 from leftout.diagnostics.retraining.measures import MEASURES, Pairs, Resampled
 
@@ -107,7 +107,7 @@ def agreement(
         ]
     judged = [
         _judged(s, t, weights, top=top, measures=measures, level=level, whose=whose)
-        for whose, s, t in tracked(rows, what="agreement")
+        for whose, s, t in with_progress(rows, what="agreement")
     ]
     values = torch.stack([one for one, _ in judged]).numpy()  # (1 + m, low | value | high, measure)
     variables: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import GradientDescent, Ridge
 from leftout.dynamics.train import Trained, state_fingerprint, train
@@ -103,7 +103,7 @@ def trained_again(
     found = {} if folder is None else {key: one for key in set(keys) if (one := _read(folder, key))}
     missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in found}
     going = _every(task, list(missing.items()), jobs)
-    for key, one in tracked(going, what="training again", total=len(missing)):
+    for key, one in with_progress(going, what="training again", total=len(missing)):
         found[key] = one
     return [found[key] for key in keys]
 

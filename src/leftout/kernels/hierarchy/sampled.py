@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.hierarchy.fourth_order import Factors, Pullers, along, between, itself, second_factors
 from leftout.kernels.wide.activations import response
 from leftout.kernels.wide.options import Activation
@@ -103,7 +103,7 @@ def _mean(
     count = math.ceil(draw.neurons / GROUPS)
     mean: Tensor | None = None
     squares: Tensor | None = None
-    for group in tracked(range(GROUPS), what="neurons"):
+    for group in with_progress(range(GROUPS), what="neurons"):
         total: Tensor | None = None
         for drawn in draw.weights(group, features):
             found = sum_of(_factors_by(draw.activation, examples, drawn.to(device)))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.network.extract import Extract
 from leftout.kernels.network.features import COLUMNS, PIECE, NetworkFeatures
 from leftout.kernels.tiles import BLOCK, Tile, TileWork, check_matrix_fits, upper_blocks
@@ -121,7 +121,7 @@ class Panels:
 
     def _inside(self, features: NetworkFeatures, start: int) -> Iterator[Tile]:
         """Yield one triangle of a panel with itself."""
-        for i, j in tracked(upper_blocks(features.n, self.plan.side), what="kernel"):
+        for i, j in with_progress(upper_blocks(features.n, self.plan.side), what="kernel"):
             yield self._tile(features, i, start, features, j, start)
 
     def _against(self, features: NetworkFeatures, start: int, first: int) -> Iterator[Tile]:
@@ -130,7 +130,7 @@ class Panels:
             slice(first + rows.start, first + rows.stop)
             for rows in blocks(len(self.passing) - first, self.plan.chunk)
         ]
-        for chunk in tracked(chunks, what="kernel"):
+        for chunk in with_progress(chunks, what="kernel"):
             passing = self._features(self.passing[chunk])
             for i in blocks(passing.n, self.plan.side):
                 for j in blocks(features.n, self.plan.side):
@@ -159,7 +159,7 @@ class Panels:
     def _features(self, inputs: Tensor) -> NetworkFeatures:
         """Return the features of inputs, made chunk by chunk."""
         features: NetworkFeatures | None = None
-        for rows in tracked(list(blocks(len(inputs), self.plan.chunk)), what="gradients"):
+        for rows in with_progress(list(blocks(len(inputs), self.plan.chunk)), what="gradients"):
             layers = self.extract(inputs[rows])
             if features is None:
                 features = NetworkFeatures(layers, len(inputs))

@@ -186,6 +186,32 @@ class LabelAware(LabelDependentKernel):
         estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
         return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
 
+    def pairs_of(
+        self,
+        kernel: Float[Tensor, "m n"],
+        queries: Float[Tensor, "m ..."],
+        inputs: Float[Tensor, "n ..."],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> Pairs:
+        """Return what the estimator must know of pairs, the base kernel of which is known already.
+
+        Args:
+            kernel: the base kernel of the queries and the inputs.
+            dtype: in which l1 distances are evaluated.
+        """
+        return looked_at(kernel, queries, inputs, pixels=self.looks_at_pixels, dtype=dtype)
+
+    def fit_pairs(self, pairs: Pairs, labels: Int64[Tensor, " n"]) -> "RefitLabelAware":
+        """Return the kernel fitted to labels of inputs given by all pairs of them; nothing is evaluated.
+
+        `pairs.of(rows, rows)` fits it to some of the inputs; `cross_of` then takes pairs with these.
+
+        Raises:
+            ShapeError, DataError: as `fit_labels`.
+        """
+        return RefitLabelAware(self, pairs, labels, None)
+
 
 @final
 class RefitLabelAware(RefitKernel):
@@ -242,9 +268,12 @@ class RefitLabelAware(RefitKernel):
 
     def cross(self, comparison: Comparison) -> Float64[Tensor, "m s"]:
         """Return the kernel of queries and these inputs, from pairs of queries and all training inputs."""
-        pairs = comparison.pairs if self.keep is None else comparison.pairs.of(None, self.keep)
-        cross: Tensor = pairs.kernel + self.strength_used * self.estimate.on(pairs)
-        return cross
+        return self.cross_of(comparison.pairs)
+
+    def cross_of(self, pairs: Pairs) -> Float64[Tensor, "m s"]:
+        """Return `cross` from the pairs themselves, as `LabelAware.pairs_of` gives them."""
+        pairs = pairs if self.keep is None else pairs.of(None, self.keep)
+        return pairs.kernel + self.strength_used * self.estimate.on(pairs)
 
     def at_strength(self, strength: float) -> "RefitLabelAware":
         """Return the same with another relative strength; nothing is fitted again."""

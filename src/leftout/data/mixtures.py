@@ -42,6 +42,12 @@ def mixture(
     Source:
         Rethinking influence functions, definition 1 and figure 12. The law within a cluster is not
         said there: ours is uniform in the tangent ball, so most points are near its rim.
+
+    Example:
+        >>> import torch
+        >>> examples, clusters = mixture([2, 3], inputs=5, generator=torch.Generator().manual_seed(0))
+        >>> clusters.tolist()
+        [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
     """
     counts = [int(size) for size in sizes]
     if not counts or min(counts) < 1 or counts != list(sizes):
