@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from leftout.cli.options import FAMILIES_BY_KERNEL, KernelOptions, MachineOptions, SearchOptions
 from leftout.core.errors import OptionError
@@ -21,6 +21,10 @@ from leftout.kernels.network.options import NetworkOptions
 from leftout.kernels.pairwise.options import AUTO, FrozenLabelOptions, LabelAwareOptions
 from leftout.kernels.wide.options import DeepOptions
 from leftout.storage.csv_table import check_free
+
+
+Record = TypeVar("Record", bound="CommandRecord")
+Recorded = TypeVar("Recorded", bound="Arguments")
 
 
 def flag_of(name: str) -> str:
@@ -42,7 +46,7 @@ class CommandRecord(OptionRecord):
     """Names of the options that the user gave, also where they have their default's value."""
 
     @classmethod
-    def from_options(cls, **options: Any) -> Self:
+    def from_options(cls: type[Record], **options: Any) -> Record:
         """Return a record in which exactly these options are given."""
         return cls(**options, explicit=frozenset(options))
 
@@ -78,7 +82,7 @@ class Arguments(
     out: Path | None = None
 
     @classmethod
-    def from_record(cls, record: Any) -> Self:
+    def from_record(cls: type[Recorded], record: Any) -> Recorded:
         """Return arguments from a record; an unknown name or a value of another type is an error."""
         if not isinstance(record, dict):
             raise OptionError(f"`command` must hold options by name; got {record!r}.")
