@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.core import OptionError
-from leftout.storage import read_json, tidy
+from leftout.storage import read_json, recover_records
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page
@@ -54,7 +54,7 @@ def run_papers(
     ]
     for _, material in planned:
         material.check()
-    tidy(target)
+    recover_records(target)
     page(publication, target)  # raises for a damaged record before the work, not after
     records = {} if force else _find_records(publication, planned, target)
     if data is None:

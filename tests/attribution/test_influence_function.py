@@ -242,13 +242,13 @@ def test_queries_and_examples_are_taken_in_blocks_that_change_nothing(cases, mon
     x, y = data(2, seed=8, m=30)[1]
     whole = influence_function(case.trained, (x, y), damping=2.0)
     seen = []
-    solved = ConjugateGradients.prepared
+    solved = ConjugateGradients.prepare
 
     def counted(self, *given, **more):
         ask = solved(self, *given, **more)
         return lambda rhs: seen.append(rhs.shape[1]) or ask(rhs)
 
-    monkeypatch.setattr(ConjugateGradients, "prepared", counted)
+    monkeypatch.setattr(ConjugateGradients, "prepare", counted)
     got = influence_function(case.trained, (x, y), damping=2.0, memory=4 * 12 * 8 * side * 7)
     assert seen == [7, 7, 7, 7, 2]
     assert_same(got, whole, SOLVED)

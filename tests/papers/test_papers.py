@@ -319,7 +319,7 @@ def test_a_record_that_was_stopped_half_way_is_the_old_or_the_new_one(tmp_path, 
             rerun(publication, exhibit(2), QUICK, tmp_path)
     if moment == "writing":
         assert page(publication, tmp_path) == before, "half a record is no section"
-    records.tidy(tmp_path)
+    records.recover_records(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["one-quick"]
     value = json.loads((made / "result.json").read_text())["result"]["value"]
     assert value == (2 if moment == "tidying" else 1)

@@ -215,7 +215,6 @@ def test_eigendecompositions_are_one_of_all_and_one_of_each_rest():
 def test_it_is_known_which_groups_are_fitted_afresh(rule, digits):
     asked = work(rule=rule)
     judged = (asked.times[-1],)
-    fitted = lo.fit(KERNEL, digits[0], rule=asked.rule)
     for gone in range(1, 1000, 7):
         assert asked.afresh(gone) == refit_is_cheaper(asked.rule, judged, asked.n, gone)
 

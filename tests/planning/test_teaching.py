@@ -109,7 +109,7 @@ def test_the_fits_of_a_choice_are_those_that_are_made(monkeypatch):
         lambda self, keep: taught.append(len(keep)) or again(self, keep),
     )
     found = choose_strength(AUTO, train)
-    assert len(found.tried) == len(STRENGTHS), "none was skipped"
+    assert len(found.with_losses) == len(STRENGTHS), "none was skipped"
     assert made.count(19) == 20 * TAUGHT_STRENGTHS
     assert taught.count(19) == 20
 

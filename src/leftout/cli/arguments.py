@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin,
 from leftout.cli.options import FAMILIES_BY_KERNEL, KernelOptions, MachineOptions, SearchOptions
 from leftout.core.errors import OptionError
 from leftout.core.options import OptionRecord
+from leftout.data.data_name import parse_data_name
 from leftout.data.options import DataOptions
-from leftout.data.source_name import parse_source
 from leftout.dynamics.options import RateOptions, RuleOptions
 from leftout.kernels.convolution.options import ConvolutionOptions
 from leftout.kernels.hierarchy.options import HierarchyOptions
@@ -21,7 +21,6 @@ from leftout.kernels.network.options import NetworkOptions
 from leftout.kernels.pairwise.options import AUTO, FrozenLabelOptions, LabelAwareOptions
 from leftout.kernels.wide.options import DeepOptions
 from leftout.storage.csv_table import check_free
-
 
 Record = TypeVar("Record", bound="CommandRecord")
 Recorded = TypeVar("Recorded", bound="Arguments")
@@ -140,7 +139,7 @@ class Arguments(
                 raise OptionError(sentence)
         self.check_kernel()
         self.check_rule()
-        parse_source(self.data)
+        parse_data_name(self.data)
         if self.out is not None and self.suffixes:
             check_free(self.out, *self.suffixes)
 

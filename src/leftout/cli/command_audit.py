@@ -11,18 +11,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.audit.audit import Audit, audit
+from leftout.audit.audit import Audit, audit_request, run_audit
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
 from leftout.cli.model import rule_of
 from leftout.cli.provenance_names import provenance_names
 from leftout.core.errors import OptionError
-from leftout.core.plain_text import plain
+from leftout.core.wording import plain
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.planning.plan import plan
-from leftout.report.findings import Findings, Moment
-from leftout.report.training_time_panel import stop_line, unit_of
-from leftout.storage import score_store as store
+from leftout.report.findings import Findings, ModelAtTime
+from leftout.report.training_time_panel import stop_line
+from leftout.storage.json_file import read_json
 
 SOURCES_SHOWN = 5
 """Sources named at the end of an audit, those worth most for each example."""
@@ -36,7 +36,7 @@ def audit_command(arguments: AuditArguments) -> None:
     folder, run, record = Path.cwd(), Path("run"), None
     if arguments.repeat is not None:
         path = arguments.repeat / "run.json" if arguments.repeat.is_dir() else arguments.repeat
-        record = store.read_json(path)
+        record = read_json(path)
         run = path.resolve().parent.with_name(path.resolve().parent.name + "-again")
         repeated, folder = recorded_arguments(path, record)
         arguments = replace(repeated, out=arguments.out, memory=arguments.memory, device=arguments.device)
@@ -49,22 +49,22 @@ def audit_command(arguments: AuditArguments) -> None:
             if change := kernel_change(resolved, record):
                 print(f"leftout: {plain(change, 2000)}", file=sys.stderr)
             _show_plan(arguments, resolved)
-            finished = audit(
+            provenance = arguments.provenance
+            request = audit_request(
                 resolved.selection or resolved.kernel,
                 resolved.train,
                 resolved.query,
                 rule=rule_of(arguments),
                 at=arguments.times,
-                out=run,
-                refits=arguments.refit_examples,
-                verify=arguments.retrain_examples,
+                refit_examples=arguments.refit_examples,
+                retrain_examples=arguments.retrain_examples,
+                provenance=provenance and provenance_names(provenance, arguments.data, resolved.train),
                 seed=arguments.seed,
                 device=arguments.device,
                 memory=arguments.memory,
-                asked={"options": arguments.record, "folder": str(folder)},
-                source=arguments.provenance
-                and provenance_names(arguments.provenance, arguments.data, resolved.train),
             )
+            command = {"options": arguments.record, "folder": str(folder)}
+            finished = run_audit(request, run, command=command)
     except KeyboardInterrupt:
         print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -80,7 +80,7 @@ def recorded_arguments(path: Path, record: Any) -> tuple[AuditArguments, Path]:
     Raises:
         OptionError: a record that does not say what was asked, or that this version does not know.
     """
-    command: Any = record.get("asked") if isinstance(record, dict) else None
+    command: Any = record.get("command") if isinstance(record, dict) else None
     try:
         options, folder = command["options"], Path(command["folder"])
     except (KeyError, TypeError):
@@ -112,7 +112,7 @@ def _show_audit(finished: Audit) -> None:
     """Print the short table at the end of an audit."""
     findings = finished.findings
     table = Table(show_header=False, title="leftout audit", title_justify="left")
-    for name, text in _summary(findings, findings.moments[findings.judged]):
+    for name, text in _summary(findings, findings.at_last_time):
         table.add_row(name, Text(text))
     console = Console()
     console.print(table)
@@ -122,7 +122,7 @@ def _show_audit(finished: Audit) -> None:
     print(f"report: {finished.run / 'report.html'}" if finished.run else "")
 
 
-def _summary(findings: Findings, last: Moment) -> list[tuple[str, str]]:
+def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     """Return names and texts of the table."""
     n = len(findings.train)
     rows = [("training examples, queries", f"{n}, {len(findings.query)}")]
@@ -133,9 +133,9 @@ def _summary(findings: Findings, last: Moment) -> list[tuple[str, str]]:
         rows.append(("mean loss on queries", f"{last.query_loss:.4g}"))
         rows.append(("exact left-out loss on training", f"{last.left_out_loss:.4g}"))
     if findings.learned is not None:
-        rows.append(("early stopping time", stop_line(findings.learned, unit_of(findings))))
-    if findings.linearisation is not None:
-        rows.append(("gap to your network", _gap_line(findings.linearisation)))
+        rows.append(("early stopping time", stop_line(findings.learned, findings.time_unit)))
+    if findings.linearisation_gap is not None:
+        rows.append(("gap to your network", _gap_line(findings.linearisation_gap)))
     rows.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
     stop = findings.redundant.stop
     rows.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))

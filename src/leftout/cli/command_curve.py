@@ -8,13 +8,12 @@ from leftout.cli.commands import CurveArguments
 from leftout.cli.kernel_choice import resolve_and_show
 from leftout.cli.model import rule_of
 from leftout.core.checks import check_between
-from leftout.core.plain_text import plain
+from leftout.core.wording import number, percent, plain
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.dynamics.fit import fit
-from leftout.report.learning_curve_panel import COLUMNS, curve_rows
-from leftout.report.wording import number, percent
 from leftout.storage.csv_table import save_csv
+from leftout.storage.result_tables import CURVE_COLUMNS, curve_rows
 
 FACTORS = (2, 5, 10)
 """Multiples of the examples at hand that are predicted, where no size is given."""
@@ -36,7 +35,7 @@ def curve_command(arguments: CurveArguments) -> None:
         fitted.freeze_labels(), sizes, confidence=arguments.confidence, seed=arguments.seed
     )
     if arguments.out is not None:
-        save_csv(arguments.out, COLUMNS, curve_rows(curve))
+        save_csv(arguments.out, CURVE_COLUMNS, curve_rows(curve))
     console = Console()
     console.print(_curve_table(curve))
     console.print(_modes_table(curve))

@@ -11,9 +11,8 @@ from rich.text import Text
 
 from leftout.cli.commands import ElasticityArguments
 from leftout.cli.model import kernel_of, load_examples
-from leftout.core.plain_text import plain
+from leftout.core.wording import count, number, plain
 from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.report.wording import count, number
 from leftout.storage.csv_table import save_csv
 
 PAIRS_SHOWN = 50

@@ -17,14 +17,14 @@ from leftout.attribution.loss_influence import loss_influence
 from leftout.cli.commands import InfluenceArguments
 from leftout.cli.kernel_choice import resolve_and_show
 from leftout.cli.model import rule_of
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import OptionError
-from leftout.core.plain_text import plain
+from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.report.wording import moment
 
 
 def influence_command(arguments: InfluenceArguments) -> None:
@@ -54,7 +54,7 @@ def influence_command(arguments: InfluenceArguments) -> None:
         rows = influence.values[position].reshape(-1, len(train))
         deviations = [None] * len(rows) if spreads is None else spreads[position]
         for name, row, deviation in zip(names, rows, deviations, strict=True):
-            title = f"{plain(name)}, {moment(time, unit)}"
+            title = f"{plain(name)}, {time_label(time, unit)}"
             console.print(_influence_table(title, row, train, arguments.top, spread=deviation))
     first = " To first order in its weight." if arguments.method == "first-order" else ""
     console.print(f"Influence in loss units: {SIGN['loss']}.{first}", style="dim")
@@ -122,9 +122,8 @@ def _name(train: Examples, row: int) -> str:
 
 def _save(scores: xr.Dataset, out: Path) -> None:
     """Write all scores; the file appears only when it is whole."""
-    unfinished = out.with_name(out.name + ".part")
-    if out.suffix == ".zarr":
-        scores.to_zarr(unfinished, mode="w", zarr_format=2, consolidated=False)
-    else:
-        scores.to_dataframe().to_csv(unfinished)
-    unfinished.replace(out)
+    with atomic_write(out) as unfinished:
+        if out.suffix == ".zarr":
+            scores.to_zarr(unfinished, mode="w", zarr_format=2, consolidated=False)
+        else:
+            scores.to_dataframe().to_csv(unfinished)

@@ -9,9 +9,9 @@ from rich.table import Table
 from leftout.cli.commands import LearnabilityArguments
 from leftout.cli.model import kernel_of, load_examples, rule_of
 from leftout.core.errors import OptionError
+from leftout.core.wording import number, percent
 from leftout.diagnostics.eigenlearning.learnability import Learnability, learnability
 from leftout.dynamics.fit import fit
-from leftout.report.wording import number, percent
 from leftout.storage.csv_table import save_csv
 
 BANDS = (1, 4, 16, 64, 256, 1024)
@@ -61,7 +61,7 @@ def _errors_table(by_size: list[Learnability]) -> Table:
             number(learned.kappa),
             number(learned.test_error),
             number(learned.train_error),
-            f"{learned.overfitting:.3g} ×",
+            f"{learned.overfitting_coefficient:.3g} ×",
             percent(learned.target_learnability),
         )
     return table

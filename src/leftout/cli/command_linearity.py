@@ -8,10 +8,10 @@ from rich.text import Text
 
 from leftout.cli.commands import LinearityArguments
 from leftout.cli.model import kernel_of, load_examples, rule_of
+from leftout.core.wording import count, number, percent
 from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.dynamics.rules import GradientFlow, Ridge, Rule
 from leftout.kernels.network.empirical import Empirical
-from leftout.report.wording import count, number, percent
 from leftout.storage.csv_table import save_csv
 
 

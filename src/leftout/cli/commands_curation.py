@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.attribution.information import SIGN, information
-from leftout.audit.retrained_curve import network_of, pruned_again
+from leftout.audit.retrained_curve import initial_network, retrained_removal_curve
 from leftout.cli.commands import (
     FittedArguments,
     InformationArguments,
@@ -25,16 +25,16 @@ from leftout.cli.commands import (
 from leftout.cli.model import kernel_of, load_examples, rule_of
 from leftout.cli.provenance_names import provenance_names
 from leftout.core.checks import check_count
-from leftout.core.plain_text import plain
+from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
 from leftout.curation.prune import Order, Pruned, prune
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
-from leftout.curation.sources import Estimate, Sources, sources
+from leftout.curation.sources import IntervalEstimate, Sources, sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
-from leftout.report.wording import label, number, percent, signed
+from leftout.report.wording import label_text
 from leftout.storage.csv_table import save_csv
 
 TITLES: dict[Order, str] = {
@@ -81,8 +81,8 @@ def prune_command(arguments: PruneArguments) -> None:
     )
     check = None
     if arguments.retrain:
-        module = network_of(fitted, width=arguments.width, seed=arguments.seed)
-        check = pruned_again(fitted, query, removal, module, jobs=arguments.jobs)
+        module = initial_network(fitted, width=arguments.width, seed=arguments.seed)
+        check = retrained_removal_curve(fitted, query, removal, module, jobs=arguments.jobs)
     if arguments.out is not None:
         save_csv(arguments.out, *_order_table(fitted.train, removal, check))
     console = Console()
@@ -161,7 +161,7 @@ def _id_and_class(examples: Examples, row: int) -> tuple[str, str]:
 
 def _id_and_label(examples: Examples, row: int) -> tuple[Text, Text]:
     """Return id and label as a person reads them; as Text, where "[bold]" is no markup."""
-    return Text(plain(examples.ids[row])), Text(label(examples, row))
+    return Text(plain(examples.ids[row])), Text(label_text(examples, row))
 
 
 def _removal_table(removal: Pruned, check: PruneCheck | None) -> Table:
@@ -222,11 +222,11 @@ def _sources_table(comparison: Sources) -> Table:
             _interval(source.function),
             _interval(source.weights),
             number(source.whole_function),
-            signed(source.loss),
-            signed(source.loss_each),
+            signed_number(source.loss),
+            signed_number(source.loss_each),
         )
     return table
 
 
-def _interval(estimate: Estimate) -> str:
-    return f"{number(estimate.value)} ({number(estimate.low)} … {number(estimate.high)})"
+def _interval(estimate: IntervalEstimate) -> str:
+    return number_with_interval(estimate.value, estimate.low, estimate.high)

@@ -13,15 +13,23 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from leftout.audit.summary import kernel_said
+from leftout.audit.summary import describe_kernel
 from leftout.cli.arguments import Arguments
 from leftout.cli.model import kernel_of, load_examples, rule_of
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError
+from leftout.core.wording import duration
 from leftout.data.examples import Examples
-from leftout.diagnostics.model_selection import Candidate, Selection, candidate, choose_strength, once, ranked
+from leftout.diagnostics.model_selection import (
+    Candidate,
+    Selection,
+    choose_strength,
+    drop_duplicates,
+    evaluate_kernel,
+    sort_candidates,
+)
 from leftout.dynamics.rules import Rule
 from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.label_dependent import LabelDependentKernel
@@ -32,7 +40,6 @@ from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import Machine, bare_machine, with_kernel
 from leftout.planning.plan import work_of
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
-from leftout.report.wording import duration
 
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("two-layer-relu", {"kernel": "two-layer-relu"}),
@@ -120,8 +127,8 @@ def kernel_change(resolved: ResolvedKernel, record: Any) -> str:
     if all(name in before and before[name] == setting for name, setting in now.items()):
         return ""
     return (
-        f"leave-one-out chose another kernel than in the run to repeat, {kernel_said(now)} and not "
-        f"{kernel_said(before)}: results will differ. The table says what was tried and what was skipped."
+        f"leave-one-out chose another kernel than in the run to repeat, {describe_kernel(now)} and not "
+        f"{describe_kernel(before)}: results will differ. The table says what was tried and what was skipped."
     )
 
 
@@ -146,7 +153,7 @@ def _choose_kernel(arguments: Arguments) -> ResolvedKernel:
         trial = trial or _Trial(arguments, rule, _machine(arguments, train))
         candidates.append(trial.candidate(name, kernel, train))
         resolved[candidates[-1].name] = ResolvedKernel(kernel, train, query)
-    best_name = ranked(candidates, name="--kernel auto").best.name
+    best_name = sort_candidates(candidates, name="--kernel auto").best.name
     best = resolved[best_name]
     if trial is not None and best.train.labels is not None:
         assert isinstance(best.kernel, Kernel)
@@ -154,7 +161,7 @@ def _choose_kernel(arguments: Arguments) -> ResolvedKernel:
             aware = LabelAware(best.kernel, estimator, None)
             candidates.append(trial.candidate(f"{best_name}, {estimator}", aware, best.train))
             resolved[candidates[-1].name] = best  # the name says what strength was chosen
-    selection = ranked(once(candidates), name="--kernel auto")
+    selection = sort_candidates(drop_duplicates(candidates), name="--kernel auto")
     winner = resolved[selection.best.name]
     return ResolvedKernel(selection.kernel, winner.train, winner.query, selection)
 
@@ -177,7 +184,7 @@ class _Trial:
         if seconds > 60 * arguments.minutes:
             reason = f"would take about {duration(seconds)}, more than --minutes {arguments.minutes:g}"
             return Candidate(name, kernel, skipped=reason)
-        return candidate(
+        return evaluate_kernel(
             name,
             kernel,
             train,

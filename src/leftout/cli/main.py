@@ -17,8 +17,8 @@ from typer.core import TyperGroup
 from leftout.cli.commands import COMMANDS
 from leftout.cli.flags import STYLE, command_of, record_command
 from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning
-from leftout.core.plain_text import plain
 from leftout.core.version import __version__
+from leftout.core.wording import plain
 
 
 @cache

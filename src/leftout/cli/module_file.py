@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import name_list
+from leftout.data.data_name import check_file
 from leftout.data.module import returned_by
-from leftout.data.source_name import check_file
 
 NAMES_SHOWN = 3
 """Names of a list that a message gives."""
@@ -80,14 +81,9 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
             if name in weights and weights[name].is_floating_point() != state[name].is_floating_point()
         ],
     }
-    faults = [f"{verb} {_list_names(names)}" for verb, names in problems.items() if names]
+    faults = [f"{verb} {name_list(names, NAMES_SHOWN)}" for verb, names in problems.items() if names]
     if faults:
         raise DataError(
             f"`{source}` must hold the weights of the module that --model builds; it {', '.join(faults)}."
         )
     module.load_state_dict(weights)
-
-
-def _list_names(names: list[str]) -> str:
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(map(repr, names[:NAMES_SHOWN])) + more

@@ -5,13 +5,13 @@
 not given               the class
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import name_list
 from leftout.data.columns import ID, Column
+from leftout.data.data_name import TABLES
 from leftout.data.examples import Examples
-from leftout.data.source_name import TABLES
 from leftout.data.table import READERS, SPLIT
 
 SOURCE = "source"
@@ -37,7 +37,7 @@ def provenance_names(provenance: str | None, data: str, train: Examples) -> list
         column = columns.get(SOURCE)
         if column is None or ID not in columns:
             raise DataError(
-                f"`{provenance}` must have the columns 'id' and 'source'; it has {_list_names(columns)}."
+                f"`{provenance}` must have the columns 'id' and 'source'; it has {name_list(columns)}."
             )
     else:
         columns, ids = _table(data)
@@ -78,7 +78,7 @@ def feature_columns(provenance: str | None, data: str, target: str | None) -> li
     predicted = target or names[-1]
     if provenance not in names:
         raise OptionError(
-            f"--provenance must be a column of {data!r}, {_list_names(names)}, or a file with columns id and "
+            f"--provenance must be a column of {data!r}, {name_list(names)}, or a file with columns id and "
             f"source; got {provenance!r}."
         )
     if provenance == predicted:
@@ -96,7 +96,3 @@ def _table(name: str) -> tuple[dict[str, Column], list[str]]:
     if ID in columns:
         ids = [str(number) for number in columns[ID].values.tolist()]
     return columns, ids
-
-
-def _list_names(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))

@@ -32,7 +32,7 @@ from leftout.report.wording import SIGN_RULE
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.quadrature import NODES, WINDOW, flow_quadrature
 from leftout.solvers.spectrum import spectrum_of
-from leftout.storage import score_store as store
+from leftout.storage.json_file import read_json, write_json
 
 EPS = torch.finfo(torch.float64).eps
 KERNEL = TwoLayerReLU()
@@ -182,7 +182,7 @@ def _audit() -> Iterator[SelfTest]:
     """Yield numbers of an audit that is made twice, in memory and in a folder."""
     train, query = _digits()
     in_memory = _audit_digits(train, query).findings
-    last = in_memory.moments[-1]
+    last = in_memory.at_last_time
     assert last.query_accuracy is not None
     yield SelfTest("digits: share of wrong answers", 1 - last.query_accuracy, 1 - SMALLEST_ACCURACY)
     certificate = in_memory.certificate
@@ -199,8 +199,8 @@ def _audit() -> Iterator[SelfTest]:
         faults += [] if saved.record["leftout"] == __version__ else ["version"]
         faults += [] if len(saved.suspects) == len(in_folder.suspects) else ["suspects"]
         yield SelfTest("folder: what is missing or half-written", float(len(faults)), 0.0)
-        store.write_json(run / "again.json", saved.record)
-        differing = store.read_json(run / "again.json") != saved.record
+        write_json(run / "again.json", saved.record)
+        differing = read_json(run / "again.json") != saved.record
         yield SelfTest("record: written and read", float(differing), 0.0)
     page = html(in_memory)
     missing = [text for text in (SIGN_RULE, "</html>", train.ids[0][:6]) if text not in page]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from leftout.core.exports import exports
 
 if TYPE_CHECKING:
+    from leftout.core.atomic_files import atomic_write as atomic_write
     from leftout.core.blocks import memory_budget as memory_budget
     from leftout.core.device import usable_device as usable_device
     from leftout.core.errors import DataError as DataError

@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from leftout.core.errors import MemoryBudgetError, OptionError
+from leftout.core.wording import byte_size
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS |= {unit + "i": 1024**power for power, unit in enumerate(("k", "m", "g", "t"), start=1)}
@@ -60,14 +61,5 @@ def check_fits(what: str, needed: int, budget: int, *, advice: str) -> None:
     """Raise when `what` needs more bytes than the budget, before anything is allocated."""
     if needed > budget:
         raise MemoryBudgetError(
-            f"{what} needs {sized(needed)}, more than the budget of {sized(budget)}. {advice}"
+            f"{what} needs {byte_size(needed)}, more than the budget of {byte_size(budget)}. {advice}"
         )
-
-
-def sized(size: float) -> str:
-    """Return a number of bytes as a person reads it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -94,7 +94,7 @@ def outputs_of(
     return value
 
 
-def outputs_each(module: nn.Module, inputs: Tensor) -> int:
+def output_count(module: nn.Module, inputs: Tensor) -> int:
     """Return k, how many numbers the module gives for each input.
 
     Args:
@@ -134,7 +134,7 @@ def check_differentiable(module: nn.Module, weights: Mapping[str, Tensor], few: 
         )
 
 
-def selected(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
+def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
     """Return the parameters that are trained and whose names match one of the patterns.
 
     Args:
@@ -176,18 +176,18 @@ def _cut(text: str, most: int = 300) -> str:
     return text if len(text) <= most else text[:most].rpartition(",")[0] + ", …"
 
 
-def flat(parameters: Mapping[str, Tensor]) -> Float[Tensor, " p"]:
+def flatten_parameters(parameters: Mapping[str, Tensor]) -> Float[Tensor, " p"]:
     """Return all numbers of the parameters, in the order of their names here: a copy."""
     return torch.cat([one.reshape(-1) for one in parameters.values()])
 
 
-def unflat(vector: Float[Tensor, " p"], like: Mapping[str, Tensor]) -> Parameters:
+def unflatten_parameters(vector: Float[Tensor, " p"], like: Mapping[str, Tensor]) -> Parameters:
     """Return a vector as parameters of these shapes: views of it."""
     parts = torch.split(vector, [one.numel() for one in like.values()])
     return {name: part.view(one.shape) for (name, one), part in zip(like.items(), parts, strict=True)}
 
 
-def bytes_a_row(module: nn.Module, two: Tensor) -> int:
+def bytes_per_row(module: nn.Module, two: Tensor) -> int:
     """Return the bytes that a forward pass keeps of each input for the gradient.
 
     Args:

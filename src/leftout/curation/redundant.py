@@ -1,7 +1,4 @@
-"""What could go without loss? The beginning of the least informative first, in a few shares.
-
-`prune` answers it; these are the shares that an audit looks at, and the tolerance that it allows.
-"""
+"""Redundant training examples: `prune`, with the shares and the tolerance of an audit."""
 
 from leftout.core.checks import check_between
 from leftout.curation.prune import Pruned, prune
@@ -20,14 +17,14 @@ def redundant(
     fractions: tuple[float, ...] = FRACTIONS,
     tolerance: float = 0.01,
 ) -> Pruned:
-    """Return what moves the predictions at the queries least, and the model without the first shares.
+    """Return examples by how little they move the predictions at the queries, and the loss without shares.
 
     Args:
         fractions: shares of the training set, in (0, 1), to remove together.
         tolerance: relative rise of the mean query loss that is still acceptable.
 
     Cost:
-        one pass of `leave_one_out`, and one `leave_out` group a share.
+        one pass of `leave_one_out`, and one `leave_out` group for each share.
     """
     for fraction in fractions:
         check_between("fractions", fraction, 0, 1)

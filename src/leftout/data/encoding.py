@@ -1,4 +1,4 @@
-"""How do class numbers become targets, and predictions class numbers again?
+"""How class numbers become targets, and predictions become class numbers again.
 
 A network with squared loss predicts numbers. Two classes become one column of −1 and +1, or one
 each for a network that has two outputs; more become one column each. Because f_0 = 0 is what the
@@ -44,21 +44,21 @@ class Encoding:
         return _columns(labels, len(self.classes), self.outputs) - offset
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
-        """Return the class number that each prediction speaks for."""
-        values = self.uncentred(predictions)
-        if values.shape[1] == 1:
-            return (values[:, 0] >= 0).long()
-        return values.argmax(1)
+        """Return the class number with the largest prediction."""
+        outputs = self.in_target_units(predictions)
+        if outputs.shape[1] == 1:
+            return (outputs[:, 0] >= 0).long()
+        return outputs.argmax(1)
 
     def class_scores(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m c"]:
         """Return one number per class, larger = more of this class, in target units.
 
         Two classes share one column: the score of the second class is +f, of the first −f.
         """
-        values = self.uncentred(predictions)
-        return torch.cat([-values, values], dim=1) if values.shape[1] == 1 else values
+        outputs = self.in_target_units(predictions)
+        return torch.cat([-outputs, outputs], dim=1) if outputs.shape[1] == 1 else outputs
 
-    def uncentred(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+    def in_target_units(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
         """Return predictions in the units of the original targets."""
         offset = torch.tensor(self.offset, dtype=torch.float64, device=predictions.device)
         return predictions.double() + offset
@@ -71,7 +71,7 @@ def encoding_of_classes(
     centre: Centre = "uniform",
     outputs: int | None = None,
 ) -> Encoding:
-    """Return the encoding of class numbers 0 … c − 1, centred as asked.
+    """Return the encoding of class numbers 0 … c − 1, centred by the rule `centre`.
 
     Args:
         outputs: columns; None is one for two classes and one each for more.

@@ -1,10 +1,10 @@
-"""Is this a file that can be read whole? Devices and pipes are not: they would never end."""
+"""Checked reading of whole files: no devices or pipes, and nothing larger than memory allows."""
 
 from pathlib import Path
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import DataError
-from leftout.data.source_name import check_file
+from leftout.data.data_name import check_file
 
 
 def file_bytes(path: Path) -> bytes:
@@ -22,6 +22,6 @@ def file_bytes(path: Path) -> bytes:
         raise DataError(f"`{path}` must be readable; got {error}.") from error
 
 
-def check_allocation(what: str, size: int) -> None:
-    """Raise when `what` would take more bytes than the free memory allows."""
-    check_fits(what, size, memory_budget(None), advice="Take fewer or smaller examples.")
+def check_allocation(name: str, size: int) -> None:
+    """Raise when an object of this name would take more bytes than the free memory allows."""
+    check_fits(name, size, memory_budget(None), advice="Take fewer or smaller examples.")

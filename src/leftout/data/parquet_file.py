@@ -1,4 +1,4 @@
-"""A .parquet file, read with pyarrow. Rows are counted from 1: there is no line of names."""
+"""A .parquet file, read with pyarrow. Rows are numbered from 1."""
 
 import warnings
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 
 from leftout.core.errors import DataError
 from leftout.data.columns import Column
+from leftout.data.data_name import check_file
 from leftout.data.files import check_allocation
-from leftout.data.source_name import check_file
 from leftout.data.zipped import reason
 
 try:

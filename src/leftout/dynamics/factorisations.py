@@ -11,7 +11,7 @@ from torch import Tensor
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
 from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
@@ -93,8 +93,8 @@ class Factorisations:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
         if self.definite:
-            return self._made(CholeskyFactor, factor_cholesky, ridge)
-        return self._made(IndefiniteFactor, factor_indefinite, ridge)
+            return self._factorise(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(IndefiniteFactor, factor_indefinite, ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
         """Return the Cholesky factor of K + ridge·I.
@@ -102,7 +102,7 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular or not positive.
         """
-        return self._made(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(CholeskyFactor, factor_cholesky, ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹."""
@@ -113,7 +113,7 @@ class Factorisations:
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
-    def _made(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
+    def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
         """Return the factorisation of this kind: the last one if it is."""
         if isinstance(self._factor, kind) and self._factor.ridge == ridge:
             return self._factor
@@ -136,7 +136,7 @@ def largest_of(gram: Float64[Tensor, "r r"]) -> float:
 
 def identical_inputs_sentence(train: Examples) -> str:
     """Return a sentence that names two identical inputs, or nothing."""
-    groups = identical(train.inputs)
+    groups = identical_inputs(train.inputs)
     if not groups:
         return ""
     first, second = groups[0][:2]

@@ -13,13 +13,13 @@ from functools import cached_property
 
 from leftout.attribution.engine.query_blocks import COLUMNS
 from leftout.attribution.trajectory import COUNT
-from leftout.curation.moved import QUERIES
+from leftout.curation.model_change import QUERIES
 from leftout.curation.redundant import FRACTIONS
 from leftout.diagnostics.learning_curve.ridge_path import POINTS
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.tiles import BLOCK, TEMPORARIES
 from leftout.planning.machine import Machine
-from leftout.report.explorer import BLOCK_BYTES, LENGTH
+from leftout.report.ranking import BLOCK_BYTES, LENGTH
 from leftout.solvers.quadrature import NODES, windows
 from leftout.storage import score_store as store
 

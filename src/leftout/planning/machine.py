@@ -354,7 +354,7 @@ def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:
     ranked = timed(lambda: np.argpartition(scores, -12, axis=1))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store.create(
+        store.create_store(
             folder,
             times=[0.0],
             query=[str(i) for i in range(QUERIES)],
@@ -364,7 +364,7 @@ def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:
 
         def kept() -> None:
             store.write_block(folder, 0, scores[None])
-            store.opened(folder)["influence"].to_numpy()
+            store.open_store(folder)["influence"].to_numpy()
 
         stored = timed(kept)
     picture = 0.0

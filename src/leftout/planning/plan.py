@@ -15,10 +15,11 @@ import psutil
 import torch
 
 from leftout.attribution.trajectory import COUNT
-from leftout.core.blocks import memory_budget, sized
+from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
 from leftout.core.errors import MemoryBudgetError
+from leftout.core.wording import byte_size, duration
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -26,7 +27,6 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.cost import DOUBTED, Cost, Work, ascending
 from leftout.planning.label_aware_cost import teaching
 from leftout.planning.machine import machine
-from leftout.report.wording import duration
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Step:
     @property
     def memory_text(self) -> str:
         """Return the memory as a person reads it."""
-        return sized(self.memory)
+        return byte_size(self.memory)
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ class Plan:
     def summary(self) -> str:
         """Return the whole in two sentences."""
         return (
-            f"{self._what} take about {duration(self.seconds)} and {sized(self.memory)} at the "
-            f"peak, of which {sized(self.before)} are libraries and data. The budget for the rest "
-            f"is {sized(self.work.budget)}: it {'fits' if self.fits else 'does not fit'}."
+            f"{self._what} take about {duration(self.seconds)} and {byte_size(self.memory)} at the "
+            f"peak, of which {byte_size(self.before)} are libraries and data. The budget for the rest "
+            f"is {byte_size(self.work.budget)}: it {'fits' if self.fits else 'does not fit'}."
         )
 
     def check(self) -> None:
@@ -100,8 +100,8 @@ class Plan:
             return
         less = f"take `n_train` ≤ {self.most}, or " if self.most > 1 else ""
         raise MemoryBudgetError(
-            f"{self._what} need {sized(self.memory - self.before)}, more than the budget of "
-            f"{sized(self.work.budget)}: {less}raise `memory`."
+            f"{self._what} need {byte_size(self.memory - self.before)}, more than the budget of "
+            f"{byte_size(self.work.budget)}: {less}raise `memory`."
         )
 
     @property

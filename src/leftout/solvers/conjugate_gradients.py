@@ -17,7 +17,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_between, check_count
 from leftout.core.errors import SolveError
-from leftout.solvers.solution import EPS, Apply, Solution, Solver, Status, relative
+from leftout.solvers.solution import EPS, Apply, Solution, Solver, Status, relative_residual
 
 FRESH = 25
 """Steps after which the residual is taken from b − A x: the recurrence drifts a rounding a step."""
@@ -43,7 +43,7 @@ class ConjugateGradients(Solver):
         check_between("rtol", self.rtol, 0, 1)
         check_count("max_steps", self.max_steps)
 
-    def prepared(
+    def prepare(
         self,
         apply: Apply,
         side: int,
@@ -64,7 +64,7 @@ class ConjugateGradients(Solver):
         return Solution(
             value=value,
             status=tuple(run.status),
-            residual=relative(rhs - apply(value), rhs),
+            residual=relative_residual(rhs - apply(value), rhs),
             steps=run.steps,
             note="" if run.lowest > 0 else f"A direction had curvature {run.lowest:.3g}.",
         )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.errors import SolveError
-from leftout.solvers.solution import EPS, Apply, Solution, Solver, Status, relative
+from leftout.solvers.solution import EPS, Apply, Solution, Solver, Status, relative_residual
 
 WIDEST = 256
 """Columns of the identity that are multiplied at a time, at most."""
@@ -37,7 +37,7 @@ class Exact(Solver):
         backward stable: x is that of a matrix which differs from A by 10·eps of its norm.
     """
 
-    def prepared(
+    def prepare(
         self,
         apply: Apply,
         side: int,
@@ -127,6 +127,6 @@ def _told(
     status: tuple[Status, ...],
     note: str,
 ) -> Solution:
-    residual = relative(rhs - matrix @ value, rhs)
+    residual = relative_residual(rhs - matrix @ value, rhs)
     steps = torch.zeros(rhs.shape[1], dtype=torch.long, device=rhs.device)
     return Solution(value, status, residual, steps, note)

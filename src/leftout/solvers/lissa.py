@@ -21,7 +21,7 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_between, check_count, check_positive
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.solvers.krylov import largest_eigenvalue
-from leftout.solvers.solution import Apply, Solution, Solver, Status, relative
+from leftout.solvers.solution import Apply, Solution, Solver, Status, relative_residual
 
 LOOKED_AT = 8
 """Drawn batches whose largest eigenvalues decide the scale."""
@@ -84,7 +84,7 @@ class LiSSA(Solver):
         drawn = {} if self.generator is None else {"seed": self.generator.initial_seed()}
         return {"solver": "LiSSA", **options, **drawn}
 
-    def prepared(
+    def prepare(
         self,
         apply: Apply,
         side: int,
@@ -117,7 +117,7 @@ class LiSSA(Solver):
     def _solved(self, drawn: "_Drawn", scale: float, rhs: Float64[Tensor, "p b"]) -> Solution:
         run = self._series if self.batch is None else self._average
         value, grew, steps = run(drawn, scale, rhs)
-        residual = relative(rhs - drawn.apply(value), rhs)
+        residual = relative_residual(rhs - drawn.apply(value), rhs)
         solved = residual <= self.rtol
         why, note = Status.STEP_LIMIT, ""
         if bool((grew & ~solved).any()):

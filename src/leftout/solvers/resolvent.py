@@ -45,22 +45,26 @@ class Resolvents:
     diagonal: Complex128[Tensor, "q n b b"]
 
     @property
-    def each(self) -> int:
+    def outputs_per_example(self) -> int:
         """Return b, the rows of an example."""
         return self.diagonal.shape[-1]
 
     def rows(self, examples: slice) -> slice:
         """Return the rows of K of some examples."""
-        return slice(examples.start * self.each, examples.stop * self.each)
+        return slice(examples.start * self.outputs_per_example, examples.stop * self.outputs_per_example)
 
 
-def resolvents(
-    spectrum: Spectrum, data: Float64[Tensor, "rows c"], quadrature: Quadrature, *, each: int = 1
+def resolvents_at_nodes(
+    spectrum: Spectrum,
+    data: Float64[Tensor, "rows c"],
+    quadrature: Quadrature,
+    *,
+    outputs_per_example: int = 1,
 ) -> Resolvents:
     """Return R(z) y and the diagonal of R(z) at the nodes of a quadrature.
 
     Args:
-        each: b, how many rows that follow each other belong to one example.
+        outputs_per_example: b, how many rows that follow each other belong to one example.
 
     Cost:
         4nr(c + b) flops a node for n rows of K; q·n·(c + b) complex numbers are kept.
@@ -70,15 +74,15 @@ def resolvents(
     nodes = quadrature.nodes.to(device)
     poles = 1 / (nodes[:, None] - spectrum.values[None, :])  # (q, r)
     inside = spectrum.coordinates(data)  # (r, k)
-    (q, r), (n, c) = poles.shape, data.shape
+    (q, r), (n, c), b = poles.shape, data.shape, outputs_per_example
     scaled = (poles[:, :, None] * inside).permute(1, 0, 2).reshape(r, q * c)  # (r, q·c)
     values = real_times_complex(vectors, scaled).view(n, q, c).transpose(0, 1)
-    diagonal = spectrum.diagonal(poles, each)
+    diagonal = spectrum.diagonal(poles, outputs_per_example)
     if r < n:
         # V is thin: on the complement of its span K is zero and R(z) = I / z.
         outside = (data - vectors @ inside).to(nodes.dtype)
-        pairs = vectors.view(n // each, each, r)
-        missing = torch.eye(each, dtype=vectors.dtype, device=device) - pairs @ pairs.mT
+        pairs = vectors.view(n // b, b, r)
+        missing = torch.eye(b, dtype=vectors.dtype, device=device) - pairs @ pairs.mT
         values = values + outside / nodes[:, None, None]
         diagonal = diagonal + missing / nodes[:, None, None, None]
     return Resolvents(spectrum, quadrature, poles, values, diagonal)
@@ -99,7 +103,7 @@ def reweighted_ratios(found: Resolvents, weight: float) -> Complex128[Tensor, "q
     if weight == 0:
         return left_out_ratios(found)
     nodes = found.quadrature.nodes.to(found.values.device)[:, None, None, None]
-    unit = torch.eye(found.each, dtype=nodes.dtype, device=nodes.device)
+    unit = torch.eye(found.outputs_per_example, dtype=nodes.dtype, device=nodes.device)
     # Multiplied through by z (1 − ω), so that neither ω = 1 nor z = 0 divides by zero.
     factor = nodes * (1 - weight)
     below = found.diagonal * factor + weight * unit
@@ -138,7 +142,11 @@ def edited_coordinates(
     """
     change = coefficients(found, ratios[:, rows], time)  # (r, e·b)
     change = change.mul_(found.spectrum.vectors[rows].T).neg_()
-    return change if found.each == 1 else torch.unflatten(change, 1, (-1, found.each)).sum(2)
+    return (
+        change
+        if found.outputs_per_example == 1
+        else torch.unflatten(change, 1, (-1, found.outputs_per_example)).sum(2)
+    )
 
 
 def left_out_diagonal(
@@ -151,10 +159,14 @@ def left_out_diagonal(
     """
     vectors, values = found.spectrum.vectors, found.spectrum.values
     change = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
-    for some in blocks(found.diagonal.shape[1], max(1, ROWS // found.each)):
+    for some in blocks(found.diagonal.shape[1], max(1, ROWS // found.outputs_per_example)):
         rows = found.rows(some)
         inside = edited_coordinates(found, ratios, time, rows).mul_(values[:, None])  # (r, e)
-        inside = inside.repeat_interleave(found.each, 1) if found.each > 1 else inside
+        inside = (
+            inside.repeat_interleave(found.outputs_per_example, 1)
+            if found.outputs_per_example > 1
+            else inside
+        )
         change[rows] = inside.mul_(vectors[rows].T).sum(0)
     return change
 
@@ -212,7 +224,7 @@ def added_coordinates(
     Cost:
         4(rb + nc)ab flops a node for n rows of K.
     """
-    a, b = len(to_itself), found.each
+    a, b = len(to_itself), found.outputs_per_example
     inside = found.spectrum.coordinates(to_train)  # (r, a·b)
     unit = torch.eye(b, dtype=found.values.dtype, device=inside.device)
     nodes = found.quadrature.nodes.to(inside.device)[:, None, None, None]

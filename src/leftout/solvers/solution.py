@@ -45,7 +45,7 @@ class Status(StrEnum):
     DIVERGED = "diverged: `scale` is too small for the recursion; pass a larger one, or None"
 
     @property
-    def solved(self) -> bool:
+    def is_solved(self) -> bool:
         """Return whether the value solves the system."""
         return self in (Status.SOLVED, Status.SADDLE)
 
@@ -70,9 +70,9 @@ class Solution:
     note: str = ""
 
     @property
-    def solved(self) -> bool:
+    def is_solved(self) -> bool:
         """Return whether every column was solved."""
-        return all(one.solved for one in self.status)
+        return all(one.is_solved for one in self.status)
 
     @property
     def advice(self) -> str:
@@ -81,7 +81,7 @@ class Solution:
         if not rest:
             return ""
         # A solve that failed before one that merely says something, the worst residual first.
-        worst = max(rest, key=lambda j: (not self.status[j].solved, float(self.residual[j])))
+        worst = max(rest, key=lambda j: (not self.status[j].is_solved, float(self.residual[j])))
         alike = sum(one is self.status[worst] for one in self.status)
         return (
             f"{alike} of {len(self.status)} right-hand sides {self.status[worst]}. Column {worst} has "
@@ -94,7 +94,7 @@ class Solver(ABC):
     """A way of solving A x = b from products with A; its fields are its options."""
 
     @abstractmethod
-    def prepared(
+    def prepare(
         self,
         apply: Apply,
         side: int,
@@ -122,7 +122,7 @@ class Solver(ABC):
         memory: int | None = None,
     ) -> Solution:
         """Return x and how it was found, for each column of `rhs` by itself."""
-        ask = self.prepared(apply, len(rhs), device=rhs.device, examples=examples, memory=memory)
+        ask = self.prepare(apply, len(rhs), device=rhs.device, examples=examples, memory=memory)
         return ask(rhs)
 
     @property
@@ -132,7 +132,7 @@ class Solver(ABC):
         return {"solver": type(self).__name__, **options}
 
 
-def joined(solutions: Sequence[Solution]) -> Solution:
+def join_solutions(solutions: Sequence[Solution]) -> Solution:
     """Return solutions of the same matrix side by side; the first note that there is stands for all."""
     return Solution(
         value=torch.cat([one.value for one in solutions], dim=1),
@@ -143,7 +143,7 @@ def joined(solutions: Sequence[Solution]) -> Solution:
     )
 
 
-def relative(residual: Float64[Tensor, "p b"], rhs: Float64[Tensor, "p b"]) -> Float64[Tensor, " b"]:
+def relative_residual(residual: Float64[Tensor, "p b"], rhs: Float64[Tensor, "p b"]) -> Float64[Tensor, " b"]:
     """Return |residual| / |rhs| of each column; 0 where the right-hand side is 0."""
     size = rhs.norm(dim=0)
     return torch.where(size > 0, residual.norm(dim=0) / size, torch.zeros_like(size))

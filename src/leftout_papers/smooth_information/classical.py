@@ -103,7 +103,7 @@ def recursion(
         batch=batch if batch < n else None,
         generator=material.generator(9),
     )
-    ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
+    ask = solver.prepare(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
     where = torch.tensor(rows)
     pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])
     moved = _moved(trained)

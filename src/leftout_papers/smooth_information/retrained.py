@@ -15,7 +15,7 @@ from joblib import Parallel, cpu_count, delayed
 from torch.nn.utils import parameters_to_vector
 
 import leftout as lo
-from leftout.core import with_progress
+from leftout.core import atomic_write, with_progress
 from leftout_papers.material import Material
 
 
@@ -85,7 +85,6 @@ def _without(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | N
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found))
-        part.replace(path)
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(found))
     return found

@@ -86,7 +86,7 @@ class RefitEach(EngineAtTime):
         self.fitted = fitted
         self.time = time
         self.total = total
-        self.models: ModelsWithoutEach = fitted.kept(self.key, lambda: ModelsWithoutEach(fitted, time))
+        self.models: ModelsWithoutEach = fitted.memo(self.key, lambda: ModelsWithoutEach(fitted, time))
 
     @property
     def key(self) -> tuple[Hashable, ...]:

@@ -138,7 +138,8 @@ def read_out(
     for place, layer in enumerate(network.layers):
         _convolve(network, at, layer, tangent=network.tangent)
         if layer.relu:
-            rectify(at, _product(*(side[place] for side in sides), at.twin, outer=outer))
+            of_queries, of_inputs = (side[place] for side in sides)
+            rectify(at, _product(of_queries, of_inputs, at.twin, outer=outer))
         _average(at, layer.average)
         if at.twin and place + 1 >= network.twin:
             _drop_pairs_of_positions(at)

@@ -26,13 +26,13 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
     Parameters,
-    bytes_a_row,
+    bytes_per_row,
     call,
     check_differentiable,
     check_function,
     check_takes,
-    outputs_each,
-    selected,
+    output_count,
+    parameters_matching,
 )
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
@@ -100,7 +100,7 @@ class Empirical(Kernel):
         self.patterns = (parameters,) if isinstance(parameters, str) else parameters
         if not isinstance(self.patterns, list | tuple | None):
             raise OptionError(f"`parameters` must be names or a list of them; got {parameters!r}.")
-        chosen = selected(module, self.patterns)
+        chosen = parameters_matching(module, self.patterns)
         _check_weights(module)
         self.module = copy.deepcopy(module)
         for name, weight in self.module.named_parameters():
@@ -213,7 +213,7 @@ class Empirical(Kernel):
             return
         sample = self._cast(inputs[:SAMPLE]).clone()
         check_takes(self.module, sample, name=name, as_given=True)
-        width = outputs_each(self.module, sample)
+        width = output_count(self.module, sample)
         if not torch.equal(sample, self._cast(inputs[:SAMPLE])):
             raise OptionError(
                 "`module` must not write to its inputs, which are asked for again; it does. Write "
@@ -379,7 +379,7 @@ class Empirical(Kernel):
     def _chunks(self, inputs: Tensor, *, passes: int) -> Iterator[slice]:
         """Yield slices of inputs whose passes fit the memory."""
         room = memory_budget(self.memory, device=self.device)
-        bytes_of_row = bytes_a_row(self.module, self._cast(inputs[:2])) if len(inputs) else 1
+        bytes_of_row = bytes_per_row(self.module, self._cast(inputs[:2])) if len(inputs) else 1
         return blocks(len(inputs), max(1, room // (2 * passes * bytes_of_row)))
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from leftout.core.errors import OptionError
-from leftout.core.modules import Parameters, bytes_a_row
+from leftout.core.modules import Parameters, bytes_per_row
 from leftout.kernels.network.features import FactoredGradients, JacobianRows, LayerFeatures, bytes_of
 from leftout.kernels.network.jacobian import fitting_jacobian
 from leftout.kernels.network.layerwise import (
@@ -199,7 +199,7 @@ class Extract:
         self.numbers_converted = max(kept.numbers_converted for kept in features)
         self.smallest_piece = max(kept.smallest_piece for kept in features)
         rows = len(network.combinations)
-        forward = bytes_a_row(network.module, sample[:2])
+        forward = bytes_per_row(network.module, sample[:2])
         working = PASSES * forward * (1 + rows)
         # Jacobians, as they are made and as they are put together.
         working += 2 * rows * itemsize * sum(weight.numel() for weight in self.other_weights.values())

@@ -1,4 +1,4 @@
-"""Which reader does the name of a data source ask for? Decided before anything is read or torch is loaded."""
+"""The reader that the name of a data set asks for, decided before anything is read or torch is loaded."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from leftout.core.errors import DataError
 FOLDERS = ("mnist", "cifar10")
 TABLES = (".csv", ".parquet")
 FILES = (".npz", ".zip", *TABLES)
-NAMES = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
+KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
 
 
-def parse_source(source: str) -> tuple[str, Path]:
-    """Return the kind of a source and its path.
+def parse_data_name(name: str) -> tuple[str, Path]:
+    """Return the kind of the data and its path.
 
     Returns:
         "digits", "mnist", "cifar10", "function", "folder", or the suffix of a file; and the path that exists.
@@ -19,21 +19,21 @@ def parse_source(source: str) -> tuple[str, Path]:
     Raises:
         DataError: no such kind, file or folder.
     """
-    path = Path(source).expanduser()
+    path = Path(name).expanduser()
     suffix = path.suffix.lower()
-    if source == "digits":
+    if name == "digits":
         return "digits", path
     if suffix in TABLES and not path.is_dir():
         check_file(path)
         return suffix, path
-    prefix, _, name = source.partition(":")
-    if prefix in FOLDERS and name:
-        folder = Path(name).expanduser()
+    prefix, _, place = name.partition(":")
+    if prefix in FOLDERS and place:
+        folder = Path(place).expanduser()
         check = check_file if folder.suffix.lower() == ".zip" and prefix == "cifar10" else check_folder
         check(folder)
         return prefix, folder
-    if ".py:" in source:
-        file = Path(source.rpartition(":")[0]).expanduser()
+    if ".py:" in name:
+        file = Path(name.rpartition(":")[0]).expanduser()
         check_file(file)
         return "function", file
     if path.is_dir():
@@ -41,7 +41,7 @@ def parse_source(source: str) -> tuple[str, Path]:
     if suffix:
         check_file(path)
     if suffix not in FILES:
-        raise DataError(f"`source` must be one of {NAMES}; got {source!r}.")
+        raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {name!r}.")
     return suffix, path
 
 
