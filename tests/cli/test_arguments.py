@@ -1,4 +1,4 @@
-"""Arguments: checked against each other, kept in a record and read back; kernels, rules and data from them."""
+"""Arguments are checked against each other, kept in a record and read back; they name kernels and data."""
 
 import dataclasses
 import json
@@ -205,7 +205,7 @@ MISPLACED = [
     ({"kernel": "auto"}, "--kernel auto is for leftout audit, influence and curve"),
     ({"rate": 1.0}, "--rate belongs to --rule flow or descent"),
     ({"rule": "descent"}, "--rule descent needs --rate, below 2 / "),
-    ({"data": "digitz"}, "`source` must be one of digits, .*; got 'digitz'"),
+    ({"data": "digitz"}, "`data` must be one of digits, .*; got 'digitz'"),
 ]
 
 
@@ -292,5 +292,5 @@ def test_a_target_belongs_to_a_table(tmp_path):
     arguments = given(data=str(table), target="floors", normalise="standard")
     train, _ = load_examples(arguments, kernel_of(arguments))
     assert train.columns == ("rooms", "price")
-    with pytest.raises(OptionError, match="`target` must be left out unless the source is a table"):
+    with pytest.raises(OptionError, match="`target` must be left out unless the data are a table"):
         load_small(target="price")

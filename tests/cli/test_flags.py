@@ -123,11 +123,7 @@ def test_every_command_has_a_home(name):
 
 @pytest.mark.parametrize(
     ("family", "owner", "names"),
-    [
-        (ConvolutionOptions, ConvReLU, {}),
-        (DeepOptions, ReLU, {}),
-        (DeepOptions, ConvReLU, {}),
-    ],
+    [(ConvolutionOptions, ConvReLU, {}), (DeepOptions, ReLU, {}), (DeepOptions, ConvReLU, {})],
 )
 def test_defaults_are_those_of_the_classes(family, owner, names):
     parameters = inspect.signature(owner).parameters
