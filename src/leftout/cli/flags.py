@@ -30,7 +30,7 @@ def command_of(name: str, function: Callable[..., Any], **texts: Any) -> Any:
 def record_command(name: str, record: type[CommandRecord]) -> Any:
     """Return a command that fills a record, checks it, and only then loads and calls what runs it."""
 
-    def check_and_run(ctx: typer.Context, **options: Any) -> None:
+    def check_and_run(ctx: Any, **options: Any) -> None:
         arguments = parse_record(record, ctx, options)
         arguments.check()
         module, _, function = record.home.partition(":")
@@ -45,7 +45,7 @@ def record_command(name: str, record: type[CommandRecord]) -> Any:
     )
 
 
-def parse_record(record: type[CommandRecord], ctx: typer.Context, options: dict[str, Any]) -> CommandRecord:
+def parse_record(record: type[CommandRecord], ctx: Any, options: dict[str, Any]) -> CommandRecord:
     """Return the record of what the parser read, with the names of the options that it found."""
     types = get_type_hints(record)
     lists = {name: tuple(options[name] or ()) for name in options if get_origin(types[name]) is tuple}
