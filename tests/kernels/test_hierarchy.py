@@ -22,7 +22,7 @@ from leftout.core.errors import (
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
 from leftout.kernels.hierarchy.sampled import Draw
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 from oracles.hierarchy import equation_five, fourth_of_neurons, two_layer_ntk
 from problems.networks import seeded, sphere

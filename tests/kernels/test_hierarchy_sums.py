@@ -16,7 +16,7 @@ from leftout.kernels.hierarchy.one_network import network_hierarchy, tangent_gra
 from leftout.kernels.hierarchy.pull import pull
 from leftout.kernels.hierarchy.relu_fourth import fourth_order
 from leftout.kernels.hierarchy.sampled import Draw
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 from oracles.hierarchy import (
     drawn,

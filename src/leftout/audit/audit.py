@@ -130,7 +130,6 @@ def audit(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
-    asked: dict[str, Any] | None = None,
 ) -> Audit:
     """Return what a data set's examples do to the predictions, and which of them to look at.
 
@@ -151,7 +150,6 @@ def audit(
             points of the removal curve; 0 trains nothing.
         provenance: where each training example comes from, to be compared as by `sources`.
         seed: chooses the examples to leave out.
-        asked: what the user typed, kept in `run.json` so that the run can be made again.
 
     Raises:
         StoreError: `out` holds another computation.
@@ -171,6 +169,39 @@ def audit(
         >>> len(audit.findings.redundant.order)
         60
     """
+    request = audit_request(
+        kernel,
+        train,
+        query,
+        rule=rule,
+        at=at,
+        refit_examples=refit_examples,
+        retrain_examples=retrain_examples,
+        provenance=provenance,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+        memory=memory,
+    )
+    return run_audit(request, out)
+
+
+def audit_request(
+    kernel: Kernel | LabelDependentKernel | Selection,
+    train: Data,
+    query: Data,
+    *,
+    rule: Rule | None,
+    at: At | Sequence[At],
+    refit_examples: int,
+    retrain_examples: int,
+    provenance: Iterable[Any] | None,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None,
+    memory: int | float | str | None,
+) -> AuditRequest:
+    """Return a fitted model and the checked options of an audit; arguments as for `audit`."""
     check_at_least("refit_examples", refit_examples, 0)
     selection = kernel if isinstance(kernel, Selection) else None
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
@@ -186,8 +217,20 @@ def audit(
         selection,
     )
     _check_retraining(request)
+    return request
+
+
+def run_audit(
+    request: AuditRequest, out: str | Path | None, *, command: dict[str, Any] | None = None
+) -> Audit:
+    """Return what an audit finds.
+
+    Args:
+        out: as for `audit`.
+        command: what the command line was given, kept in `run.json` so that it can repeat the run.
+    """
     if out is None:
-        return Audit(fitted, _findings(request, None))
+        return Audit(request.fitted, _findings(request, None))
     folder = prepare_run(Path(out), request.identity)
     try:
         findings = _findings(request, folder)
@@ -196,8 +239,8 @@ def audit(
         raise
     if folder.unfinished is not None:
         store.write_tables(folder.unfinished, _arrays(findings))
-        finish_run(folder, findings, asked=asked or {})
-    return Audit(fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
+        finish_run(folder, findings, command=command or {})
+    return Audit(request.fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
 
 
 def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:

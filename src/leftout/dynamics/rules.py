@@ -15,13 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Literal, SupportsFloat, final
+from typing import Any, ClassVar, SupportsFloat, final
 
 import torch
 from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_choice, check_positive
 from leftout.core.errors import DivergenceError, OptionError
+from leftout.dynamics.options import Loss
 from leftout.solvers.quadrature import (
     FEW_STEPS,
     Quadrature,
@@ -31,7 +32,6 @@ from leftout.solvers.quadrature import (
     windows,
 )
 
-Loss = Literal["sum", "mean"]
 LOSSES: tuple[Loss, ...] = ("sum", "mean")
 
 At = SupportsFloat | None

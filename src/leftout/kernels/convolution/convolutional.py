@@ -9,7 +9,7 @@ averages compares all pairs of positions (`leftout.kernels.convolution.positions
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -19,14 +19,14 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
+from leftout.kernels.convolution.options import Padding, Pooling
 from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
-from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
+from leftout.kernels.convolution.windows import PADDINGS, Windows
 from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.tiles import Tile, TileWork
-from leftout.kernels.wide.layers import Kind, check_network
-
-Pooling = Literal["flatten", "mean"]
+from leftout.kernels.wide.layers import check_network
+from leftout.kernels.wide.options import Kind
 
 BLOCK = 64
 """Rows and columns of a block: enough pairs to fill tiles, and few computed twice on the diagonal."""

@@ -22,7 +22,8 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from leftout.kernels.convolution.windows import Padding, Windows, window_sum
+from leftout.kernels.convolution.options import Padding
+from leftout.kernels.convolution.windows import Windows, window_sum
 
 SINGLE, TWIN = ((1,), (2,)), ((1, 3), (2, 4))
 """Axes that a convolution shifts together, of one position and of two."""

@@ -35,7 +35,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.kernels.hierarchy.pull import Pull
-from leftout.kernels.wide.activations import Activation, Response, response
+from leftout.kernels.wide.activations import Response, response
+from leftout.kernels.wide.options import Activation
 
 Moment = float | Tensor
 """A power of the readout weights: one number for each neuron, or the mean of all."""

@@ -43,7 +43,7 @@ from leftout.kernels.hierarchy.sampled import Draw, SampledMean
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.rows import flat_rows
 from leftout.kernels.tiles import Tile, TileWork, check_matrix_fits
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 
 Expectation = Literal["neurons", "orthants"]

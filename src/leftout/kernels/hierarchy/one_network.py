@@ -15,7 +15,8 @@ from torch import Tensor
 
 from leftout.kernels.hierarchy.fourth_order import WeightedExamples, between, first_factors, second_factors
 from leftout.kernels.hierarchy.pull import pull
-from leftout.kernels.wide.activations import Activation, Response, response
+from leftout.kernels.wide.activations import Response, response
+from leftout.kernels.wide.options import Activation
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from leftout.core.progress import with_progress
 from leftout.kernels.hierarchy.fourth_order import Factors, WeightedExamples, between, itself, second_factors
-from leftout.kernels.wide.activations import Activation, response
+from leftout.kernels.wide.activations import response
+from leftout.kernels.wide.options import Activation
 
 GROUPS = 16
 """Independent groups of neurons; their standard deviation is known to 1/√30, 18 %."""

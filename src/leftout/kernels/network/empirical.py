@@ -13,7 +13,7 @@ of inputs. Two kernels of one number for each pair approximate it, at 1/k² of t
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -39,11 +39,10 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
 from leftout.kernels.network.linearised import pull_back, push_forward
+from leftout.kernels.network.options import Outputs
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import Tile, TileWork
-
-Outputs = Literal["full", "sum", "trace"]
 
 SAMPLE = 3
 """Inputs that a network is tried on."""

@@ -1,7 +1,5 @@
 """Do two inputs share a label? Which estimator is asked, and how much its answer counts beside a kernel."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
@@ -9,11 +7,11 @@ from torch import Tensor
 from leftout.core.checks import check_rows
 from leftout.core.errors import DataError, ShapeError
 from leftout.kernels.pairwise.features import FeatureRegression, learn_features
+from leftout.kernels.pairwise.options import Estimator
 from leftout.kernels.pairwise.pairs import Pairs, count_classes
 from leftout.kernels.pairwise.regression import KernelRegression, learn_regression
 from leftout.kernels.pairwise.sketch import Sketch
 
-Estimator = Literal["kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2"]
 ESTIMATORS: tuple[Estimator, ...] = ("kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2")
 
 Estimate = KernelRegression | FeatureRegression

@@ -33,13 +33,13 @@ from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKer
 from leftout.kernels.pairwise.estimates import (
     ESTIMATORS,
     Estimate,
-    Estimator,
     check_labels,
     fit_estimate,
     looks_at_pixels,
     strengthened_kernel,
 )
 from leftout.kernels.pairwise.features import FeatureRegression
+from leftout.kernels.pairwise.options import Estimator
 from leftout.kernels.pairwise.pairs import (
     Pairs,
     check_inputs_have_pixels,

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from leftout.kernels.base import Kernel
 from leftout.kernels.rows import check_network_inputs, flat_rows
-from leftout.kernels.wide.layers import Kind, check_network, input_scales
+from leftout.kernels.wide.layers import check_network, input_scales
+from leftout.kernels.wide.options import Kind
 
 
 @dataclass(frozen=True)

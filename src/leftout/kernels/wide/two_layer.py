@@ -30,10 +30,10 @@ from torch import Tensor
 from leftout.core.checks import check_choice
 from leftout.kernels.base import Kernel
 from leftout.kernels.rows import check_not_zero, check_vectors, flat_rows, lengths
-from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.angles import gap_and_total
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.tanh import Tanh, check_variances
 
