@@ -292,7 +292,7 @@ def test_a_negative_number_of_refits_is_refused(fitted) -> None:
 
 def test_a_result_that_does_not_fit_is_refused_before_it_is_made(flow) -> None:
     small = P.fitted(lo.GradientFlow(1.0))
-    small.memory = 3000
+    small.rows.memory = 3000
     words = (
         "The result (20 × 3 × 10 × 1) needs 4.8 kB, more than the budget of 3 kB. Keep less of it: "
         "`top=` or `mean=True`; or ask for fewer queries or times."

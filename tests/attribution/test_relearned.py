@@ -31,7 +31,7 @@ def losses(said: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def fresh(fitted, keep, query, labels=None):
     """Predictions of a model made of some examples and nothing else."""
-    train = fitted.train if labels is None else fitted.train.relabelled(labels)
+    train = fitted.train if labels is None else fitted.train.with_labels(labels)
     model = lo.fit(fitted.kernel.options, train.select(torch.tensor(keep)), rule=fitted.rule)
     return model.predict(query).numpy()
 

@@ -37,7 +37,7 @@ class RefitModel:
 
     keep: Int64[Tensor, " k"]
     kernel: RefitKernel | None
-    duals: Float64[Tensor, "t k c"]
+    duals: Float64[Tensor, "t rows c"]
 
     def predictions(self, queries: QueryBlock) -> Float64[Tensor, "t m c"]:
         """Return what is predicted at the queries, at each time."""
