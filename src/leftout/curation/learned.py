@@ -145,7 +145,7 @@ def learned(fitted: Fitted, at: At | Sequence[At] = None, *, judged: float | Non
 def _judged(fitted: Fitted, times: Sequence[float]) -> xr.Dataset:
     """Return losses and margins at all times; as many at once as fit, and usually that is all."""
     parts = []
-    for some in blocks(len(times), max(1, fitted.memory // time_bytes(fitted))):
+    for some in blocks(len(times), max(1, fitted.memory // time_bytes(fitted.residual.numel()))):
         part = trajectory(fitted, times[some])
         parts.append(part.drop_vars(["fitted", "left_out"]).drop_dims("output", errors="ignore"))
     return xr.concat(parts, dim="at", data_vars="all")

@@ -14,8 +14,8 @@ import torch
 from leftout.core.errors import NotPositiveError
 from leftout.diagnostics.learning_curve.learning_curve import FEWEST, learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
+from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Ridge
 from leftout.report.findings import Findings, Moment
 from leftout.report.sections import example
 from leftout.report.wording import count, number, percent, plain
@@ -45,7 +45,7 @@ def outlook(fitted: Fitted, moments: Sequence[Moment], *, seed: int) -> tuple[Le
         under ridge the spectrum of half of the examples, 18 (r/2)³ in all; else 9r³ beside the spectrum.
     """
     n = len(fitted)
-    halved = isinstance(fitted.rule, Ridge)
+    halved = takes_half(fitted.rule)
     if n < FEWEST * (2 if halved else 1) or not bool(fitted.residual.any()):
         return (None, f"It takes {FEWEST * (2 if halved else 1)} examples or more that are not all alike.")
     sizes = [round(n * 2 ** (step / 2)) for step in range(1, STEPS + 1)]

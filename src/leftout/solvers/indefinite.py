@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_rows
 from leftout.core.errors import NotPositiveError
+from leftout.core.work import Operation, WorkCount, operations
 from leftout.solvers.factor import Factor
 
 EPS = torch.finfo(torch.float64).eps
@@ -93,3 +94,8 @@ def _stretch(apply: Callable[[Tensor], Tensor], like: Float64[Tensor, "n n"]) ->
     for _ in range(POWERS):
         x = apply(x / x.norm().clamp_min(torch.finfo(x.dtype).tiny))
     return float(x.norm())
+
+
+def indefinite_work(n: int) -> WorkCount:
+    """Return the work of `factor_indefinite`."""
+    return operations(Operation.INDEFINITE, side=n)
