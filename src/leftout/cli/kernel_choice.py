@@ -27,9 +27,9 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.planning.cost import Cost
-from leftout.planning.label_aware_cost import teaching
+from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import Machine, bare_machine, with_kernel
-from leftout.planning.plan import work_of
+from leftout.planning.plan import audit_request
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
 from leftout.report.wording import duration
 
@@ -206,7 +206,7 @@ class _Judge:
     def seconds(self, kernel: Kernel | LabelDependentKernel, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
         where = _where(train, self.device)
-        work = work_of(
+        work = audit_request(
             kernel,
             train,
             train,
@@ -217,7 +217,9 @@ class _Judge:
         )
         cost = Cost(work, with_kernel(self.machine, kernel, train, device=where))
         return (
-            teaching(kernel, cost).choosing if isinstance(kernel, LabelDependentKernel) else cost.left_out()
+            label_fit_cost(kernel, cost).choosing
+            if isinstance(kernel, LabelDependentKernel)
+            else cost.left_out()
         )
 
 

@@ -357,7 +357,7 @@ def _solved(
         return str(error)
 
 
-POSITIVE = 0.5
+POSITIVE_SHARE = 0.5
 """Share of the strengths at which training takes finite times: stronger ones make the kernel indefinite.
 
 3 to 6 of 9 on digits, by either estimator and on two base kernels; strength 0 is fitted to no labels.
@@ -369,7 +369,7 @@ def fitted_strengths(time: float) -> float:
     above_zero = len(STRENGTHS) - STRENGTHS.count(0)
     if time == 0:
         return 0.0
-    return above_zero if time == math.inf else POSITIVE * above_zero
+    return above_zero if time == math.inf else POSITIVE_SHARE * above_zero
 
 
 def choose_strength_work(n: int, rule: Rule, time: float) -> WorkCount:

@@ -15,6 +15,10 @@ MATRICES_OF_PAIRS = 3
 """Matrices of pairs that are kept beside K(queries, X) for a kernel that is fitted to labels."""
 
 
+COMPARISON_SHARE = 8
+"""A comparison that takes more than one of so many parts of the memory is not kept."""
+
+
 @final
 class KernelRows:
     """Rows of a kernel over the training inputs.
@@ -140,5 +144,5 @@ class KernelRows:
 
 
 def comparison_is_kept(size: int, memory: int) -> bool:
-    """Return whether a comparison of so many bytes is kept: where an eighth of the memory holds it."""
-    return size <= memory // 8
+    """Return whether a comparison of so many bytes is kept."""
+    return size <= memory // COMPARISON_SHARE

@@ -22,7 +22,7 @@ from leftout.curation.rare import neighbours_work
 from leftout.curation.redundant import redundant_bytes, redundant_groups, redundant_work
 from leftout.curation.subclasses import subclasses_work
 from leftout.diagnostics.learning_curve.subsamples import rehearsal_bytes, rehearsal_work, takes_half
-from leftout.dynamics.fitted import dual_work
+from leftout.dynamics.fitted import KEPT, dual_work
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.assemble import cross_work, gram_bytes, gram_work
@@ -32,7 +32,7 @@ from leftout.solvers.cholesky import cholesky_work, inverse_work
 from leftout.solvers.spectrum import spectrum_work
 from leftout.storage import score_store as store
 
-REFACTORED = 15
+REFACTORED = 10
 """Further factorisations under `loss="mean"`, where those with n and n − 1 examples take turns."""
 
 TEXT = 6e-5
@@ -223,7 +223,9 @@ class Cost:
         block = block_bytes(min(request.m, store.BLOCK), n, len(request.times))
         if not times:
             return block
-        nodes = sum(nodes_bytes(n, request.k, times) for times in (times, *self._further_node_sets))
+        # Left-out predictions of a time are kept beside its resolvents.
+        node_sets = (times, *self._further_node_sets[: KEPT // 2])
+        nodes = sum(nodes_bytes(n, request.k, times) for times in node_sets)
         return block + nodes + coordinates_bytes(n)
 
     def kernel_bytes(self) -> int:
@@ -287,7 +289,7 @@ class Cost:
         return request.m, request.n, request.k, request.rule, request.last_time, request.groups
 
     def _factorisations(self, again: int, *, spectrum: bool) -> float:
-        """Return seconds of factors, made again so often if the ridge changes, of an inverse and a spectrum."""
+        """Return seconds of factors, made again if the ridge changes, of an inverse and of a spectrum."""
         request, work = self.request, NO_WORK
         if request.reaches_end:
             work = (1 + again * request.ridge_changes) * cholesky_work(request.n) + inverse_work(request.n)
