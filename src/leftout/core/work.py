@@ -5,7 +5,6 @@ examples, m queries, k outputs; where the kernel tells outputs apart, n and m ar
 is 1.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -45,9 +44,9 @@ class WorkCount:
     counts: Mapping[tuple[Operation, float], float] = field(default_factory=dict)
 
     def __add__(self, more: "WorkCount") -> "WorkCount":
-        total = Counter(self.counts)
+        total = dict(self.counts)
         for operation, number in more.counts.items():
-            total[operation] += number
+            total[operation] = total.get(operation, 0.0) + number
         return WorkCount(total)
 
     def __mul__(self, times: float) -> "WorkCount":

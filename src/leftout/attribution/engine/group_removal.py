@@ -99,8 +99,8 @@ def group_work(rule: Rule, time: float, n: int, size: int, k: int) -> WorkCount:
     if time == math.inf:
         solve = operations(Operation.FLOP, 2 * size**3 / 3)
         return solve + allocation(2 * size * n) + thin_product(n)
-    # Under a mean of losses the filter, and with it the nodes, changes with the size of the group.
-    nodes = resolvents_work(n, k) if rule.loss == "mean" else NO_WORK
+    # Under a mean of losses the nodes change with the size of the group; those without one row are there.
+    nodes = resolvents_work(n, k) if rule.loss == "mean" and size > 1 else NO_WORK
     block = operations(Operation.FLOP, block_flops(n, size))
     return nodes + block + group_sum_work(n, k) + thin_product(n)
 
