@@ -22,7 +22,7 @@ from torch import nn
 from leftout.kernels import Empirical, Gaussian, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.assemble import cross as cross_of
 from leftout.kernels.assemble import gram as gram_of
-from leftout.kernels.network.features import Pairs
+from leftout.kernels.network.features import FactoredGradients
 
 METHODS = ("jacobian", "layers", "auto")
 
@@ -104,7 +104,7 @@ def product_operations(kernel, inputs):
     each = parts[0].outputs_per_example
     total = 0
     for part in parts:
-        if isinstance(part, Pairs):
+        if isinstance(part, FactoredGradients):
             (_, t, d), c = part.activations.shape, part.signals.shape[3]
             total += t**2 * (d + each**2 * (c + 1))
         else:

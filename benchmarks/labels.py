@@ -12,7 +12,7 @@ from measure import data_folder, record
 from sklearn.metrics import roc_auc_score
 
 import leftout as lo
-from leftout.curation.mislabelled import mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.data.planted import flip_labels
 
 RIDGE = 0.1
@@ -23,7 +23,7 @@ def measured(source, seed, ridge, **counts):
     train, _ = lo.load(source, seed=seed, **counts)
     planted = flip_labels(train, 0.1, generator=torch.Generator().manual_seed(seed))
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), planted.examples, rule=lo.Ridge(ridge))
-    found = mislabelled(fitted)
+    found = find_mislabelled(fitted)
     flipped = torch.zeros(len(train), dtype=torch.bool)
     flipped[planted.rows] = True
     right = {

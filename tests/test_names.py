@@ -19,9 +19,38 @@ GENERIC = {
     "entry", "entries", "element", "elem", "stuff", "tmp", "temp", "info", "ret", "made", "kept", "known",
     "given", "asked", "taken", "seen", "each", "other", "others", "parts", "piece", "what", "where", "out",
 }  # fmt: skip
-IRREGULAR = set(
-    ["begun", "bound", "broken", "brought", "built", "chosen", "cut", "done", "drawn", "found", "gone", "given", "held", "hidden", "kept", "known", "left", "let", "lost", "made", "met", "paid", "put", "read", "run", "said", "seen", "sent", "shown", "sold", "spent", "split", "spread", "taken", "taught", "thought", "told", "understood", "won", "written"]
-)  # fmt: skip
+IRREGULAR = {
+    *(
+        "begun",
+        "bound",
+        "broken",
+        "brought",
+        "built",
+        "chosen",
+        "cut",
+        "done",
+        "drawn",
+        "found",
+        "gone",
+        "given",
+    ),
+    *("held", "hidden", "kept", "known", "left", "let", "lost", "made", "met", "paid", "put", "read", "run"),
+    *(
+        "said",
+        "seen",
+        "sent",
+        "shown",
+        "sold",
+        "spent",
+        "split",
+        "spread",
+        "taken",
+        "taught",
+        "thought",
+        "told",
+    ),
+    *("understood", "won", "written"),
+}
 FAMILY_MEMBERS = {"panel", "publication"}
 """Names that every file of a family has: the common parts of a panel or an exhibit."""
 
@@ -117,8 +146,7 @@ if __name__ == "__main__":
         generic.update(locals_of(function) & GENERIC)
         participle = ["named by a participle"] if is_bare_participle(function.name) else []
         if fillers or participle:
-            print(
-                f"{path.relative_to(SOURCE)}:{function.lineno} {function.name}: {', '.join(fillers + participle)}"
-            )
+            place = f"{path.relative_to(SOURCE)}:{function.lineno}"
+            print(f"{place} {function.name}: {', '.join(fillers + participle)}")
     print(f"{len(counted)} functions; generic words in each:", generic.most_common())
     print("public names with two homes:", {k: sorted(v) for k, v in defined_twice().items()})

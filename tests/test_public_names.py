@@ -1,31 +1,28 @@
 """What is public is written down: `public_names.txt`. A new or lost name needs a changelog entry."""
 
-import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import leftout
 
 AGREED = Path(__file__).with_name("public_names.txt").read_text().split()
-WINDOWS = {"": leftout, "bounds.": leftout.bounds, "kernels.": leftout.kernels}
 
 
-def shown(module: ModuleType) -> list[str]:
-    """Return the names that an `__init__` exports: those of `__all__`, or those said `X as X`."""
-    if hasattr(module, "__all__"):
-        return list(module.__all__)
-    names = []
-    for node in ast.parse(Path(module.__file__).read_text()).body:
-        if isinstance(node, ast.ImportFrom):
-            names += [alias.asname for alias in node.names if alias.asname == alias.name]
-    return names
+ROOMS = ("core", "data", "diagnostics", "dynamics", "kernels", "solvers", "storage")
+"""Folders that show public names of their own."""
+
+WINDOWS = {"": leftout, "bounds.": leftout.bounds}
+WINDOWS |= {f"{room}.": importlib.import_module(f"leftout.{room}") for room in ROOMS}
+SHOWN = {prefix + name: (module, name) for prefix, module in WINDOWS.items() for name in module.__all__}
 
 
 def test_public_names_are_the_agreed_ones() -> None:
-    found = [prefix + name for prefix, module in WINDOWS.items() for name in shown(module)]
-    assert sorted(found) == AGREED, "a new or lost name needs a changelog entry"
+    assert sorted(SHOWN) == AGREED, "a new or lost name needs a changelog entry"
 
 
 def test_the_list_is_sorted_and_says_nothing_twice() -> None:
@@ -34,8 +31,26 @@ def test_the_list_is_sorted_and_says_nothing_twice() -> None:
 
 @pytest.mark.parametrize("name", AGREED)
 def test_every_public_name_is_there_and_explained(name: str) -> None:
-    found = leftout
-    for part in name.split("."):
-        found = getattr(found, part)
-    if not isinstance(found, str):
-        assert (found.__doc__ or "").strip(), f"`{name}` has no docstring"
+    public = getattr(*SHOWN[name])
+    if not isinstance(public, str):
+        assert (public.__doc__ or "").strip(), f"`{name}` has no docstring"
+
+
+def in_a_room(name: str) -> bool:
+    return "." in name and inspect.isfunction(getattr(*SHOWN[name])) and not name.startswith("bounds.")
+
+
+@pytest.mark.parametrize("name", list(filter(in_a_room, AGREED)))
+def test_every_public_function_of_a_room_has_an_example_that_runs(name: str) -> None:
+    function = getattr(*SHOWN[name])
+    tests = doctest.DocTestFinder(recurse=False).find(function, name)
+    assert any(test.examples for test in tests), f"`{name}` has no example"
+    for test in tests:
+        assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_public_name_of_a_room_is_hidden_by_a_file(room: str) -> None:
+    """A file of the name of a function would take its place once imported."""
+    window = WINDOWS[f"{room}."]
+    assert not set(window.__all__) & {module.name for module in pkgutil.iter_modules(window.__path__)}

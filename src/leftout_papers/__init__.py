@@ -1,1 +1,1 @@
-"""The published tables and figures, run again: measured beside printed."""
+"""Published tables and figures computed again, with what is printed beside what is measured."""

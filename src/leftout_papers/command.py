@@ -1,26 +1,25 @@
-"""`leftout papers`: the published tables and figures, by name."""
+"""The command `leftout papers`: computes published tables and figures again, by name."""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.core.errors import OptionError
-from leftout.storage import score_store as store
-from leftout.storage.provenance import environment, tidy
+from leftout.core import OptionError
+from leftout.storage import read_json, recover_records
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page
 from leftout_papers.publications import PUBLICATIONS
-from leftout_papers.rerun import kept, rerun, show
+from leftout_papers.rerun import find_record, print_record, provenance, rerun
 
 PAGE = "index.md"
-"""All records in a folder, on one page."""
+"""The page that shows all records of a folder."""
 
 
 def papers_command(
@@ -32,19 +31,21 @@ def papers_command(
     ] = None,
     data: Annotated[
         list[str] | None,
-        typer.Option(help="mnist:DIR, cifar10:DIR or digits, again for each; digits if not said."),
+        typer.Option(help="mnist:DIR, cifar10:DIR or digits, once for each data set; digits by default."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A minute's version of each.")] = False,
-    paper_size: Annotated[
-        bool, typer.Option("--paper-size", help="The paper's own sizes, where two cores cannot: on a GPU.")
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A version of each that takes about a minute.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder for the records; papers/NAME if not said.")] = None,
+    paper_size: Annotated[
+        bool, typer.Option("--paper-size", help="The paper's own sizes, too large for two cores: on a GPU.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder for the records; papers/NAME by default.")] = None,
     seed: Annotated[int, typer.Option(help="Of subsets, networks and planted noise.")] = 0,
     jobs: Annotated[int | None, typer.Option(help="Processes that retrain networks.")] = None,
     memory: Annotated[str | None, typer.Option(help="Budget such as 4GB.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Also what has a record of this command and this code.")
+    force: Annotated[
+        bool, typer.Option("--force", help="Run also what has a record of this command and this code.")
     ] = False,
 ) -> None:
     """Run published tables and figures again: measured beside printed, a picture and a record."""
@@ -53,7 +54,7 @@ def papers_command(
         _list(console)
         return
     publication = _publication(name)
-    chosen = _chosen(publication, exhibits)
+    selection = _select_exhibits(publication, exhibits)
     if quick and paper_size:
         raise OptionError("--quick and --paper-size exclude each other: give one of them.")
     size = Size.QUICK if quick else Size.PAPER if paper_size else Size.USUAL
@@ -61,34 +62,34 @@ def papers_command(
     target = _folder(out or Path("papers") / publication.name)
     planned = [
         (exhibit, Material(source, size, seed, device, memory, jobs, target / "retrained"))
-        for exhibit in chosen
+        for exhibit in selection
         for source in (sources[:1] if exhibit.data == "simulated" else sources)
     ]
     for _, material in planned:
         material.check()
-    tidy(target)
-    page(publication, target)  # a damaged record is told before the work, not after
-    done = {} if again else _done(publication, planned, target)
+    recover_records(target)
+    page(publication, target)  # raises for a damaged record before the work, not after
+    records = {} if force else _find_records(publication, planned, target)
     if data is None:
         console.print("No --data: the digits that ship with scikit-learn stand in for the paper's.")
     if not quick:
-        _foretell([each for place, each in enumerate(planned) if place not in done])
-    _make(target)
+        _print_estimate([exhibit for place, (exhibit, _) in enumerate(planned) if place not in records])
+    _make_folder(target)
     try:
         for place, (exhibit, material) in enumerate(planned):
-            folder = done.get(place) or rerun(publication, exhibit, material, target)
-            if place in done:
-                console.print(f"{folder.name}: kept from before; --again runs it once more.")
-            show(console, store.read_json(folder / "result.json"))
+            folder = records.get(place) or rerun(publication, exhibit, material, target)
+            if place in records:
+                console.print(f"{folder.name}: has a record of this command and this code; --force runs it.")
+            print_record(console, read_json(folder / "result.json"))
             (target / PAGE).write_text(page(publication, target))
     except KeyboardInterrupt:
-        print(f"Stopped. {_how_to_go_on()}", file=sys.stderr)
+        print(f"Stopped. {_how_to_continue()}", file=sys.stderr)
         raise typer.Exit(130) from None
     print(f"page: {target / PAGE}")
 
 
 def _list(console: Console) -> None:
-    """Print what there is to run."""
+    """Print all publications with their exhibits."""
     for publication in PUBLICATIONS:
         table = Table(
             "name",
@@ -113,12 +114,11 @@ def _publication(name: str) -> Publication:
     for publication in PUBLICATIONS:
         if publication.name == name:
             return publication
-    raise OptionError(
-        f"`name` must be a publication, {', '.join(one.name for one in PUBLICATIONS)}; got {name!r}."
-    )
+    names = ", ".join(publication.name for publication in PUBLICATIONS)
+    raise OptionError(f"`name` must be a publication, {names}; got {name!r}.")
 
 
-def _chosen(publication: Publication, names: Sequence[str] | None) -> list[Exhibit]:
+def _select_exhibits(publication: Publication, names: Sequence[str] | None) -> list[Exhibit]:
     by_name = {exhibit.name: exhibit for exhibit in publication.exhibits}
     unknown = [name for name in names or () if name not in by_name]
     if unknown:
@@ -126,16 +126,16 @@ def _chosen(publication: Publication, names: Sequence[str] | None) -> list[Exhib
     return [by_name[name] for name in names] if names else list(publication.exhibits)
 
 
-def _folder(given: Path) -> Path:
-    """Return the folder of the records, once it can be one."""
-    found = given.resolve()
-    above = next(one for one in (found, *found.parents) if one.exists())
-    if not above.is_dir():
-        raise OptionError(f"--out must be a folder; {str(above)!r} is a file.")
-    return found
+def _folder(out: Path) -> Path:
+    """Return `out` as an absolute path, or raise if it or a folder above it is a file."""
+    folder = out.resolve()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir():
+        raise OptionError(f"--out must be a folder; {str(nearest)!r} is a file.")
+    return folder
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -144,23 +144,23 @@ def _make(folder: Path) -> None:
         ) from None
 
 
-def _done(
+def _find_records(
     publication: Publication, planned: Sequence[tuple[Exhibit, Material]], target: Path
 ) -> dict[int, Path]:
-    """Return the records that are there already, by the place of what made them."""
-    found = ((place, kept(publication, *each, target)) for place, each in enumerate(planned))
-    return {place: folder for place, folder in found if folder is not None}
+    """Return the folders of valid records, by position in `planned`."""
+    folders = (find_record(publication, exhibit, material, target) for exhibit, material in planned)
+    return {place: folder for place, folder in enumerate(folders) if folder is not None}
 
 
-def _how_to_go_on() -> str:
-    """Return what the same command does next; it depends on whether the code is known."""
-    if environment()["changed_since"]:
-        return "Finished records are kept, and made again next time: the code has changes."
-    return "Finished records are kept: the same command goes on after them."
+def _how_to_continue() -> str:
+    """Return what the same command does next, which depends on uncommitted changes of the code."""
+    if provenance()["changed_since"]:
+        return "Finished records are kept, and made again next time: the code has uncommitted changes."
+    return "Finished records are kept: the same command continues after them."
 
 
-def _foretell(planned: Sequence[tuple[Exhibit, Any]]) -> None:
-    """Say beforehand, to a person at a terminal, what this will take."""
+def _print_estimate(exhibits: Sequence[Exhibit]) -> None:
+    """Print the expected minutes, if stderr is a terminal."""
     if sys.stderr.isatty():
-        minutes = sum(exhibit.minutes for exhibit, _ in planned)
+        minutes = sum(exhibit.minutes for exhibit in exhibits)
         print(f"About {minutes:.0f} minutes on two cores at the usual sizes.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""How do the pictures of the exhibits look? All alike: quiet axes, one accent, room to read."""
+"""The common style of all pictures: colours, fonts and a grid of axes."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 INK, FAINT, BLUE, RED, GREEN, ORANGE = ("#1f2933", "#9aa5b1", "#2563a8", "#c0392b", "#2e8b57", "#d97706")
 
-STYLE: Any = {  # read whenever something is drawn: see `rerun`
+STYLE: Any = {  # applied by `rerun` while an exhibit is drawn
     "font.size": 10,
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -33,7 +33,7 @@ def panels(
 
 
 def show_image(axes: Axes, image: np.ndarray | None, title: str = "") -> None:
-    """Draw one picture without axes; an empty place where there is none."""
+    """Draw an image without axes; None leaves the place empty."""
     axes.set_axis_off()
     if image is not None:
         axes.imshow(image, cmap="gray_r" if image.ndim == 2 else None, interpolation="nearest")

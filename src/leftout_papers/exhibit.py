@@ -1,4 +1,4 @@
-"""What is a published table or figure, and what comes out when it is run again?"""
+"""The records of a publication, of its exhibits (tables and figures), and of what computing one gives."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,18 +9,18 @@ from matplotlib.figure import Figure
 from leftout_papers.material import Material
 
 Holds = bool | Literal["open"] | None
+"""Whether a statement holds; "open" where the measurement cannot tell, None where nothing is claimed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One number or statement: as published, as measured.
+    """One number or statement, as published and as measured.
 
     Attributes:
         quantity: what is compared, with its setting.
         published: as printed, "not printed" where the paper only draws it.
         measured: the same here.
-        holds: whether the two say the same thing, "open" where the measurement cannot tell; None
-            where nothing is claimed.
+        holds: whether the two agree.
     """
 
     quantity: str
@@ -31,13 +31,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Outcome:
-    """An exhibit, run again.
+    """What running an exhibit gives.
 
     Attributes:
         rows: measured beside published, in reading order.
         result: every number that the figure shows, JSON-like.
         figure: the picture; None for none.
-        notes: what a reader must know to compare: stand-ins, sizes, readings.
+        notes: what a reader must know to compare: other data, sizes, interpretations of the text.
     """
 
     rows: tuple[Row, ...]
@@ -48,13 +48,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A published table or figure, and how it is run again.
+    """A published table or figure, and the function that computes it again.
 
     Attributes:
-        name: by which it is asked for, "figure2".
+        name: on the command line, such as "figure2".
         title: what it shows.
         data: "binary" or "classes" (of the data sets given), or "simulated".
-        minutes: about how long its usual size takes on two cores, for each data set.
+        minutes: approximate duration of its usual size on two cores, for each data set.
     """
 
     name: str
@@ -69,9 +69,9 @@ class Publication:
     """A paper and its exhibits.
 
     Attributes:
-        name: by which it is asked for.
+        name: on the command line.
         title, authors: as printed.
-        readings: where the paper leaves room or contradicts itself, and what is done here.
+        readings: where the paper is ambiguous or contradicts itself, and what is done here.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What is an exhibit run on? A data set by its name, at one of three sizes."""
+"""The settings of one run of an exhibit: data set, size, seed, device, memory, processes."""
 
 import hashlib
 import json
@@ -10,30 +10,22 @@ from typing import Any
 import torch
 from torch import Generator
 
-from leftout.core.blocks import memory_budget
-from leftout.core.checks import check_count
-from leftout.core.device import usable_device
-from leftout.core.errors import OptionError
-from leftout.data.examples import Examples
-from leftout.data.load import load
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Rule
-from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
+import leftout as lo
+from leftout.core import OptionError, memory_budget, usable_device
 
 PAIRS = {"mnist": ("7", "9"), "cifar10": ("automobile", "airplane"), "digits": ("7", "9")}
 """The two classes of a binary exhibit."""
 
 QUICK = {"pair": (120, 40), "classes": (200, 50)}
-"""The most training examples and queries of a quick run, whatever an exhibit asks for."""
+"""The largest numbers of training examples and queries of a quick run."""
 
 
 SEEDS = 2**32
-"""Seeds that NumPy takes as well as torch."""
+"""Seeds are below this: NumPy accepts no larger ones."""
 
 
 class Size(StrEnum):
-    """How much is run: a minute's version, what two cores do, what the paper did."""
+    """How much is run: for about a minute, for two cores, or as much as the paper."""
 
     QUICK = "quick"
     USUAL = "usual"
@@ -46,7 +38,7 @@ class Material:
 
     Attributes:
         source: `digits`, `mnist:DIR` or `cifar10:DIR`.
-        folder: where what is done is kept, so that an interrupted run goes on; None keeps nothing.
+        folder: where finished trainings are kept, so that an interrupted run continues; None keeps nothing.
     """
 
     source: str = "digits"
@@ -58,16 +50,16 @@ class Material:
     folder: Path | None = None
 
     def check(self) -> None:
-        """Raise unless every option is one: before the first exhibit, not after the tenth."""
-        where = self.source.partition(":")[2]
+        """Raise unless every option is valid, before any exhibit runs."""
+        folder = self.source.partition(":")[2]
         if self.name not in PAIRS or (self.name == "digits") != (self.source == "digits"):
             raise _unknown(self.source)
-        if self.name != "digits" and not where:
+        if self.name != "digits" and not folder:
             raise _unknown(self.source)
         if not 0 <= self.seed < SEEDS:
             raise OptionError(f"--seed must be a whole number from 0 to 2³² − 1; got {self.seed}.")
-        if self.jobs is not None:
-            check_count("--jobs", self.jobs)
+        if self.jobs is not None and self.jobs < 1:
+            raise OptionError(f"`--jobs` must be a whole number ≥ 1; got {self.jobs}.")
         memory_budget(self.memory)
         if self.device is not None:
             usable_device(self.device)
@@ -79,37 +71,38 @@ class Material:
 
     @property
     def quick(self) -> bool:
-        """Return whether the minute's version is asked for."""
+        """Return whether the size is the quick one."""
         return self.size is Size.QUICK
 
     def generator(self, salt: int = 0) -> Generator:
-        """Return the randomness of this run; another `salt`, another stream."""
+        """Return a generator of this run's seed; each `salt` gives another stream."""
         return torch.Generator().manual_seed(1000 * salt + self.seed)
 
     def independent(self, *key: int | str) -> Generator:
-        """Return the randomness of one of many networks: of each key and seed another stream.
+        """Return a generator whose stream differs for each key and seed, as for one of many networks.
 
-        Sums of a key and a seed, as salts are, would give network (1000, seed 0) the numbers of
-        (500, seed 5).
+        The sums that `generator` takes would give network (1000, seed 0) the numbers of (500, seed 5).
         """
         digest = hashlib.sha256(json.dumps([self.seed, *key]).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
-    def pair(self, n_train: int, n_query: int) -> tuple[Examples, Examples]:
+    def pair(self, n_train: int, n_query: int) -> tuple[lo.Examples, lo.Examples]:
         """Return the two classes of the paper, 7 and 9 or cars and planes, half of each.
 
-        Of as many examples and queries as are asked for, or as a quick run takes or digits there
-        are, if that is fewer: what an exhibit says of its size, it says of what it got.
+        The numbers of examples are at most `n_train` and `n_query`: a quick run takes fewer, and
+        there are fewer digits. Exhibits report the numbers they got.
         """
-        return self._loaded(self._counts("pair", n_train, n_query), classes=PAIRS[self.name])
+        return self._load(self._counts("pair", n_train, n_query), classes=PAIRS[self.name])
 
-    def classes(self, n_train: int, n_query: int) -> tuple[Examples, Examples]:
-        """Return images of all ten classes, as many as with `pair`."""
-        return self._loaded(self._counts("classes", n_train, n_query))
+    def classes(self, n_train: int, n_query: int) -> tuple[lo.Examples, lo.Examples]:
+        """Return images of all ten classes; the numbers are limited as in `pair`."""
+        return self._load(self._counts("classes", n_train, n_query))
 
-    def fitted(self, train: Examples, rule: Rule) -> Fitted:
-        """Return the paper's kernel fitted to examples, where this run computes."""
-        return fit(TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
+    def fit_kernel(
+        self, train: lo.Examples, rule: lo.Ridge | lo.GradientFlow | lo.GradientDescent
+    ) -> lo.Fitted:
+        """Return the paper's kernel fitted to examples, on the device and in the memory of this run."""
+        return lo.fit(lo.kernels.TwoLayerReLU(), train, rule=rule, device=self.device, memory=self.memory)
 
     def _counts(self, kind: str, n_train: int, n_query: int) -> tuple[int, int]:
         most_train, most_query = QUICK[kind]
@@ -117,13 +110,13 @@ class Material:
             return n_train, n_query
         return min(n_train, most_train), min(n_query, most_query)
 
-    def _loaded(self, counts: tuple[int, int], **options: Any) -> tuple[Examples, Examples]:
+    def _load(self, counts: tuple[int, int], **options: Any) -> tuple[lo.Examples, lo.Examples]:
         n_train, n_query = counts
         if self.name == "digits" and not self.quick:
-            everything = load("digits", seed=self.seed, **options)
-            # Digits are few: where a paper's exhibit takes thousands, all there are must do.
-            n_train, n_query = (min(asked, len(part)) for asked, part in zip(counts, everything, strict=True))
-        return load(self.source, n_train=n_train, n_query=n_query, seed=self.seed, **options)
+            everything = lo.load("digits", seed=self.seed, **options)
+            # There are fewer digits than the thousands of images that a paper takes.
+            n_train, n_query = (min(n, len(half)) for n, half in zip(counts, everything, strict=True))
+        return lo.load(self.source, n_train=n_train, n_query=n_query, seed=self.seed, **options)
 
 
 def _unknown(source: str) -> OptionError:

@@ -1,4 +1,4 @@
-"""The papers whose exhibits can be run again."""
+"""All publications whose exhibits `leftout papers` can run."""
 
 from leftout_papers.label_aware.publication import LABEL_AWARE
 from leftout_papers.rethinking_influence.publication import RETHINKING

@@ -1,6 +1,7 @@
-"""Run exhibits again and put what came out before a person: a table, a picture, a record."""
+"""Run an exhibit, save its record (JSON and picture) in a folder, and print it as a table."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.storage import score_store as store
-from leftout.storage.provenance import environment, save_record
+from leftout.storage import environment, read_json, save_record
 from leftout_papers.drawing import STYLE
 from leftout_papers.exhibit import Exhibit, Holds, Outcome, Publication
 from leftout_papers.material import Material, Size
@@ -20,8 +20,8 @@ DOTS = 150
 
 
 def rerun(publication: Publication, exhibit: Exhibit, material: Material, out: Path) -> Path:
-    """Run one exhibit and return the folder of its record, NAME-DATA… under `out`."""
-    described = environment()
+    """Run an exhibit and return the folder of its record, NAME-DATA… under `out`."""
+    described = provenance()
     began = time.perf_counter()
     with rc_context(STYLE):
         outcome = exhibit.run(material)
@@ -32,13 +32,13 @@ def rerun(publication: Publication, exhibit: Exhibit, material: Material, out: P
         command=_command(publication, exhibit, material),
         environment=described,
         result=_result(publication, exhibit, material, outcome, seconds),
-        pictures={} if outcome.figure is None else {"figure.png": _drawn(outcome)},
+        pictures={} if outcome.figure is None else {"figure.png": _picture_writer(outcome)},
     )
     return folder
 
 
 def record_name(exhibit: Exhibit, material: Material) -> str:
-    """Return the name of the folder of an exhibit's record; size and seed where they are not usual."""
+    """Return the name of a record's folder: exhibit, data, and size and seed unless they are the defaults."""
     words = [exhibit.name]
     if exhibit.data != "simulated":
         words.append(material.name)
@@ -49,26 +49,30 @@ def record_name(exhibit: Exhibit, material: Material) -> str:
     return "-".join(words)
 
 
-def kept(publication: Publication, exhibit: Exhibit, material: Material, out: Path) -> Path | None:
-    """Return the folder of a record that running the exhibit once more would only repeat.
+def provenance() -> dict[str, Any]:
+    """Return version, commit, libraries and machine; `changed_since` covers leftout and this package."""
+    return environment(Path(__file__).parent)
 
-    None where there is none, or one of another command, version or commit, or of code with changes,
-    of which nothing is known.
+
+def find_record(publication: Publication, exhibit: Exhibit, material: Material, out: Path) -> Path | None:
+    """Return the folder of a record made by the same command, version, commit and device, or None.
+
+    Records of code with uncommitted changes are never taken, as nothing says which changes.
     """
     folder = out / record_name(exhibit, material)
     if not (folder / "result.json").exists():
         return None
-    made, now = store.read_json(folder / "environment.json"), environment()
-    if made.get("changed_since") or now["changed_since"]:
+    then, now = read_json(folder / "environment.json"), provenance()
+    if then.get("changed_since") or now["changed_since"]:
         return None
-    if any(made.get(key) != now[key] for key in ("leftout", "commit", "device")):
+    if any(then.get(key) != now[key] for key in ("leftout", "commit", "device")):
         return None
-    same = (folder / "command.txt").read_text().strip()
-    return folder if same == _command(publication, exhibit, material) else None
+    command = (folder / "command.txt").read_text().strip()
+    return folder if command == _command(publication, exhibit, material) else None
 
 
-def show(console: Console, record: dict[str, Any]) -> None:
-    """Print one record: measured beside published."""
+def print_record(console: Console, record: dict[str, Any]) -> None:
+    """Print a record as a table of published and measured quantities."""
     title = f"{record['exhibit']}: {record['title']} ({record['data']})"
     table = Table("quantity", "published", "measured", "", title=title, title_justify="left", expand=True)
     for row in record["rows"]:
@@ -81,7 +85,7 @@ def show(console: Console, record: dict[str, Any]) -> None:
 
 
 def verdict(holds: Holds) -> str:
-    """Return what is made of a row, in a word."""
+    """Return the verdict on a row, in a word or two."""
     if holds == "open":
         return "cannot tell"
     return "" if holds is None else "agrees" if holds else "differs"
@@ -90,7 +94,7 @@ def verdict(holds: Holds) -> str:
 def _command(publication: Publication, exhibit: Exhibit, material: Material) -> str:
     words = ["leftout papers", publication.name, exhibit.name]
     if exhibit.data != "simulated" and material.name != "digits":
-        # The folder of the data is this machine's, not the reader's.
+        # Where the data lie differs from machine to machine.
         words.append(f"--data {material.name}:DIR")
     words += {Size.QUICK: ["--quick"], Size.USUAL: [], Size.PAPER: ["--paper-size"]}[material.size]
     if material.seed:
@@ -116,7 +120,7 @@ def _result(
     }
 
 
-def _drawn(outcome: Outcome) -> Any:
+def _picture_writer(outcome: Outcome) -> Callable[[Path], None]:
     assert outcome.figure is not None
     figure = outcome.figure
     return lambda path: figure.savefig(path, dpi=DOTS, metadata={"Software": None})

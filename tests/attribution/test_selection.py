@@ -20,8 +20,8 @@ class TestStrength:
         rule = lo.GradientFlow(1.0)
         found = choose_strength(kernel, (rows, labels), rule=rule, at=3.0)
         assert any(one.skipped for one in found.candidates), "or the test says nothing"
-        assert len(found.tried) >= 3
-        for one in found.tried:
+        assert len(found.with_losses) >= 3
+        for one in found.with_losses:
             off = lo.out_of_sample(lo.fit(one.kernel, (rows, labels), rule=rule), 3.0)
             targets = lo.fit(one.kernel, (rows, labels), rule=rule).train.targets
             assert worst(one.losses, (off - targets).square().sum(1) / 2) < LEARNED
@@ -33,7 +33,7 @@ class TestStrength:
 
     def test_losses_are_those_of_machines_taught_without(self):
         found, data = self.choice(strengths=(0.0, 0.03, 0.3))
-        for one in found.tried:
+        for one in found.with_losses:
             fitted = lo.fit(one.kernel, data, rule=lo.Ridge(0.1))
             off = (lo.out_of_sample(fitted) - fitted.train.targets).square().sum(1) / 2
             assert worst(one.losses, off) < LEARNED
@@ -42,8 +42,8 @@ class TestStrength:
             assert one.smallest == pytest.approx(values[0], abs=1e-12 * values[-1])
             sizes = np.abs(values + 0.1)
             assert one.condition == pytest.approx(sizes.max() / sizes.min(), rel=1e-9)
-        assert found.best.loss == min(one.loss for one in found.tried)
-        assert [one.loss for one in found.tried] == sorted(one.loss for one in found.tried)
+        assert found.best.loss == min(one.loss for one in found.with_losses)
+        assert [one.loss for one in found.with_losses] == sorted(one.loss for one in found.tried)
 
     def test_one_that_is_singular_is_skipped_and_named(self):
         rows, labels = points(5, 30)
@@ -225,7 +225,7 @@ class TestKernel:
         found = choose_strength(
             LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, labels), strengths=np.array([0.0, 0.1])
         )
-        assert len(found.tried) == 2
+        assert len(found.with_losses) == 2
 
     def test_one_that_cannot_be_fitted_is_skipped_with_its_reason(self):
         rows, labels = points(7, 12)

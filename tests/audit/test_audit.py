@@ -1,4 +1,4 @@
-"""What is in this data set? One call: the same findings in memory and on disk, or one clear error."""
+"""An audit gives the same findings in memory and on disk, or one clear error."""
 
 import json
 import math
@@ -9,6 +9,7 @@ import torch
 
 import leftout as lo
 from leftout.attribution.trajectory import training_times
+from leftout.audit import audit as audit_module
 from leftout.core.errors import (
     DataError,
     DivergenceError,
@@ -19,7 +20,7 @@ from leftout.core.errors import (
 )
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import learned
-from leftout.curation.mislabelled import mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
 from leftout.data.planted import flip_labels, plant_duplicates, plant_outliers
@@ -42,10 +43,10 @@ def test_in_memory_and_on_disk_the_findings_are_the_same(tmp_path, rule, at) -> 
     disk = found.findings
     assert found.run == tmp_path / "run"
     assert disk.scores.identical(inside.scores), "values, labels, name and attributes"
-    for name in ("suspects", "rare", "outliers", "duplicates", "redundant", "settings", "judged", "learned"):
+    for name in ("suspects", "rare", "outliers", "duplicates", "redundant", "settings", "learned"):
         assert getattr(disk, name) == getattr(inside, name), name
     assert disk.certificate == inside.certificate
-    for one, other in zip(disk.moments, inside.moments, strict=True):
+    for one, other in zip(disk.at_times, inside.at_times, strict=True):
         assert torch.equal(one.predictions, other.predictions)
         assert torch.equal(one.out_of_sample, other.out_of_sample)
         assert one.query_loss == other.query_loss
@@ -60,7 +61,7 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
     last = None if at is None else max(at)
     times = [last] if at is None else at
     assert np.array_equal(findings.scores.values, lo.leave_one_out(fitted, query, at=times).values)
-    assert findings.suspects == mislabelled(fitted, at=last).suspects
+    assert findings.suspects == find_mislabelled(fitted, at=last).suspects
     assert findings.redundant == redundant(fitted, query, at=last)
     assert findings.rare == rare(fitted, at=last)
     assert findings.outliers == outliers(fitted)
@@ -69,17 +70,17 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
         assert findings.learned is None, "ridge has no training time"
     else:
         curve = [*training_times(fitted), *at]
-        assert findings.learned == learned(fitted, curve, judged=last)
+        assert findings.learned == learned(fitted, curve, kinds_at=last)
         assert set(at) <= set(findings.learned.times)
-        assert findings.learned.times[findings.learned.judged] == last
+        assert findings.learned.times[findings.learned.time_index] == last
     assert findings.certificate.at == (math.inf if last is None else last)
-    assert findings.judged == len(findings.moments) - 1
+    assert findings.at_last_time.at == findings.certificate.at
 
 
 def test_times_are_sorted_and_asked_once() -> None:
     rule = lo.GradientFlow(1.0, 0.1)
     findings = small_audit(rule=rule, at=[50.0, math.inf, 1, 50, None]).findings
-    assert [one.at for one in findings.moments] == [1.0, 50.0, math.inf]
+    assert [model.at for model in findings.at_times] == [1.0, 50.0, math.inf]
     assert findings.scores["at"].values.tolist() == [1.0, 50.0, math.inf]
 
 
@@ -92,7 +93,7 @@ def test_training_that_was_asked_about_at_its_beginning_alone_has_no_curve(tmp_p
 def test_the_end_of_a_flow_has_a_curve_up_to_it() -> None:
     found = small_audit(rule=lo.GradientFlow(1.0, 0.1)).findings.learned
     assert found.times[-1] == math.inf
-    assert found.judged == len(found.times) - 1 > 20
+    assert found.time_index == len(found.times) - 1 > 20
 
 
 def test_blocks_of_queries_do_not_show(tmp_path, monkeypatch) -> None:
@@ -104,17 +105,17 @@ def test_blocks_of_queries_do_not_show(tmp_path, monkeypatch) -> None:
         assert found["query"].equals(whole["query"])
 
 
-def test_moments_say_how_well_is_predicted_with_and_without() -> None:
+def test_the_model_at_a_time_says_how_well_is_predicted_with_and_without() -> None:
     train, query = digits()
     findings = small_audit().findings
-    (moment,) = findings.moments
+    (model,) = findings.at_times
     fitted = lo.fit(KERNEL, train, rule=lo.Ridge(0.1))
     predicted, left_out = fitted.predict(query), lo.out_of_sample(fitted)
-    assert moment.query_loss == float(0.5 * ((predicted - query.targets) ** 2).sum(1).mean())
+    assert model.query_loss == float(0.5 * ((predicted - query.targets) ** 2).sum(1).mean())
     right = left_out.argmax(1) == train.labels
-    assert moment.left_out_accuracy == float(right.double().mean())
-    assert moment.query_accuracy == float((predicted.argmax(1) == query.labels).double().mean())
-    assert moment.left_out_loss > 0
+    assert model.left_out_accuracy == float(right.double().mean())
+    assert model.query_accuracy == float((predicted.argmax(1) == query.labels).double().mean())
+    assert model.left_out_loss > 0
 
 
 def test_everything_planted_is_found() -> None:
@@ -146,7 +147,7 @@ def test_pairs_of_arrays_and_numbers_to_predict_are_audited(tmp_path) -> None:
         out=tmp_path / "run",
     )
     assert found.findings.suspects[0].row == 5
-    assert found.findings.moments[0].query_accuracy is None
+    assert found.findings.at_times[0].query_accuracy is None
     assert found.findings.settings["classes"] == "none (regression)"
     assert len(lo.open(tmp_path / "run").suspects) == len(found.findings.suspects)
 
@@ -176,7 +177,7 @@ def test_classes_and_ids_that_are_html_stand_in_the_report_as_text(tmp_path) -> 
 
 def test_what_was_asked_is_kept_in_the_record(tmp_path) -> None:
     asked = {"choices": {"data": "digits"}, "refits": 2, "folder": "/somewhere"}
-    small_audit(tmp_path / "run", refits=2, asked=asked)
+    small_audit(tmp_path / "run", refit_examples=2, asked=asked)
     assert json.loads((tmp_path / "run/run.json").read_text())["asked"] == asked
 
 
@@ -225,8 +226,8 @@ BAD = {
     ),
     "fewer than no refits": (
         OptionError,
-        "`refits` must be a finite number ≥ 0; got -1",
-        lambda out: small_audit(out, refits=-1),
+        "`refit_examples` must be a finite number ≥ 0; got -1",
+        lambda out: small_audit(out, refit_examples=-1),
     ),
     "little memory": (
         MemoryBudgetError,
@@ -298,12 +299,12 @@ def test_bad_input_leaves_what_was_done_by_a_good_one(tmp_path, monkeypatch) -> 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("leftout.audit.audit.certify", stopped)
+        patched.setattr(audit_module, "certify", stopped)
         with pytest.raises(KeyboardInterrupt):
             small_audit(tmp_path / "run")
     before = tree(tmp_path)
     with pytest.raises(OptionError):
-        small_audit(tmp_path / "run", refits=-1)
+        small_audit(tmp_path / "run", refit_examples=-1)
     with pytest.raises(MemoryBudgetError):
         small_audit(tmp_path / "run", memory="100kB")
     assert tree(tmp_path) == before

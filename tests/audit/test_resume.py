@@ -1,4 +1,4 @@
-"""What happens to a run that is killed? It goes on where it stopped, to the same bytes."""
+"""A run that is killed goes on where it stopped, to the same bytes."""
 
 import json
 import os
@@ -53,6 +53,7 @@ def whole(tmp_path_factory, few):
 
 
 def assert_same_results(folder, whole):
+    """Equal bits: every block is the same queries computed alone, by as many threads of one processor."""
     for name in (one for one in TABLES if (whole / one).exists()):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     one, other = lo.open(folder), lo.open(whole)
@@ -100,21 +101,21 @@ def half_a_record(path, value):
 
 # What is killed, and how many blocks are whole by then.
 DEATHS = {
-    "before there is a record": (run_module.store, "write_json", 0, half_a_record, 0),
-    "before there is a store": (store, "create", 0, None, 0),
-    "before anything is done": (store, "write_json", 1, half_a_record, 0),
+    "before there is a record": (run_module, "write_json", 0, half_a_record, 0),
+    "before there is a store": (store, "create_store", 0, None, 0),
+    "before anything is done": (store, "write_json", 0, half_a_record, 0),
     "before the first block": (store, "write_block", 0, None, 0),
     "in the middle of the first block": (store, "write_block", 0, half_a_block, 0),
     "in the middle of the second block": (store, "write_block", 1, half_a_block, 1),
     "before the last block": (store, "write_block", 2, None, 2),
-    "after the scores": (audit_module, "mislabelled", 0, None, 3),
+    "after the scores": (audit_module, "find_mislabelled", 0, None, 3),
     "at the certificate": (audit_module, "certify", 0, None, 3),
     "before the tables": (store, "write_tables", 0, None, 3),
     "in the first table": (run_module, "write_csv", 0, half_a_file, 3),
     "in the second table": (run_module, "write_csv", 1, half_a_file, 3),
     "in the third table": (run_module, "write_csv", 2, half_a_file, 3),
     "in the report": (run_module, "write_report", 0, half_a_report, 3),
-    "in the last record": (run_module.store, "write_json", 2 + BLOCKS, half_a_record, 3),
+    "in the last record": (run_module, "write_json", 1, half_a_record, 3),
     "before its last name": (Path, "rename", 0, None, 3),
 }
 
@@ -128,7 +129,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, owner, name, be
             run_of(folder)
     assert not folder.exists(), "half a run must not look like one"
     assert (tmp_path / "run.part").is_dir()
-    assert len(store.done(tmp_path / "run.part")) == blocks
+    assert len(store.finished_blocks(tmp_path / "run.part")) == blocks
     with pytest.raises(StoreError, match="stopped half-way"):
         lo.open(folder)
     computed = []
@@ -200,7 +201,7 @@ def test_an_error_after_a_whole_block_keeps_it(tmp_path, few) -> None:
         patched.setattr(audit_module, "certify", fails)
         with pytest.raises(RuntimeError, match="no such luck"):
             run_of(tmp_path / "run")
-    assert len(store.done(tmp_path / "run.part")) == BLOCKS
+    assert len(store.finished_blocks(tmp_path / "run.part")) == BLOCKS
 
 
 # The same by real signals, through the command line.

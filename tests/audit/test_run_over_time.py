@@ -1,4 +1,4 @@
-"""What does a run keep of the time that training took? A table of examples, a curve, and when to stop."""
+"""A run with training time keeps a table of examples, a curve, and when to stop."""
 
 import math
 import shutil

@@ -16,6 +16,7 @@ SMALL = ("--n-train", "80", "--n-query", "30")
 
 
 def assert_same_results(one, other):
+    """Equal bits: the same computation twice, by as many threads of one processor."""
     for name in ("suspects.csv", "redundant.csv"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
     runs = lo.open(one), lo.open(other)

@@ -258,5 +258,5 @@ def test_a_target_belongs_to_a_table(tmp_path):
     choices = Choices(data=str(table), target="floors", normalise="standard")
     train, _ = choices.examples(choices.made_kernel())
     assert train.columns == ("rooms", "price")
-    with pytest.raises(OptionError, match="`target` must be left out unless the source is a table"):
+    with pytest.raises(OptionError, match="`target` must be left out unless the data are a table"):
         Choices(target="price").examples(choices.made_kernel())

@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import leftout as lo
-from leftout.audit.summary import kernel_said
+from leftout.audit.summary import describe_kernel
 from leftout.cli import arguments as choices_module
 from leftout.cli import kernel_choice as choosing
 from leftout.cli.arguments import Choices
@@ -18,7 +18,7 @@ from leftout.cli.kernel_choice import chosen
 from leftout.cli.main import app
 from leftout.core.errors import OptionError
 from leftout.diagnostics.model_selection import POSITIVE_SHARE, STRENGTHS, Candidate, Selection
-from leftout.planning.machine import SecondsBySize, LabelFitTimings
+from leftout.planning.machine import LabelFitTimings, SecondsBySize
 from leftout.report.kernel_choice_panel import selection_rows, selection_verdict
 from planning.test_plan import FREE
 
@@ -40,13 +40,13 @@ def test_the_best_by_exact_leave_one_out_is_taken(few):
     names = {one.name for one in found.selection.candidates}
     assert {name for name, _ in FEW} < names
     assert len(names) == 4, "and the best of them, with labels seen by two estimators"
-    for one in found.selection.tried:
+    for one in found.selection.with_losses:
         # Each kernel has its own scaling of inputs, and is judged with it.
         scale = "unit" if one.name.startswith("two-layer") else "sphere"
         train, _ = lo.load("digits", classes=["3", "8"], n_train=40, n_query=10, normalise=scale)
         off = lo.out_of_sample(lo.fit(one.kernel, train)) - train.targets
         assert one.loss == pytest.approx(float(off.square().sum(1).mean() / 2), rel=1e-6)
-    assert found.selection.best.loss == min(one.loss for one in found.selection.tried)
+    assert found.selection.best.loss == min(one.loss for one in found.selection.with_losses)
     assert found.kernel is found.selection.best.kernel
 
 
@@ -152,7 +152,7 @@ EDGE = "Its strength, 10, is the largest that was tried; more may be better."
 
 def test_labels_that_do_not_help_are_said_not_to():
     said = selection_verdict(Selection((strong(0.0, 1.0), strong(0.1, 2.0))))
-    assert said.endswith("Labels do not help: strength 0 is the kernel that sees none.")
+    assert said.endswith("Labels do not help: strength 0 is the kernel that ignores them.")
 
 
 def test_errors_of_auto_say_each_reason_once():
@@ -211,7 +211,7 @@ def test_a_run_repeated_says_when_another_kernel_is_chosen(few, leftout, tmp_pat
     assert err.count("\n") == 1
     assert "leave-one-out chose another kernel than in the run to repeat, " in err
     assert "erf" in err.split(" and not ")[0]
-    assert kernel_said(took) in err.split(" and not ")[1]
+    assert describe_kernel(took) in err.split(" and not ")[1]
     assert "erf" in json.dumps(lo.open(tmp_path / "other").record["computation"]["fitted"]["kernel"])
 
 

@@ -239,7 +239,7 @@ FLOW, DESCENT = ("--rule", "flow"), ("--rule", "descent")
 NOTHING = None
 TABLE = "x,y,label\n" + "".join(f"{i},{i % 7}.5,{i % 2}\n" for i in range(1, 40))
 WRONG = {
-    "no such source": (NOTHING, ("digitz",), r"`source` must be one of digits, .*; got 'digitz'"),
+    "no such source": (NOTHING, ("digitz",), r"`data` must be one of digits, .*; got 'digitz'"),
     "no such folder": (NOTHING, ("mnist:nowhere",), "`nowhere` must be a folder; there is none"),
     "no such file": (NOTHING, ("nowhere.csv",), r"`nowhere\.csv` must be a file; there is none"),
     "a truncated file": (truncated_mnist, ("mnist:mnist",), "bytes"),
@@ -324,7 +324,7 @@ WRONG = {
     "a target of no table": (
         NOTHING,
         ("digits", "--target", "x"),
-        "`target` must be left out unless the source is a table",
+        "`target` must be left out unless the data are a table",
     ),
     "inputs that are not scaled": (NOTHING, ("digits", *SMALL, "--normalise", "none"), 'normalise="unit"'),
     "no such column": (

@@ -7,7 +7,7 @@ import pytest
 
 import leftout as lo
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
-from leftout.report.learning_curve_panel import COLUMNS
+from leftout.storage.result_tables import CURVE_COLUMNS as COLUMNS
 
 SMALL = ("digits", "--n-train", "80", "--n-query", "10", "--ridge", "0.1")
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 import leftout as lo
 from leftout.cli.command_elasticity import Pair, sentences
 from leftout.cli.module_file import network
+from leftout.core.wording import number
 from leftout.kernels.network.empirical import Empirical
-from leftout.report.wording import number
 
 SMALL = ("digits", "--classes", "3,8,1", "--n-train", "40", "--n-query", "15")
 NETWORK = """

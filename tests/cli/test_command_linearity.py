@@ -9,9 +9,9 @@ import pytest
 import leftout as lo
 from leftout.cli.command_linearity import sentence
 from leftout.cli.module_file import network
+from leftout.core.wording import number, percent
 from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.diagnostics.linearity.snapshots import Snapshot
-from leftout.report.wording import number, percent
 
 SMALL = ("digits", "--classes", "3,8", "--n-train", "30", "--n-query", "12", "--model", "net.py:build")
 NETWORK = """

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from leftout.core import blocks as module
-from leftout.core.blocks import blocks, check_fits, free_memory, memory_budget, sized
+from leftout.core.blocks import blocks, check_fits, free_memory, memory_budget
 from leftout.core.errors import MemoryBudgetError, OptionError
 
 
@@ -69,19 +69,3 @@ def test_what_does_not_fit_is_refused_with_advice() -> None:
     words = re.escape("A thing needs 2.5 GB, more than the budget of 1 MB. Take less.")
     with pytest.raises(MemoryBudgetError, match=words):
         check_fits("A thing", 2_500_000_000, 10**6, advice="Take less.")
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1 kB"),
-        (1.5e6, "1.5 MB"),
-        (2e9, "2 GB"),
-        (3e12, "3 TB"),
-        (5e15, "5e+03 TB"),
-    ],
-)
-def test_sizes_are_written_as_people_read_them(size, text) -> None:
-    assert sized(size) == text

@@ -9,14 +9,14 @@ from torch import nn
 
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.modules import (
-    bytes_a_row,
+    bytes_per_row,
     call,
     check_function,
     check_takes,
-    flat,
+    flatten_parameters,
     outputs_of,
     parameters_of,
-    unflat,
+    unflatten_parameters,
 )
 
 
@@ -60,22 +60,24 @@ def test_tied_weights_are_one_parameter() -> None:
 def test_flat_and_unflat_undo_each_other() -> None:
     module = layers()
     parameters = parameters_of(module)
-    vector = flat(parameters)
+    vector = flatten_parameters(parameters)
     assert vector.shape == (3 * 4 + 4 + 4 * 2 + 2,)
-    back = unflat(vector, parameters)
+    back = unflatten_parameters(vector, parameters)
     assert list(back) == list(parameters)
     assert all(torch.equal(back[name], one) for name, one in parameters.items())
     vector += 1
-    assert not torch.equal(vector, flat(parameters)), "flat is a copy"
-    assert torch.equal(flat(unflat(vector, parameters)), vector), "unflat is a view"
+    assert not torch.equal(vector, flatten_parameters(parameters)), "flat is a copy"
+    assert torch.equal(flatten_parameters(unflatten_parameters(vector, parameters)), vector), (
+        "unflat is a view"
+    )
 
 
 def test_what_a_row_keeps_does_not_count_the_weights() -> None:
     wide = nn.Sequential(nn.Linear(3, 1000), nn.Tanh(), nn.Linear(1000, 1)).double()
-    kept = bytes_a_row(wide, rows(2))
+    kept = bytes_per_row(wide, rows(2))
     # At least the 1000 activations of a row, and far from the 32 kB of weights.
     assert 8 * 1000 <= kept <= 5 * 8 * 1000
-    assert bytes_a_row(wide, rows(1)) >= kept
+    assert bytes_per_row(wide, rows(1)) >= kept
 
 
 def test_asking_what_a_row_keeps_keeps_nothing() -> None:
@@ -86,7 +88,7 @@ def test_asking_what_a_row_keeps_keeps_nothing() -> None:
         return sum(type(one) is torch.Tensor and 1237 in one.shape for one in gc.get_objects())
 
     before = alive()
-    bytes_a_row(module, rows(2))
+    bytes_per_row(module, rows(2))
     assert alive() == before
 
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 
 import leftout as lo
 from laws import assert_same
-from leftout.curation.mislabelled import FENCE, mislabelled
+from leftout.curation.mislabelled import FENCE, find_mislabelled
 from leftout.data.planted import flip_labels
 from oracles import definitions as oracles
 from problems.curated import BINARY, THREE, classified, coded, fitted_to, margin, scores_without
@@ -32,7 +32,7 @@ def digits():
 @pytest.mark.parametrize(("rule", "time"), RULES.values(), ids=RULES)
 def test_margins_and_scores_are_those_of_refits(rule, time, classes) -> None:
     made, labels = classified(classes)
-    found = mislabelled(fitted_to(made, labels, rule), at=time)
+    found = find_mislabelled(fitted_to(made, labels, rule), at=time)
     scores = scores_without(made, labels, classes, training(rule, time))
     want = np.array([margin(scores[i], labels[i]) for i in range(made.n)])
     assert_same(found.margins, want)
@@ -46,7 +46,7 @@ def test_margins_and_scores_are_those_of_refits(rule, time, classes) -> None:
 @pytest.mark.parametrize("classes", [BINARY, THREE])
 def test_all_and_only_negative_margins_are_doubted_the_lowest_first(classes) -> None:
     made, labels = classified(classes)
-    found = mislabelled(fitted_to(made, labels, lo.Ridge(0.05)))
+    found = find_mislabelled(fitted_to(made, labels, lo.Ridge(0.05)))
     margins = found.margins.numpy()
     want = [i for i in np.argsort(margins, kind="stable") if margins[i] < 0]
     assert want, "nothing to see in this problem"
@@ -59,7 +59,7 @@ def test_all_and_only_negative_margins_are_doubted_the_lowest_first(classes) -> 
 def test_pulls_are_terms_of_the_left_out_prediction_and_add_up(rule, time, classes) -> None:
     made, labels = classified(classes)
     targets = coded(labels[: made.n], classes)
-    for one in mislabelled(fitted_to(made, labels, rule), at=time).suspects:
+    for one in find_mislabelled(fitted_to(made, labels, rule), at=time).suspects:
         keep = np.setdiff1d(np.arange(made.n), [one.row])
         dual = oracles.dual(made.gram[np.ix_(keep, keep)], targets[keep], training(rule, time))
         scores = np.hstack([-dual, dual]) if classes == BINARY else dual
@@ -78,7 +78,7 @@ def test_pulls_miss_the_centre_alone_where_targets_are_centred_by_their_mean() -
     train, _ = lo.load("digits", n_train=60, n_query=10, centre="mean")
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
     offset = train.targets.new_tensor(train.encoding.offset)
-    found = mislabelled(fitted).suspects
+    found = find_mislabelled(fitted).suspects
     assert found
     for one in found:
         keep = torch.arange(60) != one.row
@@ -97,7 +97,7 @@ def test_the_margin_of_a_number_is_how_far_it_stays_inside_the_fence(rule, time,
     residual = made.residual - predicted
     spread = np.abs(residual - np.median(residual, axis=0))
     inside = FENCE * 1.4826 * np.median(spread, axis=0) - spread
-    found = mislabelled(made.fitted(rule), at=time)
+    found = find_mislabelled(made.fitted(rule), at=time)
     assert_same(found.margins, inside.min(1))
 
 
@@ -109,7 +109,7 @@ def test_a_number_with_a_gross_error_is_doubted_first_and_nearly_restored(output
     wrong = targets.copy()
     wrong[31, outputs - 1] += 25.0
     kernel = lo.kernels.From(lambda x, z: x @ z.T + 1.0)
-    found = mislabelled(lo.fit(kernel, (inputs, wrong), rule=lo.Ridge(1e-6)))
+    found = find_mislabelled(lo.fit(kernel, (inputs, wrong), rule=lo.Ridge(1e-6)))
     first = found.suspects[0]
     assert first.row == 31
     assert first.given == f"{wrong[31, outputs - 1]:.6g}"
@@ -125,7 +125,7 @@ def test_pulls_of_a_number_point_to_what_is_suggested() -> None:
     residual[7] += 40.0
     rows = torch.arange(made.n, dtype=torch.float64)
     fitted = lo.fit(made.kernel, (rows, torch.from_numpy(residual)), rule=lo.Ridge(0.05))
-    (one,) = (one for one in mislabelled(fitted).suspects if one.row == 7)
+    (one,) = (one for one in find_mislabelled(fitted).suspects if one.row == 7)
     keep = np.setdiff1d(np.arange(made.n), [7])
     dual = np.linalg.solve(made.gram[np.ix_(keep, keep)] + 0.05 * np.eye(29), residual[keep])
     sign = np.sign(one.scores[0] - residual[7, 0])
@@ -138,7 +138,7 @@ def test_pulls_of_a_number_point_to_what_is_suggested() -> None:
 def test_equal_numbers_are_not_doubted() -> None:
     inputs = np.random.default_rng(0).standard_normal((30, 3))
     kernel = lo.kernels.From(lambda x, z: x @ z.T)
-    found = mislabelled(lo.fit(kernel, (inputs, np.zeros(30)), rule=lo.Ridge(1.0)))
+    found = find_mislabelled(lo.fit(kernel, (inputs, np.zeros(30)), rule=lo.Ridge(1.0)))
     assert found.suspects == ()
     assert_same(found.margins, np.zeros(30))
 
@@ -146,15 +146,15 @@ def test_equal_numbers_are_not_doubted() -> None:
 @pytest.mark.parametrize("classes", [BINARY, THREE])
 def test_before_training_nobody_is_doubted(classes) -> None:
     made, labels = classified(classes)
-    found = mislabelled(fitted_to(made, labels, lo.GradientFlow(1.0)), at=0)
+    found = find_mislabelled(fitted_to(made, labels, lo.GradientFlow(1.0)), at=0)
     assert found.suspects == ()
     assert_same(found.margins, np.zeros(made.n))
 
 
 def test_late_flow_doubts_what_ridge_doubts() -> None:
     made, labels = classified(THREE)
-    late = mislabelled(fitted_to(made, labels, lo.GradientFlow(1.0, 0.05)), at=1e4)
-    end = mislabelled(fitted_to(made, labels, lo.Ridge(0.05)))
+    late = find_mislabelled(fitted_to(made, labels, lo.GradientFlow(1.0, 0.05)), at=1e4)
+    end = find_mislabelled(fitted_to(made, labels, lo.Ridge(0.05)))
     assert_same(late.margins, end.margins)
     assert [one.row for one in late.suspects] == [one.row for one in end.suspects]
 
@@ -165,8 +165,8 @@ def test_the_order_of_the_rows_does_not_matter(time) -> None:
     order = np.random.default_rng(0).permutation(len(train))
     rule = lo.GradientFlow(1.0, 0.1)
     kernel = lo.kernels.TwoLayerReLU()
-    straight = mislabelled(lo.fit(kernel, train, rule=rule), at=time)
-    shuffled = mislabelled(lo.fit(kernel, train.select(order), rule=rule), at=time)
+    straight = find_mislabelled(lo.fit(kernel, train, rule=rule), at=time)
+    shuffled = find_mislabelled(lo.fit(kernel, train.select(order), rule=rule), at=time)
     assert_same(shuffled.margins, straight.margins[torch.from_numpy(order)])
     assert [int(order[one.row]) for one in shuffled.suspects] == [one.row for one in straight.suspects]
     assert [one.reason for one in shuffled.suspects] == [one.reason for one in straight.suspects]
@@ -175,7 +175,7 @@ def test_the_order_of_the_rows_does_not_matter(time) -> None:
 def test_two_examples_of_two_classes_can_be_judged() -> None:
     pair = (torch.eye(2, dtype=torch.float64), np.array([0, 1]))
     kernel = lo.kernels.From(lambda x, z: x @ z.T + 1.0)
-    found = mislabelled(lo.fit(kernel, pair, rule=lo.Ridge(0.1)))
+    found = find_mislabelled(lo.fit(kernel, pair, rule=lo.Ridge(0.1)))
     # Each is predicted by the other, which is of the other class: f = ±1/(2.1), margin −2·f.
     assert_same(found.margins, [-2 / 2.1, -2 / 2.1])
     assert [one.opposing[0].row for one in found.suspects] == [1, 0]
@@ -185,7 +185,7 @@ def test_class_names_and_ids_stand_in_reasons_as_they_are() -> None:
     inputs = np.array([[1.0, 0.1], [1.0, 0.2], [1.0, 0.3], [0.1, 1.0], [0.2, 1.0], [1.0, 0.15]])
     labels = np.array(["<script>"] * 3 + ["[bold red]"] * 3)
     kernel = lo.kernels.From(lambda x, z: x @ z.T)
-    (one,) = mislabelled(lo.fit(kernel, (inputs, labels), rule=lo.Ridge(0.1))).suspects
+    (one,) = find_mislabelled(lo.fit(kernel, (inputs, labels), rule=lo.Ridge(0.1))).suspects
     assert (one.row, one.given, one.suggested) == (5, "[bold red]", "<script>")
     assert "the model says <script> (" in one.reason
     assert "rather than [bold red] (" in one.reason
@@ -200,7 +200,7 @@ def measured(train, ridge, seed):
     """
     planted = flip_labels(train, 0.1, generator=torch.Generator().manual_seed(seed))
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), planted.examples, rule=lo.Ridge(ridge))
-    found = mislabelled(fitted)
+    found = find_mislabelled(fitted)
     flips = set(planted.rows.tolist())
     wrong = [i in flips for i in range(len(train))]
     area = roc_auc_score(wrong, -found.margins.numpy())

@@ -11,8 +11,8 @@ from laws import assert_same
 from leftout.attribution.information import information
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.curation.prune import SHARES, prune
+from leftout.curation.reduced_model import _counts
 from leftout.curation.redundant import FRACTIONS, redundant
-from leftout.curation.remaining import _counts
 from oracles import curation as oracle
 from oracles import definitions as oracles
 from problems.curated import BINARY, THREE, classified, coded, fitted_to, query_of

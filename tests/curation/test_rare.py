@@ -8,7 +8,7 @@ import torch
 
 import leftout as lo
 from laws import assert_same
-from leftout.curation.mislabelled import mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.rare import AGREEMENT, NEAREST, SHARE, neighbours, outliers, rare
 from leftout.data.planted import flip_labels, plant_outliers, thin_class
 from oracles import definitions as oracles
@@ -79,7 +79,7 @@ def test_wrong_labels_are_not_taken_for_rare_ones(digits) -> None:
 def test_a_rare_number_is_badly_predicted_but_not_doubted() -> None:
     made = problem(n=120, k=1, seed=3)
     fitted = made.fitted(lo.Ridge(0.05))
-    doubted = {one.row for one in mislabelled(fitted).suspects}
+    doubted = {one.row for one in find_mislabelled(fitted).suspects}
     found = rare(fitted)
     loss = oracles.loss(
         oracles.out_of_sample(made.gram, made.residual, training(lo.Ridge(0.05))), made.residual

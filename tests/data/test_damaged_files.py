@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from leftout.core.errors import LeftoutError
-from leftout.data.images import decoded
+from leftout.data.images import decode_picture
 from leftout.data.load import load
 from leftout.data.pickled import plain_pickle
 from problems.data_files import (
@@ -200,13 +200,13 @@ def test_files_of_another_kind_are_refused(name, stranger, tmp_path) -> None:
 def test_altered_pictures_are_refused_or_decoded(kind) -> None:
     array = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     whole = picture(array, kind)
-    expected = decoded(whole, "a")
+    expected = decode_picture(whole, "a")
 
     @given(damage(whole))
     @settings(max_examples=60, deadline=2000, derandomize=True)
     def check(content: bytes) -> None:
         try:
-            found = decoded(content, "a")
+            found = decode_picture(content, "a")
         except LeftoutError:
             return
         assert found.dtype == np.uint8

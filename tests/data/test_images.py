@@ -11,7 +11,7 @@ from PIL import Image
 
 from leftout.core.errors import DataError, MemoryBudgetError
 from leftout.data import images as module
-from leftout.data.images import decoded
+from leftout.data.images import decode_picture
 from leftout.data.load import load
 from problems.data_files import picture, pictures, write_folder, write_zip
 
@@ -57,8 +57,8 @@ def test_a_folder_without_splits_is_split_by_seed(tmp_path, prefix) -> None:
 
 def test_only_chosen_pictures_are_decoded(tmp_path, monkeypatch) -> None:
     seen = []
-    whole = module.decoded
-    monkeypatch.setattr(module, "decoded", lambda data, name: seen.append(name) or whole(data, name))
+    whole = module.decode_picture
+    monkeypatch.setattr(module, "decode_picture", lambda data, name: seen.append(name) or whole(data, name))
     write_zip(tmp_path / "data.zip", encoded(pictures(each=20)))
     train, query = load(tmp_path / "data.zip", n_train=6, n_query=4)
     assert seen == [*train.ids, *query.ids]
@@ -116,9 +116,9 @@ def test_two_sizes_are_refused_with_both_names(tmp_path, packed) -> None:
 def test_a_truncated_picture_is_named(kind) -> None:
     random = np.random.default_rng(0)
     content = picture(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), kind)
-    assert decoded(content, "a").shape == (16, 16, 3)
+    assert decode_picture(content, "a").shape == (16, 16, 3)
     with pytest.raises(DataError, match=r"`a` cannot be decoded as a picture: .* Repair or remove"):
-        decoded(content[: len(content) // 2], "a")
+        decode_picture(content[: len(content) // 2], "a")
 
 
 def test_a_file_that_is_no_picture_is_named(tmp_path) -> None:
@@ -129,7 +129,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path) -> None:
 @pytest.mark.parametrize("kind", ["EPS", "TIFF", "TGA"])
 def test_formats_that_are_not_listed_are_refused(kind) -> None:
     with pytest.raises(DataError, match="`a` cannot be decoded as a picture: UnidentifiedImageErr"):
-        decoded(picture(np.ones((4, 4, 3), np.uint8), kind), "a")
+        decode_picture(picture(np.ones((4, 4, 3), np.uint8), kind), "a")
 
 
 def test_what_the_decoder_warns_about_is_an_error_and_no_warning_leaks() -> None:
@@ -139,7 +139,7 @@ def test_what_the_decoder_warns_about_is_an_error_and_no_warning_leaks() -> None
     with warnings.catch_warnings(record=True) as leaked:
         warnings.simplefilter("always")
         with pytest.raises(DataError, match=r"DecompressionBombWarning: Image size .100000000"):
-            decoded(bytes(header), "a")
+            decode_picture(bytes(header), "a")
     assert not leaked
 
 
@@ -152,34 +152,34 @@ def saved(image, kind="PNG", **options):
 def test_what_would_lose_information_is_refused() -> None:
     clear = Image.new("RGBA", (4, 4), (1, 2, 3, 254))
     with pytest.raises(DataError, match="`a` must be opaque; it has transparent pixels"):
-        decoded(saved(clear), "a")
+        decode_picture(saved(clear), "a")
     with pytest.raises(DataError, match="`a` must have 8 bits a channel; its mode is 'I;16'"):
-        decoded(saved(Image.fromarray(np.ones((4, 4), np.uint16))), "a")
+        decode_picture(saved(Image.fromarray(np.ones((4, 4), np.uint16))), "a")
     frames = [Image.new("L", (4, 4), value) for value in (0, 99)]
     moving = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match="`a` must be one picture; it is animated, 2 frames"):
-        decoded(moving, "a")
+        decode_picture(moving, "a")
 
 
 def test_opaque_pictures_of_every_mode_are_read() -> None:
     grey = np.arange(16, dtype=np.uint8).reshape(4, 4)
     image = Image.fromarray(grey)
-    assert np.array_equal(decoded(saved(image), "a"), grey)
-    assert np.array_equal(decoded(saved(image.convert("LA")), "a"), grey)
-    assert np.array_equal(decoded(saved(image.convert("RGBA")), "a"), grey[..., None].repeat(3, 2))
-    assert np.array_equal(decoded(saved(image.convert("1", dither=0)), "a"), grey * 0)
+    assert np.array_equal(decode_picture(saved(image), "a"), grey)
+    assert np.array_equal(decode_picture(saved(image.convert("LA")), "a"), grey)
+    assert np.array_equal(decode_picture(saved(image.convert("RGBA")), "a"), grey[..., None].repeat(3, 2))
+    assert np.array_equal(decode_picture(saved(image.convert("1", dither=0)), "a"), grey * 0)
     palette = Image.new("RGB", (4, 4), (9, 8, 7)).convert("P", palette=Image.Palette.ADAPTIVE)
-    assert decoded(saved(palette), "a")[0, 0].tolist() == [9, 8, 7]
+    assert decode_picture(saved(palette), "a")[0, 0].tolist() == [9, 8, 7]
 
 
 def test_a_picture_that_says_it_is_enormous_is_refused_by_its_size() -> None:
     image = saved(Image.new("L", (5000, 5000)))
     with pytest.raises(DataError, match="at most 16777216 pixels; it says 5000 × 5000"):
-        decoded(image, "a")
+        decode_picture(image, "a")
     header = bytearray(image)
     header[16:24] = b"\x00\x01\x00\x00" * 2
     with pytest.raises(DataError, match="`a` cannot be decoded as a picture"):
-        decoded(bytes(header), "a")
+        decode_picture(bytes(header), "a")
 
 
 def test_a_member_that_says_it_is_enormous_is_refused_by_its_size(tmp_path, monkeypatch) -> None:

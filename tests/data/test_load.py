@@ -65,7 +65,7 @@ def test_the_centre_is_of_the_training_targets() -> None:
     train, query = load("digits", centre="mean", n_train=100)
     assert_close(train.targets.mean(0), torch.zeros(10).double(), atol=1e-15, rtol=0)
     assert query.encoding == train.encoding
-    assert_close(query.encoding.uncentred(query.targets).sum(1), torch.ones(500).double())
+    assert_close(query.encoding.in_target_units(query.targets).sum(1), torch.ones(500).double())
     assert train.preparation["centre"] == "mean"
 
 
@@ -73,7 +73,7 @@ def test_the_centre_is_of_the_training_targets() -> None:
 def test_the_preparation_says_all_and_is_json(normalise) -> None:
     for part in load("digits", n_train=50, n_query=20, seed=3, normalise=normalise):
         record = json.loads(json.dumps(part.preparation))
-        assert record["source"] == "digits"
+        assert record["data"] == "digits"
         assert record["normalise"] == normalise
         assert record["centre"] == "uniform"
         assert (record["seed"], record["n_train"], record["n_query"]) == (3, 50, 20)
@@ -114,13 +114,13 @@ def test_options_out_of_range_are_refused() -> None:
 @pytest.mark.parametrize(
     ("source", "match"),
     [
-        ("digit", "`source` must be one of digits, mnist:DIR, .* got 'digit'"),
+        ("digit", "`data` must be one of digits, mnist:DIR, .* got 'digit'"),
         ("no/such/file.npz", "must be a file; there is none of this name"),
         ("no/such/file.csv", "must be a file; there is none of this name"),
         ("no/such/file.txt", "must be a file; there is none of this name"),
         ("mnist:no/such", "must be a folder; there is none of this name"),
         ("cifar10:no/such", "must be a folder; there is none of this name"),
-        ("", r"`source` must be one of|must hold pictures"),
+        ("", r"`data` must be one of|must hold pictures"),
     ],
 )
 def test_sources_that_are_none_are_refused(source, match, tmp_path, monkeypatch) -> None:
@@ -130,7 +130,7 @@ def test_sources_that_are_none_are_refused(source, match, tmp_path, monkeypatch)
 
 def test_a_file_of_an_unknown_kind_is_refused(tmp_path) -> None:
     (tmp_path / "a.txt").write_text("x")
-    refused(tmp_path / "a.txt", "`source` must be one of .*, FILE.py:function; got")
+    refused(tmp_path / "a.txt", "`data` must be one of .*, FILE.py:function; got")
 
 
 def test_two_classes_take_two_columns_where_a_network_has_two_outputs() -> None:

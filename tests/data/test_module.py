@@ -34,7 +34,7 @@ def test_pairs_are_chosen_from_scaled_and_coded(written) -> None:
     assert train.classes == ("1", "0")
     assert torch.allclose(train.inputs.norm(dim=1), torch.ones(6).double())
     assert query.ids[3] == "query[3]"
-    assert train.preparation["source"] == source
+    assert train.preparation["data"] == source
 
 
 def test_a_dataset_and_pictures_are_welcome(written) -> None:
@@ -52,7 +52,7 @@ def test_examples_come_back_unchanged(written) -> None:
     train, query = load(source, normalise="unit")
     assert train.inputs[0].tolist() == [1, 2]
     assert query.ids == ("0", "1")
-    refused(source, "`n_train` must be left out when the source is already", OptionError, n_train=3)
+    refused(source, "`n_train` must be left out when the data are already", OptionError, n_train=3)
 
 
 def test_a_file_may_import_its_neighbours_and_leaves_no_trace(tmp_path) -> None:

@@ -5,13 +5,13 @@ import torch
 from torch.testing import assert_close
 
 from leftout.core.errors import DataError
-from leftout.data.normalise import normalised
+from leftout.data.normalise import normalise_inputs
 
 IDS = (["a", "b", "c"], ["q"])
 
 
 def scaled(train, query, normalise, *, pictures=False, columns=None):
-    return normalised(train, query, normalise=normalise, pictures=pictures, ids=IDS, columns=columns)
+    return normalise_inputs(train, query, normalise=normalise, pictures=pictures, ids=IDS, columns=columns)
 
 
 @pytest.fixture

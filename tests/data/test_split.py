@@ -4,25 +4,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leftout.core.errors import DataError, OptionError
-from leftout.data.found import Found, Rows
-from leftout.data.split import allotment, chosen, class_number, named_splits
+from leftout.data.data_source import DataSource, InputRows
+from leftout.data.split import allotment, class_number, named_splits, split_rows
 from leftout.data.targets import RawTargets
 
 
-def found_of(sizes, *, queried=None, names=None) -> Found:
+def found_of(sizes, *, is_query=None, names=None) -> DataSource:
     labels = np.repeat(np.arange(len(sizes)), sizes)
     n = len(labels)
-    return Found(
-        source="source",
+    return DataSource(
+        name="source",
         ids=[f"row {row}" for row in range(n)],
         targets=RawTargets(labels, names or tuple("abcdefghij"[: len(sizes)]), None),
-        read=lambda rows: Rows(inputs=rows[:, None].astype(float)),
-        queried=queried,
+        read=lambda rows: InputRows(inputs=rows[:, None].astype(float)),
+        is_query=is_query,
     )
 
 
 def choose(found, *, classes=None, n_train=None, n_query=None, seed=0):
-    return chosen(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
+    return split_rows(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.integers(0, 2), st.data())
@@ -72,10 +72,10 @@ def test_queries_do_not_depend_on_how_many_train() -> None:
 
 
 def test_the_official_split_is_kept() -> None:
-    queried = np.arange(80) % 4 == 0
-    rows = choose(found_of([40, 40], queried=queried), n_train=20, n_query=10)
-    assert not queried[rows.train].any()
-    assert queried[rows.query].all()
+    is_query = np.arange(80) % 4 == 0
+    rows = choose(found_of([40, 40], is_query=is_query), n_train=20, n_query=10)
+    assert not is_query[rows.train].any()
+    assert is_query[rows.query].all()
     assert np.bincount(rows.train_targets.labels).tolist() == [10, 10]
     assert np.bincount(rows.query_targets.labels).tolist() == [5, 5]
 
@@ -107,9 +107,9 @@ def test_more_than_there_is_is_refused_with_numbers() -> None:
         choose(found_of([10, 10]), n_query=21)
     with pytest.raises(OptionError, match=r"`n_train` must be at most 15, .* beside the 5 queries"):
         choose(found_of([10, 10]), n_train=16)
-    queried = np.arange(20) % 2 == 0
+    is_query = np.arange(20) % 2 == 0
     with pytest.raises(OptionError, match=r"`n_query` must be at most 10"):
-        choose(found_of([10, 10], queried=queried), n_query=11)
+        choose(found_of([10, 10], is_query=is_query), n_query=11)
 
 
 @pytest.mark.parametrize("value", [0, -1])
@@ -122,7 +122,7 @@ def test_a_count_below_one_is_refused(value) -> None:
 
 def test_no_queries_left_is_refused() -> None:
     with pytest.raises(DataError, match=r"must hold training examples and queries; got 20 and 0"):
-        choose(found_of([10, 10], queried=np.zeros(20, dtype=bool)))
+        choose(found_of([10, 10], is_query=np.zeros(20, dtype=bool)))
 
 
 def test_a_class_with_one_training_example_is_refused_by_name() -> None:
@@ -146,26 +146,26 @@ def test_one_class_alone_is_refused() -> None:
 
 
 def test_a_query_of_an_unseen_class_is_refused_by_name() -> None:
-    queried = np.array([False] * 10 + [True] * 10)
+    is_query = np.array([False] * 10 + [True] * 10)
     with pytest.raises(DataError, match=r"query row 10 is of class 'b', which no training example"):
-        choose(found_of([10, 10], queried=queried))
+        choose(found_of([10, 10], is_query=is_query))
 
 
 def test_classes_of_numbers_are_refused() -> None:
-    found = Found(
-        source="source",
+    found = DataSource(
+        name="source",
         ids=["a", "b"],
         targets=RawTargets(None, (), np.zeros((2, 1))),
-        read=lambda rows: Rows(inputs=np.zeros((len(rows), 1))),
+        read=lambda rows: InputRows(inputs=np.zeros((len(rows), 1))),
     )
     with pytest.raises(OptionError, match="`classes` must be left out for `source`"):
         choose(found, classes=["0", "1"])
 
 
 def test_of_several_splits_of_queries_the_first_is_taken_and_the_rest_named() -> None:
-    kept, queried, unused = named_splits("s", ["train", "val", "Test", "train"])
+    kept, is_query, unused = named_splits("s", ["train", "val", "Test", "train"])
     assert kept.tolist() == [0, 2, 3]
-    assert queried.tolist() == [False, True, False]
+    assert is_query.tolist() == [False, True, False]
     assert unused == ["val"]
 
 

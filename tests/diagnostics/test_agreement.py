@@ -283,7 +283,7 @@ def test_fewer_measures_and_no_queries_are_the_same_numbers() -> None:
 
 
 def test_blocks_of_resamples_change_nothing(monkeypatch) -> None:
-    from leftout.diagnostics import agreement as module
+    from leftout.diagnostics.retraining import agreement as module
 
     scores, truth = drawn()
     want = agreement(scores, truth, resamples=45)

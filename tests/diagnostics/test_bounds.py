@@ -12,9 +12,9 @@ import leftout as lo
 from laws import assert_same
 from leftout.attribution.first_order import first_order
 from leftout.core.errors import MemoryBudgetError, OptionError, ShapeError
-from leftout.data.mixture import mixture
+from leftout.data.mixtures import mixture
 from leftout.diagnostics.influence_error.bounds import lower, smallest_eigenvalue, terms, upper
-from leftout.diagnostics.influence_error.decomposition import Decomposed
+from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition
 from oracles import definitions as oracles
 from oracles import diagnostics as oracle
 from problems.small import Problem, Started, low_rank, problem, training
@@ -113,7 +113,7 @@ def test_the_two_terms_are_the_influence(ridge) -> None:
 
 
 def test_a_wrong_influence_would_show_in_the_difference(monkeypatch) -> None:
-    from leftout.diagnostics import decomposed as module
+    from leftout.diagnostics.influence_error import decomposition as module
 
     p = problem(N, M)
     right = module.loss_changes
@@ -418,7 +418,7 @@ def test_the_leverage_keeps_its_digits_under_a_huge_ridge() -> None:
     for ridge in (1e8, 1e16, 1e24):
         # K (K + λI)⁻¹ = K/λ − K²/λ² + …: beyond the first two terms below eps at λ = 1e8.
         want = (p.gram / ridge - p.gram @ p.gram / ridge**2).diagonal()
-        got = Decomposed(p.fitted(lo.Ridge(ridge))).leverage.numpy()
+        got = InfluenceDecomposition(p.fitted(lo.Ridge(ridge))).leverage.numpy()
         np.testing.assert_allclose(got, want, rtol=1e-14)
 
 

@@ -11,7 +11,7 @@ import leftout as lo
 from leftout.core.errors import DataError, OptionError
 from leftout.diagnostics.locality import elasticity as module
 from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.diagnostics.locality.mean_gradients import by_gradients
+from leftout.diagnostics.locality.mean_gradients import can_sum_gradients
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.projection import Rademacher
 
@@ -86,7 +86,7 @@ def test_of_a_network_mean_gradients_say_what_pairs_say(outputs, reading, parame
     kernel = Empirical(small_network(outputs), outputs=reading, parameters=parameters)
     train, query = three_classes(8), three_classes(7, seed=1)
     query = query[0][query[1] != 1], query[1][query[1] != 1]
-    assert by_gradients(kernel, 3, None)
+    assert can_sum_gradients(kernel, 3, None)
     found = elasticity(kernel, train, (query[0], query[1]))
     for a, b in [(0, 1), (0, 2), (2, 1)]:
         names = {"class": str(a), "other": str(b)}
@@ -101,14 +101,14 @@ def test_where_gradients_do_not_fit_or_are_projected_pairs_are_looked_at(monkeyp
     train = three_classes()
     kernel = Empirical(small_network(), outputs="trace")
     fast = elasticity(kernel, train)
-    monkeypatch.setattr(module, "by_gradients", lambda *_: False)
+    monkeypatch.setattr(module, "can_sum_gradients", lambda *_: False)
     slow = elasticity(kernel, train)
     for name in ("similarity", "ratio"):
         np.testing.assert_allclose(fast[name], slow[name], rtol=1e-11)
-    assert not by_gradients(kernel, 3, 2 * 64 * 56 - 1)
-    assert by_gradients(kernel, 3, 2 * 64 * 56)
+    assert not can_sum_gradients(kernel, 3, 2 * 64 * 56 - 1)
+    assert can_sum_gradients(kernel, 3, 2 * 64 * 56)
     projected = Empirical(small_network(), outputs="trace", projection=Rademacher(size=20))
-    assert not by_gradients(projected, 3, None)
+    assert not can_sum_gradients(projected, 3, None)
 
 
 def test_training_makes_a_network_more_local() -> None:

@@ -135,7 +135,7 @@ def test_an_example_without_any_influence_is_got_right() -> None:
 
 
 def test_an_influence_of_0_where_the_classical_is_not_is_infinitely_wrong(monkeypatch) -> None:
-    from leftout.diagnostics import decomposed as module
+    from leftout.diagnostics.influence_error import decomposition as module
 
     p = problem(N, 4)
     monkeypatch.setattr(module, "loss_changes", lambda *given: torch.zeros(4, N, dtype=torch.float64))

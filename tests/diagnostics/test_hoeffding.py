@@ -11,7 +11,7 @@ from allocated import peak_memory
 from laws import assert_same
 from leftout import kernels
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError, ShapeError
-from leftout.diagnostics.locality.hoeffding import _parts, _squares, hoeffding
+from leftout.diagnostics.locality.hoeffding import _parts_at_labels, _squares, hoeffding
 from leftout.diagnostics.locality.relabellings import Relabellings
 from oracles import hoeffding as oracle
 
@@ -202,7 +202,9 @@ def test_the_mean_over_all_samples_of_three_draws_is_the_exact_answer(opposites)
         if opposites:
             even, odd = (even + mirrored[rows]) / 2, (odd - mirrored[rows]) / 2
         drawn = Relabellings(torch.from_numpy(every[rows]), None, torch.from_numpy(law), even, odd, opposites)
-        told = _parts(drawn, drawn.alike(labels), (1, 1)) | {"mean_square": _squares(drawn)["mean_square"][0]}
+        told = _parts_at_labels(drawn, drawn.alike(labels), (1, 1)) | {
+            "mean_square": _squares(drawn)["mean_square"][0]
+        }
         for name in ("constant", "single", "pair", "mean_square"):
             weighted = told[name].squeeze() * chance[rows].prod()
             total[name] = total.get(name, 0) + weighted

@@ -105,7 +105,7 @@ def test_errors_mean_and_covariance_where_the_derivation_is_exact(ridge, noise) 
 def test_different_points_of_a_domain_without_end_are_independent() -> None:
     one = known(ridge=0.1, noise=0.2)
     other = known(ridge=0.1, noise=0.2, points=10**9, without_replacement=True)
-    for name in ("kappa", "test_error", "train_error", "overfitting", "share_of_ridge"):
+    for name in ("kappa", "test_error", "train_error", "overfitting_coefficient", "share_of_ridge"):
         assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-7)
 
 
@@ -117,7 +117,7 @@ def test_of_all_points_but_next_to_none_the_ridge_is_that_of_the_whole_domain(pa
     found = known(n=12 * part, **whole)
     limit = found.eigenvalues / (found.eigenvalues + ridge / 12)
     assert bool((found.learnability <= limit * (1 + 1e-12)).all())
-    assert found.conserved == pytest.approx(found.n * (1 - found.share_of_ridge), rel=1e-10)
+    assert found.total_learnability == pytest.approx(found.n * (1 - found.share_of_ridge), rel=1e-10)
     near = known(n=12 - 1e-7, **whole)
     assert float((near.learnability - limit).abs().max()) < 1e-5
     assert float(near.covariance.max()) < 1e-5
@@ -145,10 +145,12 @@ def spectra(draw):
 @settings(max_examples=60, deadline=None)
 def test_what_is_learned_is_conserved(found) -> None:
     """Up to the rounding of n and of a sum of r terms, and of kappa."""
-    assert found.conserved == pytest.approx(found.n - found.ridge / found.kappa, rel=1e-11)
+    assert found.total_learnability == pytest.approx(found.n - found.ridge / found.kappa, rel=1e-11)
     assert float(found.learnability.min()) >= 0
     assert float(found.learnability.max()) <= 1
-    torch.testing.assert_close(found.learnability + found.missing, torch.ones_like(found.missing))
+    torch.testing.assert_close(
+        found.learnability + found.unlearned_shares, torch.ones_like(found.unlearned_shares)
+    )
 
 
 @given(spectra())
@@ -158,7 +160,7 @@ def test_more_examples_teach_every_mode_more_and_a_ridge_less(found) -> None:
     assert bool((more.learnability >= found.learnability).all())
     ridged = found.at(ridge=found.ridge + 0.1)
     assert bool((ridged.learnability <= found.learnability).all())
-    assert found.overfitting >= 1
+    assert found.overfitting_coefficient >= 1
 
 
 @given(spectra(), st.integers(0, 1))
@@ -188,10 +190,10 @@ def test_the_overfitting_coefficient_is_how_kappa_moves(found) -> None:
     if found.ridge > 0 and found.ridge > 1e-3 * kappa:
         ends = [found.at(ridge=found.ridge * (1 + sign * step)).kappa for sign in (-1, 1)]
         by_ridge = found.n * (ends[1] - ends[0]) / (2 * step * found.ridge)
-        assert by_ridge == pytest.approx(found.overfitting, rel=1e-5)
+        assert by_ridge == pytest.approx(found.overfitting_coefficient, rel=1e-5)
     ends = [found.at(n=found.n * math.exp(sign * step)).kappa for sign in (-1, 1)]
     by_examples = -math.log(ends[1] / ends[0]) / (2 * step)
-    assert by_examples == pytest.approx(found.overfitting, rel=1e-5)
+    assert by_examples == pytest.approx(found.overfitting_coefficient, rel=1e-5)
 
 
 def test_without_examples_nothing_is_learned() -> None:
@@ -200,19 +202,19 @@ def test_without_examples_nothing_is_learned() -> None:
     assert found.noiseless_error == pytest.approx(float(found.coefficients.square().sum()))
     assert found.test_error == pytest.approx(found.noiseless_error + 0.2)
     assert float(found.covariance.max()) == 0
-    assert found.overfitting == 1
+    assert found.overfitting_coefficient == 1
     assert found.train_error == 0
     assert float(found.derivatives(0).abs().max()) == 0
     assert known(n=0, ridge=1e9).train_error == pytest.approx(found.noiseless_error, rel=1e-6)
     near, at = known(n=1e-7, ridge=0.4), known(n=0, ridge=0.4)
-    for name in ("test_error", "train_error", "overfitting"):
+    for name in ("test_error", "train_error", "overfitting_coefficient"):
         # d log / dn is of order 1 on this spectrum.
         assert getattr(near, name) == pytest.approx(getattr(at, name), rel=1e-6)
 
 
 def test_from_all_points_everything_is_learned() -> None:
     found = known(n=12 - 1e-9)
-    assert float(found.missing.max()) < 1e-8
+    assert float(found.unlearned_shares.max()) < 1e-8
     assert found.target_learnability == pytest.approx(1, abs=1e-8)
     assert found.test_error < 1e-7
 
@@ -275,7 +277,7 @@ def test_one_eigenvalue_of_many_modes_is_those_modes() -> None:
     every = np.repeat(values, counts.astype(int))
     spread = np.concatenate([np.full(int(m), c / math.sqrt(m)) for c, m in zip(v, counts, strict=True)])
     other = from_modes(every, spread, n=4, ridge=0.1, noise=0.1)
-    for name in ("kappa", "test_error", "train_error", "overfitting", "conserved"):
+    for name in ("kappa", "test_error", "train_error", "overfitting_coefficient", "total_learnability"):
         assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-12)
     got = one.derivatives(1)
     assert_same(got, other.derivatives(3)[[0, 3, 5]], 1e-12)
@@ -289,7 +291,7 @@ def test_the_door_of_matrices_is_that_of_modes() -> None:
     gram = vectors * (12 * one.eigenvalues.numpy()) @ vectors.T
     f = vectors @ one.coefficients.numpy() * math.sqrt(12)
     found = learnability((gram + gram.T) / 2, f, n=5, ridge=0.05)
-    for name in ("kappa", "test_error", "train_error", "overfitting"):
+    for name in ("kappa", "test_error", "train_error", "overfitting_coefficient"):
         # Rounding of a matrix of norm 12 in its eigenvalue 12e-4: 1e-12.
         assert getattr(found, name) == pytest.approx(getattr(one, name), rel=1e-9)
     assert_same(found.eigenvalues, one.eigenvalues, 1e-13)
@@ -314,7 +316,7 @@ def test_rounding_is_no_mode() -> None:
 def test_a_part_of_the_target_that_the_kernel_has_no_mode_for_is_never_learned() -> None:
     found = from_modes([1.0, 0.5, 0.0], [0.0, 0.0, 2.0], n=1.5)
     assert found.target_learnability == 0
-    assert found.test_error == pytest.approx(4 * found.overfitting)
+    assert found.test_error == pytest.approx(4 * found.overfitting_coefficient)
 
 
 def test_tensors_and_arrays_are_taken_and_left_alone(frozen) -> None:

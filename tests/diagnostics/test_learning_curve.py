@@ -11,7 +11,7 @@ from laws import assert_same
 from leftout.core.errors import NotPositiveError, OptionError
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
-from leftout.diagnostics.learning_curve.subsamples import rehearsed
+from leftout.diagnostics.learning_curve.subsamples import backtest
 from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_power
 from oracles import learning_curve as oracle
 from problems.small import Apart, ToldApart
@@ -71,7 +71,7 @@ def test_the_targets_power_by_mode_is_not_counted_twice(samples) -> None:
     told, twice = [], []
     for x, _, fitted, _ in samples:
         whole = float(fitted.residual.square().sum()) / N
-        curve = rehearsed(fitted, seed=0).whole.curve
+        curve = backtest(fitted, seed=0).full.curve
         told.append(target_power(curve, fitted.spectrum.values / N, whole).numpy())
         _, power = oracle.plug_in(x @ x.T, fitted.residual.numpy())
         twice.append([power[a - 1 : b].sum() for a, b in groups])
@@ -222,7 +222,7 @@ def test_the_verdict_says_what_the_last_size_brings(digits) -> None:
 def test_half_of_the_examples_anchored_at_all_say_what_all_say(digits) -> None:
     fitted, curve = digits
     half = lo.fit(lo.kernels.TwoLayerReLU(), fitted.train.select(range(150)), rule=lo.Ridge(0.1))
-    found = learning_curve(half, [300, 600, 900]).anchored(lo.out_of_sample(fitted), fitted.train)
+    found = learning_curve(half, [300, 600, 900]).rescale_to(lo.out_of_sample(fitted), fitted.train)
     assert isinstance(found, LearningCurve)
     assert (found.examples, found.n) == (300, (600, 900))
     assert_same(found.measured[-1].error, curve.measured[-1].error, 1e-9)

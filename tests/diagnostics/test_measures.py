@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from leftout.diagnostics.retraining.measures import MEASURES, Pairs, Resampled
+from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs
 from oracles import diagnostics as oracle
 
 NAMES = list(MEASURES)
@@ -16,8 +16,8 @@ EPS = np.finfo(float).eps
 
 
 def measured(name, scores, truth, weights, top=3):
-    pairs = Pairs(torch.as_tensor(scores).double(), torch.as_tensor(truth).double())
-    return MEASURES[name](Resampled(pairs, torch.as_tensor(weights).double(), top)).numpy()
+    pairs = ScoredPairs(torch.as_tensor(scores).double(), torch.as_tensor(truth).double())
+    return MEASURES[name](Resamples(pairs, torch.as_tensor(weights).double(), top)).numpy()
 
 
 def lists(data, n):
@@ -57,7 +57,7 @@ def test_tau_of_many_pairs_counts_every_one(n) -> None:
         scores = truth + draw.integers(0, levels, n)
         want = oracle.measures(scores, truth, 3)["kendall"]
         got = measured("kendall", scores, truth, np.ones((1, n)))[0]
-        # Pairs are counted: whole numbers below 2^53, so only the last division rounds.
+        # ScoredPairs are counted: whole numbers below 2^53, so only the last division rounds.
         assert abs(got - want) <= 4 * EPS
 
 

@@ -7,7 +7,7 @@ import torch
 import leftout as lo
 from laws import assert_same
 from leftout.diagnostics.learning_curve.population_curve import PopulationCurve
-from leftout.diagnostics.learning_curve.ridge_path import MOST, kept_aside_path, left_out_path, path_ridges
+from leftout.diagnostics.learning_curve.ridge_path import MOST, held_out_path, left_out_path, path_ridges
 from oracles import learning_curve as oracle
 
 MODES, NOISE = 1500, 0.1
@@ -45,7 +45,7 @@ def test_errors_on_examples_kept_aside_are_those_of_a_solve(sample) -> None:
     others = fitted(new, y).train
     ridges = [0.03, 2.0]
     cross = torch.from_numpy(new @ x.T)
-    path = kept_aside_path(spectrum, residual, cross, others.targets, others, ridges)
+    path = held_out_path(spectrum, residual, cross, others.targets, others, ridges)
     for place, ridge in enumerate(ridges):
         dual = np.linalg.solve(x @ x.T + ridge * np.eye(200), residual.numpy())
         want = ((others.targets.numpy() - cross.numpy() @ dual) ** 2).sum(1)

@@ -227,7 +227,7 @@ def test_inputs_that_are_no_images_are_refused() -> None:
         ConvReLU(2).check("train", torch.ones(3, 4))
     with pytest.raises(ShapeError, match="a height of 4 is used up by layer 2"):
         ConvReLU(2, padding="valid").check("train", images())
-    with pytest.raises(DataError, match="Without a bias it is 0 to every network"):
+    with pytest.raises(DataError, match="Without a bias every network maps it to 0"):
         ConvReLU(2).check("train", torch.zeros(3, 4, 4))
     ConvReLU(2, bias_variance=0.1).check("train", torch.zeros(3, 4, 4))
     with pytest.raises(DataError, match="must be floating-point"):
@@ -283,7 +283,7 @@ def test_images_are_checked_without_a_look_at_their_kernels(monkeypatch) -> None
     def nothing(*_):
         raise AssertionError("a kernel was evaluated")
 
-    monkeypatch.setattr("leftout.kernels.convolution.strips.deviations", nothing)
+    monkeypatch.setattr("leftout.kernels.convolution.strips.strip_deviations", nothing)
     x = images(300, 3, (16, 16))
     skipping = ConvReLU(3, padding="valid", stride=(1, 1, 4))
     ConvReLU(3, padding="valid").check("train", x)

@@ -5,22 +5,24 @@ import pytest
 import torch
 
 from laws import assert_same
-from leftout.kernels.network.features import Features, Pairs, Rows, bytes_of
+from leftout.kernels.network.features import FactoredGradients, JacobianRows, NetworkFeatures, bytes_of
 from problems.tangent_networks import drawn
 
 
 def rows(n, dtype=torch.float64):
     """Return rows longer than a piece of the conversion."""
-    return Rows(drawn(n, 2, 9001, seed=n).to(dtype))
+    return JacobianRows(drawn(n, 2, 9001, seed=n).to(dtype))
 
 
 def pairs(n, t=3, dtype=torch.float64, *, bias=True):
-    return Pairs(drawn(n, t, 5, seed=n).to(dtype), drawn(n, 2, t, 4, seed=n + 50).to(dtype), bias=bias)
+    return FactoredGradients(
+        drawn(n, t, 5, seed=n).to(dtype), drawn(n, 2, t, 4, seed=n + 50).to(dtype), bias=bias
+    )
 
 
 def whole(part):
     """Return (n e, p) in double: for pairs, Σ_t s aᵀ and Σ_t s."""
-    if isinstance(part, Rows):
+    if isinstance(part, JacobianRows):
         return part.values.double().flatten(0, 1).numpy()
     a, s = (one.double().numpy() for one in part.tensors)
     n, e = s.shape[:2]
@@ -43,7 +45,7 @@ KINDS = {
 @pytest.mark.parametrize("piece", [1, 2000, 2**25])
 def test_products_are_those_of_whole_rows_in_double(make, dtype, piece) -> None:
     left, right = make(7, dtype=dtype), make(4, dtype=dtype)
-    held = [Features([part], len(part.tensors[0])) for part in (left, right)]
+    held = [NetworkFeatures([part], len(part.tensors[0])) for part in (left, right)]
     for features, part in zip(held, (left, right), strict=True):
         features.fill(slice(0, features.n), [part])
     found = held[0].products(slice(2, 7), held[1], slice(1, 4), piece=piece)
@@ -55,7 +57,7 @@ def test_products_are_those_of_whole_rows_in_double(make, dtype, piece) -> None:
 
 def test_parts_add_up_and_are_filled_chunk_by_chunk() -> None:
     parts = [rows(6), pairs(6)]
-    features = Features([part.like(tuple(t[:1] for t in part.tensors)) for part in parts], 6)
+    features = NetworkFeatures([part.like(tuple(t[:1] for t in part.tensors)) for part in parts], 6)
     for chunk in (slice(0, 4), slice(4, 6)):
         features.fill(chunk, [part.like(tuple(t[chunk] for t in part.tensors)) for part in parts])
     every = slice(0, 6)

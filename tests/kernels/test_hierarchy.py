@@ -38,7 +38,9 @@ def problem(n: int = 6, d: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     return inputs, labels, (2 * labels - 1).double()[:, None]
 
 
-def fit_labels(activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options):
+def fitted_hierarchy(
+    activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options
+):
     """The kernel taught by the problem."""
     inputs, labels, y = problem(n)
     settings = {"width": 100, "neurons": 640} | options
@@ -52,7 +54,7 @@ def label_part(kernel: FittedHierarchy) -> Tensor:
 
 @every_activation
 def test_at_the_end_of_training_it_is_equation_five(activation: Activation) -> None:
-    kernel = taught(activation, neurons=160)
+    kernel = fitted_hierarchy(activation, neurons=160)
     x = kernel.inputs.numpy()
     draw = Draw(activation=activation, neurons=160, seed=0)
     weights = torch.cat([one for group in range(16) for one in draw.weights(group, 4)])
@@ -67,27 +69,29 @@ def test_at_the_end_of_training_it_is_equation_five(activation: Activation) -> N
 @every_activation
 def test_before_training_it_is_the_kernel_at_the_start(activation: Activation) -> None:
     start = TwoLayer(activation).block(*[problem()[0]] * 2)
-    assert_same(taught(activation, time=0.0).gram, start, rtol=1e-15)
-    assert_same(taught(activation, width=10**12).gram, start, rtol=1e-9)
+    assert_same(fitted_hierarchy(activation, time=0.0).gram, start, rtol=1e-15)
+    assert_same(fitted_hierarchy(activation, width=10**12).gram, start, rtol=1e-9)
     # What changes first is of the second order in time: a tenth of the time, a hundredth of the change.
-    early, earlier = (label_part(taught(activation, time=t)) for t in (1e-3, 1e-4))
+    early, earlier = (label_part(fitted_hierarchy(activation, time=t)) for t in (1e-3, 1e-4))
     assert_same(100 * earlier, early, rtol=0.02)
 
 
 @every_activation
 def test_late_in_training_it_is_the_kernel_at_the_end(activation: Activation) -> None:
-    least = float(torch.linalg.eigvalsh(taught(activation).start)[0])
-    assert_same(taught(activation, time=60 / least).gram, taught(activation).gram, rtol=1e-11)
+    least = float(torch.linalg.eigvalsh(fitted_hierarchy(activation).start)[0])
+    assert_same(
+        fitted_hierarchy(activation, time=60 / least).gram, fitted_hierarchy(activation).gram, rtol=1e-11
+    )
 
 
 @every_activation
 def test_the_part_of_the_labels_is_their_square(activation: Activation) -> None:
     y = problem()[2]
-    part = label_part(taught(activation))
-    assert_same(label_part(taught(activation, targets=-y)), part, rtol=1e-11)
-    assert_same(label_part(taught(activation, targets=2 * y)), 4 * part, rtol=1e-11)
-    assert_same(label_part(taught(activation, width=1000)), part / 10, rtol=1e-10)
-    assert float(label_part(taught(activation, targets=0 * y)).abs().max()) < 1e-15
+    part = label_part(fitted_hierarchy(activation))
+    assert_same(label_part(fitted_hierarchy(activation, targets=-y)), part, rtol=1e-11)
+    assert_same(label_part(fitted_hierarchy(activation, targets=2 * y)), 4 * part, rtol=1e-11)
+    assert_same(label_part(fitted_hierarchy(activation, width=1000)), part / 10, rtol=1e-10)
+    assert float(label_part(fitted_hierarchy(activation, targets=0 * y)).abs().max()) < 1e-15
 
 
 def test_scaling_the_inputs_of_relu_leaves_the_part_of_the_labels() -> None:
@@ -95,12 +99,12 @@ def test_scaling_the_inputs_of_relu_leaves_the_part_of_the_labels() -> None:
     inputs, labels, y = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=640)
     longer = asked.fit_labels(3 * inputs, labels, y)
-    assert_same(longer.change(3 * inputs).value, taught().change(inputs).value, rtol=1e-11)
+    assert_same(longer.change(3 * inputs).value, fitted_hierarchy().change(inputs).value, rtol=1e-11)
 
 
 def test_the_paper_has_its_time_over_n() -> None:
     """h_t = (I − e^{−tH/n}) y of the paper: half of a mode d is learned at t = n ln 2 / d."""
-    kernel = taught("tanh", time=math.log(2) / 3)
+    kernel = fitted_hierarchy("tanh", time=math.log(2) / 3)
     values, vectors = np.linalg.eigh(kernel.start.numpy())
     paper_time = 6 * math.log(2) / 3
     learned = 1 - np.exp(-paper_time * values / 6)
@@ -122,7 +126,7 @@ def test_the_order_of_the_examples_does_not_matter(options) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"activation": "gelu"}, {"expectation": "orthants"}])
 def test_gram_cross_blocks_and_diagonal_agree(options) -> None:
-    kernel = taught(width=5, **options)
+    kernel = fitted_hierarchy(width=5, **options)
     inputs = kernel.inputs
     queries = torch.cat([inputs[1:3], sphere(3, 4, seed=8)[0]])
     assert torch.equal(kernel.gram, kernel.gram.T)
@@ -141,7 +145,7 @@ def test_gram_cross_blocks_and_diagonal_agree(options) -> None:
 
 def test_standard_errors_say_how_far_seeds_differ() -> None:
     inputs = problem()[0]
-    found = [taught("tanh", seed=seed).change(inputs) for seed in range(30)]
+    found = [fitted_hierarchy("tanh", seed=seed).change(inputs) for seed in range(30)]
     spread = torch.stack([one.value for one in found]).std(0)
     said = torch.stack([one.standard_error for one in found]).square().mean(0).sqrt()
     # Spread and mean square error are each known to 1 / √60 or so, 13 %.
@@ -151,8 +155,8 @@ def test_standard_errors_say_how_far_seeds_differ() -> None:
 
 def test_more_neurons_are_the_first_ones_and_more() -> None:
     """The same seed gives the same kernel, and another seed another one."""
-    assert torch.equal(taught(seed=1).gram, taught(seed=1).gram)
-    assert not torch.equal(taught(seed=1).gram, taught(seed=2).gram)
+    assert torch.equal(fitted_hierarchy(seed=1).gram, fitted_hierarchy(seed=1).gram)
+    assert not torch.equal(fitted_hierarchy(seed=1).gram, fitted_hierarchy(seed=2).gram)
     few, many = (next(Draw(activation="relu", neurons=n, seed=0).weights(2, 4)) for n in (64, 640))
     assert torch.equal(few, many[:4])
 
@@ -160,7 +164,7 @@ def test_more_neurons_are_the_first_ones_and_more() -> None:
 @pytest.mark.parametrize("options", [{}, {"expectation": "orthants"}, {"activation": "erf"}])
 def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
     inputs, labels, y = problem()
-    kernel = taught(time=2.0, **options)
+    kernel = fitted_hierarchy(time=2.0, **options)
     queries, _ = sphere(3, 4, seed=8)
     keep = torch.tensor([0, 2, 3, 5])
     asked = kernel.options
@@ -178,7 +182,7 @@ def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
 
 
 def test_frozen_it_is_the_same_and_says_so() -> None:
-    kernel = taught()
+    kernel = fitted_hierarchy()
     frozen = kernel.freeze_labels()
     assert frozen.options.frozen
     assert not kernel.options.frozen
@@ -190,7 +194,7 @@ def test_frozen_it_is_the_same_and_says_so() -> None:
 def test_two_classes_are_minus_one_and_one_where_no_targets_are_given() -> None:
     inputs, labels, _ = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=640)
-    assert torch.equal(asked.fit_labels(inputs, 3 + 4 * labels).gram, taught().gram)
+    assert torch.equal(asked.fit_labels(inputs, 3 + 4 * labels).gram, fitted_hierarchy().gram)
     with pytest.raises(OptionError, match=r"`labels` must be of two classes .* got 6"):
         asked.fit_labels(inputs, torch.arange(6))
 
@@ -243,7 +247,7 @@ def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectatio
     # Entries move together, as one or two numbers do: of 20 ratios with a spread of about 0.5 the root
     # mean square is known to 0.15 or so.
     assert np.sqrt(np.square(found).mean()) == pytest.approx(1, abs=0.5)
-    assert taught("relu", expectation="orthants").distortion(inputs) is None
+    assert fitted_hierarchy("relu", expectation="orthants").distortion(inputs) is None
     fitted = lo.fit(asked, (inputs, labels))
     certificate = lo.certify(fitted, (inputs[:2], labels[:2]), refits=0)
     assert certificate.approximation == measured.record
@@ -309,8 +313,8 @@ def test_the_record_says_which_kernel_it_was() -> None:
     one, other = asked.fit_labels(inputs, labels, y).record, asked.fit_labels(inputs, labels, -y).record
     assert one["inputs"] == other["inputs"]
     assert one["targets"] != other["targets"]
-    assert asked.normalise == taught().normalise == "unit"
-    assert not taught().definite
+    assert asked.normalise == fitted_hierarchy().normalise == "unit"
+    assert not fitted_hierarchy().definite
 
 
 @pytest.mark.usefixtures("as_users_run_it")

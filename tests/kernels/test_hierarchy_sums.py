@@ -107,7 +107,9 @@ def test_a_direction_that_is_never_learned_pulls_for_ever() -> None:
     assert_same(found.single, [6.0, learned], rtol=1e-14)
     # ∫ 2 · 2u du; ∫ 2 (1 − e^−u) du; ∫ e^−u 2u du; ∫ e^−u (1 − e^−u) du
     want = [[18.0, 2 * (3 - learned)], [2 * (1 - 4 * math.exp(-3.0)), learned**2 / 2]]
-    assert_same(found.pairs, want, rtol=1e-14)
+    # a = t · 1e-150 stands for the 0: half of the first entry is a², made as exp(2 ln a). Rounding of that
+    # exponent, 691 half ulps, is as much of the result.
+    assert_same(found.pairs, want, rtol=691 * 2.0**-53 / 2)
 
 
 def test_without_an_end_of_training_a_time_is_asked_for() -> None:
@@ -207,8 +209,9 @@ def test_the_expectation_is_that_of_random_networks(activation: Activation) -> N
 
 @every_activation
 def test_queries_the_diagonal_and_pairs_agree(activation: Activation) -> None:
-    x, residual = examples()
-    queries = torch.cat([x[2:4], examples(3, seed=9)[0]])
+    # Not of three features: there moments of four directions hold the root of a rounding, see `orthants`.
+    x, residual = examples(5, 6)
+    queries = torch.cat([x[2:4], examples(3, 6, seed=9)[0]])
     pulled = pull(TwoLayer(activation).block(x, x), residual, time=2.0)
     exact = [None] if activation == "relu" else []
     for draw in [Draw(activation=activation, neurons=48, seed=3), *exact]:

@@ -11,7 +11,7 @@ from leftout.core.errors import OptionError
 from leftout.core.modules import parameters_of
 from leftout.kernels import Empirical
 from leftout.kernels.assemble import gram
-from leftout.kernels.network.layerwise import linear_layers, pairs_are_cheaper, seen
+from leftout.kernels.network.layerwise import layer_passes, linear_layers, pairs_are_cheaper
 from oracles.empirical import jacobian
 from problems.tangent_networks import NETWORKS, ByRow, Outside, drawn, settled
 
@@ -56,7 +56,7 @@ def test_what_layers_see_makes_the_rows_of_their_jacobian(name) -> None:
     k = module(inputs[:1]).shape[1]
     combinations = drawn(2, k)
     for layer in layers:
-        one = seen(module, layers, combinations, inputs)[layer.name]
+        one = layer_passes(module, layers, combinations, inputs)[layer.name]
         parts = [one.weight_rows()] * layer.weight + [one.bias_rows()] * layer.bias
         rows = jacobian(module, inputs, names=layer.names).reshape(len(inputs), k, -1)
         want = torch.einsum("rk,nkp->nrp", combinations, torch.from_numpy(rows))
@@ -93,9 +93,9 @@ def test_a_layer_that_behaves_otherwise_on_later_inputs_is_refused() -> None:
     module = settled(Sometimes())
     layers = linear_layers(*restricted(module), drawn(3, 5))
     assert [one.name for one in layers] == ["inside", "out"]
-    words = "`module` must call 'inside' once for every input, as it did when it was looked at; on"
+    words = "`module` must call 'inside' once for every input, as on the first inputs; on"
     with pytest.raises(OptionError, match=re.escape(words)):
-        seen(module, layers, torch.eye(2, dtype=torch.float64), drawn(5, 5))
+        layer_passes(module, layers, torch.eye(2, dtype=torch.float64), drawn(5, 5))
 
 
 def test_subclasses_of_layers_step_aside() -> None:
@@ -117,7 +117,7 @@ def test_a_hook_that_changes_what_a_layer_returns_makes_it_step_aside() -> None:
 
 
 def test_pairs_are_taken_for_single_positions_and_rows_for_many() -> None:
-    assert pairs_are_cheaper(positions=1, inside=784, outside=1024, each=1)
-    assert pairs_are_cheaper(positions=1, inside=1024, outside=10, each=10)
-    assert not pairs_are_cheaper(positions=1024, inside=27, outside=16, each=1)
-    assert not pairs_are_cheaper(positions=1, inside=4, outside=1, each=1)
+    assert pairs_are_cheaper(positions=1, inside=784, outside=1024, outputs=1)
+    assert pairs_are_cheaper(positions=1, inside=1024, outside=10, outputs=10)
+    assert not pairs_are_cheaper(positions=1024, inside=27, outside=16, outputs=1)
+    assert not pairs_are_cheaper(positions=1, inside=4, outside=1, outputs=1)

@@ -116,7 +116,7 @@ def test_what_no_network_takes_is_refused() -> None:
         TwoLayer("swish")
     with pytest.raises(DataError, match="`inputs` must not hold a zero vector; row 1"):
         gram(TwoLayer("erf"), torch.tensor([[1.0, 2.0], [0.0, 0.0]]))
-    with pytest.raises(DataError, match=r"`inputs` must have \|x\|² ≤ 32 for tanh.*row 0 has 50"):
+    with pytest.raises(DataError, match=r"`inputs` must have \|x\|² ≤ 32: beyond that tanh.*row 0 has 50"):
         gram(TwoLayer("tanh"), torch.tensor([[5.0, 5.0]]))
     with pytest.raises(DataError, match="`inputs` must be finite; row 0"):
         gram(TwoLayer("gelu"), torch.tensor([[math.nan, 5.0]]))

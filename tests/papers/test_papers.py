@@ -319,7 +319,7 @@ def test_a_record_that_was_stopped_half_way_is_the_old_or_the_new_one(tmp_path, 
             rerun(publication, exhibit(2), QUICK, tmp_path)
     if moment == "writing":
         assert page(publication, tmp_path) == before, "half a record is no section"
-    records.tidy(tmp_path)
+    records.recover_records(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["one-quick"]
     value = json.loads((made / "result.json").read_text())["result"]["value"]
     assert value == (2 if moment == "tidying" else 1)
@@ -337,7 +337,7 @@ def published(monkeypatch):
     publication = Publication("paper", "A paper", "Somebody", (one("one"), one("two")))
     clean = records.environment() | {"commit": "c", "changed_since": False}
     for module in (rerunning, command):
-        monkeypatch.setattr(module, "environment", lambda: dict(clean))
+        monkeypatch.setattr(module, "provenance", lambda: dict(clean))
     monkeypatch.setattr(command, "PUBLICATIONS", (publication,))
 
     def run(*words):
@@ -354,9 +354,9 @@ def test_what_has_a_record_of_the_same_command_and_code_is_not_run_again(tmp_pat
     assert published("one", *out)[1] == ["one"]
     done, ran = published(*out)
     assert ran == ["two"]
-    assert "one: kept from before; --again runs it once more." in done.output
+    assert "one: has a record of this command and this code; --force runs it." in done.output
     assert published(*out)[1] == []
-    assert published("--again", *out)[1] == ["one", "two"]
+    assert published("--force", *out)[1] == ["one", "two"]
     assert published("--quick", *out)[1] == ["one", "two"]
     assert published("--seed", "1", *out)[1] == ["one", "two"]
     for key, value in (("commit", "d"), ("leftout", "0"), ("changed_since", True)):
@@ -364,7 +364,7 @@ def test_what_has_a_record_of_the_same_command_and_code_is_not_run_again(tmp_pat
         published.environment[key] = value
         assert published(*out)[1] == ["one", "two"], key
         published.environment[key] = old
-        published("--again", *out)
+        published("--force", *out)
 
 
 def test_a_stopped_run_says_whether_it_goes_on(tmp_path, published, monkeypatch) -> None:
@@ -374,10 +374,10 @@ def test_a_stopped_run_says_whether_it_goes_on(tmp_path, published, monkeypatch)
     monkeypatch.setattr(command, "rerun", stop)
     done, _ = published("--out", str(tmp_path))
     assert done.exit_code == 130
-    assert "the same command goes on after them." in done.output
+    assert "the same command continues after them." in done.output
     published.environment["changed_since"] = True
     done, _ = published("--out", str(tmp_path))
-    assert "made again next time: the code has changes." in done.output
+    assert "made again next time: the code has uncommitted changes." in done.output
 
 
 @pytest.mark.parametrize("broken", ["result.json", "environment.json", "command.txt", "rows"])

@@ -8,9 +8,9 @@ import pytest
 import leftout as lo
 from leftout.attribution.engine import edit_engines, finite_time, group_removal
 from leftout.core.work import NO_WORK, Operation, operations
-from leftout.curation import moved
+from leftout.curation import model_change
 from leftout.dynamics import kernel_rows
-from leftout.planning.cost import AuditRequest, Cost
+from leftout.planning.cost import Cost, PlannedAudit
 from leftout.solvers import quadrature
 from planning.test_plan import FREE, SecondsBySize
 
@@ -24,9 +24,9 @@ def digits():
     return lo.load("digits", n_train=60, n_query=12)
 
 
-def request_for(train, query, rule, times, *, budget=10**10):
+def planned_for(train, query, rule, times, *, budget=10**10):
     outputs = train.encoding.outputs
-    return AuditRequest(len(train), len(query), outputs, rule, tuple(times), refits=0, budget=budget)
+    return PlannedAudit(len(train), len(query), outputs, rule, tuple(times), refits=0, budget=budget)
 
 
 def count_calls(monkeypatch, module, name):
@@ -50,10 +50,10 @@ def mark(monkeypatch, module, name):
 def test_whether_a_group_is_refitted(monkeypatch, digits, flops, refits):
     train, query = digits
     monkeypatch.setattr(group_removal, "block_flops", lambda n, size: flops)
-    monkeypatch.setattr(AuditRequest, "groups", (1, 10, 30))
+    monkeypatch.setattr(PlannedAudit, "groups", (1, 10, 30))
     calls = count_calls(monkeypatch, group_removal, "refit")
     fitted = lo.fit(KERNEL, train, rule=lo.GradientFlow())
-    asked_for = request_for(train, query, fitted.rule, [10.0])
+    asked_for = planned_for(train, query, fitted.rule, [10.0])
     lo.leave_out(fitted, query, [range(size) for size in asked_for.groups], at=10.0)
     assert len(calls) == refits
     assert asked_for.refitted_groups == refits
@@ -74,11 +74,11 @@ def test_an_audit_makes_as_many_sets_of_resolvents_as_the_plan_counts(
     monkeypatch, digits, rule, times, window, sets
 ):
     monkeypatch.setattr(quadrature, "WINDOW", window)
-    calls = count_calls(monkeypatch, edit_engines, "resolvents")
+    calls = count_calls(monkeypatch, edit_engines, "resolvents_at_nodes")
     for module in (edit_engines, group_removal):
         mark(monkeypatch, module, "resolvents_work")
     lo.audit(KERNEL, *digits, rule=rule, at=times, refits=0)
-    cost = Cost(request_for(*digits, rule, times), MARKED)
+    cost = Cost(planned_for(*digits, rule, times), MARKED)
     steps = (cost.scores, cost.predictions, cost.labels, cost.redundant, cost.rare, cost.certificate)
     assert len(calls) == sets
     assert round(sum(step() for step in steps)) == sets
@@ -93,12 +93,12 @@ def test_whether_the_kernel_of_queries_is_kept(monkeypatch, digits, share, kept)
     calls = count_calls(monkeypatch, kernel_rows.assemble, "cross")
     fitted.rows.compare(query.inputs)
     assert len(calls) == (not kept)
-    assert request_for(train, query, fitted.rule, [math.inf], budget=fitted.memory).keeps_comparison == kept
+    assert planned_for(train, query, fitted.rule, [math.inf], budget=fitted.memory).keeps_comparison == kept
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(256, 1), (5, 3)])
 def test_how_many_queries_an_order_of_removal_takes_at_once(monkeypatch, digits, size, blocks):
-    monkeypatch.setattr(moved, "QUERIES", size)
+    monkeypatch.setattr(model_change, "QUERIES", size)
     train, query = digits
     fitted = lo.fit(KERNEL, train, rule=lo.GradientFlow(), memory=10**9)
     sizes = []
@@ -109,11 +109,11 @@ def test_how_many_queries_an_order_of_removal_takes_at_once(monkeypatch, digits,
         return singles(engine, queries, columns, output)
 
     monkeypatch.setattr(finite_time.FiniteTime, "singles", counted)
-    moved.moved(fitted, query, 10.0, "function")
+    model_change.model_change(fitted, query, 10.0, "function")
     assert len(sizes) == blocks * fitted.outputs
     mark(monkeypatch, finite_time, "coefficients_work")
     monkeypatch.setattr(group_removal, "group_sum_work", lambda *_: NO_WORK)
-    asked_for = request_for(train, query, fitted.rule, [10.0], budget=fitted.memory)
+    asked_for = planned_for(train, query, fitted.rule, [10.0], budget=fitted.memory)
     assert round(Cost(asked_for, MARKED).redundant()) == blocks * fitted.outputs
 
 

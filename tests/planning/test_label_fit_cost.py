@@ -13,7 +13,7 @@ from leftout.data.pairs import examples_of
 from leftout.diagnostics.model_selection import POSITIVE_SHARE, STRENGTHS, choose_strength
 from leftout.kernels.pairwise import label_aware
 from leftout.planning import plan as plan_module
-from leftout.planning.cost import AuditRequest, Cost
+from leftout.planning.cost import Cost, PlannedAudit
 from leftout.planning.label_aware_cost import EVALUATIONS, label_fit_cost
 from leftout.planning.machine import (
     LABEL_FITTED,
@@ -44,8 +44,8 @@ AUTO = lo.kernels.LabelAware(RELU, "kr-v1", None)
 HIERARCHY = lo.kernels.NeuralTangentHierarchy(width=64, neurons=64)
 
 
-def request(n=100, m=30, *, rule=None, times=(math.inf,), refits=0):
-    return AuditRequest(
+def planned_audit(n=100, m=30, *, rule=None, times=(math.inf,), refits=0):
+    return PlannedAudit(
         n=n, m=m, k=1, rule=rule or lo.GradientFlow(), times=times, refits=refits, budget=10**9
     )
 
@@ -58,39 +58,39 @@ def priced(asked_for, kernel, machine=FREE, **timings):
 
 def test_a_fit_is_a_factor_at_the_end_and_a_spectrum_at_each_finite_time():
     n, eigh = 100, dataclasses.replace(FREE, eigh=CUBES)
-    end = priced(request(n), NAMED, indefinite=CUBES)
+    end = priced(planned_audit(n), NAMED, indefinite=CUBES)
     assert end.seconds == pytest.approx(n * n**3)
     assert end.fits == n
-    one = request(n, times=(3.0,))
+    one = planned_audit(n, times=(3.0,))
     assert priced(one, NAMED, eigh).seconds == pytest.approx(n * n**3)
     assert priced(one, NAMED, indefinite=CUBES).seconds == pytest.approx(0)
-    both = request(n, times=(3.0, 30.0, math.inf))
+    both = planned_audit(n, times=(3.0, 30.0, math.inf))
     assert priced(both, NAMED, eigh).seconds == pytest.approx(2 * n * n**3)
     assert priced(both, NAMED).fits == 3 * n
 
 
 def test_no_model_is_fitted_at_time_0_though_the_kernel_is_fitted_to_labels():
     n = 100
-    start = request(n, times=(0.0,))
+    start = planned_audit(n, times=(0.0,))
     assert priced(start, NAMED, indefinite=CUBES).seconds == pytest.approx(0)
     assert priced(start, NAMED, refit=1.0).seconds == pytest.approx(n * n**2)
 
 
 def test_strengths_share_the_kernel_without_each_example_and_not_the_models():
     n, s = 100, FITTED_STRENGTHS
-    assert priced(request(n), AUTO, indefinite=CUBES).choosing == pytest.approx(s * n * n**3)
-    assert priced(request(n), AUTO, refit=1.0).choosing == pytest.approx(n * n**2)
-    assert priced(request(n), AUTO, at_input=1.0).choosing == pytest.approx(s * n * n**2)
-    passed = priced(request(n), AUTO, dataclasses.replace(FREE, streamed=8.0))
+    assert priced(planned_audit(n), AUTO, indefinite=CUBES).choosing == pytest.approx(s * n * n**3)
+    assert priced(planned_audit(n), AUTO, refit=1.0).choosing == pytest.approx(n * n**2)
+    assert priced(planned_audit(n), AUTO, at_input=1.0).choosing == pytest.approx(s * n * n**2)
+    passed = priced(planned_audit(n), AUTO, dataclasses.replace(FREE, streamed=8.0))
     assert passed.choosing == pytest.approx(s * n * 6 * n**2)
-    assert priced(request(n), NAMED, indefinite=CUBES).choosing == 0
-    assert priced(request(n), AUTO).fits == n * (1 + s)
-    assert priced(request(n), AUTO).method.endswith(f"{len(STRENGTHS)} strengths tried")
+    assert priced(planned_audit(n), NAMED, indefinite=CUBES).choosing == 0
+    assert priced(planned_audit(n), AUTO).fits == n * (1 + s)
+    assert priced(planned_audit(n), AUTO).method.endswith(f"{len(STRENGTHS)} strengths tried")
 
 
 def test_at_finite_times_only_strengths_that_leave_the_kernel_positive_are_fitted():
     n, s = 100, len(STRENGTHS)
-    found = priced(request(n, times=(3.0,)), AUTO, dataclasses.replace(FREE, eigh=CUBES))
+    found = priced(planned_audit(n, times=(3.0,)), AUTO, dataclasses.replace(FREE, eigh=CUBES))
     # And the spectrum of each strength once.
     assert found.choosing == pytest.approx(POSITIVE_SHARE * FITTED_STRENGTHS * n * n**3 + s * n**3)
 
@@ -111,7 +111,7 @@ def test_the_fits_of_a_choice_are_those_that_are_made(monkeypatch):
     monkeypatch.setattr(refit_module, "factor_indefinite", factor_and_count)
     monkeypatch.setattr(label_aware.FittedLabelAware, "refit_labels", refit_and_count)
     found = choose_strength(AUTO, train)
-    assert len(found.tried) == len(STRENGTHS), "none was skipped"
+    assert len(found.with_losses) == len(STRENGTHS), "none was skipped"
     assert models.count(19) == 20 * FITTED_STRENGTHS
     assert kernels.count(19) == 20
 
@@ -119,27 +119,27 @@ def test_the_fits_of_a_choice_are_those_that_are_made(monkeypatch):
 def test_every_kernel_is_evaluated_at_the_queries_at_every_time():
     n, m = 100, 30
     for times in ((math.inf,), (3.0, 30.0)):
-        found = priced(request(n, m, times=times), NAMED, at_pair=1.0)
+        found = priced(planned_audit(n, m, times=times), NAMED, at_pair=1.0)
         assert found.without_each == pytest.approx(len(times) * n * m * n)
         assert found.with_all == pytest.approx((EVALUATIONS + len(times)) * m * n)
-    blocks = priced(request(n, 2 * store.BLOCK + 1), NAMED, at_input=1.0)
+    blocks = priced(planned_audit(n, 2 * store.BLOCK + 1), NAMED, at_input=1.0)
     assert blocks.without_each == pytest.approx(n * (3 + 1) * n**2), "and each about its own example"
 
 
 def test_a_frozen_kernel_is_fitted_once_and_that_is_foreseen():
     n = 100
     frozen = dataclasses.replace(HIERARCHY, frozen=True)
-    found = priced(request(n, refits=3), frozen, fit=1.0, refit=1.0, indefinite=CUBES)
+    found = priced(planned_audit(n, refits=3), frozen, fit=1.0, refit=1.0, indefinite=CUBES)
     assert found.seconds == pytest.approx(n**2)
     assert (found.fits, found.method) == (0, "once, by all examples")
-    free = priced(request(n, refits=3), HIERARCHY, fit=1.0)
+    free = priced(planned_audit(n, refits=3), HIERARCHY, fit=1.0)
     assert free.seconds == pytest.approx((1 + 3) * n**2), "each refit is made from nothing"
 
 
 def test_a_rate_has_to_stay_below_the_critical_one_at_the_end_too():
     slow = dataclasses.replace(FREE, streamed=1.0)
-    steps = priced(request(rule=lo.GradientDescent(1e-3)), NAMED, slow)
-    assert steps.without_each > priced(request(), NAMED, slow).without_each
+    steps = priced(planned_audit(rule=lo.GradientDescent(1e-3)), NAMED, slow)
+    assert steps.without_each > priced(planned_audit(), NAMED, slow).without_each
 
 
 @pytest.mark.parametrize("kernel", [NAMED, AUTO, HIERARCHY, dataclasses.replace(AUTO, frozen=True)])
@@ -147,7 +147,7 @@ def test_more_of_anything_never_takes_less(kernel):
     machine = dataclasses.replace(USUAL, label_fits=SOME)
 
     def taken(*sizes, **more):
-        return label_fit_cost(kernel, Cost(request(*sizes, **more), machine))
+        return label_fit_cost(kernel, Cost(planned_audit(*sizes, **more), machine))
 
     least = taken(100, 30)
     for more in (taken(101, 30), taken(100, 31), taken(100, 30, times=(1.0, math.inf))):
@@ -210,7 +210,7 @@ def test_a_strength_of_0_is_the_base_which_is_not_fitted_again():
     """As a fit of it says: it changes with no example."""
     found = label_fit_cost(
         dataclasses.replace(NAMED, strength=0.0),
-        Cost(request(refits=3), dataclasses.replace(FREE, label_fits=SOME)),
+        Cost(planned_audit(refits=3), dataclasses.replace(FREE, label_fits=SOME)),
     )
     assert (found.fits, found.without_each, found.certified) == (0, 0.0, 0.0)
     train, _ = lo.load("digits", classes=["3", "8"], n_train=20, n_query=5, normalise="sphere")

@@ -16,7 +16,7 @@ from leftout.attribution.trajectory import COUNT, DECADES
 from leftout.cli.main import app
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.planning import plan as plan_module
-from leftout.planning.cost import REFACTORED, AuditRequest, Cost
+from leftout.planning.cost import REFACTORED, Cost, PlannedAudit
 from leftout.planning.machine import Machine, SecondsBySize, measure_machine
 from leftout.planning.plan import Plan, Step, plan
 
@@ -71,10 +71,10 @@ RULES = {
 }
 
 
-def request(n=1000, m=200, k=10, *, name="end", budget=10**10):
+def planned_audit(n=1000, m=200, k=10, *, name="end", budget=10**10):
     rule, at = RULES[name]
     times = tuple(sorted(rule.time(time) for time in at))
-    return AuditRequest(n=n, m=m, k=k, rule=rule, times=times, refits=3, budget=budget)
+    return PlannedAudit(n=n, m=m, k=k, rule=rule, times=times, refits=3, budget=budget)
 
 
 def plan_of(asked_for, price=USUAL):
@@ -122,26 +122,26 @@ def test_a_plan_has_a_row_for_each_step_and_adds_them_up(usual, digits):
 
 
 def test_methods_say_which_factorisation_is_made():
-    assert "Cholesky" in plan_of(request(name="end")).steps[1].method
-    assert "again" in plan_of(request(name="mean loss, end")).steps[1].method
-    assert plan_of(request(name="one time")).steps[1].method == "eigendecomposition"
-    assert plan_of(request(name="times and end")).steps[1].method == (
+    assert "Cholesky" in plan_of(planned_audit(name="end")).steps[1].method
+    assert "again" in plan_of(planned_audit(name="mean loss, end")).steps[1].method
+    assert plan_of(planned_audit(name="one time")).steps[1].method == "eigendecomposition"
+    assert plan_of(planned_audit(name="times and end")).steps[1].method == (
         "Cholesky and inverse and eigendecomposition"
     )
-    assert plan_of(request(name="beginning")).steps[1].method == "none"
+    assert plan_of(planned_audit(name="beginning")).steps[1].method == "none"
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_more_examples_queries_outputs_never_take_less(name):
-    small = plan_of(request(500, 100, 2, name=name))
+    small = plan_of(planned_audit(500, 100, 2, name=name))
     for more in ((501, 100, 2), (4000, 100, 2), (500, 900, 2), (500, 100, 10)):
-        large = plan_of(request(*more, name=name))
+        large = plan_of(planned_audit(*more, name=name))
         assert large.seconds > small.seconds
         assert large.memory >= small.memory
 
 
 def test_more_times_take_more():
-    one, three = plan_of(request(name="one time")), plan_of(request(name="three times"))
+    one, three = plan_of(planned_audit(name="one time")), plan_of(planned_audit(name="three times"))
     assert three.seconds > one.seconds
     assert three.memory > one.memory
     # But not thrice: the eigendecomposition is made once.
@@ -150,14 +150,14 @@ def test_more_times_take_more():
 
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_with_training_time_is_followed_over_it(name):
-    names = [step.name for step in plan_of(request(name=name)).steps]
+    names = [step.name for step in plan_of(planned_audit(name=name)).steps]
     # Ridge has no time, and at time 0 nothing has been learned.
     assert ("training curve" in names) == (name not in ("end", "mean loss, end", "beginning"))
 
 
 def test_the_end_of_a_flow_takes_the_spectrum_for_its_curve():
     flow, ridge = (
-        AuditRequest(1000, 200, 10, rule, (math.inf,), 3, 10**10) for rule in (lo.GradientFlow(), lo.Ridge())
+        PlannedAudit(1000, 200, 10, rule, (math.inf,), 3, 10**10) for rule in (lo.GradientFlow(), lo.Ridge())
     )
     assert plan_of(flow).steps[1].method == "Cholesky and inverse and eigendecomposition"
     assert Cost(flow, USUAL).model_bytes == Cost(ridge, USUAL).model_bytes + 8 * 1000**2
@@ -166,26 +166,26 @@ def test_the_end_of_a_flow_takes_the_spectrum_for_its_curve():
 
 def test_a_curve_shares_nodes_in_a_decade_and_a_product_between_its_times():
     n, k = 300, 4
-    cost = Cost(request(n, 600, k, name="one time"), dataclasses.replace(FREE, flops=1.0))
+    cost = Cost(planned_audit(n, 600, k, name="one time"), dataclasses.replace(FREE, flops=1.0))
     of_a_decade = 2 * n * n * 2 * 40 * (k + 1) + 2 * n * n * 80  # R y and diag R, and diag K R
     assert cost.training_curve() == DECADES * of_a_decade + (COUNT + 1) * 2 * n * n * k
 
 
 def test_time_0_needs_no_factorisation():
-    cost = Cost(request(name="beginning"), USUAL)
+    cost = Cost(planned_audit(name="beginning"), USUAL)
     assert cost.factorisations() == 0
     assert cost.model_bytes == cost.square
 
 
 def test_scores_at_the_end_are_one_product_for_all_outputs():
     n, m, k = 300, 70, 4
-    cost = Cost(request(n, m, k), dataclasses.replace(FREE, flops=1.0))
+    cost = Cost(planned_audit(n, m, k), dataclasses.replace(FREE, flops=1.0))
     assert cost.scores() == 2 * m * n * n
 
 
 def test_scores_at_finite_times_share_nodes_but_not_products():
     n, m, k = 300, 600, 4  # three blocks of queries
-    cost = Cost(request(n, m, k, name="three times"), dataclasses.replace(FREE, flops=1.0))
+    cost = Cost(planned_audit(n, m, k, name="three times"), dataclasses.replace(FREE, flops=1.0))
     resolvents = 2 * n * n * 2 * 40 * (k + 1)  # 40 nodes, complex; times 1 to 10, and 100
     coefficients = 2 * n * 80 * n
     products = 2 * m * n * n
@@ -196,14 +196,14 @@ def test_mean_loss_is_factored_again_and_again():
     once = SecondsBySize((1, 2), (1.0, 1.0))
     price = dataclasses.replace(FREE, cholesky=once)
     # Beyond its sizes the curve grows with n³; twice as far is eight times as long.
-    assert Cost(request(2), price).factorisations() == pytest.approx(1)
-    mean = Cost(request(2, name="mean loss, end"), price)
+    assert Cost(planned_audit(2), price).factorisations() == pytest.approx(1)
+    mean = Cost(planned_audit(2, name="mean loss, end"), price)
     assert mean.factorisations() == pytest.approx(1 + REFACTORED)
 
 
 def test_eigendecompositions_are_one_of_all_and_one_of_each_rest():
     price = dataclasses.replace(FREE, eigh=SecondsBySize((1, 2), (1.0, 8.0)))  # n³ seconds
-    cost = Cost(request(1000, name="one time"), price)
+    cost = Cost(planned_audit(1000, name="one time"), price)
     assert cost.factorisations() == pytest.approx(1000**3)
     # Without 20, 30 and 50 %, and 4 small ones of the Lanczos matrices elsewhere.
     assert cost.redundant() == pytest.approx(800**3 + 700**3 + 500**3)
@@ -212,11 +212,11 @@ def test_eigendecompositions_are_one_of_all_and_one_of_each_rest():
 def test_the_groups_are_those_of_redundant(digits):
     train, query = digits
     found = lo.audit(KERNEL, train, query)
-    assert (0, *request(len(train), len(query)).groups) == found.findings.redundant.counts
+    assert (0, *planned_audit(len(train), len(query)).groups) == found.findings.redundant.counts
 
 
 def test_too_little_memory_is_refused_with_the_number_that_fits():
-    found = plan_of(request(3000, budget=200 * 10**6))
+    found = plan_of(planned_audit(3000, budget=200 * 10**6))
     assert not found.fits
     assert found.summary.endswith("it does not fit.")
     with pytest.raises(
@@ -225,12 +225,12 @@ def test_too_little_memory_is_refused_with_the_number_that_fits():
         rf"take `n_train` ≤ {found.most}, or raise `memory`\.",
     ):
         found.check()
-    assert plan_of(request(found.most, budget=200 * 10**6)).fits
-    assert not plan_of(request(found.most + 1, budget=200 * 10**6)).fits
+    assert plan_of(planned_audit(found.most, budget=200 * 10**6)).fits
+    assert not plan_of(planned_audit(found.most + 1, budget=200 * 10**6)).fits
 
 
 def test_where_no_number_of_examples_fits_none_is_advised():
-    found = plan_of(request(3000, budget=10**6))
+    found = plan_of(planned_audit(3000, budget=10**6))
     with pytest.raises(MemoryBudgetError, match=r"more than the budget of 1 MB: raise `memory`\."):
         found.check()
 
@@ -239,7 +239,7 @@ def test_where_no_number_of_examples_fits_none_is_advised():
     ("seconds", "said"), [(0.314, "0.31 s"), (42.4, "42 s"), (100, "1.7 minutes"), (7000, "1.9 hours")]
 )
 def test_seconds_are_said_in_a_fitting_unit(seconds, said):
-    found = Plan(request(), (Step("all", seconds, 0, ""),), 0, 1)
+    found = Plan(planned_audit(), (Step("all", seconds, 0, ""),), 0, 1)
     assert f"about {said} and" in found.summary
 
 
@@ -287,14 +287,14 @@ def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> No
     assert found.example + found.gram > 0
     train, query = (one.select(range(20)) for one in digits)
     plan = plan_module.plan(kernel, train, query, rule=lo.Ridge(1.0))
-    asked_for = plan.request
+    asked_for = plan.audit
     assert (asked_for.n, asked_for.m, asked_for.k, asked_for.outputs_per_example) == (200, 200, 1, 10)
     assert plan.summary.startswith("20 training examples and 20 queries take")
 
 
 def test_rows_of_an_example_are_paid_for_once_each() -> None:
     price = dataclasses.replace(FREE, example=0.5)
-    assert Cost(request(n=30), price).kernel() == 15
+    assert Cost(planned_audit(n=30), price).kernel() == 15
 
 
 def test_the_command_shows_the_plan_and_says_when_it_does_not_fit(usual):

@@ -1,4 +1,4 @@
-"""What the tests of runs share: small audits, whole folders as values, ids that files may not like."""
+"""Shared by the tests of runs: small audits, whole folders as values, ids that files may not like."""
 
 import re
 from dataclasses import replace
@@ -38,6 +38,17 @@ STRANGE = (
 @cache
 def digits(n_train=120, n_query=40):
     return lo.load("digits", n_train=n_train, n_query=n_query)
+
+
+@cache
+def curve_audits():
+    """Return audits with a learning curve, of 160 examples: by half of them, and by all."""
+    train, query = digits(160, 20)
+    flow = lo.GradientFlow(1.0, 0.1)
+    return {
+        "ridge": lo.audit(KERNEL, train, query, rule=lo.Ridge(0.1)),
+        "flow": lo.audit(KERNEL, train, query, rule=flow, at=3.0),
+    }
 
 
 SMALL = ("--n-train", "80", "--n-query", "30")

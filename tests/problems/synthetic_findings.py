@@ -11,11 +11,11 @@ import torch
 from sklearn.datasets import load_diabetes, load_digits, load_iris
 
 from leftout.curation.prune import Pruned
-from leftout.curation.sources import Difference, Estimate, Source, Sources
+from leftout.curation.sources import Difference, IntervalEstimate, Source, Sources
 from leftout.curation.subclasses import Subclass
 from leftout.data.encoding import encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
-from leftout.report.findings import Findings, Moment
+from leftout.report.findings import Findings, ModelAtTime
 from problems.synthetic_models import classified, fitted, labelled, learning
 
 HOSTILE = (
@@ -104,7 +104,7 @@ def diabetes_findings(*, outputs: int = 1, times=(np.inf,)) -> Findings:
             torch.from_numpy(y[part]) - offset,
             table=data.data[part],
             ids=tuple(f"row {i}" for i in range(part.start, part.stop)),
-            preparation={"source": "diabetes.csv"},
+            preparation={"data": "diabetes.csv"},
             **common,
         )
         for part in (slice(0, 300), slice(300, 380))
@@ -112,7 +112,7 @@ def diabetes_findings(*, outputs: int = 1, times=(np.inf,)) -> Findings:
     return fitted(train, query, times, width=10.0, wrong=[])
 
 
-def worth_findings(found: Findings | None = None, names=("film", "phone", "scan")) -> Findings:
+def sources_findings(found: Findings | None = None, names=("film", "phone", "scan")) -> Findings:
     """Return findings with two kinds within classes and three sources, whatever they are called."""
     found = found or digits_findings(120, 20)
     reason = f"Of {names[0]} there are too few."
@@ -124,7 +124,7 @@ def worth_findings(found: Findings | None = None, names=("film", "phone", "scan"
         Source(
             name,
             40,
-            *(Estimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
+            *(IntervalEstimate(value / (j + 1), value / (j + 2), np.inf) for value in (2, 1, 4, 3)),
             loss=0.5 - j / 2,
             loss_each=(0.5 - j / 2) / 40,
             whole_weights=7.0,
@@ -133,7 +133,7 @@ def worth_findings(found: Findings | None = None, names=("film", "phone", "scan"
         for j, name in enumerate(names)
     )
     differences = tuple(
-        Difference(names[j], names[j + 1], Estimate(0.5, 0.1 - j, 0.9), j == 0) for j in (0, 1)
+        Difference(names[j], names[j + 1], IntervalEstimate(0.5, 0.1 - j, 0.9), j == 0) for j in (0, 1)
     )
     return replace(found, subclasses=kinds, sources=Sources(sources, differences, np.inf, reason))
 
@@ -150,7 +150,7 @@ def hostile_findings() -> Findings:
             encoding=replace(examples.encoding, classes=names),
             columns=HOSTILE[:4],
             table=np.array([[HOSTILE[(i + j) % 9] for j in range(4)] for i in range(len(examples))], object),
-            preparation={"source": HOSTILE[1]},
+            preparation={"data": HOSTILE[1]},
         )
         for examples in (found.train, found.query)
     )
@@ -163,7 +163,7 @@ def hostile_findings() -> Findings:
     redundant = replace(found.redundant, reason=HOSTILE[1])
     certificate = replace(found.certificate, device=HOSTILE[0])
     return replace(
-        worth_findings(found, HOSTILE[3:6]),
+        sources_findings(found, HOSTILE[3:6]),
         train=train,
         query=query,
         settings=settings,
@@ -208,8 +208,8 @@ def random_findings(n: int, m: int, times: int, shape: tuple[int, ...]) -> Findi
         inputs, targets, encoding, labels, tuple(f"file-{i:06d}.png" for i in range(n + m)), pictures
     )
     train, query = every.select(range(n)), every.select(range(n, n + m))
-    moments = tuple(
-        Moment(
+    at_times = tuple(
+        ModelAtTime(
             float(10**t),
             torch.randn(m, 10, generator=torch_rng, dtype=torch.float64) / 3,
             torch.randn(n, 10, generator=torch_rng, dtype=torch.float64) / 3,
@@ -226,10 +226,10 @@ def random_findings(n: int, m: int, times: int, shape: tuple[int, ...]) -> Findi
         found,
         train=train,
         query=query,
-        moments=moments,
-        judged=times - 1,
+        at_times=at_times,
+        margins=torch.randn(n, generator=torch_rng, dtype=torch.float64),
         scores=labelled(scores),
-        learned=learning(n, [one.at for one in moments]),
+        learned=learning(n, [model.at for model in at_times]),
     )
 
 

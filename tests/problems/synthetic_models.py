@@ -12,7 +12,7 @@ from leftout.curation.prune import Pruned
 from leftout.curation.rare import Outlier, Rare
 from leftout.data.encoding import encoding_of_classes
 from leftout.data.examples import Examples
-from leftout.report.findings import Findings, Moment
+from leftout.report.findings import Findings, ModelAtTime
 
 
 def classified(
@@ -40,7 +40,7 @@ def classified(
             images=None if images is None else images[side],
             table=None if table is None else table[side],
             columns=columns,
-            preparation={"source": source, "normalise": "unit"},
+            preparation={"data": source, "normalise": "unit"},
         )
         for side, (kind, inputs, given) in enumerate(
             (("train", x, labels), ("query", x_query, torch.from_numpy(query_labels).long()))
@@ -54,7 +54,7 @@ def fitted(train: Examples, query: Examples, times, *, width: float, wrong: list
     x, z = train.inputs.numpy(), query.inputs.numpy()
     y, truth = train.targets.numpy(), query.targets.numpy()
     gram, cross = _gauss(x, x, width), _gauss(z, x, width)
-    moments, scores = [], []
+    at_times, scores = [], []
     for time in times:
         inverse = np.linalg.inv(gram + (0.05 + 1 / time) * np.eye(len(x)))
         dual = inverse @ y
@@ -63,27 +63,27 @@ def fitted(train: Examples, query: Examples, times, *, width: float, wrong: list
         without = said[:, None] - hat[:, :, None] * residual[None]
         before = 0.5 * ((said - truth) ** 2).sum(1)
         scores.append(0.5 * ((without - truth[:, None]) ** 2).sum(2) - before[:, None])
-        moments.append(_moment(time, said, y - residual, train, query))
-    judged = len(times) - 1
-    left = moments[judged].out_of_sample
-    suspects, rare = _suspects(train, left, gram), _rare(train, left, gram)
+        at_times.append(_model_at(time, said, y - residual, train, query))
+    left_out = at_times[-1].out_of_sample
+    margins, suspects = _suspects(train, left_out, gram)
+    rare = _rare(train, left_out, gram)
     alike = gram - 2 * np.eye(len(x))
     lonely = np.argsort(alike.max(1))[:6]
-    mean = np.stack(scores)[judged].mean(0)
+    mean = scores[-1].mean(0)
     return Findings(
         train,
         query,
         _settings(train, query, times),
-        tuple(moments),
-        judged,
+        tuple(at_times),
         labelled(np.stack(scores)),
+        margins,
         suspects,
         _removal(train, query, gram, cross, mean),
         rare,
         tuple(Outlier(int(r), float(alike[r].max()), "Its nearest neighbour is far away.") for r in lonely),
         (Duplicates((3, 17, 29), False), Duplicates((8, 40), True)) if len(x) > 40 else (),
         Certificate(
-            float(times[judged]),
+            float(times[-1]),
             3.1e4,
             2.9e4,
             12.7,
@@ -110,9 +110,9 @@ def learning(n: int, asked) -> Learned:
     unseen = np.outer(0.2 + (place - 0.4) ** 2, rng.uniform(0.5, 1.5, n))
     since = rng.integers(0, len(times) + 1, n)
     apart = since + rng.integers(0, len(times), n)
-    judged = times.index(float(asked[-1]))
+    time_index = times.index(float(asked[-1]))
     kinds = [
-        Kind.NOT_LEARNED if s > judged else Kind.BY_HEART if a > judged else Kind.FROM_OTHERS
+        Kind.NOT_LEARNED if s > time_index else Kind.BY_HEART if a > time_index else Kind.FROM_OTHERS
         for s, a in zip(since, apart, strict=True)
     ]
     steps = np.arange(len(times))[:, None]
@@ -120,7 +120,7 @@ def learning(n: int, asked) -> Learned:
     named = [[times[j] if j < len(times) else None for j in one] for one in (since, apart)]
     return Learned(
         times,
-        judged,
+        time_index,
         tuple(seen.mean(1)),
         tuple(unseen.mean(1)),
         tuple((right & understood).mean(1)),
@@ -141,42 +141,46 @@ def labelled(scores) -> xr.DataArray:
     return xr.DataArray(scores, dims=("at", "query", "train"), attrs={"rule": "GradientFlow(rate=1.0)"})
 
 
-def _moment(time, said, left, train: Examples, query: Examples) -> Moment:
+def _model_at(time, said, left, train: Examples, query: Examples) -> ModelAtTime:
     said, left = torch.from_numpy(said), torch.from_numpy(left)
     losses = [float(0.5 * (f - e.targets).square().sum(1).mean()) for f, e in ((said, query), (left, train))]
     right = [None, None]
     if train.classes is not None:
         pairs = ((said, query), (left, train))
         right = [float((e.encoding.decode(f) == e.labels).double().mean()) for f, e in pairs]
-    return Moment(float(time), said, left, *losses, *right)
+    return ModelAtTime(float(time), said, left, *losses, *right)
 
 
-def _suspects(train: Examples, left, gram) -> tuple[Suspect, ...]:
+def _suspects(train: Examples, left_out, gram):
+    """Return the margin of every label, and the suspects."""
     if train.classes is None:
-        values, said = train.encoding.uncentred(train.targets), train.encoding.uncentred(left)
-        gap = -(values - said).norm(dim=1)
-        return tuple(
+        values, predicted = (
+            train.encoding.in_target_units(train.targets),
+            train.encoding.in_target_units(left_out),
+        )
+        gap = -(values - predicted).norm(dim=1)
+        return gap, tuple(
             Suspect(
                 row,
                 f"{values[row, 0]:.6g}",
-                f"{said[row, 0]:.6g}",
+                f"{predicted[row, 0]:.6g}",
                 float(gap[row]),
-                tuple(said[row].tolist()),
+                tuple(predicted[row].tolist()),
                 _opposing(gram, row),
                 "Examples much like it have values far from the one given.",
             )
             for row in gap.argsort()[:9].tolist()
         )
-    scores, labels = train.encoding.class_scores(left), train.labels
-    own = scores.gather(1, labels[:, None])[:, 0]
+    scores, labels = train.encoding.class_scores(left_out), train.labels
+    given_score = scores.gather(1, labels[:, None])[:, 0]
     others = scores.scatter(1, labels[:, None], -torch.inf)
-    margin, best = own - others.max(1).values, others.argmax(1)
-    found = []
+    margin, best = given_score - others.max(1).values, others.argmax(1)
+    suspects = []
     for row in margin.argsort().tolist():
         if margin[row] < 0:
             given, suggested = train.classes[labels[row]], train.classes[best[row]]
             reason = f"Without it, its neighbours say {suggested}: 4 of the 5 nearest are labelled so."
-            found.append(
+            suspects.append(
                 Suspect(
                     row,
                     given,
@@ -187,7 +191,7 @@ def _suspects(train: Examples, left, gram) -> tuple[Suspect, ...]:
                     reason,
                 )
             )
-    return tuple(found)
+    return margin, tuple(suspects)
 
 
 def _opposing(gram, row: int) -> tuple[Neighbour, ...]:
@@ -223,7 +227,7 @@ def _removal(train: Examples, query: Examples, gram, cross, mean) -> Pruned:
 
 def _settings(train: Examples, query: Examples, times) -> dict:
     return {
-        "data": train.preparation.get("source", ""),
+        "data": train.preparation.get("data", ""),
         "training examples": len(train),
         "queries": len(query),
         "kernel": "TwoLayerReLU()",

@@ -10,7 +10,8 @@ import pytest
 import xarray as xr
 
 from leftout.core.errors import DataError, ShapeError
-from leftout.report import explorer, report
+from leftout.report import ranking, report
+from leftout.report.explorer import query_losses
 from leftout.report.report import html, write_report
 from problems import synthetic_findings as made
 
@@ -23,7 +24,7 @@ KINDS = {
     "table": made.iris_findings,
     "regression": made.diabetes_findings,
     "two outputs, two times": lambda: made.diabetes_findings(outputs=2, times=(1.0, np.inf)),
-    "kinds and sources": made.worth_findings,
+    "kinds and sources": made.sources_findings,
     "hostile": made.hostile_findings,
     "bare": made.bare_findings,
 }
@@ -141,7 +142,7 @@ def test_the_same_findings_give_the_same_bytes(pages, kind) -> None:
 def test_the_headline_says_what_was_measured(pages) -> None:
     found = KINDS["ten classes, three times"]()
     words = Page(pages["ten classes, three times"]).words
-    now = found.moments[found.judged]
+    now = found.at_last_time
     assert f"Right on queries {100 * now.query_accuracy:.1f}\u202f%" in words
     assert f"Right on left-out examples {100 * now.left_out_accuracy:.1f}\u202f%" in words
     assert f"Labels in doubt {len(found.suspects)} " in words
@@ -162,7 +163,7 @@ def test_the_reading_of_the_loss_is_explained_when_it_is_a_mean() -> None:
 def test_regression_shows_errors_numbers_and_no_class_filter(pages) -> None:
     found = KINDS["regression"]()
     words = Page(pages["regression"]).words
-    rmse = (2 * found.moments[0].query_loss) ** 0.5
+    rmse = (2 * found.at_times[0].query_loss) ** 0.5
     assert f"Error on queries {rmse:#.3g}".rstrip(".") in words
     assert "The targets are numbers, so there are no classes to filter by." in words
     assert "left-out residual: target minus prediction (target units)" in words
@@ -202,7 +203,7 @@ def test_a_model_that_took_time_has_a_panel_on_when_it_learned(pages, kind) -> N
     if there:
         words = page.words.replace("t\u00a0=\u00a0", "t = ")
         assert found.learned.stop.reason in words
-        assert ("Who leads, over time" in words) == (len(found.moments) > 1)
+        assert ("Who leads, over time" in words) == (len(found.at_times) > 1)
         assert sum('id="plot-learned-' in line for line in pages[kind].splitlines()) == 4
 
 
@@ -284,7 +285,7 @@ def test_scores_are_read_in_blocks_and_blocks_change_nothing(pages, monkeypatch)
             return block
 
     lazy = xr.Variable(found.scores.dims, xr.core.indexing.LazilyIndexedArray(Recorded()))
-    monkeypatch.setattr(explorer, "BLOCK_BYTES", 7 * 8 * 120)
+    monkeypatch.setattr(ranking, "BLOCK_BYTES", 7 * 8 * 120)
     page = html(replace(found, scores=xr.DataArray(lazy, attrs=found.scores.attrs)))
     assert max(seen) == 7 * 120
     assert sum(seen) == found.scores.size  # each score once
@@ -299,7 +300,7 @@ def test_a_thousand_queries_at_five_times_stay_under_ten_megabytes() -> None:
     words = Page(page).words
     assert "so that this file stays under 10 MB" in words
     length = json.loads(page.split('id="explorer-data">')[1].split("</script>")[0])["lists"]["length"]
-    assert 2 <= length < explorer.LENGTH
+    assert 2 <= length < ranking.LENGTH
     assert f"Each list shows at most the {length} strongest of 5\u202f000\u00a0training" in words
 
 
@@ -319,6 +320,6 @@ def test_where_nothing_else_helps_the_worst_queries_stay(monkeypatch) -> None:
     kept = len(data["query"]["ids"])
     assert kept < 300
     assert f"{kept}\u00a0queries of 300 can be picked: those with the largest loss." in Page(page).words
-    losses = explorer.query_losses(found)[0]
+    losses = query_losses(found)[0]
     worst = {found.query.ids[q] for q in np.argsort(-losses)[:kept]}
     assert set(data["query"]["ids"]) == worst

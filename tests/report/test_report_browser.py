@@ -160,7 +160,7 @@ def test_only_wrong_predictions_can_be_shown(visit) -> None:
     found = made.digits_findings(150, 60)
     page = visit("digits")
     page.locator("#wrong").check()
-    decided = found.query.encoding.decode(found.moments[2].predictions)
+    decided = found.query.encoding.decode(found.at_times[2].predictions)
     missed = (decided != found.query.labels).nonzero().flatten().tolist()
     assert missed
     assert page.locator("#strip button").count() == len(missed)
@@ -171,7 +171,7 @@ def test_largest_loss_first_starts_with_the_largest(visit) -> None:
     found = made.digits_findings(150, 60)
     page = visit("digits")
     page.locator("#order").select_option("loss")
-    gaps = (found.moments[2].predictions - found.query.targets).square().sum(1)
+    gaps = (found.at_times[2].predictions - found.query.targets).square().sum(1)
     assert chosen(page) == found.query.ids[int(gaps.argmax())]
 
 
@@ -285,7 +285,7 @@ def test_the_panel_on_learning_draws_its_curves_and_opens_its_table(visit, schem
     page.locator("#learned summary").click()
     assert table.locator("tbody tr").count() == len(made.digits_findings(150, 60).learned.times)
     assert page.locator("#learned .gallery .thumb").first.is_visible()
-    assert page.locator("#learned .rulers tbody tr").count() == 3
+    assert page.locator("#learned .leaders tbody tr").count() == 3
 
 
 def test_it_prints_on_white_with_its_bars_and_without_its_controls(visit) -> None:

@@ -57,7 +57,7 @@ def test_a_positive_definite_system_is_solved_to_the_tolerance(name, frozen) -> 
     frozen(b, matrix)
     found = ConjugateGradients(rtol=1e-11).solve(Counted(matrix), b)
     assert found.status == (Status.SOLVED,) * 3
-    assert found.solved
+    assert found.is_solved
     assert found.advice == ""
     # The residual is the true one; the error of x is at most the condition number times it.
     true = (b - matrix @ found.value).norm(dim=0) / b.norm(dim=0)
@@ -66,7 +66,7 @@ def test_a_positive_definite_system_is_solved_to_the_tolerance(name, frozen) -> 
     want = torch.linalg.solve(matrix, b)
     error = (found.value - want).norm(dim=0) / want.norm(dim=0)
     assert bool((error <= 1e-11 * values.max() / values.min()).all())
-    assert found.solved
+    assert found.is_solved
     assert found.advice == ""
 
 
@@ -83,7 +83,7 @@ def test_columns_are_independent_systems() -> None:
 def test_a_matrix_of_few_distinct_eigenvalues_takes_as_many_steps() -> None:
     values = np.repeat([5.0, 2.0, 1.0, 0.5], SIDE // 4)
     found = ConjugateGradients().solve(Counted(symmetric(values)), columns(3))
-    assert found.solved
+    assert found.is_solved
     assert found.steps.tolist() == [4, 4, 4]
 
 
@@ -96,7 +96,7 @@ def test_the_steps_are_bounded_by_the_condition_number() -> None:
     found = ConjugateGradients(rtol=rtol).solve(Counted(matrix), columns(2, side=300))
     rate = (condition**0.5 - 1) / (condition**0.5 + 1)
     allowed = np.log(rtol / (2 * condition**0.5)) / np.log(rate)
-    assert found.solved
+    assert found.is_solved
     assert int(found.steps.max()) <= allowed
 
 
@@ -117,13 +117,13 @@ def test_a_right_hand_side_of_zero_is_solved_by_zero() -> None:
     b = columns(2)
     b[:, 1] = 0
     found = ConjugateGradients().solve(Counted(symmetric(SPECTRA["linear"])), b)
-    assert found.solved
+    assert found.is_solved
     assert not found.value[:, 1].any()
     assert found.steps[1] == 0
     assert found.residual[1] == 0
     nothing = ConjugateGradients().solve(Counted(symmetric(SPECTRA["linear"])), b[:, :0])
     assert nothing.value.shape == (SIDE, 0)
-    assert nothing.solved
+    assert nothing.is_solved
 
 
 @pytest.mark.parametrize("factor", [1e-7, 3.0, 1e9])
@@ -139,7 +139,7 @@ def test_negative_curvature_is_met_and_said() -> None:
     values = np.append(np.linspace(0.5, 1, SIDE - 1), -0.25)
     found = ConjugateGradients().solve(Counted(symmetric(values)), columns(2))
     assert found.status == (Status.INDEFINITE,) * 2
-    assert not found.solved
+    assert not found.is_solved
     assert re.match(r"A direction had curvature -0\.\d+\.", found.note)
     words = (
         "2 of 2 right-hand sides met negative curvature: the Hessian is indefinite; use "
@@ -155,7 +155,7 @@ def test_negative_curvature_that_a_right_hand_side_does_not_see_is_no_obstacle()
     vectors = basis()
     b = vectors[:, :2]  # eigenvectors of 2
     found = ConjugateGradients().solve(Counted(symmetric(values)), b)
-    assert found.solved
+    assert found.is_solved
     torch.testing.assert_close(found.value, b / 2, rtol=0, atol=1e-12)
 
 
@@ -172,7 +172,7 @@ def test_a_singular_matrix_is_solved_where_the_right_hand_side_lies_in_its_range
     matrix = symmetric(values)
     b = matrix @ columns(2)
     found = ConjugateGradients().solve(Counted(matrix), b)
-    assert found.solved
+    assert found.is_solved
     torch.testing.assert_close(matrix @ found.value, b, rtol=0, atol=1e-9)
 
 
@@ -213,7 +213,7 @@ def rounded_to(level, matrix):
 def test_a_recurrence_that_drifts_is_started_afresh_until_the_residual_is_true() -> None:
     matrix, b = symmetric(np.geomspace(1, 1e-3, SIDE)), columns(2)
     found = ConjugateGradients(rtol=1e-7).solve(rounded_to(1e-9, matrix), b)
-    assert found.solved
+    assert found.is_solved
     true = (b - matrix @ found.value).norm(dim=0) / b.norm(dim=0)
     assert bool((true <= 1.1e-7).all())
 
@@ -263,11 +263,11 @@ def test_advice_is_about_the_worst_of_what_went_wrong() -> None:
     residual = torch.tensor([0.5, 1e-12, 0.25]).double()
     status = (Status.STEP_LIMIT, Status.SADDLE, Status.SOLVED)
     found = Solution(value, status, residual, steps, "A number.")
-    assert not found.solved
+    assert not found.is_solved
     assert found.advice == (
         f"1 of 3 right-hand sides {Status.STEP_LIMIT}. Column 0 has relative residual 0.5 after 7 "
         "steps. A number."
     )
     found = Solution(value, (Status.SOLVED, Status.SADDLE, Status.SOLVED), residual, steps)
-    assert found.solved
+    assert found.is_solved
     assert found.advice.startswith("1 of 3 right-hand sides solved, but the Hessian is indefinite")

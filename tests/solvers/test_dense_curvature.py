@@ -84,7 +84,7 @@ def test_a_right_hand_side_of_zero_is_solved_by_zero() -> None:
     b[:, 0] = 0
     for matrix in (symmetric([5, 4, 3, 2, 1.0]), symmetric([5, 4, 3, 2, -1.0])):
         found = Exact().solve(apply_of(matrix), b)
-        assert found.solved
+        assert found.is_solved
         assert not found.value[:, 0].any()
         assert found.residual[0] == 0
 
@@ -121,7 +121,7 @@ def test_the_matrix_is_made_once_for_all_right_hand_sides() -> None:
         products.append(x.shape[1])
         return matrix @ x
 
-    ask = Exact().prepared(apply, 9, device=torch.device("cpu"))
+    ask = Exact().prepare(apply, 9, device=torch.device("cpu"))
     for seed in range(3):
         b = columns(9, 2, seed)
         torch.testing.assert_close(ask(b).value, torch.linalg.solve(matrix, b))

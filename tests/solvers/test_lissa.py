@@ -57,7 +57,7 @@ def test_the_series_reaches_the_solution_whatever_the_scale_above_half_the_top(s
     frozen(b, matrix)
     given = None if scale is None else factor * scale
     found = LiSSA(scale=given, rtol=1e-9, depth=5000).solve(lambda x: matrix @ x, b)
-    assert found.solved
+    assert found.is_solved
     true = (b - matrix @ found.value).norm(dim=0) / b.norm(dim=0)
     torch.testing.assert_close(found.residual, true, rtol=0, atol=1e-13)
     # The error is at most the condition number, 10, times the residual.
@@ -82,7 +82,7 @@ def test_the_steps_are_those_of_the_slowest_mode() -> None:
     # |(I − A/s)^j b| ≤ (1 − s_min/s)^j |b|.
     matrix = symmetric(np.linspace(0.05, 1, SIDE))
     found = LiSSA(scale=1.0, rtol=1e-8).solve(lambda x: matrix @ x, columns(4))
-    assert found.solved
+    assert found.is_solved
     allowed = np.log(1e-8) / np.log(0.95)
     assert 0.5 * allowed <= int(found.steps.max()) <= np.ceil(allowed)
 
@@ -111,7 +111,7 @@ def test_a_scale_below_the_critical_one_is_recognised_and_the_number_named(depth
         LiSSA(scale=share * float(critical), depth=20_000).solve(lambda x: matrix @ x, b)
         for share in (1.002, 0.998)
     )
-    assert above.solved
+    assert above.is_solved
     assert below.status == (Status.DIVERGED,) * 3
 
 
@@ -131,7 +131,7 @@ def test_a_column_of_zero_is_solved_by_zero() -> None:
     apply = Sum()
     for solver in (LiSSA(), LiSSA(batch=30, generator=generator(), rtol=0.9)):
         found = solver.solve(apply, b, examples=EXAMPLES)
-        assert found.solved
+        assert found.is_solved
         assert not found.value[:, 0].any()
         assert found.residual[0] == 0
 
@@ -205,7 +205,7 @@ def test_the_residual_of_what_was_drawn_is_the_true_one() -> None:
     loose = LiSSA(batch=10, depth=50, repeats=4, generator=generator(), rtol=0.9).solve(
         apply, b, examples=EXAMPLES
     )
-    assert loose.solved
+    assert loose.is_solved
 
 
 def test_a_drawn_recursion_that_explodes_is_recognised() -> None:

@@ -14,7 +14,7 @@ from leftout.solvers.resolvent import (
     group_left_out_coordinates,
     left_out_diagonal,
     left_out_ratios,
-    resolvents,
+    resolvents_at_nodes,
     reweighted_ratios,
 )
 from leftout.solvers.spectrum import Spectrum, spectrum_of
@@ -40,7 +40,7 @@ def case(request):
     if request.param == "thin":
         spectrum = Spectrum(spectrum.values[:RANK], spectrum.vectors[:, :RANK].clone())
     data = draw.standard_normal((N, K))
-    return gram, features, spectrum, data, resolvents(spectrum, torch.from_numpy(data), QUADRATURE)
+    return gram, features, spectrum, data, resolvents_at_nodes(spectrum, torch.from_numpy(data), QUADRATURE)
 
 
 def inverse(gram, z):
@@ -116,7 +116,7 @@ def test_at_a_node_of_zero_a_weight_changes_nothing() -> None:
     spectrum = spectrum_of(torch.from_numpy(gram))
     data = torch.ones(3, 1, dtype=torch.float64)
     zero = Quadrature(torch.zeros(1, dtype=torch.complex128), -torch.ones(1, 1).to(torch.complex128))
-    found = resolvents(spectrum, data, zero)
+    found = resolvents_at_nodes(spectrum, data, zero)
     assert not reweighted_ratios(found, 0.5).abs().any()
     left = reweighted_ratios(found, 0.0)
     close(left, left_out_ratios(found))
@@ -150,7 +150,7 @@ def test_rows_are_squared_in_blocks_that_do_not_show(case, monkeypatch) -> None:
     ratios = left_out_ratios(found)[:, :, 0]
     whole = left_out_diagonal(found, ratios, 1)
     monkeypatch.setattr(module, "ROWS", 3)
-    again = resolvents(spectrum, torch.from_numpy(data), QUADRATURE)
+    again = resolvents_at_nodes(spectrum, torch.from_numpy(data), QUADRATURE)
     close(again.diagonal, found.diagonal)
     close(left_out_diagonal(found, ratios, 1), whole)
     close(

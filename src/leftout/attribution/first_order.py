@@ -29,7 +29,7 @@ from leftout.attribution.engine.labelled_result import SIGN, attributes, labelle
 from leftout.attribution.engine.query_blocks import QueryBlock, queries_of, query_blocks
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
-from leftout.core.progress import busy
+from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -105,7 +105,7 @@ def _by_query(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) 
     factor = fitted.factor(ridge)
     residual = ridge * dual  # R: no digit is lost to the difference of Y and f(X)
     scores = dual.new_empty(len(query), len(fitted))
-    with busy("classical influence"):
+    with spinner("classical influence"):
         for block in query_blocks(fitted, query):
             wrong = _residual(fitted, block, dual)
             if fitted.outputs_per_example == 1:
@@ -127,7 +127,7 @@ def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> F
     """Return the mean of s over queries, summed before G is applied: k solves instead of m."""
     ridge = fitted.rule.effective_ridge(len(fitted))
     together = torch.zeros_like(dual)
-    with busy("classical influence"):
+    with spinner("classical influence"):
         for block in query_blocks(fitted, query):
             wrong = fitted.by_row(_residual(fitted, block, dual))
             together += block.cross.T @ wrong  # (rows, c)

@@ -28,14 +28,14 @@ from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_index, check_kind, row_numbers
 from leftout.core.errors import NotConvergedWarning, OptionError
-from leftout.core.modules import flat, parameters_of
-from leftout.core.progress import tracked
+from leftout.core.modules import flatten_parameters, parameters_of
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.curvature import KINDS, Curvature, Kind
 from leftout.dynamics.train import Trained
 from leftout.solvers.conjugate_gradients import ConjugateGradients
-from leftout.solvers.solution import Solution, Solver, Status, joined
+from leftout.solvers.solution import Solution, Solver, Status, join_solutions
 
 HELD = 12
 """Vectors of p numbers held for each query: its gradient, what a solver keeps, and products."""
@@ -95,10 +95,10 @@ def influence_function(
     solver = ConjugateGradients() if solver is None else solver
     check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     trained.check_converged()
-    found, solution = _influence(
+    scores, solution = _influence(
         trained, examples, rows, solver, kind=curvature, damping=damping, memory=memory
     )
-    if any(one is not Status.SOLVED for one in solution.status):
+    if any(status is not Status.SOLVED for status in solution.status):
         warnings.warn(
             f"Not every query has the influence that was asked for: {solution.advice}",
             NotConvergedWarning,
@@ -106,7 +106,7 @@ def influence_function(
         )
     ids = trained.train.ids
     influence = labelled_array(
-        found.cpu().numpy()[None],
+        scores.cpu().numpy()[None],
         times=[math.inf],
         scalar=True,
         coordinates={"query": examples.ids, "train": [ids[i] for i in rows.tolist()]},
@@ -125,7 +125,7 @@ def influence_function(
     return influence.assign_coords(
         residual=("query", solution.residual.cpu().numpy()),
         steps=("query", solution.steps.cpu().numpy()),
-        status=("query", [str(one) for one in solution.status]),
+        status=("query", [str(status) for status in solution.status]),
     )
 
 
@@ -146,22 +146,25 @@ def _influence(
     shift = rule.effective_ridge(n) + damping * (n if rule.loss == "mean" else 1)
     matrix = Curvature(trained.module, trained.train, kind=kind, shift=shift, memory=budget // 4)
     size = _queries_at_a_time(matrix.side, len(query), len(rows), budget)
-    ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
+    ask = solver.prepare(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
     pull = _pull(trained, matrix)
-    found, solutions = [], []
-    parts = list(blocks(len(query), size))
-    for part in tracked(parts, what="influence function"):
-        solution = ask(matrix.gradients(query.inputs[part], query.targets[part]))
-        found.append(matrix.slopes(solution.value, rows) + (pull @ solution.value)[:, None])
+    scores, solutions = [], []
+    query_rows = list(blocks(len(query), size))
+    for block in with_progress(query_rows, what="influence function"):
+        solution = ask(matrix.gradients(query.inputs[block], query.targets[block]))
+        scores.append(matrix.slopes(solution.value, rows) + (pull @ solution.value)[:, None])
         solutions.append(replace(solution, value=solution.value[:0]))
-    return torch.cat(found), joined(solutions)
+    return torch.cat(scores), join_solutions(solutions)
 
 
 def _pull(trained: Trained, matrix: Curvature) -> Float64[Tensor, " p"]:
     """Return what d_i has besides g_i: under "mean", more of one example is less of the ridge."""
     if trained.rule.loss == "sum":
         return torch.zeros(matrix.side, dtype=torch.float64, device=matrix.device)
-    now, then = flat(parameters_of(trained.module)), flat(parameters_of(trained.initial))
+    now, then = (
+        flatten_parameters(parameters_of(trained.module)),
+        flatten_parameters(parameters_of(trained.initial)),
+    )
     return trained.rule.ridge * (now.double() - then.to(now.device).double())
 
 

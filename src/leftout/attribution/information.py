@@ -32,7 +32,7 @@ from leftout.attribution.weight_noise import SMOOTHINGS, Form, Isotropic, Smooth
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_positive
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -183,14 +183,14 @@ def _singles(fitted: Fitted, times: Sequence[float]) -> Changes:
     ]
     return (
         (position, columns, engine.single_duals(columns))
-        for engine, position, columns in tracked(every, what="leaving one out")
+        for engine, position, columns in with_progress(every, what="leaving one out")
     )
 
 
 def _groups(fitted: Fitted, times: Sequence[float], rows: Sequence[Tensor]) -> Changes:
     """Yield the change of the dual without each group, at every time."""
     ready: dict[int, list] = {}
-    for number, group in enumerate(tracked(rows, what="groups")):
+    for number, group in enumerate(with_progress(rows, what="groups")):
         duals = group_duals(fitted, times, group.to(fitted.device), ready)
         for position, change in enumerate(duals):
             yield position, slice(number, number + 1), change[:, None]

@@ -226,7 +226,7 @@ class Span:
 
     def __init__(self, start: Prior, nodes: SharedNodes) -> None:
         self.start, self.resolvents = start, nodes.resolvents
-        assert self.resolvents.each == 1, "a kernel with several outputs has no prior"
+        assert self.resolvents.outputs_per_example == 1, "a kernel with several outputs has no prior"
         quadrature, device = self.resolvents.quadrature, self.resolvents.poles.device
         points, weights = quadrature.nodes.to(device), quadrature.weights.to(device)
         # By how much a node counts: R_ii is about 1/z, so G is about w z. What U leaves out of a pole

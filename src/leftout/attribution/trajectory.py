@@ -22,13 +22,13 @@ from leftout.attribution.engine.labelled_result import attributes, labelled_arra
 from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import WorkCount, passes, product
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
 from leftout.solvers.quadrature import NODES
-from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents, resolvents_work
+from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes, resolvents_work
 
 COUNT = 30
 """Times of a curve where none are given: about five per decade."""
@@ -191,14 +191,14 @@ def _predictions(
     for remaining in (n, total):
         fitted.check_trainable(times, total=remaining)
     start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
-    with_it = start + _learned(fitted, times, n)
+    with_it = start + _learned_part(fitted, times, n)
     # Under loss="mean" the filter itself changes when one example goes.
     same = fitted.rule.loss == "sum" or total == n
-    refiltered = with_it if same else start + _learned(fitted, times, total)
+    refiltered = with_it if same else start + _learned_part(fitted, times, total)
     return with_it, _predictions_without(fitted, times, with_it, refiltered, total)
 
 
-def _learned(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
+def _learned_part(fitted: Fitted, times: Sequence[float], total: float) -> Float64[Tensor, "t n k"]:
     """Return K g(K) (Y − f_0) at every time, in one product."""
     duals = torch.stack([fitted.dual(time, total=total) for time in times], dim=1)  # (rows, t, c)
     product = fitted.gram @ duals.flatten(1)  # (rows, t·c)
@@ -221,8 +221,10 @@ def _predictions_without(
     if finite:
         high = fitted.spectrum.largest
         groups = fitted.rule.quadratures(finite, total=total, high=high)
-    for group, quadrature in tracked(groups, what="training times", total=len(groups)):
-        nodes = resolvents(fitted.spectrum, fitted.residual, quadrature, each=fitted.outputs_per_example)
+    for group, quadrature in with_progress(groups, what="training times", total=len(groups)):
+        nodes = resolvents_at_nodes(
+            fitted.spectrum, fitted.residual, quadrature, outputs_per_example=fitted.outputs_per_example
+        )
         terms = _terms_of_each(nodes).flatten(1)  # (q, n·k)
         weights = quadrature.weights.to(terms.device)
         change = (weights @ terms).real  # (t, n·k)
@@ -238,9 +240,9 @@ def _terms_of_each(nodes: Resolvents) -> Complex128[Tensor, "q n b c"]:
     [K R]_ii = z R_ii − 1, which would lose its digits at early times, where |z| is far beyond K.
     """
     scaled = nodes.poles * nodes.spectrum.values  # s / (z − s), (q, r)
-    ratios = torch.unflatten(left_out_ratios(nodes), 1, (-1, nodes.each))  # (q, n, b, c)
-    diagonal = nodes.spectrum.diagonal(scaled, nodes.each)  # (q, n, b, b)
-    return ratios * diagonal if nodes.each == 1 else diagonal @ ratios
+    ratios = torch.unflatten(left_out_ratios(nodes), 1, (-1, nodes.outputs_per_example))  # (q, n, b, c)
+    diagonal = nodes.spectrum.diagonal(scaled, nodes.outputs_per_example)  # (q, n, b, b)
+    return ratios * diagonal if nodes.outputs_per_example == 1 else diagonal @ ratios
 
 
 def _arrays(train: Examples, name: str, predicted: Float64[Tensor, "t n k"]) -> dict[str, np.ndarray]:

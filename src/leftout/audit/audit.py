@@ -1,4 +1,4 @@
-"""What is in this data set? Fit, leave everything out once, and list what a person should look at."""
+"""The audit of a data set: fit, leave every example out once, and list what a person should look at."""
 
 import dataclasses
 import math
@@ -18,16 +18,17 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import has_training_curve, training_times
-from leftout.audit.retrained_curve import pruned_again
-from leftout.audit.run_folder import Target, abandon, finish, prepare
-from leftout.audit.summary import settings
+from leftout.audit.learning_curve import audit_learning_curve
+from leftout.audit.retrained_curve import retrained_removal_curve
+from leftout.audit.run_folder import RunFolder, abandon_run, finish_run, prepare_run
+from leftout.audit.summary import audit_settings
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
 from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
-from leftout.curation.mislabelled import Mislabelled, mislabelled
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
@@ -47,27 +48,28 @@ from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
-from leftout.report.findings import Findings, Moment
-from leftout.report.learning_curve_panel import outlook
+from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
 from leftout.storage import score_store as store
 
-AGAIN = 3
+RETRAINED_POINTS = 3
 """Points of the removal curve at which a network is trained again, where trainings are asked for."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """How much is really left out and trained again, and what chooses it."""
-
-    refits: int
-    verify: int
-    seed: int
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """A fitted model and what was found; `run` is its folder, where it has one."""
+    """A fitted model and what was found; `run` is its folder, where it has one.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=60, n_query=20)
+        >>> audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     audit.report(Path(folder) / "report.html").name
+        'report.html'
+    """
 
     fitted: Fitted
     findings: Findings
@@ -78,6 +80,41 @@ class Audit:
         return write_report(self.findings, Path(path))
 
 
+@dataclass(frozen=True, eq=False)
+class AuditRequest:
+    """A fitted model, and what an audit asks of it; as for `audit`, but checked and complete."""
+
+    fitted: Fitted
+    query: Examples
+    times: list[float]
+    refit_examples: int
+    retrain_examples: int
+    seed: int
+    provenance: list[str] | None
+    selection: Selection | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return what makes two audits the same computation."""
+        fitted = self.fitted
+        # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,
+        # so that a sum that another number of threads rounds otherwise is the same.
+        sums = (fitted.gram.sum(), fitted.gram.diagonal().sum(), fitted.residual.square().sum())
+        return {
+            "fitted": fitted.record,
+            "values": [f"{float(total):.9g}" for total in sums],
+            "query": self.query.fingerprint,
+            "at": [None if time == math.inf else time for time in self.times],
+            "refit_examples": self.refit_examples,
+            "retrain_examples": self.retrain_examples,
+            "seed": self.seed,
+            "provenance": self.provenance and fingerprint(self.provenance),
+            "block": store.BLOCK,
+            # The report says what a chosen kernel was chosen from.
+            **({} if self.selection is None else {"selection": "by leave-one-out"}),
+        }
+
+
 def audit(
     kernel: Kernel | LabelDependentKernel | Selection,
     train: Data,
@@ -86,9 +123,9 @@ def audit(
     rule: Rule | None = None,
     at: At | Sequence[At] = None,
     out: str | Path | None = None,
-    refits: int = 3,
-    verify: int = 0,
-    source: Iterable[Any] | None = None,
+    refit_examples: int = 3,
+    retrain_examples: int = 0,
+    provenance: Iterable[Any] | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -98,21 +135,22 @@ def audit(
     """Return what a data set's examples do to the predictions, and which of them to look at.
 
     Args:
-        kernel, rule, dtype, device, memory: as for `fit`; the kernel may be what `choose_kernel` found, and
-            the report then says what it was chosen from. Of one that sees labels, influence, doubted labels,
-            rare examples and left-out predictions are those of the kernel taught again without each example;
-            what is asked of many removals keeps it as it is, and the report says so.
+        kernel, rule, dtype, device, memory: as for `fit`; the kernel may be the result of `choose_kernel`,
+            and the report then says what it was chosen from. Of a kernel fitted to labels, influence, doubted
+            labels, rare examples and left-out predictions are those of the kernel fitted again without each
+            example; questions about many removals keep it as it is, and the report says so.
         train, query: Examples, or pairs (inputs, targets).
         at: training times at which to ask; lists are made at the last of them.
         out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `curve.csv`, under a
             rule with training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and
             is renamed when whole; a run that was stopped goes on where it stopped.
-        refits: training examples really left out, for the certificate.
-        verify: training examples without which a network of the user's own (an Empirical kernel) is
-            really trained again, at the last of the times, and without the first of the redundant at three
+        refit_examples: training examples that are really left out and the model fitted again, for the
+            certificate.
+        retrain_examples: training examples without which a network of the user's own (an Empirical kernel)
+            is really trained again, at the last of the times, and without the first of the redundant at three
             points of the removal curve; 0 trains nothing.
-        source: where each training example comes from, to be compared as by `sources`.
-        seed: chooses them.
+        provenance: where each training example comes from, to be compared as by `sources`.
+        seed: chooses the examples to leave out.
         asked: what the user typed, kept in `run.json` so that the run can be made again.
 
     Raises:
@@ -123,110 +161,117 @@ def audit(
         as `plan` says: the factorisation, one product (m × n)(n × n) a time and output for the
         scores, as much again for the order of removal, some twenty n³ for its joint effects at
         finite times, and the spectrum for the curve of a rule with training time.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=60, n_query=20)
+        >>> audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, rule=lo.Ridge(0.1))
+        >>> audit.findings.scores.dims  # positive = the example helped
+        ('at', 'query', 'train')
+        >>> len(audit.findings.redundant.order)
+        60
     """
-    check_at_least("refits", refits, 0)
+    check_at_least("refit_examples", refit_examples, 0)
     selection = kernel if isinstance(kernel, Selection) else None
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
     fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
-    examples = queries_of(fitted, query)
-    times = sorted(set(fitted.times(at)))
-    evidence = Evidence(refits, verify, seed)
-    _check_verify(fitted, verify, times[-1])
-    origins = None if source is None else named_sources(source, len(fitted))
+    request = AuditRequest(
+        fitted,
+        queries_of(fitted, query),
+        sorted(set(fitted.times(at))),
+        refit_examples,
+        retrain_examples,
+        seed,
+        None if provenance is None else named_sources(provenance, len(fitted)),
+        selection,
+    )
+    _check_retraining(request)
     if out is None:
-        findings, _ = _found(fitted, examples, times, None, evidence, origins)
-        return Audit(fitted, dataclasses.replace(findings, selection=selection))
-    identity = _identity(fitted, examples, times, evidence, origins)
-    if selection is not None:
-        identity["chosen"] = "by leave-one-out"  # its report says from what
-    target = prepare(Path(out), identity)
+        return Audit(fitted, _findings(request, None))
+    folder = prepare_run(Path(out), request.identity)
     try:
-        findings, labels = _found(fitted, examples, times, target, evidence, origins)
-        findings = dataclasses.replace(findings, selection=selection)
+        findings = _findings(request, folder)
     except Exception:
-        abandon(target)
+        abandon_run(folder)
         raise
-    if target.part is not None:
-        store.write_tables(target.part, _tables(findings, labels))
-        finish(target, findings, asked=asked or {})
-    return Audit(fitted, dataclasses.replace(findings, scores=target.scores()), target.run)
+    if folder.unfinished is not None:
+        store.write_tables(folder.unfinished, _arrays(findings))
+        finish_run(folder, findings, asked=asked or {})
+    return Audit(fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
 
 
-def _found(
-    fitted: Fitted,
-    query: Examples,
-    times: list[float],
-    target: Target | None,
-    evidence: Evidence,
-    origins: list[str] | None,
-) -> tuple[Findings, Mislabelled]:
-    """Return what is found, and what was made of the labels of all examples."""
+def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
+    """Return the findings; what takes long is kept in the folder of the run, where there is one."""
+    fitted, query, times, last_time = request.fitted, request.query, request.times, request.times[-1]
     fitted.rows.keep_comparison(query.inputs)
-    scores = _scores(fitted, query, times, target)
-    judged = times[-1]
-    labels = mislabelled(fitted, at=judged)
-    stays = fitted.freeze_labels()
-    order = redundant(stays, query, at=judged)
-    moments = tuple(_moment(fitted, query, time) for time in times)
-    ahead, why = outlook(stays, moments, seed=evidence.seed)
-    findings = Findings(
+    scores = _scores(request, folder)
+    labels = find_mislabelled(fitted, at=last_time)
+    fixed = fitted.freeze_labels()
+    removal = redundant(fixed, query, at=last_time)
+    at_times = tuple(_model_at(fitted, query, time) for time in times)
+    curve, no_curve = audit_learning_curve(fixed, at_times[-1].out_of_sample, seed=request.seed)
+    trainings = None if folder is None else folder.trainings
+    names = request.provenance
+    return Findings(
         train=fitted.train,
         query=query,
-        settings=settings(fitted, query, times),
-        moments=moments,
-        judged=len(times) - 1,
+        settings=audit_settings(fitted, query, times),
+        at_times=at_times,
         scores=scores,
+        margins=labels.margins,
         suspects=labels.suspects,
-        redundant=order,
-        rare=rare(fitted, at=judged),
+        redundant=removal,
+        rare=rare(fitted, at=last_time),
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
-        certificate=certify(fitted, query, at=judged, refits=evidence.refits, seed=evidence.seed),
-        learned=_learned(stays, times),
-        linearisation=_linearisation(fitted, query, judged, target, evidence),
+        certificate=certify(fitted, query, at=last_time, refits=request.refit_examples, seed=request.seed),
+        learned=_learned_over_time(fixed, times),
+        linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
-        redundant_again=_redundant_again(fitted, query, order, target, evidence),
-        subclasses=subclasses_by(stays, order.by_row),
-        sources=None if origins is None else sources(stays, query, origins, at=judged),
-        outlook=ahead,
-        no_outlook=why,
+        retrained_removal=_retrained_removal(request, removal, trainings),
+        subclasses=subclasses_by(fixed, removal.by_row),
+        sources=None if names is None else sources(fixed, query, names, at=last_time),
+        learning_curve=curve,
+        no_learning_curve=no_curve,
+        selection=request.selection,
         depends_on_labels=fitted.depends_on_labels,
     )
-    return findings, labels
 
 
-def _scores(fitted: Fitted, query: Examples, times: list[float], target: Target | None) -> xr.DataArray:
+def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
     """Return influence (at, query, train), in memory or in the store of a run."""
+    fitted, query, times = request.fitted, request.query, request.times
     n, m = len(fitted), len(query)
     attrs = attributes(fitted, query, of="loss", method="leave_one_out", sign=SIGN["loss"])
-    if target is not None and target.part is None:
-        return target.scores()
-    if target is None:
+    unfinished = None if folder is None else folder.unfinished
+    if folder is not None and unfinished is None:
+        return folder.scores()
+    if unfinished is None:
         check_fits(
             f"A table of {len(times)} × {m} × {n} scores",
             8 * len(times) * m * n,
             fitted.memory,
             advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
         )
-    elif not (target.folder / store.DONE).exists():
-        store.create(target.folder, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
-    finished = set() if target is None else store.done(target.folder)
-    moments = engines(fitted, times)
-    kept, values = [], []
-    asked = blocks_at_times(query, moments, size=store.BLOCK, skip=finished)
-    for block, position, moment in asked:
-        values.append(loss_changes(moment, block).cpu().numpy())
-        if position < len(moments) - 1:
+    elif not (unfinished / store.DONE).exists():
+        store.create_store(unfinished, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
+    finished = set() if unfinished is None else store.finished_blocks(unfinished)
+    blocks: list[np.ndarray] = []
+    at_times: list[np.ndarray] = []
+    to_do = blocks_at_times(query, engines(fitted, times), size=store.BLOCK, skip=finished)
+    for block, position, engine in to_do:
+        at_times.append(loss_changes(engine, block).cpu().numpy())
+        if position < len(times) - 1:
             continue
-        if target is None:
-            kept.append(np.stack(values))
+        if unfinished is None:
+            blocks.append(np.stack(at_times))
         else:
-            store.write_block(target.folder, block.rows.start, np.stack(values))
-        values = []
-    if target is not None:
-        return target.scores()
+            store.write_block(unfinished, block.rows.start, np.stack(at_times))
+        at_times = []
+    if folder is not None:
+        return folder.scores()
     return labelled_array(
-        np.concatenate(kept, axis=1),
+        np.concatenate(blocks, axis=1),
         times=times,
         scalar=False,
         coordinates={"query": query.ids, "train": fitted.train.ids},
@@ -235,70 +280,62 @@ def _scores(fitted: Fitted, query: Examples, times: list[float], target: Target 
     )
 
 
-def _learned(fitted: Fitted, times: list[float]) -> Learned | None:
+def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:
     """Return when each example was learned, on a curve that holds all times asked for."""
     if not has_training_curve(fitted.rule, times[-1]):
         return None
-    return learned(fitted, [*training_times(fitted), *times], judged=times[-1])
+    return learned(fitted, [*training_times(fitted), *times], kinds_at=times[-1])
 
 
-def _linearisation(
-    fitted: Fitted, query: Examples, judged: float, target: Target | None, evidence: Evidence
-) -> LinearisationGap | None:
-    """Return the model beside its network, where there is one; trainings are kept beside the scores."""
-    if not has_network(fitted):
+def _linearisation_gap(request: AuditRequest, trainings: Path | None) -> LinearisationGap | None:
+    """Return the model beside its network, where there is one."""
+    if not has_network(request.fitted):
         return None
-    part = None if target is None else target.part
     return linearisation_gap(
-        fitted,
-        query,
-        at=judged,
-        retrained=evidence.verify,
-        seed=evidence.seed,
-        out=None if part is None else part / store.TRAININGS,
+        request.fitted,
+        request.query,
+        at=request.times[-1],
+        retrained=request.retrain_examples,
+        seed=request.seed,
+        out=trainings,
     )
 
 
-def _redundant_again(
-    fitted: Fitted, query: Examples, order: Pruned, target: Target | None, evidence: Evidence
-) -> PruneCheck | None:
+def _retrained_removal(request: AuditRequest, removal: Pruned, trainings: Path | None) -> PruneCheck | None:
     """Return the removal curve of the network itself, where trainings were asked for."""
-    if not evidence.verify or not isinstance(fitted.kernel, Empirical):
+    kernel = request.fitted.kernel
+    if not request.retrain_examples or not isinstance(kernel, Empirical):
         return None
-    part = None if target is None else target.part
-    return pruned_again(
-        fitted,
-        query,
-        order,
-        fitted.kernel.module,
-        most=AGAIN,
-        out=None if part is None else part / store.TRAININGS,
+    return retrained_removal_curve(
+        request.fitted, request.query, removal, kernel.module, most=RETRAINED_POINTS, out=trainings
     )
 
 
-def _check_verify(fitted: Fitted, verify: int, judged: float) -> None:
+def _check_retraining(request: AuditRequest) -> None:
     """Raise where there is no network that could be trained, before anything is computed."""
-    check_at_least("verify", verify, 0)
-    if not verify:
+    fitted, count = request.fitted, request.retrain_examples
+    check_at_least("retrain_examples", count, 0)
+    if not count:
         return
-    if not FEWEST <= verify <= len(fitted):
+    if not FEWEST <= count <= len(fitted):
         raise OptionError(
-            f"`verify` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
-            f"agreement; got {verify}."
+            f"`retrain_examples` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
+            f"agreement; got {count}."
         )
-    check_followed(fitted.rule, judged)
+    check_followed(fitted.rule, request.times[-1])
     if not has_network(fitted):
         raise OptionError(
-            "`verify` trains a network again, and this kernel is no exact one of a network of your own: "
-            f"{fitted.kernel!r}. Give a network (--model), outputs='full' and no projection."
+            "`retrain_examples` trains a network again, and this kernel is no exact one of a network of your "
+            f"own: {fitted.kernel!r}. Give a network (--model), outputs='full' and no projection."
         )
 
 
-def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
+def _model_at(fitted: Fitted, query: Examples, time: float) -> ModelAtTime:
+    """Return the predictions at a training time, and how good they are."""
     at = None if time == math.inf else time
     predictions = fitted.predict(query, at).cpu()
     left_out = out_of_sample(fitted, at).cpu()
-    return Moment(
+    return ModelAtTime(
         at=time,
         predictions=predictions,
         out_of_sample=left_out,
@@ -309,39 +346,17 @@ def _moment(fitted: Fitted, query: Examples, time: float) -> Moment:
     )
 
 
-def _identity(
-    fitted: Fitted, query: Examples, times: list[float], evidence: Evidence, origins: list[str] | None
-) -> dict[str, Any]:
-    """Return what makes two runs the same computation."""
-    # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,
-    # so that a sum that another number of threads rounds otherwise is the same.
-    values = (fitted.gram.sum(), fitted.gram.diagonal().sum(), fitted.residual.square().sum())
-    return {
-        "fitted": fitted.record,
-        "values": [f"{float(value):.9g}" for value in values],
-        "query": query.fingerprint,
-        "at": [None if time == math.inf else time for time in times],
-        **dataclasses.asdict(evidence),
-        "source": None if origins is None else fingerprint(origins),
-        "block": store.BLOCK,
-    }
-
-
-def _tables(findings: Findings, labels: Mislabelled) -> xr.Dataset:
+def _arrays(findings: Findings) -> xr.Dataset:
     """Return predictions, margins and the curve of training, to be stored beside the scores."""
-    tables: dict[str, Any] = {
-        "prediction": (
-            ("at", "query", "output"),
-            np.stack([one.predictions.numpy() for one in findings.moments]),
-        ),
-        "left_out_prediction": (
-            ("at", "train", "output"),
-            np.stack([one.out_of_sample.numpy() for one in findings.moments]),
-        ),
-        "margin": (("train",), labels.margins.numpy()),
+    predictions = np.stack([model.predictions.numpy() for model in findings.at_times])
+    left_out = np.stack([model.out_of_sample.numpy() for model in findings.at_times])
+    arrays: dict[str, Any] = {
+        "prediction": (("at", "query", "output"), predictions),
+        "left_out_prediction": (("at", "train", "output"), left_out),
+        "margin": (("train",), findings.margins.numpy()),
     }
     if findings.learned is None:
-        return xr.Dataset(tables)
+        return xr.Dataset(arrays)
     names = ("fitted_loss", "left_out_loss", "from_others", "by_heart")
-    tables |= {name: ("time", np.asarray(getattr(findings.learned, name))) for name in names}
-    return xr.Dataset(tables, coords={"time": np.asarray(findings.learned.times)})
+    arrays |= {name: ("time", np.asarray(getattr(findings.learned, name))) for name in names}
+    return xr.Dataset(arrays, coords={"time": np.asarray(findings.learned.times)})

@@ -1,4 +1,4 @@
-"""Which network is really trained, beside the model that speaks for it? The one that its kernel is of."""
+"""The removal curve of the network itself, trained again on what remains, beside that of its kernel model."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 
 
-def pruned_again(
+def retrained_removal_curve(
     fitted: Fitted,
     query: Examples,
-    found: Pruned,
+    removal: Pruned,
     module: nn.Module,
     *,
     most: int | None = None,
@@ -29,21 +29,21 @@ def pruned_again(
     """Return a removal curve beside that of a network trained again on what remains.
 
     Args:
-        found: of the fitted model, at the queries.
+        removal: of the fitted model, at the queries.
         module: as it is before training.
-        most: trainings without examples, spread over the counts; at all of them if not said.
+        most: trainings without examples, spread over the counts; at all of them if None.
         jobs, out: as for `retrain`.
 
     Raises:
         OptionError: a rule that a network cannot follow, or no step to take.
     """
-    trained = follow(fitted, module, found.time)
-    counts = _spread(found.counts, most)
-    return prune_check(found, trained, query, counts=counts, jobs=jobs, out=out)
+    trained = follow(fitted, module, removal.time)
+    counts = _spread_counts(removal.counts, most)
+    return prune_check(removal, trained, query, counts=counts, jobs=jobs, out=out)
 
 
-def network_of(fitted: Fitted, *, width: int, seed: int) -> nn.Module:
-    """Return the network of a kernel as it is before training; of a two-layer kernel one of a width.
+def initial_network(fitted: Fitted, *, width: int, seed: int) -> nn.Module:
+    """Return the network of a kernel before training; of the two-layer kernel, one of this width.
 
     That one starts from f_0 = 0, as the kernel model does, at a scale at which few gates switch.
 
@@ -66,9 +66,9 @@ def network_of(fitted: Fitted, *, width: int, seed: int) -> nn.Module:
     )
 
 
-def _spread(counts: tuple[int, ...], most: int | None) -> list[int]:
+def _spread_counts(counts: tuple[int, ...], most: int | None) -> list[int]:
     """Return 0 and at most so many of the other counts, the last among them."""
-    first, *others = counts
-    if most is not None and most < len(others):
-        others = [others[-1 - round(j * len(others) / most)] for j in reversed(range(most))]
-    return [first, *others]
+    zero, *removals = counts
+    if most is not None and most < len(removals):
+        removals = [removals[-1 - round(j * len(removals) / most)] for j in reversed(range(most))]
+    return [zero, *removals]

@@ -1,10 +1,7 @@
-"""Where do results live? A folder that is whole or not there: `NAME.part` until it is renamed.
+"""The folder of a run: whole or not there, `NAME.part` until it is renamed.
 
 scores.zarr     influence (at, query, train), predictions, margins; labelled, read by xarray
-suspects.csv    every training example whose label is doubted, most doubtful first
-redundant.csv   the order of removal, and the exact joint effect where it was computed
-learned.csv     when every training example was learned, and how; under a rule with training time
-curve.csv       error and accuracy measured up to the examples at hand, and predicted beyond
+suspects.csv, redundant.csv, curve.csv, learned.csv under a rule with training time: `result_tables`
 report.html     for a person
 run.json        everything needed to make it again
 """
@@ -20,58 +17,45 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from leftout.core.atomic_files import part_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__
-from leftout.curation.learned import Learned
-from leftout.data.examples import Examples
-from leftout.report.findings import Findings
-from leftout.report.learning_curve_panel import COLUMNS, curve_rows
+from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
+from leftout.storage import result_tables
 from leftout.storage import score_store as store
 from leftout.storage.csv_table import write_csv
+from leftout.storage.json_file import read_json, write_json
 
 RUN = "run.json"
-SUSPECTS = ("id", "given", "suggested", "margin", "reason")
-REDUNDANT = ("rank", "id", "label", "share", "query_loss", "query_accuracy")
-LEARNED = ("id", "label", "learned_at", "understood_at", "kind")
-NUMBERS = {
-    "margin": float,
-    "rank": int,
-    "share": float,
-    "query_loss": float,
-    "query_accuracy": float,
-    "learned_at": float,
-    "understood_at": float,
-}
 HALF_WAY = "It was stopped half-way: run it again to finish it."
 
 
 @dataclass(frozen=True)
-class Target:
-    """The folder of a run. `part` is where work goes on; None where the run is whole already."""
+class RunFolder:
+    """The folder of a run while it is made; `unfinished` is where work goes on, or None if it is whole."""
 
     run: Path
-    part: Path | None
+    unfinished: Path | None
     identity: dict[str, Any]
 
     @property
-    def folder(self) -> Path:
-        """Return where the files are now."""
-        return self.part or self.run
+    def trainings(self) -> Path | None:
+        """Return where finished trainings of networks are kept until the run is whole."""
+        return self.unfinished and self.unfinished / store.TRAININGS
 
     def scores(self) -> xr.DataArray:
-        """Return the influence of a store, read when looked at."""
-        where = self.run if self.run.is_dir() else self.folder
-        return store.opened(where)["influence"]
+        """Return the influence of the store, read when it is used."""
+        return store.open_store(self.run if self.run.is_dir() else self.unfinished or self.run)["influence"]
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A finished run, read back.
+    """A finished run, read back by `open`.
 
     Attributes:
-        scores: influence (at, query, train), read when looked at.
+        scores: influence (at, query, train), read when used.
         tables: everything in the store: predictions, left-out predictions, margins; the curve of
             training over `time`, where it has time.
         suspects, redundant: the tables of the CSV files.
@@ -90,7 +74,7 @@ class Run:
     report: Path
 
 
-def prepare(run: Path, identity: dict[str, Any]) -> Target:
+def prepare_run(run: Path, identity: dict[str, Any]) -> RunFolder:
     """Return where to work: a new folder, one that was left half-way, or one that is whole.
 
     Raises:
@@ -100,65 +84,83 @@ def prepare(run: Path, identity: dict[str, Any]) -> Target:
     if run.exists():
         _check_same(run, wanted)
         open(run)
-        return Target(run, None, identity)
-    part = run.with_name(run.name + ".part")
-    if _is_begun(part):
-        _check_same(part, wanted)
+        return RunFolder(run, None, identity)
+    unfinished = part_path(run)
+    if _holds_work(unfinished):
+        _check_same(unfinished, wanted)
     else:
         try:
-            part.mkdir(parents=True, exist_ok=True)
+            unfinished.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{str(part)!r} cannot be made: {error.strerror}.") from None
-        store.write_json(part / RUN, wanted)
-    return Target(run, part, identity)
+            raise StoreError(f"{str(unfinished)!r} cannot be made: {error.strerror}.") from None
+        write_json(unfinished / RUN, wanted)
+    return RunFolder(run, unfinished, identity)
 
 
-def abandon(target: Target) -> None:
-    """Remove what was begun where no block of scores is whole: nobody would go on from there."""
-    if target.part is not None and not store.done(target.part):
-        shutil.rmtree(target.part)
+def abandon_run(folder: RunFolder) -> None:
+    """Remove a folder without a whole block of scores: there is nothing in it to go on from."""
+    if folder.unfinished is not None and not store.finished_blocks(folder.unfinished):
+        shutil.rmtree(folder.unfinished)
 
 
-def finish(target: Target, findings: Findings, *, asked: dict[str, Any]) -> None:
+def finish_run(folder: RunFolder, findings: Findings, *, asked: dict[str, Any]) -> None:
     """Write tables, report and record, and rename the folder: now it is whole."""
-    assert target.part is not None
-    part = target.part
-    write_csv(part / "suspects.csv", SUSPECTS, _suspects(findings))
-    write_csv(part / "redundant.csv", REDUNDANT, _redundant(findings))
+    unfinished, train = folder.unfinished, findings.train
+    assert unfinished is not None
+    rows = result_tables.suspect_rows(train, findings.suspects)
+    write_csv(unfinished / "suspects.csv", result_tables.SUSPECT_COLUMNS, rows)
+    write_csv(
+        unfinished / "redundant.csv",
+        result_tables.REMOVAL_COLUMNS,
+        result_tables.removal_rows(train, findings.redundant),
+    )
     if findings.learned is not None:
-        write_csv(part / "learned.csv", LEARNED, _learned(findings.train, findings.learned))
-    if findings.outlook is not None:
-        write_csv(part / "curve.csv", COLUMNS, curve_rows(findings.outlook))
-    write_report(findings, part / "report.html")
-    found, again = findings.linearisation, findings.redundant_again
-    record = {
+        write_csv(
+            unfinished / "learned.csv",
+            result_tables.LEARNED_COLUMNS,
+            result_tables.learned_rows(train, findings.learned),
+        )
+    if findings.learning_curve is not None:
+        write_csv(
+            unfinished / "curve.csv",
+            result_tables.CURVE_COLUMNS,
+            result_tables.curve_rows(findings.learning_curve),
+        )
+    write_report(findings, unfinished / "report.html")
+    write_json(unfinished / RUN, _record(folder.identity, findings, asked))
+    shutil.rmtree(unfinished / store.TRAININGS, ignore_errors=True)  # their results are in the record
+    unfinished.rename(folder.run)
+    # Last: without it a run that was killed before its new name would be computed once more.
+    (folder.run / store.DONE).unlink(missing_ok=True)
+
+
+def _record(identity: dict[str, Any], findings: Findings, asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of run.json."""
+    return {
         "leftout": __version__,
-        "identity": fingerprint(target.identity),
+        "identity": fingerprint(identity),
         "asked": asked,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         # Another version or another number of threads rounds otherwise: the last digits may differ.
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "computation": target.identity,
+        "computation": identity,
         "preparation": {"train": findings.train.preparation, "query": findings.query.preparation},
-        "moments": [
-            {name: value for name, value in vars(one).items() if isinstance(value, float | None)}
-            for one in findings.moments
-        ],
+        "at_times": [_summary_record(model) for model in findings.at_times],
         "selection": findings.selection and findings.selection.record,
-        "stop": None if findings.learned is None else dataclasses.asdict(findings.learned.stop),
+        "stop": findings.learned and dataclasses.asdict(findings.learned.stop),
         "certificate": dataclasses.asdict(findings.certificate),
-        "linearisation": found and found.record,
-        "redundant_again": again and dataclasses.asdict(again),
-        "subclasses": [dataclasses.asdict(one) for one in findings.subclasses],
-        "outlook": findings.outlook and findings.outlook.record,
-        "sources": None if findings.sources is None else dataclasses.asdict(findings.sources),
+        "linearisation_gap": findings.linearisation_gap and findings.linearisation_gap.record,
+        "retrained_removal": findings.retrained_removal and dataclasses.asdict(findings.retrained_removal),
+        "subclasses": [dataclasses.asdict(subclass) for subclass in findings.subclasses],
+        "learning_curve": findings.learning_curve and findings.learning_curve.record,
+        "sources": findings.sources and dataclasses.asdict(findings.sources),
     }
-    store.write_json(part / RUN, record)
-    shutil.rmtree(part / store.TRAININGS, ignore_errors=True)  # what they told is in the record
-    part.rename(target.run)
-    # Last: without it a run that was killed before its new name would be computed once more.
-    (target.run / store.DONE).unlink(missing_ok=True)
+
+
+def _summary_record(model: ModelAtTime) -> dict[str, float | None]:
+    """Return time, losses and accuracies, without the predictions."""
+    return {name: field for name, field in vars(model).items() if isinstance(field, float | None)}
 
 
 def open(run: str | Path) -> Run:
@@ -166,36 +168,49 @@ def open(run: str | Path) -> Run:
 
     Raises:
         StoreError: no such run, one that was stopped half-way, of another version, or damaged.
+
+    Example:
+        >>> import tempfile
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=60, n_query=20)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, out=f"{folder}/run")
+        ...     run = lo.open(audit.run)
+        >>> run.suspects.columns.tolist()
+        ['id', 'given', 'suggested', 'margin', 'reason']
     """
     path = Path(run)
     if not path.is_dir():
-        part = path.with_name(path.name + ".part")
-        more = f" {HALF_WAY}" if part.is_dir() else ""
-        raise StoreError(f"{str(path)!r} is no finished run.{more}")
-    record = store.read_json(path / RUN)
+        hint = f" {HALF_WAY}" if part_path(path).is_dir() else ""
+        raise StoreError(f"{str(path)!r} is no finished run.{hint}")
+    record = read_json(path / RUN)
     if not isinstance(record, dict) or record.get("leftout") != __version__:
-        found = record.get("leftout") if isinstance(record, dict) else None
+        version = record.get("leftout") if isinstance(record, dict) else None
         raise StoreError(
-            f"{str(path)!r} was made by leftout {found}, this is {__version__}. {_make_again(path)}"
+            f"{str(path)!r} was made by leftout {version}, this is {__version__}. {_make_again(path)}"
         )
     if "computation" not in record:
         raise StoreError(f"{str(path)!r} is no finished run. {HALF_WAY}")
-    tables = store.opened(path)
-    _check_agree(path, record, tables["influence"].attrs)
+    arrays = store.open_store(path)
+    _check_agree(path, record, arrays["influence"].attrs)
     return Run(
         path=path,
-        scores=tables["influence"],
-        tables=tables,
-        suspects=_read_csv(path / "suspects.csv", SUSPECTS),
-        redundant=_read_csv(path / "redundant.csv", REDUNDANT),
-        learned=_read_csv(path / "learned.csv", LEARNED) if record.get("stop") else None,
+        scores=arrays["influence"],
+        tables=arrays,
+        suspects=result_tables.read_table(path / "suspects.csv", result_tables.SUSPECT_COLUMNS),
+        redundant=result_tables.read_table(path / "redundant.csv", result_tables.REMOVAL_COLUMNS),
+        learned=(
+            result_tables.read_table(path / "learned.csv", result_tables.LEARNED_COLUMNS)
+            if record.get("stop")
+            else None
+        ),
         record=record,
         report=path / "report.html",
     )
 
 
 def _make_again(path: Path) -> str:
-    return f"Make it again: leftout audit --again {path / RUN} --out NEW."
+    return f"Make it again: leftout audit --repeat {path / RUN} --out NEW."
 
 
 def _check_agree(path: Path, record: dict[str, Any], made_from: dict[str, Any]) -> None:
@@ -213,15 +228,15 @@ def _check_agree(path: Path, record: dict[str, Any], made_from: dict[str, Any]) 
         )
 
 
-def _is_begun(part: Path) -> bool:
-    """Return whether there is more than a run that was killed with its first breath leaves."""
-    if not part.is_dir():
-        return part.exists()
-    return any(one.name != f"{RUN}.part" for one in part.iterdir())
+def _holds_work(unfinished: Path) -> bool:
+    """Return whether a folder holds more than the unfinished run.json of a run killed at its first write."""
+    if not unfinished.is_dir():
+        return unfinished.exists()
+    return any(path.name != part_path(Path(RUN)).name for path in unfinished.iterdir())
 
 
 def _check_same(folder: Path, wanted: dict[str, str]) -> None:
-    record = store.read_json(folder / RUN) if (folder / RUN).exists() else None
+    record = read_json(folder / RUN) if (folder / RUN).exists() else None
     if not isinstance(record, dict) or "identity" not in record:
         raise StoreError(f"{str(folder)!r} exists and is no run of leftout. Choose another `out`.")
     if record.get("leftout") != wanted["leftout"]:
@@ -234,65 +249,3 @@ def _check_same(folder: Path, wanted: dict[str, str]) -> None:
             f"{str(folder)!r} holds another computation (other data, kernel, rule or times). "
             "Choose another `out`, or remove it."
         )
-
-
-def _suspects(findings: Findings) -> list[tuple[Any, ...]]:
-    return [
-        (findings.train.ids[one.row], one.given, one.suggested, repr(one.margin), one.reason)
-        for one in findings.suspects
-    ]
-
-
-def _redundant(findings: Findings) -> list[tuple[Any, ...]]:
-    """Return the order; loss and accuracy stand where everything up to that row was removed."""
-    found, train = findings.redundant, findings.train
-    at = {count: j for j, count in enumerate(found.counts)}
-    rows = []
-    for rank, row in enumerate(found.order, start=1):
-        j = at.get(rank)
-        loss = "" if j is None else repr(found.loss[j])
-        accuracy = "" if j is None or found.accuracy is None else repr(found.accuracy[j])
-        share = repr(rank / len(train))
-        rows.append((rank, train.ids[row], _label(train, row), share, loss, accuracy))
-    return rows
-
-
-def _learned(train: Examples, found: Learned) -> list[tuple[Any, ...]]:
-    """Return all examples, learned last first; no time where one is not right at the last."""
-
-    def said(time: float | None) -> str:
-        return "" if time is None else repr(time)
-
-    return [
-        (
-            train.ids[row],
-            _label(train, row),
-            said(found.learned_at[row]),
-            said(found.understood_at[row]),
-            found.kinds[row],
-        )
-        for row in found.order
-    ]
-
-
-def _label(train: Examples, row: int) -> str:
-    """Return the class of an example as it is named; nothing where there are no classes."""
-    if train.labels is None or train.classes is None:
-        return ""
-    return train.classes[int(train.labels[row])]
-
-
-def _read_csv(path: Path, header: tuple[str, ...]) -> pd.DataFrame:
-    # Ids and labels are text even where they look like numbers ("007", "NA"), and objects, as the
-    # text type of pandas refuses names that are not UTF-8.
-    try:
-        frame = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors="surrogatepass")
-        if tuple(frame.columns) != header:
-            raise ValueError(f"its columns must be {', '.join(header)}")
-        for name, kind in NUMBERS.items():
-            if name in header:
-                values = [float(text or "nan") for text in frame[name]]
-                frame[name] = pd.Series(values, dtype=float).astype(kind)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{str(path)!r} is not readable: {error}.") from None
-    return frame

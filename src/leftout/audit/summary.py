@@ -1,4 +1,4 @@
-"""What was audited, and how? Label and value, in the order in which a report shows them."""
+"""What was audited and how: label and value, in the order in which a report shows them."""
 
 import math
 from typing import Any
@@ -8,49 +8,48 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.label_dependent import FittedLabelKernel
 
-TAUGHT_AGAIN = "seen by the kernel, which is taught again without each example"
+FITTED_AGAIN = "seen by the kernel, which is fitted again without each example"
+
+FITTED_VALUES = {"name", "estimate", "strength_used", "inputs", "labels", "targets"}
+"""What a kernel's record holds of its fit to labels: for machines."""
 
 
-def settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, Any]:
+def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[str, Any]:
     """Return what was audited and how, in reading order."""
     train = fitted.train
     rule = fitted.rule.record
     doubt = fitted.kernel.doubt if isinstance(fitted.kernel, FittedLabelKernel) else ""
-    of_rule = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
-    said = {
-        "data": train.preparation.get("source", "arrays"),
+    parameters = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
+    return {
+        "data": train.preparation.get("data", "arrays"),
         "training examples": len(train),
         "queries": len(query),
         "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),
         "inputs": f"{tuple(train.inputs.shape[1:])}, normalise {train.preparation.get('normalise')}",
         "targets": f"centre {train.encoding.centre}",
-        "kernel": kernel_said(fitted.kernel.record),
-        **({"labels": TAUGHT_AGAIN} if fitted.depends_on_labels else {}),
+        "kernel": describe_kernel(fitted.kernel.record),
+        **({"labels": FITTED_AGAIN} if fitted.depends_on_labels else {}),
         **({"take care": doubt} if doubt else {}),
-        "rule": f"{rule['rule']} ({of_rule})",
+        "rule": f"{rule['rule']} ({parameters})",
         "loss": f"{rule['loss']} over examples of ½ Σ (prediction − target)²",
         "training times": ", ".join("end" if t == math.inf else f"{t:g}" for t in times),
         "precision": f"float64, kernel evaluated in {fitted.record['kernel_dtype']}",
         "device": fitted.device.type,
         "version": f"leftout {__version__}",
     }
-    return said
 
 
-def _short(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-HIDDEN = {"name", "estimate", "strength_used", "inputs", "labels", "targets"}
-"""What a kernel's record holds of what it learned: for machines."""
-
-
-def kernel_said(record: dict[str, Any]) -> str:
-    """Return name and parameters; of a kernel that builds on another, that one too."""
-    shown = {k: v for k, v in record.items() if k not in HIDDEN}
-    said = ", ".join(
-        f"{k} {kernel_said(v) if isinstance(v, dict) and 'name' in v else _short(v)}"
-        for k, v in shown.items()
-        if v is not None
+def describe_kernel(record: dict[str, Any]) -> str:
+    """Return name and parameters of a kernel; of one that builds on another, that one too."""
+    parameters = ", ".join(
+        f"{name} {_parameter(parameter)}"
+        for name, parameter in record.items()
+        if name not in FITTED_VALUES and parameter is not None
     )
-    return f"{record['name']} ({said})" if said else str(record["name"])
+    return f"{record['name']} ({parameters})" if parameters else str(record["name"])
+
+
+def _parameter(parameter: Any) -> str:
+    if isinstance(parameter, dict) and "name" in parameter:
+        return describe_kernel(parameter)
+    return f"{parameter:.6g}" if isinstance(parameter, float) else str(parameter)

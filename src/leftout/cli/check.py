@@ -32,7 +32,7 @@ from leftout.report.wording import SIGN_RULE
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.quadrature import NODES, WINDOW, flow_quadrature
 from leftout.solvers.spectrum import spectrum_of
-from leftout.storage import score_store as store
+from leftout.storage.json_file import read_json, write_json
 
 EPS = torch.finfo(torch.float64).eps
 KERNEL = TwoLayerReLU()
@@ -182,7 +182,7 @@ def _audit() -> Iterator[Result]:
     """Yield what a whole audit finds, twice, in memory and in a folder."""
     train, query = _digits()
     once = _audited(train, query)
-    moment = once.findings.moments[-1]
+    moment = once.findings.at_last_time
     assert moment.query_accuracy is not None
     yield Result("digits: share of wrong answers", 1 - moment.query_accuracy, 1 - SMALLEST_ACCURACY)
     evidence = once.findings.certificate
@@ -200,8 +200,8 @@ def _audit() -> Iterator[Result]:
         left += [] if read.record["leftout"] == __version__ else ["version"]
         left += [] if len(read.suspects) == len(again.findings.suspects) else ["suspects"]
         yield Result("folder: what is missing or half-written", float(len(left)), 0.0)
-        store.write_json(run / "again.json", read.record)
-        differing = store.read_json(run / "again.json") != read.record
+        write_json(run / "again.json", read.record)
+        differing = read_json(run / "again.json") != read.record
         yield Result("record: written and read", float(differing), 0.0)
     page = html(once.findings)
     lost = [text for text in (SIGN_RULE, "</html>", train.ids[0][:6]) if text not in page]

@@ -13,12 +13,12 @@ from leftout.cli.kernel_choice import named
 from leftout.cli.options import Device, Memory, with_choices
 from leftout.core.checks import check_between
 from leftout.core.errors import OptionError
+from leftout.core.wording import number, percent, plain
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.dynamics.fit import fit
-from leftout.report.learning_curve_panel import COLUMNS, curve_rows
-from leftout.report.wording import number, percent, plain
 from leftout.storage.csv_table import check_free, save_csv
+from leftout.storage.result_tables import CURVE_COLUMNS, curve_rows
 
 FACTORS = (2, 5, 10)
 """Times the examples at hand, where no size is asked for."""
@@ -55,7 +55,7 @@ def curve_command(
     sizes = n or [factor * len(train) for factor in FACTORS]
     found = learning_curve(fitted, sizes, confidence=confidence, seed=choices.seed)
     if out is not None:
-        save_csv(out, COLUMNS, curve_rows(found))
+        save_csv(out, CURVE_COLUMNS, curve_rows(found))
     console = Console()
     console.print(_table(found))
     console.print(_modes(found))

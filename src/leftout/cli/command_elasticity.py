@@ -15,8 +15,8 @@ from rich.text import Text
 from leftout.cli.arguments import Choices
 from leftout.cli.options import Device, Memory, with_choices
 from leftout.core.errors import OptionError
+from leftout.core.wording import count, number, plain
 from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.report.wording import count, number, plain
 from leftout.storage.csv_table import check_free, save_csv
 
 SHOWN = 50

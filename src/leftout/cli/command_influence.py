@@ -17,13 +17,14 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.cli.arguments import Choices, KernelName, RuleName
 from leftout.cli.kernel_choice import named
 from leftout.cli.options import Device, Memory, with_choices
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import OptionError
+from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.report.wording import moment, plain
 from leftout.storage.csv_table import check_free
 
 
@@ -89,7 +90,7 @@ def influence_command(
         names = wanted.ids if of_query else (f"mean over {len(wanted)} queries",)
         about = [None] * len(rows) if spreads is None else spreads[position]
         for name, row, wide in zip(names, rows, about, strict=True):
-            when = moment(time, "step" if choices.rule == RuleName.DESCENT else "time")
+            when = time_label(time, "step" if choices.rule == RuleName.DESCENT else "time")
             console.print(_ranking(f"{plain(name)}, {when}", row, train, top, spread=wide))
     first = " To first order in its weight." if method == "first-order" else ""
     console.print(f"Influence in loss units: {SIGN['loss']}.{first}", style="dim")
@@ -168,10 +169,9 @@ def _named(train: Examples, row: int) -> str:
 
 def _save(scores: xr.DataArray | xr.Dataset, out: Path) -> None:
     """Write all scores, whole or not at all."""
-    part = out.with_name(out.name + ".part")
     whole = scores if isinstance(scores, xr.Dataset) else scores.to_dataset(name="influence")
-    if out.suffix == ".zarr":
-        whole.to_zarr(part, mode="w", zarr_format=2, consolidated=False)
-    else:
-        whole.to_dataframe().to_csv(part)
-    part.replace(out)
+    with atomic_write(out) as part:
+        if out.suffix == ".zarr":
+            whole.to_zarr(part, mode="w", zarr_format=2, consolidated=False)
+        else:
+            whole.to_dataframe().to_csv(part)

@@ -13,10 +13,10 @@ from rich.table import Table
 from leftout.cli.arguments import Choices
 from leftout.cli.options import Device, Memory, with_choices
 from leftout.core.errors import OptionError
+from leftout.core.wording import number, percent
 from leftout.diagnostics.eigenlearning.learnability import Learnability, learnability
 from leftout.dynamics.fit import fit
 from leftout.dynamics.rules import Ridge
-from leftout.report.wording import number, percent
 from leftout.storage.csv_table import check_free, save_csv
 
 BANDS = (1, 4, 16, 64, 256, 1024)
@@ -83,7 +83,7 @@ def _errors(found: list[Learnability]) -> Table:
             number(one.kappa),
             number(one.test_error),
             number(one.train_error),
-            f"{one.overfitting:.3g} ×",
+            f"{one.overfitting_coefficient:.3g} ×",
             percent(one.target_learnability),
         )
     return table

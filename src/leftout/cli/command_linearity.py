@@ -12,10 +12,10 @@ from rich.text import Text
 from leftout.cli.arguments import Choices
 from leftout.cli.options import MODEL, Device, Memory, with_choices
 from leftout.core.errors import OptionError
+from leftout.core.wording import count, number, percent
 from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
 from leftout.dynamics.rules import GradientFlow, Ridge, Rule
 from leftout.kernels.network.empirical import Empirical
-from leftout.report.wording import count, number, percent
 from leftout.storage.csv_table import check_free, save_csv
 
 

@@ -17,21 +17,22 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.attribution.information import SIGN, information
-from leftout.audit.retrained_curve import network_of, pruned_again
+from leftout.audit.retrained_curve import initial_network, retrained_removal_curve
 from leftout.cli.arguments import Choices
 from leftout.cli.options import MACHINE, Device, Memory, with_choices
 from leftout.cli.source_labels import origins
 from leftout.core.checks import check_count
 from leftout.core.errors import OptionError
+from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
 from leftout.curation.prune import Order, Pruned, prune
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
-from leftout.curation.sources import Estimate, Sources, sources
+from leftout.curation.sources import IntervalEstimate, Sources, sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
-from leftout.report.wording import label, number, percent, plain, signed
+from leftout.report.wording import label_text
 from leftout.storage.csv_table import check_free, save_csv
 
 WIDTH = 4096
@@ -146,8 +147,8 @@ def prune_command(
     )
     check = None
     if retrain:
-        module = network_of(asked.fitted, width=width, seed=choices.seed)
-        check = pruned_again(asked.fitted, asked.query, found, module, jobs=jobs)
+        module = initial_network(asked.fitted, width=width, seed=choices.seed)
+        check = retrained_removal_curve(asked.fitted, asked.query, found, module, jobs=jobs)
     if out is not None:
         save_csv(out, *_order_table(asked.train, found, check))
     console = Console()
@@ -252,7 +253,7 @@ def _who(examples: Examples, row: int) -> tuple[str, str]:
 
 def _shown(examples: Examples, row: int) -> tuple[Text, Text]:
     """Return id and label as a person reads them; as Text, where "[bold]" is no markup."""
-    return Text(plain(examples.ids[row])), Text(label(examples, row))
+    return Text(plain(examples.ids[row])), Text(label_text(examples, row))
 
 
 def _print_list(console: Console, title: str, examples: Examples, entries: list[tuple[int, str]]) -> None:
@@ -320,11 +321,11 @@ def _sources_table(found: Sources) -> Table:
             _interval(one.function),
             _interval(one.weights),
             number(one.whole_function),
-            signed(one.loss),
-            signed(one.loss_each),
+            signed_number(one.loss),
+            signed_number(one.loss_each),
         )
     return table
 
 
-def _interval(one: Estimate) -> str:
-    return f"{number(one.value)} ({number(one.low)} … {number(one.high)})"
+def _interval(estimate: IntervalEstimate) -> str:
+    return number_with_interval(estimate.value, estimate.low, estimate.high)

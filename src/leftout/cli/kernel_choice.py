@@ -14,14 +14,22 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from leftout.audit.summary import kernel_said
+from leftout.audit.summary import describe_kernel
 from leftout.cli.arguments import CONVOLUTIONAL, DEEP, LABELS, TRAINED, Choices, KernelName
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.wording import duration
 from leftout.data.examples import Examples
-from leftout.diagnostics.model_selection import Candidate, Selection, candidate, choose_strength, once, ranked
+from leftout.diagnostics.model_selection import (
+    Candidate,
+    Selection,
+    choose_strength,
+    drop_duplicates,
+    evaluate_kernel,
+    sort_candidates,
+)
 from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.estimates import Estimator
@@ -29,9 +37,8 @@ from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.planning.cost import Cost
 from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import Machine, bare_machine, with_kernel
-from leftout.planning.plan import audit_request
+from leftout.planning.plan import planned_audit
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
-from leftout.report.wording import duration
 
 TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("two-layer-relu", {"kernel": "two-layer-relu"}),
@@ -118,10 +125,10 @@ def chosen_otherwise(found: Chosen, record: Any) -> str:
     # What a run's kernel learned is beside what was asked of it.
     if all(name in before and before[name] == value for name, value in now.items()):
         return ""
-    then = kernel_said(before)
+    then = describe_kernel(before)
     return (
-        f"leave-one-out chose another kernel than in the run to repeat, {kernel_said(now)} and not {then}: "
-        "results will differ. The table says what was tried and what was skipped."
+        f"leave-one-out chose another kernel than in the run to repeat, {describe_kernel(now)} and not "
+        f"{then}: results will differ. The table says what was tried and what was skipped."
     )
 
 
@@ -145,7 +152,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
         judge = judge or _Judge(choices, memory, device, _machine(train, device))
         found.append(judge.tried(name, kernel, train))
         made[found[-1].name] = Chosen(kernel, train, query)
-    best_name = ranked(found, name="--kernel auto").best.name
+    best_name = sort_candidates(found, name="--kernel auto").best.name
     best = made[best_name]
     if judge is not None and best.train.labels is not None:
         assert isinstance(best.kernel, Kernel)
@@ -153,7 +160,7 @@ def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
             name, aware = f"{best_name}, {estimator}", LabelAware(best.kernel, estimator, None)
             found.append(judge.tried(name, aware, best.train))
             made[found[-1].name] = best  # its name says what strength was chosen
-    selection = ranked(once(found), name="--kernel auto")
+    selection = sort_candidates(drop_duplicates(found), name="--kernel auto")
     winner = made[selection.best.name]
     return Chosen(selection.kernel, winner.train, winner.query, selection)
 
@@ -193,7 +200,7 @@ class _Judge:
                 )
         except LeftoutError as error:
             return Candidate(name, kernel, skipped=str(error))
-        return candidate(
+        return evaluate_kernel(
             name,
             kernel,
             train,
@@ -206,7 +213,7 @@ class _Judge:
     def seconds(self, kernel: Kernel | LabelDependentKernel, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
         where = _where(train, self.device)
-        work = audit_request(
+        work = planned_audit(
             kernel,
             train,
             train,

@@ -33,12 +33,12 @@ from leftout.cli.options import DATA, MACHINE, NETWORK, Device, Memory, with_cho
 from leftout.cli.source_labels import origins
 from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning, OptionError
 from leftout.core.version import __version__
+from leftout.core.wording import plain
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.planning.plan import plan
-from leftout.report.findings import Findings, Moment
-from leftout.report.training_time_panel import stop_line, unit_of
-from leftout.report.wording import plain
-from leftout.storage import score_store as store
+from leftout.report.findings import Findings, ModelAtTime
+from leftout.report.training_time_panel import stop_line
+from leftout.storage.json_file import read_json
 
 app = typer.Typer(
     name="leftout",
@@ -112,7 +112,7 @@ def audit_command(
     if again is not None:
         _check_alone(choices, refits, verify)
         choices, refits, verify, folder = _asked_before(again)
-        repeated = store.read_json(again)
+        repeated = read_json(again)
         where = again.resolve().parent.with_name(again.resolve().parent.name + "-again")
     where = (out or where).resolve()
     asked = {"choices": choices.record, "refits": refits, "verify": verify, "folder": str(folder)}
@@ -141,13 +141,13 @@ def audit_command(
                 rule=choices.made_rule(),
                 at=choices.times(),
                 out=where,
-                refits=refits,
-                verify=verify,
+                refit_examples=refits,
+                retrain_examples=verify,
                 seed=choices.seed,
                 device=device,
                 memory=memory,
                 asked=asked,
-                source=choices.source and origins(choices.source, choices.data, train),
+                provenance=choices.source and origins(choices.source, choices.data, train),
             )
     except KeyboardInterrupt:
         print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
@@ -272,7 +272,7 @@ def _check_alone(choices: Choices, refits: int, verify: int) -> None:
 
 def _asked_before(path: Path) -> tuple[Choices, int, int, Path]:
     """Return the choices of a run, its refits, its trainings and the folder it was asked in."""
-    record = store.read_json(path)
+    record = read_json(path)
     asked: Any = record.get("asked") if isinstance(record, dict) else None
     try:
         given, folder = asked["choices"], Path(asked["folder"])
@@ -293,7 +293,7 @@ def _show(found: Audit) -> None:
     """Print the short table at the end of an audit."""
     findings = found.findings
     table = Table(show_header=False, title="leftout audit", title_justify="left")
-    for name, value in _summary(findings, findings.moments[findings.judged]):
+    for name, value in _summary(findings, findings.at_last_time):
         table.add_row(name, Text(value))
     console = Console()
     console.print(table)
@@ -304,7 +304,7 @@ def _show(found: Audit) -> None:
     print(f"report: {found.run / 'report.html'}" if found.run else "")
 
 
-def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
+def _summary(findings: Findings, at: ModelAtTime) -> list[tuple[str, str]]:
     n = len(findings.train)
     said = [("training examples, queries", f"{n}, {len(findings.query)}")]
     if at.query_accuracy is not None and at.left_out_accuracy is not None:
@@ -314,9 +314,9 @@ def _summary(findings: Findings, at: Moment) -> list[tuple[str, str]]:
         said.append(("mean loss on queries", f"{at.query_loss:.4g}"))
         said.append(("exact left-out loss on training", f"{at.left_out_loss:.4g}"))
     if findings.learned is not None:
-        said.append(("early stopping time", stop_line(findings.learned, unit_of(findings))))
-    if findings.linearisation is not None:
-        said.append(("gap to your network", _gap_line(findings.linearisation)))
+        said.append(("early stopping time", stop_line(findings.learned, findings.time_unit)))
+    if findings.linearisation_gap is not None:
+        said.append(("gap to your network", _gap_line(findings.linearisation_gap)))
     said.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
     stop = findings.redundant.stop
     said.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))

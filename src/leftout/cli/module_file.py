@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import name_list
 from leftout.data.files import check_file
 from leftout.data.module import returned_by
 
@@ -80,14 +81,9 @@ def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
             if name in weights and weights[name].is_floating_point() != own[name].is_floating_point()
         ],
     }
-    said = [f"{what} {_listed(names)}" for what, names in problems.items() if names]
+    said = [f"{what} {name_list(names, SHOWN)}" for what, names in problems.items() if names]
     if said:
         raise DataError(
             f"`{source}` must hold the weights of the module that --model builds; it {', '.join(said)}."
         )
     module.load_state_dict(weights)
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(map(repr, names[:SHOWN])) + more

@@ -5,10 +5,10 @@
 not said            the class
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import name_list
 from leftout.data.columns import ID, Column
 from leftout.data.examples import Examples
 from leftout.data.table import READERS, SPLIT
@@ -35,7 +35,9 @@ def origins(source: str | None, data: str, train: Examples) -> list[str]:
         by_name, names = _table(Path(source).expanduser())
         column = by_name.get(SOURCE)
         if column is None or ID not in by_name:
-            raise DataError(f"`{source}` must have the columns 'id' and 'source'; it has {_listed(by_name)}.")
+            raise DataError(
+                f"`{source}` must have the columns 'id' and 'source'; it has {name_list(by_name)}."
+            )
     else:
         by_name, names = _table(Path(data).expanduser())
         column = by_name[source]
@@ -75,7 +77,7 @@ def columns_beside(source: str | None, data: str, target: str | None) -> list[st
     goal = target or names[-1]
     if source not in names:
         raise OptionError(
-            f"--source must be a column of {data!r}, {_listed(names)}, or a file with columns id and "
+            f"--source must be a column of {data!r}, {name_list(names)}, or a file with columns id and "
             f"source; got {source!r}."
         )
     if source == goal:
@@ -90,7 +92,3 @@ def _table(path: Path) -> tuple[dict[str, Column], list[str]]:
     if ID in by_name:
         names = [str(value) for value in by_name[ID].values.tolist()]
     return by_name, names
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(map(repr, names))

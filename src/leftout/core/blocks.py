@@ -1,4 +1,4 @@
-"""How is a long axis cut so that no temporary outgrows its share of memory?"""
+"""Memory budgets, and blocks of a long axis that keep temporaries within them."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import psutil
 import torch
 
 from leftout.core.errors import MemoryBudgetError, OptionError
+from leftout.core.wording import byte_size
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 UNITS |= {unit + "i": 1024**power for power, unit in enumerate(("k", "m", "g", "t"), start=1)}
@@ -31,7 +32,11 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
         memory: bytes, or a text such as "4GB" or "512MiB"; None takes 60 % of what is free now.
 
     Raises:
-        OptionError: a text that is no size, or a size that is not positive.
+        OptionError: a text that is not a size, or a size that is not positive.
+
+    Example:
+        >>> memory_budget("4GB")
+        4000000000
     """
     if memory is None:
         return int(0.6 * free_memory(device))
@@ -52,18 +57,9 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
     return int(size)
 
 
-def check_fits(what: str, needed: int, budget: int, *, advice: str) -> None:
-    """Raise when `what` needs more bytes than the budget, before anything is allocated."""
+def check_fits(name: str, needed: int, budget: int, *, advice: str) -> None:
+    """Raise when an object of this name needs more bytes than the budget, before it is allocated."""
     if needed > budget:
         raise MemoryBudgetError(
-            f"{what} needs {sized(needed)}, more than the budget of {sized(budget)}. {advice}"
+            f"{name} needs {byte_size(needed)}, more than the budget of {byte_size(budget)}. {advice}"
         )
-
-
-def sized(size: float) -> str:
-    """Return a number of bytes as a person reads it."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(size) < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -20,25 +20,26 @@ from typing import Any
 
 def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
     """Return `__all__`, `__getattr__` and `__dir__` of a package, from its imports under TYPE_CHECKING."""
-    source = spec.loader.get_source(spec.name)  # type: ignore[union-attr]
+    code = spec.loader.get_source(spec.name)  # type: ignore[union-attr]
     homes: dict[str, tuple[str, str]] = {}
-    for node in ast.parse(source).body:
+    for node in ast.parse(code).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for line in node.body:
                 assert isinstance(line, ast.ImportFrom), "public names are imported with `from`"
-                assert line.module is not None, "from the file that defines them, by its full name"
+                assert line.module is not None, "public names are imported from the full name of their module"
                 homes |= {alias.asname or alias.name: (line.module, alias.name) for alias in line.names}
 
     def load(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {spec.name!r} has no attribute {name!r}")
         module, attribute = homes[name]
-        try:
-            found = getattr(importlib.import_module(module), attribute)
-        except AttributeError:
-            found = importlib.import_module(f"{module}.{attribute}")  # a public module
-        setattr(sys.modules[spec.name], name, found)
-        return found
+        source = importlib.import_module(module)
+        if module != spec.name and hasattr(source, attribute):
+            public = getattr(source, attribute)
+        else:
+            public = importlib.import_module(f"{module}.{attribute}")  # a public module
+        setattr(sys.modules[spec.name], name, public)
+        return public
 
-    public = sorted(homes)
-    return public, load, lambda: sorted({*vars(sys.modules[spec.name]), *public})
+    names = sorted(homes)
+    return names, load, lambda: sorted({*vars(sys.modules[spec.name]), *names})

@@ -1,1 +1,1 @@
-"""Which examples should a person look at, and why?"""
+"""Training examples worth inspecting, and why: suspects, outliers, redundant examples, sources."""

@@ -1,9 +1,9 @@
-"""Which inputs are there twice, and do their labels agree?"""
+"""Groups of training examples with identical inputs, and whether their labels agree."""
 
 from dataclasses import dataclass
 
 from leftout.data.examples import Examples
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,6 @@ def duplicates(examples: Examples) -> tuple[Duplicates, ...]:
     """
     groups = [
         Duplicates(rows, bool((examples.targets[list(rows)] != examples.targets[rows[0]]).any()))
-        for rows in identical(examples.inputs)
+        for rows in identical_inputs(examples.inputs)
     ]
     return tuple(sorted(groups, key=lambda group: (not group.conflicting, group.rows)))

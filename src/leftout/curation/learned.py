@@ -1,12 +1,11 @@
 """When was each example learned, was it understood or only memorised, and when should training stop?
 
-An example is learned from the time on at which the model says its label, and stays with it. It is
-understood if a model that never saw it says so too: then the others taught it. What is right only because
-it was seen is known by heart - wrong labels, mostly, and what is like nothing else.
+An example is learned from the first time after which the model predicts its label until the last time. It is
+understood if the model fitted without it predicts the label too; otherwise it is known by heart: wrong labels
+mostly, and examples unlike any other.
 
-What training on does for examples that were not seen is known without any held-out data: each is predicted
-by the model of all the others, exactly, at every time. Where the mean of those losses is lowest, training
-should stop.
+No held-out data is needed to choose an early stop: at every time each example is predicted exactly by the
+model fitted to all the others. Training should stop where the mean of these losses is lowest.
 """
 
 from collections.abc import Sequence
@@ -24,15 +23,15 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, GradientDescent
 
 HALF = 0.5
-"""A number is said right if the error is below half the root mean square error before training: three
-quarters of what there was to explain."""
+"""A number is predicted right if its error is at most this share of the root mean square error before
+training: three quarters of the variance are then explained."""
 
 TOLERANCE = 0.01
-"""Share of the lowest loss by which the end of the curve must be worse for a stop to be worth a word."""
+"""Share of the lowest loss by which the end of the curve must be worse for a stop to be suggested."""
 
 
 class Kind(StrEnum):
-    """How an example is known."""
+    """Whether an example is predicted right from the other examples, only by heart, or not at all."""
 
     FROM_OTHERS = "from the others"
     BY_HEART = "by heart"
@@ -52,7 +51,7 @@ class Stop:
         edge: "first" or "last" where `at` is that time of the curve, which then has no bottom.
         suggested: whether `at` is within the curve, and the end of the curve is worse by more than one
             standard error and by more than 1 %.
-        reason: one sentence for a person.
+        reason: the suggestion in one sentence.
     """
 
     at: float
@@ -71,11 +70,11 @@ class Learned:
 
     Attributes:
         times: of the curve, ascending.
-        judged: position in `times` of the time at which `kinds` are told.
+        time_index: position in `times` of the time that `kinds` are for.
         fitted_loss, left_out_loss: mean over the training examples of ½ Σ (f − y)², at each time, by
-            the model that saw them and by models that did not see the one that is asked about.
+            the model fitted to all of them and by the models fitted without the example itself.
         from_others, by_heart: shares of the training examples at each time; the rest is not learned.
-        learned_at: for each example, the first time from which on it is said right until the last;
+        learned_at: for each example, the first time from which on it is predicted right until the last;
             None where it is not right at the last.
         understood_at: the same for the prediction without it.
         kinds: for each example.
@@ -85,7 +84,7 @@ class Learned:
     """
 
     times: tuple[float, ...]
-    judged: int
+    time_index: int
     fitted_loss: tuple[float, ...]
     left_out_loss: tuple[float, ...]
     from_others: tuple[float, ...]
@@ -97,58 +96,68 @@ class Learned:
     stop: Stop
 
 
-def learned(fitted: Fitted, at: At | Sequence[At] = None, *, judged: float | None = None) -> Learned:
-    """Return when each training example was learned, from whom, and when training should stop.
+def learned(fitted: Fitted, at: At | Sequence[At] = None, *, kinds_at: float | None = None) -> Learned:
+    """Return when each training example was learned, whether from the others or by heart, and an early stop.
 
-    Right is: with classes, a margin above 0; for numbers, an error (over all outputs) of at most half
-    the root mean square error that the training examples have before training.
+    A class is predicted right if its margin is above 0; a number, if its error (over all outputs) is at most
+    half the root mean square error that the training examples have before training.
 
     Args:
         fitted: from `fit`, under a rule with training time.
         at: training times of the curve; None for `training_times`.
-        judged: the time at which an example is said to be known from the others or by heart, inf for
-            the end; added to the curve where it is not on it. The last of the curve if not said.
+        kinds_at: the time that `kinds` are for, inf for the end; added to the curve where it is not on it.
+            None for the last time of the curve.
 
     Raises:
         OptionError: a rule without training time, or fewer than two times.
 
     Cost:
         that of `trajectory`.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.GradientFlow())
+        >>> found = lo.learned(fitted, [1, 10, 100])
+        >>> found.kinds[0].value, found.learned_at[0], found.understood_at[0]
+        ('by heart', 1.0, None)
+        >>> found.stop.suggested  # the left-out loss still falls at the last time
+        False
     """
     times = training_times(fitted) if at is None else fitted.times(at)
-    chosen = () if judged is None else fitted.times(judged)
-    times = tuple(sorted({*times, *chosen}))
+    kinds_times = () if kinds_at is None else fitted.times(kinds_at)
+    times = tuple(sorted({*times, *kinds_times}))
     if len(times) < 2:
         raise OptionError(f"`at` must hold at least two training times; got {times[0]:g} alone.")
-    found = _judged(fitted, times)
-    position = times.index(chosen[0]) if chosen else len(times) - 1
-    right, understood = (_right(fitted, found, name) for name in ("fitted", "left_out"))
-    from_others = right & understood  # (t, n)
-    losses = found["left_out_loss"].values
-    stop = early_stop(times, found["fitted_loss"].values, losses, unit=_unit(fitted))
-    since = _since(right)
+    curves = _learning_curve_rows(fitted, times)
+    position = times.index(kinds_times[0]) if kinds_times else len(times) - 1
+    fitted_right, left_out_right = (_is_right(fitted, curves, name) for name in ("fitted", "left_out"))
+    from_others = fitted_right & left_out_right  # (t, n)
+    losses = curves["left_out_loss"].values
+    stop = early_stop(times, curves["fitted_loss"].values, losses, unit=_unit(fitted))
+    since = _since(fitted_right)
     return Learned(
         times=times,
-        judged=position,
-        fitted_loss=tuple(found["fitted_loss"].values.mean(1).tolist()),
+        time_index=position,
+        fitted_loss=tuple(curves["fitted_loss"].values.mean(1).tolist()),
         left_out_loss=tuple(losses.mean(1).tolist()),
         from_others=tuple(from_others.mean(1).tolist()),
-        by_heart=tuple((right & ~understood).mean(1).tolist()),
-        learned_at=_named(since, times),
-        understood_at=_named(_since(understood), times),
-        kinds=tuple(map(_kind, right[position].tolist(), understood[position].tolist())),
+        by_heart=tuple((fitted_right & ~left_out_right).mean(1).tolist()),
+        learned_at=_times_at(since, times),
+        understood_at=_times_at(_since(left_out_right), times),
+        kinds=tuple(map(_kind, fitted_right[position].tolist(), left_out_right[position].tolist())),
         order=tuple(np.lexsort((-losses[times.index(stop.at)], -since)).tolist()),
         stop=stop,
     )
 
 
-def _judged(fitted: Fitted, times: Sequence[float]) -> xr.Dataset:
-    """Return losses and margins at all times; as many at once as fit, and usually that is all."""
-    parts = []
-    for some in blocks(len(times), max(1, fitted.memory // time_bytes(fitted.residual.numel()))):
-        part = trajectory(fitted, times[some])
-        parts.append(part.drop_vars(["fitted", "left_out"]).drop_dims("output", errors="ignore"))
-    return xr.concat(parts, dim="at", data_vars="all")
+def _learning_curve_rows(fitted: Fitted, times: Sequence[float]) -> xr.Dataset:
+    """Return losses and margins at all times, computed for as many times at once as fit the memory."""
+    curves = []
+    for block in blocks(len(times), max(1, fitted.memory // time_bytes(fitted.residual.numel()))):
+        curve = trajectory(fitted, times[block])
+        curves.append(curve.drop_vars(["fitted", "left_out"]).drop_dims("output", errors="ignore"))
+    return xr.concat(curves, dim="at", data_vars="all")
 
 
 def early_stop(
@@ -158,11 +167,11 @@ def early_stop(
     *,
     unit: str = "time",
 ) -> Stop:
-    """Return the time of the lowest mean left-out loss, and what is within a standard error of it.
+    """Return the time of the lowest mean left-out loss, and the times within a standard error of it.
 
     Args:
         times: ascending.
-        unit: "time", or "step" for descent, as the sentence says it.
+        unit: "time", or "step" for descent, as worded in the reason.
     """
     mean = left_out_loss.mean(1)
     best, last = int(mean.argmin()), len(times) - 1
@@ -190,47 +199,47 @@ def early_stop(
 
 
 def _reason(curve: Sequence[tuple[float, float, float]], edge: str | None, suggested: bool, unit: str) -> str:
-    (at, seen, unseen), (end, seen_then, unseen_then) = curve
+    (at, fitted_loss, left_out_loss), (end, end_fitted, end_left_out) = curve
     if suggested:
         return (
-            f"Stop at {_said(at, unit)}: training on, to {_said(end, unit)}, lowers the loss on what it "
-            f"has seen, from {_loss(seen)} to {_loss(seen_then)}, and raises it on what it has not, "
-            f"from {_loss(unseen)} to {_loss(unseen_then)}."
+            f"Stop at {_time(at, unit)}: training on, to {_time(end, unit)}, lowers the loss on what it "
+            f"has seen, from {_loss(fitted_loss)} to {_loss(end_fitted)}, and raises it on what it has not, "
+            f"from {_loss(left_out_loss)} to {_loss(end_left_out)}."
         )
     lowest = "No early stop: the loss on what it has not seen is lowest at"
     if edge == "last":
-        return f"{lowest} the last time of the curve, {_said(at, unit)}."
+        return f"{lowest} the last time of the curve, {_time(at, unit)}."
     if edge == "first":
         return (
-            f"{lowest} the first time of the curve, {_said(at, unit)}: what is learned from some "
+            f"{lowest} the first time of the curve, {_time(at, unit)}: what is learned from some "
             "examples does not carry over to the others."
         )
     return (
-        f"{lowest} {_said(at, unit)}, {_loss(unseen)}, and training on to {_said(end, unit)} "
-        f"leaves it at {_loss(unseen_then)}, no more than a standard error or 1 % above."
+        f"{lowest} {_time(at, unit)}, {_loss(left_out_loss)}, and training on to {_time(end, unit)} "
+        f"leaves it at {_loss(end_left_out)}, no more than a standard error or 1 % above."
     )
 
 
-def _said(time: float, unit: str) -> str:
+def _time(time: float, unit: str) -> str:
     if time == np.inf:
         return "the end of training"
     return f"step {time:g}" if unit == "step" else f"t = {time:g}"
 
 
-def _loss(value: float) -> str:
-    return f"{value:.3g}" if value >= 1e-3 else "below 0.001"
+def _loss(loss: float) -> str:
+    return f"{loss:.3g}" if loss >= 1e-3 else "below 0.001"
 
 
 def _unit(fitted: Fitted) -> str:
     return "step" if isinstance(fitted.rule, GradientDescent) else "time"
 
 
-def _right(fitted: Fitted, found: xr.Dataset, name: str) -> Bool[np.ndarray, "t n"]:
-    """Return whether each example is said right at each time."""
+def _is_right(fitted: Fitted, curves: xr.Dataset, name: str) -> Bool[np.ndarray, "t n"]:
+    """Return whether each example is predicted right at each time."""
     if fitted.train.labels is not None:
-        return found[f"{name}_margin"].values > 0
+        return curves[f"{name}_margin"].values > 0
     before = fitted.by_example(fitted.residual).square().sum(1).mean().item()
-    return 2 * found[f"{name}_loss"].values <= HALF**2 * before
+    return 2 * curves[f"{name}_loss"].values <= HALF**2 * before
 
 
 def _since(right: Bool[np.ndarray, "t n"]) -> np.ndarray:
@@ -239,7 +248,7 @@ def _since(right: Bool[np.ndarray, "t n"]) -> np.ndarray:
     return len(right) - np.where(wrong.any(0), wrong.argmax(0), len(right))
 
 
-def _named(since: np.ndarray, times: Sequence[float]) -> tuple[float | None, ...]:
+def _times_at(since: np.ndarray, times: Sequence[float]) -> tuple[float | None, ...]:
     return tuple(times[j] if j < len(times) else None for j in since.tolist())
 
 

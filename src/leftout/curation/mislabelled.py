@@ -1,12 +1,12 @@
-"""Which labels are wrong? Those that a model which never saw the example would not have given it.
+"""Which labels are probably wrong? Those that the model fitted without the example does not predict.
 
-The margin of an example is its left-out score of the given class minus the best of the others: exact,
-from the model fitted without that very example, so an example cannot vouch for its own label. Negative
-margins are doubted. For numbers instead of classes the margin is how far the left-out residual stays
-inside 3.5 robust standard deviations (median absolute deviation; Iglewicz & Hoaglin 1993).
+The margin of an example is its left-out score of the given class minus the best score of another class,
+exactly, from the model fitted without that example: its own label has no say. Labels of negative margin are
+suspects. For numbers instead of classes the margin is how far the left-out residual stays inside 3.5 robust
+standard deviations (median absolute deviation; Iglewicz & Hoaglin 1993).
 
-Why it is doubted is read off the left-out prediction itself, f(x_i) = Σ_j k(x_i, x_j) u_j: the training
-examples j whose terms speak most for the suggestion and against the given class.
+The reasons are terms of the left-out prediction, f(x_i) = Σ_j k(x_i, x_j) u_j: the training examples j whose
+terms favour the suggested class over the given one most.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch import Tensor
 from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, thin_product
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -27,13 +27,13 @@ from leftout.dynamics.rules import At
 from leftout.solvers.resolvent import group_sum_work
 
 NEIGHBOURS = 5
-"""Opposing training examples named for each suspect: what fits a line and an eye."""
+"""Opposing training examples named for each suspect: as many as fit one line."""
 
 ROBUST = 1.4826
 """Median absolute deviation to standard deviation, for normal residuals."""
 
 FENCE = 3.5
-"""Robust standard deviations beyond which a number is doubted (Iglewicz & Hoaglin)."""
+"""Robust standard deviations beyond which a number is a suspect (Iglewicz & Hoaglin)."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Suspect:
-    """A training example whose label is doubted.
+    """A training example whose label is probably wrong.
 
     Attributes:
         row: its row number.
         given: its class, or its value as text.
-        suggested: what the left-out prediction says instead.
+        suggested: the class, or value, of the left-out prediction.
         margin: left-out score of the given class minus the best other, in target units; < 0.
         scores: left-out score per class; for numbers the left-out prediction per output.
-        opposing: the training examples that speak most for the suggestion, strongest first.
-        reason: one sentence for a person.
+        opposing: the training examples whose terms favour the suggestion most, strongest first.
+        reason: the evidence in one sentence or two.
     """
 
     row: int
@@ -69,14 +69,14 @@ class Suspect:
 
 @dataclass(frozen=True, eq=False)
 class Mislabelled:
-    """Margins of all examples; the doubted ones with reasons, most doubtful first."""
+    """Margins of all examples, and the suspects with reasons, smallest margin first."""
 
     margins: Float64[Tensor, " n"]
     suspects: tuple[Suspect, ...]
 
 
-def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
-    """Return the exact left-out margin of every training label, and the doubted ones.
+def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
+    """Return the exact left-out margin of every training label, and the suspects, whose margin is negative.
 
     Args:
         at: training time; None is the end.
@@ -86,32 +86,32 @@ def mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     """
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
-    scores, margins, suggested = judged(train, predicted)
+    scores, margins, suggested = label_margins(train, predicted)
     order = margins.argsort(stable=True).tolist()
     moment = engine_at(fitted, at)
     doubted = [i for i in order if float(margins[i]) < 0]
     suspects = tuple(
         _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
-        for i in tracked(doubted, what="suspects")
+        for i in with_progress(doubted, what="suspects")
     )
     return Mislabelled(margins, suspects)
 
 
-def judged(
+def label_margins(
     train: Examples, predicted: Float64[Tensor, "n k"]
 ) -> tuple[Float64[Tensor, "n c"], Float64[Tensor, " n"], list[int]]:
-    """Return scores, margins and what is suggested instead: a class, or the output most off."""
+    """Return scores, margins, and the best other class, or for numbers the output of smallest margin."""
     if train.labels is None:
         residual = train.targets - predicted
         spread = residual - _median(residual)
         scale = ROBUST * _median(spread.abs())
         inside = FENCE * scale - spread.abs()  # (n, k)
         worst = inside.min(1)
-        return train.encoding.uncentred(predicted), worst.values, worst.indices.tolist()
+        return train.encoding.in_target_units(predicted), worst.values, worst.indices.tolist()
     scores = train.encoding.class_scores(predicted)
-    given = scores.gather(1, train.labels[:, None])[:, 0]
-    others = scores.scatter(1, train.labels[:, None], -torch.inf)
-    return scores, given - others.amax(1), others.argmax(1).tolist()
+    own_score = scores.gather(1, train.labels[:, None])[:, 0]
+    other_scores = scores.scatter(1, train.labels[:, None], -torch.inf)
+    return scores, own_score - other_scores.amax(1), other_scores.argmax(1).tolist()
 
 
 def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:
@@ -124,35 +124,37 @@ def _suspect(
     moment: EngineAtTime, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
 ) -> Suspect:
     train = moment.fitted.train
-    opposing = _opposing(moment, row, suggested, scores)
-    names = ", ".join(train.ids[one.row] for one in opposing[:3]) or "none in particular"
+    opposing = _opposing_examples(moment, row, suggested, scores)
+    names = ", ".join(train.ids[neighbour.row] for neighbour in opposing[:3]) or "none in particular"
     if train.labels is None:
-        value = train.encoding.uncentred(train.targets[row : row + 1])[0]
-        given, instead = f"{float(value[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
+        target = train.encoding.in_target_units(train.targets[row : row + 1])[0]
+        given_text, instead = f"{float(target[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
         reason = (
-            f"Without it the model predicts {instead} where {given} is given, further off than "
+            f"Without it the model predicts {instead} where {given_text} is given, further off than "
             f"{FENCE} robust standard deviations. Pulling that way most: {names}."
         )
     else:
         assert train.classes is not None
         label = int(train.labels[row])
-        given, instead = train.classes[label], train.classes[suggested]
+        given_text, instead = train.classes[label], train.classes[suggested]
         reason = (
             f"Without it the model says {instead} ({float(scores[suggested]):+.2f}) rather than "
-            f"{given} ({float(scores[label]):+.2f}). Speaking most for {instead}: {names}."
+            f"{given_text} ({float(scores[label]):+.2f}). Speaking most for {instead}: {names}."
         )
-    return Suspect(row, given, instead, margin, tuple(scores.tolist()), opposing, reason)
+    return Suspect(row, given_text, instead, margin, tuple(scores.tolist()), opposing, reason)
 
 
-def _opposing(
+def _opposing_examples(
     moment: EngineAtTime, row: int, suggested: int, scores: Float64[Tensor, " c"]
 ) -> tuple[Neighbour, ...]:
-    """Return the training examples whose terms pull the left-out prediction most to the suggestion."""
+    """Return the training examples whose terms move the left-out prediction most towards the suggestion."""
     fitted = moment.fitted
     train = fitted.train
     outputs = fitted.outputs
     if train.labels is None:
-        off = float(scores[suggested] - train.encoding.uncentred(train.targets[row : row + 1])[0, suggested])
+        off = float(
+            scores[suggested] - train.encoding.in_target_units(train.targets[row : row + 1])[0, suggested]
+        )
         direction = fitted.residual.new_zeros(outputs)
         direction[suggested] = 1.0 if off >= 0 else -1.0
     elif outputs == 1:

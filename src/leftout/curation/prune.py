@@ -1,9 +1,9 @@
-"""In which order can examples go, and what does the model say without the first so many of them?
+"""In which order can examples be removed, and how does the model predict without the first of them?
 
-An order asks single examples how far the model moves without them: once ("least", "most"), or again of
-what remains after every round ("iterative", as of two copies each alone can go and both cannot). The
-curve does not ask single examples: every point is the model really without all of the first ones
-together, exact and without training.
+An order sorts examples by how far the model moves without each of them alone: computed once ("least",
+"most"), or again for the remaining examples after every round ("iterative": of two copies either can go, but
+not both). The curve is no sum over single examples: each of its points is the exact model without all
+examples up to there, without training.
 """
 
 import math
@@ -20,8 +20,8 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.leave_out import leave_out
 from leftout.core.checks import check_at_least, check_between, check_choice, check_seed
 from leftout.core.errors import OptionError
-from leftout.curation.moved import MEASURES, By, moved
-from leftout.curation.remaining import ascending, rounds
+from leftout.curation.model_change import MEASURES, By, model_change
+from leftout.curation.reduced_model import removal_rounds, smallest_first
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -34,12 +34,12 @@ SHARES = tuple(0.95 * j / 20 for j in range(1, 21))
 """Shares of the training set at which the curve is computed, those of the paper."""
 
 STEP = 0.05
-"""Share of what remains that goes in a round of the iterative order: the paper's program."""
+"""Share of the remaining examples removed in a round of the iterative order, as in the paper's program."""
 
 
 @dataclass(frozen=True)
 class Pruned:
-    """An order of removal, and the model without its first so many examples.
+    """An order of removal, and the query loss without its first examples. Made by `prune`.
 
     Attributes:
         order: training rows, first to go first.
@@ -47,12 +47,12 @@ class Pruned:
         counts: rows removed at each.
         loss: mean query loss without the first `counts` of the order, exactly.
         accuracy: share of queries right; None for regression.
-        stop: rows that can go by the tolerance asked for; 0 = none.
-        reason: one sentence for a person.
+        stop: number of examples that can go within the tolerance; 0 = none.
+        reason: the result in one sentence.
         kind: "least", "most", "random" or "iterative".
-        by: what was asked of single examples.
+        by: "function" or "weights", the measure of `information`.
         rule, time: of training; inf is the end.
-        information: of each row in the order of removal, in nats, when its place was decided; None
+        information: in each row, in the order of removal, in nats, when its place was decided; None
             for a random order.
         train, query: fingerprints of the examples.
     """
@@ -77,13 +77,13 @@ class Pruned:
         """Return the information in each training example, in the order of the data.
 
         Raises:
-            OptionError: a random order, for which no example was asked.
+            OptionError: a random order, which measures no information.
         """
         if self.information is None:
-            raise OptionError("A random order asks no example what it tells; there is none by row.")
-        found = torch.empty(len(self.order), dtype=torch.float64)
-        found[list(self.order)] = torch.tensor(self.information, dtype=torch.float64)
-        return found
+            raise OptionError("A random order measures no information, so there is none by row.")
+        by_row = torch.empty(len(self.order), dtype=torch.float64)
+        by_row[list(self.order)] = torch.tensor(self.information, dtype=torch.float64)
+        return by_row
 
     def to_frame(self) -> pd.DataFrame:
         """Return the curve as a table: a row for each count."""
@@ -110,32 +110,41 @@ def prune(
     Args:
         at: training time; None is the end.
         order: "least" informative first, "most" informative first, "random", or "iterative": least
-            informative first, asked again of what remains after every round.
+            informative first, measured again for the remaining examples after every round.
         by: "function", information about the answers at the queries; or "weights".
-        shares: of the training set, in (0, 1), to remove together; the paper's twenty up to 0.95 if
-            not said.
+        shares: of the training set, in (0, 1), to remove together; None for the paper's twenty up to 0.95.
         seed: of the random order.
-        step: share of what remains that goes in a round of "iterative"; at least one example does.
+        step: share of the remaining examples that goes in a round of "iterative", at least one example.
         tolerance: relative rise of the mean query loss that is still acceptable at the stop.
 
     Raises:
-        OptionError: an option that is none.
-        MemoryBudgetError: for "iterative", what a round makes, or what the queries see, would not fit.
+        OptionError: an unknown order or measure; a share, step or tolerance out of range.
+        MemoryBudgetError: for "iterative", the matrices of a round would not fit.
 
     Cost:
-        once: one pass of `leave_one_out` (by weights 2n³k). "iterative": at the end of training 0.7n³ and
-        0.7n² for each query, as the inverse is downdated; at finite times, or under a mean loss, seven
-        times once and its factorisation. Then a `leave_out` group a share.
+        "least", "most": one pass of `leave_one_out` (by weights 2n³k). "iterative": at the end of training
+        0.7n³ and 0.7n² for each query, as the inverse is downdated; at finite times, or under a mean loss,
+        seven times that of "least", factorisation included. Then one `leave_out` group for each share.
 
     Source:
         Smooth unique information, section 5 and figure 2c.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> pruned = lo.prune(fitted, query, shares=[0.1, 0.5])
+        >>> pruned.counts, [round(loss, 3) for loss in pruned.loss]
+        ((0, 4, 20), [0.225, 0.23, 0.305])
+        >>> pruned.order[:4]  # the least informative examples, first to go first
+        (16, 26, 15, 36)
     """
     check_choice("order", order, ORDERS)
     check_choice("by", by, MEASURES)
     if shares is not None and not isinstance(shares, Iterable):
         raise OptionError(f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shares!r}.")
-    asked = SHARES if shares is None else tuple(shares)
-    for share in asked:
+    fractions = SHARES if shares is None else tuple(shares)
+    for share in fractions:
         check_between("shares", share, 0, 1)
     check_between("step", step, 0, 1)
     check_at_least("tolerance", tolerance, 0)
@@ -144,14 +153,14 @@ def prune(
     fitted.check_kernel_fixed()
     examples = queries_of(fitted, query)
     n = len(fitted)
-    counts = [0, *removal_counts(n, asked)]
+    counts = [0, *removal_counts(n, fractions)]
     if order == "random":
         generator = torch.Generator().manual_seed(int(seed))
         rows, information = torch.randperm(n, generator=generator).tolist(), None
     elif order == "iterative":
-        rows, information = rounds(fitted, examples, time, by, step=step, until=counts[-1])
+        rows, information = removal_rounds(fitted, examples, time, by, step=step, until=counts[-1])
     else:
-        rows, information = _once(fitted, examples, time, by, most=order == "most")
+        rows, information = _order_by_information(fitted, examples, time, by, most=order == "most")
     loss, accuracy = _curve(fitted, examples, rows, counts, time)
     stop = _stop(counts, loss, tolerance)
     return Pruned(
@@ -185,14 +194,14 @@ def one_time(fitted: Fitted, at: At) -> float:
     return times[0]
 
 
-def _once(
+def _order_by_information(
     fitted: Fitted, query: Examples, time: float, by: By, *, most: bool
 ) -> tuple[list[int], list[float]]:
     """Return training rows by their information, first to go first, and that information."""
-    found = moved(fitted, query, time, by)
-    rows = ascending(found).tolist()
+    changes = model_change(fitted, query, time, by)
+    rows = smallest_first(changes).tolist()
     rows = rows[::-1] if most else rows
-    return rows, found[rows].tolist()
+    return rows, changes[rows].tolist()
 
 
 def _curve(
@@ -205,23 +214,23 @@ def _curve(
         groups = [order[:count] for count in counts[1:]]
         change = torch.from_numpy(leave_out(fitted, query, groups, at=at, of="prediction").values)
         predictions += [predictions[0] - change[:, j] for j in range(len(groups))]  # (m, k) each
-    return measured(predictions, query)
+    return loss_and_accuracy(predictions, query)
 
 
-def measured(
+def loss_and_accuracy(
     predictions: Sequence[Float64[Tensor, "m k"]], query: Examples
 ) -> tuple[list[float], tuple[float, ...] | None]:
     """Return the mean loss of each prediction, and the share that is right where there are classes."""
-    loss = [query.mean_loss(one) for one in predictions]
-    right = [query.accuracy(one) for one in predictions]
-    return loss, tuple(one for one in right if one is not None) or None
+    loss = [query.mean_loss(predicted) for predicted in predictions]
+    right = [query.accuracy(predicted) for predicted in predictions]
+    return loss, tuple(predicted for predicted in right if predicted is not None) or None
 
 
 def _stop(counts: list[int], loss: list[float], tolerance: float) -> int:
     """Return the last count up to which the loss never rose beyond the tolerance."""
     stop = 0
-    for count, value in zip(counts, loss, strict=True):
-        if value > loss[0] * (1 + tolerance):
+    for count, point in zip(counts, loss, strict=True):
+        if point > loss[0] * (1 + tolerance):
             break
         stop = count
     return stop

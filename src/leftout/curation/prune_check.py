@@ -1,7 +1,7 @@
-"""Is a predicted removal curve true of the network? It is trained again on what remains.
+"""A predicted removal curve beside that of the network, trained again without the removed examples.
 
-The curve of `prune` is that of the kernel model, or of the linearised network. A network that is trained
-has a curve of its own; at a few counts both stand side by side, each from the same initial weights.
+The curve of `prune` is that of the kernel model, or of the linearised network. A trained network has another
+curve: here it is computed at a few counts, each network trained from the same initial weights.
 """
 
 import math
@@ -15,7 +15,7 @@ import torch
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.checks import check_kind, row_numbers
 from leftout.core.errors import OptionError
-from leftout.curation.prune import Pruned, measured
+from leftout.curation.prune import Pruned, loss_and_accuracy
 from leftout.data.pairs import Data
 from leftout.diagnostics.retraining.retrain import retrain
 from leftout.dynamics.rules import GradientDescent, Rule
@@ -44,7 +44,7 @@ class PruneCheck:
 
     def to_frame(self) -> pd.DataFrame:
         """Return both curves as a table: a row for each count."""
-        columns = {name: value for name, value in vars(self).items() if isinstance(value, tuple)}
+        columns = {name: column for name, column in vars(self).items() if isinstance(column, tuple)}
         return pd.DataFrame(columns)
 
 
@@ -57,15 +57,15 @@ def prune_check(
     jobs: int | None = None,
     out: str | Path | None = None,
 ) -> PruneCheck:
-    """Return loss and accuracy predicted without the first so many, and those of training again.
+    """Return query loss and accuracy at counts of the removal order, predicted and from training again.
 
     Args:
         pruned: from `prune`, on the same examples.
         trained: from `train`, by the rule and for the time of `pruned`: the same module, limit of steps
             and tolerance are used.
         query: the queries of `pruned`.
-        counts: some of the counts of `pruned`; all if not said.
-        jobs, out: processes, and a folder in which finished trainings are kept, as for `retrain`.
+        counts: some of the counts of `pruned`; None for all.
+        jobs, out: processes, and a folder that stores finished trainings, as for `retrain`.
 
     Raises:
         OptionError: a count that the curve does not have, an order of other examples or queries, or a
@@ -76,22 +76,35 @@ def prune_check(
         NotConvergedWarning: a network stopped short of its tolerance.
 
     Cost:
-        one training a count above 0.
+        one training for each count above 0.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
+        >>> module = torch.nn.Linear(2, 1).double()
+        >>> trained = lo.train(module, data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> check = lo.prune_check(lo.prune(fitted, data, shares=[0.3]), trained, data, jobs=1)
+        >>> check.counts
+        (0, 1)
+        >>> abs(check.predicted_loss[1] - check.retrained_loss[1]) < 1e-4  # a linear module: they agree
+        True
     """
     check_kind("pruned", pruned, Pruned, what="an order of removal, from `prune`")
     check_kind("trained", trained, Trained, what="a trained network, from `train`")
     examples = queries_like(trained.train, query)
-    for name, asked, given in (
+    for name, fingerprint, expected in (
         ("trained", trained.train.fingerprint, pruned.train),
         ("query", examples.fingerprint, pruned.query),
     ):
-        if asked != given:
+        if fingerprint != expected:
             raise OptionError(
-                f"`{name}` must hold the examples that `pruned` was made from; it holds others. "
+                f"`{name}` must hold the examples that `pruned` was made from; these are different. "
                 "Pass the same Examples to `prune`, `train` and here."
             )
     _check_trained_alike(pruned, trained)
-    chosen = _chosen(pruned, counts)
+    chosen = _counts_to_train(pruned, counts)
     groups = {str(count): pruned.order[:count] for count in chosen if count}
     before = trained.predict(examples).cpu()
     predictions = {0: before}
@@ -101,14 +114,14 @@ def prune_check(
         not_converged = int(effect.attrs["not_converged"])
         change = torch.from_numpy(effect.values)  # (m, g, k), with minus without
         predictions |= {int(name): before - change[:, j] for j, name in enumerate(groups)}
-    loss, accuracy = measured([predictions[count] for count in chosen], examples)
-    where = [pruned.counts.index(count) for count in chosen]
+    loss, accuracy = loss_and_accuracy([predictions[count] for count in chosen], examples)
+    positions = [pruned.counts.index(count) for count in chosen]
     right = pruned.accuracy
     return PruneCheck(
         counts=tuple(chosen),
-        shares=tuple(pruned.shares[j] for j in where),
-        predicted_loss=tuple(pruned.loss[j] for j in where),
-        predicted_accuracy=None if right is None else tuple(right[j] for j in where),
+        shares=tuple(pruned.shares[j] for j in positions),
+        predicted_loss=tuple(pruned.loss[j] for j in positions),
+        predicted_accuracy=None if right is None else tuple(right[j] for j in positions),
         retrained_loss=tuple(loss),
         retrained_accuracy=accuracy,
         not_converged=not_converged,
@@ -116,17 +129,18 @@ def prune_check(
 
 
 def _check_trained_alike(pruned: Pruned, trained: Trained) -> None:
-    """Raise unless the network was trained as the model whose order it is to judge.
+    """Raise unless the network was trained by the rule and for the time of the pruned model.
 
-    At the end of training, ridge and loss say all; before it, a flow is descent for the same rate · steps.
+    At the end of training ridge and loss must agree; before it, a flow also agrees with descent of the same
+    rate · steps.
     """
     assert pruned.rule is not None, "`prune` says by which rule"
     steps = math.inf if trained.tolerance is not None else float(trained.steps)
-    said, taken = _course(pruned.rule, pruned.time), _course(trained.rule, steps)
+    predicted_by, trained_by = _course(pruned.rule, pruned.time), _course(trained.rule, steps)
     both_step = isinstance(pruned.rule, GradientDescent) and isinstance(trained.rule, GradientDescent)
     steps_differ = both_step and math.isfinite(pruned.time) and pruned.time != steps
-    alike = math.isclose(said[2], taken[2], rel_tol=1e-9)
-    if said[:2] != taken[:2] or not alike or steps_differ:
+    alike = math.isclose(predicted_by[2], trained_by[2], rel_tol=1e-9)
+    if predicted_by[:2] != trained_by[:2] or not alike or steps_differ:
         raise OptionError(
             f"`trained` must be trained as the model of `pruned` was, by {pruned.rule!r} "
             f"{_for(pruned.time)}; it was by {trained.rule!r} {_for(steps)}."
@@ -143,8 +157,8 @@ def _for(time: float) -> str:
     return "to the end" if math.isinf(time) else f"for a time of {time:g}"
 
 
-def _chosen(pruned: Pruned, counts: Sequence[int] | None) -> list[int]:
-    """Return the counts to train at, ascending; raise at one that the curve does not have."""
+def _counts_to_train(pruned: Pruned, counts: Sequence[int] | None) -> list[int]:
+    """Return the counts to train at, ascending; raise for a count that is not on the curve."""
     if counts is None:
         return list(pruned.counts)
     chosen = sorted(set(row_numbers("counts", counts)))

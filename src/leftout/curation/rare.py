@@ -1,10 +1,10 @@
-"""What is there too little of, and what is like nothing else?
+"""Under-sampled training examples, and outliers.
 
-Under-sampled: examples whose label their nearest neighbours share, but whose left-out loss is far above
-the rest: more like them would help. Without classes nobody shares a label; there, a number that is not
-doubted. Outliers: examples that the kernel finds like no other. "Far" is beyond Tukey's fence, one and a
-half interquartile ranges from the quartile. A kernel that sees labels is asked as it was before it saw any.
-Whole groups of a class of which there are too few are found in `subclasses`.
+Under-sampled: examples whose nearest neighbours have the same label, but whose left-out loss is far above the
+rest, so that more examples like them would help; for numbers instead of classes, those that are not suspects
+of `mislabelled`. Outliers: examples whose kernel correlation with every other example is unusually low. "Far"
+is beyond Tukey's fence, one and a half interquartile ranges from the quartile. Of a kernel fitted to labels
+the label-blind kernel is used. Under-sampled groups within a class are found by `subclasses`.
 """
 
 import math
@@ -17,21 +17,21 @@ from torch import Tensor
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.blocks import blocks
 from leftout.core.work import WorkCount, passes
-from leftout.curation.mislabelled import judged
+from leftout.curation.mislabelled import label_margins
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 
 NEAREST = 3
-"""Neighbours that are asked whether they share the label: few, as a rare kind has not many members."""
+"""Neighbours whose labels are compared with an example's: few, as a rare kind has not many members."""
 
 AGREEMENT = 0.5
-"""Share of them that must, for the label to count as consistent."""
+"""Share of them that must have the same label, for the label to count as consistent."""
 
 FENCE = 1.5
 """Interquartile ranges beyond the quartile: Tukey's fence."""
 
 SHARE = 0.02
-"""Of the training examples, at most so many are named: the worst. A list of all would not be read."""
+"""Largest share of the training examples that is listed, the worst, so that the list stays readable."""
 
 ROWS = 512
 
@@ -43,6 +43,7 @@ class Rare:
     Attributes:
         loss: ½ Σ (f − y)² of the prediction without it.
         agreement: share of its nearest neighbours with the same label; NaN for regression.
+        reason: the evidence in one sentence.
     """
 
     row: int
@@ -53,7 +54,7 @@ class Rare:
 
 @dataclass(frozen=True)
 class Outlier:
-    """A training example like no other; `similarity`: largest kernel correlation with another."""
+    """A training example unlike any other; `similarity`: largest kernel correlation with another."""
 
     row: int
     similarity: float
@@ -65,6 +66,14 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
 
     Cost:
         that of `out_of_sample`, and n² for the neighbours.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> angles = torch.tensor([*range(20), *range(50, 70), 150, 151, 152, 153]) / 50
+        >>> inputs, labels = torch.stack([angles.cos(), angles.sin()], dim=1), [0] * 20 + [1] * 24
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), (inputs, labels), rule=lo.Ridge(0.1))
+        >>> [(example.row, example.agreement) for example in lo.rare(fitted)]  # at the border of a class
+        [(20, 1.0)]
     """
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
@@ -73,14 +82,14 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
         return ()
     agreement, consistent = _consistency(fitted, predicted)
     fence = fence_of(loss)
-    found: list[Rare] = []
+    candidates: list[Rare] = []
     for i in loss.argsort(descending=True, stable=True).tolist():
-        if float(loss[i]) <= fence or len(found) >= SHARE * len(train):
+        if float(loss[i]) <= fence or len(candidates) >= SHARE * len(train):
             break
         if bool(consistent[i]):
             shared = float(agreement[i])
-            found.append(Rare(i, float(loss[i]), shared, _why_rare(float(loss[i]), fence, shared)))
-    return tuple(found)
+            candidates.append(Rare(i, float(loss[i]), shared, _why_rare(float(loss[i]), fence, shared)))
+    return tuple(candidates)
 
 
 def _consistency(
@@ -88,12 +97,12 @@ def _consistency(
 ) -> tuple[Float64[Tensor, " n"], Bool[Tensor, " n"]]:
     """Return the share of nearest neighbours with the same label, and whether the label fits in.
 
-    The sign of the margin is not asked: the members of a rare class agree with each other, and yet the
-    others outvote them.
+    The sign of the margin does not matter here: the members of a rare class agree with each other, and are
+        still outvoted by the other classes.
     """
     labels = fitted.train.labels
     if labels is None:
-        margins = judged(fitted.train, predicted)[1]
+        margins = label_margins(fitted.train, predicted)[1]
         return torch.full_like(margins, math.nan), margins >= 0
     _, nearest = neighbours(fitted, NEAREST)
     agreement = (labels[nearest] == labels[:, None]).double().mean(1)
@@ -101,43 +110,52 @@ def _consistency(
 
 
 def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
-    """Return training examples whose closest other is unusually far, loneliest first.
+    """Return training examples whose nearest neighbour is unusually far, the farthest first.
 
     Cost:
         n² for the kernel correlations.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 3.0], dtype=torch.float64)
+        >>> inputs = torch.stack([angles.cos(), angles.sin()], dim=1)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), (inputs, angles), rule=lo.Ridge(0.1))
+        >>> [(outlier.row, round(outlier.similarity, 2)) for outlier in lo.outliers(fitted)]
+        [(6, -0.02)]
     """
     if len(fitted) < 4:
         return ()
     similarity = neighbours(fitted, 1)[0][:, 0]
     angle = similarity.clamp(-1, 1).arccos()
     fence = fence_of(angle)
-    found = []
+    candidates = []
     for i in angle.argsort(descending=True, stable=True).tolist():
         if float(angle[i]) <= fence:
             break
-        value = float(similarity[i])
+        likeness = float(similarity[i])
         typical = float(similarity.median())
         reason = (
-            f"The training example most like it has a kernel correlation of {value:.3f}; "
+            f"The training example most like it has a kernel correlation of {likeness:.3f}; "
             f"the typical example has one of {typical:.3f}."
         )
-        found.append(Outlier(i, value, reason))
-    return tuple(found)
+        candidates.append(Outlier(i, likeness, reason))
+    return tuple(candidates)
 
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
-    """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) and rows of the nearest others."""
+    """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) with the nearest neighbours, and their rows."""
     # Before labels: that neighbours share one says nothing where labels made them neighbours, and a kernel
     # that labels made indefinite has no correlations.
     kernel_rows = fitted.rows.before_labels()
-    own = torch.unflatten(kernel_rows.gram.diagonal(), 0, (-1, kernel_rows.outputs_per_example)).sum(1)
-    size = own.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
+    diagonal = kernel_rows.gram.diagonal()
+    squared_length = torch.unflatten(diagonal, 0, (-1, kernel_rows.outputs_per_example)).sum(1)
+    size = squared_length.clamp(min=torch.finfo(torch.float64).tiny).sqrt()  # the kernel of a zero is zero
     values, rows = [], []
-    for some in blocks(len(fitted), ROWS):
-        alike = kernel_rows.summed_over_outputs(some)
-        alike.div_(size[some, None] * size)
+    for block in blocks(len(fitted), ROWS):
+        alike = kernel_rows.summed_over_outputs(block)
+        alike.div_(size[block, None] * size)
         within = torch.arange(len(alike), device=alike.device)
-        alike[within, within + some.start] = -torch.inf
+        alike[within, within + block.start] = -torch.inf
         best = alike.topk(min(count, len(fitted) - 1), dim=1)
         values.append(best.values.cpu())
         rows.append(best.indices.cpu())
@@ -145,7 +163,7 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
 
 
 def fence_of(values: Float64[Tensor, " n"]) -> float:
-    """Return Tukey's upper fence: what lies beyond is far from the others."""
+    """Return Tukey's upper fence: values beyond it are far from the rest."""
     low, high = torch.quantile(values, torch.tensor([0.25, 0.75], dtype=torch.float64))
     return float(high + FENCE * (high - low))
 

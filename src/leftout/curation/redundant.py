@@ -1,14 +1,11 @@
-"""What could go without loss? The beginning of the least informative first, in a few shares.
-
-`prune` answers it; these are the shares that an audit looks at, and the tolerance that it allows.
-"""
+"""Redundant training examples: `prune`, with the shares and the tolerance of an audit."""
 
 from collections.abc import Sequence
 
 from leftout.attribution.engine.group_removal import group_bytes, group_work
 from leftout.core.checks import check_between
 from leftout.core.work import NO_WORK, WorkCount, product, total_work
-from leftout.curation.moved import moved_bytes, moved_work
+from leftout.curation.model_change import model_change_bytes, model_change_work
 from leftout.curation.prune import Pruned, prune, removal_counts
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, dual_work
@@ -25,14 +22,14 @@ def redundant(
     fractions: tuple[float, ...] = FRACTIONS,
     tolerance: float = 0.01,
 ) -> Pruned:
-    """Return what moves the predictions at the queries least, and the model without the first shares.
+    """Return examples by how little they move the predictions at the queries, and the loss without shares.
 
     Args:
         fractions: shares of the training set, in (0, 1), to remove together.
         tolerance: relative rise of the mean query loss that is still acceptable.
 
     Cost:
-        one pass of `leave_one_out`, and one `leave_out` group a share.
+        one pass of `leave_one_out`, and one `leave_out` group for each share.
     """
     for fraction in fractions:
         check_between("fractions", fraction, 0, 1)
@@ -50,7 +47,7 @@ def redundant_work(
     """Return the work of `redundant` with groups of so many rows, the model's resolvents at hand."""
     removals = total_work(group_work(rule, time, n, size, k) for size in groups) if time > 0 else NO_WORK
     effects = product(m, n, k * len(groups))
-    return moved_work(m, n, k, time, memory) + 2 * dual_work(n, time) + removals + effects
+    return model_change_work(m, n, k, time, memory) + 2 * dual_work(n, time) + removals + effects
 
 
 def redundant_bytes(
@@ -58,4 +55,4 @@ def redundant_bytes(
 ) -> int:
     """Return the bytes of a block of changes, or of the largest fit of what remains if that is more."""
     refits = max((group_bytes(rule, time, n, size) for size in groups), default=0)
-    return max(moved_bytes(m, n, k, memory), refits)
+    return max(model_change_bytes(m, n, k, memory), refits)

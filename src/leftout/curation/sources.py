@@ -1,12 +1,12 @@
-"""Which source is worth more, example for example? What each of its examples tells, and the whole of it.
+"""Which source of training examples is worth more? The information in single examples, and in all together.
 
     each       weights SI and function F-SI of every example left out alone: their mean and median
     whole      the model without the source: loss change, SI and F-SI of all of it together, exactly
 
-The two differ where examples of a source stand in for each other: of a source that is there twice no
-example tells anything, and each half could go. Intervals are of examples drawn again from the source
-(bootstrap): how far the mean would move with other examples like these. They do not know that examples
-of one training set share the others.
+The two differ where examples of a source replace each other: if every example of a source is there twice,
+none alone carries information, and either half could go. Intervals are bootstrap intervals over the examples
+of a source: how far the mean would move with other examples like these. They ignore that leave-one-out values
+of one training set depend on each other.
 """
 
 import math
@@ -37,12 +37,12 @@ DRAWS = 2000
 LEVEL = 0.95
 
 DRAWN = 10**6
-"""Examples drawn at a time: of a large source few samples, so that memory does not grow with it."""
+"""Examples drawn at a time, so that memory does not grow with the size of a source."""
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % bootstrap interval; one of a single example has no end."""
+class IntervalEstimate:
+    """A number and its 95 % bootstrap interval, which is infinite for a single example."""
 
     value: float
     low: float
@@ -51,7 +51,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Source:
-    """What one source is worth.
+    """The information in one source and its effect on the query loss.
 
     Attributes:
         name: as it was given.
@@ -60,15 +60,15 @@ class Source:
         median_weights, median_function: the median.
         loss: mean query loss without the whole source minus loss with it: positive = it helped.
         loss_each: the same for each of its examples, `loss` / `count`.
-        whole_weights, whole_function: information in the source as a whole, in nats.
+        whole_weights, whole_function: information in all examples of the source together, in nats.
     """
 
     name: str
     count: int
-    weights: Estimate
-    function: Estimate
-    median_weights: Estimate
-    median_function: Estimate
+    weights: IntervalEstimate
+    function: IntervalEstimate
+    median_weights: IntervalEstimate
+    median_function: IntervalEstimate
     loss: float
     loss_each: float
     whole_weights: float
@@ -77,7 +77,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more an example of one source tells than one of another, of `function`, in nats.
+    """The difference of two sources' mean `function` information per example, in nats.
 
     Attributes:
         clear: whether the interval of the difference lies above zero.
@@ -85,7 +85,7 @@ class Difference:
 
     more: str
     less: str
-    estimate: Estimate
+    estimate: IntervalEstimate
     clear: bool
 
 
@@ -97,7 +97,7 @@ class Sources:
         sources: by the mean of `function`, largest first.
         differences: each of them against the next.
         time: of training; inf is the end.
-        reason: one sentence for a person.
+        reason: the first difference in one sentence.
     """
 
     sources: tuple[Source, ...]
@@ -106,15 +106,15 @@ class Sources:
     reason: str
 
     def to_frame(self) -> pd.DataFrame:
-        """Return the sources as a table: a row each, intervals in columns `…_low` and `…_high`."""
+        """Return a table with one row for each source, and intervals in columns `…_low` and `…_high`."""
         rows = []
         for source in self.sources:
             row: dict[str, Any] = {}
-            for name, value in vars(source).items():
-                if isinstance(value, Estimate):
-                    row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            for name, field in vars(source).items():
+                if isinstance(field, IntervalEstimate):
+                    row |= {name: field.value, f"{name}_low": field.low, f"{name}_high": field.high}
                 else:
-                    row[name] = value
+                    row[name] = field
             rows.append(row)
         return pd.DataFrame(rows)
 
@@ -122,22 +122,32 @@ class Sources:
 def sources(
     fitted: Fitted, query: Data, source: Iterable[Any], *, at: At = None, draws: int = DRAWS, seed: int = 0
 ) -> Sources:
-    """Return what each source of training examples is worth, for each example and as a whole.
+    """Return what each source of training examples is worth, per example and as a whole.
 
     Args:
-        source: where each training example comes from, a name or number an example.
+        source: where each training example comes from, a name or number for each of them.
         at: training time; None is the end.
         draws: bootstrap samples of an interval.
-        seed: of them; what sources are called makes no difference.
+        seed: of these samples; the names of sources make no difference.
 
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
 
     Cost:
-        `information` of every example and of a group a source, and `leave_out` of the same groups.
+        `information` of every example and of one group for each source, and `leave_out` of the same groups.
 
     Source:
         Smooth unique information, section 5 and figure 2a.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> found = lo.sources(fitted, query, ["web"] * 20 + ["scan"] * 20, draws=100)
+        >>> [(source.name, source.count, round(source.function.value, 5)) for source in found.sources]
+        [('web', 20, 0.00143), ('scan', 20, 0.00124)]
+        >>> found.differences[0].clear
+        False
     """
     check_count("draws", draws)
     check_seed(seed)
@@ -145,18 +155,21 @@ def sources(
     rows = rows_by_source(named_sources(source, len(fitted)))
     examples = queries_of(fitted, query)
     single = information(fitted, examples, at=at)
-    whole = information(fitted, examples, at=at, groups=rows)
+    together = information(fitted, examples, at=at, groups=rows)
     loss = leave_out(fitted, examples, rows, at=at).values.mean(0)
-    each = np.stack([single["weights"].values, single["function"].values], axis=1)  # (n, 2)
-    drawn = {name: _drawn(each[own], int(draws), [int(seed), own[0]]) for name, own in rows.items()}
-    found = [
-        _source(name, each[own], drawn[name], float(loss[j]), whole.isel(group=j))
-        for j, (name, own) in enumerate(rows.items())
+    single_values = np.stack([single["weights"].values, single["function"].values], axis=1)  # (n, 2)
+    draws_of = {
+        name: _bootstrap(single_values[members], int(draws), [int(seed), members[0]])
+        for name, members in rows.items()
+    }
+    rated = [
+        _source(name, single_values[members], draws_of[name], float(loss[j]), together.isel(group=j))
+        for j, (name, members) in enumerate(rows.items())
     ]
-    ordered = sorted(found, key=lambda one: -one.function.value)
+    ordered = sorted(rated, key=lambda source: -source.function.value)
     differences = tuple(
-        _difference(one, other, drawn[one.name].means[:, 1] - drawn[other.name].means[:, 1])
-        for one, other in pairwise(ordered)
+        _difference(first, second, draws_of[first.name].means[:, 1] - draws_of[second.name].means[:, 1])
+        for first, second in pairwise(ordered)
     )
     return Sources(tuple(ordered), differences, time, _reason(ordered, differences))
 
@@ -167,26 +180,26 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
     """
-    given = source.tolist() if hasattr(source, "tolist") else source
+    listed = source.tolist() if hasattr(source, "tolist") else source
     # A set has no order; of a dictionary the keys would be taken; a text would be taken apart.
-    if not isinstance(given, Iterable) or isinstance(given, Set | Mapping | str):
+    if not isinstance(listed, Iterable) or isinstance(listed, Set | Mapping | str):
         raise OptionError(
             "`source` must be a sequence of names, one for each training example, in their order; got "
-            f"{type(given).__name__}."
+            f"{type(listed).__name__}."
         )
-    given = list(given)
-    if len(given) != n:
+    listed = list(listed)
+    if len(listed) != n:
         raise OptionError(
-            f"`source` must name where each of the {n} training examples comes from; got {len(given)} names."
+            f"`source` must name where each of the {n} training examples comes from; got {len(listed)} names."
         )
-    for row, name in enumerate(given):
-        # NaN is the one value that is not itself.
+    for row, name in enumerate(listed):
+        # NaN is the only value that differs from itself.
         if name is None or name != name or not str(name).strip():
             raise OptionError(
                 f"`source` must name a source for every training example; that of row {row} is "
                 f"{name!r}. Name it, or leave the example out."
             )
-    names = [str(name) for name in given]
+    names = [str(name) for name in listed]
     if len(set(names)) < 2:
         raise OptionError(
             f"`source` must name at least two sources to compare; all {n} examples come from {names[0]!r}."
@@ -203,25 +216,25 @@ def rows_by_source(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class SourceDraw:
     """Means and medians of bootstrap samples, by weights and by function."""
 
     means: Float64[np.ndarray, "d 2"]
     medians: Float64[np.ndarray, "d 2"]
 
 
-def _drawn(values: Float64[np.ndarray, "c 2"], draws: int, seed: list[int]) -> Drawn:
+def _bootstrap(values: Float64[np.ndarray, "c 2"], draws: int, seed: list[int]) -> SourceDraw:
     """Return samples of as many examples as there are, drawn with replacement."""
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     means, medians = np.empty((2, draws, 2))
-    for some in blocks(draws, max(1, DRAWN // len(values))):
-        chosen = values[draw.integers(len(values), size=(some.stop - some.start, len(values)))]
-        means[some], medians[some] = chosen.mean(1), np.median(chosen, axis=1)
-    return Drawn(means, medians)
+    for block in blocks(draws, max(1, DRAWN // len(values))):
+        chosen = values[generator.integers(len(values), size=(block.stop - block.start, len(values)))]
+        means[block], medians[block] = chosen.mean(1), np.median(chosen, axis=1)
+    return SourceDraw(means, medians)
 
 
 def _source(
-    name: str, values: Float64[np.ndarray, "c 2"], drawn: Drawn, loss: float, whole: xr.Dataset
+    name: str, values: Float64[np.ndarray, "c 2"], drawn: SourceDraw, loss: float, together: xr.Dataset
 ) -> Source:
     count = len(values)
     mean = [_estimate(values[:, j].mean(), drawn.means[:, j], count) for j in (0, 1)]
@@ -235,22 +248,22 @@ def _source(
         median_function=median[1],
         loss=loss,
         loss_each=loss / count,
-        whole_weights=float(whole["weights"]),
-        whole_function=float(whole["function"]),
+        whole_weights=float(together["weights"]),
+        whole_function=float(together["function"]),
     )
 
 
-def _estimate(value: float, drawn: Float64[np.ndarray, " d"], count: int) -> Estimate:
+def _estimate(centre: float, drawn: Float64[np.ndarray, " d"], count: int) -> IntervalEstimate:
     if count < 2:
-        return Estimate(float(value), -math.inf, math.inf)
+        return IntervalEstimate(float(centre), -math.inf, math.inf)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Estimate(float(value), float(low), float(high))
+    return IntervalEstimate(float(centre), float(low), float(high))
 
 
-def _difference(one: Source, other: Source, drawn: Float64[np.ndarray, " d"]) -> Difference:
-    value = one.function.value - other.function.value
-    estimate = _estimate(value, drawn, min(one.count, other.count))
-    return Difference(one.name, other.name, estimate, estimate.low > 0)
+def _difference(first: Source, second: Source, drawn: Float64[np.ndarray, " d"]) -> Difference:
+    difference = first.function.value - second.function.value
+    estimate = _estimate(difference, drawn, min(first.count, second.count))
+    return Difference(first.name, second.name, estimate, estimate.low > 0)
 
 
 def _reason(ordered: Sequence[Source], differences: Sequence[Difference]) -> str:

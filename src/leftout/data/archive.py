@@ -14,8 +14,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from leftout.core.errors import DataError
+from leftout.data.data_source import DataSource
 from leftout.data.files import check_allocation
-from leftout.data.found import Found
 from leftout.data.pixels import pixel_range, rows_of_array
 from leftout.data.targets import joined_targets, raw_targets, target_array
 from leftout.data.zipped import member_bytes, open_zip, reason
@@ -25,7 +25,7 @@ WHOLE = ("x", "y")
 LONGEST_HEADER = 10_000
 
 
-def npz(path: Path, source: str) -> Found:
+def npz(path: Path, source: str) -> DataSource:
     """Return the arrays of an archive.
 
     Raises:
@@ -33,51 +33,53 @@ def npz(path: Path, source: str) -> Found:
         MemoryBudgetError: an array says that it is larger than memory.
     """
     with open_zip(path) as archive:
-        held = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-        wanted = next((names for names in (SPLIT, WHOLE) if set(names) <= set(held)), None)
+        names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+        wanted = next((arrays for arrays in (SPLIT, WHOLE) if set(arrays) <= set(names)), None)
         if wanted is None:
             raise DataError(
                 f"`{path}` must hold the arrays {', '.join(SPLIT)}, or x and y; it holds "
-                f"{', '.join(sorted(held)) or 'none'}."
+                f"{', '.join(sorted(names)) or 'none'}."
             )
         arrays = {name: _array(archive, name) for name in wanted}
     if wanted == WHOLE:
-        return found_of_arrays(source, {"x": arrays["x"]}, {"y": arrays["y"]})
-    return found_of_arrays(
+        return source_of_arrays(source, {"x": arrays["x"]}, {"y": arrays["y"]})
+    return source_of_arrays(
         source,
         {name: arrays[name] for name in ("x_train", "x_test")},
         {name: arrays[name] for name in ("y_train", "y_test")},
     )
 
 
-def found_of_arrays(source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]) -> Found:
-    """Return one named pair of arrays (to be split by seed), or two: training, then query."""
+def source_of_arrays(
+    source: str, inputs: dict[str, np.ndarray], targets: dict[str, np.ndarray]
+) -> DataSource:
+    """Return the rows of one pair of arrays, split by seed, or of two: training, then query."""
     for name, array in inputs.items():
         check_numbers(name, array)
     for (name, array), (of, per_row) in zip(inputs.items(), targets.items(), strict=True):
         check_lengths(name, array, of, per_row)
-    parts = list(inputs.values())
-    values = [target_array(name, array) for name, array in targets.items()]
-    if any(part.shape[1:] != parts[0].shape[1:] for part in parts):
+    arrays = list(inputs.values())
+    per_array = [target_array(name, array) for name, array in targets.items()]
+    if any(array.shape[1:] != arrays[0].shape[1:] for array in arrays):
         shapes = " and ".join(f"`{name}` {array.shape}" for name, array in inputs.items())
         raise DataError(f"`{source}` must have inputs of one shape; got {shapes}.")
-    white = pixel_range(parts)
-    starts = np.cumsum([0] + [len(part) for part in parts])
-    queried = None if len(parts) == 1 else np.arange(starts[-1]) >= starts[1]
+    white = pixel_range(arrays)
+    starts = np.cumsum([0] + [len(array) for array in arrays])
+    is_query = None if len(arrays) == 1 else np.arange(starts[-1]) >= starts[1]
 
-    def picked(rows: np.ndarray) -> np.ndarray:
+    def gather(rows: np.ndarray) -> np.ndarray:
         owner = np.searchsorted(starts, rows, side="right") - 1
-        result = np.empty((len(rows), *parts[0].shape[1:]), dtype=np.result_type(*parts))
-        for number, part in enumerate(parts):
-            result[owner == number] = part[rows[owner == number] - starts[number]]
-        return result
+        gathered = np.empty((len(rows), *arrays[0].shape[1:]), dtype=np.result_type(*arrays))
+        for number, array in enumerate(arrays):
+            gathered[owner == number] = array[rows[owner == number] - starts[number]]
+        return gathered
 
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=[f"{name}[{row}]" for name, array in inputs.items() for row in range(len(array))],
-        targets=joined_targets("y", *values) if len(values) == 2 else raw_targets("y", values[0]),
-        read=lambda rows: rows_of_array(picked(rows), white),
-        queried=queried,
+        targets=joined_targets("y", *per_array) if len(per_array) == 2 else raw_targets("y", per_array[0]),
+        read=lambda rows: rows_of_array(gather(rows), white),
+        is_query=is_query,
         record={"format": "arrays", "white": white},
     )
 
@@ -92,16 +94,16 @@ def check_numbers(name: str, array: np.ndarray) -> None:
         raise DataError(f"`{name}` must have shape (n, d…), none of them 0; got {array.shape}.")
 
 
-def check_lengths(name: str, array: np.ndarray, of: str, values: np.ndarray) -> None:
-    """Raise unless inputs and targets are as many."""
-    if len(array) != (len(values) if values.ndim else -1):
+def check_lengths(name: str, array: np.ndarray, of: str, targets: np.ndarray) -> None:
+    """Raise unless inputs and targets have the same length."""
+    if len(array) != (len(targets) if targets.ndim else -1):
         raise DataError(
-            f"`{of}` must have one row per row of `{name}`; got {values.shape} and {array.shape}."
+            f"`{of}` must have one row per row of `{name}`; got {targets.shape} and {array.shape}."
         )
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    """Return one array, its checksum verified, its header believed only if the bytes agree."""
+    """Return one array after checking its checksum, and that its bytes are as many as its header says."""
     member = f"{name}.npy"
     size = archive.getinfo(member).file_size
     check_allocation(f"`{name}` in {archive.filename}", 2 * size)

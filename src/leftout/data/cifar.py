@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.data.data_source import DataSource
 from leftout.data.files import check_folder, file_bytes
-from leftout.data.found import Found
 from leftout.data.images import image_zip
 from leftout.data.pickled import plain_pickle
 from leftout.data.pixels import WHITE, rows_of_images
@@ -25,13 +25,13 @@ QUERIES = "test_batch"
 FOLDERS = (".", "cifar-10-batches-py", "cifar-10-batches-bin")
 
 
-def cifar10(folder: Path, source: str) -> Found:
+def cifar10(folder: Path, source: str) -> DataSource:
     """Return the five training batches and the test batch of a folder.
 
     A .zip of the same pictures by split and class, as others pass them on, is read as such.
 
     Raises:
-        DataError: a batch is missing, damaged or of another length than its fellows; a label
+        DataError: a batch is missing, damaged or of another length than the other training batches; a label
             outside the ten; a pickle that asks for more than plain data.
     """
     if folder.suffix.lower() == ".zip":
@@ -54,20 +54,20 @@ def cifar10(folder: Path, source: str) -> Found:
         for name, length in zip((*BATCHES, QUERIES), lengths, strict=True)
         for row in range(length)
     ]
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=ids,
         targets=RawTargets(labels, classes, None),
         read=lambda rows: rows_of_images(
             np.ascontiguousarray(images[rows].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1))
         ),
-        queried=np.arange(len(images)) >= sum(lengths[:5]),
+        is_query=np.arange(len(images)) >= sum(lengths[:5]),
         record={"format": "cifar10", "white": WHITE},
     )
 
 
 def _batches(folder: Path) -> tuple[Path, str]:
-    """Return the folder of the batches, it or one in it, and the ending of their names."""
+    """Return the folder that holds the batches, `folder` or one inside it, and the ending of their names."""
     check_folder(folder)
     for inner in FOLDERS:
         for ending in ("", ".bin"):
@@ -128,8 +128,8 @@ def _class_names(folder: Path) -> tuple[str, ...]:
     if (folder / "batches.meta").exists():
         path = folder / "batches.meta"
         listed = plain_pickle(file_bytes(path), str(path)).get("label_names")
-        values = listed if isinstance(listed, list) else []
-        texts = [v.decode("latin-1") if isinstance(v, bytes) else v for v in values]
+        coded = listed if isinstance(listed, list) else []
+        texts = [name.decode("latin-1") if isinstance(name, bytes) else name for name in coded]
         names = [text for text in texts if isinstance(text, str)]
     elif (folder / "batches.meta.txt").exists():
         path = folder / "batches.meta.txt"

@@ -1,4 +1,4 @@
-"""What type has a column of a table? The same for every cell, or it is text.
+"""The type of a column of a table: one type for every cell, or text.
 
 A column of texts is numbers when every cell that is not missing is one. What counts as missing is
 listed here, and a missing cell is refused by name: nothing is filled in.
@@ -28,7 +28,7 @@ class Column:
 
     Attributes:
         kind: the type of every cell.
-        values: int64, float64, bool or texts, as `kind` says; where a cell is missing, anything.
+        values: int64, float64, bool or texts, as `kind` says; without meaning where a cell is missing.
         missing: the first missing cell, or None.
     """
 
@@ -39,14 +39,14 @@ class Column:
 
 
 def name_column(name: str, cells: Sequence[str]) -> Column:
-    """Return the column of row names, as they are: "007" is not 7, and "NA" may be a name."""
+    """Return the column of row names, unconverted: "007" is not 7, and "NA" may be a name."""
     cells = [cell.strip() for cell in cells]
     empty = next((row for row, cell in enumerate(cells) if not cell), None)
     return Column(name, "text", np.array(cells), empty)
 
 
 def text_column(name: str, cells: Sequence[str]) -> Column:
-    """Return the column that texts stand for."""
+    """Return the column of numbers, truth values or texts that the cells of a text file stand for."""
     cells = [cell.strip() for cell in cells]
     present = [cell for cell in cells if cell.lower() not in MISSING]
     gap = next((row for row, cell in enumerate(cells) if cell.lower() in MISSING), None)
@@ -61,7 +61,7 @@ def text_column(name: str, cells: Sequence[str]) -> Column:
     if all(cell.lower() in TRUTHS for cell in present):
         truths = [TRUTHS.get(cell.lower(), False) for cell in cells]
         return Column(name, "truth", np.array(truths), gap)
-    # In a column of words, "none" and "NA" are words like the others; only nothing is missing.
+    # In a column of words, "none" and "NA" are words; only an empty cell is missing.
     empty = next((row for row, cell in enumerate(cells) if not cell), None)
     return Column(name, "text", np.array(cells), empty)
 

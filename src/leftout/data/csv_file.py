@@ -1,6 +1,6 @@
-"""A .csv file: comma-separated, UTF-8, the first line names the columns, every line is as long.
+"""A .csv file: comma-separated, UTF-8, column names in the first line, equally many cells in each.
 
-Rows are counted as a spreadsheet counts them: the line of names is row 1, the first example row 2.
+Rows are numbered as in a spreadsheet: the line of names is row 1, the first example row 2.
 """
 
 import csv

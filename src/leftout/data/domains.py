@@ -1,7 +1,7 @@
-"""On which inputs is theory exact? On those that look alike from every point: circle, hypercube, sphere.
+"""Symmetric domains with known eigenfunctions: circle, hypercube and sphere.
 
-A kernel that depends on the angle of two inputs has the same eigenfunctions on each of them, whatever
-kernel it is, in groups of one eigenvalue, a group to a degree k:
+Every kernel that depends only on the angle between two inputs has these eigenfunctions there. Those of one
+degree k share an eigenvalue:
 
     circle      M points at equal distances    1; √2 cos kθ, √2 sin kθ; cos Mθ/2     1, 2, …, 2, 1
     hypercube   {−1, 1}^d                      products of k coordinates             (d over k)
@@ -51,11 +51,11 @@ class Circle:
     @property
     def multiplicities(self) -> Float64[Tensor, " degrees"]:
         """Return how many eigenfunctions there are of each degree, 0 … M/2."""
-        found = torch.full((self.count // 2 + 1,), 2.0, dtype=torch.float64)
-        found[0] = 1
+        counts = torch.full((self.count // 2 + 1,), 2.0, dtype=torch.float64)
+        counts[0] = 1
         if self.count % 2 == 0:
-            found[-1] = 1
-        return found
+            counts[-1] = 1
+        return counts
 
     @cached_property
     def points(self) -> Float64[Tensor, "m 2"]:
@@ -130,8 +130,8 @@ class Hypercube:
             OptionError: a degree above d; d above 20.
         """
         check_index("degree", degree, self.inputs + 1)
-        chosen = list(combinations(range(self.inputs), degree))
-        return torch.stack([self.points[:, list(each)].prod(1) for each in chosen], dim=1)
+        subsets = combinations(range(self.inputs), degree)
+        return torch.stack([self.points[:, list(subset)].prod(1) for subset in subsets], dim=1)
 
 
 @final
@@ -141,7 +141,7 @@ class Sphere:
 
     Args:
         inputs: d, at least 2.
-        radius: 1 for inputs of unit length; a kernel with biases sees another angle at another.
+        radius: 1 for inputs of unit length; with biases, a kernel depends on it.
 
     Raises:
         OptionError: d below 2, or a radius that is not positive.
@@ -190,9 +190,16 @@ def gegenbauer(degree: int, cosines: Float64[Tensor, " q"], *, inputs: int) -> F
 
     Accuracy:
         by the recurrence in k, which is stable on [−1, 1].
+
+    Example:
+        >>> import torch
+        >>> gegenbauer(2, torch.tensor([1.0, 0.5], dtype=torch.float64), inputs=3)
+        tensor([[ 1.0000,  1.0000],
+                [ 1.0000,  0.5000],
+                [ 1.0000, -0.1250]], dtype=torch.float64)
     """
-    found = [torch.ones_like(cosines), cosines]
+    polynomials = [torch.ones_like(cosines), cosines]
     for k in range(1, degree):
-        following = (2 * k + inputs - 2) * cosines * found[k] - k * found[k - 1]
-        found.append(following / (k + inputs - 2))
-    return torch.stack(found[: degree + 1])
+        following = (2 * k + inputs - 2) * cosines * polynomials[k] - k * polynomials[k - 1]
+        polynomials.append(following / (k + inputs - 2))
+    return torch.stack(polynomials[: degree + 1])

@@ -1,4 +1,4 @@
-"""How do class numbers become targets, and predictions class numbers again?
+"""How class numbers become targets, and predictions become class numbers again.
 
 A network with squared loss predicts numbers. Two classes become one column of −1 and +1, or one
 each for a network that has two outputs; more become one column each. Because f_0 = 0 is what the
@@ -45,21 +45,21 @@ class Encoding:
         return _columns(labels, len(self.classes), self.outputs) - offset
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
-        """Return the class number that each prediction speaks for."""
-        values = self.uncentred(predictions)
-        if values.shape[1] == 1:
-            return (values[:, 0] >= 0).long()
-        return values.argmax(1)
+        """Return the class number with the largest prediction."""
+        outputs = self.in_target_units(predictions)
+        if outputs.shape[1] == 1:
+            return (outputs[:, 0] >= 0).long()
+        return outputs.argmax(1)
 
     def class_scores(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m c"]:
         """Return one number per class, larger = more of this class, in target units.
 
         Two classes share one column: the score of the second class is +f, of the first −f.
         """
-        values = self.uncentred(predictions)
-        return torch.cat([-values, values], dim=1) if values.shape[1] == 1 else values
+        outputs = self.in_target_units(predictions)
+        return torch.cat([-outputs, outputs], dim=1) if outputs.shape[1] == 1 else outputs
 
-    def uncentred(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
+    def in_target_units(self, predictions: Float[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
         """Return predictions in the units of the original targets."""
         offset = torch.tensor(self.offset, dtype=torch.float64, device=predictions.device)
         return predictions.double() + offset
@@ -72,7 +72,7 @@ def encoding_of_classes(
     centre: Centre = "uniform",
     outputs: int | None = None,
 ) -> Encoding:
-    """Return the encoding of class numbers 0 … c − 1, centred as asked.
+    """Return the encoding of class numbers 0 … c − 1, centred by the rule `centre`.
 
     Args:
         outputs: columns; None is one for two classes and one each for more.
@@ -80,6 +80,12 @@ def encoding_of_classes(
     Raises:
         DataError: fewer than two classes, or a label outside them (the first row is named).
         OptionError: a number of columns that these classes have not.
+
+    Example:
+        >>> import torch
+        >>> encoding = encoding_of_classes(torch.tensor([0, 1, 1]), ("cat", "dog"))
+        >>> encoding.encode(torch.tensor([0, 1])).tolist()
+        [[-1.0], [1.0]]
     """
     check_choice("centre", centre, CENTRES)
     count = len(classes)
@@ -106,7 +112,13 @@ def encoding_of_classes(
 
 
 def encoding_of_numbers(targets: Float64[Tensor, "n k"], *, centre: Centre = "mean") -> Encoding:
-    """Return the encoding of regression targets, centred as asked."""
+    """Return the encoding of regression targets, centred as asked.
+
+    Example:
+        >>> import torch
+        >>> encoding_of_numbers(torch.tensor([[1.0], [3.0]], dtype=torch.float64)).offset
+        (2.0,)
+    """
     check_choice("centre", centre, CENTRES)
     if targets.ndim != 2:
         raise ShapeError(f"`targets` must have shape (n, k); got {tuple(targets.shape)}.")

@@ -1,4 +1,4 @@
-"""What is an example? Inputs as the kernel sees them, targets, and all that a person finds it by."""
+"""Examples: inputs as the kernel sees them, targets, and what a person recognises them by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -27,7 +27,13 @@ class Examples:
         ids: a name per example by which a person finds it again (file name, row number).
         images: (n, h, w) or (n, h, w, 3) uint8 to look at; None for tables.
         table: (n, c) raw values to look at, with their names in `columns`; None for images.
-        preparation: source, normalise, seed, … : everything that made these numbers.
+        preparation: data, normalise, seed, … : everything needed to make these numbers again.
+
+    Example:
+        >>> from leftout.data.pairs import examples_of
+        >>> examples = examples_of((torch.eye(3), ["cat", "dog", "cat"]))
+        >>> examples.classes, examples.labels.tolist(), examples.select([0, 2]).ids
+        (('cat', 'dog'), [0, 1, 0], ('0', '2'))
     """
 
     inputs: Tensor
@@ -56,9 +62,9 @@ class Examples:
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(n)))
         for name in ("labels", "ids", "images", "table"):
-            value = getattr(self, name)
-            if value is not None and len(value) != n:
-                raise ShapeError(f"`{name}` must have {n} entries, as `inputs`; got {len(value)}.")
+            field_of_rows = getattr(self, name)
+            if field_of_rows is not None and len(field_of_rows) != n:
+                raise ShapeError(f"`{name}` must have {n} entries, as `inputs`; got {len(field_of_rows)}.")
         check_finite("inputs", self.inputs)
         check_finite("targets", self.targets)
 
@@ -88,21 +94,21 @@ class Examples:
     def select(self, rows: Sequence[int] | Tensor | np.ndarray) -> "Examples":
         """Return the examples of these row numbers, in this order."""
         index = torch.as_tensor(rows, dtype=torch.long)
-        where = index.numpy()
+        numbers = index.numpy()
         return replace(
             self,
             inputs=self.inputs[index],
             targets=self.targets[index],
             labels=None if self.labels is None else self.labels[index],
-            ids=tuple(self.ids[i] for i in where),
-            images=None if self.images is None else self.images[where],
-            table=None if self.table is None else self.table[where],
+            ids=tuple(self.ids[i] for i in numbers),
+            images=None if self.images is None else self.images[numbers],
+            table=None if self.table is None else self.table[numbers],
         )
 
     def in_columns(self, outputs: int) -> "Examples":
-        """Return the same examples with two classes in two columns, or in one, where that is asked for.
+        """Return the same examples with two classes coded in `outputs` columns, 1 or 2.
 
-        Other numbers of columns than the data can have change nothing: whoever needs them says so.
+        A number of columns that the classes cannot have changes nothing: the caller checks it.
         """
         classes = self.encoding.classes
         if self.labels is None or classes is None or len(classes) != 2 or outputs not in (1, 2):
@@ -116,6 +122,6 @@ class Examples:
             return self
         return replace(self, encoding=encoding, targets=encoding.encode(self.labels))
 
-    def relabelled(self, labels: Tensor) -> "Examples":
+    def with_labels(self, labels: Tensor) -> "Examples":
         """Return the same examples under other class numbers, encoded as before."""
         return replace(self, labels=labels, targets=self.encoding.encode(labels))

@@ -1,4 +1,4 @@
-"""Is this a file that can be read whole? Devices and pipes are not: they would never end."""
+"""Checked reading of whole files: no devices or pipes, and nothing larger than memory allows."""
 
 from pathlib import Path
 
@@ -35,6 +35,6 @@ def file_bytes(path: Path) -> bytes:
         raise DataError(f"`{path}` must be readable; got {error}.") from error
 
 
-def check_allocation(what: str, size: int) -> None:
-    """Raise when `what` would take more bytes than the free memory allows."""
-    check_fits(what, size, memory_budget(None), advice="Take fewer or smaller examples.")
+def check_allocation(name: str, size: int) -> None:
+    """Raise when an object of this name would take more bytes than the free memory allows."""
+    check_fits(name, size, memory_budget(None), advice="Take fewer or smaller examples.")

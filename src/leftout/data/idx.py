@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.data.data_source import DataSource
 from leftout.data.files import check_allocation, check_file, check_folder
-from leftout.data.found import Found
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.targets import RawTargets
 
 IMAGES, LABELS = 2051, 2049
-PIECE = 2**20
+BLOCK = 2**20
 
 
-def mnist(folder: Path, source: str) -> Found:
+def mnist(folder: Path, source: str) -> DataSource:
     """Return the official training set and test set of a folder of IDX files.
 
     Raises:
@@ -44,14 +44,14 @@ def mnist(folder: Path, source: str) -> Found:
     ids = [f"train/{row:05d}" for row in range(len(train_images))]
     ids += [f"t10k/{row:05d}" for row in range(len(query_images))]
     images = np.concatenate([train_images, query_images])
-    return Found(
-        source=source,
+    return DataSource(
+        name=source,
         ids=ids,
         targets=RawTargets(
             np.concatenate([train_labels, query_labels]).astype(np.int64), tuple("0123456789"), None
         ),
         read=lambda rows: rows_of_images(images[rows]),
-        queried=np.arange(len(images)) >= len(train_images),
+        is_query=np.arange(len(images)) >= len(train_images),
         record={"format": "idx", "white": WHITE},
     )
 
@@ -72,7 +72,7 @@ def _pair(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _path(folder: Path, stem: str, ending: str) -> Path:
-    """Return the file of either spelling, packed or not."""
+    """Return the file, spelt with either joint, gzipped or not."""
     spellings = [f"{stem}{joint}{ending}{gz}" for gz in ("", ".gz") for joint in ("-", ".")]
     for spelling in spellings:
         if (folder / spelling).exists():
@@ -84,29 +84,28 @@ def idx_array(path: Path, magic: int) -> np.ndarray:
     """Return the bytes of an IDX file in their shape; gzip checksums are verified.
 
     Raises:
-        DataError: the magic number is another one, or there are fewer or more bytes than the
-            header says.
+        DataError: the magic number is wrong, or there are fewer or more bytes than the header says.
     """
     check_file(path)
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rb") as handle:
-            return _parsed(handle, path, magic)
+            return _read_idx(handle, path, magic)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"`{path}` cannot be read to its end: {error}. It is damaged or truncated; fetch it again."
         ) from error
 
 
-def _parsed(handle: BufferedIOBase, path: Path, magic: int) -> np.ndarray:
+def _read_idx(handle: BufferedIOBase, path: Path, magic: int) -> np.ndarray:
     axes = magic % 256
     header = handle.read(4 + 4 * axes)
-    found = int.from_bytes(header[:4], "big")
-    if len(header) < 4 or found != magic:
+    number = int.from_bytes(header[:4], "big")
+    if len(header) < 4 or number != magic:
         raise DataError(
             f"`{path}` must begin with the magic number {magic} of IDX "
             f"{'pictures' if magic == IMAGES else 'labels'}; got {header[:4].hex(' ') or 'nothing'}"
-            + (f" = {found}." if len(header) >= 4 else ".")
+            + (f" = {number}." if len(header) >= 4 else ".")
         )
     if len(header) < 4 + 4 * axes:
         raise DataError(f"`{path}` ends within its header of {4 + 4 * axes} bytes. Fetch it again.")
@@ -115,10 +114,10 @@ def _parsed(handle: BufferedIOBase, path: Path, magic: int) -> np.ndarray:
     if size == 0:
         raise DataError(f"`{path}` must hold at least one example; its sizes are {shape}.")
     check_allocation(f"`{path}`, of shape {shape},", size)
-    # In pieces: a header that promises more than the file holds must not be paid for in memory.
+    # In blocks: a header that promises more than the file holds must not cost memory.
     content = bytearray()
-    while len(content) <= size and (piece := handle.read(PIECE)):
-        content += piece
+    while len(content) <= size and (block := handle.read(BLOCK)):
+        content += block
     if len(content) != size:
         raise DataError(
             f"`{path}` must hold {size} bytes after its header, {' × '.join(map(str, shape))}; got "

@@ -1,4 +1,4 @@
-"""A folder or .zip of pictures, by split and class: SPLIT/CLASS/FILE, or CLASS/FILE.
+"""Pictures in a folder or .zip, laid out as SPLIT/CLASS/FILE or CLASS/FILE.
 
 One folder around all of it is allowed (`cifar10/train/airplane/0001.jpg`). Without splits, the seed
 makes them. Files are listed first and decoded when they are chosen; an id is the path inside.
@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from leftout.core.blocks import sized
 from leftout.core.errors import DataError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
+from leftout.core.wording import byte_size
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import check_allocation, file_bytes
-from leftout.data.found import Found, Rows
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.split import QUERY, TRAIN, named_splits
 from leftout.data.targets import RawTargets, raw_targets
@@ -36,22 +36,22 @@ LARGEST_PICTURE = 2**24
 
 @dataclass(frozen=True)
 class Listing:
-    """Paths of pictures inside a source, sorted, and a way to their bytes, in the order asked."""
+    """Sorted paths of pictures, and a function that yields the bytes of chosen ones in order."""
 
     paths: tuple[str, ...]
     contents: Callable[[Sequence[str]], Iterator[bytes]]
     ignored: int
 
 
-def image_folder(folder: Path, source: str) -> Found:
+def image_folder(folder: Path, source: str) -> DataSource:
     """Return the pictures of a folder (laid out as the module says)."""
-    paths, ignored, seen = [], 0, set[Path]()
+    paths, ignored, visited = [], 0, set[Path]()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        _check_new(Path(place), seen)
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        _check_new(Path(place), visited)
         for name in names:
             path = Path(place, name)
-            if name.lower().endswith(SUFFIXES) and not _hidden(name):
+            if name.lower().endswith(SUFFIXES) and not _is_hidden(name):
                 paths.append(path.relative_to(folder).as_posix())
                 _check_text(paths[-1])
             else:
@@ -60,74 +60,74 @@ def image_folder(folder: Path, source: str) -> Found:
     def contents(chosen: Sequence[str]) -> Iterator[bytes]:
         return (_folder_bytes(folder / path) for path in chosen)
 
-    return _found(Listing(tuple(sorted(paths)), contents, ignored), source)
+    return _source_of_listing(Listing(tuple(sorted(paths)), contents, ignored), source)
 
 
-def image_zip(path: Path, source: str) -> Found:
+def image_zip(path: Path, source: str) -> DataSource:
     """Return the pictures of a .zip archive; nothing is unpacked to disk."""
     paths, ignored = [], 0
     with open_zip(path) as archive:
-        for entry in archive.infolist():
-            hidden = any(_hidden(part) for part in PurePosixPath(entry.filename).parts)
-            if entry.filename.lower().endswith(SUFFIXES) and not hidden:
-                paths.append(entry.filename)
+        for member in archive.infolist():
+            hidden = any(_is_hidden(name) for name in PurePosixPath(member.filename).parts)
+            if member.filename.lower().endswith(SUFFIXES) and not hidden:
+                paths.append(member.filename)
             else:
-                _check_name(archive, entry)
-                ignored += not entry.is_dir()
+                _check_name(archive, member)
+                ignored += not member.is_dir()
 
     def contents(chosen: Sequence[str]) -> Iterator[bytes]:
         with open_zip(path) as archive:
             for name in chosen:
                 yield member_bytes(archive, name, limit=LARGEST_FILE)
 
-    return _found(Listing(tuple(sorted(paths)), contents, ignored), source)
+    return _source_of_listing(Listing(tuple(sorted(paths)), contents, ignored), source)
 
 
 def _unreadable(error: OSError) -> None:
-    """Raise for a folder that cannot be listed: passing over it would lose its examples."""
+    """Raise for a folder that cannot be listed: skipping it would lose its examples."""
     raise DataError(f"`{error.filename}` must be readable; got {error.strerror}.") from error
 
 
-def _check_new(folder: Path, seen: set[Path]) -> None:
-    """Raise when links lead into a folder a second time: it may be a circle, without an end."""
+def _check_new(folder: Path, visited: set[Path]) -> None:
+    """Raise when links lead into a folder a second time, which may go on without end."""
     place = folder.resolve()
-    if place in seen:
+    if place in visited:
         raise DataError(f"`{folder}` must be reached once; a link leads into {place} again. Remove the link.")
-    seen.add(place)
+    visited.add(place)
 
 
 def _check_text(path: str) -> None:
-    """Raise when a file name is no text: it could not be shown, nor written into a table."""
+    """Raise when a file name is not valid UTF-8: it could be neither shown nor written into a table."""
     try:
         path.encode()
     except UnicodeEncodeError as error:
         raise DataError(f"`{path!a}` must have a name in UTF-8. Rename the file.") from error
 
 
-def _check_name(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
-    """Raise when the directory and the member disagree about a name: a damaged name would hide."""
+def _check_name(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise when the archive's directory and the member disagree about the name, which is damaged."""
     try:
-        archive.open(entry).close()
+        archive.open(member).close()
     except Exception as error:
         raise DataError(
-            f"`{entry.filename}` in {archive.filename} cannot be read: {reason(error)}. Fetch or "
+            f"`{member.filename}` in {archive.filename} cannot be read: {reason(error)}. Fetch or "
             "pack the archive again."
         ) from error
 
 
-def _hidden(name: str) -> bool:
+def _is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
 def _folder_bytes(path: Path) -> bytes:
     if path.is_file() and path.stat().st_size > LARGEST_FILE:
         raise DataError(
-            f"`{path}` must be at most {sized(LARGEST_FILE)}; it is {sized(path.stat().st_size)}."
+            f"`{path}` must be at most {byte_size(LARGEST_FILE)}; it is {byte_size(path.stat().st_size)}."
         )
     return file_bytes(path)
 
 
-def _found(listing: Listing, source: str) -> Found:
+def _source_of_listing(listing: Listing, source: str) -> DataSource:
     if not listing.paths:
         raise DataError(
             f"`{source}` must hold pictures ({', '.join(SUFFIXES)}) in folders by class, or by "
@@ -135,17 +135,17 @@ def _found(listing: Listing, source: str) -> Found:
         )
     splits, classes = _layout(listing.paths, source)
     unused: list[str] = []
-    kept, queried = np.arange(len(classes)), None
+    rows, is_query = np.arange(len(classes)), None
     if splits is not None:
-        kept, queried, unused = named_splits(source, splits)
-    paths = [listing.paths[row] for row in kept]
-    targets = raw_targets("classes", np.array(classes)[kept])
-    return Found(
-        source=source,
+        rows, is_query, unused = named_splits(source, splits)
+    paths = [listing.paths[row] for row in rows]
+    targets = raw_targets("classes", np.array(classes)[rows])
+    return DataSource(
+        name=source,
         ids=paths,
         targets=_by_name(targets),
         read=lambda rows: _rows(listing, [paths[row] for row in rows]),
-        queried=queried,
+        is_query=is_query,
         record={
             "format": "images",
             "white": WHITE,
@@ -156,7 +156,7 @@ def _found(listing: Listing, source: str) -> Found:
 
 
 def _by_name(targets: RawTargets) -> RawTargets:
-    """Return class folders 0 … 12 in the order of their numbers, not of their texts."""
+    """Return the targets with classes named by numbers in numerical order: 2 before 10."""
     if not all(name.isdecimal() and len(name) < 10 for name in targets.classes):
         return targets
     order = sorted(range(len(targets.classes)), key=lambda i: (int(targets.classes[i]), i))
@@ -173,40 +173,40 @@ def _layout(paths: Sequence[str], source: str) -> tuple[list[str] | None, list[s
     """
     folders = [PurePosixPath(path).parts[:-1] for path in paths]
     names = (TRAIN, *QUERY)
-    if len({parts[:1] for parts in folders}) == 1 and folders[0][:1]:
+    if len({folder[:1] for folder in folders}) == 1 and folders[0][:1]:
         # One folder around everything, unless it is a split or the only class.
-        deeper = min(len(parts) for parts in folders) > 1
+        deeper = min(len(folder) for folder in folders) > 1
         if deeper and folders[0][0].lower() not in names:
-            folders = [parts[1:] for parts in folders]
-    depths = [len(parts) for parts in folders]
+            folders = [folder[1:] for folder in folders]
+    depths = [len(folder) for folder in folders]
     odd = next((i for i, depth in enumerate(depths) if depth != depths[0]), None)
     if odd is not None:
         raise DataError(
             f"`{source}` must hold all pictures at one depth, as SPLIT/CLASS/FILE or CLASS/FILE; "
             f"got {paths[0]!r} and {paths[odd]!r}."
         )
-    firsts = {parts[0].lower() for parts in folders if parts}
+    firsts = {folder[0].lower() for folder in folders if folder}
     if depths[0] == 2:
-        return [parts[0] for parts in folders], [parts[1] for parts in folders]
+        return [folder[0] for folder in folders], [folder[1] for folder in folders]
     if depths[0] == 1 and not firsts <= set(names):
-        return None, [parts[0] for parts in folders]
+        return None, [folder[0] for folder in folders]
     raise DataError(
         f"`{source}` must hold pictures as SPLIT/CLASS/FILE or CLASS/FILE, with at most one folder "
         f"around them; got {paths[0]!r}, where the class is missing or a folder too many."
     )
 
 
-def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
-    """Return the decoded pictures; grey among coloured ones become coloured, which loses nothing.
+def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
+    """Return the decoded pictures; where some are coloured, grey ones are repeated in three channels.
 
     Raises:
         DataError: two pictures of different size, or one that cannot be decoded.
     """
     pictures: list[np.ndarray] = []
     contents: Iterable[bytes] = listing.contents(paths)
-    contents = tracked(contents, what="decoding pictures", total=len(paths))
+    contents = with_progress(contents, what="decoding pictures", total=len(paths))
     for path, content in zip(paths, contents, strict=True):
-        picture = decoded(content, path)
+        picture = decode_picture(content, path)
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             first, second = (f"{p.shape[1]} × {p.shape[0]}" for p in (pictures[0], picture))
             raise DataError(
@@ -222,7 +222,7 @@ def _rows(listing: Listing, paths: Sequence[str]) -> Rows:
     return rows_of_images(np.stack(pictures))
 
 
-def decoded(content: bytes, name: str) -> np.ndarray:
+def decode_picture(content: bytes, name: str) -> np.ndarray:
     """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour.
 
     Raises:

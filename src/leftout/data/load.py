@@ -1,4 +1,4 @@
-"""Examples to train on and to ask about, from the name of a source.
+"""Training examples and queries, from the name of a data set.
 
     digits                     ships with scikit-learn
     mnist:DIR, cifar10:DIR     the original files
@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,25 +24,26 @@ from leftout.core.checks import check_choice, check_seed
 from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.digits import digits
 from leftout.data.encoding import CENTRES, Centre, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.files import check_file
-from leftout.data.found import Found, Rows
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
-from leftout.data.module import Loaded, found_of_pair, module
-from leftout.data.normalise import NORMALISATIONS, Normalise, normalised
-from leftout.data.split import Chosen, chosen
+from leftout.data.module import ExamplePair, module, source_of_pair
+from leftout.data.normalise import NORMALISATIONS, Normalise, normalise_inputs
+from leftout.data.split import RowSplit, split_rows
 from leftout.data.table import READERS, table
 from leftout.data.targets import RawTargets
 
-FOLDERS: dict[str, Callable[[Path, str], Found]] = {"mnist:": mnist, "cifar10:": cifar10}
-FILES: dict[str, Callable[[Path, str], Found]] = {".npz": npz, ".zip": image_zip}
+FOLDERS: dict[str, Callable[[Path, str], DataSource]] = {"mnist:": mnist, "cifar10:": cifar10}
+KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
+FILES: dict[str, Callable[[Path, str], DataSource]] = {".npz": npz, ".zip": image_zip}
 
 
 def load(
-    source: str | Path | tuple[Any, Any] = "digits",
+    data: str | Path | tuple[Any, Any] = "digits",
     *,
     classes: Sequence[str | int] | None = None,
     n_train: int | None = None,
@@ -56,12 +58,12 @@ def load(
     """Return training examples and queries.
 
     Args:
-        source: as the module says; or a pair (train, query) of pairs (inputs, targets); or of
+        data: a name as in the list above; or a pair (train, query) of pairs (inputs, targets); or of
             Examples, which come back unchanged, however `normalise` is set.
         classes: names, or numbers where names are words; selects them and sets their order.
         n_train: how many to take, each class in its proportion; None takes all.
         n_query: likewise.
-        seed: of every choice: the split, where the source has none, and the subsets.
+        seed: of every choice: the split, where the data have none, and the subsets.
         normalise: how inputs are scaled, see `leftout.data.normalise`.
         centre: see `leftout.data.encoding`; None is "uniform" for classes, "mean" for numbers.
         outputs: columns that classes are coded in: 2 gives two classes one each, for a network with
@@ -70,9 +72,14 @@ def load(
         columns: the columns of a table to predict from; None is all others.
 
     Raises:
-        DataError: the source is missing, damaged or not what its name says.
-        OptionError: an option is none, or does not go with this source.
+        DataError: the data are missing, damaged or not what their name says.
+        OptionError: an option has a value that is not allowed, or does not go with these data.
         MemoryBudgetError: the data would not fit into the free memory.
+
+    Example:
+        >>> train, query = load("digits", classes=["3", "8"], n_train=100, n_query=20)
+        >>> train.inputs.shape, train.classes, query.ids[:2]
+        (torch.Size([100, 8, 8]), ('3', '8'), ('digits/0013', 'digits/0023'))
 
     Cost:
         What is listed is cheap; only chosen pictures are decoded. 9 bytes a pixel in the end.
@@ -80,69 +87,68 @@ def load(
     check_choice("normalise", normalise, NORMALISATIONS)
     check_choice("centre", centre, (None, *CENTRES))
     check_seed(seed)
-    found = _found(source, target=target, columns=columns)
-    if not isinstance(found, Found):
+    source = _data_source(data, target=target, columns=columns)
+    if not isinstance(source, DataSource):
         _check_untouched(classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs)
-        return found
-    rows = chosen(found, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
-    return _examples(found, rows, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
+        return source
+    split = split_rows(source, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
+    return _examples(source, split, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
 
 
-def _found(
-    source: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
-) -> Found | Loaded:
-    """Return what the reader that `source` names finds."""
-    if isinstance(source, tuple | list):
+def _data_source(
+    data: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
+) -> DataSource | ExamplePair:
+    """Return the rows that the reader for `data` lists, or Examples that are ready."""
+    if isinstance(data, tuple | list):
         text, path = "pair", Path()
     else:
-        text, path = str(source), Path(source).expanduser()
+        text, path = str(data), Path(data).expanduser()
     suffix = path.suffix.lower()
     if suffix in READERS and not path.is_dir():
         return table(path, text, target=target, columns=columns)
-    for name, value in (("target", target), ("columns", columns)):
-        if value is not None:
+    for name, option in (("target", target), ("columns", columns)):
+        if option is not None:
             raise OptionError(
-                f"`{name}` must be left out unless the source is a table (.csv, .parquet); got "
-                f"{value!r} for `{text}`."
+                f"`{name}` must be left out unless the data are a table (.csv, .parquet); got "
+                f"{option!r} for `{text}`."
             )
-    if isinstance(source, tuple | list):
-        return found_of_pair(source, text)
+    if isinstance(data, tuple | list):
+        return source_of_pair(data, text)
     if text == "digits":
         return digits()
     for prefix, reader in FOLDERS.items():
         if text.startswith(prefix):
             return reader(Path(text.removeprefix(prefix)).expanduser(), text)
     if ".py:" in text:
-        found = module(text)
-        return found if isinstance(found, Found) else _from_module(found, text)
+        source = module(text)
+        return source if isinstance(source, DataSource) else _with_origin(source, text)
     if path.is_dir():
         return image_folder(path, text)
     if suffix in FILES:
         return FILES[suffix](path, text)
-    known = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
     if suffix:
         check_file(path)
-    raise DataError(f"`source` must be one of {known}; got {text!r}.")
+    raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {text!r}.")
 
 
-def _from_module(pair: Loaded, source: str) -> Loaded:
-    """Return the Examples with their source on record, if the user's function kept none."""
-    train, query = (replace(part, preparation={"source": source} | part.preparation) for part in pair)
+def _with_origin(pair: ExamplePair, name: str) -> ExamplePair:
+    """Return the Examples with the name of their data in `preparation`, unless there is one."""
+    train, query = (replace(examples, preparation={"data": name} | examples.preparation) for examples in pair)
     return train, query
 
 
 def _check_untouched(**options: Any) -> None:
-    for name, value in options.items():
-        if value is not None:
+    for name, option in options.items():
+        if option is not None:
             raise OptionError(
-                f"`{name}` must be left out when the source is already Examples, which are used "
-                f"unchanged; got {value!r}. Choose rows with `Examples.select`."
+                f"`{name}` must be left out when the data are already Examples, which are used "
+                f"unchanged; got {option!r}. Choose rows with `Examples.select`."
             )
 
 
 def _examples(
-    found: Found,
-    rows: Chosen,
+    source: DataSource,
+    split: RowSplit,
     *,
     normalise: Normalise | None,
     centre: Centre | None,
@@ -150,39 +156,40 @@ def _examples(
     seed: int,
 ) -> tuple[Examples, Examples]:
     """Return the chosen rows, read, scaled and coded."""
-    n = len(rows.train)
-    whole = found.read(torch.cat([torch.from_numpy(rows.train), torch.from_numpy(rows.query)]).numpy())
-    parts = whole.part(slice(0, n)), whole.part(slice(n, None))
-    ids = tuple(tuple(found.ids[row] for row in part) for part in (rows.train, rows.query))
-    inputs = [_finite(part.inputs, names) for part, names in zip(parts, ids, strict=True)]
-    train, query, scaling = normalised(
-        inputs[0],
-        inputs[1],
-        normalise=normalise,
-        pictures=whole.images is not None,
-        ids=(ids[0], ids[1]),
-        columns=whole.columns,
+    n = len(split.train)
+    rows = source.read(np.concatenate([split.train, split.query]))
+    train_rows, query_rows = rows.span(slice(0, n)), rows.span(slice(n, None))
+    train_ids, query_ids = (
+        tuple(source.ids[row] for row in numbers) for numbers in (split.train, split.query)
     )
-    encoding = _encoding(rows.train_targets, centre, outputs, ids[0])
+    train, query, scaling = normalise_inputs(
+        _finite(train_rows.inputs, train_ids),
+        _finite(query_rows.inputs, query_ids),
+        normalise=normalise,
+        pictures=rows.images is not None,
+        ids=(train_ids, query_ids),
+        columns=rows.columns,
+    )
+    encoding = _target_encoding(split.train_targets, centre, outputs, train_ids)
     preparation = {
-        "source": found.source,
-        **found.record,
+        "data": source.name,
+        **source.record,
         **scaling,
         "centre": encoding.centre,
         "seed": seed,
-        "split": "by seed" if found.queried is None else "of the source",
+        "split": "by seed" if source.is_query is None else "of the source",
         "n_train": n,
-        "n_query": len(rows.query),
+        "n_query": len(split.query),
         "classes": None if encoding.classes is None else list(encoding.classes),
     }
     return (
-        _part(parts[0], train, rows.train_targets, encoding, ids[0], preparation),
-        _part(parts[1], query, rows.query_targets, encoding, ids[1], preparation),
+        _encoded_examples(train_rows, train, split.train_targets, encoding, train_ids, preparation),
+        _encoded_examples(query_rows, query, split.query_targets, encoding, query_ids, preparation),
     )
 
 
-def _part(
-    rows: Rows,
+def _encoded_examples(
+    rows: InputRows,
     inputs: Tensor,
     raw: RawTargets,
     encoding: Encoding,
@@ -210,7 +217,9 @@ def _part(
     )
 
 
-def _encoding(raw: RawTargets, centre: Centre | None, outputs: int | None, ids: Sequence[str]) -> Encoding:
+def _target_encoding(
+    raw: RawTargets, centre: Centre | None, outputs: int | None, ids: Sequence[str]
+) -> Encoding:
     if raw.labels is None:
         assert raw.numbers is not None
         if outputs not in (None, raw.numbers.shape[1]):

@@ -1,6 +1,6 @@
-"""`FILE.py:function`: a function of the user's own that returns `(train, query)`, or whatever is asked.
+"""Data and models from a user's function, named as `FILE.py:function`.
 
-This is the one place that runs code from a file, because it was asked to by name.
+This is the only place that runs code from a file, which the user names.
 """
 
 import sys
@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from leftout.core.errors import DataError
-from leftout.data.archive import found_of_arrays
+from leftout.data.archive import source_of_arrays
 from leftout.data.arrays import pair_arrays
+from leftout.data.data_source import DataSource
 from leftout.data.examples import Examples
 from leftout.data.files import file_bytes
-from leftout.data.found import Found
 
-Loaded = tuple[Examples, Examples]
+ExamplePair = tuple[Examples, Examples]
 
 
-def module(source: str) -> Found | Loaded:
+def module(source: str) -> DataSource | ExamplePair:
     """Return the data that the function of a file returns.
 
     Args:
@@ -27,7 +27,7 @@ def module(source: str) -> Found | Loaded:
     Raises:
         DataError: as `returned_by`; or what came back is no pair.
     """
-    return found_of_pair(returned_by(source, "(train, query)"), source)
+    return source_of_pair(returned_by(source, "(train, query)"), source)
 
 
 def returned_by(source: str, wanted: str) -> Any:
@@ -65,8 +65,8 @@ def returned_by(source: str, wanted: str) -> Any:
         sys.path.remove(beside)
 
 
-def found_of_pair(pair: Any, source: str) -> Found | Loaded:
-    """Return a pair of Examples as it is, a pair of pairs as rows to choose from.
+def source_of_pair(pair: Any, source: str) -> DataSource | ExamplePair:
+    """Return a pair of Examples unchanged, or the rows of a pair of pairs (inputs, targets).
 
     Raises:
         DataError: neither; or one of each.
@@ -91,6 +91,6 @@ def found_of_pair(pair: Any, source: str) -> Found | Loaded:
             f"{type(train).__name__} and {type(query).__name__}."
         )
     inputs, targets = {}, {}
-    for name, part in (("train", train), ("query", query)):
-        inputs[name], targets[f"{name} targets"] = pair_arrays(part, name)
-    return found_of_arrays(source, inputs, targets)
+    for name, side in (("train", train), ("query", query)):
+        inputs[name], targets[f"{name} targets"] = pair_arrays(side, name)
+    return source_of_arrays(source, inputs, targets)

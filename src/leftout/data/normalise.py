@@ -1,4 +1,4 @@
-"""How are inputs scaled before a kernel sees them? As asked, by one recorded step, never silently.
+"""Scaling of inputs before a kernel sees them: one step, which the record names.
 
 "unit"      every input to norm 1, over all its features
 "sphere"    every input to norm √d, d features
@@ -39,7 +39,7 @@ def to_norm(inputs: Float64[Tensor, "n ..."], ids: Sequence[str], *, norm: float
     return torch.reshape(rows, inputs.shape)
 
 
-def normalised(
+def normalise_inputs(
     train: Float64[Tensor, "n ..."],
     query: Float64[Tensor, "m ..."],
     *,
@@ -48,10 +48,10 @@ def normalised(
     ids: tuple[Sequence[str], Sequence[str]],
     columns: Sequence[str] | None = None,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Return training inputs and queries scaled as asked, and the record of the step.
+    """Return training inputs and queries scaled by the rule `normalise`, and the record of the step.
 
-    A constant column says nothing about the examples it is constant on: "standard" leaves it
-    centred, in its own units, and the record lists it under `constant_columns`.
+    "standard" centres a constant column but leaves its scale, and lists it in the record under
+    `constant_columns`.
     """
     record: dict[str, Any] = {"normalise": normalise}
     if normalise in ("unit", "sphere"):
@@ -61,8 +61,7 @@ def normalised(
         axes = tuple(range(train.ndim)) if pictures else (0,)
         mean = train.mean(axes)
         spread = train.std(axes, correction=0)
-        # Equal values, not a spread of zero: the mean of equal values may round, and 1e-17 is not
-        # a scale to divide by.
+        # Tested by equal values: the mean of equal values may round, and leave a spread of 1e-17.
         constant = train.amax(axes) == train.amin(axes)
         scale = torch.where(constant, torch.ones_like(spread), spread)
         record |= {"mean": mean.tolist(), "scale": scale.tolist(), "of": "pixels" if pictures else "columns"}

@@ -1,4 +1,4 @@
-"""Examples from what a program already holds: arrays, tensors, lists, a Dataset or a DataLoader.
+"""Examples from arrays, tensors, lists, a Dataset or a DataLoader that a program already holds.
 
 Nothing is scaled. Classes (integers, truth values, texts) are coded as usual; floats are targets as
 they are. Queries are coded as the training examples were, with the training `encoding`.
@@ -44,11 +44,11 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
                 f"{data.encoding}. Load both together, or pass a pair (inputs, targets)."
             )
         return data
-    inputs, values = pair_arrays(data, name)
+    inputs, raw = pair_arrays(data, name)
     if encoding is None:
-        labels, targets, encoding = _coded(values)
+        labels, targets, encoding = _encode(raw)
     else:
-        labels, targets = _coded_as(values, encoding, name)
+        labels, targets = _encode_as(raw, encoding, name)
     tensor = float64_tensor(inputs)
     check_finite(f"{name} inputs", tensor)
     return Examples(
@@ -57,7 +57,7 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
         encoding=encoding,
         labels=labels,
         preparation={
-            "source": type(data).__name__ if not isinstance(data, tuple | list) else "arrays",
+            "data": type(data).__name__ if not isinstance(data, tuple | list) else "arrays",
             "normalise": None,
             "centre": encoding.centre,
             "classes": None if encoding.classes is None else list(encoding.classes),
@@ -79,8 +79,8 @@ def inputs_of(data: Any, name: str = "inputs") -> Tensor:
     return tensor
 
 
-def _coded(values: np.ndarray) -> tuple[Tensor | None, Tensor, Encoding]:
-    raw = raw_targets("targets", values)
+def _encode(array: np.ndarray) -> tuple[Tensor | None, Tensor, Encoding]:
+    raw = raw_targets("targets", array)
     if raw.labels is None:
         numbers = torch.from_numpy(raw.numbers)
         return None, numbers, encoding_of_numbers(numbers, centre="none")
@@ -89,32 +89,32 @@ def _coded(values: np.ndarray) -> tuple[Tensor | None, Tensor, Encoding]:
     return labels, encoding.encode(labels), encoding
 
 
-def _coded_as(values: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor | None, Tensor]:
-    """Return labels and targets under an encoding that exists."""
-    kind = KINDS[values.dtype.kind]
+def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor | None, Tensor]:
+    """Return labels and targets under a given encoding."""
+    kind = KINDS[array.dtype.kind]
     if encoding.classes is None:
-        if values.dtype.kind not in "fiu":
+        if array.dtype.kind not in "fiu":
             raise DataError(f"`{name} targets` must be numbers, as the training targets are; got {kind}.")
-        numbers = float64_tensor(values if values.ndim == 2 else values[:, None])
+        numbers = float64_tensor(array if array.ndim == 2 else array[:, None])
         if numbers.shape[1] != encoding.outputs:
             raise ShapeError(
                 f"`{name} targets` must have {encoding.outputs} columns, as the training targets; "
-                f"got {values.shape}."
+                f"got {array.shape}."
             )
         return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64)
-    if values.dtype.kind == "f":
+    if array.dtype.kind == "f":
         raise DataError(
             f"`{name} targets` must be classes, as the training targets are, among "
             f"{', '.join(encoding.classes)}; got floats. Pass integers or class names."
         )
-    raw = raw_targets(f"{name} targets", values)
-    unseen = [value for value in raw.classes if value not in encoding.classes]
+    raw = raw_targets(f"{name} targets", array)
+    unseen = [cls for cls in raw.classes if cls not in encoding.classes]
     if unseen:
         raise DataError(
             f"`{name} targets` must be among the training classes {', '.join(encoding.classes)}; "
             f"got {unseen[0]!r}."
         )
-    number = torch.tensor([encoding.classes.index(value) for value in raw.classes])
+    number = torch.tensor([encoding.classes.index(cls) for cls in raw.classes])
     assert raw.labels is not None
     labels = number[torch.from_numpy(raw.labels)]
     return labels, encoding.encode(labels)

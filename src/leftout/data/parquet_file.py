@@ -1,4 +1,4 @@
-"""A .parquet file, read with pyarrow. Rows are counted from 1: there is no line of names."""
+"""A .parquet file, read with pyarrow. Rows are numbered from 1."""
 
 import warnings
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""How is a pickle of plain data read without running it?
+"""A reader of pickled plain data that never runs the pickle.
 
 A pickle is a program for a small stack machine, and two of its instructions can call anything. This
-machine knows only those that build dictionaries, lists, texts, bytes and numbers; where the program
-asks for a name, it may ask for the few by which numpy spells "an array of bytes", and gets an
-inert record, never the function of that name. Anything else is refused.
+machine knows only those that build dictionaries, lists, texts, bytes and numbers. Of the names that a
+pickle may import, it knows only those that numpy writes for an array of bytes, and puts an inert record in
+the place of the function. Anything else is refused.
 
 Source: the opcode table of the standard library's `pickletools`, which also decodes arguments.
 """
@@ -44,18 +44,18 @@ class Inert:
 
 
 @dataclass
-class Machine:
+class PickleMachine:
     """The stack and the memo of one pickle."""
 
     stack: list[Any] = field(default_factory=list)
     memo: dict[int, Any] = field(default_factory=dict)
 
-    def popped_mark(self) -> list[Any]:
-        """Remove and return all above the topmost mark."""
-        place = max(i for i, value in enumerate(self.stack) if value is MARK)
-        values = self.stack[place + 1 :]
+    def pop_to_mark(self) -> list[Any]:
+        """Remove the topmost mark and all above it, and return the latter."""
+        place = max(i for i, held in enumerate(self.stack) if held is MARK)
+        above = self.stack[place + 1 :]
         del self.stack[place:]
-        return values
+        return above
 
     def step(self, name: str, argument: Any) -> None:
         """Carry out one instruction."""
@@ -74,8 +74,8 @@ class Machine:
         elif name == "MARK":
             self.stack.append(MARK)
         elif name in TUPLES:
-            values = [self.stack.pop() for _ in range(TUPLES[name])]
-            self.stack.append(tuple(reversed(values)))
+            members = [self.stack.pop() for _ in range(TUPLES[name])]
+            self.stack.append(tuple(reversed(members)))
         elif name not in ("PROTO", "FRAME"):
             self.build(name, argument)
 
@@ -83,31 +83,31 @@ class Machine:
         """Carry out an instruction that makes a container, or an inert record."""
         match name:
             case "TUPLE":
-                self.stack.append(tuple(self.popped_mark()))
+                self.stack.append(tuple(self.pop_to_mark()))
             case "LIST":
-                self.stack.append(self.popped_mark())
+                self.stack.append(self.pop_to_mark())
             case "DICT":
-                self.stack.append(_paired(self.popped_mark()))
+                self.stack.append(_dict_of_pairs(self.pop_to_mark()))
             case "APPEND":
-                value = self.stack.pop()
-                _of_type(list, self.stack[-1]).append(value)
+                member = self.stack.pop()
+                _of_type(list, self.stack[-1]).append(member)
             case "APPENDS":
-                values = self.popped_mark()
-                _of_type(list, self.stack[-1]).extend(values)
+                members = self.pop_to_mark()
+                _of_type(list, self.stack[-1]).extend(members)
             case "SETITEM":
-                value, key = self.stack.pop(), self.stack.pop()
-                _of_type(dict, self.stack[-1]).update(_paired([key, value]))
+                member, key = self.stack.pop(), self.stack.pop()
+                _of_type(dict, self.stack[-1]).update(_dict_of_pairs([key, member]))
             case "SETITEMS":
-                values = self.popped_mark()
-                _of_type(dict, self.stack[-1]).update(_paired(values))
+                members = self.pop_to_mark()
+                _of_type(dict, self.stack[-1]).update(_dict_of_pairs(members))
             case "GLOBAL":
-                self.stack.append(_named(*argument.split(" ", 1)))
+                self.stack.append(_inert_name(*argument.split(" ", 1)))
             case "STACK_GLOBAL":
                 attribute, module = self.stack.pop(), self.stack.pop()
-                self.stack.append(_named(module, attribute))
+                self.stack.append(_inert_name(module, attribute))
             case "REDUCE":
-                arguments, called = self.stack.pop(), _of_type(Inert, self.stack.pop())
-                self.stack.append(_called(called, _of_type(tuple, arguments)))
+                arguments, function = self.stack.pop(), _of_type(Inert, self.stack.pop())
+                self.stack.append(_call_inert(function, _of_type(tuple, arguments)))
             case "BUILD":
                 state = self.stack.pop()
                 _of_type(Inert, self.stack[-1]).state = state
@@ -130,22 +130,24 @@ def plain_pickle(content: bytes, name: str) -> dict[str, Any]:
     Cost:
         About 2 µs an instruction; arrays are one instruction.
     """
-    machine = Machine()
+    machine = PickleMachine()
     try:
         for opcode, argument, _ in pickletools.genops(content):
             if opcode.name == "STOP":
                 break
             machine.step(opcode.name, argument)
-        (value,) = machine.stack
-        return {key: _plain(item) for key, item in _of_type(dict, value).items()}
+        (top,) = machine.stack
+        return {
+            key: _array(member) if isinstance(member, Inert) else member
+            for key, member in _of_type(dict, top).items()
+        }
     except ForbiddenError as error:
         raise DataError(
             f"`{name}` must be a pickle of plain data (dictionaries, lists, texts, numbers, arrays "
             f"of bytes); it asks for {error}, which could run code, and was not run. Use files "
             "from the original source, or convert them to .npz."
         ) from error
-    # Whatever the machine trips over (an empty stack, a missing memo, an unhashable key), the
-    # program is no pickle that a writer of plain data makes.
+    # Any other failure (an empty stack, a missing memo, an unhashable key) means a damaged pickle.
     except Exception as error:
         raise DataError(
             f"`{name}` must be a whole pickle of plain data; it is damaged, truncated or none at "
@@ -153,25 +155,25 @@ def plain_pickle(content: bytes, name: str) -> dict[str, Any]:
         ) from error
 
 
-def _of_type(kind: type, value: Any) -> Any:
-    if type(value) is not kind:
-        raise TypeError(f"{type(value).__name__} where {kind.__name__} belongs")
-    return value
+def _of_type(kind: type, operand: Any) -> Any:
+    if type(operand) is not kind:
+        raise TypeError(f"{type(operand).__name__} where {kind.__name__} belongs")
+    return operand
 
 
-def _paired(values: list[Any]) -> dict[Any, Any]:
+def _dict_of_pairs(flat: list[Any]) -> dict[Any, Any]:
     # Texts only, and as texts: a key of deeply nested tuples would overflow the stack when hashed.
-    return dict(zip(map(_text, values[::2]), values[1::2], strict=True))
+    return dict(zip(map(_text, flat[::2]), flat[1::2], strict=True))
 
 
-def _named(module: Any, attribute: Any) -> Inert:
+def _inert_name(module: Any, attribute: Any) -> Inert:
     kind = NAMES.get((_of_type(str, module), _of_type(str, attribute)))
     if kind is None:
         raise ForbiddenError(f"`{module}.{attribute}`")
     return Inert(kind)
 
 
-def _called(name: Inert, arguments: tuple[Any, ...]) -> Any:
+def _call_inert(name: Inert, arguments: tuple[Any, ...]) -> Any:
     """Return what a call stands for: bytes for an encoding, else a record of the call."""
     if name.arguments is not None or name.kind == "type":
         raise ForbiddenError("a call of something that is no function")
@@ -181,10 +183,6 @@ def _called(name: Inert, arguments: tuple[Any, ...]) -> Any:
             raise ForbiddenError(f"the encoding {encoding!r}")
         return text.encode("latin-1")
     return Inert(name.kind, arguments)
-
-
-def _plain(value: Any) -> Any:
-    return _array(value) if isinstance(value, Inert) else value
 
 
 def _array(record: Inert) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Are these arrays pictures, and what are their pixels as numbers in [0, 1]?
+"""Arrays as pictures: how they are recognised, and their pixels as numbers in [0, 1].
 
 Pictures are (n, h, w) or (n, h, w, 3) or (n, 3, h, w) with values 0 … 255 or 0 … 1. The kernels see
 float64 in [0, 1], channels first; a person sees uint8, channels last. Anything else is features.
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from leftout.data.found import Rows
+from leftout.data.data_source import InputRows
 from leftout.data.targets import doubles
 
 CHANNELS = 3
@@ -16,9 +16,9 @@ WHITE = 255.0
 """Value of the brightest pixel in 8 bits; a source's own is in `preparation["white"]`."""
 
 
-def rows_of_images(images: np.ndarray) -> Rows:
+def rows_of_images(images: np.ndarray) -> InputRows:
     """Return the rows of uint8 pictures, (n, h, w) or (n, h, w, 3)."""
-    return Rows(inputs=channels_first(images) / WHITE, images=images)
+    return InputRows(inputs=channels_first(images) / WHITE, images=images)
 
 
 def channels_first(images: np.ndarray) -> np.ndarray:
@@ -45,12 +45,12 @@ def pixel_range(arrays: Sequence[np.ndarray]) -> float | None:
     return 1.0 if high <= 1 else WHITE
 
 
-def rows_of_array(array: np.ndarray, white: float | None) -> Rows:
+def rows_of_array(array: np.ndarray, white: float | None) -> InputRows:
     """Return pictures (`white` as from `pixel_range`) or flat features (None)."""
     if white is None:
         features = doubles(array.reshape(len(array), -1))  # (n, d)
         columns = tuple(f"x{number}" for number in range(features.shape[1]))
-        return Rows(inputs=features, table=features, columns=columns)
+        return InputRows(inputs=features, table=features, columns=columns)
     axis = _channel_axis(array.shape)
     if array.ndim == 4:
         last = np.moveaxis(array, axis or -1, -1)  # (n, h, w, channels)
@@ -58,7 +58,7 @@ def rows_of_array(array: np.ndarray, white: float | None) -> Rows:
     share = doubles(array) / white
     # The picture to look at is rounded to 8 bits; the inputs are not.
     images = np.rint(255 * share).astype(np.uint8)
-    return Rows(inputs=channels_first(share), images=images)
+    return InputRows(inputs=channels_first(share), images=images)
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int | None:
@@ -67,5 +67,5 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
         return 0
     if len(shape) != 4:
         return None
-    # Three by three pixels in three channels reads either way: channels last wins.
+    # Pictures of 3 × 3 pixels in 3 channels are ambiguous: channels last wins.
     return next((axis for axis in (3, 1) if shape[axis] in (1, CHANNELS)), None)

@@ -1,4 +1,4 @@
-"""Which rows train, which are asked about? Chosen by seed, each class in its proportion.
+"""Choice of training rows and queries by a seed, each class in its proportion.
 
 Every choice depends on the seed, the rows and the counts alone, never on the order in which a file
 system lists its files. The queries of a source without splits do not depend on `n_train`.
@@ -6,12 +6,12 @@ system lists its files. The queries of a source without splits do not depend on 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 
 import numpy as np
 
+from leftout.core.checks import check_count
 from leftout.core.errors import DataError, OptionError
-from leftout.data.found import Found
+from leftout.data.data_source import DataSource
 from leftout.data.targets import RawTargets
 
 TRAIN = "train"
@@ -19,12 +19,12 @@ QUERY = ("query", "test", "val", "valid")
 """Names of a split of queries. Where a source has several, the first of this order is taken."""
 
 LEAST = 2
-"""Training examples a class needs: with one, leaving it out would leave a class nobody has seen."""
+"""Training examples a class needs: leaving out its only one would leave none."""
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
-    """Row numbers of `Found` that train and that are asked about, and their targets."""
+class RowSplit:
+    """Row numbers of a `DataSource` to train on and to ask about, and their targets."""
 
     train: np.ndarray
     query: np.ndarray
@@ -32,41 +32,47 @@ class Chosen:
     query_targets: RawTargets
 
 
-def chosen(
-    found: Found, *, classes: Sequence[str | int] | None, n_train: int | None, n_query: int | None, seed: int
-) -> Chosen:
+def split_rows(
+    source: DataSource,
+    *,
+    classes: Sequence[str | int] | None,
+    n_train: int | None,
+    n_query: int | None,
+    seed: int,
+) -> RowSplit:
     """Return the rows to read.
 
     Raises:
-        OptionError: classes that are not there or not asked for sensibly; more rows than there are.
+        OptionError: classes that are not there, or fewer than two; more rows than there are.
         DataError: a class with fewer than two training examples, a query of an unseen class.
     """
-    check_count("n_train", n_train)
-    check_count("n_query", n_query)
-    targets, rows = _of_classes(found, classes)
-    train_random, query_random = (np.random.default_rng([seed, part]) for part in (0, 1))
-    if found.queried is None:
-        count = n_query if n_query is not None else round(found.share * len(rows))
-        _check_available("n_query", count, len(rows), found.source)
-        query = stratified(targets.labels, rows, count, query_random, spare=LEAST)
+    for name, wanted in (("n_train", n_train), ("n_query", n_query)):
+        if wanted is not None:
+            check_count(name, wanted)
+    targets, rows = _select_classes(source, classes)
+    train_random, query_random = (np.random.default_rng([seed, stream]) for stream in (0, 1))
+    if source.is_query is None:
+        count = n_query if n_query is not None else round(source.share * len(rows))
+        _check_available("n_query", count, len(rows), source.name)
+        query = stratified_rows(targets.labels, rows, count, query_random, spare=LEAST)
         rest = np.setdiff1d(rows, query)
     else:
-        query_pool, rest = rows[found.queried[rows]], rows[~found.queried[rows]]
-        _check_known(found, targets, rest, query_pool)
-        _check_available("n_query", n_query, len(query_pool), found.source)
-        query = stratified(targets.labels, query_pool, n_query, query_random)
+        query_pool, rest = rows[source.is_query[rows]], rows[~source.is_query[rows]]
+        _check_query_classes(source, targets, rest, query_pool)
+        _check_available("n_query", n_query, len(query_pool), source.name)
+        query = stratified_rows(targets.labels, query_pool, n_query, query_random)
     if not len(query) or not len(rest):
         raise DataError(
-            f"`{found.source}` must hold training examples and queries; got {len(rest)} and {len(query)}."
+            f"`{source.name}` must hold training examples and queries; got {len(rest)} and {len(query)}."
         )
-    _check_available("n_train", n_train, len(rest), found.source, kept=len(rows) - len(rest))
-    train = stratified(targets.labels, rest, n_train, train_random)
-    targets = _present(targets, rows) if classes is None else targets
-    _check_classes(targets, train, found)
-    return Chosen(train, query, targets.rows(train), targets.rows(query))
+    _check_available("n_train", n_train, len(rest), source.name, queries=len(rows) - len(rest))
+    train = stratified_rows(targets.labels, rest, n_train, train_random)
+    targets = _drop_absent_classes(targets, rows) if classes is None else targets
+    _check_train_classes(source, targets, train)
+    return RowSplit(train, query, targets.rows(train), targets.rows(query))
 
 
-def stratified(
+def stratified_rows(
     labels: np.ndarray | None,
     rows: np.ndarray,
     count: int | None,
@@ -83,35 +89,34 @@ def stratified(
     if count is None:
         return np.sort(rows)
     strata = np.zeros(len(rows), dtype=np.int64) if labels is None else labels[rows]
-    groups = [rows[strata == value] for value in np.unique(strata)]
-    sizes = np.array([len(group) for group in groups])
-    taken = allotment(sizes, count, spare=spare)
-    parts = [random.permutation(group)[:take] for group, take in zip(groups, taken, strict=True)]
-    return np.sort(np.concatenate(parts))
+    groups = [rows[strata == stratum] for stratum in np.unique(strata)]
+    shares = allotment(np.array([len(group) for group in groups]), count, spare=spare)
+    drawn = [random.permutation(group)[:share] for group, share in zip(groups, shares, strict=True)]
+    return np.sort(np.concatenate(drawn))
 
 
 def allotment(sizes: np.ndarray, count: int, *, spare: int = 0) -> np.ndarray:
-    """Return how many of each class make up `count`: largest remainders, then least and spare.
+    """Return how many of each class make up `count`, by the method of largest remainders.
 
     Each class gets its share rounded down; what is missing goes to the largest remainders. A class
     that then has fewer than two, or leaves fewer than `spare`, trades with the class that has most
     to give, as long as the count allows that for all classes.
     """
     share = count * sizes / sizes.sum()
-    taken: np.ndarray = np.floor(share).astype(np.int64)
-    order = np.argsort(taken - share, kind="stable")  # largest remainder first
-    taken[order[: count - taken.sum()]] += 1
+    counts: np.ndarray = np.floor(share).astype(np.int64)
+    order = np.argsort(counts - share, kind="stable")  # largest remainder first
+    counts[order[: count - counts.sum()]] += 1
     least = np.zeros_like(sizes) if spare else np.minimum(sizes, LEAST)
     most = np.maximum(sizes - spare, 0)
     if not least.sum() <= count <= most.sum():
-        return taken
-    while (taken < least).any():
-        taken[np.argmax(taken - least)] -= 1
-        taken[np.argmax(least - taken)] += 1
-    while (taken > most).any():
-        taken[np.argmax(taken - most)] -= 1
-        taken[np.argmax(most - taken)] += 1
-    return taken
+        return counts
+    while (counts < least).any():
+        counts[np.argmax(counts - least)] -= 1
+        counts[np.argmax(least - counts)] += 1
+    while (counts > most).any():
+        counts[np.argmax(counts - most)] -= 1
+        counts[np.argmax(most - counts)] += 1
+    return counts
 
 
 def named_splits(source: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -135,20 +140,20 @@ def named_splits(source: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndar
             f"has only {', '.join(map(repr, present))}. Add the other, or drop the splits: then "
             "the seed makes them."
         )
-    kept = np.flatnonzero((lower == TRAIN) | (lower == wanted))
+    rows = np.flatnonzero((lower == TRAIN) | (lower == wanted))
     unused = [name for name in present if name.lower() not in (TRAIN, wanted)]
-    return kept, lower[kept] == wanted, unused
+    return rows, lower[rows] == wanted, unused
 
 
-def _of_classes(found: Found, classes: Sequence[str | int] | None) -> tuple[RawTargets, np.ndarray]:
+def _select_classes(source: DataSource, classes: Sequence[str | int] | None) -> tuple[RawTargets, np.ndarray]:
     """Return targets coded in the order of `classes`, and the rows that belong to them."""
-    targets = found.targets
-    everything = np.arange(len(targets))
+    targets = source.targets
+    rows = np.arange(len(targets))
     if classes is None:
-        return targets, everything
+        return targets, rows
     if targets.labels is None:
         raise OptionError(
-            f"`classes` must be left out for `{found.source}`: its targets are floats, that is, "
+            f"`classes` must be left out for `{source.name}`: its targets are floats, that is, "
             "numbers to be predicted. Store class numbers as integers."
         )
     numbers = [class_number(targets.classes, wanted) for wanted in classes]
@@ -158,7 +163,7 @@ def _of_classes(found: Found, classes: Sequence[str | int] | None) -> tuple[RawT
     code[numbers] = np.arange(len(numbers))
     labels = code[targets.labels]
     names = tuple(targets.classes[number] for number in numbers)
-    return RawTargets(labels, names, None), everything[labels >= 0]
+    return RawTargets(labels, names, None), rows[labels >= 0]
 
 
 def class_number(names: Sequence[str], wanted: str | int) -> int:
@@ -178,21 +183,17 @@ def class_number(names: Sequence[str], wanted: str | int) -> int:
     raise OptionError(f"`classes` must be among {listed}; there is no {text!r}.")
 
 
-def check_count(name: str, value: int | None) -> None:
-    """Raise unless a number of examples is left open or at least one."""
-    if value is not None and (not isinstance(value, Integral) or value < 1):
-        raise OptionError(f"`{name}` must be a whole number ≥ 1; got {value!r}.")
-
-
-def _check_available(name: str, wanted: int | None, available: int, source: str, *, kept: int = 0) -> None:
+def _check_available(name: str, wanted: int | None, available: int, source: str, *, queries: int = 0) -> None:
     if wanted is not None and wanted > available:
-        aside = f" beside the {kept} queries; a smaller `n_query` leaves more" if kept else ""
+        aside = f" beside the {queries} queries; a smaller `n_query` leaves more" if queries else ""
         raise OptionError(
             f"`{name}` must be at most {available}, what `{source}` holds{aside}; got {wanted}."
         )
 
 
-def _check_known(found: Found, targets: RawTargets, train: np.ndarray, query: np.ndarray) -> None:
+def _check_query_classes(
+    source: DataSource, targets: RawTargets, train: np.ndarray, query: np.ndarray
+) -> None:
     """Raise when a query has a class that no training row has."""
     if targets.labels is None:
         return
@@ -200,33 +201,33 @@ def _check_known(found: Found, targets: RawTargets, train: np.ndarray, query: np
     if len(unseen):
         name = targets.classes[targets.labels[unseen[0]]]
         raise DataError(
-            f"`{found.source}` must have training examples of every class it asks about; query "
-            f"{found.ids[unseen[0]]} is of class {name!r}, which no training example has. Drop "
+            f"`{source.name}` must have training examples of every class it asks about; query "
+            f"{source.ids[unseen[0]]} is of class {name!r}, which no training example has. Drop "
             "these queries, or select others with `classes`."
         )
 
 
-def _present(targets: RawTargets, rows: np.ndarray) -> RawTargets:
+def _drop_absent_classes(targets: RawTargets, rows: np.ndarray) -> RawTargets:
     """Return the targets coded over the classes that any of the rows has."""
     if targets.labels is None:
         return targets
     used = np.unique(targets.labels[rows])
     labels = np.searchsorted(used, targets.labels)
-    return RawTargets(labels, tuple(targets.classes[value] for value in used), None)
+    return RawTargets(labels, tuple(targets.classes[number] for number in used), None)
 
 
-def _check_classes(targets: RawTargets, train: np.ndarray, found: Found) -> None:
+def _check_train_classes(source: DataSource, targets: RawTargets, train: np.ndarray) -> None:
     """Raise when a class has too few training examples to leave one out."""
     if targets.labels is None:
         return
     if len(targets.classes) < 2:
-        raise DataError(f"`{found.source}` must hold at least two classes; got only {targets.classes[0]!r}.")
+        raise DataError(f"`{source.name}` must hold at least two classes; got only {targets.classes[0]!r}.")
     counts = np.bincount(targets.labels[train], minlength=len(targets.classes))
     for name, count in zip(targets.classes, counts, strict=True):
         if count < LEAST:
-            whole = all(other.lstrip("-").isdecimal() for other in targets.classes)
-            hint = " Numbers to be predicted must be floats, not integers." if whole else ""
+            integers = all(cls.lstrip("-").isdecimal() for cls in targets.classes)
+            hint = " Numbers to be predicted must be floats, not integers." if integers else ""
             raise DataError(
-                f"`{found.source}` must have at least {LEAST} training examples of every class; "
+                f"`{source.name}` must have at least {LEAST} training examples of every class; "
                 f"class {name!r} has {count}. Drop it with `classes`, or take more examples.{hint}"
             )

@@ -1,4 +1,4 @@
-"""A table: one row per example, one column to predict, the others what it is predicted from.
+"""A table with a row per example, a column to predict, and columns to predict from.
 
 A column called `id` names the rows, a column called `split` says `train` or one of the names of
 queries; neither is a feature. Integers, truth values and texts to predict are classes.
@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import name_list
 from leftout.data.columns import ID, Column
 from leftout.data.csv_file import csv_columns
-from leftout.data.found import Found, Rows
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.parquet_file import parquet_columns
 from leftout.data.split import named_splits
 from leftout.data.targets import raw_targets
@@ -23,7 +24,7 @@ SPLIT = "split"
 
 def table(
     path: Path, source: str, *, target: str | None = None, columns: Sequence[str] | None = None
-) -> Found:
+) -> DataSource:
     """Return the rows of a .csv or .parquet file.
 
     Args:
@@ -31,7 +32,7 @@ def table(
         columns: the columns to predict from; None takes all others.
 
     Raises:
-        OptionError: a column that is not there, or asked for twice.
+        OptionError: a column that is not there, or named twice.
         DataError: a feature that is text, a missing cell, an infinite number, ids that repeat.
     """
     every, names = READERS[path.suffix.lower()](path)
@@ -41,20 +42,20 @@ def table(
     for column in (goal, *features):
         _check_column(column, names, source)
     unused: list[str] = []
-    kept, queried = np.arange(len(names)), None
+    rows, is_query = np.arange(len(names)), None
     if SPLIT in by_name and goal.name != SPLIT:
         _check_column(by_name[SPLIT], names, source)
-        kept, queried, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
+        rows, is_query, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
     if ID in by_name and goal.name != ID:
         names = _names(by_name[ID], names, source)
-    values = np.stack([column.values.astype(np.float64) for column in features], axis=1)[kept]
+    cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
     headings = tuple(column.name for column in features)
-    return Found(
-        source=source,
-        ids=[names[row] for row in kept],
-        targets=raw_targets(goal.name, goal.values[kept]),
-        read=lambda rows: Rows(inputs=values[rows], table=values[rows], columns=headings),
-        queried=queried,
+    return DataSource(
+        name=source,
+        ids=[names[row] for row in rows],
+        targets=raw_targets(goal.name, goal.values[rows]),
+        read=lambda chosen: InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings),
+        is_query=is_query,
         record={
             "format": path.suffix.lower().lstrip("."),
             "target": goal.name,
@@ -68,12 +69,12 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
     if target is not None:
         if target not in by_name:
             raise OptionError(
-                f"`target` must be a column of `{source}`, one of {_listed(list(by_name))}; got {target!r}."
+                f"`target` must be a column of `{source}`, one of {name_list(by_name)}; got {target!r}."
             )
         return by_name[target]
     rest = [name for name in by_name if name not in (ID, SPLIT)]
     if not rest:
-        raise DataError(f"`{source}` must have a column to predict; it has {_listed(list(by_name))}.")
+        raise DataError(f"`{source}` must have a column to predict; it has {name_list(by_name)}.")
     return by_name[rest[-1]]
 
 
@@ -89,7 +90,7 @@ def _features(
         if wrong or len(set(chosen)) < len(chosen) or not chosen:
             raise OptionError(
                 f"`columns` must name columns of `{source}` other than the target {target!r}, each "
-                f"once, among {_listed(free)}; got {chosen}."
+                f"once, among {name_list(free)}; got {chosen}."
             )
     if not chosen:
         raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
@@ -97,9 +98,9 @@ def _features(
     if texts:
         numeric = [name for name in chosen if name not in texts]
         raise DataError(
-            f"`{source}` must have numbers to predict from; {_listed(texts)} hold text. Encode "
+            f"`{source}` must have numbers to predict from; {name_list(texts)} hold text. Encode "
             f"them as numbers (one column per value), or leave them out with `columns`: "
-            f"{_listed(numeric)} are numbers. The target is {target!r}."
+            f"{name_list(numeric)} are numbers. The target is {target!r}."
         )
     return [by_name[name] for name in chosen]
 
@@ -121,17 +122,13 @@ def _check_column(column: Column, names: Sequence[str], source: str) -> None:
 
 def _names(column: Column, rows: Sequence[str], source: str) -> list[str]:
     _check_column(column, rows, source)
-    names = [str(value) for value in column.values.tolist()]
-    seen: dict[str, int] = {}
+    names = list(map(str, column.values.tolist()))
+    row_of: dict[str, int] = {}
     for row, name in enumerate(names):
-        if name in seen:
+        if name in row_of:
             raise DataError(
                 f"`{source}` must have a different 'id' in every row; {name!r} is in "
-                f"{rows[seen[name]]} and {rows[row]}."
+                f"{rows[row_of[name]]} and {rows[row]}."
             )
-        seen[name] = row
+        row_of[name] = row
     return names
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "") or "none"

@@ -1,7 +1,7 @@
-"""Are these targets classes or numbers? Integers, truth values, texts are classes; floats are not.
+"""Targets as classes or numbers: integers, truth values and texts are classes, floats are numbers.
 
 The rule looks at the type alone, never at the values: 0.0, 1.0, 1.0 are numbers to be predicted,
-0, 1, 1 are the names of two classes. Whoever means the other converts, and sees that he does.
+0, 1, 1 are the names of two classes. Convert them to mean the other.
 """
 
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ class RawTargets:
     def __len__(self) -> int:
         return len(self.labels if self.numbers is None else self.numbers)  # type: ignore[arg-type]
 
-    def rows(self, where: np.ndarray) -> "RawTargets":
+    def rows(self, chosen: np.ndarray) -> "RawTargets":
         """Return the targets of some rows, under the same class names."""
-        labels = None if self.labels is None else self.labels[where]
-        numbers = None if self.numbers is None else self.numbers[where]
+        labels = None if self.labels is None else self.labels[chosen]
+        numbers = None if self.numbers is None else self.numbers[chosen]
         return RawTargets(labels, self.classes, numbers)
 
 
@@ -54,7 +54,7 @@ def raw_targets(name: str, values: np.ndarray) -> RawTargets:
             "numbers with `argmax(1)`, or numbers to be predicted into floats."
         )
     distinct, labels = np.unique(values, return_inverse=True)
-    classes = tuple(str(value) for value in distinct.tolist())
+    classes = tuple(map(str, distinct.tolist()))
     return RawTargets(labels.astype(np.int64), classes, None)
 
 
@@ -94,16 +94,16 @@ def target_array(name: str, values: Tensor | np.ndarray | Sequence[Any]) -> np.n
 
 
 def doubles(array: np.ndarray) -> np.ndarray:
-    """Return a copy in double precision; what is too large for it becomes infinite, silently.
+    """Return a copy in double precision; numbers too large for it become infinite without a warning.
 
-    Infinity is refused where the row can be named, which a warning of this cast could not.
+    The caller refuses infinity with the name of the row, which numpy's warning would not have.
     """
     with np.errstate(all="ignore"):
         return np.array(array, dtype=np.float64, order="C")
 
 
 def as_array(name: str, values: Any) -> np.ndarray:
-    """Return a tensor, array or list as an array; refuse what is none.
+    """Return a tensor, array or list as an array.
 
     Raises:
         ShapeError: rows of different lengths, or a single number.

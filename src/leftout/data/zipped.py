@@ -1,7 +1,7 @@
-"""What does a zip archive hold, and can one member be read without trusting what it says of itself?
+"""Members of a zip archive, read without trusting the sizes that it declares.
 
-Nothing is ever unpacked to disk. A member is inflated in pieces up to the size it declares, so a
-member that lies about its size costs no more than it declared, and its checksum is verified.
+Nothing is unpacked to disk. A member is inflated in blocks up to the size it declares, so that one that
+holds more costs no more memory than it declared, and its checksum is verified.
 """
 
 import zipfile
@@ -9,12 +9,12 @@ from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 
-from leftout.core.blocks import sized
 from leftout.core.errors import DataError
+from leftout.core.wording import byte_size
 from leftout.data.files import check_file
 
-PIECE = 2**20
-"""Bytes inflated at once: what a lying member can cost beyond the size it declares."""
+BLOCK = 2**20
+"""Bytes inflated at once: the most that a member can cost beyond the size it declares."""
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
@@ -26,8 +26,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
     check_file(path)
     try:
         archive = zipfile.ZipFile(path)
-    # A damaged directory ends in BadZipFile, struct.error, NotImplementedError, UnicodeError,
-    # OverflowError … : whatever it is, the archive cannot be read.
+    # A damaged directory ends in BadZipFile, struct.error, NotImplementedError, UnicodeError …
     except Exception as error:
         raise DataError(f"`{path}` must be a whole zip archive; got {reason(error)}.") from error
     name, times = max(Counter(archive.namelist()).items(), key=itemgetter(1), default=("", 0))
@@ -49,11 +48,12 @@ def member_bytes(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
     size = archive.getinfo(name).file_size
     if size > limit:
         raise DataError(
-            f"`{name}` in {archive.filename} must be at most {sized(limit)} unpacked; it says {sized(size)}."
+            f"`{name}` in {archive.filename} must be at most {byte_size(limit)} unpacked; it says "
+            f"{byte_size(size)}."
         )
     try:
         with archive.open(name) as handle:
-            content = b"".join(iter(lambda: handle.read(PIECE), b""))
+            content = b"".join(iter(lambda: handle.read(BLOCK), b""))
     except Exception as error:
         raise DataError(
             f"`{name}` in {archive.filename} cannot be read: {reason(error)}. Fetch or pack the "

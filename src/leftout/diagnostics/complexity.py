@@ -25,9 +25,9 @@ from leftout.attribution.engine.group_removal import group_duals
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.dynamics.fitted import Fitted
 
 Norm = Literal["interpolant", "fitted"]
@@ -110,21 +110,21 @@ def _interpolant(
     total = inside.norm()
     added = []
     rows = [fitted.rows.of_examples(group.to(lower.device)) for group in groups]
-    for columns in _solved(lower, rows):  # (n, g)
+    for columns in _solve_columns(lower, rows):  # (n, g)
         basis = torch.linalg.qr(columns).Q
-        taken = basis.T @ inside
-        left = inside - basis @ taken
+        projection = basis.T @ inside
+        remainder = inside - basis @ projection
         # √a − √(a − d) as d / (√a + √(a − d)): small groups are not lost in the difference.
-        added.append(_over(taken.square().sum(), total + left.norm()))
+        added.append(_over(projection.square().sum(), total + remainder.norm()))
     return float(total), torch.stack(added)
 
 
-def _solved(
+def _solve_columns(
     lower: Float64[Tensor, "n n"], groups: Sequence[Int64[Tensor, " _"]]
 ) -> Iterator[Float64[Tensor, "n _"]]:
     """Yield L⁻¹'s columns of each group, many small groups to a solve."""
     waiting: list[Int64[Tensor, " _"]] = []
-    for position, rows in enumerate(tracked(groups, what="groups")):
+    for position, rows in enumerate(with_progress(groups, what="groups")):
         waiting.append(rows)
         if sum(map(len, waiting)) < COLUMNS and position + 1 < len(groups):
             continue
@@ -141,7 +141,7 @@ def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
     try:
         return fitted.cholesky(0.0).lower
     except NotPositiveError:
-        same = identical(fitted.train.inputs)
+        same = identical_inputs(fitted.train.inputs)
         ids = fitted.train.ids
         named = (
             f" Examples {ids[same[0][0]]!r} and {ids[same[0][1]]!r} have identical inputs." if same else ""
@@ -163,12 +163,12 @@ def _as_trained(
     total = _root((dual * image).sum())
     ready: dict[int, list[EditEngine]] = {}
     added = []
-    for rows in tracked(groups, what="groups"):
+    for rows in with_progress(groups, what="groups"):
         without = dual + group_duals(fitted, [math.inf], rows, ready)[0]
         change = dual - without
-        left = _root((without * (fitted.gram @ without)).sum())
+        norm_without = _root((without * (fitted.gram @ without)).sum())
         fall = (change * (2 * image - fitted.gram @ change)).sum()  # uᵀKu − u'ᵀKu'
-        added.append(_over(fall, total + left))
+        added.append(_over(fall, total + norm_without))
     return float(total), torch.stack(added)
 
 

@@ -18,7 +18,7 @@ from leftout.attribution.engine.refit import label_refit_duals_work, refit_duals
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.checks import check_at_least, check_kind
 from leftout.core.errors import DataError, DivergenceError, LeftoutError, NotPositiveError, OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import Operation, WorkCount, operations, passes
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
@@ -79,14 +79,14 @@ class Selection:
         """Return what was tried, JSON-like; no loss of what was skipped."""
         return [
             {
-                "name": one.name,
-                "loss": None if one.losses is None else one.loss,
-                "accuracy": one.accuracy,
-                "smallest": one.smallest,
-                "condition": one.condition,
-                "skipped": one.skipped,
+                "name": candidate.name,
+                "loss": None if candidate.losses is None else candidate.loss,
+                "accuracy": candidate.accuracy,
+                "smallest": candidate.smallest,
+                "condition": candidate.condition,
+                "skipped": candidate.skipped,
             }
-            for one in self.candidates
+            for candidate in self.candidates
         ]
 
     @property
@@ -100,17 +100,17 @@ class Selection:
         return self.best.kernel
 
     @property
-    def tried(self) -> tuple[Candidate, ...]:
+    def with_losses(self) -> tuple[Candidate, ...]:
         """Return those that have a loss."""
-        return tuple(one for one in self.candidates if one.losses is not None)
+        return tuple(candidate for candidate in self.candidates if candidate.losses is not None)
 
-    def lead(self, other: Candidate) -> tuple[float, float]:
+    def lead(self, candidate: Candidate) -> tuple[float, float]:
         """Return by how much the best is better than another, and the standard error of that."""
-        if self.best.losses is None or other.losses is None:
-            raise OptionError(f"`other` must have losses; {other.name} was skipped: {other.skipped}")
-        apart = other.losses - self.best.losses
-        spread = float(apart.std()) / math.sqrt(len(apart)) if len(apart) > 1 else math.nan
-        return float(apart.mean()), spread
+        if self.best.losses is None or candidate.losses is None:
+            raise OptionError(f"`other` must have losses; {candidate.name} was skipped: {candidate.skipped}")
+        difference = candidate.losses - self.best.losses
+        error = float(difference.std()) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
+        return float(difference.mean()), error
 
 
 def choose_kernel(
@@ -139,42 +139,44 @@ def choose_kernel(
         of each kernel its Gram matrix and `out_of_sample`; of one that sees labels, n more fits.
     """
     check_kind("kernels", kernels, Iterable, what="kernels in a list, or by name")
-    named = kernels if isinstance(kernels, Mapping) else _named(list(kernels))
+    named = kernels if isinstance(kernels, Mapping) else _by_name(list(kernels))
     examples = examples_of(train, name="train")
-    found = []
+    candidates = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, LabelDependentKernel), what="kernels, such as kernels.ReLU(1)")
-        found.append(candidate(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
-    return ranked(once(found))
+        candidates.append(
+            evaluate_kernel(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
+        )
+    return sort_candidates(drop_duplicates(candidates))
 
 
-def once(candidates: Sequence[Candidate]) -> list[Candidate]:
+def drop_duplicates(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return candidates; a label-aware one that is best as its base is skipped where that was tried too."""
     plain = [one for one in candidates if one.smallest is None and one.losses is not None]
-    found = []
+    kept_candidates = []
     for one in candidates:
         aware = one.smallest is not None
-        same = [other for other in plain if aware and _same(one.kernel, other.kernel)]
+        same = [other for other in plain if aware and _are_equal(one.kernel, other.kernel)]
         if same:
             said = f"Labels do not help: strength 0 predicts best, and that is {same[0].name}."
             one = replace(one, losses=None, accuracy=None, skipped=said)
-        found.append(one)
-    return found
+        kept_candidates.append(one)
+    return kept_candidates
 
 
-def _same(one: Kernel | LabelDependentKernel, other: Kernel | LabelDependentKernel) -> bool:
+def _are_equal(first: Kernel | LabelDependentKernel, second: Kernel | LabelDependentKernel) -> bool:
     """Return whether two kernels are known to be one."""
-    if one is other:
+    if first is second:
         return True
     try:
-        return bool(one == other)
+        return bool(first == second)
     except (RuntimeError, ValueError):  # of tensors in them, which do not say so
         return False
 
 
-def _named(kernels: Sequence[Kernel | LabelDependentKernel]) -> dict[str, Kernel | LabelDependentKernel]:
+def _by_name(kernels: Sequence[Kernel | LabelDependentKernel]) -> dict[str, Kernel | LabelDependentKernel]:
     """Return kernels by what they are called."""
-    names = [repr(one) for one in kernels]
+    names = [repr(kernel) for kernel in kernels]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise OptionError(
@@ -213,59 +215,60 @@ def choose_strength(
     """
     check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
     check_kind("strengths", strengths, Iterable, what="numbers, such as (0.0, 0.1)")
-    asked_for = tuple(strengths)
-    for strength in asked_for:
+    tried = tuple(strengths)
+    for strength in tried:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
     kernel.check_has_classes(examples.labels)  # it is refused in the words of what was asked
-    asked = replace(kernel, strength=1.0, frozen=False)
-    first = fit(asked, examples, rule=rule, memory=memory, device=device)
+    label_aware = replace(kernel, strength=1.0, frozen=False)
+    first = fit(label_aware, examples, rule=rule, memory=memory, device=device)
     time = first.rule.time(at)
-    losses = _by_strength(first, time, tuple(float(one) for one in asked_for))
-    return ranked(
-        [_of_strength(kernel, first, strength, said) for strength, said in losses.items()], name="strengths"
+    losses = _by_strength(first, time, tuple(float(strength) for strength in tried))
+    return sort_candidates(
+        [_strength_candidate(kernel, first, strength, predicted) for strength, predicted in losses.items()],
+        name="strengths",
     )
 
 
-def _of_strength(
-    kernel: LabelAware, first: Fitted, strength: float, said: Float64[Tensor, "n k"] | str
+def _strength_candidate(
+    kernel: LabelAware, first: Fitted, strength: float, predicted: Float64[Tensor, "n k"] | str
 ) -> Candidate:
     """Return a candidate, with the ends of its spectrum."""
     assert isinstance(first.kernel, FittedLabelAware)
     values = torch.linalg.eigvalsh(first.kernel.at_strength(strength).gram)
     sizes = (values + first.rule.effective_ridge(len(first))).abs()
-    known = Candidate(
+    tried = Candidate(
         f"strength {strength:g}",
         replace(kernel, strength=strength),
         smallest=float(values[0]),
         condition=float(sizes.max() / sizes.min()),
     )
-    if isinstance(said, str):
-        return replace(known, skipped=said)
-    right = first.train.accuracy(said)
-    return replace(known, losses=_losses(said, first.train), accuracy=right)
+    if isinstance(predicted, str):
+        return replace(tried, skipped=predicted)
+    right = first.train.accuracy(predicted)
+    return replace(tried, losses=_losses(predicted, first.train), accuracy=right)
 
 
-def ranked(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selection:
+def sort_candidates(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selection:
     """Return candidates, the argument called `name` in messages, best first.
 
     Raises:
         OptionError: none has a loss.
     """
-    if not any(one.losses is not None for one in candidates):
+    if not any(candidate.losses is not None for candidate in candidates):
         raise OptionError(f"`{name}` must hold one that can be fitted; got {_why_none(candidates)}")
-    return Selection(tuple(sorted(candidates, key=lambda one: one.loss)))
+    return Selection(tuple(sorted(candidates, key=lambda candidate: candidate.loss)))
 
 
 def _why_none(candidates: Sequence[Candidate]) -> str:
     """Return why there is no loss, each reason once with the names it is of."""
     names: dict[str, list[str]] = {}
-    for one in candidates:
-        names.setdefault(one.skipped, []).append(one.name)
-    return " ".join(f"{', '.join(of)}: {why}" for why, of in names.items()) or "none."
+    for candidate in candidates:
+        names.setdefault(candidate.skipped, []).append(candidate.name)
+    return " ".join(f"{', '.join(called)}: {why}" for why, called in names.items()) or "none."
 
 
-def candidate(
+def evaluate_kernel(
     name: str,
     kernel: Kernel | LabelDependentKernel,
     examples: Examples,
@@ -291,8 +294,8 @@ def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
     """Return a label-aware kernel at the strength that was chosen; of strength 0 its base, which it is."""
     assert isinstance(best.kernel, LabelAware)
     strength = best.kernel.strength
-    taken = best.kernel if strength else kernel.base
-    return replace(best, name=f"{name}, strength {strength:g}", kernel=taken)
+    chosen = best.kernel if strength else kernel.base
+    return replace(best, name=f"{name}, strength {strength:g}", kernel=chosen)
 
 
 def _losses(predicted: Float64[Tensor, "n k"], examples: Examples) -> Float64[Tensor, " n"]:
@@ -306,35 +309,42 @@ def _by_strength(
     kernel = fitted.kernel
     assert isinstance(kernel, FittedLabelAware)
     everyone = torch.arange(len(fitted), device=fitted.device)
-    found: dict[float, Tensor | str] = {}
-    whole = kernel.refit_labels(everyone)
-    for one in strengths:
-        if one == 0:
-            found[one] = _blind(fitted, kernel, time)
+    outcomes: dict[float, Tensor | str] = {}
+    everything = kernel.refit_labels(everyone)
+    for strength in strengths:
+        if strength == 0:
+            outcomes[strength] = _blind(fitted, kernel, time)
             continue
         # A strength that is chosen will be fitted to all: it must have a solution there as well.
-        said = _solved(fitted, whole.at_strength(one), everyone, time)
+        outcome = _dual_or_reason(fitted, everything.at_strength(strength), everyone, time)
         empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
-        found[one] = f"with every example: {said}" if isinstance(said, str) else empty
-    for i in tracked(range(len(fitted)), what="strengths, leaving one out"):
+        outcomes[strength] = f"with every example: {outcome}" if isinstance(outcome, str) else empty
+    for i in with_progress(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
-        going = [one for one, said in found.items() if one > 0 and not isinstance(said, str)]
-        if not going:
+        open_strengths = [
+            strength
+            for strength, outcome in outcomes.items()
+            if strength > 0 and not isinstance(outcome, str)
+        ]
+        if not open_strengths:
             break
         try:
-            again, own = kernel.refit_labels(keep), kernel.compare_training(slice(i, i + 1))
+            refitted, comparison = kernel.refit_labels(keep), kernel.compare_training(slice(i, i + 1))
         except DataError as error:
-            found |= dict.fromkeys(going, f"without example {fitted.train.ids[i]!r}: {error}")
+            outcomes |= dict.fromkeys(open_strengths, f"without example {fitted.train.ids[i]!r}: {error}")
             break
-        for strength in going:
-            predicted, taught = found[strength], again.at_strength(strength)
+        for strength in open_strengths:
+            predicted, at_strength = outcomes[strength], refitted.at_strength(strength)
             assert isinstance(predicted, Tensor)
-            dual = _solved(fitted, taught, keep, time)
+            dual = _dual_or_reason(fitted, at_strength, keep, time)
             if isinstance(dual, str):
-                found[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
+                outcomes[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
                 continue
-            predicted[i] = (taught.cross(own) @ dual)[0]
-    return {one: said if isinstance(said, str) else said.cpu() for one, said in found.items()}
+            predicted[i] = (at_strength.cross(comparison) @ dual)[0]
+    return {
+        strength: outcome if isinstance(outcome, str) else outcome.cpu()
+        for strength, outcome in outcomes.items()
+    }
 
 
 def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Tensor, "n k"] | str:
@@ -347,12 +357,12 @@ def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Ten
         return str(error)
 
 
-def _solved(
-    fitted: Fitted, taught: RefitLabelAware, keep: Int64[Tensor, " s"], time: float
+def _dual_or_reason(
+    fitted: Fitted, refitted: RefitLabelAware, keep: Int64[Tensor, " s"], time: float
 ) -> Float64[Tensor, "s k"] | str:
     """Return the dual of the examples in `keep`, or why there is none."""
     try:
-        return refit_duals(fitted, taught, fitted.residual[keep], [time], total=len(keep))[0]
+        return refit_duals(fitted, refitted, fitted.residual[keep], [time], total=len(keep))[0]
     except (NotPositiveError, DivergenceError) as error:
         return str(error)
 

@@ -13,7 +13,14 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
 from leftout.core.blocks import blocks
-from leftout.core.modules import Parameters, bytes_a_row, flat, outputs_of, parameters_of, unflat
+from leftout.core.modules import (
+    Parameters,
+    bytes_per_row,
+    flatten_parameters,
+    outputs_of,
+    parameters_of,
+    unflatten_parameters,
+)
 from leftout.dynamics.objective import Look, Objective, as_targets
 
 BACKWARD = 3
@@ -43,16 +50,16 @@ class ModuleObjective(Objective):
     ) -> None:
         self.module = module
         self.like = parameters_of(module)
-        self.initial = flat(self.like)  # (p,)
+        self.initial = flatten_parameters(self.like)  # (p,)
         super().__init__(as_targets(targets, self.initial.device), ridge)
         self.inputs = inputs.to(self.initial)
         # The point is w − w_0: single precision then resolves the ridge's small pull on it.
-        begin = self.initial if start is None else flat(parameters_of(start)).to(self.initial)
+        begin = self.initial if start is None else flatten_parameters(parameters_of(start)).to(self.initial)
         self.start = begin - self.initial
         self.point = self.start
         self.previous: Tensor | None = None
         self.marked: Tensor | None = None
-        room = BACKWARD * bytes_a_row(module, self.inputs[:2])
+        room = BACKWARD * bytes_per_row(module, self.inputs[:2])
         self.chunk = max(1, min(len(targets), memory // room))
         self.gradient = torch.zeros_like(self.point)
         self._refresh()
@@ -70,7 +77,7 @@ class ModuleObjective(Objective):
         return Look(self.data_loss + self.ridge * far / 2, steep**0.5)
 
     @property
-    def rounding(self) -> float:
+    def rounding_error(self) -> float:
         largest = float((self.residual + self.targets).abs().max())
         return torch.finfo(self.point.dtype).eps * largest
 
@@ -97,13 +104,13 @@ class ModuleObjective(Objective):
         self.point = point
         self._refresh()
 
-    def trained(self) -> nn.Module:
-        found = copy.deepcopy(self.module)
-        parts = unflat(self.initial + self.point, self.like)
-        for name, one in found.named_parameters():
-            if name in parts:
-                one.data.copy_(parts[name])
-        return found
+    def trained_module(self) -> nn.Module:
+        module = copy.deepcopy(self.module)
+        weights = unflatten_parameters(self.initial + self.point, self.like)
+        for name, parameter in module.named_parameters():
+            if name in weights:
+                parameter.data.copy_(weights[name])
+        return module
 
     def _refresh(self) -> None:
         """Compute residual and gradient at the point."""
@@ -138,7 +145,7 @@ class ModuleObjective(Objective):
         return torch.autograd.grad(pulled, vector, along)[0].double()
 
     def _outputs(self, weights: Float[Tensor, " p"], rows: slice) -> Float[Tensor, "b k"]:
-        parameters: Parameters = unflat(weights, self.like)
+        parameters: Parameters = unflatten_parameters(weights, self.like)
         return outputs_of(self.module, parameters, self.inputs[rows], outputs=self.targets.shape[1])
 
     def _chunks(self) -> Iterator[slice]:

@@ -9,9 +9,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import busy
+from leftout.core.progress import spinner
 from leftout.data.examples import Examples
-from leftout.data.identical import identical
+from leftout.data.identical import identical_inputs
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
 from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
@@ -59,7 +59,7 @@ class Factorisations:
         Raises:
             NotPositiveError: labels made K indefinite.
         """
-        with busy(f"eigendecomposition of {self.side}"):
+        with spinner(f"eigendecomposition of {self.side}"):
             try:
                 return spectrum_of(self.gram, made_in=self.made_in)
             except NotPositiveError as error:
@@ -75,7 +75,7 @@ class Factorisations:
     @cached_property
     def eigenvalues(self) -> Float64[Tensor, " r"]:
         """Return all eigenvalues of K, ascending, of an indefinite one too; 4n³/3 flops."""
-        with busy(f"eigenvalues of {self.side}"):
+        with spinner(f"eigenvalues of {self.side}"):
             values: Tensor = torch.linalg.eigvalsh(self.gram)
         return values
 
@@ -93,8 +93,8 @@ class Factorisations:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
         if self.definite:
-            return self._made(CholeskyFactor, factor_cholesky, ridge)
-        return self._made(IndefiniteFactor, factor_indefinite, ridge)
+            return self._factorise(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(IndefiniteFactor, factor_indefinite, ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
         """Return the Cholesky factor of K + ridge·I.
@@ -102,24 +102,24 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular or not positive.
         """
-        return self._made(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(CholeskyFactor, factor_cholesky, ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹."""
         if self._inverse is None or self._inverse[0] != ridge:
             self._inverse = None
             factor = self.factor(ridge)
-            with busy(f"inverse of {self.side}"):
+            with spinner(f"inverse of {self.side}"):
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
-    def _made(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
+    def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
         """Return the factorisation of this kind: the last one if it is."""
         if isinstance(self._factor, kind) and self._factor.ridge == ridge:
             return self._factor
         self._factor = None
         try:
-            with busy(f"factorisation of {self.side}"):
+            with spinner(f"factorisation of {self.side}"):
                 factor = factorise(self.gram, ridge=ridge)
         except NotPositiveError as error:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
@@ -136,7 +136,7 @@ def largest_of(gram: Float64[Tensor, "r r"]) -> float:
 
 def identical_inputs_sentence(train: Examples) -> str:
     """Return a sentence that names two identical inputs, or nothing."""
-    groups = identical(train.inputs)
+    groups = identical_inputs(train.inputs)
     if not groups:
         return ""
     first, second = groups[0][:2]

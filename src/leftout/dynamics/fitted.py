@@ -179,7 +179,7 @@ class Fitted:
         self.check_kernel_fixed()
         return self.factorisations.inverse(ridge)
 
-    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return what `make` gives, made once for a key; the last few are kept with the model.
 
         What is made must not hold the model, which could then never be let go.

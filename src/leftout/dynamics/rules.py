@@ -261,17 +261,17 @@ class GradientDescent(Rule):
     def quadratures(
         self, times: Sequence[float], *, total: float, high: float
     ) -> list[tuple[list[int], Quadrature]]:
-        few = [j for j, time in enumerate(times) if time < FEW_STEPS]
+        first_steps = [j for j, time in enumerate(times) if time < FEW_STEPS]
         many = [j for j, time in enumerate(times) if time >= FEW_STEPS]
-        found = []
-        if few:
-            functions = [self.filter(times[j], total) for j in few]
-            found.append((few, circle_quadrature(functions, high=high)))
+        quadratures = []
+        if first_steps:
+            functions = [self.filter(times[j], total) for j in first_steps]
+            quadratures.append((first_steps, circle_quadrature(functions, high=high)))
         for group in windows([times[j] for j in many]):
             positions = [many[j] for j in group]
             steps = [times[j] for j in positions]
             nodes = descent_quadrature(
                 steps, rate=self.step(total), ridge=self.effective_ridge(total), high=high
             )
-            found.append((positions, nodes))
-        return found
+            quadratures.append((positions, nodes))
+        return quadratures

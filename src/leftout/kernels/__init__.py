@@ -5,10 +5,13 @@ from typing import TYPE_CHECKING
 from leftout.core.exports import exports
 
 if TYPE_CHECKING:
+    from leftout.kernels.assemble import cross as cross
+    from leftout.kernels.assemble import gram as gram
     from leftout.kernels.base import Kernel as Kernel
     from leftout.kernels.callable import From as From
     from leftout.kernels.convolution.convolutional import ConvReLU as ConvReLU
     from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
+    from leftout.kernels.hierarchy.one_network import network_hierarchy as network_hierarchy
     from leftout.kernels.network.empirical import Empirical as Empirical
     from leftout.kernels.network.projection import Gaussian as Gaussian
     from leftout.kernels.network.projection import Rademacher as Rademacher

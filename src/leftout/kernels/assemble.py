@@ -2,8 +2,8 @@
 
 Tile by tile: each is evaluated in `dtype` where it fits a cache, then written to the float64 result. A
 gram matrix needs one triangle of tiles; the other is its mirror, so it is symmetric to the last bit at
-half the price. Repeated inputs get the very row of the first of them, not one that a matrix product
-rounded differently at another place.
+half the price. Repeated inputs get a copy of the row of the first of them: a matrix product may round
+equal rows differently.
 """
 
 import torch
@@ -16,10 +16,10 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.work import Operation, WorkCount, allocation, operations
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
-from leftout.kernels.tiles import BLOCK, TEMPORARIES, Work
+from leftout.kernels.tiles import BLOCK, TEMPORARIES, TileWork
 
 ROWS = 1024
-"""Inputs of a diagonal that are looked at together."""
+"""Inputs of a diagonal that are evaluated together."""
 
 
 def gram(
@@ -49,31 +49,38 @@ def gram(
         DataError: inputs that the kernel is not defined on, values that are NaN, infinite or not
             symmetric (each names the first row).
         MemoryBudgetError: the result and its smallest tiles do not fit; nothing was allocated.
-        OptionError: `dtype` or `block` is none.
+        OptionError: a `dtype` or `block` that is not allowed.
 
     Cost:
         Half the pairs, n²/2 evaluations; 8n² bytes and fourteen tiles.
 
     Accuracy:
         That of the kernel in `dtype`. Tile sizes change it by the rounding of a matrix product.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> gram(lo.kernels.ReLU(1), torch.eye(2, dtype=torch.float64))
+        tensor([[2.0000, 0.3183],
+                [0.3183, 2.0000]], dtype=torch.float64)
     """
     kernel.check("inputs", inputs)
-    each = kernel.outputs or 1
-    side = len(inputs) * each
+    outputs_per_example = kernel.outputs or 1
+    side = len(inputs) * outputs_per_example
     work = _work(side, side, inputs, dtype=dtype, device=device, memory=memory, block=block)
     tiles = kernel.tiles(inputs, None, work)
-    result = torch.empty(side, side, dtype=torch.float64, device=work.device)
-    for i, j, value in tiles:
-        _check_tile(value, row=i.start, each=each)
+    matrix = torch.empty(side, side, dtype=torch.float64, device=work.device)
+    for i, j, tile in tiles:
+        _check_tile(tile, i.start, outputs_per_example)
         if i == j:
-            check_symmetric("kernel", value, first=i.start)
-            value = value.triu() + value.triu(1).T
-        result[i, j] = value
-        result[j, i] = value.T
-    later, first = _repeats(inputs, each)
-    result[later] = result[first]
-    result[:, later] = result[:, first]
-    return result
+            check_symmetric("kernel", tile, first=i.start)
+            tile = tile.triu() + tile.triu(1).T
+        matrix[i, j] = tile
+        matrix[j, i] = tile.T
+    later, first = _repeats(inputs, outputs_per_example)
+    matrix[later] = matrix[first]
+    matrix[:, later] = matrix[:, first]
+    return matrix
 
 
 def cross(
@@ -99,6 +106,13 @@ def cross(
 
     Cost:
         mn evaluations; 8mn bytes and fourteen tiles.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.eye(2, dtype=torch.float64)
+        >>> cross(lo.kernels.ReLU(1), inputs[:1], inputs)
+        tensor([[2.0000, 0.3183]], dtype=torch.float64)
     """
     kernel.check("queries", queries)
     kernel.check("inputs", inputs)
@@ -107,19 +121,19 @@ def cross(
             f"`queries` must have the features of `inputs`, {tuple(inputs.shape[1:])}; "
             f"got {tuple(queries.shape[1:])}."
         )
-    each = kernel.outputs or 1
-    rows, columns = len(queries) * each, len(inputs) * each
+    outputs_per_example = kernel.outputs or 1
+    rows, columns = len(queries) * outputs_per_example, len(inputs) * outputs_per_example
     work = _work(rows, columns, inputs, dtype=dtype, device=device, memory=memory, block=block)
     tiles = kernel.tiles(queries, inputs, work)
-    result = torch.empty(rows, columns, dtype=torch.float64, device=work.device)
-    for i, j, value in tiles:
-        _check_tile(value, row=i.start, each=each)
-        result[i, j] = value
-    later, first = _repeats(queries, each)
-    result[later] = result[first]
-    later, first = _repeats(inputs, each)
-    result[:, later] = result[:, first]
-    return result
+    matrix = torch.empty(rows, columns, dtype=torch.float64, device=work.device)
+    for i, j, tile in tiles:
+        _check_tile(tile, i.start, outputs_per_example)
+        matrix[i, j] = tile
+    later, first = _repeats(queries, outputs_per_example)
+    matrix[later] = matrix[first]
+    later, first = _repeats(inputs, outputs_per_example)
+    matrix[:, later] = matrix[:, first]
+    return matrix
 
 
 def diagonal(
@@ -130,14 +144,12 @@ def diagonal(
     device: torch.device | str | None = None,
 ) -> Float64[Tensor, " rows"]:
     """Return k(x, x) of every input, evaluated in `dtype` on `device`; both as for `gram`."""
-    where = torch.device(device) if device is not None else inputs.device
-    # Tokens stay whole numbers.
-    seen = dtype if inputs.is_floating_point() else inputs.dtype
-    parts = [
-        kernel.diagonal(inputs[some].to(where, seen)).to(where, torch.float64)
-        for some in blocks(len(inputs), ROWS)
-    ]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=where)
+    device = inputs.device if device is None else torch.device(device)
+    if not inputs.is_floating_point():
+        dtype = inputs.dtype  # tokens stay whole numbers
+    batches = (inputs[rows].to(device, dtype) for rows in blocks(len(inputs), ROWS))
+    empty = torch.empty(0, dtype=torch.float64, device=device)
+    return torch.cat([empty, *(kernel.diagonal(batch).to(empty) for batch in batches)])
 
 
 def _work(
@@ -149,54 +161,55 @@ def _work(
     device: torch.device | str | None,
     memory: int | float | str | None,
     block: int | None,
-) -> Work:
-    """Return what may be used, once the options are checked."""
+) -> TileWork:
+    """Return dtype, device and memory for the tiles, once the options are checked."""
     check_choice("dtype", dtype, (torch.float64, torch.float32))
     if block is not None and block < 1:
         raise OptionError(f"`block` must be a positive number of rows; got {block}.")
-    where = torch.device(device) if device is not None else inputs.device
-    return Work(
+    device = inputs.device if device is None else torch.device(device)
+    return TileWork(
         dtype=dtype,
-        device=where,
-        budget=memory_budget(memory, device=where),
+        device=device,
+        budget=memory_budget(memory, device=device),
         result=8 * rows * columns,
         block=block,
     )
 
 
-def _check_tile(value: Tensor, *, row: int, each: int) -> None:
+def _check_tile(tile: Tensor, first_row: int, outputs_per_example: int) -> None:
     """Raise if a tile holds NaN or infinity, naming the first such input of the whole matrix."""
-    if bool(torch.isfinite(value).all()):
+    if bool(torch.isfinite(tile).all()):
         return
-    i, j = (int(axis[0]) for axis in (~torch.isfinite(value)).nonzero(as_tuple=True))
+    i, j = (int(axis[0]) for axis in (~torch.isfinite(tile)).nonzero(as_tuple=True))
     raise DataError(
-        f"`kernel` must be finite; its row {(row + i) // each} holds {float(value[i, j])}. Look at "
-        "that input, or evaluate in float64 if its values are large."
+        f"`kernel` must be finite; its row {(first_row + i) // outputs_per_example} holds "
+        f"{float(tile[i, j])}. "
+        "Look at that input, or evaluate in float64 if its values are large."
     )
 
 
-def _repeats(inputs: Tensor, each: int) -> tuple[Tensor, Tensor]:
+def _repeats(inputs: Tensor, outputs_per_example: int) -> tuple[Tensor, Tensor]:
     """Return the row numbers that repeat an earlier row, and those of the rows they repeat.
 
     Args:
-        each: rows of the matrix for each input.
+        outputs_per_example: rows of the matrix for each input.
     """
-    seen: dict[bytes, int] = {}
+    first_with: dict[bytes, int] = {}
     later, first = [], []
     rows = inputs.detach().cpu().numpy()
     for number, row in enumerate(rows):
         # + 0.0 turns −0.0 into 0.0: equal numbers must have equal bytes.
-        earlier = seen.setdefault((row + 0.0).tobytes(), number)
+        earlier = first_with.setdefault((row + 0.0).tobytes(), number)
         if earlier != number:
             later.append(number)
             first.append(earlier)
-    return _rows_of(later, each), _rows_of(first, each)
+    return _rows_of(later, outputs_per_example), _rows_of(first, outputs_per_example)
 
 
-def _rows_of(numbers: list[int], each: int) -> Tensor:
+def _rows_of(numbers: list[int], outputs_per_example: int) -> Tensor:
     """Return the rows of the matrix that belong to these inputs."""
     of_inputs = torch.tensor(numbers, dtype=torch.int64)
-    return (of_inputs[:, None] * each + torch.arange(each)).flatten()
+    return (of_inputs[:, None] * outputs_per_example + torch.arange(outputs_per_example)).flatten()
 
 
 def gram_work(n: int) -> WorkCount:

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.kernels.distortion import Distortion
-from leftout.kernels.tiles import Tile, Work, pair_tiles
+from leftout.kernels.tiles import Tile, TileWork, pair_tiles
 
 Normalise = Literal["unit", "sphere", "standard"]
 
@@ -163,7 +163,7 @@ class Kernel(ABC):
         """Return how far it is from the kernel that it approximates, on a sample; None if it is exact."""
         return None
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles that cover K(queries, inputs), or a triangle of K(queries) if `inputs` is None.
 
         In a triangle, tiles on the diagonal are square. Values are on the device of `work`.

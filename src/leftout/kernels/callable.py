@@ -1,4 +1,4 @@
-"""What if the kernel is a function that somebody else wrote?"""
+"""A kernel given by a function of two batches of inputs, such as one of another library."""
 
 from collections.abc import Callable
 from typing import Any, final
@@ -14,7 +14,7 @@ from leftout.core.errors import DataError, ShapeError
 from leftout.kernels.base import Kernel
 
 DIAGONAL = 32
-"""Inputs a call when only the diagonal is wanted: of each call 1/32 is used, and calls stay few."""
+"""Inputs for each call when only the diagonal is wanted: 1/32 of each block is used, and calls stay few."""
 
 
 @final
@@ -45,60 +45,60 @@ class From(Kernel):
             DataError: it returned something that is not an array of real numbers.
             ShapeError: it returned an array of another shape than (m, n).
         """
-        value = self._tensor(self.function(self._given(queries), self._given(inputs)))
-        if tuple(value.shape) != (len(queries), len(inputs)):
+        values = self._as_tensor(self.function(self._as_argument(queries), self._as_argument(inputs)))
+        if tuple(values.shape) != (len(queries), len(inputs)):
             raise ShapeError(
                 f"`{self.name}` must return an array of shape {(len(queries), len(inputs))}, one "
-                f"row per row of its first argument; got {tuple(value.shape)}."
+                f"row per row of its first argument; got {tuple(values.shape)}."
             )
-        return value.to(inputs)
+        return values.to(inputs)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x), read off small blocks."""
-        parts = [inputs[part] for part in blocks(len(inputs), DIAGONAL)]
-        if not parts:
-            return inputs.new_zeros(0)
-        value = torch.cat([self.block(part, part).diagonal() for part in parts])
-        check_finite(self.name, value)
-        return value
+        batches = (inputs[rows] for rows in blocks(len(inputs), DIAGONAL))
+        diagonals = [self.block(batch, batch).diagonal() for batch in batches]
+        values = torch.cat([inputs.new_zeros(0), *diagonals])
+        check_finite(self.name, values)
+        return values
 
     def check(self, name: str, inputs: Tensor) -> None:
-        """Raise unless the inputs are finite; the function says the rest itself."""
+        """Raise unless the inputs are finite; other checks are up to the function."""
         check_finite(name, inputs)
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return name and function: a name, not its code, so it says less than other records."""
+        """Return the name of the function; its code is not recorded."""
         return {"name": "from", "function": self.name, "numpy": self.numpy}
 
     def __repr__(self) -> str:
         return f"From({self.name}, numpy=True)" if self.numpy else f"From({self.name})"
 
-    def _given(self, rows: Tensor) -> Tensor | np.ndarray:
+    def _as_argument(self, rows: Tensor) -> Tensor | np.ndarray:
         if not self.numpy:
             return rows.clone()
         array = rows.detach().cpu().numpy().view()
         array.flags.writeable = False
         return array
 
-    def _tensor(self, value: Any) -> Tensor:
-        if isinstance(value, Tensor):
-            value = value.detach()
-            real = not value.is_complex() and value.dtype != torch.bool
+    def _as_tensor(self, returned: Any) -> Tensor:
+        if isinstance(returned, Tensor):
+            returned = returned.detach()
+            real = not returned.is_complex() and returned.dtype != torch.bool
         else:
             try:
-                # A copy: arrays of other libraries are read-only, which torch has no word for.
-                value = np.array(value)
+                # A copy: arrays of other libraries may be read-only, which torch tensors cannot be.
+                returned = np.array(returned)
             except (TypeError, ValueError) as error:
-                raise self._not_an_array(value) from error
-            real = value.dtype.kind in "fiu"
+                raise self._not_an_array(returned) from error
+            real = returned.dtype.kind in "fiu"
         if not real:
-            raise self._not_an_array(value)
-        return value if isinstance(value, Tensor) else torch.from_numpy(value)
+            raise self._not_an_array(returned)
+        return returned if isinstance(returned, Tensor) else torch.from_numpy(returned)
 
-    def _not_an_array(self, value: Any) -> DataError:
-        came = f"{type(value).__name__} of {value.dtype}" if hasattr(value, "dtype") else repr(value)
+    def _not_an_array(self, returned: Any) -> DataError:
+        dtype = getattr(returned, "dtype", None)
+        kind = repr(returned) if dtype is None else f"{type(returned).__name__} of {dtype}"
         return DataError(
-            f"`{self.name}` must return an array of real numbers; got {came[:100]}. A function "
+            f"`{self.name}` must return an array of real numbers; got {kind[:100]}. A function "
             'that returns several kernels must be told which one (neural-tangents: get="ntk").'
         )

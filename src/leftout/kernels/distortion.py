@@ -1,4 +1,4 @@
-"""How far is a kernel that was made cheaper from the exact one? Measured, on a sample of inputs.
+"""How far is an approximate kernel from the exact one? Measured on a sample of inputs.
 
 ‖K̃ − K‖ / ‖K‖,        K exact, of all outputs; K̃ ⊗ I where one value serves all of them
 """
@@ -39,27 +39,27 @@ class Distortion:
 
 
 def distortion(
-    found: Float64[Tensor, "a a"], exact: Float64[Tensor, "b b"], *, examples: int, seed: int
+    approximate: Float64[Tensor, "a a"], exact: Float64[Tensor, "b b"], *, examples: int, seed: int
 ) -> Distortion:
     """Return how far an approximate Gram matrix is from the exact one.
 
     Args:
-        found: one row an input and output, or one an input, which serves all outputs.
+        approximate: one row an input and output, or one an input, which serves all outputs.
     """
-    outputs = len(exact) // max(1, len(found))
+    outputs = len(exact) // max(1, len(approximate))
     if outputs > 1:
-        eye = torch.eye(outputs, dtype=found.dtype, device=found.device)
-        found = torch.kron(found.contiguous(), eye)
-    off = found - exact
+        eye = torch.eye(outputs, dtype=approximate.dtype, device=approximate.device)
+        approximate = torch.kron(approximate.contiguous(), eye)
+    error = approximate - exact
     return Distortion(
-        frobenius=_ratio(off.norm(), exact.norm()),
+        frobenius=_ratio(error.norm(), exact.norm()),
         # Both are symmetric: the norm is the eigenvalue that is largest in size.
-        spectral=_ratio(torch.linalg.eigvalsh(off).abs().max(), torch.linalg.eigvalsh(exact).abs().max()),
+        spectral=_ratio(torch.linalg.eigvalsh(error).abs().max(), torch.linalg.eigvalsh(exact).abs().max()),
         examples=examples,
         seed=seed,
     )
 
 
-def _ratio(off: Tensor, of: Tensor) -> float:
-    """Return off / of; a kernel that is zero, and found to be, is not distorted."""
-    return float(off / of) if float(of) > 0 or float(off) > 0 else 0.0
+def _ratio(error: Tensor, norm: Tensor) -> float:
+    """Return off / of; 0 where both are 0."""
+    return float(error / norm) if float(norm) > 0 or float(error) > 0 else 0.0

@@ -1,4 +1,4 @@
-"""What if the kernel is a matrix that somebody computed already?"""
+"""A kernel given by its matrix, computed elsewhere."""
 
 from functools import cached_property
 from typing import Any, final

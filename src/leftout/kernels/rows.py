@@ -1,4 +1,4 @@
-"""What must rows be before a kernel can look at them: numbers, finite, not zero, of norm 1?"""
+"""Checks of inputs before a kernel is evaluated: numbers, finite, not zero, of norm 1."""
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,12 @@ UNIT = 1e-6
 
 Rows normalised in float64 come within 2^-52 or so. Rows that were normalised and kept in float32
 carry a rounding of 2^-24 for each component and for the few partial sums of a norm: about ten in
-all, 6e-7. A row that nobody normalised lies much further away.
+all, 6e-7. A row that was not normalised lies much further away.
 """
 
 
-def flat(inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
-    """Return the inputs as one row of numbers each: images lose their shape, not their order."""
+def flat_rows(inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
+    """Return each input as one row of numbers, in the order of its axes."""
     return inputs.flatten(1)  # (n, d)
 
 
@@ -42,12 +42,22 @@ def check_vectors(name: str, inputs: Tensor) -> None:
     check_finite(name, inputs)
 
 
-NO_BIAS = "Without a bias it is 0 to every network: drop it, or give the kernel a positive `bias_variance`."
+def check_network_inputs(name: str, inputs: Tensor, *, bias_variance: float) -> None:
+    """Raise unless the inputs are vectors that a network with such biases does not map to 0.
+
+    Raises:
+        DataError: not floating-point, NaN or infinity, or a zero vector without a bias.
+        ShapeError: no axis of features.
+    """
+    check_vectors(name, inputs)
+    if bias_variance == 0:
+        why = "Without a bias every network maps it to 0: drop it, or pass a positive `bias_variance`."
+        check_not_zero(name, inputs, why=why)
 
 
-def check_not_zero(name: str, inputs: Tensor, *, why: str = NO_BIAS) -> None:
-    """Raise if a row is the zero vector; `why` says what it lacks and what to do."""
-    zero = (lengths(flat(inputs)) == 0).nonzero().flatten()
+def check_not_zero(name: str, inputs: Tensor, *, why: str) -> None:
+    """Raise if a row is the zero vector; `why` says why that is a problem and what to do."""
+    zero = (lengths(flat_rows(inputs)) == 0).nonzero().flatten()
     if len(zero):
         raise DataError(
             f"`{name}` must not hold a zero vector; row {int(zero[0])} has norm 0 "
@@ -57,7 +67,7 @@ def check_not_zero(name: str, inputs: Tensor, *, why: str = NO_BIAS) -> None:
 
 def check_unit(name: str, inputs: Tensor) -> None:
     """Raise unless every row has norm 1, up to the rounding of float32 data."""
-    norms = lengths(flat(inputs).double())
+    norms = lengths(flat_rows(inputs).double())
     off = ((norms - 1).abs() > UNIT).nonzero().flatten()
     if len(off):
         row = int(off[0])

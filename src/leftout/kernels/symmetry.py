@@ -21,12 +21,12 @@ PANEL = 1024
 def asymmetry(matrix: Float[Tensor, "n n"]) -> tuple[float, int, int]:
     """Return the largest |k_ij − k_ji| and its i < j; (0, 0, 0) for a symmetric matrix."""
     worst, row, column = 0.0, 0, 0
-    for part in blocks(len(matrix), PANEL):
-        difference = (matrix[part] - matrix[:, part].T).abs_()
-        value, where = difference.flatten().max(0)
-        if float(value) > worst:
-            i, j = divmod(int(where), len(matrix))
-            worst, row, column = float(value), part.start + i, j
+    for panel in blocks(len(matrix), PANEL):
+        difference = (matrix[panel] - matrix[:, panel].T).abs_()
+        largest, place = difference.flatten().max(0)
+        if float(largest) > worst:
+            i, j = divmod(int(place), len(matrix))
+            worst, row, column = float(largest), panel.start + i, j
     return worst, min(row, column), max(row, column)
 
 

@@ -1,4 +1,4 @@
-"""How is a matrix of pairs cut into pieces that are computed one after the other?
+"""How is a kernel matrix cut into tiles that are computed one after the other?
 
 A tile is a rectangle of the matrix. Kernels of pairs evaluate tile by tile; half of them suffice where
 both sides are the same inputs.
@@ -6,12 +6,13 @@ both sides are the same inputs.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import torch
 from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 
 Tile = tuple[slice, slice, Tensor]
 """Rows and columns of the matrix, and its values there."""
@@ -23,14 +24,14 @@ BLOCK = {"cpu": 512, "cuda": 4096}
 """
 
 SMALLEST_BLOCK = 32
-"""Below this, calls cost more than arithmetic: a budget that allows no more is refused instead."""
+"""Below this, calls cost more than arithmetic: a budget that allows only smaller tiles is refused."""
 
 TEMPORARIES = 14
 """Blocks held at once at the most: 10 in a deep kernel with bias, 13 in float32 if all pairs are near."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class TileWork:
     """What a kernel may use while it computes a matrix.
 
     Attributes:
@@ -49,40 +50,48 @@ class Work:
 
 
 def pair_tiles(
-    block: Callable[[Tensor, Tensor], Tensor], queries: Tensor, inputs: Tensor | None, work: Work
+    block: Callable[[Tensor, Tensor], Tensor], queries: Tensor, inputs: Tensor | None, work: TileWork
 ) -> Iterator[Tile]:
     """Return tiles of block(queries, inputs), or of one triangle where `inputs` is None.
 
     Raises:
         MemoryBudgetError: the result and its smallest tiles do not fit; nothing was allocated.
     """
-    left, right, side = _prepared(queries, queries if inputs is None else inputs, work)
-    parts = list(blocks(len(right), side))
+    row_inputs, column_inputs, side = _inputs_and_side(queries, queries if inputs is None else inputs, work)
     if inputs is None:
-        pairs = [(i, j) for i in parts for j in parts if j.start >= i.start]
+        pairs = upper_blocks(len(row_inputs), side)
     else:
-        pairs = [(i, j) for i in blocks(len(left), side) for j in parts]
-    return ((i, j, block(left[i], right[j])) for i, j in tracked(pairs, what="kernel"))
+        pairs = list(product(blocks(len(row_inputs), side), blocks(len(column_inputs), side)))
+    return ((i, j, block(row_inputs[i], column_inputs[j])) for i, j in with_progress(pairs, what="kernel"))
 
 
-def _prepared(queries: Tensor, inputs: Tensor, work: Work) -> tuple[Tensor, Tensor, int]:
-    """Return both in the dtype and on the device, and the side of a tile, once all is sure to fit."""
+def upper_blocks(n: int, side: int) -> list[tuple[slice, slice]]:
+    """Return rows and columns of tiles that cover the diagonal and one triangle of an n × n matrix."""
+    slices = list(blocks(n, side))
+    return [(rows, columns) for rows, columns in product(slices, slices) if columns.start >= rows.start]
+
+
+def _inputs_and_side(queries: Tensor, inputs: Tensor, work: TileWork) -> tuple[Tensor, Tensor, int]:
+    """Return both sides in the dtype and on the device of `work`, and the side of a tile, checked to fit."""
     fixed = work.result
-    for value in {id(tensor): tensor for tensor in (queries, inputs)}.values():
-        if value.dtype != work.dtype or value.device != work.device:
-            fixed += value.numel() * work.dtype.itemsize
-    one = TEMPORARIES * work.dtype.itemsize
+    for tensor in (queries,) if queries is inputs else (queries, inputs):
+        if tensor.dtype != work.dtype or tensor.device != work.device:
+            fixed += tensor.numel() * work.dtype.itemsize
+    bytes_per_pair = TEMPORARIES * work.dtype.itemsize
     side = work.block
     if side is None:
-        fitting = int((max(work.budget - fixed, 0) / one) ** 0.5)
+        fitting = int((max(work.budget - fixed, 0) / bytes_per_pair) ** 0.5)
         side = max(SMALLEST_BLOCK, min(BLOCK.get(work.device.type, BLOCK["cpu"]), fitting))
     check_matrix_fits(
-        len(queries), len(inputs), fixed + one * min(side, len(queries)) * min(side, len(inputs)), work.budget
+        len(queries),
+        len(inputs),
+        fixed + bytes_per_pair * min(side, len(queries)) * min(side, len(inputs)),
+        work.budget,
     )
     # `.to` returns the tensor itself where nothing changes, and kernels never write to their rows.
-    right = inputs.to(work.device, work.dtype)
-    left = right if queries is inputs else queries.to(work.device, work.dtype)
-    return left, right, side
+    column_inputs = inputs.to(work.device, work.dtype)
+    row_inputs = column_inputs if queries is inputs else queries.to(work.device, work.dtype)
+    return row_inputs, column_inputs, side
 
 
 def check_matrix_fits(rows: int, columns: int, needed: int, budget: int) -> None:

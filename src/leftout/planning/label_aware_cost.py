@@ -60,19 +60,19 @@ def label_fit_cost(kernel: LabelDependentKernel, cost: Cost) -> LabelFitCost:
         of more than a hundred examples that is too much (2.4 times what 200 took), and of one by orthants,
         which cost n⁴, too little.
     """
-    request, seconds = cost.request, cost.machine.seconds
-    n, m, rule, last = request.n, request.m, request.rule, request.last_time
+    audit, seconds = cost.audit, cost.machine.seconds
+    n, m, rule, last = audit.n, audit.m, audit.rule, audit.last_time
     chooses = isinstance(kernel, LabelAware) and kernel.strength is None
     fixed = kernel.frozen or (isinstance(kernel, LabelAware) and kernel.strength == 0)
-    fits = 0 if fixed else n * sum(time > 0 for time in request.times)
-    memory = 8 * n**2 * MATRICES + models_bytes(n, request.k) * max(1, fits // n)
+    fits = 0 if fixed else n * sum(time > 0 for time in audit.times)
+    memory = 8 * n**2 * MATRICES + models_bytes(n, audit.k) * max(1, fits // n)
     if chooses:
         fits += round(n * fitted_strengths(last))
     method = f"{fits} fits of {n - 1} examples" if fits else "once, by all examples"
-    evaluations = EVALUATIONS + len(request.times)
+    evaluations = EVALUATIONS + len(audit.times)
     with_all = label_fit_work(n) + evaluations * label_cross_work(m, n, size=store.BLOCK)
-    models = models_work(m, n, rule, request.times, size=store.BLOCK)
-    certified = request.refits * refit_from_scratch_work(m, n, rule, last, size=store.BLOCK)
+    models = models_work(m, n, rule, audit.times, size=store.BLOCK)
+    certified = audit.refits * refit_from_scratch_work(m, n, rule, last, size=store.BLOCK)
     return LabelFitCost(
         choosing=seconds(choose_strength_work(n, rule, last)) if chooses else 0.0,
         without_each=0.0 if fixed else seconds(models),

@@ -395,7 +395,7 @@ def _report_seconds(clock: _Clock, examples: Examples) -> tuple[float, float, fl
     ranked = clock(lambda: np.argpartition(scores, -12, axis=1))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        store.create(
+        store.create_store(
             folder,
             times=[0.0],
             query=[str(i) for i in range(QUERIES)],
@@ -405,7 +405,7 @@ def _report_seconds(clock: _Clock, examples: Examples) -> tuple[float, float, fl
 
         def write_and_read() -> None:
             store.write_block(folder, 0, scores[None])
-            store.opened(folder)["influence"].to_numpy()
+            store.open_store(folder)["influence"].to_numpy()
 
         stored = clock(write_and_read)
     picture = 0.0

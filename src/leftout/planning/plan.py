@@ -16,19 +16,19 @@ import psutil
 import torch
 
 from leftout.attribution.trajectory import COUNT
-from leftout.core.blocks import memory_budget, sized
+from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
 from leftout.core.errors import MemoryBudgetError
+from leftout.core.wording import byte_size, duration
 from leftout.curation.mislabelled import DOUBTED
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.planning.cost import AuditRequest, Cost, ascending_times
+from leftout.planning.cost import Cost, PlannedAudit, ascending_times
 from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import measure_machine
-from leftout.report.wording import duration
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Step:
     @property
     def memory_text(self) -> str:
         """Return the memory as a person reads it."""
-        return sized(self.memory)
+        return byte_size(self.memory)
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ class Plan:
     """What an audit takes.
 
     Attributes:
-        request: what was asked for.
+        audit: what was asked for.
         steps: in the order in which they are done.
         before: bytes that the process holds before it begins: libraries and data.
         most: training examples that would fit the budget.
     """
 
-    request: AuditRequest
+    audit: PlannedAudit
     steps: tuple[Step, ...]
     before: int
     most: int
@@ -81,15 +81,15 @@ class Plan:
     @property
     def fits(self) -> bool:
         """Return whether what the audit allocates stays within the budget."""
-        return self.memory - self.before <= self.request.budget
+        return self.memory - self.before <= self.audit.budget
 
     @property
     def summary(self) -> str:
         """Return time and memory in two sentences."""
         return (
-            f"{self._sizes} take about {duration(self.seconds)} and {sized(self.memory)} at the "
-            f"peak, of which {sized(self.before)} are libraries and data. The budget for the rest "
-            f"is {sized(self.request.budget)}: it {'fits' if self.fits else 'does not fit'}."
+            f"{self._sizes} take about {duration(self.seconds)} and {byte_size(self.memory)} at the "
+            f"peak, of which {byte_size(self.before)} are libraries and data. The budget for the rest "
+            f"is {byte_size(self.audit.budget)}: it {'fits' if self.fits else 'does not fit'}."
         )
 
     def check(self) -> None:
@@ -102,14 +102,14 @@ class Plan:
             return
         less = f"take `n_train` ≤ {self.most}, or " if self.most > 1 else ""
         raise MemoryBudgetError(
-            f"{self._sizes} need {sized(self.memory - self.before)}, more than the budget of "
-            f"{sized(self.request.budget)}: {less}raise `memory`."
+            f"{self._sizes} need {byte_size(self.memory - self.before)}, more than the budget of "
+            f"{byte_size(self.audit.budget)}: {less}raise `memory`."
         )
 
     @property
     def _sizes(self) -> str:
-        outputs = self.request.outputs_per_example
-        n, m = self.request.n // outputs, self.request.m // outputs
+        outputs = self.audit.outputs_per_example
+        n, m = self.audit.n // outputs, self.audit.m // outputs
         return f"{n} training examples and {m} queries"
 
 
@@ -148,17 +148,17 @@ def plan(
     before = 0 if usable.type == "cuda" else int(psutil.Process().memory_info().rss)
     kernel.check("inputs", train.inputs)
     budget = memory_budget(memory, device=usable)
-    request = audit_request(kernel, train, query, rule=rule, at=at, refits=refits, budget=budget)
-    cost = Cost(request, measure_machine(kernel, train, device=usable))
+    audit = planned_audit(kernel, train, query, rule=rule, at=at, refits=refits, budget=budget)
+    cost = Cost(audit, measure_machine(kernel, train, device=usable))
     steps = (
         Step("start and load", started, before, "measured just now"),
         *_steps(cost, before, pictures=train.images is not None),
         *_label_steps(kernel, cost, before),
     )
-    return Plan(request, steps, before, _most(cost) // request.outputs_per_example)
+    return Plan(audit, steps, before, _most(cost) // audit.outputs_per_example)
 
 
-def audit_request(
+def planned_audit(
     kernel: Kernel | LabelDependentKernel,
     train: Examples,
     query: Examples,
@@ -167,11 +167,11 @@ def audit_request(
     at: Sequence[At],
     refits: int,
     budget: int,
-) -> AuditRequest:
+) -> PlannedAudit:
     """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on."""
     base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
     outputs = base.outputs or 1
-    return AuditRequest(
+    return PlannedAudit(
         n=len(train) * outputs,
         m=len(query) * outputs,
         k=train.encoding.outputs // outputs,
@@ -184,17 +184,17 @@ def audit_request(
 
 
 def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
-    request = cost.request
-    n, m, k = request.n, request.m, request.k
-    refits = request.refitted_groups if request.last_time > 0 else 0
+    audit = cost.audit
+    n, m, k = audit.n, audit.m, audit.k
+    refits = audit.refitted_groups if audit.last_time > 0 else 0
     rows = [
         ("kernel", cost.kernel(), cost.kernel_bytes(), f"{n} × {n}, one triangle"),
-        ("factorisation", cost.factorisations(), cost.factorisation_bytes(), _factorisation_method(request)),
+        ("factorisation", cost.factorisations(), cost.factorisation_bytes(), _factorisation_method(audit)),
         (
             "scores",
             cost.scores(),
             cost.scores_bytes(),
-            f"{len(request.times)} × {k} products of ({m} × {n})({n} × {n}), to disk",
+            f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk",
         ),
         (
             "predictions",
@@ -207,7 +207,7 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
             "redundant",
             cost.redundant(),
             cost.redundant_bytes(),
-            f"{len(request.groups)} removals, {refits} by fitting the rest again",
+            f"{len(audit.groups)} removals, {refits} by fitting the rest again",
         ),
         ("rare, outliers", cost.rare(), cost.solve_bytes(), "nearest neighbours"),
         *_training_curve_rows(cost),
@@ -215,9 +215,9 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
             "learning curve",
             cost.learning_curve(),
             cost.learning_curve_bytes(),
-            f"from {request.learning_curve_rows} × {request.learning_curve_rows}, its halves and quarters",
+            f"from {audit.learning_curve_rows} × {audit.learning_curve_rows}, its halves and quarters",
         ),
-        ("certificate", cost.certificate(), cost.solve_bytes(), f"{request.refits} refits by Lanczos"),
+        ("certificate", cost.certificate(), cost.solve_bytes(), f"{audit.refits} refits by Lanczos"),
         ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
     ]
     return [Step(name, seconds, before + memory, method) for name, seconds, memory, method in rows]
@@ -233,28 +233,28 @@ def _label_steps(kernel: Kernel | LabelDependentKernel, cost: Cost, before: int)
 
 
 def _training_curve_rows(cost: Cost) -> list[tuple[str, float, int, str]]:
-    if not cost.request.has_training_curve:
+    if not cost.audit.has_training_curve:
         return []
     method = f"left out at {COUNT} times from the first mode to the last"
     return [("training curve", cost.training_curve(), cost.training_curve_bytes(), method)]
 
 
-def _factorisation_method(request: AuditRequest) -> str:
+def _factorisation_method(audit: PlannedAudit) -> str:
     """Return which factorisations are made."""
     methods = []
-    if request.reaches_end:
-        methods.append("Cholesky and inverse" + (", again and again" if request.ridge_changes else ""))
-    if request.has_training_curve:
+    if audit.reaches_end:
+        methods.append("Cholesky and inverse" + (", again and again" if audit.ridge_changes else ""))
+    if audit.has_training_curve:
         methods.append("eigendecomposition")
     return " and ".join(methods) or "none"
 
 
 def _most(cost: Cost) -> int:
     """Return the largest number of training rows that fits the budget, 0 if none does."""
-    low, high = 0, cost.request.n + 1
+    low, high = 0, cost.audit.n + 1
     while high - low > 1:
         middle = (low + high) // 2
-        smaller = dataclasses.replace(cost, request=dataclasses.replace(cost.request, n=middle))
+        smaller = dataclasses.replace(cost, audit=dataclasses.replace(cost.audit, n=middle))
         memory = max(step.memory for step in _steps(smaller, 0, pictures=False))
-        low, high = (middle, high) if memory <= cost.request.budget else (low, middle)
+        low, high = (middle, high) if memory <= cost.audit.budget else (low, middle)
     return low

@@ -1,32 +1,38 @@
-"""How far can a report be trusted, and what does it not say? The certificate in plain words.
+"""How far the numbers of a report can be trusted, and what they do not say: the certificate in plain words.
 
 Every number stands beside a sentence on how to read it; the limits are the same for every audit.
 """
 
 import math
+from typing import Any
 
+from leftout.core.wording import count, number, plain, time_phrase
 from leftout.report.findings import Findings
-from leftout.report.wording import count, number, plain
 
 
-def certificate(findings: Findings) -> list[tuple[str, str, str]]:
-    """Return each piece of evidence: what it is, its number, how to read it."""
-    return [*_errors(findings), *_problem(findings)]
+def panel(findings: Findings) -> dict[str, Any]:
+    """Return the certificate, its refits and the limits of the numbers."""
+    return {
+        "when": time_phrase(findings.certificate.at, findings.time_unit),
+        "rows": [*_errors(findings), *_problem(findings)],
+        "refits": refit_rows(findings),
+        "limits": limits(findings),
+    }
 
 
 def _errors(findings: Findings) -> list[tuple[str, str, str]]:
     """Return how far the numbers can be from the exact ones."""
     c = findings.certificate
-    whole = c.scale if c.scale > 0 else math.nan
+    scale = c.scale if c.scale > 0 else math.nan
     return [
-        ("Difference from refits", number(c.refit_difference, 2), _refits_read(findings)),
+        ("Difference from refits", number(c.refit_difference, 2), _refits_reading(findings)),
         (
             "Quadrature bound",
             number(c.quadrature, 2),
             "Proved: on account of the quadrature, no change of a prediction is further than this "
             "from exact arithmetic, in target units. "
             + (
-                f"Relative to the size of predictions: {number(c.quadrature / whole, 2)}."
+                f"Relative to the size of predictions: {number(c.quadrature / scale, 2)}."
                 if c.quadrature
                 else "0: no quadrature was needed."
             ),
@@ -35,7 +41,7 @@ def _errors(findings: Findings) -> list[tuple[str, str, str]]:
             "Rounding",
             number(c.rounding, 2),
             "Estimated, not proved: what the computer's finite precision adds, in target units. "
-            f"Relative to the size of predictions: {number(c.rounding / whole, 2)}.",
+            f"Relative to the size of predictions: {number(c.rounding / scale, 2)}.",
         ),
         (
             "Size of predictions",
@@ -63,7 +69,7 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Smallest eigenvalue",
             number(c.smallest),
-            "Of the kernel matrix. A kernel that sees labels may have negative ones; of others they are "
+            "Of the kernel matrix. A kernel fitted to labels may have negative ones; of others they are "
             "rounding.",
         ),
         (
@@ -100,12 +106,12 @@ def _approximation(findings: Findings) -> list[tuple[str, str, str]]:
     ]
 
 
-def _refits_read(findings: Findings) -> str:
+def _refits_reading(findings: Findings) -> str:
     difference = findings.certificate.refit_difference
     if math.isnan(difference):
         return "No example was really left out, so nothing here was compared with a refit."
-    made = count(len(findings.certificate.refits), "example was", "examples were")
-    text = f"{made} really left out, the model fitted again, and all its predictions compared."
+    examples = count(len(findings.certificate.refits), "example was", "examples were")
+    text = f"{examples} really left out, the model fitted again, and all its predictions compared."
     if difference == 0:
         return f"{text} They agree in every digit."
     digits = math.floor(-math.log10(difference))
@@ -114,23 +120,23 @@ def _refits_read(findings: Findings) -> str:
     return f"{text} They agree to about {count(digits, 'digit')}."
 
 
-def refits(findings: Findings) -> list[tuple[str, ...]]:
+def refit_rows(findings: Findings) -> list[tuple[str, ...]]:
     """Return the refits as a table; changes with so many digits that agreement can be seen."""
     train, query = findings.train.ids, findings.query.ids
     return [
         (
-            plain(train[one.train]),
-            plain(query[one.query]),
-            number(one.engine, 12),
-            number(one.refit, 12),
-            number(one.difference, 2),
+            plain(train[refit.train]),
+            plain(query[refit.query]),
+            number(refit.engine, 12),
+            number(refit.refit, 12),
+            number(refit.difference, 2),
         )
-        for one in findings.certificate.refits
+        for refit in findings.certificate.refits
     ]
 
 
 def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
-    """Return what the numbers do not say: each in a few words, and in full."""
+    """Return the limits of the numbers: each in a few words, and in full."""
     wide = (
         "The model is a kernel model.",
         "It behaves as a very wide network of its kind does. How far your own, finite network is "
@@ -141,19 +147,16 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
         "It bends where the network bends only at the weights it was given. How far the two are apart "
         "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
     )
-    seen = (RELEARNS,) if findings.depends_on_labels else ()
-    blind = (
-        (("What more data would bring is not said here.", plain(findings.no_outlook, 600)),)
-        if findings.no_outlook
-        else ()
-    )
-    return (linear if findings.of_network else wide, *seen, *blind, *LIMITS)
+    labels = (FITTED_TO_LABELS,) if findings.depends_on_labels else ()
+    reason = plain(findings.no_learning_curve, 600)
+    no_curve = (("What more data would bring is not said here.", reason),) if reason else ()
+    return (linear if findings.of_network else wide, *labels, *no_curve, *LIMITS)
 
 
-RELEARNS = (
-    "The kernel saw the labels.",
+FITTED_TO_LABELS = (
+    "The kernel was fitted to the labels.",
     "Without an example it is another kernel: influence, doubted labels, under-sampled examples and left-out "
-    "predictions come from teaching it again without each. What many removals change, kinds within classes, "
+    "predictions come from fitting it again without each. What many removals change, kinds within classes, "
     "sources, the time at which examples were learned and the curve of more data keep it as all labels made "
     "it, and may look better than they are.",
 )

@@ -1,4 +1,4 @@
-"""What did an audit find? One frozen record: the report, the tables and the reader all use it."""
+"""The findings of an audit: one frozen record for the report, the tables and the command line."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,7 @@ from leftout.diagnostics.model_selection import Selection
 
 
 @dataclass(frozen=True)
-class Moment:
+class ModelAtTime:
     """The model at one training time: how well it predicts, with and without each example.
 
     Attributes:
@@ -47,34 +47,36 @@ class Moment:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that an audit found; lists are in the order a person should look at them.
+    """All that an audit found; lists are in the order in which a person should look at them.
 
     Attributes:
         settings: what was audited and how, as label and value, in reading order.
-        moments: one per training time asked for, in the order of `scores.at`.
-        judged: position in `moments` of the time at which the lists were made.
+        at_times: the model at each training time asked for, ascending, as in `scores.at`. Lists, order of
+            removal and certificate are of the last of them.
         scores: influence in loss units, dims (at, query, train); positive = the example helped.
+        margins: left-out margin of each training label; below 0 it is doubted.
         learned: when each example was learned; None where training has no time (ridge), or was asked
             about before it began.
-        linearisation: the model beside the network that it stands for; None for kernels of infinitely
+        linearisation_gap: the model beside the network that it stands for; None for kernels of infinitely
             wide networks, and approximate ones.
         of_network: whether the kernel is that of a network of the user's own.
         subclasses: kinds within classes of which there are too few.
         sources: what each source of examples is worth; None where none were named.
-        redundant_again: the removal curve of the network itself, trained again; None where it was not.
-        outlook: error and accuracy to be expected of more examples; None where they cannot be foretold.
-        no_outlook: why they cannot; empty where they can.
+        retrained_removal: the removal curve of the network itself, trained again; None where it was not.
+        learning_curve: error and accuracy to be expected of more examples; None where they cannot be
+            predicted.
+        no_learning_curve: why they cannot; empty where they can.
         selection: what the kernel was chosen from; None where it was given.
-        depends_on_labels: whether the kernel saw labels and was fitted again without each example. Removal of
+        depends_on_labels: whether the kernel was fitted to labels, and again without each example. Removal of
             many, kinds, sources, training time and the learning curve then keep it as all labels made it.
     """
 
     train: Examples
     query: Examples
     settings: dict[str, Any]
-    moments: tuple[Moment, ...]
-    judged: int
+    at_times: tuple[ModelAtTime, ...]
     scores: xr.DataArray
+    margins: Float64[Tensor, " n"]
     suspects: tuple[Suspect, ...]
     redundant: Pruned
     rare: tuple[Rare, ...]
@@ -82,12 +84,22 @@ class Findings:
     duplicates: tuple[Duplicates, ...]
     certificate: Certificate
     learned: Learned | None = None
-    linearisation: LinearisationGap | None = None
+    linearisation_gap: LinearisationGap | None = None
     of_network: bool = False
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
-    redundant_again: PruneCheck | None = None
-    outlook: LearningCurve | None = None
-    no_outlook: str = ""
+    retrained_removal: PruneCheck | None = None
+    learning_curve: LearningCurve | None = None
+    no_learning_curve: str = ""
     selection: Selection | None = None
     depends_on_labels: bool = False
+
+    @property
+    def at_last_time(self) -> ModelAtTime:
+        """Return the model at the last training time asked for."""
+        return self.at_times[-1]
+
+    @property
+    def time_unit(self) -> str:
+        """Return what training times count: "step"s of descent, or "time"."""
+        return "step" if "descent" in str(self.scores.attrs.get("rule", "")).lower() else "time"

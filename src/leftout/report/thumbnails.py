@@ -1,4 +1,4 @@
-"""How do thousands of small pictures travel in one file? As sprites.
+"""Thousands of small pictures in one file, as sprites.
 
 A sheet of up to 32 × 32 pictures is one image that the page cuts up by itself. Small grey pictures
 are kept exactly (PNG). Colour and large ones are JPEG with colours as fine as brightness, each in a
@@ -74,9 +74,9 @@ def atlas(pictures: Sequence[UInt8[np.ndarray, "..."]], *, side: int) -> Atlas:
     width, height = max(1, round(wide * shrink)), max(1, round(high * shrink))
     exact = not colour and max(width, height) <= EXACT_SIDE
     across, down = (width, height) if exact else (_cell(width), _cell(height))
-    parts = [pictures[start : start + PAGE] for start in range(0, len(pictures), PAGE)]
-    sheets = tuple(_sheet(part, (width, height), (across, down), colour, exact) for part in parts)
-    columns = tuple(min(TILES, len(part)) for part in parts)
+    pages = [pictures[start : start + PAGE] for start in range(0, len(pictures), PAGE)]
+    sheets = tuple(_sheet(page, (width, height), (across, down), colour, exact) for page in pages)
+    columns = tuple(min(TILES, len(page)) for page in pages)
     return Atlas(sheets, columns, width, height, across, down)
 
 
@@ -93,22 +93,22 @@ def _sheet(
     canvas = np.zeros(shape, dtype=np.uint8)
     padding = ((0, cell[1] - size[1]), (0, cell[0] - size[0])) + (((0, 0),) if colour else ())
     for slot, picture in enumerate(pictures):
-        top, left = slot // TILES * cell[1], slot % TILES * cell[0]
+        y, x = slot // TILES * cell[1], slot % TILES * cell[0]
         # The rest of a cell repeats the picture's edge: a hard edge there would cost JPEG bits.
-        padded = np.pad(_scaled(picture, size, colour), padding, mode="edge")
-        canvas[top : top + cell[1], left : left + cell[0]] = padded
-    out = io.BytesIO()
+        padded = np.pad(_scale_picture(picture, size, colour), padding, mode="edge")
+        canvas[y : y + cell[1], x : x + cell[0]] = padded
+    file = io.BytesIO()
     if exact:
-        Image.fromarray(canvas).save(out, "PNG", optimize=True)
+        Image.fromarray(canvas).save(file, "PNG", optimize=True)
     else:
         # Without optimize: Pillow would then want the whole sheet to fit one buffer, which noise
         # does not.
-        Image.fromarray(canvas).save(out, "JPEG", quality=QUALITY, subsampling=0)
+        Image.fromarray(canvas).save(file, "JPEG", quality=QUALITY, subsampling=0)
     kind = "png" if exact else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(out.getvalue()).decode('ascii')}"
+    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
-def _scaled(picture: np.ndarray, size: tuple[int, int], colour: bool) -> np.ndarray:
+def _scale_picture(picture: np.ndarray, size: tuple[int, int], colour: bool) -> np.ndarray:
     if picture.shape[1::-1] != size:
         picture = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
     if colour and picture.ndim == 2:

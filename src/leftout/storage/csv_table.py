@@ -1,9 +1,10 @@
-"""How does a table get into a file? As .csv that gives back every id, whole or not at all."""
+"""Tables as CSV files: every id comes back as it was, and a file is there whole or not at all."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from leftout.core.atomic_files import atomic_write, part_path
 from leftout.core.errors import OptionError
 
 
@@ -15,23 +16,18 @@ def check_free(out: Path, *suffixes: str) -> None:
         raise OptionError(f"--out {str(out)!r} exists; choose another, or remove it.")
     if not out.parent.is_dir():
         raise OptionError(f"--out {str(out)!r} must lie in a folder that exists.")
-    part = _part(out)
+    unfinished = part_path(out)
     try:  # nothing but writing tells whether it can be written to
-        part.touch()
-        part.unlink()
+        unfinished.touch()
+        unfinished.unlink()
     except OSError as error:
         raise OptionError(f"--out {str(out)!r} cannot be written: {error.strerror}.") from error
 
 
 def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table; the file appears only when it is whole."""
-    part = _part(path)
-    write_csv(part, header, rows)
-    part.replace(path)
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
+    with atomic_write(path) as unfinished:
+        write_csv(unfinished, header, rows)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -39,12 +35,12 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
     # Names of files need not be text: what they hold instead passes through as it is.
     with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
         for row in (header, *rows):
-            file.write(",".join(map(_cell, row)) + "\n")
+            file.write(",".join(map(_quoted_cell, row)) + "\n")
 
 
-def _cell(value: Any) -> str:
+def _quoted_cell(cell: Any) -> str:
     """Return a cell, quoted where it must be; the csv module leaves a carriage return bare."""
-    text = str(value)
+    text = str(cell)
     if any(mark in text for mark in ',"\r\n'):
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -1,13 +1,11 @@
-"""How are scores written so that a killed run goes on where it stopped?
+"""Scores in a Zarr store that a killed run goes on with where it stopped.
 
 Scores go to a Zarr store in blocks of queries; a block counts as done when `done.json`, replaced
 atomically, says so. A block is always the same queries and is always computed alone, so a run that was
-stopped and one that was not hold the same numbers.
+stopped and one that was not hold the same numbers: to the last bit on one processor with as many
+threads, else to rounding.
 """
 
-import json
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import xarray as xr
 import zarr
 
 from leftout.core.errors import StoreError
+from leftout.storage.json_file import read_json, write_json
 
 BLOCK = 256
 """Queries in a block: what is lost at most when a run is killed."""
@@ -29,7 +28,7 @@ TRAININGS = "trainings"
 SCORES = "scores.zarr"
 
 
-def create(
+def create_store(
     folder: Path, *, times: Sequence[float], query: Sequence[str], train: Sequence[str], attrs: dict[str, Any]
 ) -> None:
     """Make an empty store of influence (at, query, train) in a folder."""
@@ -55,16 +54,16 @@ def create(
     write_json(folder / DONE, [])
 
 
-def done(folder: Path) -> set[int]:
-    """Return the first queries of the blocks that are whole; none where no store was made."""
+def finished_blocks(folder: Path) -> set[int]:
+    """Return the first query of each block that is whole; none where no store was made."""
     return set(read_json(folder / DONE)) if (folder / DONE).exists() else set()
 
 
-def write_block(folder: Path, start: int, values: np.ndarray) -> None:
+def write_block(folder: Path, start: int, scores: np.ndarray) -> None:
     """Write one block of queries (t, b, n), then say that it is done."""
     array = zarr.open_array(zarr.storage.LocalStore(folder / SCORES), path="influence", mode="r+")
-    array[:, start : start + values.shape[1]] = values
-    write_json(folder / DONE, sorted(done(folder) | {start}))
+    array[:, start : start + scores.shape[1]] = scores
+    write_json(folder / DONE, sorted(finished_blocks(folder) | {start}))
 
 
 def write_tables(folder: Path, tables: xr.Dataset) -> None:
@@ -74,8 +73,8 @@ def write_tables(folder: Path, tables: xr.Dataset) -> None:
     zarr.consolidate_metadata(zarr.storage.LocalStore(folder / SCORES), zarr_format=2)
 
 
-def opened(folder: Path) -> xr.Dataset:
-    """Return everything in a store; numbers are read when they are looked at.
+def open_store(folder: Path) -> xr.Dataset:
+    """Return everything in a store; numbers are read when they are used.
 
     Raises:
         StoreError: no store, a damaged one, or one that lacks scores.
@@ -95,33 +94,3 @@ def opened(folder: Path) -> xr.Dataset:
     if array.shape != tuple(len(axis) for axis in axes):
         raise StoreError(f"{str(path)!r} is damaged: {array.shape} scores, labels for others.")
     return tables
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never half of it."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w") as file:
-        json.dump(_strict(value), file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def _strict(value: Any) -> Any:
-    """Return a value that JSON has: infinity and NaN, which it has not, as text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    if isinstance(value, dict):
-        return {key: _strict(entry) for key, entry in value.items()}
-    return [_strict(entry) for entry in value] if isinstance(value, list | tuple) else value
-
-
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds, or raise one sentence about it."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise StoreError(f"{str(path)!r} does not exist.") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{str(path)!r} is not readable JSON: {error}.") from None

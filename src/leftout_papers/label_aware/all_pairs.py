@@ -17,11 +17,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from leftout.core.progress import tracked
-from leftout.data.examples import Examples
-from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.wide.relu import ReLU
+import leftout as lo
+from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, in_all, of_network
@@ -63,9 +60,9 @@ def classes(material: Material) -> Outcome:
     some = _some(train, plan, material)
     assert train.classes is not None
     names = list(itertools.combinations(train.classes[: plan.classes], 2))
-    whole = elasticity(ReLU(1), some, query, memory=material.memory, device=material.device)
+    whole = lo.elasticity(lo.kernels.ReLU(1), some, query, memory=material.memory, device=material.device)
     found: dict[str, list[list[float]]] = {name: [] for name in SERIES}
-    for pair in tracked(names, what="pairs of classes", total=len(names)):
+    for pair in with_progress(names, what="pairs of classes", total=len(names)):
         one = Task(pair, of_classes(some, pair), of_classes(query, pair))
         for name, got in _measured(material, one, of_classes(train, pair), plan).items():
             found[name].append(got)
@@ -93,13 +90,13 @@ def classes(material: Material) -> Outcome:
     return Outcome(rows, result, _figure(values), notes)
 
 
-def _some(train: Examples, plan: Plan, material: Material) -> Examples:
+def _some(train: lo.Examples, plan: Plan, material: Material) -> lo.Examples:
     """Return the training images of which pairs are taken, drawn."""
     order = torch.randperm(len(train), generator=material.independent("paired", "all pairs"))
     return train.select(order[: plan.paired])
 
 
-def _measured(material: Material, one: Task, train: Examples, plan: Plan) -> dict[str, list[float]]:
+def _measured(material: Material, one: Task, train: lo.Examples, plan: Plan) -> dict[str, list[float]]:
     """Return RR of the network before and after, and of the kernel that knows the labels."""
     key = ("all pairs", *one.names)
     network = Shallow(
@@ -108,10 +105,10 @@ def _measured(material: Material, one: Task, train: Examples, plan: Plan) -> dic
     before = of_network(network, one, material)
     trained(network, train, steps=plan.steps, generator=material.independent("order", *key))
     assert one.train.labels is not None
-    aware = LabelAware(ReLU(1), "kr-v1", strength=STRENGTH).fit_labels(
+    aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength=STRENGTH).fit_labels(
         one.train.inputs, one.train.labels, device=material.device, memory=material.memory
     )
-    local = elasticity(aware, one.train, one.query, memory=material.memory, device=material.device)
+    local = lo.elasticity(aware, one.train, one.query, memory=material.memory, device=material.device)
     return {
         "initial": list(before),
         "trained": list(of_network(network, one, material)),

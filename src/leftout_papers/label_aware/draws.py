@@ -12,17 +12,17 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from leftout.core.errors import DataError
-from leftout.core.progress import tracked
-from leftout.data.examples import Examples
-from leftout.data.load import load
-from leftout.kernels.assemble import cross, gram
-from leftout.kernels.convolution.convolutional import ConvReLU
-from leftout.kernels.pairwise.pairs import Pairs, looked_at, pairs_among, pairs_between
+import leftout as lo
+from leftout.core import DataError, with_progress
 from leftout_papers.material import Material
 
-CNTK = ConvReLU(depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False)
+CNTK = lo.kernels.ConvReLU(
+    depth=7, kernel_size=3, stride=(1, 1, 1, 2, 1, 2, 1), weight_variance=1.0, last_relu=False
+)
 """Eight layers with the readout: a convolution, then six with a ReLU before each, two of stride 2."""
+
+PAIRED = lo.kernels.LabelAware(CNTK, "fjlt-v1")
+"""A kernel that looks at pixels as well; what it knows of pairs serves all estimators."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Draw:
     Attributes:
         images, labels: of training.
         queries, query_labels: of the test.
-        among: pairs of training images.
+        among: pairs of training images, from `LabelAware.pairs_of`.
         between: pairs of a test and a training image.
     """
 
@@ -40,8 +40,8 @@ class Draw:
     labels: Int64[Tensor, " n"]
     queries: Float[Tensor, "m ..."]
     query_labels: Int64[Tensor, " m"]
-    among: Pairs
-    between: Pairs
+    among: Any
+    between: Any
 
     def task(self, names: Sequence[int], *, each: int | None = None) -> "Draw":
         """Return the draw of some classes, numbered anew, and of `each` training images of a class."""
@@ -82,7 +82,7 @@ def drawn(
     """
     pools = _loaded(material, names, train=count * train, query=count * query)
     wanted = None if names is None or tasks is None else _compared(names, tasks)
-    for number in tracked(range(count), what="draws of images"):
+    for number in with_progress(range(count), what="draws of images"):
         one = [_part(material, pool, number, each) for pool, each in zip(pools, (train, query), strict=True)]
         (images, labels), (queries, query_labels) = one
         among = _pairs(material, one[0], one[0], wanted)
@@ -103,37 +103,40 @@ def _pairs(
     left: tuple[Tensor, Tensor],
     right: tuple[Tensor, Tensor],
     wanted: set[tuple[int, int]] | None,
-) -> Pairs:
+) -> Any:
     """Return the pairs of images (with their labels), the kernel only of classes that are compared."""
     options: dict[str, Any] = {"dtype": torch.float32, "device": material.device, "memory": material.memory}
     symmetric = left is right
     (x, a), (z, b) = left, right
-    if wanted is None:
-        if symmetric:
-            return pairs_among(CNTK, x, pixels=True, **options)
-        return pairs_between(CNTK, x, z, pixels=True, **options)
     where = torch.device(material.device) if material.device is not None else x.device
+    if wanted is None:
+        kernel = lo.kernels.gram(CNTK, x, **options) if symmetric else lo.kernels.cross(CNTK, x, z, **options)
+        return PAIRED.pairs_of(kernel, x.to(where), z.to(where), dtype=torch.float32)
     kernel = torch.full((len(x), len(z)), torch.nan, dtype=torch.float64, device=where)
     for i, j in sorted(wanted):
         if symmetric and i > j:
             continue
         rows, columns = (a == i).nonzero().flatten(), (b == j).nonzero().flatten()
         same = symmetric and i == j
-        part = gram(CNTK, x[rows], **options) if same else cross(CNTK, x[rows], z[columns], **options)
+        part = (
+            lo.kernels.gram(CNTK, x[rows], **options)
+            if same
+            else lo.kernels.cross(CNTK, x[rows], z[columns], **options)
+        )
         rows, columns = rows.to(where), columns.to(where)
         kernel[rows[:, None], columns] = part
         if symmetric:
             kernel[columns[:, None], rows] = part.T
-    return looked_at(kernel, x.to(where), z.to(where), pixels=True, dtype=torch.float32)
+    return PAIRED.pairs_of(kernel, x.to(where), z.to(where), dtype=torch.float32)
 
 
 def _loaded(
     material: Material, names: Sequence[str] | None, *, train: int, query: int
-) -> tuple[Examples, Examples]:
+) -> tuple[lo.Examples, lo.Examples]:
     classes = 10 if names is None else len(names)
     # CIFAR's classes are of one size, and all of them are many gigabytes; of others all there is.
     counts = (classes * train, classes * query) if material.name == "cifar10" else (None, None)
-    return load(
+    return lo.load(
         material.source,
         classes=names,
         n_train=counts[0],
@@ -143,7 +146,7 @@ def _loaded(
     )
 
 
-def _part(material: Material, pool: Examples, number: int, each: int) -> tuple[Tensor, Tensor]:
+def _part(material: Material, pool: lo.Examples, number: int, each: int) -> tuple[Tensor, Tensor]:
     """Return the images and labels of one draw, pixels from −1 to 1."""
     assert pool.labels is not None
     assert pool.classes is not None

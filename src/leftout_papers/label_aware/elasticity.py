@@ -18,13 +18,8 @@ from jaxtyping import Bool, Float64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from leftout.core.progress import tracked
-from leftout.data.examples import Examples
-from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.kernels import assemble
-from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.wide.relu import ReLU
+import leftout as lo
+from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, task, trained
@@ -127,7 +122,7 @@ def pairs(material: Material) -> Outcome:
     names = PAIRS[material.name][: plan.tasks]
     found = [
         measured(material, task(material, one, plan.n_train, plan.n_query), plan)
-        for one in tracked(names, what="tasks of table 3", total=len(names))
+        for one in with_progress(names, what="tasks of table 3", total=len(names))
     ]
     full = material.name == "cifar10" and not material.quick
     rows = (*_rows_of_claims(found), *_rows_of_numbers(found, full, plan), *_rows_of_gains(found))
@@ -169,20 +164,22 @@ def measured(material: Material, one: Task, plan: Plan) -> Measured:
 
 def of_network(network: nn.Module, one: Task, material: Material) -> Two:
     """Return RR of a network's kernel as it is."""
-    found = elasticity(Empirical(network, outputs="trace"), one.train, one.query, memory=material.memory)
+    found = lo.elasticity(
+        lo.kernels.Empirical(network, outputs="trace"), one.train, one.query, memory=material.memory
+    )
     return 100 * float(found["ratio"][0, 1]), 100 * float(found["query_ratio"][0, 1])
 
 
 def _regression(network: Shallow, one: Task, plan: Plan, material: Material) -> Bool[Tensor, " m"]:
     """Return which test images ridgeless regression with the network's kernel tells rightly."""
     # In double precision: without ridge, what float32 rounds off the kernel is divided by 1e-6 or so.
-    kernel = Empirical(network.double(), outputs="trace")
+    kernel = lo.kernels.Empirical(network.double(), outputs="trace")
     network.float()
     n = len(one.train)
     some = torch.arange(0, n, max(1, n // plan.regression))[: plan.regression]
     train = one.train.select(some)
-    gram = assemble.gram(kernel, train.inputs, memory=material.memory)
-    cross = assemble.cross(kernel, one.query.inputs, train.inputs, memory=material.memory)
+    gram = lo.kernels.gram(kernel, train.inputs, memory=material.memory)
+    cross = lo.kernels.cross(kernel, one.query.inputs, train.inputs, memory=material.memory)
     predicted = cross @ torch.linalg.solve(gram, train.targets.sign())
     right: Bool[Tensor, " m"] = (predicted.sign() == one.query.targets.sign())[:, 0]
     return right
@@ -190,22 +187,24 @@ def _regression(network: Shallow, one: Task, plan: Plan, material: Material) -> 
 
 def of_kernels(one: Task, material: Material) -> dict[str, Two]:
     """Return RR of NTK and LANTK, and expected of networks that were not trained."""
-    base = ReLU(1)
+    base = lo.kernels.ReLU(1)
     assert one.train.labels is not None
     train, query = one.train, one.query
-    taught = LabelAware(base, "kr-v1", strength=STRENGTH).fit_labels(
+    taught = lo.kernels.LabelAware(base, "kr-v1", strength=STRENGTH).fit_labels(
         train.inputs, one.train.labels, device=material.device, memory=material.memory
     )
     blind: dict[str, np.ndarray] = {}
     aware: dict[str, np.ndarray] = {}
-    for found, kernel, gram in ((blind, base, taught.pairs.kernel), (aware, taught, taught.gram)):
-        cross = assemble.cross(
+    for found, kernel, gram in ((blind, base, taught.gram_before_labels), (aware, taught, taught.gram)):
+        cross = lo.kernels.cross(
             kernel, query.inputs, train.inputs, memory=material.memory, device=material.device
         )
-        own, other = (gram.diagonal(), assemble.diagonal(kernel, query.inputs, device=material.device))
+        own, other = gram.diagonal(), kernel.diagonal(query.inputs.to(gram))
         found["ratio"] = similarity(gram, own, own, train, train)
         found["query_ratio"] = similarity(cross, other, own, query, train)
-    readout = elasticity(ReLU(1, kind="nngp"), train, query, memory=material.memory, device=material.device)
+    readout = lo.elasticity(
+        lo.kernels.ReLU(1, kind="nngp"), train, query, memory=material.memory, device=material.device
+    )
     share = train.inputs.shape[1] / WIDTH
     mixed = {
         # k_NNGP + d/m (k_NTK − k_NNGP): both are multiples of |x||z| at θ = 0, one half and one.
@@ -222,8 +221,8 @@ def similarity(
     matrix: Float64[Tensor, "m n"],
     left_squares: Float64[Tensor, " m"],
     right_squares: Float64[Tensor, " n"],
-    left: Examples,
-    right: Examples,
+    left: lo.Examples,
+    right: lo.Examples,
 ) -> Float64[np.ndarray, "2 2"]:
     """Return the mean of K̄ over all pairs of each two classes, from a matrix and its k(x, x)."""
     sides = []
@@ -234,7 +233,7 @@ def similarity(
     return (sides[0].T @ (matrix @ sides[1])).cpu().numpy()
 
 
-def relative(similar: Float64[np.ndarray, "2 2"], left: Examples, right: Examples) -> float:
+def relative(similar: Float64[np.ndarray, "2 2"], left: lo.Examples, right: lo.Examples) -> float:
     """Return RR in percent."""
     assert left.labels is not None
     assert right.labels is not None

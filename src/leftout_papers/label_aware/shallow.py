@@ -27,10 +27,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Generator, Tensor, nn
 
-from leftout.core.blocks import blocks
-from leftout.data.encoding import encoding_of_classes
-from leftout.data.examples import Examples
-from leftout.data.load import load
+import leftout as lo
+from leftout.data import encoding_of_classes
 from leftout_papers.material import Material
 
 BATCH, RATE, EPSILON = 128, 3e-4, 1e-8
@@ -74,8 +72,8 @@ class Task:
     """Images of two classes of a data set; the first is labelled 0."""
 
     names: tuple[str, str]
-    train: Examples
-    query: Examples
+    train: lo.Examples
+    query: lo.Examples
 
     @property
     def title(self) -> str:
@@ -83,7 +81,7 @@ class Task:
         return " vs ".join(self.names)
 
 
-def prepared(examples: Examples) -> Examples:
+def prepared(examples: lo.Examples) -> lo.Examples:
     """Return the examples with pixels from −1 to 1 in one row each, and a constant 1 appended."""
     pixels = examples.inputs.flatten(1)
     inputs = pixels.new_ones(len(pixels), pixels.shape[1] + 1)
@@ -93,7 +91,7 @@ def prepared(examples: Examples) -> Examples:
     assert examples.labels is not None
     assert examples.classes is not None
     coding = encoding_of_classes(examples.labels, examples.classes)
-    return Examples(
+    return lo.Examples(
         inputs=inputs,
         targets=coding.encode(examples.labels),
         encoding=coding,
@@ -104,14 +102,14 @@ def prepared(examples: Examples) -> Examples:
 
 def images(
     material: Material, n_train: int, n_query: int, classes: Sequence[str] | None = None
-) -> tuple[Examples, Examples]:
+) -> tuple[lo.Examples, lo.Examples]:
     """Return at most so many images of some classes, prepared, each class in its proportion."""
     counts = [n_train, n_query]
     if material.name == "digits":
         # Digits are few: where the paper takes thousands, all there are must do.
-        whole = load("digits", classes=classes, seed=material.seed)
+        whole = lo.load("digits", classes=classes, seed=material.seed)
         counts = [min(one, len(part)) for one, part in zip(counts, whole, strict=True)]
-    train, query = load(
+    train, query = lo.load(
         material.source,
         classes=classes,
         n_train=counts[0],
@@ -127,7 +125,7 @@ def task(material: Material, names: tuple[str, str], n_train: int, n_query: int)
     return Task(names, *images(material, n_train, n_query, names))
 
 
-def of_classes(examples: Examples, names: tuple[str, str]) -> Examples:
+def of_classes(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
     """Return the examples of two classes, as a task of its own."""
     assert examples.labels is not None
     assert examples.classes is not None
@@ -135,7 +133,7 @@ def of_classes(examples: Examples, names: tuple[str, str]) -> Examples:
     rows = ((examples.labels == first) | (examples.labels == second)).nonzero().flatten()
     labels = (examples.labels[rows] == second).long()
     coding = encoding_of_classes(labels, names)
-    return Examples(
+    return lo.Examples(
         inputs=examples.inputs[rows],
         targets=coding.encode(labels),
         encoding=coding,
@@ -146,11 +144,10 @@ def of_classes(examples: Examples, names: tuple[str, str]) -> Examples:
 
 def batches(n: int, generator: Generator) -> list[Int64[Tensor, " b"]]:
     """Return all rows in random order, in batches."""
-    order = torch.randperm(n, generator=generator)
-    return [order[some] for some in blocks(n, BATCH)]
+    return list(torch.split(torch.randperm(n, generator=generator), BATCH))
 
 
-def trained(network: Shallow, train: Examples, *, steps: int, generator: Generator) -> None:
+def trained(network: Shallow, train: lo.Examples, *, steps: int, generator: Generator) -> None:
     """Train a network as the paper does: Adam, batches, mean squares to labels 0 and 1."""
     assert train.labels is not None
     like = network.hidden.weight

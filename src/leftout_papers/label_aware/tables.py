@@ -163,8 +163,8 @@ def _plan(plans: dict[Size, Plan], material: Material) -> Plan:
 def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Scored]:
     """Return every method's score on one task of a draw."""
     found = {"CNTK": label_blind(draw)}
-    for name, estimator in VARIANTS.items():
-        found[name] = label_aware(draw, estimator, folds=plan.folds)
+    for name, kernel in VARIANTS.items():
+        found[name] = label_aware(draw, kernel, folds=plan.folds)
     # The paper takes the best on test images; here it is the one that does best on those left out.
     tried = [found[name] for name in VARIANTS if np.isfinite(found[name].loss)]
     found[BEST] = min(tried, key=lambda one: one.loss, default=found["LANTK-FJLT-V1"])

@@ -12,9 +12,8 @@ from matplotlib.figure import Figure
 from scipy.stats import wilcoxon
 from torch import Tensor
 
-from leftout.core.progress import tracked
-from leftout.data.load import load
-from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
+import leftout as lo
+from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
@@ -32,7 +31,7 @@ def ten(material: Material) -> Outcome:
     draws = DRAWS[material.size]
     generator = material.generator()
     found = []
-    for _ in tracked(range(draws), what="draws of ten"):
+    for _ in with_progress(range(draws), what="draws of ten"):
         rows = chosen(labels, generator)
         found.append(means(label_part(images[rows], labels[rows]), labels[rows]))
     within, between = (np.array(one) for one in zip(*found, strict=True))
@@ -62,7 +61,7 @@ def ten(material: Material) -> Outcome:
 
 def candidates(material: Material) -> tuple[Float64[Tensor, "n d"], Tensor]:
     """Return images of both classes, pixels (p − ½) / ½ and a 1 behind them, and their classes."""
-    train, _ = load(
+    train, _ = lo.load(
         material.source,
         classes=CLASSES[material.name],
         n_train=200,
@@ -84,7 +83,7 @@ def chosen(labels: Tensor, generator: torch.Generator) -> Tensor:
 
 def label_part(inputs: Float64[Tensor, "n d"], labels: Tensor) -> Float64[Tensor, "n n"]:
     """Return m times the label-aware part of eq. 5, exactly."""
-    asked = NeuralTangentHierarchy(width=1, expectation="orthants")
+    asked = lo.kernels.NeuralTangentHierarchy(width=1, expectation="orthants")
     found: Tensor = asked.fit_labels(inputs, labels).change(inputs).value
     return found
 

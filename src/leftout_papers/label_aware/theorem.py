@@ -21,13 +21,11 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from torch import Generator, Tensor
 
-from leftout.core.progress import tracked
-from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
-from leftout.kernels.hierarchy.one_network import network_hierarchy
-from leftout.kernels.wide.activations import Activation
+import leftout as lo
+from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
-from leftout_papers.label_aware.flow import Networks, drawn, flowed
+from leftout_papers.label_aware.flow import Activation, Networks, drawn, flowed
 from leftout_papers.material import Material, Size
 from leftout_papers.rethinking_influence.width import exponent
 from leftout_papers.verdicts import SURE, at_most
@@ -103,9 +101,11 @@ def simulated(material: Material) -> Outcome:
     table: dict[Activation, dict[int, Seen]] = {}
     times: dict[str, float] = {}
     todo = [(act, width) for act in ACTIVATIONS[size] for width in WIDTHS[size]]
-    for activation, width in tracked(todo, what="trained networks"):
+    for activation, width in with_progress(todo, what="trained networks"):
         time = end(activation, inputs)
-        asked = NeuralTangentHierarchy(width=width, activation=activation, time=time, neurons=DRAWN[size])
+        asked = lo.kernels.NeuralTangentHierarchy(
+            width=width, activation=activation, time=time, neurons=DRAWN[size]
+        )
         said = asked.fit_labels(inputs, labels, targets[:, None])
         start = drawn(
             activation,
@@ -114,33 +114,45 @@ def simulated(material: Material) -> Outcome:
             pairs=max(2, NEURONS[size] // width),
             generator=material.independent("hierarchy", activation, width),
         )
-        table.setdefault(activation, {})[width] = seen(start, inputs, targets, said)
+        formula, limit = said.change(inputs).value, said.start
+        table.setdefault(activation, {})[width] = seen(
+            start, inputs, targets, time=time, formula=formula, limit=limit
+        )
         times[activation] = time
     return _outcome(table, WIDTHS[size], times)
 
 
 def end(activation: Activation, inputs: Float64[Tensor, "n d"]) -> float:
     """Return the time at which the slowest mode is learned but for e^−3."""
-    asked = NeuralTangentHierarchy(width=1, activation=activation)
+    asked = lo.kernels.NeuralTangentHierarchy(width=1, activation=activation)
     start = asked.base.block(inputs, inputs)
     return LEARNED / float(torch.linalg.eigvalsh(start)[0])
 
 
 def seen(
-    start: Networks, inputs: Float64[Tensor, "n d"], targets: Float64[Tensor, " n"], said: FittedHierarchy
+    start: Networks,
+    inputs: Float64[Tensor, "n d"],
+    targets: Float64[Tensor, " n"],
+    *,
+    time: float,
+    formula: Float64[Tensor, "n n"],
+    limit: Float64[Tensor, "n n"],
 ) -> Seen:
-    """Return how trained networks differ from what is said of them."""
-    time = said.options.time
-    assert time is not None
+    """Return how trained networks differ from their start and from the hierarchy.
+
+    Args:
+        time: of training.
+        formula: what the hierarchy adds to the kernel by then, in expectation.
+        limit: the kernel before training, in expectation.
+    """
     before = start.kernels(inputs)
     after = flowed(start, inputs, targets, time).kernels(inputs)
     own = torch.stack(
         [
-            network_hierarchy(start.activation, w, a, inputs, targets, time=time).trained
+            lo.kernels.network_hierarchy(start.activation, w, a, inputs, targets, time=time).trained
             for w, a in zip(start.weights, start.readout, strict=True)
         ]
     )
-    formula = said.change(inputs).value
     pairs = (after - before).view(2, -1, *formula.shape).mean(0)  # of opposite readouts
     mean, error = pairs.mean(0), pairs.std(0) / math.sqrt(len(pairs))
 
@@ -151,7 +163,7 @@ def seen(
     return Seen(
         hierarchy=distance(own),
         start=distance(before),
-        limit=distance(said.start),
+        limit=distance(limit),
         off=float((mean - formula).norm() / formula.norm()),
         error=float(error.norm() / formula.norm()),
         size=start.width * float(mean.norm()),

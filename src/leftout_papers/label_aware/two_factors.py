@@ -15,9 +15,8 @@ from jaxtyping import Int64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from leftout.core.progress import tracked
-from leftout.diagnostics.locality.elasticity import elasticity
-from leftout.kernels.network.empirical import Empirical
+import leftout as lo
+from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, ORANGE, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.shallow import BATCH, batches, images
@@ -72,7 +71,7 @@ def systems(material: Material) -> Outcome:
     data = drawn(material, plan.images)
     jobs = [(taught, seed) for taught in sides for seed in range(plan.seeds)]
     paths: dict[str, list[dict[str, list[float]]]] = {taught: [] for taught in sides}
-    for taught, seed in tracked(jobs, what="networks", total=len(jobs)):
+    for taught, seed in with_progress(jobs, what="networks", total=len(jobs)):
         paths[taught].append(_path(material, data, taught, seed, plan))
     found = {  # [taught][probed] is (seed, probe)
         taught: {side: np.array([one[side] for one in runs]) for side in sides}
@@ -127,9 +126,9 @@ def _path(material: Material, data: Factors, taught: str, seed: int, plan: Plan)
     found: dict[str, list[float]] = {side: [] for side in data.labels}
     for epoch in range(plan.epochs + 1):
         if epoch % (plan.epochs // PROBES) == 0:
-            kernel = Empirical(network, outputs="trace")
+            kernel = lo.kernels.Empirical(network, outputs="trace")
             for side, labels in data.labels.items():
-                ratio = elasticity(kernel, (data.inputs, labels), memory=material.memory)["ratio"]
+                ratio = lo.elasticity(kernel, (data.inputs, labels), memory=material.memory)["ratio"]
                 found[side].append(100 * float(ratio[0, 1]))
         for rows in batches(len(inputs), order):
             loss = (network(inputs[rows])[:, 0] - targets[rows]).square().mean()

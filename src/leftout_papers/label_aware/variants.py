@@ -13,25 +13,22 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.core.errors import DataError, LeftoutError, NotPositiveError
-from leftout.kernels.base import Comparison
-from leftout.kernels.pairwise.estimates import Estimator
-from leftout.kernels.pairwise.label_aware import LabelAware, RefitLabelAware
-from leftout.kernels.pairwise.pairs import Pairs
-from leftout.solvers.indefinite import factor_indefinite
+import leftout as lo
+from leftout.core import DataError, NotPositiveError
+from leftout.solvers import factor_indefinite
 from leftout_papers.label_aware.draws import CNTK, Draw
-
-VARIANTS: dict[str, Estimator] = {
-    "LANTK-KR-V1": "kr-v1",
-    "LANTK-KR-V2": "kr-v2",
-    "LANTK-FJLT-V1": "fjlt-v1",
-    "LANTK-FJLT-V2": "fjlt-v2",
-}
-BEST = "LANTK-best"
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIXED = 0.1
 """The strength of the paper's program where it is known, table 3."""
+
+VARIANTS = {
+    "LANTK-KR-V1": lo.kernels.LabelAware(CNTK, "kr-v1", strength=FIXED),
+    "LANTK-KR-V2": lo.kernels.LabelAware(CNTK, "kr-v2", strength=FIXED),
+    "LANTK-FJLT-V1": lo.kernels.LabelAware(CNTK, "fjlt-v1", strength=FIXED),
+    "LANTK-FJLT-V2": lo.kernels.LabelAware(CNTK, "fjlt-v2", strength=FIXED),
+}
+BEST = "LANTK-best"
 
 SINGLES = 250
 """Training images up to which each is left out alone."""
@@ -91,15 +88,14 @@ def label_blind(draw: Draw) -> Scored:
     return Scored(share, share, 0.0, float("nan"), (), _lowest(draw.among.kernel))
 
 
-def label_aware(draw: Draw, estimator: Estimator, *, folds: int | None = None) -> Scored:
+def label_aware(draw: Draw, kernel: lo.kernels.LabelAware, *, folds: int | None = None) -> Scored:
     """Return a variant's score, its strength chosen on training images.
 
     Args:
         folds: in how many parts training images are left out; each alone if there are few, else ten,
             if not said.
     """
-    asked = LabelAware(CNTK, estimator, strength=FIXED)
-    losses = held_out_losses(draw, asked, folds=folds)
+    losses = held_out_losses(draw, kernel, folds=folds)
     tried = {one: loss for one, loss in losses.items() if loss is not None}
     skipped = tuple(one for one, loss in losses.items() if loss is None)
     nothing = Scored(float("nan"), float("nan"), float("nan"), float("nan"), skipped, float("nan"))
@@ -107,15 +103,20 @@ def label_aware(draw: Draw, estimator: Estimator, *, folds: int | None = None) -
         return nothing
     strength = min(tried, key=lambda one: tried[one])
     try:
-        taught = RefitLabelAware(asked, draw.among, draw.labels, None)
-        chosen, fixed = (_scored(taught.at_strength(one), draw) for one in (strength, FIXED))
-    except LeftoutError:
+        fitted = kernel.fit_pairs(draw.among, draw.labels)
+        chosen, fixed = (
+            _scored(refit.gram, refit.cross_of(draw.between), draw)
+            for refit in map(fitted.at_strength, (strength, FIXED))
+        )
+    except lo.LeftoutError:
         return nothing
-    lowest = _lowest(taught.at_strength(strength).gram)
+    lowest = _lowest(fitted.at_strength(strength).gram)
     return Scored(chosen, fixed, strength, tried[strength], skipped, lowest)
 
 
-def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) -> dict[float, float | None]:
+def held_out_losses(
+    draw: Draw, kernel: lo.kernels.LabelAware, *, folds: int | None = None
+) -> dict[float, float | None]:
     """Return the mean squared loss on left-out training images by strength; None where one is skipped."""
     n = len(draw.labels)
     count = folds if folds is not None else n if n <= SINGLES else FOLDS
@@ -126,29 +127,24 @@ def held_out_losses(draw: Draw, asked: LabelAware, *, folds: int | None = None) 
         gone = torch.arange(start, n, count, device=draw.labels.device)
         kept = torch.ones(n, dtype=torch.bool, device=gone.device).index_fill_(0, gone, False)
         rows = kept.nonzero().flatten()
-        again = RefitLabelAware(asked, draw.among.of(rows, rows), draw.labels[rows], rows)
-        own = draw.among.of(gone, None)
+        fitted = kernel.fit_pairs(draw.among.of(rows, rows), draw.labels[rows])
+        pairs = draw.among.of(gone, rows)
         for strength, total in sums.items():
             if total is None:
                 continue
-            sums[strength] = _added(total, again.at_strength(strength), own, targets, gone)
+            refit = fitted.at_strength(strength)
+            try:
+                predictions = ridgeless(refit.gram, refit.cross_of(pairs), targets[rows])
+            except (NotPositiveError, DataError):
+                sums[strength] = None
+            else:
+                sums[strength] = total + float((predictions - targets[gone]).square().sum())
     return {one: None if total is None else total / n for one, total in sums.items()}
 
 
-def _added(total: float, taught: RefitLabelAware, own: Pairs, targets: Tensor, gone: Tensor) -> float | None:
-    assert taught.keep is not None
+def _scored(gram: Float64[Tensor, "n n"], cross: Float64[Tensor, "m n"], draw: Draw) -> float:
     try:
-        found = ridgeless(taught.gram, taught.cross(Comparison(own.kernel, own)), targets[taught.keep])
-    except (NotPositiveError, DataError):
-        return None
-    return total + float((found - targets[gone]).square().sum())
-
-
-def _scored(taught: RefitLabelAware, draw: Draw) -> float:
-    try:
-        found = ridgeless(
-            taught.gram, taught.cross(Comparison(draw.between.kernel, draw.between)), targets_of(draw.labels)
-        )
+        found = ridgeless(gram, cross, targets_of(draw.labels))
     except NotPositiveError:
         return float("nan")
     return accuracy(found, draw.query_labels)

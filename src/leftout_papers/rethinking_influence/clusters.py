@@ -8,10 +8,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from leftout.data.mixture import mixture
-from leftout.diagnostics.influence_error.bounds import upper
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Ridge
+import leftout as lo
+from leftout.data import mixture
 from leftout_papers.drawing import BLUE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -31,15 +29,15 @@ def simulated(material: Material) -> Outcome:
     asked = np.arange(len(train)) % 7 == 0
     query, kept = train.select(np.flatnonzero(asked)), np.flatnonzero(~asked)
     train, number = train.select(kept), number[kept]
-    ridge = ABOVE * _threshold(material.fitted(train, Ridge(1.0)), number)
-    fitted = material.fitted(train, Ridge(ridge))
-    found = upper(fitted, query, number)
+    ridge = ABOVE * _threshold(material.fit_kernel(train, lo.Ridge(1.0)), number)
+    fitted = material.fit_kernel(train, lo.Ridge(ridge))
+    found = lo.bounds.upper(fitted, query, number)
     return _outcome(found, train.inputs.shape[1])
 
 
-def _threshold(fitted: Fitted, number: object) -> float:
+def _threshold(fitted: lo.Fitted, number: object) -> float:
     """Return the smallest ridge that theorem 4 allows, which does not depend on the model's own."""
-    return float(upper(fitted, fitted.train.select([0]), number, mean=True).attrs["threshold"])  # type: ignore[arg-type]
+    return float(lo.bounds.upper(fitted, fitted.train.select([0]), number, mean=True).attrs["threshold"])  # type: ignore[arg-type]
 
 
 def _outcome(found: xr.Dataset, inputs: int) -> Outcome:

@@ -7,10 +7,7 @@ group is the fall of the RKHS norm √(Yᵀ K⁻¹ Y) without it (eq. 19).
 import numpy as np
 from matplotlib.figure import Figure
 
-from leftout.attribution.leave_one_out import leave_one_out
-from leftout.data.examples import Examples
-from leftout.diagnostics.complexity import complexity
-from leftout.dynamics.rules import Ridge
+import leftout as lo
 from leftout_papers.drawing import BLUE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -29,12 +26,12 @@ def classes(material: Material) -> Outcome:
     return _outcome(material, *material.classes(5000, 1000))
 
 
-def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
-    fitted = material.fitted(train, Ridge(RIDGE))
-    influence = leave_one_out(fitted, query, mean=True).values
+def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
+    fitted = material.fit_kernel(train, lo.Ridge(RIDGE))
+    influence = lo.leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     groups = [rows.tolist() for rows in np.array_split(order, GROUPS)]
-    found = complexity(fitted, groups)
+    found = lo.complexity(fitted, groups)
     values = found.values
     inner = values[1:-1]
     rows = (

@@ -14,9 +14,7 @@ from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KernelDensity
 
-from leftout.data.examples import Examples
-from leftout.diagnostics.influence_error.error_rates import error_rates
-from leftout.dynamics.rules import Ridge
+import leftout as lo
 from leftout_papers.drawing import BLUE, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -52,9 +50,9 @@ def log_density(inputs: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, " n"]
     return np.asarray(whole + others - np.log(n - 1))
 
 
-def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
-    fitted = material.fitted(train, Ridge(1.0))
-    found = error_rates(fitted, query, ridges=RIDGES)
+def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
+    fitted = material.fit_kernel(train, lo.Ridge(1.0))
+    found = lo.error_rates(fitted, query, ridges=RIDGES)
     density = log_density(train.inputs.flatten(1).numpy())
     rates = found["ratio_of_sums"].values  # (ridge, train)
     related = [spearmanr(density, rate) for rate in rates]

@@ -8,11 +8,8 @@ import numpy as np
 from jaxtyping import Int64
 from matplotlib.figure import Figure
 
-from leftout.attribution.leave_one_out import leave_one_out
-from leftout.data.examples import Examples
-from leftout.data.planted import flip_labels
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import GradientFlow
+import leftout as lo
+from leftout.data import flip_labels
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels, show_image
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -23,10 +20,10 @@ SHOWN = 6
 
 
 def dominant(
-    fitted: Fitted, query: Examples, times: list[float]
+    fitted: lo.Fitted, query: lo.Examples, times: list[float]
 ) -> tuple[Int64[np.ndarray, "t m"], Int64[np.ndarray, "t m"]]:
     """Return rows of the training examples with the largest |influence|, and the largest influence."""
-    found = leave_one_out(fitted, query, at=times, top=1)
+    found = lo.leave_one_out(fitted, query, at=times, top=1)
     best, worst = found["helpful"].values[..., 0], found["harmful"].values[..., 0]
     helpful = found["helpful_train"].values[..., 0]
     harmful = found["harmful_train"].values[..., 0]
@@ -123,17 +120,17 @@ def shares(material: Material) -> Outcome:
     return Outcome(rows, result, _share_figure(times, clean, accuracy, stop), (note,))
 
 
-def _flow(material: Material, train: Examples) -> Fitted:
-    return material.fitted(train, GradientFlow())
+def _flow(material: Material, train: lo.Examples) -> lo.Fitted:
+    return material.fit_kernel(train, lo.GradientFlow())
 
 
-def _accuracy(fitted: Fitted, query: Examples, time: float) -> float:
+def _accuracy(fitted: lo.Fitted, query: lo.Examples, time: float) -> float:
     found = query.accuracy(fitted.predict(query, time).cpu())
     assert found is not None, "exhibits have classes"
     return found
 
 
-def _image_figure(train: Examples, query: Examples, rows_at: np.ndarray, shown: np.ndarray) -> Figure:
+def _image_figure(train: lo.Examples, query: lo.Examples, rows_at: np.ndarray, shown: np.ndarray) -> Figure:
     assert train.images is not None
     assert query.images is not None
     figure, grid = panels(1 + len(MOMENTS), len(shown), width=1.0, height=1.0)

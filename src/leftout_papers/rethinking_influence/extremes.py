@@ -6,9 +6,7 @@ An image's influence is its mean over the queries.
 import numpy as np
 from matplotlib.figure import Figure
 
-from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
-from leftout.data.examples import Examples
-from leftout.dynamics.rules import Ridge
+import leftout as lo
 from leftout_papers.drawing import panels, show_image
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -20,8 +18,8 @@ RIDGE = 1.0
 def binary(material: Material) -> Outcome:
     """Run figure 4."""
     train, query = material.pair(5000, 1000)
-    fitted = material.fitted(train, Ridge(RIDGE))
-    influence = leave_one_out(fitted, query, mean=True).values
+    fitted = material.fit_kernel(train, lo.Ridge(RIDGE))
+    influence = lo.leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     chosen = {
         "most helpful": order[::-1][:SHOWN],
@@ -29,7 +27,7 @@ def binary(material: Material) -> Outcome:
         "uninformative": np.argsort(np.abs(influence), kind="stable")[:SHOWN],
     }
     assert train.labels is not None
-    wrong = (train.encoding.decode(out_of_sample(fitted).cpu()) != train.labels).numpy()
+    wrong = (train.encoding.decode(lo.out_of_sample(fitted).cpu()) != train.labels).numpy()
     result = {
         "examples": len(train),
         "queries": len(query),
@@ -56,7 +54,7 @@ def binary(material: Material) -> Outcome:
     return Outcome(rows, result, _figure(train, influence, chosen))
 
 
-def _figure(train: Examples, influence: np.ndarray, chosen: dict[str, np.ndarray]) -> Figure:
+def _figure(train: lo.Examples, influence: np.ndarray, chosen: dict[str, np.ndarray]) -> Figure:
     figure, grid = panels(SHOWN, len(chosen), width=0.85, height=1.25)
     for line, (name, rows) in zip(grid, chosen.items(), strict=True):
         for place, (axes, row) in enumerate(zip(line, rows, strict=True)):

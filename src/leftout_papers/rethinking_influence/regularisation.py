@@ -8,9 +8,7 @@ the ratio of sums.
 import xarray as xr
 from matplotlib.figure import Figure
 
-from leftout.data.examples import Examples
-from leftout.diagnostics.influence_error.error_rates import error_rates
-from leftout.dynamics.rules import Ridge
+import leftout as lo
 from leftout_papers.drawing import BLUE, FAINT, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -33,9 +31,9 @@ def classes(material: Material) -> Outcome:
     return _outcome(material, *material.classes(5000, 1000))
 
 
-def _outcome(material: Material, train: Examples, query: Examples) -> Outcome:
-    fitted = material.fitted(train, Ridge(1.0))
-    found = error_rates(fitted, query, ridges=RIDGES)
+def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
+    fitted = material.fit_kernel(train, lo.Ridge(1.0))
+    found = lo.error_rates(fitted, query, ridges=RIDGES)
     result = {
         "examples": len(train),
         "queries": len(query),

@@ -17,15 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from leftout.attribution.first_order import first_order
-from leftout.attribution.leave_one_out import leave_one_out
-from leftout.data.examples import Examples
-from leftout.diagnostics.retraining.agreement import agreement
-from leftout.diagnostics.retraining.retrain import retrain
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Ridge
-from leftout.dynamics.train import train
-from leftout.dynamics.two_layer import TwoLayerNetwork
+import leftout as lo
 from leftout_papers.drawing import BLUE, FAINT, ORANGE, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -131,20 +123,22 @@ def classes(material: Material) -> Outcome:
     return _scatter(material, fitted, query, WIDTH_OF_CLASSES[material.size])
 
 
-def _problem(material: Material, ridge: float, *, binary: bool) -> tuple[Fitted, Examples]:
+def _problem(material: Material, ridge: float, *, binary: bool) -> tuple[lo.Fitted, lo.Examples]:
     usual = EXAMPLES if binary else CLASSES
     counts = OF_THE_PAPER if material.size is Size.PAPER else usual
     examples, query = (material.pair if binary else material.classes)(*counts)
-    fitted = material.fitted(examples, Ridge(ridge))
+    fitted = material.fit_kernel(examples, lo.Ridge(ridge))
     return fitted, query
 
 
-def _compared(material: Material, fitted: Fitted, query: Examples, start: Start, width: int) -> Compared:
-    scores, classical = leave_one_out(fitted, query), first_order(fitted, query)
+def _compared(
+    material: Material, fitted: lo.Fitted, query: lo.Examples, start: Start, width: int
+) -> Compared:
+    scores, classical = lo.leave_one_out(fitted, query), lo.first_order(fitted, query)
     order = np.argsort(-np.abs(scores.values).mean(0), kind="stable")
     points = POINTS[material.size]
     rows = order[:points].tolist()
-    network = TwoLayerNetwork(
+    network = lo.TwoLayerNetwork(
         width,
         fitted.train.inputs[0].numel(),
         fitted.train.encoding.outputs,
@@ -153,23 +147,25 @@ def _compared(material: Material, fitted: Fitted, query: Examples, start: Start,
         generator=material.generator(width),
         dtype=torch.float32,
     )
-    trained = train(
+    trained = lo.train(
         network,
         fitted.train,
-        rule=Ridge(fitted.rule.ridge),
+        rule=lo.Ridge(fitted.rule.ridge),
         tolerance=TOLERANCE,
         device=material.device,
         memory=material.memory,
     )
-    truth = retrain(
+    truth = lo.retrain(
         trained, query, rows, jobs=material.jobs, out=_retrained(material, fitted, query, start, width)
     )
     scores, classical = scores.isel(train=rows), classical.isel(train=rows)
-    exact, first = (agreement(one, truth, top=points // TOP) for one in (scores, classical))
+    exact, first = (lo.agreement(one, truth, top=points // TOP) for one in (scores, classical))
     return Compared(width, scores, classical, truth, exact, first)
 
 
-def _retrained(material: Material, fitted: Fitted, query: Examples, start: Start, width: int) -> Path | None:
+def _retrained(
+    material: Material, fitted: lo.Fitted, query: lo.Examples, start: Start, width: int
+) -> Path | None:
     """Return where retrained predictions are kept, so that an interrupted run goes on."""
     if material.folder is None:
         return None
@@ -179,7 +175,7 @@ def _retrained(material: Material, fitted: Fitted, query: Examples, start: Start
     return material.folder / f"{material.name}-{size}-{pairs}-{width}-{material.seed}"
 
 
-def _scatter(material: Material, fitted: Fitted, query: Examples, width: int) -> Outcome:
+def _scatter(material: Material, fitted: lo.Fitted, query: lo.Examples, width: int) -> Outcome:
     one = _compared(material, fitted, query, PAIRS, width)
     pearson, slope = one.pooled("pearson"), one.pooled("slope")
     error, classical = one.pooled("relative_error"), one.pooled("relative_error", of="classical")
@@ -209,7 +205,7 @@ def _scatter(material: Material, fitted: Fitted, query: Examples, width: int) ->
     return Outcome(rows, result, figure, _notes(material, fitted, query))
 
 
-def _result(fitted: Fitted, query: Examples) -> dict[str, Any]:
+def _result(fitted: lo.Fitted, query: lo.Examples) -> dict[str, Any]:
     return {"examples": len(fitted), "queries": len(query), "ridge": fitted.rule.ridge}
 
 
@@ -252,7 +248,7 @@ def _rows(material: Material, start: Start, series: list[Compared]) -> list[Row]
     return rows
 
 
-def _notes(material: Material, fitted: Fitted, query: Examples) -> tuple[str, ...]:
+def _notes(material: Material, fitted: lo.Fitted, query: lo.Examples) -> tuple[str, ...]:
     if material.size is Size.PAPER:
         return ()
     return (

@@ -13,12 +13,7 @@ import torch
 from matplotlib.figure import Figure
 from scipy.stats import linregress, t
 
-from leftout.data.examples import Examples
-from leftout.diagnostics.influence_error.bounds import limit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Ridge
-from leftout.dynamics.train import Trained, train
-from leftout.dynamics.two_layer import TwoLayerNetwork
+import leftout as lo
 from leftout_papers.drawing import BLUE, FAINT, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -43,7 +38,7 @@ WIDTHS_OF_INFLUENCE = {
 QUERIES_OF_INFLUENCE = 5
 SEEDS = {Size.QUICK: 2, Size.USUAL: 4, Size.PAPER: 8}
 
-Deviation = Callable[[Trained, Fitted, Examples], float]
+Deviation = Callable[[lo.Trained, lo.Fitted, lo.Examples], float]
 
 
 def binary(material: Material) -> Outcome:
@@ -62,21 +57,21 @@ def classical(material: Material) -> Outcome:
     )
 
 
-def _of_predictions(trained: Trained, fitted: Fitted, query: Examples) -> float:
+def _of_predictions(trained: lo.Trained, fitted: lo.Fitted, query: lo.Examples) -> float:
     gap = trained.predict(query).cpu() - fitted.predict(query).cpu()
     return float(gap.square().mean().sqrt())
 
 
-def _of_influence(trained: Trained, fitted: Fitted, query: Examples) -> float:
+def _of_influence(trained: lo.Trained, fitted: lo.Fitted, query: lo.Examples) -> float:
     few = query.select(range(QUERIES_OF_INFLUENCE))
-    return float(limit(trained, fitted, few).attrs["relative_error"])
+    return float(lo.bounds.limit(trained, fitted, few).attrs["relative_error"])
 
 
 def _outcome(
     material: Material, by_size: dict[Size, tuple[int, ...]], deviation: Deviation, what: str, label: str
 ) -> Outcome:
     examples, query = material.pair(*EXAMPLES)
-    fitted = material.fitted(examples, Ridge(RIDGE))
+    fitted = material.fit_kernel(examples, lo.Ridge(RIDGE))
     widths = by_size[material.size]
     measured = np.array(
         [
@@ -127,8 +122,8 @@ def exponent(widths: tuple[int, ...], measured: np.ndarray) -> tuple[float, floa
     return float(found.slope), float(found.slope - reach), float(found.slope + reach)
 
 
-def _trained(material: Material, fitted: Fitted, width: int, seed: int) -> Trained:
-    network = TwoLayerNetwork(
+def _trained(material: Material, fitted: lo.Fitted, width: int, seed: int) -> lo.Trained:
+    network = lo.TwoLayerNetwork(
         width,
         fitted.train.inputs[0].numel(),
         scale=0.1,
@@ -136,7 +131,9 @@ def _trained(material: Material, fitted: Fitted, width: int, seed: int) -> Train
         generator=material.independent(width, seed),
         dtype=torch.float64,
     )
-    return train(network, fitted.train, rule=Ridge(RIDGE), device=material.device, memory=material.memory)
+    return lo.train(
+        network, fitted.train, rule=lo.Ridge(RIDGE), device=material.device, memory=material.memory
+    )
 
 
 def _figure(widths: tuple[int, ...], measured: np.ndarray, slope: float, label: str) -> Figure:

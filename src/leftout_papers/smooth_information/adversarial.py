@@ -13,8 +13,7 @@ from jaxtyping import Bool, Float64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from leftout.data.examples import Examples
-from leftout.dynamics.train import train
+import leftout as lo
 from leftout_papers.drawing import panels, show_image
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -46,7 +45,7 @@ def binary(material: Material) -> Outcome:
     """Run figure 10."""
     examples, query = pair(material, COUNTS)
     schedule = RESNET if material.name == "cifar10" else DIGITS
-    trained = train(
+    trained = lo.train(
         pretrained(material, seed=material.seed),
         examples,
         rule=schedule.rule,
@@ -102,7 +101,7 @@ def binary(material: Material) -> Outcome:
     return Outcome(rows, result, _figure(examples, attacked, scores, chosen), _notes(material, size))
 
 
-def sign_attack(module: nn.Module, examples: Examples, size: float) -> Float64[Tensor, "n c h w"]:
+def sign_attack(module: nn.Module, examples: lo.Examples, size: float) -> Float64[Tensor, "n c h w"]:
     """Return inputs moved by `size` in every pixel, up the loss, within black and white."""
     pixels = pixels_of(examples.inputs)
     like = next(module.parameters())
@@ -113,7 +112,7 @@ def sign_attack(module: nn.Module, examples: Examples, size: float) -> Float64[T
 
 
 def _attacked(
-    material: Material, module: nn.Module, examples: Examples
+    material: Material, module: nn.Module, examples: lo.Examples
 ) -> tuple[float, Tensor, Bool[np.ndarray, " n"]]:
     """Return the first ε that makes enough of them err, all moved by it, and a tenth that does."""
     assert examples.labels is not None
@@ -131,7 +130,7 @@ def _attacked(
     return size, moved, chosen
 
 
-def _said(module: nn.Module, inputs: Tensor, examples: Examples) -> Tensor:
+def _said(module: nn.Module, inputs: Tensor, examples: lo.Examples) -> Tensor:
     like = next(module.parameters())
     with torch.no_grad():
         outputs = module(inputs.to(like)).double().cpu()
@@ -153,7 +152,10 @@ def _notes(material: Material, size: float) -> tuple[str, ...]:
 
 
 def _figure(
-    examples: Examples, attacked: Examples, scores: Float64[np.ndarray, " n"], chosen: Bool[np.ndarray, " n"]
+    examples: lo.Examples,
+    attacked: lo.Examples,
+    scores: Float64[np.ndarray, " n"],
+    chosen: Bool[np.ndarray, " n"],
 ) -> Figure:
     figure, _ = panels(1, width=8.4, height=3.6)
     figure.clear()

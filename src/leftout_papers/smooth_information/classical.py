@@ -19,13 +19,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.blocks import memory_budget
-from leftout.core.modules import Parameters, flat, parameters_of, unflat
-from leftout.data.examples import Examples
-from leftout.dynamics.curvature import Curvature
-from leftout.dynamics.train import Trained
-from leftout.kernels.network.empirical import Empirical
-from leftout.solvers.lissa import LiSSA
+import leftout as lo
+from leftout.core import memory_budget
+from leftout.dynamics import Curvature
 from leftout_papers.material import Material
 from leftout_papers.smooth_information.retrained import Effects
 from leftout_papers.smooth_information.scores import Schedule, linearised
@@ -58,7 +54,7 @@ LISSA = Recursion()
 """The paper's."""
 
 
-def series(material: Material, trained: Trained, query: Examples, settings: Recursion) -> Effects:
+def series(material: Material, trained: lo.Trained, query: lo.Examples, settings: Recursion) -> Effects:
     """Return the effects of leaving out each training example, of a network with one output.
 
     Cost:
@@ -68,7 +64,7 @@ def series(material: Material, trained: Trained, query: Examples, settings: Recu
     n, shift = len(trained.train), settings.shift(ridge)
     fitted = linearised(material, trained.module, trained.train, Schedule(trained.rate, 0))
     kernel = fitted.kernel
-    assert isinstance(kernel, Empirical)
+    assert isinstance(kernel, lo.kernels.Empirical)
     values, vectors = torch.linalg.eigh(fitted.gram)
     inside = settings.filter(values.clamp(min=0) / n + shift)
     alone = float(settings.filter(torch.tensor([shift], dtype=torch.float64)))
@@ -88,7 +84,7 @@ def series(material: Material, trained: Trained, query: Examples, settings: Recu
 
 
 def recursion(
-    material: Material, trained: Trained, query: Examples, rows: list[int], settings: Recursion
+    material: Material, trained: lo.Trained, query: lo.Examples, rows: list[int], settings: Recursion
 ) -> Effects:
     """Return the effects of leaving out some training examples, by LiSSA and the Hessian itself.
 
@@ -100,33 +96,35 @@ def recursion(
     budget = memory_budget(material.memory, device=next(trained.module.parameters()).device)
     # As sums over examples, as everywhere: the mean's curvature and scale n-fold.
     matrix = Curvature(trained.module, trained.train, kind="hessian", shift=n * shift, memory=budget // 4)
-    solver = LiSSA(
+    solver = lo.LiSSA(
         scale=n * settings.scale,
         depth=settings.depth,
         rtol=1e-12,
         batch=batch if batch < n else None,
         generator=material.generator(9),
     )
-    ask = solver.prepared(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
+    ask = solver.prepare(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
     where = torch.tensor(rows)
     pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])
     moved = _moved(trained)
-    pulls += rule.ridge * flat(moved).to(pulls)[:, None]
+    pulls += rule.ridge * torch.cat([change.flatten() for change in moved.values()]).to(pulls)[:, None]
     found = ask(pulls).value
-    kernel = Empirical(trained.module, memory=material.memory)
+    tangents = matrix.unflat(found.T)
+    kernel = lo.kernels.Empirical(trained.module, memory=material.memory)
     predictions = [
-        float(kernel.push_forward(query.inputs, unflat(one, moved)).square().sum())
-        for one in found.T.contiguous()
+        float(kernel.push_forward(query.inputs, {k: v[i] for k, v in tangents.items()}).square().sum())
+        for i in range(len(rows))
     ]
     return Effects(
         found.square().sum(0).cpu().numpy(), torch.tensor(predictions, dtype=torch.float64).numpy()
     )
 
 
-def _moved(trained: Trained) -> Parameters:
+def _moved(trained: lo.Trained) -> dict[str, Tensor]:
     """Return w − w_0."""
-    then = parameters_of(trained.initial)
+    then = dict(trained.initial.named_parameters())
     return {
-        name: now.double() - then[name].to(now.device).double()
-        for name, now in parameters_of(trained.module).items()
+        name: now.detach().double() - then[name].detach().to(now.device).double()
+        for name, now in trained.module.named_parameters()
+        if now.requires_grad
     }

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import nn
 
-from leftout.attribution.information import information
+import leftout as lo
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
@@ -102,7 +102,7 @@ def _found(material: Material) -> Found:
         for k in range(STARTS[material.size] - 1)
     ]
     fitted = linearised(material, networks[last][0], train, schedule)
-    lengths = information(fitted, query, at=LENGTHS)["function"].values
+    lengths = lo.information(fitted, query, at=LENGTHS)["function"].values
     return Found(architectures, np.stack([architectures[last], *others]), lengths)
 
 

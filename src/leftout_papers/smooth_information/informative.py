@@ -7,11 +7,8 @@ from jaxtyping import Bool, Float64, Int64
 from matplotlib.figure import Figure
 from torch import nn
 
-from leftout.attribution.information import information
-from leftout.attribution.leave_one_out import out_of_sample
-from leftout.data.examples import Examples
-from leftout.data.planted import thin_class
-from leftout.dynamics.fitted import Fitted
+import leftout as lo
+from leftout.data import thin_class
 from leftout_papers.drawing import BLUE, INK, panels, show_image
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
@@ -94,15 +91,15 @@ def classes(material: Material) -> Outcome:
 
 
 def _scored(
-    material: Material, network: nn.Module, train: Examples, query: Examples, schedule: Schedule
-) -> tuple[Fitted, Float64[np.ndarray, " n"]]:
+    material: Material, network: nn.Module, train: lo.Examples, query: lo.Examples, schedule: Schedule
+) -> tuple[lo.Fitted, Float64[np.ndarray, " n"]]:
     fitted = linearised(material, network, train, schedule)
-    return fitted, information(fitted, query, at=schedule.steps)["function"].values
+    return fitted, lo.information(fitted, query, at=schedule.steps)["function"].values
 
 
 def _outcome(
-    fitted: Fitted,
-    query: Examples,
+    fitted: lo.Fitted,
+    query: lo.Examples,
     schedule: Schedule,
     scores: Float64[np.ndarray, " n"],
     names: tuple[str, ...],
@@ -153,12 +150,12 @@ def _outcome(
 
 
 def _without_itself(
-    fitted: Fitted, schedule: Schedule
+    fitted: lo.Fitted, schedule: Schedule
 ) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Return the left-out error of every training example, and whether that is another class."""
     train = fitted.train
     assert train.labels is not None
-    said = out_of_sample(fitted, at=schedule.steps).cpu()
+    said = lo.out_of_sample(fitted, at=schedule.steps).cpu()
     error = (train.targets - said).square().sum(1)
     return error.numpy(), (train.encoding.decode(said) != train.labels).numpy()
 
@@ -179,7 +176,7 @@ def _described(
 
 
 def _figure(
-    train: Examples,
+    train: lo.Examples,
     scores: Float64[np.ndarray, " n"],
     least: Int64[np.ndarray, " s"],
     most: Int64[np.ndarray, " s"],

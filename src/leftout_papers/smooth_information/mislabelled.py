@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float64
 from matplotlib.figure import Figure
 from torch import nn
 
-from leftout.data.examples import Examples
-from leftout.data.planted import flip_labels
+import leftout as lo
+from leftout.data import flip_labels
 from leftout_papers.drawing import BLUE, FAINT, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -82,8 +82,8 @@ def _outcome(
     material: Material,
     network: nn.Module,
     schedule: Schedule,
-    train: Examples,
-    query: Examples,
+    train: lo.Examples,
+    query: lo.Examples,
     wrong: Bool[np.ndarray, " n"],
     published: str,
 ) -> Outcome:
@@ -142,7 +142,7 @@ def _figure(scores: Float64[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"], ar
     return figure
 
 
-def _notes(material: Material, published: str, train: Examples) -> tuple[str, ...]:
+def _notes(material: Material, published: str, train: lo.Examples) -> tuple[str, ...]:
     if published.startswith("iCassava"):
         what = (
             "five classes of CIFAR-10 and a ResNet-20 that learned CIFAR-10"

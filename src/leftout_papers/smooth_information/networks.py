@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from leftout.core.errors import OptionError
+from leftout.core import OptionError
 from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.task import OTHER_DIGITS, pictures
 

@@ -3,6 +3,7 @@
 FOLDER/KEY/ROW.json    the two numbers of one example, KEY a hash of network, data, rule and queries
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,10 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 from joblib import Parallel, cpu_count, delayed
+from torch.nn.utils import parameters_to_vector
 
-from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import flat, parameters_of
-from leftout.core.progress import tracked
-from leftout.data.examples import Examples
-from leftout.dynamics.train import Trained, train
+import leftout as lo
+from leftout.core import atomic_write, with_progress
 from leftout_papers.material import Material
 
 
@@ -37,15 +36,17 @@ class Effects:
         return Effects(self.weights[rows], self.predictions[rows])
 
 
-def of_training_again(material: Material, trained: Trained, query: Examples, rows: list[int]) -> Effects:
+def of_training_again(
+    material: Material, trained: lo.Trained, query: lo.Examples, rows: list[int]
+) -> Effects:
     """Return what training from the same initial weights without each of some examples changes.
 
     Finished trainings are kept in the material's folder, so that an interrupted run goes on.
     """
     folder = None
     if material.folder is not None:
-        key = fingerprint(trained.record, trained.limit, query.fingerprint)
-        folder = material.folder / key
+        settings = json.dumps([trained.record, trained.limit, query.fingerprint], sort_keys=True)
+        folder = material.folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
     device = next(trained.module.parameters()).device.type
     jobs = material.jobs or (1 if material.quick or device != "cpu" else cpu_count())
@@ -55,22 +56,22 @@ def of_training_again(material: Material, trained: Trained, query: Examples, row
         # One thread each: cores that share a small product wait for each other.
         work = Parallel(n_jobs=jobs, return_as="generator")
         going = work(delayed(_single)(trained, query, row, folder) for row in rows)
-    found = np.array(list(tracked(going, what="training again", total=len(rows))))  # (r, 2)
+    found = np.array(list(with_progress(going, what="training again", total=len(rows))))  # (r, 2)
     return Effects(found[:, 0], found[:, 1])
 
 
-def _single(trained: Trained, query: Examples, row: int, folder: Path | None) -> tuple[float, float]:
+def _single(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None) -> tuple[float, float]:
     torch.set_num_threads(1)
     return _without(trained, query, row, folder)
 
 
-def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -> tuple[float, float]:
+def _without(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None) -> tuple[float, float]:
     path = None if folder is None else folder / f"{row}.json"
     if path is not None and path.exists():
         weights, predictions = json.loads(path.read_text())
         return weights, predictions
     keep = [i for i in range(len(trained.train)) if i != row]
-    again = train(
+    again = lo.train(
         trained.initial,
         trained.train.select(keep),
         rule=trained.rule,
@@ -78,11 +79,12 @@ def _without(trained: Trained, query: Examples, row: int, folder: Path | None) -
         tolerance=None,
         memory=trained.memory,
     )
-    now, then = (flat(parameters_of(one.module)).double() for one in (again, trained))
+    now, then = (
+        parameters_to_vector(network.module.parameters()).detach().double() for network in (again, trained)
+    )
     moved = again.predict(query) - trained.predict(query)
     found = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(found))
-        part.replace(path)
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(found))
     return found

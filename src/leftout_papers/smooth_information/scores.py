@@ -13,12 +13,7 @@ from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from leftout.attribution.information import information
-from leftout.data.examples import Examples
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import GradientDescent
-from leftout.kernels.network.empirical import Empirical
+import leftout as lo
 from leftout_papers.drawing import BLUE, GREEN, ORANGE, RED
 from leftout_papers.exhibit import Holds
 from leftout_papers.material import Material
@@ -46,9 +41,9 @@ class Schedule:
     ridge: float = 0.0
 
     @property
-    def rule(self) -> GradientDescent:
+    def rule(self) -> lo.GradientDescent:
         """Return it as a rule."""
-        return GradientDescent(self.rate, ridge=self.ridge, loss="mean")
+        return lo.GradientDescent(self.rate, ridge=self.ridge, loss="mean")
 
 
 MLP = Schedule(1e-3, 2000)
@@ -61,18 +56,18 @@ DIGITS = Schedule(5e-4, 2000)
 """For the network that learned other digits: its largest eigenvalue forbids a larger rate."""
 
 
-def linearised(material: Material, network: nn.Module, train: Examples, schedule: Schedule) -> Fitted:
+def linearised(material: Material, network: nn.Module, train: lo.Examples, schedule: Schedule) -> lo.Fitted:
     """Return the network, linear in its weights of now, ready to be trained."""
-    kernel = Empirical(network, memory=material.memory)
-    return fit(kernel, train, rule=schedule.rule, device=material.device, memory=material.memory)
+    kernel = lo.kernels.Empirical(network, memory=material.memory)
+    return lo.fit(kernel, train, rule=schedule.rule, device=material.device, memory=material.memory)
 
 
 def scored(
-    material: Material, network: nn.Module, train: Examples, query: Examples, schedule: Schedule
+    material: Material, network: nn.Module, train: lo.Examples, query: lo.Examples, schedule: Schedule
 ) -> tuple[Float64[np.ndarray, " n"], float]:
     """Return F-SI of every training example, and the linearised network's accuracy on queries."""
     fitted = linearised(material, network, train, schedule)
-    found: xr.Dataset = information(fitted, query, at=schedule.steps)
+    found: xr.Dataset = lo.information(fitted, query, at=schedule.steps)
     right = accuracy(query, fitted.predict(query, schedule.steps))
     return found["function"].values, right
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Generator, Tensor
 
-from leftout.data.examples import Examples
+import leftout as lo
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -50,8 +50,8 @@ class Mixed:
     """
 
     names: tuple[str, str]
-    train: Examples
-    query: Examples
+    train: lo.Examples
+    query: lo.Examples
     second: Bool[np.ndarray, " n"]
 
 
@@ -121,13 +121,15 @@ def _varied(inputs: Float64[Tensor, "n 1 h w"], generator: Generator) -> Tensor:
     return standard(torch.where(dark, 1 - found, found))
 
 
-def _mixed(names: tuple[str, str], own: tuple[Examples, Examples], other: tuple[Examples, Examples]) -> Mixed:
+def _mixed(
+    names: tuple[str, str], own: tuple[lo.Examples, lo.Examples], other: tuple[lo.Examples, lo.Examples]
+) -> Mixed:
     joined = [_joined(one, two) for one, two in zip(own, other, strict=True)]
     second = np.arange(len(joined[0])) >= len(own[0])
     return Mixed(names, joined[0], joined[1], second)
 
 
-def _joined(one: Examples, other: Examples) -> Examples:
+def _joined(one: lo.Examples, other: lo.Examples) -> lo.Examples:
     assert one.labels is not None
     assert other.labels is not None
     return replace(

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int64
 
-from leftout.data.examples import Examples
-from leftout.data.planted import thin_class
+import leftout as lo
+from leftout.data import thin_class
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -42,8 +42,8 @@ SCHEDULE = Schedule(1e-4, 10_000)
 class Pets:
     """Examples of two classes, and the sub-class of each training example."""
 
-    train: Examples
-    query: Examples
+    train: lo.Examples
+    query: lo.Examples
     kind: Int64[np.ndarray, " n"]
 
 
@@ -102,7 +102,7 @@ def _pets(material: Material) -> Pets:
     return Pets(_one_class(train), _one_class(query), train.labels.numpy())
 
 
-def _one_class(examples: Examples) -> Examples:
+def _one_class(examples: lo.Examples) -> lo.Examples:
     """Return the few and the many as one class."""
     assert examples.labels is not None
     labels = (examples.labels == 2).long()

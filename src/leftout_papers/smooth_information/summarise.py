@@ -15,14 +15,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from leftout.attribution.information import information
-from leftout.curation.prune import STEP, Order
-from leftout.curation.remaining import rounds
-from leftout.data.examples import Examples
-from leftout.diagnostics.retraining.retrain import retrain
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.train import train
+import leftout as lo
 from leftout_papers.drawing import BLUE, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -44,7 +37,7 @@ RANDOM = {Size.QUICK: 1, Size.USUAL: 3, Size.PAPER: 5}
 LITTLE = 0.03
 """Loss of accuracy that is still a little effect."""
 
-NAMES: dict[Order, str] = {
+NAMES: dict[str, str] = {
     "least": "bottom",
     "most": "top",
     "iterative": "bottom, iterative",
@@ -88,7 +81,7 @@ def _outcome(material: Material, *, hidden: int) -> Outcome:
     orders = _orders(material, fitted, query, schedule)
     network = perceptron(material, shape, hidden=hidden)
     right = _trained_again(material, network, examples, query, schedule, orders)
-    curves: dict[Order, Curve] = {}
+    curves: dict[str, Curve] = {}
     for kind in NAMES:
         chosen = [i for i, one in enumerate(orders) if one.kind == kind]
         predicted = np.mean([orders[i].predicted for i in chosen], axis=0)
@@ -117,20 +110,21 @@ class Removal:
         predicted: accuracy of the linearised network without so many.
     """
 
-    kind: Order
+    kind: str
     rows: tuple[int, ...]
     counts: tuple[int, ...]
     predicted: tuple[float, ...]
 
 
-def _orders(material: Material, fitted: Fitted, query: Examples, schedule: Schedule) -> list[Removal]:
+def _orders(material: Material, fitted: lo.Fitted, query: lo.Examples, schedule: Schedule) -> list[Removal]:
     """Return orders of removal with predicted accuracy: one of each kind, random ones last."""
     n = len(fitted)
     counts = (0, *sorted({max(1, round(share * n)) for share in SHARES[material.size]}))
-    scores = information(fitted, query, at=schedule.steps)["function"].values
+    scores = lo.information(fitted, query, at=schedule.steps)["function"].values
     least = np.argsort(scores, kind="stable").tolist()
-    again, _ = rounds(fitted, query, schedule.steps, "function", step=STEP, until=counts[-1])
-    orders: list[tuple[Order, list[int]]] = [("least", least), ("most", least[::-1]), ("iterative", again)]
+    last = SHARES[material.size][-1:]
+    pruned = lo.prune(fitted, query, at=schedule.steps, order="iterative", shares=last)
+    orders = [("least", least), ("most", least[::-1]), ("iterative", list(pruned.order))]
     for k in range(RANDOM[material.size]):
         orders.append(("random", torch.randperm(n, generator=material.generator(20 + k)).tolist()))
     return [
@@ -140,26 +134,26 @@ def _orders(material: Material, fitted: Fitted, query: Examples, schedule: Sched
 
 
 def _predicted(
-    fitted: Fitted, query: Examples, rows: list[int], counts: Sequence[int], schedule: Schedule
+    fitted: lo.Fitted, query: lo.Examples, rows: list[int], counts: Sequence[int], schedule: Schedule
 ) -> Iterator[float]:
     """Yield the accuracy of the linearised network trained without the first so many rows."""
     for count in counts:
         # Fitted afresh: without so many the exact effect of their removal is no cheaper.
         rest = fitted.train.select(sorted(rows[count:]))
-        model = fit(fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory)
+        model = lo.fit(fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory)
         yield accuracy(query, model.predict(query, schedule.steps))
 
 
 def _trained_again(
     material: Material,
     network: nn.Module,
-    examples: Examples,
-    query: Examples,
+    examples: lo.Examples,
+    query: lo.Examples,
     schedule: Schedule,
     orders: list[Removal],
 ) -> list[list[float]]:
     """Return the accuracy of the network trained without the first so many of each order."""
-    trained = train(
+    trained = lo.train(
         network,
         examples,
         rule=schedule.rule,
@@ -172,7 +166,7 @@ def _trained_again(
     folder = None
     if material.folder is not None:
         folder = material.folder / f"pruned-{material.name}-{len(examples)}-{trained.record['initial']}"
-    change = retrain(
+    change = lo.retrain(
         trained, query, groups, of="prediction", out=folder, jobs=1 if material.quick else material.jobs
     )
     everyone = trained.predict(query).cpu()
@@ -185,7 +179,7 @@ def _trained_again(
     return [[whole, *right[i * each : (i + 1) * each]] for i in range(len(orders))]
 
 
-def _rows(curves: dict[Order, Curve], queries: int, hidden: int) -> tuple[Row, ...]:
+def _rows(curves: dict[str, Curve], queries: int, hidden: int) -> tuple[Row, ...]:
     whole = curves["least"].retrained[0]
     # Two standard errors of a difference of two shares, as if queries were independent.
     noise = 2 * float(np.sqrt(2 * whole * (1 - whole) / queries))
@@ -254,7 +248,7 @@ def _notes(material: Material, n: int) -> tuple[str, ...]:
     )
 
 
-def _figure(curves: dict[Order, Curve], hidden: int) -> Figure:
+def _figure(curves: dict[str, Curve], hidden: int) -> Figure:
     figure, grid = panels(1, width=6.0, height=3.9)
     axes = grid[0, 0]
     for kind, one in curves.items():

@@ -14,10 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from torch import nn
 
-from leftout.attribution.information import information
-from leftout.data.examples import Examples
-from leftout.diagnostics.retraining.agreement import agreement
-from leftout.dynamics.train import Trained, train
+import leftout as lo
 from leftout_papers.drawing import BLUE, FAINT, ORANGE, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
@@ -175,11 +172,11 @@ def compared(material: Material, case: Case, ridge: float) -> Compared:
     schedule = Schedule(case.rate, scale.steps, ridge)
     network = _network(material, case, examples)
     rows = np.sort(np.random.default_rng(material.seed).permutation(len(examples))[: scale.removed]).tolist()
-    found = information(linearised(material, network, examples, schedule), query, at=scale.steps).isel(
+    found = lo.information(linearised(material, network, examples, schedule), query, at=scale.steps).isel(
         train=rows
     )
     linear = Effects(2 * found["weights"].values, 2 * len(query) * found["function"].values)
-    trained = train(
+    trained = lo.train(
         network,
         examples,
         rule=schedule.rule,
@@ -195,7 +192,7 @@ def compared(material: Material, case: Case, ridge: float) -> Compared:
 
 def correlated(predicted: Float64[np.ndarray, " r"], actual: Float64[np.ndarray, " r"]) -> Correlated:
     """Return Pearson R over removed examples, with its bootstrap interval."""
-    found = agreement(predicted[None], actual[None], measures=("pearson",), per_query=False)
+    found = lo.agreement(predicted[None], actual[None], measures=("pearson",), per_query=False)
     one = found.sel(measure="pearson")
     return Correlated(*(float(one[name]) for name in ("pooled", "pooled_low", "pooled_high")))
 
@@ -207,7 +204,7 @@ def above(one: Correlated, other: Correlated) -> Holds:
     return False if one.high < other.low else "open"
 
 
-def _network(material: Material, case: Case, examples: Examples) -> nn.Module:
+def _network(material: Material, case: Case, examples: lo.Examples) -> nn.Module:
     shape = tuple(examples.inputs.shape[1:])
     if case is MLP:
         return perceptron(material, shape)
@@ -217,7 +214,7 @@ def _network(material: Material, case: Case, examples: Examples) -> nn.Module:
 
 
 def _classical(
-    material: Material, case: Case, trained: Trained, query: Examples, rows: list[int]
+    material: Material, case: Case, trained: lo.Trained, query: lo.Examples, rows: list[int]
 ) -> tuple[Effects, float | None]:
     """Return what influence functions say, and by how much closed form and recursion differ."""
     settings = case.recursion

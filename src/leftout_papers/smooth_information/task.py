@@ -12,9 +12,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from leftout.data.encoding import encoding_of_numbers
-from leftout.data.examples import Examples
-from leftout.data.load import load
+import leftout as lo
+from leftout.data import encoding_of_numbers
 from leftout_papers.material import Material, Size
 
 Counts = dict[Size, tuple[int, int]]
@@ -45,7 +44,7 @@ COLOUR = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation by channel."""
 
 
-def pair(material: Material, counts: Counts) -> tuple[Examples, Examples]:
+def pair(material: Material, counts: Counts) -> tuple[lo.Examples, lo.Examples]:
     """Return the two classes of a binary exhibit, with the targets of the paper."""
     train, query = pictures(material, counts[material.size], PAIRS[material.name])
     return halves(train), halves(query)
@@ -53,20 +52,20 @@ def pair(material: Material, counts: Counts) -> tuple[Examples, Examples]:
 
 def pictures(
     material: Material, counts: tuple[int, int], classes: Sequence[str] | None
-) -> tuple[Examples, Examples]:
+) -> tuple[lo.Examples, lo.Examples]:
     """Return training examples and queries, scaled; of the embedded digits as many as there are."""
     found = [_scaled(one) for one in _loaded(material, counts, classes)]
     return found[0], found[1]
 
 
-def halves(examples: Examples) -> Examples:
+def halves(examples: lo.Examples) -> lo.Examples:
     """Return the same examples with the targets ∓½ for the first and second class: 0 and 1, less ½."""
     assert examples.labels is not None
     targets = examples.labels.double()[:, None] - 0.5
     return replace(examples, targets=targets, encoding=encoding_of_numbers(targets, centre="none"))
 
 
-def accuracy(examples: Examples, predictions: Float64[Tensor, "m k"]) -> float:
+def accuracy(examples: lo.Examples, predictions: Float64[Tensor, "m k"]) -> float:
     """Return the share of examples that predictions put into the right class."""
     found = examples.accuracy(predictions.cpu())
     assert found is not None, "exhibits have classes"
@@ -94,17 +93,17 @@ def resized(pixels: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n c s
 
 def _loaded(
     material: Material, counts: tuple[int, int], classes: Sequence[str] | None
-) -> tuple[Examples, Examples]:
+) -> tuple[lo.Examples, lo.Examples]:
     n_train, n_query = counts
     if material.name == "digits":
-        everything = load("digits", classes=classes, seed=material.seed, normalise=None)
+        everything = lo.load("digits", classes=classes, seed=material.seed, normalise=None)
         n_train, n_query = min(n_train, len(everything[0])), min(n_query, len(everything[1]))
-    return load(
+    return lo.load(
         material.source, classes=classes, n_train=n_train, n_query=n_query, seed=material.seed, normalise=None
     )
 
 
-def _scaled(examples: Examples) -> Examples:
+def _scaled(examples: lo.Examples) -> lo.Examples:
     inputs = examples.inputs
     if inputs.ndim == 3:
         inputs = resized(inputs[:, None], SIDE)  # (n, 1, 28, 28)

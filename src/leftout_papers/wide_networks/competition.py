@@ -12,10 +12,9 @@ from jaxtyping import Float64
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from leftout.data.domains import Circle, Hypercube
-from leftout.diagnostics.eigenlearning.learnability import Learnability, from_modes
-from leftout.diagnostics.eigenlearning.transfer import transfer, transfer_derivatives
-from leftout.solvers.spectrum import Spectrum, spectrum_of
+import leftout as lo
+from leftout.data import Circle, Hypercube
+from leftout.diagnostics import transfer_derivatives
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -49,20 +48,20 @@ def simulated(material: Material) -> Outcome:
 def _measured(material: Material, name: str) -> dict[str, Any]:
     domain, n = DOMAINS[name], EXAMPLES[name]
     gram = KERNEL.block(domain.points, domain.points)
-    spectrum = spectrum_of(gram)
+    values, vectors = (part.flip(-1) for part in torch.linalg.eigh(gram))
     generator = material.independent("competition", name)
     draws, differences = [], []
     for number in range(SETS[material.size]):
         rows = torch.randperm(domain.count, generator=generator)[:n]
         # Row i times λ_i.
-        exact = spectrum.values[:, None] / domain.count * transfer_derivatives(gram, rows)
+        exact = values[:, None] / domain.count * transfer_derivatives(gram, rows)
         draws.append(exact)
         if number < CHECKED:
             mode = _one(domain.count, generator)
-            numeric = _difference(spectrum, rows, mode)
+            numeric = _difference(values, vectors, rows, mode)
             differences.append(float((numeric - exact[mode]).abs().max()))
     every = torch.stack(draws)  # (set, i, j)
-    theory = from_modes(spectrum.values / domain.count, torch.zeros_like(spectrum.values), n=n)
+    theory = lo.from_modes(values / domain.count, torch.zeros_like(values), n=n)
     predicted = torch.stack([_relative(theory, mode) for mode in range(domain.count)])
     own = every.diagonal(dim1=1, dim2=2)
     others = every - torch.diag_embed(own)
@@ -78,7 +77,7 @@ def _measured(material: Material, name: str) -> dict[str, Any]:
     }
 
 
-def _relative(theory: Learnability, mode: int) -> Float64[Tensor, " r"]:
+def _relative(theory: lo.Learnability, mode: int) -> Float64[Tensor, " r"]:
     return theory.eigenvalues[mode] * theory.derivatives(mode)
 
 
@@ -86,15 +85,16 @@ def _one(count: int, generator: Generator) -> int:
     return int(torch.randint(count, (1,), generator=generator))
 
 
-def _difference(spectrum: Spectrum, rows: Tensor, mode: int) -> Float64[Tensor, " r"]:
+def _difference(
+    values: Float64[Tensor, " r"], vectors: Float64[Tensor, "r r"], rows: Tensor, mode: int
+) -> Float64[Tensor, " r"]:
     """Return λ dT_jj / dλ by refitting with the eigenvalue moved both ways."""
     ends = []
     for sign in (-1, 1):
-        values = spectrum.values.clone()
-        values[mode] *= 1 + sign * STEP
-        gram = spectrum.vectors * values @ spectrum.vectors.T
-        moved = transfer((gram + gram.T) / 2, rows, basis=spectrum.vectors)
-        ends.append(moved.diagonal())
+        moved = values.clone()
+        moved[mode] *= 1 + sign * STEP
+        gram = vectors * moved @ vectors.T
+        ends.append(lo.transfer((gram + gram.T) / 2, rows, basis=vectors).diagonal())
     return (ends[1] - ends[0]) / (2 * STEP)
 
 

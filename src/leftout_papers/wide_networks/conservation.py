@@ -13,13 +13,12 @@ import torch
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
-from leftout.data.domains import Circle
-from leftout.diagnostics.eigenlearning.transfer import transfer
-from leftout.dynamics.wide import Activation
+import leftout as lo
+from leftout.data import Circle
 from leftout_papers.drawing import INK, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.wide_networks.setting import KERNEL, PaperNetwork
+from leftout_papers.wide_networks.setting import KERNEL, Activation, PaperNetwork
 from leftout_papers.wide_networks.training import gained
 
 CIRCLE = Circle(10)
@@ -83,12 +82,12 @@ def _of_kernel(material: Material, n: int) -> dict[str, Any]:
     for _ in range(BASES):
         normal = torch.randn(10, 10, generator=generator, dtype=torch.float64)
         turned = torch.linalg.qr(normal).Q
-        sums.append(float(transfer(gram, rows, basis=turned).trace()))
-        ridged.append(float(transfer(gram, rows, ridge=RIDGE, basis=turned).trace()))
+        sums.append(float(lo.transfer(gram, rows, basis=turned).trace()))
+        ridged.append(float(lo.transfer(gram, rows, ridge=RIDGE, basis=turned).trace()))
     inside = torch.linalg.eigvalsh(gram[rows][:, rows])
     return {
         "n": n,
-        "learnability": transfer(gram, rows, basis=_basis()).diagonal().tolist(),
+        "learnability": lo.transfer(gram, rows, basis=_basis()).diagonal().tolist(),
         "sums": sums,
         "ridged": ridged,
         "n_less_ridge": float((inside / (inside + RIDGE)).sum()),

@@ -15,17 +15,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float64
 from matplotlib.figure import Figure
 from torch import Tensor, nn
+from torch.func import functional_call
 
-from leftout.core.blocks import memory_budget
-from leftout.core.progress import tracked
-from leftout.dynamics.descend_module import ModuleObjective
-from leftout.dynamics.wide import WideNetwork
-from leftout.kernels import assemble
-from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.wide.relu import ReLU
-from leftout.solvers.spectrum import Spectrum, spectrum_of
+import leftout as lo
+from leftout.core import with_progress
+from leftout.dynamics import WideNetwork
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
@@ -77,25 +74,34 @@ class Run:
 class Start:
     """A network at w_0, from where descents begin, and the spectrum of its kernel there."""
 
-    objective: ModuleObjective
-    spectrum: Spectrum
+    network: nn.Module
+    train: Pair
+    eigenvalues: Float64[Tensor, " n"]
 
     @property
     def critical(self) -> float:
         """Return 2 / s_max."""
-        return 2 / self.spectrum.largest
+        return 2 / float(self.eigenvalues[-1])
 
     def residuals(self, rate: float, steps: int) -> Iterator[Tensor]:
         """Yield f_t − y from t = 0 on, (n, 1), until the loss is gone for good."""
-        objective = self.objective
-        objective.rewind()
-        limit = LOST * objective.data_loss
-        for _ in range(steps):
-            yield objective.residual
-            objective.advance(rate)
-            if not objective.data_loss <= limit:
-                break
-        yield objective.residual
+        inputs, targets = self.train
+        weights = {name: weight.detach() for name, weight in self.network.named_parameters()}
+        limit = float("inf")
+        for step in range(steps + 1):
+            weights = {name: weight.requires_grad_() for name, weight in weights.items()}
+            residual = functional_call(self.network, weights, (inputs,)) - targets
+            yield residual.detach()
+            loss = residual.square().sum() / 2
+            if step == 0:
+                limit = LOST * loss.item()
+            if not loss.item() <= limit:
+                return
+            slopes = torch.autograd.grad(loss, list(weights.values()))
+            weights = {
+                name: (weight - rate * slope).detach()
+                for (name, weight), slope in zip(weights.items(), slopes, strict=True)
+            }
 
     def run(self, share: float, steps: int) -> Run:
         """Return what becomes of the network at a share of the critical rate."""
@@ -116,8 +122,8 @@ class Start:
 
     def pace(self, steps: int) -> float:
         """Return max_t ‖f_t − y‖ / ((1 − η s_min)^t ‖f_0 − y‖) at η = 2 / (s_min + s_max)."""
-        low = max(0.0, self.spectrum.smallest)
-        rate = 2 / (low + self.spectrum.largest)
+        low, high = max(0.0, float(self.eigenvalues[0])), float(self.eigenvalues[-1])
+        rate = 2 / (low + high)
         norms = torch.cat(list(self.residuals(rate, steps)), dim=1).norm(dim=0)
         promised = (1 - rate * low) ** torch.arange(len(norms), dtype=torch.float64)
         return float((norms / norms[0] / promised.to(norms)).max())
@@ -131,7 +137,7 @@ def rates(material: Material) -> Outcome:
     names = [activation for activation, _ in ACTIVATIONS]
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     todo = list(product(ACTIVATIONS, widths, seeds))
-    for (activation, variance), width, seed in tracked(todo, what="critical rates"):
+    for (activation, variance), width, seed in with_progress(todo, what="critical rates"):
         network = WideNetwork(
             width,
             FEATURES,
@@ -156,16 +162,13 @@ def rates(material: Material) -> Outcome:
 
 def started(network: nn.Module, train: Pair, material: Material) -> Start:
     """Return a network at the weights that it has."""
-    inputs, targets = train
-    memory = memory_budget(material.memory)
-    gram = assemble.gram(Empirical(network), inputs, memory=memory)
-    objective = ModuleObjective(network, inputs, targets, 0.0, start=None, memory=memory)
-    return Start(objective, spectrum_of(gram))
+    gram = lo.kernels.gram(lo.kernels.Empirical(network), train[0], memory=material.memory)
+    return Start(network, train, torch.linalg.eigvalsh(gram))
 
 
 def _limit(train: Pair) -> float:
     """Return 2 / s_max of the limit of ReLU networks; that of tanh has no closed form."""
-    return 2 / spectrum_of(assemble.gram(ReLU(1), train[0])).largest
+    return 2 / float(torch.linalg.eigvalsh(lo.kernels.gram(lo.kernels.ReLU(1), train[0]))[-1])
 
 
 def _outcome(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], limit: float) -> Outcome:

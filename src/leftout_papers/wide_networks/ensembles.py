@@ -18,21 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from leftout.attribution.leave_one_out import leave_one_out
-from leftout.core.progress import tracked
-from leftout.dynamics.ensemble import Ensemble, ensemble
-from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import GradientDescent
-from leftout.dynamics.wide import WideNetwork
-from leftout.kernels.wide.erf import Erf
+import leftout as lo
+from leftout.core import with_progress
+from leftout.dynamics import WideNetwork
 from leftout_papers.drawing import BLUE, FAINT, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
 
 EXAMPLES, LEFT_OUT = 10, (0, 1, 2)
 QUERIES = {Size.QUICK: 12, Size.USUAL: 24, Size.PAPER: 48}
-KERNEL = Erf(1, 2.0, 0.1)
+KERNEL = lo.kernels.Erf(1, 2.0, 0.1)
 RIDGE = 0.5
 STEPS = {Size.QUICK: (0, 3, 60), Size.USUAL: (0, 3, 10, 30, 200), Size.PAPER: (0, 3, 10, 30, 200)}
 WIDTHS = {Size.QUICK: (64, 256), Size.USUAL: (64, 256, 1024), Size.PAPER: (64, 256, 1024, 4096)}
@@ -67,14 +62,14 @@ def simulated(material: Material) -> Outcome:
     steps, widths = STEPS[size], WIDTHS[size]
     largest = float(torch.linalg.eigvalsh(KERNEL.block(inputs, inputs))[-1])
     rate = 1 / (largest + RIDGE)
-    fitted = fit(KERNEL, (inputs, targets), rule=GradientDescent(rate, RIDGE))
+    fitted = lo.fit(KERNEL, (inputs, targets), rule=lo.GradientDescent(rate, RIDGE))
     runs = {
         width: trained(material, width, fitted, points, steps)
-        for width in tracked(widths, what="ensembles of networks", total=len(widths))
+        for width in with_progress(widths, what="ensembles of networks", total=len(widths))
     }
-    said = ensemble(fitted, points, at=list(steps), covariance=True)
+    said = lo.ensemble(fitted, points, at=list(steps), covariance=True)
     scores = {
-        of: leave_one_out(fitted, (points, wanted), at=list(steps), of=of, spread=True)
+        of: lo.leave_one_out(fitted, (points, wanted), at=list(steps), of=of, spread=True)
         for of in ("prediction", "loss")
     }
     spreads = {
@@ -119,7 +114,7 @@ def circle(count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
 
 
 def trained(
-    material: Material, width: int, fitted: Fitted, points: Float64[Tensor, "m d"], steps: tuple[int, ...]
+    material: Material, width: int, fitted: lo.Fitted, points: Float64[Tensor, "m d"], steps: tuple[int, ...]
 ) -> Runs:
     """Return what networks from independent weights predict, with all examples and without some."""
     start = drawn(material, width, points.shape[1])
@@ -161,14 +156,14 @@ def outputs(weights: Weights, inputs: Float64[Tensor, "a d"]) -> Float64[Tensor,
 
 def _descended(
     start: Weights,
-    fitted: Fitted,
+    fitted: lo.Fitted,
     keep: Float64[Tensor, " n"],
     points: Float64[Tensor, "m d"],
     steps: tuple[int, ...],
 ) -> Float64[Tensor, "t s m"]:
     """Return predictions at each time of networks trained on the examples that are kept."""
     rule = fitted.rule
-    assert isinstance(rule, GradientDescent)
+    assert isinstance(rule, lo.GradientDescent)
     inputs, targets = fitted.train.inputs, fitted.train.targets[:, 0]
     weights, found = start, []
     for step in range(steps[-1] + 1):
@@ -185,7 +180,7 @@ def _descended(
 
 
 def _ratios(
-    runs: Runs, said: Ensemble, spreads: dict[str, Tensor], wanted: Float64[Tensor, "m 1"]
+    runs: Runs, said: lo.Ensemble, spreads: dict[str, Tensor], wanted: Float64[Tensor, "m 1"]
 ) -> dict[str, list[tuple[float, float]]]:
     """Return measured over closed form, with its standard error, at each time but of influence at 0.
 
@@ -219,7 +214,7 @@ def _rows(
     widths: tuple[int, ...],
     steps: tuple[int, ...],
     widest: Runs,
-    said: Ensemble,
+    said: lo.Ensemble,
     ratios: dict[int, dict[str, list[tuple[float, float]]]],
 ) -> tuple[Row, ...]:
     top = widths[-1]
@@ -253,7 +248,7 @@ def _rows(
     return tuple(rows)
 
 
-def distance_of_means(values: Float64[Tensor, "s m"], said: Ensemble, t: int) -> tuple[float, float]:
+def distance_of_means(values: Float64[Tensor, "s m"], said: lo.Ensemble, t: int) -> tuple[float, float]:
     """Return |mean − closed form|² over its expectation tr C / members, and that ratio's deviation."""
     assert said.covariance is not None
     covariance = said.covariance[t]
@@ -281,11 +276,11 @@ def is_one(value: float, error: float) -> Holds:
 
 
 def _figure(
-    fitted: Fitted,
+    fitted: lo.Fitted,
     points: Float64[Tensor, "m d"],
     steps: tuple[int, ...],
     widest: Runs,
-    said: Ensemble,
+    said: lo.Ensemble,
     spreads: dict[str, Tensor],
     widths: tuple[int, ...],
     ratios: dict[int, dict[str, list[tuple[float, float]]]],
@@ -319,10 +314,10 @@ def _figure(
 
 def _draw_band(
     axes: Axes,
-    fitted: Fitted,
+    fitted: lo.Fitted,
     points: Float64[Tensor, "m d"],
     values: Float64[Tensor, "s m"],
-    said: Ensemble,
+    said: lo.Ensemble,
     t: int,
 ) -> None:
     """Draw mean and two standard deviations, of the formula as a band and of networks as marks."""

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from leftout.data.domains import Hypercube
-from leftout.diagnostics.eigenlearning.learnability import from_modes
-from leftout.solvers.cholesky import factor_cholesky
+import leftout as lo
+from leftout.data import Hypercube
+from leftout.solvers import factor_cholesky
 from leftout_papers.drawing import BLUE, FAINT, ORANGE, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
@@ -131,7 +131,7 @@ def _covariance(material: Material) -> dict[str, Any]:
         draws.append(basis.T @ (gram[:, rows] @ dual)[:, 0] / cube.count)
     learned_coefficients = torch.stack(draws)
     spectrum = SETTINGS[1].spectrum
-    theory = from_modes(
+    theory = lo.from_modes(
         spectrum.eigenvalues,
         torch.eye(9, dtype=torch.float64)[2],
         n=n,

@@ -12,7 +12,7 @@ being Gaussian, and exactly so:
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,12 +21,8 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 from torch import Generator, Tensor
 
-from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
-from leftout.dynamics.wide import ACTIVATIONS
-from leftout.kernels.base import Kernel
-from leftout.kernels.wide.erf import Erf
-from leftout.kernels.wide.tanh import Tanh
+import leftout as lo
+from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
@@ -34,7 +30,7 @@ from leftout_papers.rethinking_influence.width import exponent
 
 FEATURES, POINTS = 5, 4
 WEIGHT_VARIANCE, BIAS_VARIANCE = 2.0, 0.1
-SIGMA: tuple[Literal["tanh", "erf"], ...] = ("tanh", "erf")
+SIGMA = {"tanh": torch.tanh, "erf": torch.erf}
 
 WIDTHS = {
     Size.QUICK: (1, 4, 16, 64),
@@ -78,7 +74,7 @@ def simulated(material: Material) -> Outcome:
     for sigma in SIGMA:
         drawn = {
             width: networks(sigma, width, points, count, material.independent(sigma, width))
-            for width in tracked(widths, what=f"random {sigma} networks", total=len(widths))
+            for width in with_progress(widths, what=f"random {sigma} networks", total=len(widths))
         }
         shown[sigma] = drawn
         found = measured(sigma, points, drawn)
@@ -100,9 +96,9 @@ def inputs(generator: Generator) -> Float64[Tensor, "p d"]:
     return found
 
 
-def kernel(sigma: str) -> Kernel:
+def kernel(sigma: str) -> lo.kernels.Kernel:
     """Return the NNGP kernel of the limit."""
-    family = {"tanh": Tanh, "erf": Erf}[sigma]
+    family = {"tanh": lo.kernels.Tanh, "erf": lo.kernels.Erf}[sigma]
     return family(1, WEIGHT_VARIANCE, BIAS_VARIANCE, kind="nngp")
 
 
@@ -112,14 +108,15 @@ def networks(
     """Return outputs and kernels of `count` random networks."""
     scaled = points.T * math.sqrt(WEIGHT_VARIANCE / points.shape[1])  # (d, p)
     outputs, kernels = [], []
-    for part in blocks(count, max(1, HIDDEN // (width * len(points)))):
-        some = part.stop - part.start
+    most = max(1, HIDDEN // (width * len(points)))
+    for start in range(0, count, most):
+        some = min(most, count - start)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator, dtype=torch.float64)
 
         bias = math.sqrt(BIAS_VARIANCE) * normal(some, width, 1)
-        hidden = ACTIVATIONS[sigma](normal(some, width, points.shape[1]) @ scaled + bias)  # (s, h, p)
+        hidden = SIGMA[sigma](normal(some, width, points.shape[1]) @ scaled + bias)  # (s, h, p)
         readout = normal(some, 1, width) @ hidden * math.sqrt(WEIGHT_VARIANCE / width)
         outputs.append(readout[:, 0] + math.sqrt(BIAS_VARIANCE) * normal(some, 1))
         kernels.append(hidden.mT @ hidden * (WEIGHT_VARIANCE / width) + BIAS_VARIANCE)
@@ -166,7 +163,7 @@ def kurtosis(sigma: str, points: Float64[Tensor, "p d"], width: int) -> Float64[
     nodes, heights = np.polynomial.hermite_e.hermegauss(200)
     weights = torch.from_numpy(heights / heights.sum())
     variance = WEIGHT_VARIANCE * points.square().mean(1) + BIAS_VARIANCE
-    hidden = ACTIVATIONS[sigma](variance.sqrt()[:, None] * torch.from_numpy(nodes))
+    hidden = SIGMA[sigma](variance.sqrt()[:, None] * torch.from_numpy(nodes))
     second, fourth = hidden.square() @ weights, hidden.pow(4) @ weights
     limit = WEIGHT_VARIANCE * second + BIAS_VARIANCE
     found: Tensor = 3 * WEIGHT_VARIANCE**2 * (fourth - second.square()) / (width * limit.square())

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from leftout.data.domains import Sphere
+from leftout.data import Sphere
 from leftout_papers.drawing import BLUE, GREEN, INK, ORANGE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size

@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from leftout.data.domains import Sphere
+from leftout.data import Sphere
 from leftout_papers.drawing import BLUE, FAINT, GREEN, ORANGE, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size

@@ -10,25 +10,25 @@ less the readout's bias and halved:
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import final
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Generator, Tensor, nn
 
-from leftout.data.domains import Circle, Hypercube, Sphere, gegenbauer
-from leftout.diagnostics.eigenlearning.domain_spectra import DomainSpectrum, domain_spectrum
-from leftout.diagnostics.eigenlearning.learnability import Learnability, from_modes
-from leftout.dynamics.wide import Activation, WideNetwork
-from leftout.kernels.callable import From
-from leftout.kernels.wide.relu import ReLU
-from leftout.solvers.cholesky import factor_cholesky
+import leftout as lo
+from leftout.data import Circle, Hypercube, Sphere, gegenbauer
+from leftout.diagnostics import DomainSpectrum, domain_spectrum
+from leftout.dynamics import WideNetwork
+from leftout.solvers import factor_cholesky
+
+Activation = Literal["relu", "erf", "tanh"]
 
 DEPTH, WEIGHT, BIAS = 4, 2.0, 0.01
 SQUARED = 24
 """Degrees that matter to the square of the kernel: beyond, m λ² is below 1e-16 of the whole."""
 
-ALIKE = ReLU(DEPTH, WEIGHT, BIAS)
+ALIKE = lo.kernels.ReLU(DEPTH, WEIGHT, BIAS)
 
 
 def tangent(left: Float[Tensor, "m d"], right: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
@@ -36,7 +36,7 @@ def tangent(left: Float[Tensor, "m d"], right: Float[Tensor, "n d"]) -> Float[Te
     return (ALIKE.block(left, right) - BIAS) / 2
 
 
-KERNEL = From(tangent, "tangent kernel of Simon et al.")
+KERNEL = lo.kernels.From(tangent, "tangent kernel of Simon et al.")
 
 
 @final
@@ -108,12 +108,14 @@ class Setting:
         """Return those of the degrees asked about."""
         return self.spectrum.eigenvalues[list(self.degrees)]
 
-    def predicted(self, n: float, *, ridge: float = 0.0, without_replacement: bool = False) -> Learnability:
+    def predicted(
+        self, n: float, *, ridge: float = 0.0, without_replacement: bool = False
+    ) -> lo.Learnability:
         """Return the theory's word; its outputs are the degrees asked about, a function of each."""
         values, counts = self.spectrum.modes()
         chosen = torch.zeros(len(values), len(self.degrees), dtype=torch.float64)
         chosen[list(self.degrees), range(len(self.degrees))] = 1
-        return from_modes(
+        return lo.from_modes(
             values,
             chosen,
             n=n,

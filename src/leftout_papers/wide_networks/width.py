@@ -15,15 +15,15 @@ from jaxtyping import Float64
 from matplotlib.figure import Figure
 from torch import Generator, Tensor
 
-from leftout.core.progress import tracked
-from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
-from leftout.dynamics.rules import GradientFlow
-from leftout.dynamics.wide import Activation, WideNetwork
+import leftout as lo
+from leftout.core import with_progress
+from leftout.dynamics import WideNetwork
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.rethinking_influence.width import exponent
 from leftout_papers.verdicts import at_most
+from leftout_papers.wide_networks.setting import Activation
 
 EXAMPLES, QUERIES, FEATURES = 20, 20, 10
 RATE, ROOM, SLOWER = -0.5, 0.05, -0.25
@@ -79,7 +79,7 @@ def sweep(material: Material) -> Outcome:
     todo = [(case, width, seed) for case in cases for width in widths[case[0]] for seed in seeds]
     steps = {time: most // (QUICK_SHARE if material.quick else 1) for time, most in TIMES.items()}
     found: dict[Case, list[dict[str, float]]] = {}
-    for case, width, seed in tracked(todo, what="width sweep"):
+    for case, width, seed in with_progress(todo, what="width sweep"):
         depth, (activation, variance), time = case
         network = WideNetwork(
             width,
@@ -89,8 +89,8 @@ def sweep(material: Material) -> Outcome:
             weight_variance=variance,
             generator=material.independent(depth, activation, width, seed),
         )
-        rule = GradientFlow() if time == "flow" else None
-        seen = linearity_test(
+        rule = lo.GradientFlow() if time == "flow" else None
+        seen = lo.linearity_test(
             network,
             centred(network, train),
             query,
@@ -110,7 +110,7 @@ def sweep(material: Material) -> Outcome:
     return _outcome(table, widths, steps)
 
 
-def _told(seen: LinearityTest, width: int) -> dict[str, float]:
+def _told(seen: lo.LinearityTest, width: int) -> dict[str, float]:
     """Return the three suprema as the theorem has them."""
     assert not seen.diverged, seen.status
     return {

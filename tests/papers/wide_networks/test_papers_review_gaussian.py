@@ -7,10 +7,7 @@ import pytest
 import torch
 
 import leftout as lo
-from leftout.dynamics.ensemble import ensemble as leftout_ensemble
-from leftout.dynamics.rules import GradientDescent
-from leftout.dynamics.train import train
-from leftout.dynamics.wide import WideNetwork
+from leftout.dynamics import WideNetwork
 from leftout_papers.material import Material, Size
 from leftout_papers.wide_networks import ensembles, gaussian
 
@@ -90,7 +87,7 @@ def test_an_exponent_is_agreed_with_as_well_as_it_is_known(low, high, holds) -> 
 
 def test_networks_side_by_side_are_trained_as_one_is() -> None:
     (inputs, targets), (points, _) = ensembles.circle(4)
-    rule = GradientDescent(0.05, ensembles.RIDGE)
+    rule = lo.GradientDescent(0.05, ensembles.RIDGE)
     fitted = lo.fit(ensembles.KERNEL, (inputs, targets), rule=rule)
     runs = ensembles.trained(QUICK, 8, fitted, points, (0, 7))
     for member in (0, 5):
@@ -100,9 +97,9 @@ def test_networks_side_by_side_are_trained_as_one_is() -> None:
         torch.testing.assert_close(runs.everyone[0, member], network(points).detach()[:, 0])
         for left, values in ((None, runs.everyone), (1, runs.without[1])):
             kept = [row for row in range(len(inputs)) if row != left]
-            one = train(network, (inputs[kept], targets[kept]), rule=rule, steps=7, tolerance=None).predict(
-                points
-            )
+            one = lo.train(
+                network, (inputs[kept], targets[kept]), rule=rule, steps=7, tolerance=None
+            ).predict(points)
             torch.testing.assert_close(values[1, member], one[:, 0])
 
 
@@ -116,8 +113,8 @@ def test_a_jackknife_is_leaving_each_member_out() -> None:
 
 def test_means_of_draws_are_as_far_from_the_closed_form_as_said() -> None:
     (inputs, targets), (points, _) = ensembles.circle(6)
-    fitted = lo.fit(ensembles.KERNEL, (inputs, targets), rule=GradientDescent(0.05, 0.5))
-    said = leftout_ensemble(fitted, points, at=[0, 9], covariance=True)
+    fitted = lo.fit(ensembles.KERNEL, (inputs, targets), rule=lo.GradientDescent(0.05, 0.5))
+    said = lo.ensemble(fitted, points, at=[0, 9], covariance=True)
     draw = np.random.default_rng(0)
     mean, covariance = said.mean[1, :, 0].numpy(), said.covariance[1].numpy()
     found = []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from leftout.data.domains import Sphere
+from leftout.data import Sphere
 from leftout_papers.material import Material, Size
 from leftout_papers.wide_networks import competition, conservation, errors, learnability, networks
 from leftout_papers.wide_networks.publication import REVIEW

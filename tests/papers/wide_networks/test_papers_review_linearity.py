@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laws import assert_same
-from leftout.dynamics.wide import WideNetwork
+from leftout.dynamics import WideNetwork
 from leftout_papers.material import Material, Size
 from leftout_papers.wide_networks import critical_rate, width
 from leftout_papers.wide_networks.publication import REVIEW
@@ -142,7 +142,7 @@ def test_a_linear_network_leaves_exactly_where_it_should(straight) -> None:
 def test_above_it_a_linear_network_grows_by_what_is_predicted(straight) -> None:
     start, (x, _) = straight
     values, vectors = np.linalg.eigh((x @ x.T).numpy())
-    residual = vectors.T @ start.objective.residual.numpy()
+    residual = vectors.T @ next(start.residuals(0.0, 0)).numpy()
     factors = 1 - 1.1 * 2 / values[-1] * values
     want = ((factors[:, None] ** 20 * residual) ** 2).sum() / (residual**2).sum()
     assert_same(start.run(1.1, 20).loss, want)
@@ -152,6 +152,6 @@ def test_the_pace_of_a_linear_network_is_at_most_the_one_promised() -> None:
     (x, y), _ = width.problem(torch.Generator().manual_seed(3))
     # Fewer examples than features, so that no mode stands still.
     start = critical_rate.started(linear(10), (x[:6], y[:6]), QUICK)
-    assert start.spectrum.smallest > 0.1
-    assert start.effective_time(60) == pytest.approx(1, abs=1e-12)
-    assert math.isclose(start.effective_time(0), 1)
+    assert float(start.eigenvalues[0]) > 0.1
+    assert start.pace(60) == pytest.approx(1, abs=1e-12)
+    assert math.isclose(start.pace(0), 1)

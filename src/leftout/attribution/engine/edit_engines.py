@@ -10,7 +10,7 @@ from leftout.attribution.engine.initial import BeforeTraining
 from leftout.core.work import WorkCount
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.quadrature import windows
-from leftout.solvers.resolvent import resolvents, resolvents_bytes, resolvents_work
+from leftout.solvers.resolvent import resolvents_at_nodes, resolvents_bytes, resolvents_work
 
 
 def edit_engines(
@@ -43,7 +43,7 @@ def edit_engines(
     if finite:
         # Under a sum of losses the filter does not depend on the sum of weights.
         key = (finite, beyond, total if fitted.rule.loss == "mean" else None)
-        nodes = fitted.kept(("nodes", *key), lambda: _shared_nodes(fitted, finite, total, beyond))
+        nodes = fitted.memo(("nodes", *key), lambda: _shared_nodes(fitted, finite, total, beyond))
         for place, (time, (shared, position)) in enumerate(zip(finite, nodes, strict=True)):
             made[time] = FiniteTime(fitted, time, shared, position, total=total, key=(place, *key))
     return [made[time] for time in times]
@@ -57,7 +57,9 @@ def _shared_nodes(
     high = fitted.spectrum.largest + beyond
     for group, quadrature in fitted.rule.quadratures(times, total=total, high=high):
         outputs = fitted.outputs_per_example
-        shared = SharedNodes(resolvents(fitted.spectrum, fitted.residual, quadrature, each=outputs))
+        shared = SharedNodes(
+            resolvents_at_nodes(fitted.spectrum, fitted.residual, quadrature, outputs_per_example=outputs)
+        )
         by_time |= {j: (shared, position) for position, j in enumerate(group)}
     return [by_time[j] for j in range(len(times))]
 

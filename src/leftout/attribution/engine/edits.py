@@ -20,7 +20,7 @@ from leftout.attribution.engine.labelled_result import Of
 from leftout.attribution.engine.query_blocks import query_blocks
 from leftout.attribution.engine.refit import RefitModel, refit
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 
@@ -59,7 +59,7 @@ class DualEdits(Edits):
         for together in blocks(len(groups), max(1, self.fitted.memory // (6 * size))):
             duals = [
                 group_duals(self.fitted, self.times, group, ready)
-                for group in tracked(groups[together], what="groups")
+                for group in with_progress(groups[together], what="groups")
             ]
             effects.append(dual_effects(self.fitted, query, torch.stack(duals, dim=1), self.times, of))
         return torch.cat(effects, dim=2)
@@ -113,7 +113,9 @@ class RefitEdits(Edits):
         effects = []
         for block in query_blocks(self.fitted, query):
             before = block.initial + block.cross @ as_fitted  # (t, m, c)
-            after = [refit_one().predictions(block) for refit_one in tracked(refits, what="fitting again")]
+            after = [
+                refit_one().predictions(block) for refit_one in with_progress(refits, what="fitting again")
+            ]
             change = torch.stack(after, dim=2) - before[:, :, None]
             effects.append(of_change(change, before - block.targets, of))
         return torch.cat(effects, dim=1)

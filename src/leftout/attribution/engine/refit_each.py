@@ -20,7 +20,7 @@ from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.attribution.engine.refit import RefitModel, label_refit_duals_work, refit
 from leftout.core.blocks import check_fits
 from leftout.core.errors import ExpansionWarning
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import Operation, WorkCount, operations, total_work
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
@@ -56,7 +56,7 @@ class ModelsWithoutEach:
         """Return the model without each of some examples."""
         missing = [row for row in range(rows.start, rows.stop) if row not in self._models]
         everyone = torch.arange(len(self.fitted), device=self.fitted.device)
-        for row in tracked(missing, what="fitting again without each"):
+        for row in with_progress(missing, what="fitting again without each"):
             self._models[row] = refit(self.fitted, [self.time], everyone[everyone != row]).without_gram()
         return [self._models[row] for row in range(rows.start, rows.stop)]
 
@@ -95,7 +95,7 @@ class RefitEach(EngineAtTime):
         self.fitted = fitted
         self.time = time
         self.total = total
-        self.models: ModelsWithoutEach = fitted.kept(self.key, lambda: ModelsWithoutEach(fitted, time))
+        self.models: ModelsWithoutEach = fitted.memo(self.key, lambda: ModelsWithoutEach(fitted, time))
 
     @property
     def key(self) -> tuple[Hashable, ...]:

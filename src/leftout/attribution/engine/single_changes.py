@@ -13,7 +13,7 @@ from leftout.attribution.engine.end_of_training import singles_at_end_work
 from leftout.attribution.engine.finite_time import singles_at_time_work
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_block, query_rows
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, WorkCount, passes, product
 from leftout.data.examples import Examples
 
@@ -36,7 +36,7 @@ def blocks_at_times(
         for block in (query_block(fitted, query, rows) for rows in rows_to_do)
         for place, engine in enumerate(engines)
     )
-    yield from tracked(every, what="leaving one out", total=len(rows_to_do) * len(engines))
+    yield from with_progress(every, what="leaving one out", total=len(rows_to_do) * len(engines))
 
 
 def loss_changes(

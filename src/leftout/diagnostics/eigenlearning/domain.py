@@ -23,15 +23,15 @@ def domain_gram(gram: Any) -> tuple[Float64[Tensor, "m m"], torch.dtype]:
         ShapeError: not square, or empty.
         DataError: no real numbers, NaN or infinity, or not symmetric beyond rounding.
     """
-    value = real_tensor("gram", gram)
-    if value.ndim != 2 or value.shape[0] != value.shape[1] or not len(value):
+    matrix = real_tensor("gram", gram)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not len(matrix):
         raise ShapeError(
             "`gram` must be square, the kernel between all points of the domain or of a large sample "
-            f"of it; got {tuple(value.shape)}."
+            f"of it; got {tuple(matrix.shape)}."
         )
-    check_finite("gram", value)
-    check_symmetric("gram", value)
-    return value.double(), value.dtype
+    check_finite("gram", matrix)
+    check_symmetric("gram", matrix)
+    return matrix.double(), matrix.dtype
 
 
 def domain_functions(name: str, values: Any, gram: Float64[Tensor, "m m"]) -> Float64[Tensor, "m k"]:
@@ -41,14 +41,14 @@ def domain_functions(name: str, values: Any, gram: Float64[Tensor, "m m"]) -> Fl
         ShapeError: neither (M,) nor (M, k).
         DataError: no real numbers, NaN or infinity.
     """
-    value = real_tensor(name, values)
-    if value.ndim not in (1, 2) or 0 in value.shape:
+    functions = real_tensor(name, values)
+    if functions.ndim not in (1, 2) or 0 in functions.shape:
         raise ShapeError(
-            f"`{name}` must have shape (M,) or (M, k), M the side of `gram`; got {tuple(value.shape)}."
+            f"`{name}` must have shape (M,) or (M, k), M the side of `gram`; got {tuple(functions.shape)}."
         )
-    check_rows(name, value, len(gram))
-    check_finite(name, value)
-    columns = value if value.ndim == 2 else value[:, None]
+    check_rows(name, functions, len(gram))
+    check_finite(name, functions)
+    columns = functions if functions.ndim == 2 else functions[:, None]
     return columns.to(gram)
 
 
@@ -59,7 +59,7 @@ def domain_rows(rows: Any, m: int, like: Tensor) -> Tensor:
         OptionError: numbers that are not whole or no point of the domain, or a point twice.
     """
     numbers = row_numbers("rows", rows)
-    if any(not 0 <= one < m for one in numbers) or len(set(numbers)) < len(numbers):
+    if any(not 0 <= number < m for number in numbers) or len(set(numbers)) < len(numbers):
         raise OptionError(
             f"`rows` must be numbers of points of the domain, from 0 to {m - 1}, each once; got "
             f"{numbers if len(numbers) < 10 else [*numbers[:9], '…']}."
@@ -74,13 +74,13 @@ def real_tensor(name: str, values: Any) -> Tensor:
         DataError: what holds no real numbers.
     """
     if isinstance(values, Tensor):
-        value = values.detach()
+        tensor = values.detach()
     else:
         array = np.asarray(values)
         if array.dtype.kind not in "fiu":
             raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
         # A copy: torch has no word for arrays that cannot be written.
-        value = torch.from_numpy(np.array(array))
-    if value.is_complex() or value.dtype == torch.bool:
-        raise DataError(f"`{name}` must hold real numbers; got dtype {value.dtype}.")
-    return value if value.dtype in (torch.float32, torch.float64) else value.double()
+        tensor = torch.from_numpy(np.array(array))
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        raise DataError(f"`{name}` must hold real numbers; got dtype {tensor.dtype}.")
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.double()

@@ -88,6 +88,14 @@ def domain_spectrum(
         absolute, 8 eps k(x, x) on circle and hypercube; what is below that is set to 0, and is part of
         the tail. On the sphere 1e-12 k(x, x) for d = 3 and less for others: for a ReLU network of 4
         layers and d = 8, whose kernel has a root at equal inputs, 3e-8 of λ_39 = 3e-11.
+
+    Example:
+        >>> import leftout as lo
+        >>> spectrum = domain_spectrum(lo.kernels.ReLU(1), Circle(6))
+        >>> spectrum.eigenvalues
+        tensor([0.6282, 0.5000, 0.1859, 0.0000], dtype=torch.float64)
+        >>> spectrum.multiplicities.tolist()
+        [1.0, 2.0, 2.0, 1.0]
     """
     check_kind("kernel", kernel, Kernel, what="a kernel, from `leftout.kernels`")
     check_kind("domain", domain, (Circle, Hypercube, Sphere), what="a Circle, Hypercube or Sphere")
@@ -115,7 +123,7 @@ def _on_cube(kernel: Kernel, cube: Hypercube) -> DomainSpectrum:
     profile = _profile(kernel, corners, lambda rows: (rows * signs).flip(1))
     # Whole numbers until the last division: the alternating sum loses nothing.
     weights = [
-        [math.comb(d, h) * value / (math.comb(d, k) * 2**d) for h, value in enumerate(row)]
+        [math.comb(d, h) * polynomial / (math.comb(d, k) * 2**d) for h, polynomial in enumerate(row)]
         for k, row in enumerate(_krawtchouk(d))
     ]
     values = torch.tensor(weights, dtype=torch.float64) @ profile
@@ -124,7 +132,7 @@ def _on_cube(kernel: Kernel, cube: Hypercube) -> DomainSpectrum:
 
 def _on_sphere(kernel: Kernel, sphere: Sphere, degrees: int) -> DomainSpectrum:
     d = sphere.inputs
-    nodes, weights = (torch.from_numpy(part) for part in roots_jacobi(NODES, (d - 3) / 2, (d - 3) / 2))
+    nodes, weights = (torch.from_numpy(array) for array in roots_jacobi(NODES, (d - 3) / 2, (d - 3) / 2))
     nodes = torch.cat([nodes.new_ones(1), nodes])
     points = torch.zeros(len(nodes), d, dtype=torch.float64)
     points[:, 0], points[:, 1] = nodes, ((1 - nodes) * (1 + nodes)).clamp_min(0).sqrt()
@@ -137,7 +145,7 @@ def _on_sphere(kernel: Kernel, sphere: Sphere, degrees: int) -> DomainSpectrum:
 
 
 def _profile(
-    kernel: Kernel, points: Float64[Tensor, "q d"], turned: Callable[[Tensor], Tensor]
+    kernel: Kernel, points: Float64[Tensor, "q d"], turn: Callable[[Tensor], Tensor]
 ) -> Float64[Tensor, " q"]:
     """Return k(x, ·), x the first point, once it is the same of the points turned around."""
     kernel.check("points", points)
@@ -145,21 +153,21 @@ def _profile(
         raise OptionError(
             f"`kernel` must have one value for all outputs; this one tells {kernel.outputs} apart."
         )
-    row, other = (kernel.block(rows[:1], rows)[0] for rows in (points, turned(points).contiguous()))
-    apart = (row - other).abs()
-    if float(apart.max()) > INVARIANT * float(row.abs().max()):
-        at = int(apart.argmax())
+    row, turned_row = (kernel.block(rows[:1], rows)[0] for rows in (points, turn(points).contiguous()))
+    difference = (row - turned_row).abs()
+    if float(difference.max()) > INVARIANT * float(row.abs().max()):
+        worst = int(difference.argmax())
         raise OptionError(
             "`kernel` must depend on the angle of its inputs alone; two pairs at one angle have "
-            f"{float(row[at]):.6g} and {float(other[at]):.6g}. Take the eigenvalues of its Gram "
+            f"{float(row[worst]):.6g} and {float(turned_row[worst]):.6g}. Take the eigenvalues of its Gram "
             "matrix on the points."
         )
     return row
 
 
 def _spectrum(values: Tensor, multiplicities: Tensor, trace: float, points: int | None) -> DomainSpectrum:
-    kept = torch.where(values > 8 * EPS * abs(trace), values, 0)
-    return DomainSpectrum(kept, multiplicities, trace, points)
+    eigenvalues = torch.where(values > 8 * EPS * abs(trace), values, 0)
+    return DomainSpectrum(eigenvalues, multiplicities, trace, points)
 
 
 def _krawtchouk(d: int) -> list[list[int]]:
@@ -168,8 +176,8 @@ def _krawtchouk(d: int) -> list[list[int]]:
     for k in range(d):
         rows.append(
             [
-                ((d - 2 * h) * one - (d - k + 1) * before) // (k + 1)
-                for h, (before, one) in enumerate(zip(rows[-2], rows[-1], strict=True))
+                ((d - 2 * h) * current - (d - k + 1) * previous) // (k + 1)
+                for h, (previous, current) in enumerate(zip(rows[-2], rows[-1], strict=True))
             ]
         )
     return rows[1:]

@@ -62,10 +62,10 @@ def ridge_terms(kappa: float, *, n: float, ridge: float, points: int | None = No
     Args:
         points: M, where examples are different points of a finite domain; None where independent.
     """
-    each = 0.0 if points is None else 1 / points
-    above = kappa - ridge * each
-    left = (1 - n * each) * kappa / above  # 1 for independent examples
-    return RidgeTerms(left * ridge / kappa, left * ridge / above, left * kappa / above)
+    per_point = 0.0 if points is None else 1 / points
+    above = kappa - ridge * per_point
+    factor = (1 - n * per_point) * kappa / above  # 1 for independent examples
+    return RidgeTerms(factor * ridge / kappa, factor * ridge / above, factor * kappa / above)
 
 
 def kappa_of(
@@ -206,7 +206,7 @@ class _Equation:
         sums = self.values + kappa
         learned, missing = self.values / sums, kappa / sums
         above = int((self.values > kappa).sum())
-        taken, fall, _ = ridge_terms(kappa, n=self.n, ridge=self.ridge, points=self.points)
-        whole = float(self.weights[:above].sum()) - self.n
-        partly = float(self.weights[above:] @ learned[above:] - self.weights[:above] @ missing[:above])
-        return whole + partly + taken, float(self.weights @ (learned * missing)) + fall
+        ridge_share, fall, _ = ridge_terms(kappa, n=self.n, ridge=self.ridge, points=self.points)
+        counted_fully = float(self.weights[:above].sum()) - self.n
+        corrections = float(self.weights[above:] @ learned[above:] - self.weights[:above] @ missing[:above])
+        return counted_fully + corrections + ridge_share, float(self.weights @ (learned * missing)) + fall

@@ -138,14 +138,14 @@ def from_modes(
         ShapeError, DataError, OptionError: as for `learnability`; more modes than points.
     """
     values = real_tensor("eigenvalues", eigenvalues).double()
-    alike = None if multiplicities is None else real_tensor("multiplicities", multiplicities)
-    counts = None if alike is None else alike.to(values)
+    repeats = None if multiplicities is None else real_tensor("multiplicities", multiplicities)
+    counts = None if repeats is None else repeats.to(values)
     check_spectrum(values, counts)
-    given = real_tensor("coefficients", coefficients).to(values)
-    if given.ndim not in (1, 2):
-        raise ShapeError(f"`coefficients` must have shape (r,) or (r, k); got {tuple(given.shape)}.")
-    check_rows("coefficients", given, len(values), of="`eigenvalues`")
-    check_finite("coefficients", given)
+    target = real_tensor("coefficients", coefficients).to(values)
+    if target.ndim not in (1, 2):
+        raise ShapeError(f"`coefficients` must have shape (r,) or (r, k); got {tuple(target.shape)}.")
+    check_rows("coefficients", target, len(values), of="`eigenvalues`")
+    check_finite("coefficients", target)
     check_at_least("noise", noise, 0)
     weights = torch.ones_like(values) if counts is None else counts
     _check_points(weights, points, without_replacement)
@@ -154,7 +154,7 @@ def from_modes(
     )
     return Learnability(
         eigenvalues=values,
-        coefficients=given if given.ndim == 2 else given[:, None],
+        coefficients=target if target.ndim == 2 else target[:, None],
         multiplicities=weights,
         n=float(n),
         ridge=float(ridge),
@@ -213,18 +213,18 @@ class Learnability:
         self, *, n: float | None = None, ridge: float | None = None, noise: float | None = None
     ) -> "Learnability":
         """Return the same for another number of examples, ridge or noise; what is None stays."""
-        count = self.n if n is None else n
-        held = self.ridge if ridge is None else ridge
-        spoiled = self.noise if noise is None else noise
-        check_at_least("noise", spoiled, 0)
+        examples = self.n if n is None else n
+        new_ridge = self.ridge if ridge is None else ridge
+        new_noise = self.noise if noise is None else noise
+        check_at_least("noise", new_noise, 0)
         kappa = kappa_of(
             self.eigenvalues,
-            n=count,
-            ridge=held,
+            n=examples,
+            ridge=new_ridge,
             multiplicities=self.multiplicities,
             points=self._different_points,
         )
-        return replace(self, n=float(count), ridge=float(held), noise=float(spoiled), kappa=kappa)
+        return replace(self, n=float(examples), ridge=float(new_ridge), noise=float(new_noise), kappa=kappa)
 
     def alone(self, output: int) -> "Learnability":
         """Return the same of one output by itself."""
@@ -237,12 +237,12 @@ class Learnability:
         return self.eigenvalues / (self.eigenvalues + self.kappa)
 
     @cached_property
-    def missing(self) -> Float64[Tensor, " r"]:
+    def unlearned_shares(self) -> Float64[Tensor, " r"]:
         """Return 1 − L_i, of which no digit is lost where nearly everything is learned."""
         return 1 / (1 + self.eigenvalues / self.kappa)
 
     @property
-    def conserved(self) -> float:
+    def total_learnability(self) -> float:
         """Return Σ L_i over all modes: n without ridge, less what the ridge takes with one."""
         return float(self.multiplicities @ self.learnability)
 
@@ -254,14 +254,14 @@ class Learnability:
         return float(self.learnability @ squares / squares.sum())
 
     @cached_property
-    def overfitting(self) -> float:
+    def overfitting_coefficient(self) -> float:
         """Return E0 ≥ 1, what fitting to n examples costs beyond learning too little: n / (n − Σ L²)."""
-        return 1.0 if self.n == 0 else 1 + self._squares / self._spread
+        return 1.0 if self.n == 0 else 1 + self._squares / self._equation_slope
 
     @cached_property
     def kappa_slope(self) -> float:
         """Return κ' = dκ / dridge; 1 / (n − Σ L²) = E0 / n for independent examples."""
-        return math.inf if self.n == 0 else self._terms.rise / self._spread
+        return math.inf if self.n == 0 else self._terms.rise / self._equation_slope
 
     @property
     def share_of_ridge(self) -> float:
@@ -277,7 +277,7 @@ class Learnability:
     @cached_property
     def output_errors(self) -> Float64[Tensor, " k"]:
         """Return the test error of each output, against noisy targets."""
-        return self._unlearned + self.noise + self._squares * self._variances
+        return self._squared_bias + self.noise + self._squares * self._variances
 
     @property
     def test_error(self) -> float:
@@ -290,18 +290,18 @@ class Learnability:
     @property
     def noiseless_error(self) -> float:
         """Return the mean squared error against the target itself, E less the noise of its own."""
-        return float((self._unlearned + self._squares * self._variances).sum())
+        return float((self._squared_bias + self._squares * self._variances).sum())
 
     @property
     def train_error(self) -> float:
         """Return the mean squared error on the examples, against their noisy targets."""
         if self.n == 0:
             return self.share_of_ridge**2 * self.test_error
-        taken, fall, rise = self._terms
+        ridge_share, fall, rise = self._terms
         outputs, slope = self.coefficients.shape[1], self.kappa_slope
-        signal = (self.ridge / self.kappa) ** 2 * slope * float(self._unlearned.sum())
+        signal = (self.ridge / self.kappa) ** 2 * slope * float(self._squared_bias.sum())
         # ridge² tr (K + ridge)⁻² = h − ridge dh / dridge, along κ as it moves with the ridge.
-        noisy = taken + self.ridge / self.kappa * (fall * slope - rise)
+        noisy = ridge_share + self.ridge / self.kappa * (fall * slope - rise)
         return (signal + outputs * self.noise * noisy) / self.n
 
     @property
@@ -318,8 +318,8 @@ class Learnability:
             return None
         noise = self.noise * self.coefficients.shape[1]
         on_examples = self.train_error + noise * (1 - 2 * self.share_of_ridge)
-        whole = self.points * self.noiseless_error - self.n * on_examples
-        return whole / (self.points - self.n) + noise
+        summed_error = self.points * self.noiseless_error - self.n * on_examples
+        return summed_error / (self.points - self.n) + noise
 
     @property
     def mean(self) -> Float64[Tensor, "r k"]:
@@ -344,12 +344,12 @@ class Learnability:
         check_index("mode", mode, len(self.eigenvalues))
         if self.n == 0:
             return torch.zeros_like(self.eigenvalues)
-        steep = self.missing.square() / self.kappa  # dL / dλ at fixed κ: κ / (λ + κ)²
+        steep = self.unlearned_shares.square() / self.kappa  # dL / dλ at fixed κ: κ / (λ + κ)²
         # κ rises with λ_i, and takes from all modes what mode i gets.
-        rise = float(steep[mode]) / self._spread
-        found = -rise * self.learnability * self.missing
-        found[mode] += steep[mode]
-        return found
+        rise = float(steep[mode]) / self._equation_slope
+        slopes = -rise * self.learnability * self.unlearned_shares
+        slopes[mode] += steep[mode]
+        return slopes
 
     @property
     def record(self) -> dict[str, Any]:
@@ -362,7 +362,7 @@ class Learnability:
             "points": self.points,
             "without_replacement": self.without_replacement,
             "modes": float(self.multiplicities[self.eigenvalues > 0].sum()),
-            "overfitting": self.overfitting,
+            "overfitting_coefficient": self.overfitting_coefficient,
             "target_learnability": self.target_learnability,
             "test_error": self.test_error,
             "noiseless_error": self.noiseless_error,
@@ -379,22 +379,22 @@ class Learnability:
         return ridge_terms(self.kappa, n=self.n, ridge=self.ridge, points=self._different_points)
 
     @cached_property
-    def _spread(self) -> float:
+    def _equation_slope(self) -> float:
         """Return D, minus the slope of the eigenvalue equation in log κ: a sum of positive terms."""
-        return float(self.multiplicities @ (self.learnability * self.missing)) + self._terms.fall
+        return float(self.multiplicities @ (self.learnability * self.unlearned_shares)) + self._terms.fall
 
     @cached_property
     def _squares(self) -> float:
         return float(self.multiplicities @ self.learnability.square())
 
     @cached_property
-    def _unlearned(self) -> Float64[Tensor, " k"]:
+    def _squared_bias(self) -> Float64[Tensor, " k"]:
         """Return Σ (1 − L)² v² of each output, its squared bias."""
-        return self.missing.square() @ self.coefficients.square()
+        return self.unlearned_shares.square() @ self.coefficients.square()
 
     @cached_property
     def _variances(self) -> Float64[Tensor, " k"]:
         """Return Var v̂_i / L_i² of each output, which is the same for all modes."""
         if self.n == 0:
-            return torch.zeros_like(self._unlearned)
-        return self._unlearned / self._spread + self.noise * self.kappa_slope
+            return torch.zeros_like(self._squared_bias)
+        return self._squared_bias / self._equation_slope + self.noise * self.kappa_slope

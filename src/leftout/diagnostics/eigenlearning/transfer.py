@@ -54,13 +54,13 @@ def transfer(gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None) -> 
         n³/3 + 2 M n r + 2 n² r, and 9 M³ for eigenfunctions.
     """
     matrix, made_in = domain_gram(gram)
-    chosen = _checked(rows, ridge, matrix)
+    points = _point_numbers(rows, ridge, matrix)
     if basis is None:
         functions = spectrum_of(matrix, made_in=made_in).vectors
     else:
         functions = _orthonormal(domain_functions("basis", basis, matrix))
-    found: Tensor = functions.T @ _predicted(matrix, functions, chosen, ridge)
-    return found
+    matrix_in_basis: Tensor = functions.T @ _predictions(matrix, functions, points, ridge)
+    return matrix_in_basis
 
 
 def data_learnability(gram: Any, functions: Any, rows: Any, *, ridge: float = 0.0) -> Float64[Tensor, " k"]:
@@ -80,11 +80,11 @@ def data_learnability(gram: Any, functions: Any, rows: Any, *, ridge: float = 0.
         n³/3 + 2 (M n + n²) k.
     """
     matrix, _ = domain_gram(gram)
-    chosen = _checked(rows, ridge, matrix)
+    points = _point_numbers(rows, ridge, matrix)
     values = domain_functions("functions", functions, matrix)
     unit = _unit("functions", values)
-    found: Tensor = (unit * _predicted(matrix, unit, chosen, ridge)).sum(0)
-    return found
+    shares: Tensor = (unit * _predictions(matrix, unit, points, ridge)).sum(0)
+    return shares
 
 
 def transfer_derivatives(gram: Any, rows: Any, *, ridge: float = 0.0) -> Float64[Tensor, "m m"]:
@@ -104,42 +104,50 @@ def transfer_derivatives(gram: Any, rows: Any, *, ridge: float = 0.0) -> Float64
 
     Source:
         The review, eqs. 9, 10, 39 and 40.
+
+    Example:
+        >>> import leftout as lo
+        >>> from leftout.data import Circle
+        >>> points = Circle(6).points
+        >>> derivatives = transfer_derivatives(lo.kernels.ReLU(1).block(points, points), [0, 2])
+        >>> bool((derivatives.diagonal() >= -1e-12).all())
+        True
     """
     matrix, made_in = domain_gram(gram)
-    chosen, m = _checked(rows, ridge, matrix), len(matrix)
+    points, m = _point_numbers(rows, ridge, matrix), len(matrix)
     spectrum = spectrum_of(matrix, made_in=made_in)
-    at_rows = spectrum.vectors[chosen]  # (n, M), Φᵀ / √M
-    factor = factor_cholesky(matrix[chosen][:, chosen], ridge=ridge)
+    at_rows = spectrum.vectors[points]  # (n, M), Φᵀ / √M
+    factor = factor_cholesky(matrix[points][:, points], ridge=ridge)
     # φ = √M times a unit vector and λ = s / M: λ q² is s M (vᵀ G v)².
     products = m * at_rows.T @ factor.solve(at_rows)  # q, (M, M)
-    found = -(spectrum.values / m) * products.square()
-    found.diagonal().add_(products.diagonal())
-    return found
+    slopes = -(spectrum.values / m) * products.square()
+    slopes.diagonal().add_(products.diagonal())
+    return slopes
 
 
-def _checked(rows: Any, ridge: float, matrix: Float64[Tensor, "m m"]) -> Tensor:
+def _point_numbers(rows: Any, ridge: float, matrix: Float64[Tensor, "m m"]) -> Tensor:
     check_at_least("ridge", ridge, 0)
     return domain_rows(rows, len(matrix), matrix)
 
 
-def _predicted(
+def _predictions(
     matrix: Float64[Tensor, "m m"], functions: Float64[Tensor, "m k"], rows: Tensor, ridge: float
 ) -> Float64[Tensor, "m k"]:
     """Return f̂ on the domain."""
     if not len(rows):
         return torch.zeros_like(functions)
     factor = factor_cholesky(matrix[rows][:, rows], ridge=ridge)
-    found: Tensor = matrix[:, rows] @ factor.solve(functions[rows])
-    check_finite("predictions", found)
-    return found
+    predictions: Tensor = matrix[:, rows] @ factor.solve(functions[rows])
+    check_finite("predictions", predictions)
+    return predictions
 
 
 def _orthonormal(basis: Float64[Tensor, "m r"]) -> Float64[Tensor, "m r"]:
     unit = _unit("basis", basis)
-    apart = (unit.T @ unit).fill_diagonal_(0).abs()
-    worst = float(apart.max()) if apart.numel() else 0.0
+    cosines = (unit.T @ unit).fill_diagonal_(0).abs()
+    worst = float(cosines.max()) if cosines.numel() else 0.0
     if worst > ORTHOGONAL:
-        i, j = divmod(int(apart.argmax()), apart.shape[1])
+        i, j = divmod(int(cosines.argmax()), cosines.shape[1])
         raise DataError(
             f"`basis` must hold orthogonal functions; those in columns {i} and {j} have the cosine "
             f"{worst:.2g}. Orthogonalise them, with `torch.linalg.qr`."

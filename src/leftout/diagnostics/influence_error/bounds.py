@@ -26,12 +26,12 @@ from leftout.attribution.influence_function import influence_function
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError
-from leftout.core.progress import busy
+from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.influence_error.clusters import cluster_numbers, condition, unevenness
-from leftout.diagnostics.influence_error.decomposition import Decomposed, Part
-from leftout.diagnostics.retraining.measures import Pairs, Resampled, pearson, relative_error, slope
+from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition, InfluenceTerms
+from leftout.diagnostics.retraining.measures import Resamples, ScoredPairs, pearson, relative_error, slope
 from leftout.dynamics.curvature import Kind
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.train import Trained
@@ -77,16 +77,16 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         Rethinking influence functions, theorem 3, eq. 16.
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
-    examples, whole = queries_of(fitted, query), Decomposed(fitted)
+    examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
     least = smallest_eigenvalue(fitted)
-    rate = least / (least + whole.ridge)
+    rate = least / (least + decomposition.ridge)
 
-    def made(part: Part) -> dict[str, Tensor]:
-        bound = part.influence.abs().mul_(rate).sub_(part.term_2)
-        return _beside(part, bound)
+    def values_of(block: InfluenceTerms) -> dict[str, Tensor]:
+        bound = block.influence.abs().mul_(rate).sub_(block.term_2)
+        return _error_and_bound(block, bound)
 
-    values, excess = _gathered(whole, examples, made, mean=mean, passed="below")
-    attrs = {"theorem": "3", "s_min": least, "ridge": whole.ridge, "rate": rate, "excess": excess}
+    values, excess = _collect_blocks(decomposition, examples, values_of, mean=mean, passed="below")
+    attrs = {"theorem": "3", "s_min": least, "ridge": decomposition.ridge, "rate": rate, "excess": excess}
     return _dataset(fitted, examples, values, method="lower", mean=mean, **attrs)
 
 
@@ -140,18 +140,18 @@ def upper(
             "`fitted` must have the kernel TwoLayerReLU: theorem 4 measures clusters in its geometry; "
             f"got {fitted.kernel!r}."
         )
-    whole = Decomposed(fitted)
-    evidence = condition(fitted, whole, number, radius)
+    decomposition = InfluenceDecomposition(fitted)
+    evidence = condition(fitted, decomposition, number, radius)
     sizes = torch.bincount(number)[number].to(fitted.gram)  # n_k of each example
-    gamma = unevenness(fitted, whole)
+    gamma = unevenness(fitted, decomposition)
     leverage_bound = (gamma / (len(fitted) * sizes)).sqrt()  # (n,)
 
-    def made(part: Part) -> dict[str, Tensor]:
-        bound = part.influence.abs().mul_(leverage_bound).add_(part.term_2)
-        return _beside(part, bound)
+    def values_of(block: InfluenceTerms) -> dict[str, Tensor]:
+        bound = block.influence.abs().mul_(leverage_bound).add_(block.term_2)
+        return _error_and_bound(block, bound)
 
-    values, excess = _gathered(whole, examples, made, mean=mean, passed="above")
-    values |= {"leverage": whole.leverage, "leverage_bound": leverage_bound, "cluster": number}
+    values, excess = _collect_blocks(decomposition, examples, values_of, mean=mean, passed="above")
+    values |= {"leverage": decomposition.leverage, "leverage_bound": leverage_bound, "cluster": number}
     return _dataset(
         fitted,
         examples,
@@ -188,16 +188,16 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         Rethinking influence functions, proposition 2, eq. 14.
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
-    examples, whole = queries_of(fitted, query), Decomposed(fitted)
+    examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
     largest = {"difference": 0.0, "influence": 0.0}
 
-    def made(part: Part) -> dict[str, Tensor]:
-        both = part.term_1 + part.term_2
-        for name, value in (("difference", both - part.influence), ("influence", part.influence)):
-            largest[name] = max(largest[name], float(value.abs().max()))
-        return {"term_1": part.term_1, "term_2": part.term_2, "sum": both, "influence": part.influence}
+    def values_of(block: InfluenceTerms) -> dict[str, Tensor]:
+        total = block.term_1 + block.term_2
+        for name, array in (("difference", total - block.influence), ("influence", block.influence)):
+            largest[name] = max(largest[name], float(array.abs().max()))
+        return {"term_1": block.term_1, "term_2": block.term_2, "sum": total, "influence": block.influence}
 
-    values, _ = _gathered(whole, examples, made, mean=mean)
+    values, _ = _collect_blocks(decomposition, examples, values_of, mean=mean)
     difference = largest["difference"] / (largest["influence"] or 1.0)
     return _dataset(
         fitted,
@@ -206,7 +206,7 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         method="terms",
         mean=mean,
         proposition="2",
-        ridge=whole.ridge,
+        ridge=decomposition.ridge,
         largest_difference=difference,
     )
 
@@ -254,19 +254,19 @@ def limit(
     _check_same(trained, fitted)
     finite = influence_function(trained, query, solver=solver, curvature=curvature)
     wide = first_order(fitted, query)
-    pairs = Pairs(*(torch.from_numpy(one.values.reshape(-1)) for one in (finite, wide)))
-    once = Resampled(pairs, torch.ones(1, len(pairs), dtype=torch.float64), top=1)
-    told: dict[str, Any] = {
-        measure.__name__: float(measure(once)) for measure in (relative_error, slope, pearson)
+    pairs = ScoredPairs(*(torch.from_numpy(scores.values.reshape(-1)) for scores in (finite, wide)))
+    sample = Resamples(pairs, torch.ones(1, len(pairs), dtype=torch.float64), top=1)
+    summary: dict[str, Any] = {
+        measure.__name__: float(measure(sample)) for measure in (relative_error, slope, pearson)
     }
-    absent = [name for name, value in told.items() if math.isnan(value)]
+    absent = [name for name, agreement in summary.items() if math.isnan(agreement)]
     if absent:
-        flat = [name for name, one in (("finite", finite), ("limit", wide)) if _constant(one)]
-        told["why"] = f"no {' and '.join(absent)}: {' and '.join(flat)} is the same for all pairs"
-    kept = {key: finite.attrs[key] for key in ("network", "solver", "curvature", "training")}
+        flat = [name for name, scores in (("finite", finite), ("limit", wide)) if _constant(scores)]
+        summary["why"] = f"no {' and '.join(absent)}: {' and '.join(flat)} is the same for all pairs"
+    attributes_kept = {key: finite.attrs[key] for key in ("network", "solver", "curvature", "training")}
     return xr.Dataset(
         {"finite": finite, "limit": (finite.dims, wide.values)},
-        attrs=dict(wide.attrs) | {"method": "limit", "proposition": "1"} | kept | told,
+        attrs=dict(wide.attrs) | {"method": "limit", "proposition": "1"} | attributes_kept | summary,
     )
 
 
@@ -278,7 +278,7 @@ def smallest_eigenvalue(fitted: Fitted) -> float:
     """
     if fitted.factorisations.has_spectrum:
         return max(fitted.spectrum.smallest, 0.0)
-    with busy(f"eigenvalues of {len(fitted)} × {len(fitted)}"):
+    with spinner(f"eigenvalues of {len(fitted)} × {len(fitted)}"):
         values = torch.linalg.eigvalsh(fitted.gram)
     low, high = float(values[0]), float(values[-1])
     if low < -len(fitted) * torch.finfo(fitted.kernel_dtype).eps * max(high, 0.0):
@@ -305,31 +305,32 @@ def _check_same(trained: Trained, fitted: Fitted) -> None:
             "`fitted` must have the kernel of the network: of a TwoLayerNetwork, which trains its "
             f"first layer alone, that is TwoLayerReLU(); got {fitted.kernel!r}."
         )
-    one, other = trained.rule, fitted.rule
-    if (one.ridge, one.loss) != (other.ridge, other.record["loss"]):
+    network_rule, kernel_rule = trained.rule, fitted.rule
+    if (network_rule.ridge, network_rule.loss) != (kernel_rule.ridge, kernel_rule.record["loss"]):
         raise OptionError(
-            f"`trained` and `fitted` must have the same ridge and loss; got {one!r} and {other!r}."
+            "`trained` and `fitted` must have the same ridge and loss; got "
+            f"{network_rule!r} and {kernel_rule!r}."
         )
-    if one.ridge == 0:
+    if network_rule.ridge == 0:
         raise OptionError(
             "`fitted` must have a ridge > 0: without one the training residuals are 0, and the "
             "classical influence function with them; got 0."
         )
 
 
-def _beside(part: Part, bound: Float64[Tensor, "b n"]) -> dict[str, Tensor]:
+def _error_and_bound(block: InfluenceTerms, bound: Float64[Tensor, "b n"]) -> dict[str, Tensor]:
     return {
-        "actual": part.missed,
+        "actual": block.error,
         "bound": bound,
-        "influence": part.influence,
-        "first_order": part.first_order,
+        "influence": block.influence,
+        "first_order": block.first_order,
     }
 
 
-def _gathered(
-    whole: Decomposed,
+def _collect_blocks(
+    decomposition: InfluenceDecomposition,
     query: Examples,
-    made: Callable[[Part], dict[str, Tensor]],
+    values_of: Callable[[InfluenceTerms], dict[str, Tensor]],
     *,
     mean: bool,
     passed: Literal["below", "above"] | None = None,
@@ -339,30 +340,30 @@ def _gathered(
     Args:
         passed: on which side of the bound the error must not be.
     """
-    m, n = len(query), len(whole.fitted)
+    m, n = len(query), len(decomposition.fitted)
     if not mean:
         check_fits(
             f"The result (4 × {m} × {n})",
             8 * 4 * m * n,
-            whole.fitted.memory,
+            decomposition.fitted.memory,
             advice="Keep only the means over queries, `mean=True`, or ask for fewer queries.",
         )
-    found: dict[str, Tensor] = {}
+    collected: dict[str, Tensor] = {}
     excess, scale = -math.inf, 0.0
-    for part in whole.parts(query, room=12):
-        values = made(part)
+    for block in decomposition.blocks(query, room=12):
+        values = values_of(block)
         if passed:
             beyond = values["actual"] - values["bound"]
             excess = max(excess, float((beyond if passed == "above" else -beyond).max()))
-            scale = max(scale, float(part.influence.abs().max()))
-        for name, value in values.items():
-            if name not in found:
-                found[name] = value.new_zeros(n) if mean else value.new_empty(m, n)
+            scale = max(scale, float(block.influence.abs().max()))
+        for name, array in values.items():
+            if name not in collected:
+                collected[name] = array.new_zeros(n) if mean else array.new_empty(m, n)
             if mean:
-                found[name] += value.sum(0) / m
+                collected[name] += array.sum(0) / m
             else:
-                found[name][part.rows] = value
-    return found, excess / (scale or 1.0)
+                collected[name][block.rows] = array
+    return collected, excess / (scale or 1.0)
 
 
 def _dataset(
@@ -373,7 +374,7 @@ def _dataset(
         attrs["mean_over"] = "query"
     coordinates = {"query": list(query.ids), "train": list(fitted.train.ids)}
     arrays = {
-        name: (("query", "train")[-value.ndim :], value.cpu().numpy()) for name, value in values.items()
+        name: (("query", "train")[-array.ndim :], array.cpu().numpy()) for name, array in values.items()
     }
     if mean:
         del coordinates["query"]

@@ -22,15 +22,15 @@ from leftout.core.blocks import blocks
 from leftout.core.checks import check_at_least
 from leftout.core.errors import OptionError, ShapeError
 from leftout.data.targets import as_array
-from leftout.diagnostics.influence_error.decomposition import Decomposed
+from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition
 from leftout.dynamics.fitted import Fitted
 
 ROWS = 512
 
 
-def cluster_numbers(given: Sequence[int] | np.ndarray | Tensor, n: int) -> Int64[Tensor, " n"]:
+def cluster_numbers(clusters: Sequence[int] | np.ndarray | Tensor, n: int) -> Int64[Tensor, " n"]:
     """Return cluster numbers from 0, none of them empty."""
-    values = as_array("clusters", given)
+    values = as_array("clusters", clusters)
     if values.dtype.kind not in "iu":
         raise OptionError(f"`clusters` must be whole numbers; got {values.dtype}.")
     if values.shape != (n,):
@@ -41,10 +41,10 @@ def cluster_numbers(given: Sequence[int] | np.ndarray | Tensor, n: int) -> Int64
 
 
 def condition(
-    fitted: Fitted, whole: Decomposed, number: Int64[Tensor, " n"], radius: float | None
+    fitted: Fitted, decomposition: InfluenceDecomposition, number: Int64[Tensor, " n"], radius: float | None
 ) -> dict[str, Any]:
     """Return whether theorem 4 applies, and the numbers that decide it."""
-    measured = _spread(fitted, number)
+    measured = _largest_distance(fitted, number)
     if radius is None:
         r = _radius(fitted.train.inputs.flatten(1), number)
     else:
@@ -60,16 +60,16 @@ def condition(
         )
     largest, root = fitted.largest, math.sqrt(2) * epsilon
     threshold = largest * root / (1 - root) if root < 1 else math.inf
-    applies = whole.ridge > threshold
+    applies = decomposition.ridge > threshold
     return {
         "applies": int(applies),
-        "why": f"ridge {whole.ridge:.4g} is {'' if applies else 'not '}above "
+        "why": f"ridge {decomposition.ridge:.4g} is {'' if applies else 'not '}above "
         f"s_max √2 ε / (1 − √2 ε) = {threshold:.4g}",
         "radius": r,
         "epsilon": epsilon,
         "epsilon_measured": measured,
         "s_max": largest,
-        "ridge": whole.ridge,
+        "ridge": decomposition.ridge,
         "threshold": threshold,
     }
 
@@ -81,7 +81,7 @@ def _radius(inputs: Float64[Tensor, "n d"], number: Int64[Tensor, " n"]) -> floa
     return float((inputs - centres[number]).norm(dim=1).max())
 
 
-def _spread(fitted: Fitted, number: Int64[Tensor, " n"]) -> float:
+def _largest_distance(fitted: Fitted, number: Int64[Tensor, " n"]) -> float:
     """Return the largest distance of an example's kernel features from the mean of its cluster's."""
     largest = 0.0
     for cluster in range(int(number.max()) + 1):
@@ -93,13 +93,13 @@ def _spread(fitted: Fitted, number: Int64[Tensor, " n"]) -> float:
     return math.sqrt(largest)
 
 
-def unevenness(fitted: Fitted, whole: Decomposed) -> float:
+def unevenness(fitted: Fitted, decomposition: InfluenceDecomposition) -> float:
     """Return n max A_i² / |α(x_i)|², where α(x_i) is row i of I − λ(K + λI)⁻¹."""
-    inverse, n = fitted.inverse(whole.ridge), len(fitted)
+    inverse, n = fitted.inverse(decomposition.ridge), len(fitted)
     largest = 0.0
-    for some in blocks(n, ROWS):
-        own = whole.leverage[some]
-        alpha = inverse[some] * -whole.ridge  # (b, n)
-        alpha[:, some].diagonal().copy_(own)
-        largest = max(largest, float((own.square() / alpha.square().sum(1)).max()))
+    for rows in blocks(n, ROWS):
+        leverage = decomposition.leverage[rows]
+        alpha = inverse[rows] * -decomposition.ridge  # (b, n)
+        alpha[:, rows].diagonal().copy_(leverage)
+        largest = max(largest, float((leverage.square() / alpha.square().sum(1)).max()))
     return n * largest

@@ -27,7 +27,7 @@ from leftout.dynamics.fitted import Fitted
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class InfluenceTerms:
     """Some queries against every training example.
 
     Attributes:
@@ -45,13 +45,13 @@ class Part:
     term_2: Float64[Tensor, "b n"]
 
     @property
-    def missed(self) -> Float64[Tensor, "b n"]:
+    def error(self) -> Float64[Tensor, "b n"]:
         """Return |I − Î|, a difference of the two, not the identity that the bounds come from."""
         return (self.influence - self.first_order).abs()
 
 
 @final
-class Decomposed:
+class InfluenceDecomposition:
     """A model at the end of training, ready to be asked about blocks of queries.
 
     Raises:
@@ -87,7 +87,7 @@ class Decomposed:
         # f(X) − Y without the difference, and without A: λ(K + λI)⁻¹ is what remains of Y.
         self.training = -self.ridge * dual
 
-    def parts(self, query: Examples, *, room: int = 8) -> Iterator[Part]:
+    def blocks(self, query: Examples, *, room: int = 8) -> Iterator[InfluenceTerms]:
         """Yield the queries in blocks.
 
         Args:
@@ -102,7 +102,7 @@ class Decomposed:
             # A solve, not the inverse that the engine takes, so that agreement of the two says much.
             alpha = factor.solve(block.cross.T).T  # (b, n)
             error = engine.predictions(block) - block.targets  # (b, k)
-            yield Part(
+            yield InfluenceTerms(
                 block.rows,
                 influence,
                 first_order=alpha * (error @ self.training.T),

@@ -19,7 +19,7 @@ from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.influence_error.bounds import smallest_eigenvalue
-from leftout.diagnostics.influence_error.decomposition import Decomposed
+from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 
@@ -74,13 +74,13 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
         advice="Ask for fewer queries.",
     )
     least = smallest_eigenvalue(fitted)
-    found: dict[str, list[np.ndarray | float]] = {}
+    rates: dict[str, list[np.ndarray | float]] = {}
     for model in models:
-        for name, value in _of_one(model, examples, least).items():
-            found.setdefault(name, []).append(value)
-    stacked = {name: np.stack([np.asarray(one) for one in values]) for name, values in found.items()}
+        for name, array in _rates_at_ridge(model, examples, least).items():
+            rates.setdefault(name, []).append(array)
+    stacked = {name: np.stack([np.asarray(row) for row in values]) for name, values in rates.items()}
     return xr.Dataset(
-        {name: (("ridge", "train")[: value.ndim], value) for name, value in stacked.items()},
+        {name: (("ridge", "train")[: array.ndim], array) for name, array in stacked.items()},
         coords={
             "ridge": [model.rule.effective_ridge(n) for model in models],
             "train": list(fitted.train.ids),
@@ -99,18 +99,18 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
     )
 
 
-def _of_one(fitted: Fitted, query: Examples, least: float) -> dict[str, np.ndarray | float]:
+def _rates_at_ridge(fitted: Fitted, query: Examples, least: float) -> dict[str, np.ndarray | float]:
     """Return all rates at one ridge."""
-    whole = Decomposed(fitted)
+    decomposition = InfluenceDecomposition(fitted)
     m, n = len(query), len(fitted)
     rates = np.empty((m, n))
     missed, size, zeros = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.int64)
-    for part in whole.parts(query, room=10):
-        error, influence = part.missed.cpu().numpy(), part.influence.abs().cpu().numpy()
+    for block in decomposition.blocks(query, room=10):
+        error, influence = block.error.cpu().numpy(), block.influence.abs().cpu().numpy()
         # A pair without a rate is inf here: it sorts behind all others, and is not counted.
         rate = np.full_like(error, np.inf)
         with np.errstate(over="ignore"):
-            rates[part.rows] = np.divide(error, influence, out=rate, where=influence > 0)
+            rates[block.rows] = np.divide(error, influence, out=rate, where=influence > 0)
         missed += error.sum(0)
         size += influence.sum(0)
         zeros += (influence == 0).sum(0)
@@ -118,7 +118,7 @@ def _of_one(fitted: Fitted, query: Examples, least: float) -> dict[str, np.ndarr
     # The columns are sorted by now: among all pairs together their order is of no account.
     nothing = zeros.sum(keepdims=True)
     pooled = _summaries(rates.reshape(-1, 1), m * n - nothing, missed.sum(keepdims=True))
-    leverage = whole.leverage.cpu().numpy()
+    leverage = decomposition.leverage.cpu().numpy()
     return {
         "mean_rate": means,
         "median_rate": medians,
@@ -130,7 +130,7 @@ def _of_one(fitted: Fitted, query: Examples, least: float) -> dict[str, np.ndarr
         "pooled_ratio_of_sums": float(_ratios(missed.sum(keepdims=True), size.sum(keepdims=True))[0]),
         "pooled_zeros": int(nothing[0]),
         "mean_leverage": float(leverage.mean()),
-        "bound": least / (least + whole.ridge),
+        "bound": least / (least + decomposition.ridge),
     }
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from leftout.diagnostics.learning_curve.population_curve import BEND, Point
 from leftout.diagnostics.learning_curve.ridge_path import RidgePath
-from leftout.diagnostics.learning_curve.subsamples import Rehearsal, Sample
+from leftout.diagnostics.learning_curve.subsamples import Backtest, Sample
 from leftout.dynamics.fitted import Fitted
 
 THEORY: dict[str, float] = {"errors": 0.015, "wrong": 0.03}
@@ -34,7 +34,7 @@ Measure = Literal["errors", "wrong"]
 
 
 @dataclass(frozen=True)
-class Foretold:
+class Forecast:
     """A number at each size asked for, with the half width of its interval in the logarithm."""
 
     values: tuple[float, ...]
@@ -52,64 +52,68 @@ class Foretold:
 
 
 @final
-class Forecast:
+class Forecaster:
     """Predictions of one measure from all examples, rehearsed on parts of them."""
 
-    def __init__(self, fitted: Fitted, found: Rehearsal, sizes: tuple[int, ...], measure: Measure) -> None:
+    def __init__(self, fitted: Fitted, samples: Backtest, sizes: tuple[int, ...], measure: Measure) -> None:
         self.fitted = fitted
-        self.found = found
+        self.samples = samples
         self.sizes = sizes
         self.measure = measure
-        self.gain = 1.0 if measure == "errors" else gain_of_excess(found)
-        whole = found.whole
-        self.here = self._point(whole, whole.n)
-        self.points = [self._point(whole, size) for size in sizes]
+        self.gain = 1.0 if measure == "errors" else gain_of_excess(samples)
+        everything = samples.full
+        self.here = self._point(everything, everything.n)
+        self.points = [self._point(everything, size) for size in sizes]
 
     @cached_property
-    def rehearsal(self) -> dict[int, float]:
+    def backtest_errors(self) -> dict[int, float]:
         """Return log foretold over log measured at n, by the size of the parts that foretold it."""
-        whole = math.log(self._mean(self.found.whole.own)[0])
-        told = {}
-        for samples in self.found.parts.values():
-            logs = [self._foretold(sample) for sample in samples]
-            told[samples[0].n] = sum(logs) / len(logs) - whole
-        return told
+        log_error = math.log(self._mean(self.samples.full.at_rule)[0])
+        errors = {}
+        for parts in self.samples.parts.values():
+            logs = [self._log_forecast(sample) for sample in parts]
+            errors[parts[0].n] = sum(logs) / len(logs) - log_error
+        return errors
 
-    def all(self, deviations: float, members: Bool[Tensor, " n"] | None = None) -> Foretold:
+    def forecast(self, deviations: float, members: Bool[Tensor, " n"] | None = None) -> Forecast:
         """Return the predictions, of all examples or of some of them.
 
         Args:
             deviations: half the interval of a normal number, in standard deviations.
         """
-        whole = self.found.whole
-        anchor = float(self._mean(whole.own, members)[0])
+        sample = self.samples.full
+        anchor = float(self._mean(sample.at_rule, members)[0])
         values = [
-            anchor * math.exp(self._change(whole, self.here, point, members) - self._rehearsed(size))
+            anchor * math.exp(self._change(sample, self.here, point, members) - self._correction(size))
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         half = [
-            math.hypot(deviations * self._sampling(point), deviations / 1.96 * self._model(point, size))
+            math.hypot(
+                deviations * self._sampling_error(point), deviations / 1.96 * self._model_error(point, size)
+            )
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
-        return Foretold(tuple(values), tuple(half))
+        return Forecast(tuple(values), tuple(half))
 
-    def _rehearsed(self, size: int) -> float:
+    def _correction(self, size: int) -> float:
         """Return half of what parts were wrong by, at the same factor in n; the largest's beyond it.
 
         Half: it is seen once, with noise. For sizes below n the parts' rehearsal says nothing.
         """
-        n = self.found.whole.n
-        told = sorted((math.log(n / part), wrong) for part, wrong in self.rehearsal.items())
-        places, wrongs = zip((0.0, 0.0), *told, strict=True)
+        n = self.samples.full.n
+        errors = sorted(
+            (math.log(n / size_of_part), error) for size_of_part, error in self.backtest_errors.items()
+        )
+        places, wrongs = zip((0.0, 0.0), *errors, strict=True)
         return 0.5 * float(np.interp(math.log(size / n), places, wrongs))
 
     def _point(self, sample: Sample, n: int) -> Point:
         return sample.curve.at(n * self.fitted.outputs_per_example, self.fitted.rule.effective_ridge(n))
 
-    def _foretold(self, sample: Sample) -> float:
+    def _log_forecast(self, sample: Sample) -> float:
         """Return the logarithm at n that a part foretells."""
-        here, there = (self._point(sample, n) for n in (sample.n, self.found.whole.n))
-        return math.log(self._mean(sample.own)[0]) + self._change(sample, here, there)
+        here, there = (self._point(sample, n) for n in (sample.n, self.samples.full.n))
+        return math.log(self._mean(sample.at_rule)[0]) + self._change(sample, here, there)
 
     def _change(
         self, sample: Sample, here: Point, there: Point, members: Bool[Tensor, " n"] | None = None
@@ -122,49 +126,49 @@ class Forecast:
 
     def _mean(self, path: RidgePath, members: Bool[Tensor, " n"] | None = None) -> Float64[Tensor, " q"]:
         """Return the mean over examples at each ridge, of wrong answers half a one above what was seen."""
-        each = self._each(path)
-        each = each if members is None else each[:, members]
+        per_example = self._per_example(path)
+        per_example = per_example if members is None else per_example[:, members]
         if self.measure == "errors":
-            return each.mean(1)
-        return (each.sum(1) + 0.5) / (each.shape[1] + 1)
+            return per_example.mean(1)
+        return (per_example.sum(1) + 0.5) / (per_example.shape[1] + 1)
 
-    def _each(self, path: RidgePath) -> Float64[Tensor, "q e"]:
+    def _per_example(self, path: RidgePath) -> Float64[Tensor, "q e"]:
         if self.measure == "errors":
             return path.errors
         assert path.wrong is not None
         return path.wrong.double()
 
-    def _sampling(self, point: Point) -> float:
+    def _sampling_error(self, point: Point) -> float:
         """Return the standard error in the logarithm, as the examples at hand vary."""
-        whole = self.found.whole
-        path, own = whole.curve.path, whole.own
-        shift = whole.curve.weights(point.log_kappa) - whole.curve.weights(self.here.log_kappa)
-        added = shift @ (self._each(path) / self._mean(path)[:, None])
-        added = added + self._each(own)[0] / self._mean(own)[0]
-        return float(added.std()) / math.sqrt(len(added))
+        sample = self.samples.full
+        path, at_rule = sample.curve.path, sample.at_rule
+        shift = sample.curve.weights(point.log_kappa) - sample.curve.weights(self.here.log_kappa)
+        contributions = shift @ (self._per_example(path) / self._mean(path)[:, None])
+        contributions = contributions + self._per_example(at_rule)[0] / self._mean(at_rule)[0]
+        return float(contributions.std()) / math.sqrt(len(contributions))
 
-    def _model(self, point: Point, size: int) -> float:
+    def _model_error(self, point: Point, size: int) -> float:
         """Return how far theory and tail may lead astray, in the logarithm."""
-        whole = self.found.whole
-        path = whole.curve.path
-        seen = [told / math.log(whole.n / n) for n, told in self.rehearsal.items()]
-        theory = max(THEORY[self.measure], math.sqrt(sum(x * x for x in seen) / len(seen)))
-        bent = whole.curve.weights(point.log_kappa, bend=BEND)
+        sample = self.samples.full
+        path = sample.curve.path
+        rates = [error / math.log(sample.n / n) for n, error in self.backtest_errors.items()]
+        theory = max(THEORY[self.measure], math.sqrt(sum(x * x for x in rates) / len(rates)))
+        bent = sample.curve.weights(point.log_kappa, bend=BEND)
         values = self._mean(path).log() - self.gain * path.log_excess
-        bend = float((bent - whole.curve.weights(point.log_kappa)) @ values)
-        return math.hypot(theory * math.log(size / whole.n), bend)
+        bend = float((bent - sample.curve.weights(point.log_kappa)) @ values)
+        return math.hypot(theory * math.log(size / sample.n), bend)
 
 
-def gain_of_excess(found: Rehearsal) -> float:
+def gain_of_excess(samples: Backtest) -> float:
     """Return by how much more is wrong where more is over-fitted, log share of wrong answers over log E0.
 
     Fitted, beside log B, to the paths of all examples and of their parts, which at the same κ over-fit
     more; 1, as of errors, where too few answers are wrong to tell.
     """
-    samples = [found.whole, *(sample for some in found.parts.values() for sample in some)]
-    told = [sample.answers for sample in samples]
-    left, excess, share = (torch.cat(columns) for columns in zip(*told, strict=True))
+    every_sample = [samples.full, *(sample for parts in samples.parts.values() for sample in parts)]
+    logarithms = [sample.answers for sample in every_sample]
+    log_unlearned, excess, share = (torch.cat(columns) for columns in zip(*logarithms, strict=True))
     if len(share) < 3:
         return 1.0
-    matrix = torch.stack([torch.ones_like(left), left, excess], dim=1)
+    matrix = torch.stack([torch.ones_like(log_unlearned), log_unlearned, excess], dim=1)
     return float((torch.linalg.pinv(matrix) @ share)[2])

@@ -22,9 +22,9 @@ from statistics import NormalDist
 
 from leftout.core.checks import check_between, check_kind, row_numbers
 from leftout.core.errors import OptionError
-from leftout.diagnostics.learning_curve.forecast import Forecast
-from leftout.diagnostics.learning_curve.record import ClassCurve, LearningCurve, Measured, Mode
-from leftout.diagnostics.learning_curve.subsamples import Rehearsal, rehearsed
+from leftout.diagnostics.learning_curve.forecast import Forecaster
+from leftout.diagnostics.learning_curve.record import ClassCurve, LearningCurve, MeasuredError, Mode
+from leftout.diagnostics.learning_curve.subsamples import Backtest, backtest
 from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_power
 from leftout.dynamics.fitted import Fitted
 
@@ -70,49 +70,49 @@ def learning_curve(
             "`fitted` must have a target that differs from f_0 somewhere; here nothing is left to learn."
         )
     deviations = NormalDist().inv_cdf(0.5 + confidence / 2)
-    found = rehearsed(fitted, seed=seed)
-    errors = Forecast(fitted, found, sizes, "errors")
-    error = errors.all(deviations)
+    samples = backtest(fitted, seed=seed)
+    errors = Forecaster(fitted, samples, sizes, "errors")
+    error = errors.forecast(deviations)
     power = float(fitted.residual.square().sum()) / len(fitted)
     wrong = None
     if fitted.train.labels is not None:
-        wrong = Forecast(fitted, found, sizes, "wrong").all(deviations)
+        wrong = Forecaster(fitted, samples, sizes, "wrong").forecast(deviations)
     return LearningCurve(
         examples=len(fitted),
         n=sizes,
         error=error.values,
         error_low=error.low,
         error_high=error.high,
-        accuracy=None if wrong is None else _right(wrong.values),
-        accuracy_low=None if wrong is None else _right(wrong.high),
-        accuracy_high=None if wrong is None else _right(wrong.low),
+        accuracy=None if wrong is None else _accuracy(wrong.values),
+        accuracy_low=None if wrong is None else _accuracy(wrong.high),
+        accuracy_high=None if wrong is None else _accuracy(wrong.low),
         extrapolated=tuple(point.extrapolated for point in errors.points),
         confidence=float(confidence),
-        measured=_measured(found),
-        modes=_modes(fitted, found, errors),
-        left=found.whole.error / math.exp(errors.here.log_excess) / power,
+        measured=_measured_errors(samples),
+        modes=_modes(fitted, samples, errors),
+        left=samples.full.error / math.exp(errors.here.log_excess) / power,
         left_later=tuple(
-            one / math.exp(point.log_excess) / power
-            for one, point in zip(error.values, errors.points, strict=True)
+            size_error / math.exp(point.log_excess) / power
+            for size_error, point in zip(error.values, errors.points, strict=True)
         ),
-        unlearned=found.whole.own.errors[0],
-        classes=_classes(fitted, found, errors),
-        rehearsal={size: math.expm1(error) for size, error in errors.rehearsal.items()},
+        unlearned=samples.full.at_rule.errors[0],
+        classes=_classes(fitted, samples, errors),
+        backtest={size: math.expm1(error) for size, error in errors.backtest_errors.items()},
     )
 
 
-def _right(wrong: tuple[float, ...]) -> tuple[float, ...]:
+def _accuracy(wrong: tuple[float, ...]) -> tuple[float, ...]:
     """Return the shares of right answers."""
     return tuple(1 - min(1.0, share) for share in wrong)
 
 
-def _sizes(given: int | Sequence[int], examples: int) -> tuple[int, ...]:
+def _sizes(n: int | Sequence[int], examples: int) -> tuple[int, ...]:
     """Return the sizes asked for; raise where one is out of reach."""
     if examples < FEWEST:
         raise OptionError(
             f"`fitted` must hold {FEWEST} examples or more to foretell a learning curve; got {examples}."
         )
-    sizes = tuple(row_numbers("n", given))
+    sizes = tuple(row_numbers("n", n))
     if not sizes:
         raise OptionError("`n` must hold at least one sample size; got none.")
     for size in sizes:
@@ -124,55 +124,55 @@ def _sizes(given: int | Sequence[int], examples: int) -> tuple[int, ...]:
     return sizes
 
 
-def _measured(found: Rehearsal) -> tuple[Measured, ...]:
+def _measured_errors(samples: Backtest) -> tuple[MeasuredError, ...]:
     """Return the errors of quarters, halves and all, at the ridge that the rule gives so many."""
     rows = []
-    for samples in (*found.parts.values(), [found.whole]):
-        wrong = [one.wrong for one in samples if one.wrong is not None]
+    for group in (*samples.parts.values(), [samples.full]):
+        wrong = [sample.wrong for sample in group if sample.wrong is not None]
         rows.append(
-            Measured(
-                n=samples[0].n,
-                error=sum(one.error for one in samples) / len(samples),
+            MeasuredError(
+                n=group[0].n,
+                error=sum(sample.error for sample in group) / len(group),
                 accuracy=1 - sum(wrong) / len(wrong) if wrong else None,
-                samples=len(samples),
+                samples=len(group),
             )
         )
     return tuple(rows)
 
 
-def _modes(fitted: Fitted, found: Rehearsal, ahead: Forecast) -> tuple[Mode, ...]:
+def _modes(fitted: Fitted, samples: Backtest, ahead: Forecaster) -> tuple[Mode, ...]:
     """Return the groups of modes that the examples resolve."""
     values = fitted.spectrum.values.cpu() / len(fitted.gram)
-    whole = float(fitted.residual.square().sum()) / len(fitted)
-    power = target_power(found.whole.curve, values, whole)
+    target_square = float(fitted.residual.square().sum()) / len(fitted)
+    power = target_power(samples.full.curve, values, target_square)
     kappas = [math.exp(point.log_kappa) for point in (ahead.here, *ahead.points)]
     rows = []
-    for (first, last), share in zip(mode_groups(len(values)), (power / whole).tolist(), strict=True):
+    for (first, last), share in zip(mode_groups(len(values)), (power / target_square).tolist(), strict=True):
         group = values[first - 1 : last].clamp_min(0)
         now, *later = (float((group / (group + kappa)).mean()) for kappa in kappas)
         rows.append(Mode(first, last, float(group[0]), share, now, tuple(later)))
     return tuple(rows)
 
 
-def _classes(fitted: Fitted, found: Rehearsal, ahead: Forecast) -> tuple[ClassCurve, ...]:
+def _classes(fitted: Fitted, samples: Backtest, ahead: Forecaster) -> tuple[ClassCurve, ...]:
     """Return the error of each class, now and at each size."""
     train = fitted.train
     if train.labels is None or train.classes is None:
         return ()
-    errors, labels = found.whole.own.errors[0], train.labels.cpu()
+    errors, labels = samples.full.at_rule.errors[0], train.labels.cpu()
     rows = []
     for number, name in enumerate(train.classes):
         members = labels == number
         if not bool(members.any()):
             continue
-        own = float(errors[members].mean())
+        error = float(errors[members].mean())
         rows.append(
             ClassCurve(
                 name=name,
                 count=int(members.sum()),
-                error=own,
+                error=error,
                 share=float(errors[members].sum() / errors.sum()),
-                later=ahead.all(0.0, members).values,
+                later=ahead.forecast(0.0, members).values,
             )
         )
     return tuple(rows)

@@ -88,20 +88,20 @@ class PopulationCurve:
             bend: share of the window's curvature with which the tail goes on; 0 is a power law.
         """
         places = self.path.log_kappa
-        found = torch.zeros_like(places)
+        weights = torch.zeros_like(places)
         if log_kappa >= float(places[-1]):
-            found[-1] = 1
-            return found
+            weights[-1] = 1
+            return weights
         if log_kappa <= float(places[0]):
             beyond = log_kappa - float(places[0])
             slope, bent, curvature = self._tail
-            found = beyond * ((1 - bend) * slope + bend * bent) + bend * beyond**2 * curvature
-            found[0] += 1
-            return found
+            weights = beyond * ((1 - bend) * slope + bend * bent) + bend * beyond**2 * curvature
+            weights[0] += 1
+            return weights
         right = int(torch.searchsorted(places, log_kappa))
         share = (log_kappa - float(places[right - 1])) / float(places[right] - places[right - 1])
-        found[right - 1], found[right] = 1 - share, share
-        return found
+        weights[right - 1], weights[right] = 1 - share, share
+        return weights
 
     @cached_property
     def _tail(self) -> tuple[Tensor, Tensor, Tensor]:

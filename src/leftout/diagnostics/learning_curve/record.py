@@ -10,7 +10,7 @@ from leftout.data.examples import Examples
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredError:
     """The error at a size up to that at hand.
 
     Attributes:
@@ -82,7 +82,7 @@ class LearningCurve:
         left_later: the same at each size asked for.
         unlearned: left-out squared error of each training example, (n,).
         classes: the same by class; () for regression.
-        rehearsal: relative error of what halves and quarters foretold for n, by their size.
+        backtest: relative error of what halves and quarters foretold for n, by their size.
     """
 
     examples: int
@@ -95,15 +95,15 @@ class LearningCurve:
     accuracy_high: tuple[float, ...] | None
     extrapolated: tuple[bool, ...]
     confidence: float
-    measured: tuple[Measured, ...]
+    measured: tuple[MeasuredError, ...]
     modes: tuple[Mode, ...]
     left: float
     left_later: tuple[float, ...]
     unlearned: Float64[Tensor, " n"]
     classes: tuple[ClassCurve, ...]
-    rehearsal: dict[int, float]
+    backtest: dict[int, float]
 
-    def anchored(self, left_out: Float64[Tensor, "n k"], train: Examples) -> "LearningCurve":
+    def rescale_to(self, left_out: Float64[Tensor, "n k"], train: Examples) -> "LearningCurve":
         """Return the curve of part of some examples, moved to what all of them show, left out.
 
         Args:
@@ -113,31 +113,31 @@ class LearningCurve:
         """
         n = len(train)
         errors = (left_out - train.targets).square().sum(1)
-        now = Measured(n, float(errors.mean()), train.accuracy(left_out), 1)
-        there = self.n.index(n)
-        factor = now.error / self.error[there]
-        found = _picked(self, [j for j, size in enumerate(self.n) if size > n])
+        now = MeasuredError(n, float(errors.mean()), train.accuracy(left_out), 1)
+        position = self.n.index(n)
+        factor = now.error / self.error[position]
+        curve = _at_sizes(self, [j for j, size in enumerate(self.n) if size > n])
         scaled: dict[str, Any] = {
-            name: tuple(factor * value for value in getattr(found, name))
+            name: tuple(factor * share for share in getattr(curve, name))
             for name in ("error", "error_low", "error_high", "left_later")
         }
         if self.accuracy is not None and now.accuracy is not None:
             # Of the share of wrong answers; half a one more, as there may be none.
-            more = (1 - now.accuracy + 0.5 / n) / (1 - self.accuracy[there] + 0.5 / n)
+            ratio = (1 - now.accuracy + 0.5 / n) / (1 - self.accuracy[position] + 0.5 / n)
             for name in ("accuracy", "accuracy_low", "accuracy_high"):
-                values = getattr(found, name)
-                scaled[name] = tuple(1 - min(1.0, more * (1 - value)) for value in values)
+                values = getattr(curve, name)
+                scaled[name] = tuple(1 - min(1.0, ratio * (1 - share)) for share in values)
         return replace(
-            found,
+            curve,
             examples=n,
             measured=(*self.measured, now),
             modes=tuple(
-                replace(one, now=whole.later[there])
-                for one, whole in zip(found.modes, self.modes, strict=True)
+                replace(mode, now=mode_before.later[position])
+                for mode, mode_before in zip(curve.modes, self.modes, strict=True)
             ),
-            left=factor * self.left_later[there],
+            left=factor * self.left_later[position],
             unlearned=errors,
-            classes=_classes_again(self.classes, found.classes, there, errors, train),
+            classes=_rescaled_classes(self.classes, curve.classes, position, errors, train),
             **scaled,
         )
 
@@ -181,15 +181,15 @@ class LearningCurve:
         return {name: getattr(self, name) for name in names} | {
             "left": self.left,
             "left_later": self.left_later,
-            "measured": [asdict(one) for one in self.measured],
-            "modes": [asdict(one) for one in self.modes],
-            "classes": [asdict(one) for one in self.classes],
-            "rehearsal": {str(size): error for size, error in self.rehearsal.items()},
+            "measured": [asdict(part) for part in self.measured],
+            "modes": [asdict(part) for part in self.modes],
+            "classes": [asdict(part) for part in self.classes],
+            "backtest": {str(size): error for size, error in self.backtest.items()},
             "verdict": self.verdict,
         }
 
 
-def _picked(curve: LearningCurve, which: list[int]) -> LearningCurve:
+def _at_sizes(curve: LearningCurve, positions: list[int]) -> LearningCurve:
     """Return a curve at some of its sizes."""
     names = (
         "n",
@@ -202,21 +202,21 @@ def _picked(curve: LearningCurve, which: list[int]) -> LearningCurve:
         "extrapolated",
         "left_later",
     )
-    some: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for name in names:
         values = getattr(curve, name)
-        some[name] = None if values is None else tuple(values[j] for j in which)
+        changes[name] = None if values is None else tuple(values[j] for j in positions)
     for name in ("modes", "classes"):
-        some[name] = tuple(
-            replace(one, later=tuple(one.later[j] for j in which)) for one in getattr(curve, name)
+        changes[name] = tuple(
+            replace(group, later=tuple(group.later[j] for j in positions)) for group in getattr(curve, name)
         )
-    return replace(curve, **some)
+    return replace(curve, **changes)
 
 
-def _classes_again(
-    before: tuple[ClassCurve, ...],
-    picked: tuple[ClassCurve, ...],
-    there: int,
+def _rescaled_classes(
+    all_before: tuple[ClassCurve, ...],
+    curves: tuple[ClassCurve, ...],
+    position: int,
     errors: Float64[Tensor, " n"],
     train: Examples,
 ) -> tuple[ClassCurve, ...]:
@@ -224,16 +224,16 @@ def _classes_again(
     if train.labels is None or train.classes is None:
         return ()
     rows = []
-    for one, old in zip(picked, before, strict=True):
-        members = train.labels == train.classes.index(one.name)
-        own = float(errors[members].mean())
+    for curve, before in zip(curves, all_before, strict=True):
+        members = train.labels == train.classes.index(curve.name)
+        error = float(errors[members].mean())
         rows.append(
             replace(
-                one,
+                curve,
                 count=int(members.sum()),
-                error=own,
+                error=error,
                 share=float(errors[members].sum() / errors.sum()),
-                later=tuple(own * value / old.later[there] for value in one.later),
+                later=tuple(error * later_error / before.later[position] for later_error in curve.later),
             )
         )
     return tuple(rows)

@@ -90,24 +90,24 @@ def left_out_path(
     Cost:
         4nr flops a ridge and row for the diagonal, 2r²c a ridge for the errors.
     """
-    each = len(spectrum.vectors) // len(train)
+    outputs = len(spectrum.vectors) // len(train)
     filters = _filters(spectrum, ridges)  # (q, r)
-    inside = spectrum.coordinates(residual)
-    kept = []
-    own = spectrum.diagonal(filters.to(torch.complex128), each).real  # (q, n, b, b)
+    coordinates = spectrum.coordinates(residual)
+    residuals = []
+    diagonal = spectrum.diagonal(filters.to(torch.complex128), outputs).real  # (q, n, b, b)
     for position, filter in enumerate(filters):
-        dual = spectrum.vectors @ (filter[:, None] * inside)
-        blocks = torch.unflatten(dual, 0, (-1, each))
-        kept.append(solve_blocks(own[position], blocks).reshape(len(train), -1))
-    return _path(spectrum, ridges, kept, train)
+        dual = spectrum.vectors @ (filter[:, None] * coordinates)
+        blocks = torch.unflatten(dual, 0, (-1, outputs))
+        residuals.append(solve_blocks(diagonal[position], blocks).reshape(len(train), -1))
+    return _path(spectrum, ridges, residuals, train)
 
 
-def kept_aside_path(
+def held_out_path(
     spectrum: Spectrum,
     residual: Float64[Tensor, "r c"],
     cross: Float64[Tensor, "m r"],
-    aside: Float64[Tensor, "m c"],
-    others: Examples,
+    target: Float64[Tensor, "m c"],
+    outside: Examples,
     ridges: list[float],
 ) -> RidgePath:
     """Return the path of a sample, judged by examples that it does not hold.
@@ -119,13 +119,13 @@ def kept_aside_path(
     Cost:
         2mr² once, 2mrc a ridge.
     """
-    inside = spectrum.coordinates(residual)
+    coordinates = spectrum.coordinates(residual)
     features = cross @ spectrum.vectors
-    kept = [
-        (aside - features @ (filter[:, None] * inside)).reshape(len(others), -1)
+    residuals = [
+        (target - features @ (filter[:, None] * coordinates)).reshape(len(outside), -1)
         for filter in _filters(spectrum, ridges)
     ]
-    return _path(spectrum, ridges, kept, others)
+    return _path(spectrum, ridges, residuals, outside)
 
 
 def _filters(spectrum: Spectrum, ridges: list[float]) -> Float64[Tensor, "q r"]:
@@ -141,13 +141,15 @@ def _path(
     wrong = None
     if judged.labels is not None:
         targets, labels = judged.targets.cpu(), judged.labels.cpu()
-        wrong = torch.stack([judged.encoding.decode(targets - left.cpu()) != labels for left in residuals])
+        wrong = torch.stack(
+            [judged.encoding.decode(targets - residual.cpu()) != labels for residual in residuals]
+        )
     return RidgePath(
         rows=rows,
         log_kappa=-trace.log().cpu(),
         # Σ s/(s + ridge) rather than rows − ridge·tr G: nothing cancels where few modes are learned.
         log_modes=(spectrum.values * filters).sum(1).log().cpu(),
         log_excess=(rows * filters.square().sum(1) / trace.square()).log().cpu(),
-        errors=torch.stack([left.square().sum(1).cpu() for left in residuals]),
+        errors=torch.stack([residual.square().sum(1).cpu() for residual in residuals]),
         wrong=wrong,
     )

@@ -13,13 +13,13 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, Operation, WorkCount, operations, passes, product, total_work
 from leftout.diagnostics.learning_curve.population_curve import WINDOW, PopulationCurve
 from leftout.diagnostics.learning_curve.ridge_path import (
     POINTS,
     RidgePath,
-    kept_aside_path,
+    held_out_path,
     left_out_path,
     path_ridges,
 )
@@ -42,23 +42,23 @@ class Sample:
         n: examples.
         ridge: of the rule.
         curve: the population as the sample tells it.
-        own: the path's single point at the rule's ridge.
+        at_rule: the path's single point at the rule's ridge.
     """
 
     n: int
     ridge: float
     curve: PopulationCurve
-    own: RidgePath
+    at_rule: RidgePath
 
     @property
     def error(self) -> float:
         """Return the measured error at the rule's ridge."""
-        return float(self.own.errors.mean())
+        return float(self.at_rule.errors.mean())
 
     @property
     def wrong(self) -> float | None:
         """Return the share of wrong answers there."""
-        return None if self.own.wrong is None else float(self.own.wrong.double().mean())
+        return None if self.at_rule.wrong is None else float(self.at_rule.wrong.double().mean())
 
     @cached_property
     def answers(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -67,19 +67,19 @@ class Sample:
         assert path.wrong is not None
         share = path.wrong.double().mean(1)
         window = path.log_kappa <= path.log_kappa[0] + torch.tensor(WINDOW).log()
-        some = window & (share * path.wrong.shape[1] >= SEEN)
-        return self.curve.log_left[some], path.log_excess[some], share[some].log()
+        usable = window & (share * path.wrong.shape[1] >= SEEN)
+        return self.curve.log_left[usable], path.log_excess[usable], share[usable].log()
 
 
 @dataclass(frozen=True, eq=False)
-class Rehearsal:
+class Backtest:
     """All examples, and their parts by their number."""
 
-    whole: Sample
+    full: Sample
     parts: dict[int, list[Sample]]
 
 
-def rehearsed(fitted: Fitted, *, seed: int) -> Rehearsal:
+def backtest(fitted: Fitted, *, seed: int) -> Backtest:
     """Return the paths of all examples and of their parts.
 
     Args:
@@ -98,33 +98,35 @@ def rehearsed(fitted: Fitted, *, seed: int) -> Rehearsal:
     _check_not_singular(spectrum, ridge)
     ridges = path_ridges(spectrum)
     path = left_out_path(spectrum, fitted.residual, fitted.train, ridges)
-    own = left_out_path(spectrum, fitted.residual, fitted.train, [ridge])
-    whole = Sample(n, ridge, PopulationCurve(path), own)
+    at_rule = left_out_path(spectrum, fitted.residual, fitted.train, [ridge])
+    everything = Sample(n, ridge, PopulationCurve(path), at_rule)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    parts: dict[int, list[Sample]] = {count: [] for count in PARTS}
-    divided = [(count, part) for count in PARTS for part in order.tensor_split(count)]
-    for count, part in tracked(divided, what="parts of the examples"):
-        parts[count].append(_part(fitted, part))
-    return Rehearsal(whole, parts)
+    samples: dict[int, list[Sample]] = {count: [] for count in PARTS}
+    divided = [(count, rows) for count in PARTS for rows in order.tensor_split(count)]
+    for count, rows in with_progress(divided, what="parts of the examples"):
+        samples[count].append(_sample_of(fitted, rows))
+    return Backtest(everything, samples)
 
 
-def _part(fitted: Fitted, part: Int64[Tensor, " e"]) -> Sample:
+def _sample_of(fitted: Fitted, members: Int64[Tensor, " e"]) -> Sample:
     """Return a part judged by the examples outside it."""
     inside = torch.zeros(len(fitted), dtype=torch.bool)
-    inside[part] = True
-    held, aside = (which.nonzero().flatten() for which in (inside, ~inside))
-    rows, outside = (fitted.rows.of_examples(which.to(fitted.device)) for which in (held, aside))
-    spectrum = spectrum_of(fitted.gram[rows][:, rows], made_in=fitted.kernel_dtype)
-    cross = fitted.gram[outside][:, rows]
-    others = fitted.train.select(aside)
-    ridge = fitted.rule.effective_ridge(len(held))
+    inside[members] = True
+    sample, outside = (mask.nonzero().flatten() for mask in (inside, ~inside))
+    sample_rows, outside_rows = (
+        fitted.rows.of_examples(mask.to(fitted.device)) for mask in (sample, outside)
+    )
+    spectrum = spectrum_of(fitted.gram[sample_rows][:, sample_rows], made_in=fitted.kernel_dtype)
+    cross = fitted.gram[outside_rows][:, sample_rows]
+    outside_examples = fitted.train.select(outside)
+    ridge = fitted.rule.effective_ridge(len(sample))
     _check_not_singular(spectrum, ridge)
-    residual, kept = fitted.residual[rows], fitted.residual[outside]
-    path, own = (
-        kept_aside_path(spectrum, residual, cross, kept, others, ridges)
+    residual, target = fitted.residual[sample_rows], fitted.residual[outside_rows]
+    path, at_rule = (
+        held_out_path(spectrum, residual, cross, target, outside_examples, ridges)
         for ridges in (path_ridges(spectrum), [ridge])
     )
-    return Sample(len(held), ridge, PopulationCurve(path), own)
+    return Sample(len(sample), ridge, PopulationCurve(path), at_rule)
 
 
 def _check_not_singular(spectrum: Spectrum, ridge: float) -> None:
@@ -143,8 +145,8 @@ def takes_half(rule: Rule) -> bool:
     return isinstance(rule, Ridge)
 
 
-def rehearsal_work(n: int, k: int, *, has_spectrum: bool) -> WorkCount:
-    """Return the work of `rehearsed` for n rows: spectra of parts, and errors along the ridge."""
+def backtest_work(n: int, k: int, *, has_spectrum: bool) -> WorkCount:
+    """Return the work of `backtest` for n rows: spectra of parts, and errors along the ridge."""
     of_all = NO_WORK if has_spectrum else spectrum_work(n)
     of_parts = total_work(
         count * (spectrum_work(n // count) + product(n - n / count, n / count, n / count)) for count in PARTS
@@ -155,7 +157,7 @@ def rehearsal_work(n: int, k: int, *, has_spectrum: bool) -> WorkCount:
     return of_all + of_parts + product(n, n, 2 * (POINTS + 1)) + errors
 
 
-def rehearsal_bytes(n: int, *, has_spectrum: bool) -> int:
+def backtest_bytes(n: int, *, has_spectrum: bool) -> int:
     """Return the bytes of the largest spectrum made, with workspace, and of errors along the ridge."""
     side = n // 2 if has_spectrum else n
     return 6 * 8 * side**2 + 3 * 8 * POINTS * n

@@ -45,7 +45,7 @@ def mode_groups(rows: int) -> list[tuple[int, int]]:
 
 
 def target_power(
-    curve: PopulationCurve, eigenvalues: Float64[Tensor, " r"], whole: float
+    curve: PopulationCurve, eigenvalues: Float64[Tensor, " r"], target_square: float
 ) -> Float64[Tensor, " g"]:
     """Return the target's power in each group of modes, in target units squared, summed over outputs.
 
@@ -59,19 +59,19 @@ def target_power(
     """
     groups = mode_groups(len(eigenvalues))
     kappa = curve.path.log_kappa.exp()[:, None]  # (q, 1)
-    left = curve.log_left.exp()
+    unlearned = curve.log_left.exp()
 
-    def unlearned(values: Tensor) -> Tensor:
+    def unlearned_shares(values: Tensor) -> Tensor:
         return (kappa / (values.to(kappa) + kappa)).square()
 
-    columns = [unlearned(eigenvalues[a - 1 : b].clamp_min(0)).mean(1) for a, b in groups]
+    columns = [unlearned_shares(eigenvalues[a - 1 : b].clamp_min(0)).mean(1) for a, b in groups]
     below = eigenvalues[groups[-1][1] :][:1].clamp_min(0) * 0.5 ** torch.arange(
         1, 2 * BEYOND, 2, device=eigenvalues.device
     )
-    columns += list(unlearned(below).T)
-    columns.append(torch.ones_like(left))
-    matrix = torch.stack(columns, dim=1) / left[:, None]
-    matrix = torch.cat([matrix, torch.full_like(matrix[:1], WHOLE / whole)])
-    wanted = np.append(np.ones(len(left)), WHOLE)
-    found, _ = nnls(matrix.numpy(), wanted)
-    return torch.from_numpy(found[: len(groups)])
+    columns += list(unlearned_shares(below).T)
+    columns.append(torch.ones_like(unlearned))
+    matrix = torch.stack(columns, dim=1) / unlearned[:, None]
+    matrix = torch.cat([matrix, torch.full_like(matrix[:1], WHOLE / target_square)])
+    goal = np.append(np.ones(len(unlearned)), WHOLE)
+    power, _ = nnls(matrix.numpy(), goal)
+    return torch.from_numpy(power[: len(groups)])

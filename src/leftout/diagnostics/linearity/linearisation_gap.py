@@ -41,7 +41,7 @@ with really training again at 0.90 to 1.00 below; at 0.60 to 0.95 between, one a
 
 
 @dataclass(frozen=True)
-class Retrained:
+class RetrainingCheck:
     """The network itself, trained, and trained again without a few examples.
 
     Attributes:
@@ -85,12 +85,12 @@ class LinearisationGap:
     accuracy_before: float | None
     accuracy_linearised: float | None
     accuracy_network: float | None
-    retrained: Retrained | None = None
+    retrained: RetrainingCheck | None = None
 
     @property
     def relative_gap(self) -> float:
         """Return gap / moved: 0 where the network is linear on its way, inf where nothing moved but it."""
-        return relative(self.gap, self.moved)
+        return safe_ratio(self.gap, self.moved)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def linearisation_gap(
     check_seed(seed)
     examples, time = queries_of(fitted, query), fitted.rule.time(at)
     kernel = linear_kernel(fitted)
-    chosen = _chosen(retrained, len(fitted), seed)
+    chosen = _rows_to_leave_out(retrained, len(fitted), seed)
     if chosen:
         check_followed(fitted.rule, time)
     before = kernel.initial(examples.inputs).cpu()
@@ -148,22 +148,22 @@ def linearisation_gap(
         at=time,
         moved=rms(predicted - before),
         gap=rms(predicted - after),
-        agreement=_alike(examples, predicted, after),
+        agreement=_class_agreement(examples, predicted, after),
         accuracy_before=examples.accuracy(before),
         accuracy_linearised=examples.accuracy(predicted),
         accuracy_network=examples.accuracy(after),
-        retrained=_again(fitted, examples, time, chosen, jobs, out) if chosen else None,
+        retrained=_retraining_check(fitted, examples, time, chosen, jobs, out) if chosen else None,
     )
 
 
-def _chosen(asked: int | Sequence[int], n: int, seed: int) -> list[int]:
+def _rows_to_leave_out(retrain_examples: int | Sequence[int], n: int, seed: int) -> list[int]:
     """Return row numbers of the examples to leave out."""
-    if not isinstance(asked, Integral):
-        chosen = row_numbers("retrained", asked)
+    if not isinstance(retrain_examples, Integral):
+        chosen = row_numbers("retrained", retrain_examples)
         if len(set(chosen)) < len(chosen) or len(chosen) < FEWEST:
             raise OptionError(f"`retrained` must name {FEWEST} examples or more, each once; got {chosen}.")
         return chosen
-    count = int(asked)
+    count = int(retrain_examples)
     if count and not FEWEST <= count <= n:
         raise OptionError(
             f"`retrained` must be 0, or {FEWEST} … {n} examples to leave out: fewer tell no agreement; "
@@ -173,26 +173,26 @@ def _chosen(asked: int | Sequence[int], n: int, seed: int) -> list[int]:
     return sorted(order[:count].tolist())
 
 
-def _again(
+def _retraining_check(
     fitted: Fitted, query: Examples, time: float, chosen: list[int], jobs: int | None, out: str | Path | None
-) -> Retrained:
+) -> RetrainingCheck:
     network = follow(fitted, linear_kernel(fitted).module, time)
     truth = retrain(network, query, chosen, jobs=jobs, out=out)
     scores = leave_one_out(fitted, query, at=time).isel(train=chosen)
-    told = agreement(scores, truth, top=1, measures=("pearson", "slope"), per_query=False)["pooled"].sel
-    predicted, really = fitted.predict(query, time).cpu(), network.predict(query).cpu()
-    return Retrained(
+    agree = agreement(scores, truth, top=1, measures=("pearson", "slope"), per_query=False)["pooled"].sel
+    predicted, actual = fitted.predict(query, time).cpu(), network.predict(query).cpu()
+    return RetrainingCheck(
         left_out=tuple(chosen),
-        gap=rms(predicted - really),
-        agreement=_alike(query, predicted, really),
-        pearson=float(told(measure="pearson")),
-        slope=float(told(measure="slope")),
+        gap=rms(predicted - actual),
+        agreement=_class_agreement(query, predicted, actual),
+        pearson=float(agree(measure="pearson")),
+        slope=float(agree(measure="slope")),
         trained=str(network.status),
         converged=network.as_asked and not int(truth.attrs["not_converged"]),
     )
 
 
-def relative(gap: float, moved: float) -> float:
+def safe_ratio(gap: float, moved: float) -> float:
     """Return gap / moved; of two zeros 0."""
     if moved == 0:
         return 0.0 if gap == 0 else math.inf
@@ -204,8 +204,10 @@ def rms(difference: Float64[Tensor, "m k"]) -> float:
     return float(difference.square().mean().sqrt())
 
 
-def _alike(query: Examples, one: Float64[Tensor, "m k"], other: Float64[Tensor, "m k"]) -> float | None:
+def _class_agreement(
+    query: Examples, first: Float64[Tensor, "m k"], second: Float64[Tensor, "m k"]
+) -> float | None:
     """Return the share of queries that both give the same class."""
     if query.labels is None:
         return None
-    return float((query.encoding.decode(one) == query.encoding.decode(other)).double().mean())
+    return float((query.encoding.decode(first) == query.encoding.decode(second)).double().mean())

@@ -25,10 +25,10 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.checks import check_between, check_count, check_kind, check_seed
 from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.pairs import Data
-from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, relative
-from leftout.diagnostics.linearity.snapshots import Snapshot, Watch
+from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, safe_ratio
+from leftout.diagnostics.linearity.snapshots import Snapshot, TrainingMonitor
 from leftout.dynamics.descend import Goal
 from leftout.dynamics.feasible import MANY_STEPS, goal_of
 from leftout.dynamics.fit import fit
@@ -99,42 +99,42 @@ class LinearityTest:
     @property
     def gap(self) -> float:
         """Return the largest gap at the queries, root mean square, in target units."""
-        return max(one.gap for one in self.path)
+        return max(snapshot.gap for snapshot in self.path)
 
     @property
     def gap_train(self) -> float:
         """Return the same at the training examples."""
-        return max(one.gap_train for one in self.path)
+        return max(snapshot.gap_train for snapshot in self.path)
 
     @property
     def relative_gap(self) -> float:
         """Return it relative to how far training moves the linearised network at most."""
-        return relative(self.gap, max(one.moved for one in self.path))
+        return safe_ratio(self.gap, max(snapshot.moved for snapshot in self.path))
 
     @property
     def relative_gap_train(self) -> float:
         """Return the same at the training examples."""
-        return relative(self.gap_train, max(one.moved_train for one in self.path))
+        return safe_ratio(self.gap_train, max(snapshot.moved_train for snapshot in self.path))
 
     @property
     def weights(self) -> float:
         """Return the largest relative change of the weights."""
-        return max(one.weights for one in self.path)
+        return max(snapshot.weights for snapshot in self.path)
 
     @property
     def kernel(self) -> float:
         """Return the largest relative change of the kernel."""
-        return max(one.kernel for one in self.path)
+        return max(snapshot.kernel for snapshot in self.path)
 
     @property
     def kernel_learned(self) -> float:
         """Return the largest relative change of the kernel in the modes learned by then."""
-        return max(one.kernel_learned for one in self.path)
+        return max(snapshot.kernel_learned for snapshot in self.path)
 
     @property
     def step_error(self) -> float:
         """Return the largest error of the steps themselves, in target units."""
-        return max(one.step_error for one in self.path)
+        return max(snapshot.step_error for snapshot in self.path)
 
     @property
     def verdict(self) -> Verdict:
@@ -152,7 +152,7 @@ class LinearityTest:
     @property
     def record(self) -> dict[str, Any]:
         """Return all of it, JSON-like."""
-        told = (
+        names = (
             "gap",
             "gap_train",
             "relative_gap",
@@ -164,7 +164,7 @@ class LinearityTest:
         return (
             asdict(self)
             | {"rule": self.rule.record, "verdict": self.verdict, "step_error": self.step_error}
-            | {name: getattr(self, name) for name in told}
+            | {name: getattr(self, name) for name in names}
         )
 
 
@@ -230,12 +230,12 @@ def linearity_test(
     check_seed(seed)
     placed = module if device is None else copy.deepcopy(module).to(usable_device(device))
     kernel = Empirical(placed, parameters=parameters, memory=memory)
-    fitted = _fitted(kernel, train, rule, memory, device)
-    watch = Watch(fitted, queries_of(fitted, query), sample, seed)
-    return _found(watch, steps, tolerance)
+    fitted = _linearised_model(kernel, train, rule, memory, device)
+    monitor = TrainingMonitor(fitted, queries_of(fitted, query), sample, seed)
+    return _compare_in_training(monitor, steps, tolerance)
 
 
-def _fitted(
+def _linearised_model(
     kernel: Empirical,
     train: Data,
     rule: Rule | None,
@@ -254,12 +254,12 @@ def _fitted(
         found.check_trainable([], total=len(found))
         return found
     ridge, loss = (rule.ridge, rule.loss) if rule else (0.0, "sum")
-    rate = SHARE * _bound(found, found.largest)
+    rate = SHARE * _critical_rate(found, found.largest)
     descent = GradientDescent(rate if math.isfinite(rate) else 1.0, ridge, loss)
     return found.with_rule(descent)
 
 
-def _bound(fitted: Fitted, *values: float) -> float:
+def _critical_rate(fitted: Fitted, *values: float) -> float:
     """Return 2 / Σ (s + λ) over eigenvalues of the kernel, as a rate in the reading of the rule."""
     n, rule = len(fitted), fitted.rule
     total = sum(values) + len(values) * rule.effective_ridge(n)
@@ -267,18 +267,18 @@ def _bound(fitted: Fitted, *values: float) -> float:
     return 2 * unit / total if total > 0 else math.inf
 
 
-def _found(watch: Watch, steps: int | None, tolerance: float) -> LinearityTest:
+def _compare_in_training(monitor: TrainingMonitor, steps: int | None, tolerance: float) -> LinearityTest:
     """Train the network to its end, and say what was seen."""
     limit = MANY_STEPS if steps is None else int(steps)
-    objective = watch.objective
-    goal = goal_of(objective, watch.rule, limit, None if steps else tolerance)
+    objective = monitor.objective
+    goal = goal_of(objective, monitor.rule, limit, None if steps else tolerance)
     # Where there is nothing to learn the loss is rounding, and may well become ten times as much.
-    ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding**2)
-    due, path = set(_grid(limit)), [watch.snapshot(0)]
+    ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding_error**2)
+    due, path = set(_grid(limit)), [monitor.snapshot(0)]
     gradient, diverged, step = 1.0, False, 0
-    for step in tracked(range(limit + 1), what="training beside its linearisation"):
+    for step in with_progress(range(limit + 1), what="training beside its linearisation"):
         if step:
-            watch.path.advance()
+            monitor.path.advance()
         look = objective.look()
         diverged = not look.loss <= ceiling
         if diverged:
@@ -286,27 +286,29 @@ def _found(watch: Watch, steps: int | None, tolerance: float) -> LinearityTest:
         gradient = goal.relative(look.gradient_norm)
         arrived = goal.tolerance is not None and gradient <= goal.tolerance
         if step and (step in due or arrived):
-            path.append(watch.snapshot(step))
+            path.append(monitor.snapshot(step))
         if arrived:
             break
-    return _told(watch, tuple(path), goal, step, math.inf if diverged else gradient)
+    return _test_record(monitor, tuple(path), goal, step, math.inf if diverged else gradient)
 
 
-def _told(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float) -> LinearityTest:
+def _test_record(
+    monitor: TrainingMonitor, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
+) -> LinearityTest:
     """Return the record of a training that ended at a relative gradient; inf where it diverged."""
-    spectrum, fitted = watch.fitted.spectrum, watch.fitted
+    spectrum, fitted = monitor.fitted.spectrum, monitor.fitted
     return LinearityTest(
         path=path,
-        rule=watch.rule,
-        critical_rate=_bound(fitted, spectrum.largest),
-        lee_rate=_bound(fitted, spectrum.largest, max(0.0, spectrum.smallest)),
-        weights_norm=watch.weights_norm,
-        kernel_norm=float(watch.kernel.norm()),
-        sample=len(watch.rows),
+        rule=monitor.rule,
+        critical_rate=_critical_rate(fitted, spectrum.largest),
+        lee_rate=_critical_rate(fitted, spectrum.largest, max(0.0, spectrum.smallest)),
+        weights_norm=monitor.weights_norm,
+        kernel_norm=float(monitor.kernel.norm()),
+        sample=len(monitor.rows),
         examples=len(fitted),
         converged=goal.tolerance is not None and gradient <= goal.tolerance,
         diverged=gradient == math.inf,
-        status=_status(watch, path, goal, step, gradient),
+        status=_status(monitor, path, goal, step, gradient),
     )
 
 
@@ -317,7 +319,9 @@ def _grid(limit: int) -> Iterator[int]:
     yield limit
 
 
-def _status(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float) -> str:
+def _status(
+    monitor: TrainingMonitor, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
+) -> str:
     """Return how training ended: a sentence, with advice where it ended short."""
     if gradient == math.inf:
         return (
@@ -331,14 +335,14 @@ def _status(watch: Watch, path: tuple[Snapshot, ...], goal: Goal, step: int, gra
     if gradient <= goal.tolerance:
         return f"converged after {step} steps: relative gradient {gradient:.2g} ≤ {goal.tolerance:g}."
     return f"stopped after {step} steps at relative gradient {gradient:.2g} > {goal.tolerance:g}; " + _advice(
-        watch, path[-1].growth
+        monitor, path[-1].growth
     )
 
 
-def _advice(watch: Watch, growth: float) -> str:
+def _advice(monitor: TrainingMonitor, growth: float) -> str:
     """Return what to do about a training that does not settle."""
-    rule, fitted = watch.rule, watch.fitted
-    now = _bound(fitted, growth * fitted.spectrum.largest)
+    rule, fitted = monitor.rule, monitor.fitted
+    now = _critical_rate(fitted, growth * fitted.spectrum.largest)
     # A kernel that grows stops growing where its critical rate is the rate: descent then bounces.
     if isinstance(rule, GradientDescent) and growth > 1 and rule.rate > BOUNCING * now:
         return (

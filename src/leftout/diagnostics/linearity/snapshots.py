@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor, nn
 
 from leftout.data.examples import Examples
-from leftout.diagnostics.linearity.linearisation_gap import relative, rms
+from leftout.diagnostics.linearity.linearisation_gap import rms, safe_ratio
 from leftout.dynamics.descend_module import ModuleObjective
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.path import path_of
@@ -59,7 +59,7 @@ class Snapshot:
     step_error: float
 
 
-class Watch:
+class TrainingMonitor:
     """A network on its way, beside its linearisation.
 
     Args:
@@ -99,8 +99,10 @@ class Watch:
         dual = fitted.dual(time)
         moved = fitted.by_example(self.cross @ dual)
         moved_train = fitted.by_example(fitted.gram @ dual)
-        module = objective.trained()
-        said = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(moved)
+        module = objective.trained_module()
+        network = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(
+            moved
+        )
         now = self._kernel_now(module)
         change = now - self.kernel
         targets = fitted.train.targets.to(moved)
@@ -109,14 +111,14 @@ class Watch:
         return Snapshot(
             step=step,
             time=time,
-            gap=rms(said - self.start - moved),
+            gap=rms(network - self.start - moved),
             gap_train=rms(residual - linearised),
             moved=rms(moved),
             moved_train=rms(moved_train),
-            weights=relative(float(objective.point.double().norm()), self.weights_norm),
-            kernel=relative(float(change.norm()), float(self.kernel.norm())),
-            growth=relative(float(torch.linalg.eigvalsh(now)[-1]), self.modes.largest),
-            kernel_learned=self._learned(change, time),
+            weights=safe_ratio(float(objective.point.double().norm()), self.weights_norm),
+            kernel=safe_ratio(float(change.norm()), float(self.kernel.norm())),
+            growth=safe_ratio(float(torch.linalg.eigvalsh(now)[-1]), self.modes.largest),
+            kernel_learned=self._change_in_learned_modes(change, time),
             loss=float(residual.square().sum()) / 2,
             loss_linearised=float(linearised.square().sum()) / 2,
             step_error=self._step_error(moved_train),
@@ -127,18 +129,18 @@ class Watch:
         points = fitted.train.inputs[self.rows.to(fitted.train.inputs.device)]
         return gram(Empirical(module), points, device=fitted.device, memory=fitted.memory)
 
-    def _learned(self, change: Float64[Tensor, "r r"], time: float) -> float:
+    def _change_in_learned_modes(self, change: Float64[Tensor, "r r"], time: float) -> float:
         """Return the relative change of the kernel where each learned mode counts alike."""
         n = len(self.fitted)
-        pace = self.rule.effective_time(time, n)
-        if pace == 0:
+        effective_time = self.rule.effective_time(time, n)
+        if effective_time == 0:
             return 0.0
         # Eigenvalues of the sample are smaller than those of all examples by its share of them.
-        floor = (self.rule.effective_ridge(n) + 1 / pace) * len(self.rows) / n
+        floor = (self.rule.effective_ridge(n) + 1 / effective_time) * len(self.rows) / n
         values = self.modes.values.clamp(min=0)
         white = self.modes.vectors / (values + floor).sqrt()
         before = (values / (values + floor)).norm()
-        return relative(float((white.T @ change @ white).norm()), float(before))
+        return safe_ratio(float((white.T @ change @ white).norm()), float(before))
 
     def _step_error(self, moved: Float64[Tensor, "n k"]) -> float:
         """Return what the steps would make of the linearised network, minus its closed form."""

@@ -18,11 +18,11 @@ from torch import Tensor
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_kind
 from leftout.core.errors import DataError, OptionError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.diagnostics.locality.mean_gradients import by_gradients, summed_over_pairs
+from leftout.diagnostics.locality.mean_gradients import can_sum_gradients, pair_sums_by_gradients
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
@@ -91,41 +91,41 @@ def elasticity(
             f"`kernel` must have one value for all outputs; {kernel!r} tells {kernel.outputs} apart. Pass "
             'Empirical(module, outputs="trace").'
         )
-    where = None if device is None else torch.device(device)
-    rows_of = _rows_of(kernel, examples, memory_budget(memory, device=where), device)
+    place = None if device is None else torch.device(device)
+    rows_of = _rows_of(kernel, examples, memory_budget(memory, device=place), device)
 
     def lengths(of: Examples, name: str) -> Float64[Tensor, " n"]:
         return _lengths(kernel, of.inputs, name, device)
 
-    def similarity(left: Examples, left_lengths: Tensor) -> Float64[np.ndarray, "c c"]:
-        if isinstance(kernel, Empirical) and by_gradients(kernel, len(names), memory):
-            sums = summed_over_pairs(kernel, left, left_lengths, examples, own, len(names))
+    def similarity(rows: Examples, row_lengths: Tensor) -> Float64[np.ndarray, "c c"]:
+        if isinstance(kernel, Empirical) and can_sum_gradients(kernel, len(names), memory):
+            sums = pair_sums_by_gradients(kernel, rows, row_lengths, examples, train_lengths, len(names))
         else:
-            sums = _summed_over_pairs(rows_of, left, left_lengths, examples, own)
+            sums = _pair_sums(rows_of, rows, row_lengths, examples, train_lengths)
         with np.errstate(invalid="ignore"):
-            return sums / np.outer(_counts(left, len(names)), counts)
+            return sums / np.outer(_counts(rows, len(names)), counts)
 
-    own = lengths(examples, "train")
+    train_lengths = lengths(examples, "train")
     counts = _counts(examples, len(names))
-    similar = similarity(examples, own)
-    found: dict[str, tuple[Any, ...]] = {
+    similar = similarity(examples, train_lengths)
+    variables: dict[str, tuple[Any, ...]] = {
         "similarity": (AXES, similar, {"of": "mean normalised kernel"}),
         "ratio": (AXES, _ratios(similar, counts**2, np.outer(counts, counts)), {"equation": "9"}),
     }
     if query is not None:
-        others = examples_of(query, encoding=examples.encoding, name="query")
-        asked = _counts(others, len(names))
-        similar = similarity(others, lengths(others, "query"))
-        ratio = _ratios(similar, asked * counts, np.outer(asked, counts))
-        found["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
-        found["query_ratio"] = (AXES, ratio, {"equation": "9"})
+        asked = examples_of(query, encoding=examples.encoding, name="query")
+        query_counts = _counts(asked, len(names))
+        similar = similarity(asked, lengths(asked, "query"))
+        ratio = _ratios(similar, query_counts * counts, np.outer(query_counts, counts))
+        variables["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
+        variables["query_ratio"] = (AXES, ratio, {"equation": "9"})
     attrs = {
         "kernel": repr(kernel),
         "train": examples.fingerprint,
         "leftout": __version__,
         "sign": "above ½: similar within classes, the more local the larger",
     }
-    return xr.Dataset(found, coords={"class": list(names), "other": list(names)}, attrs=attrs)
+    return xr.Dataset(variables, coords={"class": list(names), "other": list(names)}, attrs=attrs)
 
 
 AXES = ("class", "other")
@@ -136,8 +136,8 @@ def _rows_of(
 ) -> Callable[[Tensor], Tensor]:
     """Return what evaluates the kernel of some inputs and all examples."""
 
-    def rows_of(some: Tensor) -> Tensor:
-        return assemble.cross(kernel, some, examples.inputs, memory=budget, device=device).cpu()
+    def rows_of(rows: Tensor) -> Tensor:
+        return assemble.cross(kernel, rows, examples.inputs, memory=budget, device=device).cpu()
 
     return rows_of
 
@@ -176,23 +176,23 @@ def _lengths(
     return squares.sqrt()
 
 
-def _summed_over_pairs(
+def _pair_sums(
     rows_of: Callable[[Tensor], Tensor],
-    left: Examples,
-    left_lengths: Float64[Tensor, " m"],
+    examples: Examples,
+    lengths: Float64[Tensor, " m"],
     right: Examples,
     right_lengths: Float64[Tensor, " n"],
 ) -> Float64[np.ndarray, "c c"]:
     """Return the sum of K̄ over all pairs of each two classes, from the kernel of every pair."""
     assert right.encoding.classes is not None
-    assert left.labels is not None
+    assert examples.labels is not None
     assert right.labels is not None
     classes = len(right.encoding.classes)
     total = torch.zeros(classes, classes, dtype=torch.float64)
     columns = torch.nn.functional.one_hot(right.labels, classes).double() / right_lengths[:, None]
-    for some in tracked(list(blocks(len(left), ROWS)), what="similarity"):
-        rows = torch.nn.functional.one_hot(left.labels[some], classes).double()
-        total += (rows / left_lengths[some, None]).T @ (rows_of(left.inputs[some]) @ columns)
+    for block in with_progress(list(blocks(len(examples), ROWS)), what="similarity"):
+        scaled = torch.nn.functional.one_hot(examples.labels[block], classes).double()
+        total += (scaled / lengths[block, None]).T @ (rows_of(examples.inputs[block]) @ columns)
     return total.numpy()
 
 
@@ -202,11 +202,11 @@ def _ratios(
     between: Float64[np.ndarray, "c c"],
 ) -> Float64[np.ndarray, "c c"]:
     """Return RR of each two classes; `within` and `between` are numbers of pairs."""
-    own = np.diag(similar)
-    same = (within * own + (within * own)[:, None]) / (within + within[:, None])
+    diagonal = np.diag(similar)
+    inside = (within * diagonal + (within * diagonal)[:, None]) / (within + within[:, None])
     sums = between * similar
-    other = (sums + sums.T) / (between + between.T)
-    np.fill_diagonal(other, own)
-    ratio: Float64[np.ndarray, "c c"] = same / (same + other)
-    ratio[~((same > 0) & (same + other > 0))] = np.nan
+    across = (sums + sums.T) / (between + between.T)
+    np.fill_diagonal(across, diagonal)
+    ratio: Float64[np.ndarray, "c c"] = inside / (inside + across)
+    ratio[~((inside > 0) & (inside + across > 0))] = np.nan
     return ratio

@@ -28,11 +28,11 @@ from leftout.core.version import __version__
 from leftout.data.targets import as_array
 from leftout.diagnostics.locality.relabellings import (
     LabelFunction,
-    Plan,
+    LabellingSettings,
     Relabellings,
-    planned,
-    relabelled,
+    labelling_settings,
     value_at,
+    values_at_labellings,
 )
 
 LEVELS = ("0", "1", "2", "higher")
@@ -95,84 +95,86 @@ def hoeffding(
         Chen, He & Su 2020, "Label-aware neural tangent kernel", lemma 2.2; the form with k_i is derived
         here.
     """
-    given, law = _labels_and_law(labels, probabilities)
+    numbers, law = _labels_and_law(labels, probabilities)
     check_count("draws", draws)
     check_seed(seed)
     if draws < FEWEST:
         raise OptionError(f"`draws` must be {FEWEST} or more; got {draws}.")
     budget = memory_budget(memory)
-    plan = planned(law, draws=int(draws))
-    here = value_at(kernel_of, given)
-    n = len(given)
+    settings = labelling_settings(law, draws=int(draws))
+    here = value_at(kernel_of, numbers)
+    n = len(numbers)
     check_fits(
-        f"What {plan.count} relabellings say of {n} × {n} pairs of labels and a {here.shape[0]} × "
+        f"What {settings.count} relabellings say of {n} × {n} pairs of labels and a {here.shape[0]} × "
         f"{here.shape[1]} kernel",
-        _bytes_held(plan, n, law.shape[1], here.numel()),
+        _bytes_held(settings, n, law.shape[1], here.numel()),
         budget,
         advice="Ask for fewer entries of the kernel or fewer `draws`, or raise `memory`.",
     )
-    found = relabelled(kernel_of, here, law, plan, seed=int(seed))
-    parts = _parts(found, found.alike(given), here.shape)
-    squares = _squares(found)
-    return _dataset(here, parts, squares, found)
+    relabellings = values_at_labellings(kernel_of, here, law, settings, seed=int(seed))
+    estimates = _parts_at_labels(relabellings, relabellings.alike(numbers), here.shape)
+    squares = _squares(relabellings)
+    return _dataset(here, estimates, squares, relabellings)
 
 
-def _bytes_held(plan: Plan, n: int, classes: int, entries: int) -> int:
+def _bytes_held(settings: LabellingSettings, n: int, classes: int, kernel_size: int) -> int:
     """Return what is held at the most, beside what `kernel_of` takes to return its next value."""
-    drawn = 2 if plan.opposites else 1
-    values = (drawn + 6) * plan.count * entries  # in `_rows` and `_squares`
-    labels = plan.count * (n * (4 + 5 * classes) + 6 * min(ROWS, plan.count))
-    parts = (2 * n * n + 8 * n + 16) * entries
-    return 8 * (values + labels + parts)
+    drawn = 2 if settings.opposites else 1
+    values = (drawn + 6) * settings.count * kernel_size  # in `_rows` and `_squares`
+    labels = settings.count * (n * (4 + 5 * classes) + 6 * min(ROWS, settings.count))
+    estimates = (2 * n * n + 8 * n + 16) * kernel_size
+    return 8 * (values + labels + estimates)
 
 
-def _tensor(name: str, given: Any) -> Tensor:
+def _tensor(name: str, numbers: Any) -> Tensor:
     # A copy: arrays that run backwards, such as a[::-1], make no tensors.
-    return torch.from_numpy(as_array(name, given).copy())
+    return torch.from_numpy(as_array(name, numbers).copy())
 
 
 def _labels_and_law(labels: Any, probabilities: Any) -> tuple[Int64[Tensor, " n"], Float64[Tensor, "n c"]]:
     """Return class numbers, and the probability of each class for each example."""
-    given = _tensor("labels", labels)
-    if given.ndim != 1 or not len(given) or given.is_floating_point() or given.dtype is torch.bool:
+    numbers = _tensor("labels", labels)
+    if numbers.ndim != 1 or not len(numbers) or numbers.is_floating_point() or numbers.dtype is torch.bool:
         raise OptionError(
             "`labels` must be class numbers, whole, in one row; got "
-            f"{given.dtype} of shape {tuple(given.shape)}."
+            f"{numbers.dtype} of shape {tuple(numbers.shape)}."
         )
-    given = given.long()
+    numbers = numbers.long()
     law = _tensor("probabilities", [0.5, 0.5] if probabilities is None else probabilities)
     law = law.double()
     if law.ndim == 1:
-        law = law.expand(len(given), -1)
-    if law.ndim != 2 or len(law) != len(given) or law.shape[1] < 2:
+        law = law.expand(len(numbers), -1)
+    if law.ndim != 2 or len(law) != len(numbers) or law.shape[1] < 2:
         raise ShapeError(
-            f"`probabilities` must have shape (c,) or (n, c) with n = {len(given)} and two classes or "
+            f"`probabilities` must have shape (c,) or (n, c) with n = {len(numbers)} and two classes or "
             f"more; got {tuple(law.shape)}."
         )
     if not bool((law > 0).all()) or not bool(((law.sum(1) - 1).abs() < 1e-9).all()):
         raise OptionError("`probabilities` must all be above 0 and add up to 1 for each example.")
-    if int(given.min()) < 0 or int(given.max()) >= law.shape[1]:
-        said = " Pass `probabilities` for more than two." if probabilities is None else ""
+    if int(numbers.min()) < 0 or int(numbers.max()) >= law.shape[1]:
+        advice = " Pass `probabilities` for more than two." if probabilities is None else ""
         raise OptionError(
             f"`labels` must be class numbers from 0 to {law.shape[1] - 1}; got "
-            f"{int(given.min())} to {int(given.max())}.{said}"
+            f"{int(numbers.min())} to {int(numbers.max())}.{advice}"
         )
-    return given, law
+    return numbers, law
 
 
-def _parts(
-    found: Relabellings, alike: Float64[Tensor, "draws n"], shape: tuple[int, ...]
+def _parts_at_labels(
+    relabellings: Relabellings, alike: Float64[Tensor, "draws n"], shape: tuple[int, ...]
 ) -> dict[str, Tensor]:
     """Return the parts at the labels given, and their standard errors."""
-    even = _centred(found.even, found.weights)
-    odd = found.odd if found.opposites else even  # of opposites the odd part has mean 0 as it is
+    even = _minus_mean(relabellings.even, relabellings.weights)
+    odd = (
+        relabellings.odd if relabellings.opposites else even
+    )  # of opposites the odd part has mean 0 as it is
     n = alike.shape[1]
-    constant, constant_error = _mean(found, torch.ones(len(alike), 1).double(), found.even)
-    single, single_error = _mean(found, alike, odd)
+    constant, constant_error = _mean(relabellings, torch.ones(len(alike), 1).double(), relabellings.even)
+    single, single_error = _mean(relabellings, alike, odd)
     pair = even.new_empty(n, n, even.shape[1])
     pair_error = torch.zeros_like(pair)
     for i in range(n):
-        pair[i], pair_error[i] = _mean(found, alike * alike[:, i : i + 1], even)
+        pair[i], pair_error[i] = _mean(relabellings, alike * alike[:, i : i + 1], even)
         pair[i, i] = pair_error[i, i] = 0
     named = {
         "constant": constant[0],
@@ -182,10 +184,10 @@ def _parts(
         "pair": pair,
         "pair_error": pair_error,
     }
-    return {name: one.reshape(*one.shape[:-1], *shape) for name, one in named.items()}
+    return {name: array.reshape(*array.shape[:-1], *shape) for name, array in named.items()}
 
 
-def _centred(
+def _minus_mean(
     values: Float64[Tensor, "draws e"], weights: Float64[Tensor, " draws"] | None
 ) -> Float64[Tensor, "draws e"]:
     """Return values minus the mean of the other draws, which says nothing of the draw itself.
@@ -198,11 +200,11 @@ def _centred(
 
 
 def _mean(
-    found: Relabellings, by: Float64[Tensor, "draws a"], values: Float64[Tensor, "draws e"]
+    relabellings: Relabellings, by: Float64[Tensor, "draws a"], values: Float64[Tensor, "draws e"]
 ) -> tuple[Float64[Tensor, "a e"], Float64[Tensor, "a e"]]:
     """Return E[by ⊗ values] and its standard error."""
-    if found.weights is not None:
-        mean = (by * found.weights[:, None]).T @ values
+    if relabellings.weights is not None:
+        mean = (by * relabellings.weights[:, None]).T @ values
         return mean, torch.zeros_like(mean)
     count = len(by)
     mean = by.T @ values / count
@@ -210,13 +212,13 @@ def _mean(
     return mean, ((square - mean.square()).clamp_(min=0) / (count - 1)).sqrt()
 
 
-def _squares(found: Relabellings) -> dict[str, tuple[Tensor, Tensor]]:
+def _squares(relabellings: Relabellings) -> dict[str, tuple[Tensor, Tensor]]:
     """Return mean squares of levels and their shares, each with its standard error, (level, e)."""
-    rows = _rows(found)
-    total = found.square
-    if found.weights is not None:
-        mean = torch.stack([found.weights @ one for one in rows])
-        mean = torch.cat([mean, (found.weights @ total - mean.sum(0))[None]])
+    rows = _level_products(relabellings)
+    total = relabellings.square
+    if relabellings.weights is not None:
+        mean = torch.stack([relabellings.weights @ values for values in rows])
+        mean = torch.cat([mean, (relabellings.weights @ total - mean.sum(0))[None]])
         share = mean.sum(1) / mean.sum()
         return {"mean_square": (mean, torch.zeros_like(mean)), "share": (share, 0 * share)}
     count = len(total)
@@ -224,79 +226,83 @@ def _squares(found: Relabellings) -> dict[str, tuple[Tensor, Tensor]]:
     sums = rows.sum(1)
     mean = _with_rest(sums / (count * (count - 1)), total.mean(0))
     without = rows.mul_(-2).add_(sums[:, None]).div_((count - 1) * (count - 2))  # (3, d, e)
-    rest = (total.sum(0) - total).div_(count - 1).sub_(without.sum(0))
-    kept = [*without, rest]  # level by level: many numbers
+    without_rest = (total.sum(0) - total).div_(count - 1).sub_(without.sum(0))
+    without_each = [*without, without_rest]  # level by level: many numbers
     share = mean.sum(1) / mean.sum()
-    kept_sums = torch.stack([one.sum(1) for one in kept])
+    kept_sums = torch.stack([values.sum(1) for values in without_each])
     return {
-        "mean_square": (mean, torch.stack([_jackknife(one) for one in kept])),
+        "mean_square": (mean, torch.stack([_jackknife(values) for values in without_each])),
         "share": (share, _jackknife((kept_sums / kept_sums.sum(0)).T)),
     }
 
 
-def _rows(found: Relabellings) -> Float64[Tensor, "3 draws e"]:
+def _level_products(relabellings: Relabellings) -> Float64[Tensor, "3 draws e"]:
     """Return K(Y_s) Σ_t K(Y_t) Σ_{|A| = r} Π k_i of every draw s and r = 0, 1, 2.
 
     Over all draws t at their weights, or over those that are not s.
     """
-    count, weights = len(found.labels), found.weights
-    even, odd, shrunk = found.even, found.odd, (1.0, 1.0)
+    count, weights = len(relabellings.labels), relabellings.weights
+    even, odd, shrunk = relabellings.even, relabellings.odd, (1.0, 1.0)
     if weights is None:
         even = even - even.mean(0)
         # The mean that is taken away holds the draws themselves, 1/count of it each. Of opposites the odd
         # part has mean 0, and nothing is taken away.
         by = 1 - 2 / count + 2 / count**2
-        shrunk = (1.0 if found.opposites else by, by)
-        odd = odd if found.opposites else even
-    result = found.even.new_empty(3, count, found.even.shape[1])
-    result[0] = found.even * (weights @ found.even if weights is not None else found.even.sum(0) - found.even)
-    for some in blocks(count, ROWS):
-        for level, values, alike, factor in zip((1, 2), (odd, even), found.levels(some), shrunk, strict=True):
+        shrunk = (1.0 if relabellings.opposites else by, by)
+        odd = odd if relabellings.opposites else even
+    products = relabellings.even.new_empty(3, count, relabellings.even.shape[1])
+    products[0] = relabellings.even * (
+        weights @ relabellings.even if weights is not None else relabellings.even.sum(0) - relabellings.even
+    )
+    for block in blocks(count, ROWS):
+        for level, values, alike, factor in zip(
+            (1, 2), (odd, even), relabellings.levels(block), shrunk, strict=True
+        ):
             if weights is None:
-                alike[:, some].diagonal().zero_()
+                alike[:, block].diagonal().zero_()
             else:
                 alike = alike * weights
-            result[level, some] = values[some] * (alike @ values) / factor
-    return result
+            products[level, block] = values[block] * (alike @ values) / factor
+    return products
 
 
 def _with_rest(levels: Float64[Tensor, "3 ..."], total: Tensor) -> Tensor:
     return torch.cat([levels, (total - levels.sum(0))[None]])
 
 
-def _jackknife(kept: Tensor) -> Tensor:
+def _jackknife(estimates: Tensor) -> Tensor:
     """Return the standard error from values without each draw in turn, the first axis."""
-    count = len(kept)
-    spread = (kept - kept.mean(0)).square_().sum(0)
+    count = len(estimates)
+    spread = (estimates - estimates.mean(0)).square_().sum(0)
     return (spread * ((count - 1) / count)).sqrt()
 
 
 def _dataset(
     here: Float64[Tensor, "q r"],
-    parts: dict[str, Tensor],
+    estimates: dict[str, Tensor],
     squares: dict[str, tuple[Tensor, Tensor]],
-    found: Relabellings,
+    relabellings: Relabellings,
 ) -> xr.Dataset:
-    entry = ("row", "column")
+    axes_of_kernel = ("row", "column")
     axes: dict[str, tuple[str, ...]] = {
-        "constant": entry,
-        "single": ("example", *entry),
-        "pair": ("example", "other", *entry),
+        "constant": axes_of_kernel,
+        "single": ("example", *axes_of_kernel),
+        "pair": ("example", "other", *axes_of_kernel),
     }
-    known: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"value": (entry, here.numpy())}
-    for name, one in parts.items():
-        known[name] = (axes[name.removesuffix("_error")], one.numpy())
-    rest = here - parts["constant"] - parts["single"].sum(0) - parts["pair"].sum((0, 1)) / 2
-    known["rest"] = (entry, rest.numpy())
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {"value": (axes_of_kernel, here.numpy())}
+    for name, array in estimates.items():
+        variables[name] = (axes[name.removesuffix("_error")], array.numpy())
+    rest = here - estimates["constant"] - estimates["single"].sum(0) - estimates["pair"].sum((0, 1)) / 2
+    variables["rest"] = (axes_of_kernel, rest.numpy())
     for name, (mean, error) in squares.items():
-        for suffix, one in (("", mean), ("_error", error)):
-            shaped = one.reshape(-1, *here.shape) if one.ndim == 2 else one
-            known[name + suffix] = (("level", *entry)[: shaped.ndim], shaped.numpy())
-    exact = found.weights is not None
+        for suffix, array in (("", mean), ("_error", error)):
+            shaped = array.reshape(-1, *here.shape) if array.ndim == 2 else array
+            variables[name + suffix] = (("level", *axes_of_kernel)[: shaped.ndim], shaped.numpy())
+    exact = relabellings.weights is not None
     attrs = {
         "exact": int(exact),
-        "relabellings": len(found.labels) * (2 if found.opposites else 1),
-        "opposites": int(found.opposites),
+        "relabellings": len(relabellings.labels) * (2 if relabellings.opposites else 1),
+        "opposites": int(relabellings.opposites),
         "leftout": __version__,
     }
-    return xr.Dataset(known, coords={"level": list(LEVELS)}, attrs=attrs)
+    return xr.Dataset(variables, coords={"level": list(LEVELS)}, attrs=attrs)

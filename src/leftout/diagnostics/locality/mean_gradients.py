@@ -12,35 +12,37 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import memory_budget
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.kernels.network.empirical import Empirical
 
 
-def by_gradients(kernel: Empirical, classes: int, memory: int | float | str | None) -> bool:
+def can_sum_gradients(kernel: Empirical, classes: int, memory: int | float | str | None) -> bool:
     """Return whether sums of gradients over classes are the kernel's, and fit the memory."""
-    weights = sum(one.numel() for one in kernel.weights.values())
+    weights = sum(parameter.numel() for parameter in kernel.weights.values())
     # Sums of both sides, one that is being made, and autograd's own.
     needed = 8 * (2 * classes + 2) * weights
     return kernel.projection is None and needed <= memory_budget(memory, device=kernel.device) // 2
 
 
-def summed_over_pairs(
+def pair_sums_by_gradients(
     kernel: Empirical,
-    left: Examples,
-    left_lengths: Float64[Tensor, " m"],
-    right: Examples,
-    right_lengths: Float64[Tensor, " n"],
+    rows: Examples,
+    row_lengths: Float64[Tensor, " m"],
+    columns: Examples,
+    column_lengths: Float64[Tensor, " n"],
     classes: int,
 ) -> Float64[np.ndarray, "c c"]:
     """Return the sum of K̄ over all pairs of each two classes; lengths are √k(x, x)."""
     total = torch.zeros(classes, classes, dtype=torch.float64)
-    for row in tracked(_readings(kernel), what="mean gradients"):
-        own = _class_sums(kernel, right, right_lengths, row, classes)
-        other = own if left is right else _class_sums(kernel, left, left_lengths, row, classes)
-        for a, one in enumerate(other):
-            for b, two in enumerate(own):
-                total[a, b] += sum(float(one[name].flatten() @ two[name].flatten()) for name in one)
+    for reading in with_progress(_readings(kernel), what="mean gradients"):
+        column_sums = _class_sums(kernel, columns, column_lengths, reading, classes)
+        row_sums = (
+            column_sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)
+        )
+        for a, first in enumerate(row_sums):
+            for b, second in enumerate(column_sums):
+                total[a, b] += sum(float(first[name].flatten() @ second[name].flatten()) for name in first)
     return total.numpy()
 
 
@@ -55,14 +57,14 @@ def _class_sums(
     kernel: Empirical,
     examples: Examples,
     lengths: Float64[Tensor, " n"],
-    row: Float64[Tensor, " k"],
+    reading: Float64[Tensor, " k"],
     classes: int,
 ) -> list[dict[str, Tensor]]:
     """Return the sum of g over the examples of each class, by parameter."""
     assert examples.labels is not None
-    found = []
+    sums = []
     for number in range(classes):
         rows = (examples.labels == number).nonzero().flatten()
-        dual = row / lengths[rows, None]
-        found.append(kernel.pull_back(examples.inputs[rows], dual))
-    return found
+        dual = reading / lengths[rows, None]
+        sums.append(kernel.pull_back(examples.inputs[rows], dual))
+    return sums

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_finite, check_kind
 from leftout.core.errors import ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 
 LabelFunction = Callable[[Int64[Tensor, " n"]], Tensor]
 
@@ -51,7 +51,7 @@ class Relabellings:
         chosen = self.probabilities.gather(1, labels[:, None])[:, 0]
         return (self.labels == labels).double() / chosen - 1
 
-    def levels(self, some: slice) -> tuple[Float64[Tensor, "some draws"], Float64[Tensor, "some draws"]]:
+    def levels(self, block: slice) -> tuple[Float64[Tensor, "some draws"], Float64[Tensor, "some draws"]]:
         """Return Σ_i k_i and Σ_{i<j} k_i k_j of some draws and all, k_i = 1{Y_i = Y'_i} / p_i − 1."""
         p = self.probabilities
         count = p.shape[0]
@@ -59,14 +59,14 @@ class Relabellings:
         first = (coded / p).flatten(1)
         squares = (coded * (1 / p - 2) / p).flatten(1)
         ones = coded.flatten(1)
-        single = ones[some] @ first.T - count
+        single = ones[block] @ first.T - count
         # k² = 1{Y = Y'} (1/p² − 2/p) + 1
-        pair = (single.square() - (ones[some] @ squares.T + count)) / 2
+        pair = (single.square() - (ones[block] @ squares.T + count)) / 2
         return single, pair
 
 
 @dataclass(frozen=True)
-class Plan:
+class LabellingSettings:
     """How many labellings are looked at.
 
     Attributes:
@@ -79,56 +79,56 @@ class Plan:
     opposites: bool
 
 
-def planned(probabilities: Float64[Tensor, "n c"], *, draws: int) -> Plan:
+def labelling_settings(probabilities: Float64[Tensor, "n c"], *, draws: int) -> LabellingSettings:
     """Return which labellings are taken: all of them if that is no more than `draws`."""
     n, classes = probabilities.shape
     if classes**n <= draws:
-        return Plan(classes**n, exact=True, opposites=False)
+        return LabellingSettings(classes**n, exact=True, opposites=False)
     opposites = classes == 2 and bool((probabilities == 0.5).all())
-    return Plan(draws // 2 if opposites else draws, exact=False, opposites=opposites)
+    return LabellingSettings(draws // 2 if opposites else draws, exact=False, opposites=opposites)
 
 
-def relabelled(
+def values_at_labellings(
     kernel_of: LabelFunction,
     here: Float64[Tensor, "q r"],
     probabilities: Float64[Tensor, "n c"],
-    plan: Plan,
+    settings: LabellingSettings,
     *,
     seed: int,
 ) -> Relabellings:
     """Return K at the labellings planned, all of the shape that it has `here`."""
     n, classes = probabilities.shape
 
-    def values(of: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
-        found = here.new_empty(len(of), here.numel())
-        for row, one in enumerate(tracked(of, what="relabellings", total=len(of))):
-            found[row] = value_at(kernel_of, one, here).flatten()
-        return found
+    def values_of(labels: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
+        entries_of = here.new_empty(len(labels), here.numel())
+        for row, labelling in enumerate(with_progress(labels, what="relabellings", total=len(labels))):
+            entries_of[row] = value_at(kernel_of, labelling, here).flatten()
+        return entries_of
 
-    if plan.exact:
-        taken = torch.tensor(list(itertools.product(range(classes), repeat=n)))
-        weights = probabilities[torch.arange(n), taken].prod(1)
-        every = values(taken)
-        return Relabellings(taken, weights, probabilities, every, every, False)
+    if settings.exact:
+        labellings = torch.tensor(list(itertools.product(range(classes), repeat=n)))
+        weights = probabilities[torch.arange(n), labellings].prod(1)
+        values = values_of(labellings)
+        return Relabellings(labellings, weights, probabilities, values, values, False)
     generator = torch.Generator().manual_seed(seed)
-    taken = torch.multinomial(probabilities, plan.count, replacement=True, generator=generator).T
-    even = odd = values(taken)
-    if plan.opposites:
-        other = values(1 - taken)
-        odd = (even - other).div_(2)
-        even.add_(other).div_(2)
-    return Relabellings(taken, None, probabilities, even, odd, plan.opposites)
+    labellings = torch.multinomial(probabilities, settings.count, replacement=True, generator=generator).T
+    even = odd = values_of(labellings)
+    if settings.opposites:
+        opposite = values_of(1 - labellings)
+        odd = (even - opposite).div_(2)
+        even.add_(opposite).div_(2)
+    return Relabellings(labellings, None, probabilities, even, odd, settings.opposites)
 
 
 def value_at(
     kernel_of: LabelFunction, labels: Int64[Tensor, " n"], like: Tensor | None = None
 ) -> Float64[Tensor, "q r"]:
     """Return the kernel at some labels, which it may write to, once it is a matrix as before."""
-    value = kernel_of(labels.clone())
-    check_kind("kernel_of(labels)", value, Tensor, what="a tensor")
-    value = value.detach().cpu().double()
-    if value.ndim != 2 or not value.numel() or (like is not None and value.shape != like.shape):
-        asked = "two axes" if like is None else f"shape {tuple(like.shape)}, as before"
-        raise ShapeError(f"`kernel_of(labels)` must be a matrix with {asked}; got {tuple(value.shape)}.")
-    check_finite("kernel_of(labels)", value)
-    return value
+    matrix = kernel_of(labels.clone())
+    check_kind("kernel_of(labels)", matrix, Tensor, what="a tensor")
+    matrix = matrix.detach().cpu().double()
+    if matrix.ndim != 2 or not matrix.numel() or (like is not None and matrix.shape != like.shape):
+        wanted = "two axes" if like is None else f"shape {tuple(like.shape)}, as before"
+        raise ShapeError(f"`kernel_of(labels)` must be a matrix with {wanted}; got {tuple(matrix.shape)}.")
+    check_finite("kernel_of(labels)", matrix)
+    return matrix

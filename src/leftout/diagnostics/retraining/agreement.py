@@ -26,9 +26,9 @@ from torch import Generator, Tensor
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind
 from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.targets import as_array, doubles
-from leftout.diagnostics.retraining.measures import MEASURES, Pairs, Resampled
+from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs
 
 Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]
 
@@ -91,9 +91,9 @@ def agreement(
         for N = queries × columns some 20 passes over N numbers a resample, and 2 log₂ N more for
         kendall; half of it without `per_query`.
     """
-    compared, exact, names = _matched(scores, truth)
+    compared, exact, names = _match_pairs(scores, truth)
     columns = compared.shape[1]
-    _check(len(names), columns, top, resamples, level, measures)
+    _check_options(len(names), columns, top, resamples, level, measures)
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     check_kind("generator", generator, Generator, what="a torch.Generator, or None")
@@ -105,11 +105,15 @@ def agreement(
         rows += [
             (f" of query {name!r}", compared[q : q + 1], exact[q : q + 1]) for q, name in enumerate(names)
         ]
-    judged = [
-        _judged(s, t, weights, top=top, measures=measures, level=level, whose=whose)
-        for whose, s, t in tracked(rows, what="agreement")
+    intervals = [
+        _measures_with_intervals(
+            row, row_truth, weights, top=top, measures=measures, level=level, whose=whose
+        )
+        for whose, row, row_truth in with_progress(rows, what="agreement")
     ]
-    values = torch.stack([one for one, _ in judged]).numpy()  # (1 + m, low | value | high, measure)
+    values = torch.stack(
+        [interval for interval, _ in intervals]
+    ).numpy()  # (1 + m, low | value | high, measure)
     variables: dict[str, Any] = {}
     for position, end in enumerate(("", "_low", "_high")):
         variables[f"pooled{end}"] = (("measure",), values[0, position])
@@ -123,13 +127,13 @@ def agreement(
         "top": top,
         "level": level,
         "resamples": resamples,
-        "fewest_resamples": min(count for _, count in judged),
+        "fewest_resamples": min(count for _, count in intervals),
         "slope": "of truth against scores, with intercept",
     }
-    return xr.Dataset(variables, coords=coordinates, attrs=attrs | _origins(scores, truth))
+    return xr.Dataset(variables, coords=coordinates, attrs=attrs | _attributes_of(scores, truth))
 
 
-def _judged(
+def _measures_with_intervals(
     scores: Float64[Tensor, "m c"],
     truth: Float64[Tensor, "m c"],
     weights: Float64[Tensor, "b c"],
@@ -140,27 +144,27 @@ def _judged(
     whose: str,
 ) -> tuple[Float64[Tensor, "three measures"], int]:
     """Return each measure with the ends of its interval, and the fewest resamples behind one."""
-    pairs = Pairs(scores.flatten(), truth.flatten())
+    pairs = ScoredPairs(scores.flatten(), truth.flatten())
     queries = len(scores)
 
-    def measured(weights: Tensor) -> Tensor:
-        resampled = Resampled(pairs, weights.repeat(1, queries), top)
+    def measures_of(weights: Tensor) -> Tensor:
+        resampled = Resamples(pairs, weights.repeat(1, queries), top)
         return torch.stack([MEASURES[name](resampled) for name in measures], dim=1)
 
-    value = measured(torch.ones(1, weights.shape[1], dtype=torch.float64))[0]
-    for name, one in zip(measures, value.tolist(), strict=True):
-        if math.isnan(one):
+    estimates = measures_of(torch.ones(1, weights.shape[1], dtype=torch.float64))[0]
+    for name, estimate in zip(measures, estimates.tolist(), strict=True):
+        if math.isnan(estimate):
             raise _constant(scores, truth, name, whose)
     size = max(1, ENTRIES // len(pairs))
-    found = torch.cat([measured(weights[some]) for some in blocks(len(weights), size)]).numpy()
-    there = int((~np.isnan(found)).sum(0).min())
-    if there == 0:
+    resampled = torch.cat([measures_of(weights[block]) for block in blocks(len(weights), size)]).numpy()
+    fewest = int((~np.isnan(resampled)).sum(0).min())
+    if fewest == 0:
         raise OptionError(
             f"`truth`{whose} must vary in more columns: a measure exists in none of the "
-            f"{len(found)} resamples."
+            f"{len(resampled)} resamples."
         )
-    ends = np.nanquantile(found, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return torch.stack([value, *torch.from_numpy(ends)]), there
+    ends = np.nanquantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return torch.stack([estimates, *torch.from_numpy(ends)]), fewest
 
 
 def _constant(scores: Tensor, truth: Tensor, measure: str, whose: str) -> OptionError:
@@ -174,55 +178,55 @@ def _constant(scores: Tensor, truth: Tensor, measure: str, whose: str) -> Option
     )
 
 
-def _matched(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[Any]]:
+def _match_pairs(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[Any]]:
     """Return scores and truth (m, c) of the same pairs, and the names of the queries."""
-    one, other = _labelled("scores", scores), _labelled("truth", truth)
-    _check_about_the_same(one, other)
-    for axis in set(one.dims) & set(other.dims) & set(one.coords) & set(other.coords):
-        one = _selected(one, other, axis)
-    if one.shape != other.shape:
+    scored, exact = _as_array_with_names("scores", scores), _as_array_with_names("truth", truth)
+    _check_about_the_same(scored, exact)
+    for axis in set(scored.dims) & set(exact.dims) & set(scored.coords) & set(exact.coords):
+        scored = _select_names(scored, exact, axis)
+    if scored.shape != exact.shape:
         raise ShapeError(
             "`scores` and `truth` must have the same shape (query, train or group), or names on both "
-            f"by which to match them; got {_told(one)} and {_told(other)}."
+            f"by which to match them; got {_shape_text(scored)} and {_shape_text(exact)}."
         )
-    first = other.dims[0]
-    names = other.coords[first].values.tolist() if first in other.coords else range(len(other))
-    found = []
-    for name, array in (("scores", one), ("truth", other)):
+    first = exact.dims[0]
+    names = exact.coords[first].values.tolist() if first in exact.coords else range(len(exact))
+    arrays = []
+    for name, array in (("scores", scored), ("truth", exact)):
         values = torch.from_numpy(doubles(array.values))
         check_finite(name, values)
-        found.append(values)
-    _check_sizes(*found)
-    return found[0], found[1], list(names)
+        arrays.append(values)
+    _check_sizes(*arrays)
+    return arrays[0], arrays[1], list(names)
 
 
 def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
     """Raise where what the two say of themselves makes a comparison meaningless."""
-    for one, other in zip(scores.dims, truth.dims, strict=True):
-        if one != other and not any(str(name).startswith("dim_") for name in (one, other)):
+    for axis, truth_axis in zip(scores.dims, truth.dims, strict=True):
+        if axis != truth_axis and not any(str(name).startswith("dim_") for name in (axis, truth_axis)):
             raise OptionError(
                 "`scores` and `truth` must name their axes alike to be matched; got "
-                f"{_told(scores)} and {_told(truth)}. Give the same columns the same names, as "
-                f"truth.rename({other}={str(one)!r}) does for an axis, or pass the `.values` of both "
+                f"{_shape_text(scores)} and {_shape_text(truth)}. Give the same columns the same names, as "
+                f"truth.rename({truth_axis}={str(axis)!r}) does for an axis, or pass the `.values` of both "
                 "to compare them by place."
             )
-    says, said = scores.attrs, truth.attrs
+    scores_say, truth_says = scores.attrs, truth.attrs
     same = dict(SAME)
     # Times are in units of a rule: a network's steps and a kernel's flow may be the same moment.
-    if "rule" in says and says["rule"] == said.get("rule"):
+    if "rule" in scores_say and scores_say["rule"] == truth_says.get("rule"):
         same["at"] = "moment of training"
-    for key, what in same.items():
-        if key in says and key in said and says[key] != said[key]:
+    for key, subject in same.items():
+        if key in scores_say and key in truth_says and scores_say[key] != truth_says[key]:
             raise OptionError(
-                f"`scores` and `truth` must be about the same {what}; {key} is {says[key]!r} of "
-                f"`scores` and {said[key]!r} of `truth`. Make both from the same, or pass the "
+                f"`scores` and `truth` must be about the same {subject}; {key} is {scores_say[key]!r} of "
+                f"`scores` and {truth_says[key]!r} of `truth`. Make both from the same, or pass the "
                 "`.values` of both if they are to be compared all the same."
             )
 
 
 def _check_sizes(scores: Tensor, truth: Tensor) -> None:
     """Raise where the ratio of scores and truth, which a slope is, lies beyond double precision."""
-    sizes = [float(one.abs().max()) if one.numel() else 0.0 for one in (scores, truth)]
+    sizes = [float(array.abs().max()) if array.numel() else 0.0 for array in (scores, truth)]
     if min(sizes) > 0 and not 0 < sizes[0] / sizes[1] < math.inf:
         raise DataError(
             "`scores` and `truth` must be of sizes that double precision can compare; the largest "
@@ -230,20 +234,20 @@ def _check_sizes(scores: Tensor, truth: Tensor) -> None:
         )
 
 
-def _labelled(name: str, given: Scores) -> xr.DataArray:
+def _as_array_with_names(name: str, values: Scores) -> xr.DataArray:
     """Return the array with its queries first; without names on its axes if it has none."""
-    array = given if isinstance(given, xr.DataArray) else xr.DataArray(as_array(name, given))
+    array = values if isinstance(values, xr.DataArray) else xr.DataArray(as_array(name, values))
     if array.dtype.kind not in "biuf":
         raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
     if array.ndim != 2:
         raise ShapeError(
-            f"`{name}` must have two axes, (query, train) or (query, group); got {_told(array)}. "
+            f"`{name}` must have two axes, (query, train) or (query, group); got {_shape_text(array)}. "
             "Select one training time or output first."
         )
     return array.transpose("query", ...) if "query" in array.dims else array
 
 
-def _selected(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataArray:
+def _select_names(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataArray:
     """Return the scores at the names that the truth has on an axis."""
     index, wanted = scores.indexes[axis], truth.indexes[axis]
     if index.equals(wanted):
@@ -262,14 +266,14 @@ def _selected(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataAr
     return scores.isel({axis: places})
 
 
-def _told(array: xr.DataArray) -> str:
+def _shape_text(array: xr.DataArray) -> str:
     """Return a shape with the names of its axes, where they were given."""
     named = any(not str(dim).startswith("dim_") for dim in array.dims)
     sizes = array.sizes.items()
     return str(tuple(array.shape)) + (f" ({', '.join(str(dim) for dim, _ in sizes)})" if named else "")
 
 
-def _check(
+def _check_options(
     queries: int, columns: int, top: int, resamples: int, level: float, measures: Sequence[str]
 ) -> None:
     """Raise unless there is enough to compare, and the options are in range."""
@@ -290,19 +294,19 @@ def _check(
         check_choice("measures", measure, tuple(MEASURES))
     if not measures:
         raise OptionError(f"`measures` must name at least one of {', '.join(MEASURES)}; got none.")
-    whole = isinstance(top, Integral) and not isinstance(top, bool)
-    if "top_overlap" in measures and not (whole and 1 <= top <= columns):
+    is_integer = isinstance(top, Integral) and not isinstance(top, bool)
+    if "top_overlap" in measures and not (is_integer and 1 <= top <= columns):
         raise OptionError(
             f"`top` must be a whole number in 1 … {columns}, the columns compared; got {top!r}. "
             "Pass a smaller one, or leave top_overlap out of `measures`."
         )
 
 
-def _origins(scores: Scores, truth: Scores) -> dict[str, Any]:
+def _attributes_of(scores: Scores, truth: Scores) -> dict[str, Any]:
     """Return what the two arrays say of themselves."""
-    found = {}
+    attributes = {}
     for name, array in (("scores", scores), ("truth", truth)):
         for key in ("method", "rule", "at", *SAME):
             if isinstance(array, xr.DataArray) and key in array.attrs:
-                found[f"{name}_{key}"] = array.attrs[key]
-    return found
+                attributes[f"{name}_{key}"] = array.attrs[key]
+    return attributes

@@ -31,17 +31,17 @@ class Ranks:
 
     def up_to(self, weights: Float64[Tensor, "b n"]) -> Float64[Tensor, "b g"]:
         """Return how many were drawn up to and with each different number."""
-        return _picked(_picked(weights, self.order).cumsum(1), self.ends)
+        return _gather_columns(_gather_columns(weights, self.order).cumsum(1), self.ends)
 
 
 @final
-class Pairs:
+class ScoredPairs:
     """Scores and truth of n pairs, sorted once for all resamples."""
 
     def __init__(self, scores: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]) -> None:
         # Each by itself, or squares of the smaller would be 0 beside a truth in other units; the
         # ratio of the two is given back to slope and relative error, which alone depend on it.
-        sizes = [float(one.abs().max()) or 1.0 for one in (scores, truth)]
+        sizes = [float(values.abs().max()) or 1.0 for values in (scores, truth)]
         self.scores = scores / sizes[0]
         self.truth = truth / sizes[1]
         self.ratio = sizes[0] / sizes[1]
@@ -89,28 +89,28 @@ class Merge:
 
     def __init__(self, rank: Int64[Tensor, " n"], half: int) -> None:
         blocks = -rank.view(-1, 2, half)  # largest first
-        left, order = blocks[:, 0].sort(dim=1)
+        ordered, order = blocks[:, 0].sort(dim=1)
         number = torch.arange(len(blocks))[:, None]
         self.half = half
         self.left = (order + number * 2 * half).flatten()
-        above = torch.searchsorted(left, blocks[:, 1].contiguous())  # left ones strictly larger
+        above = torch.searchsorted(ordered, blocks[:, 1].contiguous())  # left ones strictly larger
         self.above = (above + number * (half + 1)).flatten()
 
     def inversions(self, weights: Float64[Tensor, "b n"]) -> Float64[Tensor, " b"]:
         """Return how many pairs, one of each half of a block, stand in the wrong order."""
         b = len(weights)
-        left = _picked(weights, self.left).view(b, -1, self.half).cumsum(2)
-        count = _picked(pad(left, (1, 0)).flatten(1), self.above)  # (b, n/2)
+        up_to = _gather_columns(weights, self.left).view(b, -1, self.half).cumsum(2)
+        count = _gather_columns(pad(up_to, (1, 0)).flatten(1), self.above)  # (b, n/2)
         right = weights.view(b, -1, 2, self.half)[:, :, 1].flatten(1)
-        found: Tensor = torch.linalg.vecdot(count, right)
-        return found
+        inversions: Tensor = torch.linalg.vecdot(count, right)
+        return inversions
 
 
 @final
-class Resampled:
-    """Pairs, and how often each was drawn in b resamples."""
+class Resamples:
+    """ScoredPairs, and how often each was drawn in b resamples."""
 
-    def __init__(self, pairs: Pairs, weights: Float64[Tensor, "b n"], top: int) -> None:
+    def __init__(self, pairs: ScoredPairs, weights: Float64[Tensor, "b n"], top: int) -> None:
         self.pairs = pairs
         self.weights = weights
         self.top = top
@@ -127,78 +127,78 @@ class Resampled:
         return self.pairs.truth_ranks.up_to(self.weights)
 
     @cached_property
-    def moments(self) -> tuple[Tensor, Tensor, Tensor]:
+    def central_moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return Σ s², Σ st, Σ t² about the means of each resample."""
-        return _moments(self, self.pairs.scores[None], self.pairs.truth[None])
+        return _central_moments(self, self.pairs.scores[None], self.pairs.truth[None])
 
 
-def pearson(drawn: Resampled) -> Float64[Tensor, " b"]:
+def pearson(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return the linear correlation."""
-    return _correlation(drawn, *drawn.moments)
+    return _correlation(resamples, *resamples.central_moments)
 
 
-def spearman(drawn: Resampled) -> Float64[Tensor, " b"]:
+def spearman(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return the linear correlation of the ranks."""
-    scores = _picked(_middle(drawn.score_groups), drawn.pairs.score_ranks.group)
-    truth = _picked(_middle(drawn.truth_groups), drawn.pairs.truth_ranks.group)
-    return _correlation(drawn, *_moments(drawn, scores, truth))
+    scores = _gather_columns(_middle(resamples.score_groups), resamples.pairs.score_ranks.group)
+    truth = _gather_columns(_middle(resamples.truth_groups), resamples.pairs.truth_ranks.group)
+    return _correlation(resamples, *_central_moments(resamples, scores, truth))
 
 
-def kendall(drawn: Resampled) -> Float64[Tensor, " b"]:
+def kendall(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return tau-b: concordant minus discordant pairs, over the roots of those not tied.
 
     Cost:
         2bn log n, by merge sort.
     """
-    joint = drawn.pairs.joint
-    tied = [_squares(drawn.score_groups), _squares(drawn.truth_groups)]
-    both = _squares(joint.up_to(drawn.weights))
-    every = drawn.count.square()
-    weights = _picked(drawn.weights, joint.order)
-    if drawn.pairs.merges:
-        weights = pad(weights, (0, 2 ** len(drawn.pairs.merges) - len(drawn.pairs)))
+    joint = resamples.pairs.joint
+    tied = [_squares(resamples.score_groups), _squares(resamples.truth_groups)]
+    both = _squares(joint.up_to(resamples.weights))
+    every = resamples.count.square()
+    weights = _gather_columns(resamples.weights, joint.order)
+    if resamples.pairs.merges:
+        weights = pad(weights, (0, 2 ** len(resamples.pairs.merges) - len(resamples.pairs)))
     discordant = torch.zeros_like(every)
-    for merge in drawn.pairs.merges:
+    for merge in resamples.pairs.merges:
         discordant += merge.inversions(weights)
     # Counts of ordered pairs, whole numbers: concordant + discordant = those not tied in either.
     difference = every - tied[0] - tied[1] + both - 4 * discordant
     return difference / ((every - tied[0]).sqrt() * (every - tied[1]).sqrt())
 
 
-def top_overlap(drawn: Resampled) -> Float64[Tensor, " b"]:
+def top_overlap(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return the share of the `top` largest |truth| that are among the `top` largest |scores|."""
-    scores = _taken(drawn, drawn.pairs.largest_scores)
-    truth = _taken(drawn, drawn.pairs.largest_truth)
-    return torch.minimum(scores, truth).sum(1) / drawn.top
+    scores = _top_counts(resamples, resamples.pairs.largest_scores)
+    truth = _top_counts(resamples, resamples.pairs.largest_truth)
+    return torch.minimum(scores, truth).sum(1) / resamples.top
 
 
-def slope(drawn: Resampled) -> Float64[Tensor, " b"]:
+def slope(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return the slope of the least-squares line, with intercept, of truth against scores."""
-    ss, st, _ = drawn.moments
-    return torch.where(_varies(drawn.score_groups), st / ss / drawn.pairs.ratio, math.nan)
+    ss, st, _ = resamples.central_moments
+    return torch.where(_varies(resamples.score_groups), st / ss / resamples.pairs.ratio, math.nan)
 
 
-def relative_error(drawn: Resampled) -> Float64[Tensor, " b"]:
+def relative_error(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return √(Σ (s − t)² / Σ t²)."""
-    scores, truth, ratio = drawn.pairs.scores, drawn.pairs.truth, drawn.pairs.ratio
+    scores, truth, ratio = resamples.pairs.scores, resamples.pairs.truth, resamples.pairs.ratio
     # Both in units of the larger: no square of either is too large.
     larger = max(ratio, 1.0)
-    missed = drawn.weights @ (scores * min(ratio, 1.0) - truth / larger).square()
-    size = drawn.weights @ truth.square()
+    missed = resamples.weights @ (scores * min(ratio, 1.0) - truth / larger).square()
+    size = resamples.weights @ truth.square()
     return torch.where(size > 0, (missed / size).sqrt() * larger, math.nan)
 
 
-Measure = Callable[[Resampled], Tensor]
+Measure = Callable[[Resamples], Tensor]
 
 MEASURES: dict[str, Measure] = {
     measure.__name__: measure for measure in (pearson, spearman, kendall, top_overlap, slope, relative_error)
 }
 
 
-def _moments(
-    drawn: Resampled, scores: Float64[Tensor, "_ n"], truth: Float64[Tensor, "_ n"]
+def _central_moments(
+    resamples: Resamples, scores: Float64[Tensor, "_ n"], truth: Float64[Tensor, "_ n"]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    weights, count = drawn.weights, drawn.count[:, None]
+    weights, count = resamples.weights, resamples.count[:, None]
     # About the mean of each resample: about a common one, digits would go in the difference.
     s = scores - (weights * scores).sum(1, keepdim=True) / count
     t = truth - (weights * truth).sum(1, keepdim=True) / count
@@ -207,29 +207,29 @@ def _moments(
     return vecdot(heavy, s), vecdot(heavy, t), vecdot(weights * t, t)
 
 
-def _correlation(drawn: Resampled, ss: Tensor, st: Tensor, tt: Tensor) -> Tensor:
+def _correlation(resamples: Resamples, ss: Tensor, st: Tensor, tt: Tensor) -> Tensor:
     # Rounding leaves a little of the variance of equal numbers: what is drawn says if there is any.
-    there = _varies(drawn.score_groups) & _varies(drawn.truth_groups)
+    there = _varies(resamples.score_groups) & _varies(resamples.truth_groups)
     return torch.where(there, st / (ss.sqrt() * tt.sqrt()), math.nan).clamp(-1, 1)
 
 
 def _varies(up_to: Float64[Tensor, "b g"]) -> Tensor:
     """Return whether more than one of the different numbers was drawn."""
-    return (_drawn(up_to) > 0).sum(1) > 1
+    return (_counts(up_to) > 0).sum(1) > 1
 
 
-def _drawn(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
+def _counts(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
     return up_to.diff(dim=1, prepend=up_to.new_zeros(len(up_to), 1))
 
 
 def _squares(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, " b"]:
     """Return the number of ordered pairs that are tied, those with themselves included."""
-    return _drawn(up_to).square().sum(1)
+    return _counts(up_to).square().sum(1)
 
 
 def _middle(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
     """Return the mean rank of each different number."""
-    return up_to - (_drawn(up_to) - 1) / 2
+    return up_to - (_counts(up_to) - 1) / 2
 
 
 def _largest_first(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
@@ -237,14 +237,14 @@ def _largest_first(values: Float64[Tensor, " n"]) -> Int64[Tensor, " n"]:
     return order
 
 
-def _taken(drawn: Resampled, order: Int64[Tensor, " n"]) -> Float64[Tensor, "b n"]:
+def _top_counts(resamples: Resamples, order: Int64[Tensor, " n"]) -> Float64[Tensor, "b n"]:
     """Return how many of each pair are among the first `top` in this order."""
-    ordered = _picked(drawn.weights, order)
+    ordered = _gather_columns(resamples.weights, order)
     before = ordered.cumsum(1) - ordered
-    taken = torch.minimum((drawn.top - before).clamp_min(0), ordered)
-    return torch.empty_like(taken).scatter_(1, order.expand(len(taken), -1), taken)
+    counts = torch.minimum((resamples.top - before).clamp_min(0), ordered)
+    return torch.empty_like(counts).scatter_(1, order.expand(len(counts), -1), counts)
 
 
-def _picked(values: Float64[Tensor, "b n"], index: Int64[Tensor, " p"]) -> Float64[Tensor, "b p"]:
+def _gather_columns(values: Float64[Tensor, "b n"], index: Int64[Tensor, " p"]) -> Float64[Tensor, "b p"]:
     """Return values[:, index], which `gather` finds four times faster."""
     return values.gather(1, index.expand(len(values), -1))

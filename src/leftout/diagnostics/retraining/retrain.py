@@ -27,7 +27,7 @@ from leftout.attribution.groups import Groups, named_groups
 from leftout.core.checks import check_at_least, check_choice, check_count, check_kind
 from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.data.pairs import Data
-from leftout.diagnostics.retraining.runner import Again, Start, trained_again
+from leftout.diagnostics.retraining.runner import RetrainedNetwork, Start, retrain_groups
 from leftout.dynamics.train import Trained
 
 STARTS: tuple[Start, ...] = ("initial", "warm")
@@ -96,29 +96,35 @@ def retrain(
     check_at_least("check", check, 0)
     if jobs is not None:
         check_count("jobs", jobs)
-    listed = _listed(groups)
-    singles = not isinstance(listed, Mapping) and all(_is_row(one) for one in listed)
-    names, rows = _named(trained, listed, singles)
+    group_list = _as_list(groups)
+    singles = not isinstance(group_list, Mapping) and all(_is_row(network) for network in group_list)
+    names, rows = _names_and_rows(trained, group_list, singles)
     examples = queries_like(trained.train, query)
     if trained.tolerance is not None:  # else steps were asked for, and all of them taken
         trained.check_converged()
     folder = None if out is None else Path(out)
     count = jobs or _processes(trained)
-    found = trained_again(trained, examples, rows, start=start, jobs=count, folder=folder)
+    networks = retrain_groups(trained, examples, rows, start=start, jobs=count, folder=folder)
     before = trained.predict(examples).cpu()
-    after = torch.stack([torch.from_numpy(one.predictions) for one in found], dim=1)  # (m, g, k)
+    after = torch.stack([torch.from_numpy(network.predictions) for network in networks], dim=1)  # (m, g, k)
     attrs = network_attributes(
-        trained, examples, of=of, method="retrain", sign=SIGN[of], start=start, **_evidence(trained, found)
+        trained,
+        examples,
+        of=of,
+        method="retrain",
+        sign=SIGN[of],
+        start=start,
+        **_training_summary(trained, networks),
     )
     if start == "warm" and check:
-        some = _sample(len(rows), int(check))
-        cold = trained_again(
-            trained, examples, [rows[i] for i in some], start="initial", jobs=count, folder=folder
+        repeated = _sample(len(rows), int(check))
+        from_initial = retrain_groups(
+            trained, examples, [rows[i] for i in repeated], start="initial", jobs=count, folder=folder
         )
-        attrs["checked"] = len(some)
-        attrs["warm_difference"] = _difference(before, after, cold, some)
-        _warn_apart(attrs["warm_difference"], len(some))
-    _warn(trained, found)
+        attrs["checked"] = len(repeated)
+        attrs["warm_difference"] = _start_difference(before, after, from_initial, repeated)
+        _warn_apart(attrs["warm_difference"], len(repeated))
+    _warn_not_converged(trained, networks)
     axes: dict[str, Sequence[str]] = {"query": examples.ids, "train" if singles else "group": names}
     if of == "prediction":
         axes["output"] = _output_names(trained)
@@ -154,7 +160,7 @@ def _moment(trained: Trained) -> float:
     return math.inf if trained.tolerance is not None else float(trained.limit)
 
 
-def _listed(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
+def _as_list(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
     """Return named groups as they are; rows or groups, one or several, as a list."""
     if isinstance(groups, Mapping):
         return groups
@@ -162,16 +168,16 @@ def _listed(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
     return list(groups) if several else [groups]  # type: ignore[arg-type]
 
 
-def _is_row(given: object) -> bool:
-    return isinstance(given, SupportsIndex) and not getattr(given, "ndim", 0)
+def _is_row(group: object) -> bool:
+    return isinstance(group, SupportsIndex) and not getattr(group, "ndim", 0)
 
 
-def _named(
+def _names_and_rows(
     trained: Trained, groups: Mapping[Any, Any] | list[Any], singles: bool
 ) -> tuple[list[str], list[Int64[Tensor, " _"]]]:
     """Return names and row numbers of what is left out, each time fewer than all examples."""
     n = len(trained.train)
-    names, rows = named_groups([[one] for one in groups] if singles else groups, n)
+    names, rows = named_groups([[row] for row in groups] if singles else groups, n)
     everything = [name for name, group in zip(names, rows, strict=True) if len(group) == n]
     if everything:
         raise OptionError(
@@ -199,11 +205,11 @@ def _changes(
     return (change * ((before - targets)[:, None] + change / 2)).sum(-1)
 
 
-def _evidence(trained: Trained, found: Sequence[Again]) -> dict[str, float | int]:
+def _training_summary(trained: Trained, networks: Sequence[RetrainedNetwork]) -> dict[str, float | int]:
     return {
-        "not_converged": len(_short(trained, found)),
-        "largest_relative_gradient": max(one.relative_gradient for one in found),
-        "steps": float(np.mean([one.steps for one in found])),
+        "not_converged": len(_not_converged(trained, networks)),
+        "largest_relative_gradient": max(network.relative_gradient for network in networks),
+        "steps": float(np.mean([network.steps for network in networks])),
     }
 
 
@@ -212,16 +218,16 @@ def _sample(count: int, check: int) -> list[int]:
     return sorted(torch.randperm(count, generator=generator)[:check].tolist())
 
 
-def _difference(
+def _start_difference(
     before: Float64[Tensor, "m k"],
     after: Float64[Tensor, "m g k"],
-    cold: Sequence[Again],
-    some: Sequence[int],
+    from_initial: Sequence[RetrainedNetwork],
+    repeated: Sequence[int],
 ) -> float:
     """Return the largest difference between starts, relative to the largest effect of the sample."""
-    other = torch.stack([torch.from_numpy(one.predictions) for one in cold], dim=1)
-    effect = float((other - before[:, None]).abs().max())
-    return float((after[:, list(some)] - other).abs().max()) / (effect or 1.0)
+    predictions = torch.stack([torch.from_numpy(network.predictions) for network in from_initial], dim=1)
+    effect = float((predictions - before[:, None]).abs().max())
+    return float((after[:, list(repeated)] - predictions).abs().max()) / (effect or 1.0)
 
 
 def _warn_apart(difference: float, checked: int) -> None:
@@ -236,16 +242,16 @@ def _warn_apart(difference: float, checked: int) -> None:
         )
 
 
-def _short(trained: Trained, found: Sequence[Again]) -> list[Again]:
+def _not_converged(trained: Trained, networks: Sequence[RetrainedNetwork]) -> list[RetrainedNetwork]:
     """Return the trainings that stopped before the tolerance; where steps were asked for, none did."""
-    return [one for one in found if not one.converged and trained.tolerance is not None]
+    return [network for network in networks if not network.converged and trained.tolerance is not None]
 
 
-def _warn(trained: Trained, found: Sequence[Again]) -> None:
-    short = _short(trained, found)
+def _warn_not_converged(trained: Trained, networks: Sequence[RetrainedNetwork]) -> None:
+    short = _not_converged(trained, networks)
     if short:
         warnings.warn(
-            f"{len(short)} of {len(found)} networks trained again stopped short of convergence; one "
+            f"{len(short)} of {len(networks)} networks trained again stopped short of convergence; one "
             f"of them {short[0].status}",
             NotConvergedWarning,
             stacklevel=3,

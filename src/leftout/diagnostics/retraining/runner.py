@@ -5,7 +5,6 @@ FOLDER/KEY.npz        predictions without one group, KEY the hash of its row num
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,17 @@ from jaxtyping import Float64, Int64
 from joblib import Parallel, delayed
 from torch import Tensor, nn
 
+from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import GradientDescent, Ridge
 from leftout.dynamics.train import Trained, state_fingerprint, train
 
 Start = Literal["initial", "warm"]
 
-Item = tuple[str, list[int]]
+GroupKey = tuple[str, list[int]]
 """A key, and the row numbers that are left out."""
 
 SHARE = 4
@@ -35,7 +35,7 @@ SHARE = 4
 
 
 @dataclass(frozen=True)
-class Again:
+class RetrainedNetwork:
     """A network trained without some examples.
 
     Attributes:
@@ -51,7 +51,7 @@ class Again:
 
 
 @dataclass(frozen=True)
-class Task:
+class RetrainingTask:
     """What every training has in common; it travels to each process, so it holds no more.
 
     Attributes:
@@ -72,7 +72,7 @@ class Task:
     folder: Path | None
 
 
-def trained_again(
+def retrain_groups(
     trained: Trained,
     query: Examples,
     groups: Sequence[Int64[Tensor, " _"]],
@@ -80,15 +80,15 @@ def trained_again(
     start: Start,
     jobs: int,
     folder: Path | None,
-) -> list[Again]:
+) -> list[RetrainedNetwork]:
     """Return the network trained without each group, in the order given.
 
     Raises:
         StoreError: the folder holds trainings of another network, data or query.
     """
     if folder is not None:
-        _open(folder, trained, query)
-    task = Task(
+        _open_folder(folder, trained, query)
+    task = RetrainingTask(
         trained.initial,
         trained.module if start == "warm" else None,
         trained.train,
@@ -100,46 +100,52 @@ def trained_again(
         folder,
     )
     keys = [fingerprint(sorted(group.tolist()), start) for group in groups]
-    found = {} if folder is None else {key: one for key in set(keys) if (one := _read(folder, key))}
-    missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in found}
-    going = _every(task, list(missing.items()), jobs)
-    for key, one in tracked(going, what="training again", total=len(missing)):
-        found[key] = one
-    return [found[key] for key in keys]
+    networks = (
+        {}
+        if folder is None
+        else {key: network for key in set(keys) if (network := _read_training(folder, key))}
+    )
+    missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in networks}
+    trainings = _train_all(task, list(missing.items()), jobs)
+    for key, network in with_progress(trainings, what="training again", total=len(missing)):
+        networks[key] = network
+    return [networks[key] for key in keys]
 
 
-def _every(task: Task, items: list[Item], jobs: int) -> Iterator[tuple[str, Again]]:
+def _train_all(
+    task: RetrainingTask, groups: list[GroupKey], jobs: int
+) -> Iterator[tuple[str, RetrainedNetwork]]:
     """Yield keys and trainings as they finish, in no particular order."""
-    if jobs == 1 or len(items) < 2:
-        yield from (_one(task, item) for item in items)
+    if jobs == 1 or len(groups) < 2:
+        yield from (_train_one(task, group) for group in groups)
         return
-    size = max(1, len(items) // (SHARE * jobs))
-    parts = [items[i : i + size] for i in range(0, len(items), size)]
-    work = Parallel(n_jobs=min(jobs, len(parts)), return_as="generator_unordered")
-    for done in work(delayed(_some)(task, part) for part in parts):
+    size = max(1, len(groups) // (SHARE * jobs))
+    batches = [groups[i : i + size] for i in range(0, len(groups), size)]
+    work = Parallel(n_jobs=min(jobs, len(batches)), return_as="generator_unordered")
+    for done in work(delayed(_train_batch)(task, batch) for batch in batches):
         yield from done
 
 
-def _some(task: Task, items: list[Item]) -> list[tuple[str, Again]]:
-    return [_one(task, item) for item in items]
+def _train_batch(task: RetrainingTask, groups: list[GroupKey]) -> list[tuple[str, RetrainedNetwork]]:
+    return [_train_one(task, group) for group in groups]
 
 
-def _one(task: Task, item: Item) -> tuple[str, Again]:
+def _train_one(task: RetrainingTask, group: GroupKey) -> tuple[str, RetrainedNetwork]:
     """Return one training; it is on disk before it is returned."""
-    key, without = item
+    key, without = group
     threads = torch.get_num_threads()
     # Sums in another order are other numbers: one thread, however many processes there are.
     torch.set_num_threads(1)
     try:
-        found = _without(task, without)
+        network = _train_without(task, without)
     finally:
         torch.set_num_threads(threads)
     if task.folder is not None:
-        _write(task.folder, key, found)
-    return key, found
+        _write_training(task.folder, key, network)
+    return key, network
 
 
-def _without(task: Task, rows: list[int]) -> Again:
+def _train_without(task: RetrainingTask, rows: list[int]) -> RetrainedNetwork:
     keep = torch.ones(len(task.train), dtype=torch.bool)
     keep[rows] = False
     again = train(
@@ -151,7 +157,7 @@ def _without(task: Task, rows: list[int]) -> Again:
         start=task.start,
         memory=task.memory,
     )
-    return Again(
+    return RetrainedNetwork(
         again.predict(task.query).cpu().numpy(),
         again.steps,
         again.relative_gradient,
@@ -160,7 +166,7 @@ def _without(task: Task, rows: list[int]) -> Again:
     )
 
 
-def _open(folder: Path, trained: Trained, query: Examples) -> None:
+def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
     """Make the folder, or make sure that it belongs to this network and these queries."""
     identity = {
         "network": trained.record["shape"],
@@ -177,9 +183,8 @@ def _open(folder: Path, trained: Trained, query: Examples) -> None:
         _check_folder(path, identity)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            part = path.with_name("of.json.part")
-            part.write_text(json.dumps(identity, indent=2) + "\n")
-            part.replace(path)
+            with atomic_write(path) as unfinished:
+                unfinished.write_text(json.dumps(identity, indent=2) + "\n")
     except OSError as error:
         raise StoreError(
             f"`out` must be a folder that can be written; {str(folder)!r} is none "
@@ -193,8 +198,8 @@ def _check_folder(path: Path, identity: dict[str, Any]) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"`out` must be a folder; {str(folder)!r} is a file.")
     if path.exists():
-        kept = _json(path)
-        different = [name for name, value in identity.items() if kept.get(name) != value]
+        stored = _read_json(path)
+        different = [name for name, expected in identity.items() if stored.get(name) != expected]
         if different:
             raise StoreError(
                 f"`out` = {str(folder)!r} holds trainings of another computation (other "
@@ -202,29 +207,29 @@ def _check_folder(path: Path, identity: dict[str, Any]) -> None:
             )
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        record = None
+    if not isinstance(record, dict):
         raise StoreError(f"{str(path)!r} is damaged: remove the folder and train again.")
-    return found
+    return record
 
 
-def _read(folder: Path, key: str) -> Again | None:
+def _read_training(folder: Path, key: str) -> RetrainedNetwork | None:
     path = folder / f"{key}.npz"
     if not path.exists():
         return None
     try:
         # Opened here, so that it is closed here: np.load leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
-            return Again(
-                kept["predictions"],
-                int(kept["steps"]),
-                float(kept["relative_gradient"]),
-                bool(kept["converged"]),
-                str(kept["status"]),
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            return RetrainedNetwork(
+                stored["predictions"],
+                int(stored["steps"]),
+                float(stored["relative_gradient"]),
+                bool(stored["converged"]),
+                str(stored["status"]),
             )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise StoreError(
@@ -233,8 +238,6 @@ def _read(folder: Path, key: str) -> Again | None:
         ) from None
 
 
-def _write(folder: Path, key: str, found: Again) -> None:
-    part = folder / f"{key}.{os.getpid()}.part"
-    with part.open("wb") as file:
-        np.savez(file, **vars(found))
-    part.replace(folder / f"{key}.npz")
+def _write_training(folder: Path, key: str, network: RetrainedNetwork) -> None:
+    with atomic_write(folder / f"{key}.npz", shared=True) as part, part.open("wb") as file:
+        np.savez(file, **vars(network))

@@ -1,1 +1,1 @@
-"""The kernels of convolutional ReLU networks with as many channels as can be."""
+"""The kernels of convolutional ReLU networks with infinitely many channels."""

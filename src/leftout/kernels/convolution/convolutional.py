@@ -1,4 +1,4 @@
-"""How alike are two images to an infinitely wide convolutional ReLU network?
+"""The kernels of infinitely wide convolutional ReLU networks.
 
     [convolution, ReLU, (averaging)] × depth, then a readout of all positions or of their mean
 
@@ -20,22 +20,22 @@ from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.convolution.pieces import numbers_held, totals
-from leftout.kernels.convolution.positions import Layer, Network
+from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
 from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
-from leftout.kernels.rows import check_not_zero, check_vectors
-from leftout.kernels.tiles import Tile, Work
+from leftout.kernels.rows import check_network_inputs
+from leftout.kernels.tiles import Tile, TileWork
 from leftout.kernels.wide.layers import Kind, check_network
 
 Pooling = Literal["flatten", "mean"]
 
 BLOCK = 64
-"""Rows and columns of a block: enough pairs to fill tiles, and few of them twice on the diagonal."""
+"""Rows and columns of a block: enough pairs to fill tiles, and few computed twice on the diagonal."""
 
 
 @final
 @dataclass(frozen=True)
 class ConvReLU(Kernel):
-    """The kernel of a deep convolutional ReLU network, neural-tangents' conventions.
+    """The kernel of an infinitely wide convolutional ReLU network, in neural-tangents' conventions.
 
     Args:
         depth: convolutions, each with a ReLU behind it.
@@ -63,7 +63,7 @@ class ConvReLU(Kernel):
         8 layers on CIFAR-10 are right to 1e-6 of each value.
 
     Raises:
-        OptionError: an option that is none, or not one for each layer.
+        OptionError: an option that is not allowed, or a sequence whose length is not the depth.
 
     Source:
         Novak et al. 2019, "Bayesian deep convolutional networks with many channels are Gaussian processes";
@@ -89,29 +89,29 @@ class ConvReLU(Kernel):
         check_choice("pooling", self.pooling, ("flatten", "mean"))
         check_choice("last_relu", self.last_relu, (True, False))
         for name in ("kernel_size", "stride", "average"):
-            value = getattr(self, name)
-            if not isinstance(value, Integral):  # hashable, and safe from later changes
-                object.__setattr__(self, name, tuple(_numbers(name, value, self.depth)))
+            option = getattr(self, name)
+            if not isinstance(option, Integral):  # hashable, and safe from later changes
+                object.__setattr__(self, name, tuple(_numbers(name, option, self.depth)))
             else:
-                _numbers(name, value, self.depth)
+                _numbers(name, option, self.depth)
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""
-        (left, by), (right, times) = self._scaled(_images(queries)), self._scaled(_images(inputs))
-        return self._totals(left, right).mul_(by[:, None]).mul_(times)
+        x, x_scales = self._rescale(_images(queries))
+        z, z_scales = self._rescale(_images(inputs))
+        return self._totals(x, z).mul_(x_scales[:, None]).mul_(z_scales)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x) for every image."""
-        images, by = self._scaled(_images(inputs))
-        return self._totals(images, None).mul_(by.square())
+        images, scales = self._rescale(_images(inputs))
+        return self._totals(images, None).mul_(scales.square())
 
-    def _totals(self, left: Tensor, right: Tensor | None) -> Tensor:
+    def _totals(self, x: Tensor, z: Tensor | None) -> Tensor:
         """Return the kernel of all pairs, or of each image with itself."""
-        found = totals(self._network(left), left, right)
-        return found.mul_(self.weight_variance).add_(self.bias_variance)
+        return totals(self._network(x), x, z).mul_(self.weight_variance).add_(self.bias_variance)
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
-        """Return tiles, as every kernel does, but small: a pair of images is work enough."""
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
+        """Return tiles, smaller than those of other kernels: each pair of images is much work."""
         images = _images(queries)
         threads = torch.get_num_threads() if work.device.type == "cpu" else 1
         held = numbers_held(self._network(images), images, work.block or BLOCK, threads)
@@ -127,30 +127,30 @@ class ConvReLU(Kernel):
             replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
         )
 
-    def _scaled(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
-        """Return images of size 1 or so, and by which powers of two they were larger.
+    def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
+        """Return images whose largest number is about 1, and the powers of two they were divided by.
 
-        Without a bias the kernel is homogeneous, and products of variances leave the range of numbers
-        long before the kernel does. Powers of two round nothing.
+        Without a bias the kernel is homogeneous, and products of variances overflow long
+        before the kernel does. Dividing by a power of two is exact.
         """
         if self.bias_variance > 0:
             return images, images.new_ones(len(images))
         largest = images.abs().flatten(1).amax(1)
-        by = torch.where(largest > 0, torch.exp2(largest.log2().round()), 1.0)  # black stays black
-        return images / by[:, None, None, None], by
+        scales = torch.where(largest > 0, torch.exp2(largest.log2().round()), 1.0)  # black stays black
+        return images / scales[:, None, None, None], scales
 
     def prior(self) -> "ConvReLU":
         """Return the kernel of the Gaussian process that the networks are before training."""
         return replace(self, kind="nngp")
 
     def check(self, name: str, inputs: Tensor) -> None:
-        """Raise unless every input is an image that the network can look at.
+        """Raise unless every input is an image that the network is defined on.
 
         Raises:
             DataError: not floating-point, NaN or infinity, or black images without a bias.
             ShapeError: no images, or images that are too small for these convolutions.
         """
-        check_vectors(name, inputs)
+        check_network_inputs(name, inputs, bias_variance=self.bias_variance)
         if inputs.ndim not in (3, 4):
             raise ShapeError(
                 f"`{name}` must hold images, (rows, channels, height, width) or (rows, height, width); got "
@@ -159,40 +159,39 @@ class ConvReLU(Kernel):
         for axis, length in (("height", inputs.shape[-2]), ("width", inputs.shape[-1])):
             self._check_side(name, axis, length)
         if self.bias_variance == 0:
-            check_not_zero(name, inputs)
             self._check_seen(name, _images(inputs))
 
     def _check_seen(self, name: str, images: Float[Tensor, "n c h w"]) -> None:
-        """Raise where windows that skip positions see nothing of an image: it is 0 to every network."""
-        rows, columns = self._network(images).seen
+        """Raise if an image is 0 at all positions that windows cover: every network maps it to 0."""
+        rows, columns = self._network(images).visible_pixels
         if len(rows) * len(columns) == images.shape[-2] * images.shape[-1]:
             return
-        seen = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
-        seen[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
-        for some in blocks(len(images), BLOCK):  # what is masked is a copy
-            unseen = (~(images[some] * seen).flatten(1).any(1)).nonzero().flatten()
+        visible = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
+        visible[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
+        for batch in blocks(len(images), BLOCK):  # masking makes a copy
+            unseen = (~(images[batch] * visible).flatten(1).any(1)).nonzero().flatten()
             if len(unseen):
                 raise DataError(
                     f"`{name}` must not be black where these windows look, which skip positions; row "
-                    f"{some.start + int(unseen[0])} is. Take a stride of at most the window, or drop the "
+                    f"{batch.start + int(unseen[0])} is. Take a stride of at most the window, or drop the "
                     "image."
                 )
 
     def _check_side(self, name: str, axis: str, length: int) -> None:
-        """Raise where layers leave nothing of an image."""
-        whole = length
+        """Raise if an axis is shorter than the layers need."""
+        full = length
         for number, (size, stride, average) in enumerate(self._each, start=1):
             length = max(0, Windows(length, size, stride, self.padding).count) // average
             if length < 1:
                 raise ShapeError(
-                    f"`{name}` must be large enough for {self.depth} layers; a {axis} of {whole} is used up "
+                    f"`{name}` must be large enough for {self.depth} layers; a {axis} of {full} is used up "
                     f'by layer {number}. Take fewer layers, smaller windows, or padding="same".'
                 )
 
     @property
     def record(self) -> dict[str, Any]:
         """Return name and parameters."""
-        sizes, strides, averages = (list(one) for one in zip(*self._each, strict=True))
+        sizes, strides, averages = (list(numbers) for numbers in zip(*self._each, strict=True))
         return {
             "name": "conv-relu",
             "depth": int(self.depth),
@@ -211,19 +210,19 @@ class ConvReLU(Kernel):
     def _each(self) -> list[tuple[int, int, int]]:
         """Return size, stride and average of each layer."""
         names = ("kernel_size", "stride", "average")
-        each = [_numbers(name, getattr(self, name), self.depth) for name in names]
-        return list(zip(*each, strict=True))
+        options = [_numbers(name, getattr(self, name), self.depth) for name in names]
+        return list(zip(*options, strict=True))
 
-    def _network(self, images: Float[Tensor, "n c h w"]) -> Network:
-        """Return what is between such images and the readout."""
+    def _network(self, images: Float[Tensor, "n c h w"]) -> ConvNetwork:
+        """Return the layers between such images and the readout."""
         height, width = images.shape[-2:]
         layers = []
         for place, (size, stride, average) in enumerate(self._each):
-            rows, columns = (Windows(one, size, stride, self.padding) for one in (height, width))
+            rows, columns = (Windows(side, size, stride, self.padding) for side in (height, width))
             relu = self.last_relu or place < self.depth - 1
-            layers.append(Layer(rows, columns, relu, average))
+            layers.append(ConvLayer(rows, columns, relu, average))
             height, width = rows.count // average, columns.count // average
-        return Network(
+        return ConvNetwork(
             layers=tuple(layers),
             padding=self.padding,
             weight_variance=float(self.weight_variance),
@@ -233,20 +232,20 @@ class ConvReLU(Kernel):
         )
 
 
-def _numbers(name: str, value: Any, depth: int) -> list[int]:
+def _numbers(name: str, option: Any, depth: int) -> list[int]:
     """Return one number for each layer."""
-    given = [value] * depth if isinstance(value, Integral) else value
+    numbers = [option] * depth if isinstance(option, Integral) else option
     good = (
-        isinstance(given, Sequence)
-        and len(given) == depth
-        and all(isinstance(one, Integral) and not isinstance(one, bool) for one in given)
-        and all(int(one) >= 1 for one in given)
+        isinstance(numbers, Sequence)
+        and len(numbers) == depth
+        and all(isinstance(number, Integral) and not isinstance(number, bool) for number in numbers)
+        and all(int(number) >= 1 for number in numbers)
     )
     if not good:
         raise OptionError(
-            f"`{name}` must be a whole number ≥ 1, or one for each of the {depth} layers; got {value!r}."
+            f"`{name}` must be a whole number ≥ 1, or one for each of the {depth} layers; got {option!r}."
         )
-    return [int(one) for one in given]
+    return [int(number) for number in numbers]
 
 
 def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:

@@ -1,4 +1,4 @@
-"""How does a deep convolutional ReLU network carry the covariance of two images, position by position?
+"""The covariance of two images through a convolutional ReLU network, position by position.
 
 With K(p, q) the covariance of the pre-activations of two images at positions p and q,
 
@@ -8,7 +8,7 @@ With K(p, q) the covariance of the pre-activations of two images at positions p 
     readout        w · mean of K + b,    w · mean of T + that
 
 with θ = atan2(√(k11 k22 − K²), K). Where only flattening follows, q = p is all that matters; where a mean
-over positions follows, every q is. This is any network, one step after the other; most go faster by
+over positions follows, every q is. This module is for any network; most are faster with
 `leftout.kernels.convolution.strips`.
 
 Arrays have K and T first, then positions, (h w) or (h w h w), and pairs of images last.
@@ -32,7 +32,7 @@ HALF_TURN = (1 / (2 * math.pi), -1 / (2 * math.pi))
 
 
 @dataclass(frozen=True)
-class Layer:
+class ConvLayer:
     """A convolution, whether a ReLU follows, and over which windows its outputs are averaged."""
 
     rows: Windows
@@ -47,14 +47,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Network:
-    """What is between images of one size and the readout.
+class ConvNetwork:
+    """The layers between images of one size and the readout.
 
     Attributes:
         mean: whether the readout is of the mean over positions.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ConvLayer, ...]
     padding: Padding
     weight_variance: float
     bias_variance: float
@@ -63,39 +63,39 @@ class Network:
 
     @property
     def twin(self) -> int:
-        """Return from which layer on one position is carried and not two; beyond all of them for a mean."""
-        return len(self.layers) + 1 if self.mean else self.averaged
+        """Return the layer from which on one position is enough; beyond the last for a mean."""
+        return len(self.layers) + 1 if self.mean else self.averaged_layers
 
     @cached_property
-    def averaged(self) -> int:
-        """Return behind how many layers nothing is averaged any more."""
-        return max((place + 1 for place, one in enumerate(self.layers) if one.average > 1), default=0)
+    def averaged_layers(self) -> int:
+        """Return the number of layers up to the last that is averaged."""
+        return max((place + 1 for place, layer in enumerate(self.layers) if layer.average > 1), default=0)
 
     @cached_property
-    def left_over(self) -> int:
-        """Return how many positions the readout sees."""
+    def readout_positions(self) -> int:
+        """Return how many positions the readout has."""
         last = self.layers[-1]
-        return math.prod(one.count // last.average for one in (last.rows, last.columns))
+        return math.prod(windows.count // last.average for windows in (last.rows, last.columns))
 
     @property
-    def seen(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Return the rows and columns of an image from which something reaches the readout.
+    def visible_pixels(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the rows and columns of an image that the readout depends on.
 
         A pixel does so if both its row and its column do, in a window of every layer.
         """
-        rows = tuple((one.rows, one.average) for one in self.layers)
-        columns = tuple((one.columns, one.average) for one in self.layers)
-        return _seen(rows), _seen(columns)
+        rows = tuple((layer.rows, layer.average) for layer in self.layers)
+        columns = tuple((layer.columns, layer.average) for layer in self.layers)
+        return _visible_places(rows), _visible_places(columns)
 
 
 @lru_cache(maxsize=64)
-def _seen(layers: tuple[tuple[Windows, int], ...]) -> tuple[int, ...]:
-    """Return the places of an axis that reach the readout, from windows and averages of each layer."""
+def _visible_places(layers: tuple[tuple[Windows, int], ...]) -> tuple[int, ...]:
+    """Return the places of an axis that the readout depends on, from windows and averages of each layer."""
     last, average = layers[-1]
     places = set(range(last.count // average))
     for windows, average in reversed(layers):
-        averaged = {one * average + by for one in places for by in range(average)}
-        places = windows.seen_by(averaged)
+        before_average = {place * average + by for place in places for by in range(average)}
+        places = windows.seen_by(before_average)
     return tuple(sorted(places))
 
 
@@ -115,74 +115,76 @@ class Carried:
 
     def total(self, axes: tuple[int, ...]) -> Tensor:
         """Return sums of K, or of K + T, over axes of one of them."""
-        found = self.values[0].sum(axes).mul_(self.factors[0])
+        sums = self.values[0].sum(axes).mul_(self.factors[0])
         if len(self.values) == 2:
-            found.add_(self.values[1].sum(axes), alpha=self.factors[1])
-        return found
+            sums.add_(self.values[1].sum(axes), alpha=self.factors[1])
+        return sums
 
 
 def read_out(
-    network: Network, left: Tensor, right: Tensor | None, sides: Sequence[Sequence[Tensor]]
+    network: ConvNetwork, queries: Tensor, inputs: Tensor | None, sides: Sequence[Sequence[Tensor]]
 ) -> Tensor:
     """Return the mean over positions of K, or of K + T: (m n), or (n) of each image with itself.
 
     Args:
-        left, right: (c h w m) and (c h w n); without `right` each of left with itself.
-        sides: of left and right, what `deviations` returns.
+        queries, inputs: (c h w m) and (c h w n); without `inputs` each query with itself.
+        sides: of queries and inputs, what `position_deviations` returns.
     """
-    outer = right is not None
+    outer = inputs is not None
     twin = network.twin > 0
-    pixels = _products(left, left if right is None else right, twin, outer=outer)
+    pixels = _products(queries, queries if inputs is None else inputs, twin, outer=outer)
     at = Carried(pixels[None], twin, outer)
     for place, layer in enumerate(network.layers):
         _convolve(network, at, layer, tangent=network.tangent)
         if layer.relu:
-            one, two = (side[place] for side in sides)
-            rectify(at, _product(one, two, at.twin, outer=outer))
+            of_queries, of_inputs = (side[place] for side in sides)
+            rectify(at, _product(of_queries, of_inputs, at.twin, outer=outer))
         _average(at, layer.average)
         if at.twin and place + 1 >= network.twin:
             _drop_pairs_of_positions(at)
-    return at.total(tuple(range(4 if at.twin else 2))).div_(network.left_over ** (2 if at.twin else 1))
+    return at.total(tuple(range(4 if at.twin else 2))).div_(
+        network.readout_positions ** (2 if at.twin else 1)
+    )
 
 
-def deviations(network: Network, images: Tensor) -> list[Tensor]:
+def position_deviations(network: ConvNetwork, images: Tensor) -> list[Tensor]:
     """Return √k(x, x) at every position before the ReLU of each layer, (h w n) each, for images (c h w n)."""
     # Pairs of positions are needed only where an average follows, not for the readout.
-    twin = network.averaged > 0
+    twin = network.averaged_layers > 0
     at = Carried(_products(images, images, twin, outer=False)[None], twin, outer=False)
-    found = []
+    roots = []
     for place, layer in enumerate(network.layers):
         _convolve(network, at, layer, tangent=False)
         root = root_below(_same_position(at.values)[0] if at.twin else at.values[0])
-        found.append(root)
+        roots.append(root)
         if layer.relu:
             rectify(at, _product(root, root, at.twin, outer=False))
         _average(at, layer.average)
-        if at.twin and place + 1 >= network.averaged:
+        if at.twin and place + 1 >= network.averaged_layers:
             _drop_pairs_of_positions(at)
-    return found
+    return roots
 
 
-def root_below(own: Tensor) -> Tensor:
-    """Return roots whose squares do not exceed the numbers, rounding included.
+def root_below(variances: Tensor) -> Tensor:
+    """Return square roots rounded down, so that their squares do not exceed the numbers.
 
     K then is at least the product of deviations for equal images, so that they have no angle.
     """
-    root = own.sqrt()
-    return torch.where(root * root > own, torch.nextafter(root, torch.zeros_like(root)), root)
+    root = variances.sqrt()
+    return torch.where(root * root > variances, torch.nextafter(root, torch.zeros_like(root)), root)
 
 
-def take_up(network: Network, at: Carried, seen: Tensor, share: float, *, tangent: bool) -> None:
-    """Go on with sums over windows of K and of T, `share` times the variance of weights of them."""
+def take_up(network: ConvNetwork, at: Carried, sums: Tensor, share: float, *, tangent: bool) -> None:
+    """Set K and T after a convolution: its sums over windows, times `share` and the variance of weights."""
     share *= network.weight_variance
-    covariance = seen[0].mul_(share * at.factors[0])
+    covariance = sums[0].mul_(share * at.factors[0])
     if network.bias_variance > 0:
         covariance.add_(network.bias_variance)
-    if len(seen) == 2:
-        torch.add(covariance, seen[1], alpha=share * at.factors[1], out=seen[1])
+    if len(sums) == 2:
+        torch.add(covariance, sums[1], alpha=share * at.factors[1], out=sums[1])
     elif tangent:
-        seen = torch.cat([seen, seen])
-    at.values, at.factors = seen, (1.0, 1.0)
+        sums = torch.cat([sums, sums])
+    at.values, at.factors = sums, (1.0, 1.0)
 
 
 def rectify(at: Carried, scale: Tensor) -> None:
@@ -200,32 +202,32 @@ def rectify(at: Carried, scale: Tensor) -> None:
     at.factors = HALF_TURN
 
 
-def _products(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor:
+def _products(queries: Tensor, inputs: Tensor, twin: bool, *, outer: bool) -> Tensor:
     """Return the covariance of two images' pixels, the mean over channels."""
     # Each product is rounded by itself, as it is for an image with itself: equal images are then equal to
     # the last bit in every layer. A matrix product would not promise that.
     total: Tensor | None = None
-    for x, z in zip(left, right, strict=True):
-        one = _product(x, z, twin, outer=outer)
-        total = one if total is None else total.add_(one)
+    for x, z in zip(queries, inputs, strict=True):
+        product = _product(x, z, twin, outer=outer)
+        total = product if total is None else total.add_(product)
     assert total is not None
-    return total.div_(len(left))
+    return total.div_(len(queries))
 
 
-def _product(left: Tensor, right: Tensor, twin: bool, *, outer: bool) -> Tensor:
-    """Return products of what two images have at p, and at q or p: left (h w m), right (h w n)."""
+def _product(queries: Tensor, inputs: Tensor, twin: bool, *, outer: bool) -> Tensor:
+    """Return products of the numbers of two images at p, and at q or p: (h w m) and (h w n)."""
     if outer:
-        left, right = left[..., :, None], right[..., None, :]
+        queries, inputs = queries[..., :, None], inputs[..., None, :]
     if twin:
-        left, right = left[:, :, None, None], right[None, None]
-    return left * right
+        queries, inputs = queries[:, :, None, None], inputs[None, None]
+    return queries * inputs
 
 
-def _convolve(network: Network, at: Carried, layer: Layer, *, tangent: bool) -> None:
+def _convolve(network: ConvNetwork, at: Carried, layer: ConvLayer, *, tangent: bool) -> None:
     axes = TWIN if at.twin else SINGLE
-    seen = window_sum(at.values, layer.rows, axes[0])
-    seen = window_sum(seen, layer.columns, axes[1])
-    take_up(network, at, seen, 1 / layer.area, tangent=tangent)
+    sums = window_sum(at.values, layer.rows, axes[0])
+    sums = window_sum(sums, layer.columns, axes[1])
+    take_up(network, at, sums, 1 / layer.area, tangent=tangent)
 
 
 def _average(at: Carried, size: int) -> None:
@@ -243,5 +245,5 @@ def _drop_pairs_of_positions(at: Carried) -> None:
 
 
 def _same_position(values: Tensor) -> Tensor:
-    """Return (k h w …) of (k h w h w …): what both images have at the same place."""
+    """Return (k h w …) of (k h w h w …): the entries with both images at the same position."""
     return values.diagonal(0, 1, 3).diagonal(0, 1, 2).movedim((-2, -1), (1, 2)).contiguous()

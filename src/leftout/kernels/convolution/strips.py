@@ -1,4 +1,4 @@
-"""How are pairs of images laid out so that a step of the recursion is one pass over a run of numbers?
+"""How pairs of images are laid out so that a step of the recursion is one pass over a run of numbers.
 
 A convolution moves positions p and q of two images alike, so it keeps their displacement q − p: pairs of
 positions at one displacement are an image of their own, as large as the overlap of two images that are
@@ -7,9 +7,9 @@ horizontal ones, side by side with zeros between them,
 
     p p p p 0 p p p 0 p p 0 …        one row; below the last row there are rows of zeros
 
-so a window is a sum of the whole strip and of itself moved by some places, or by some rows. Where a network
-is flattened only the displacement 0 matters. `convolution.positions` has the formulas, and is what
-networks go through that average on their way or wrap around: those mix displacements.
+so sums over windows are sums of the strip and of copies of it shifted by places or by rows. Where a network
+is flattened only the displacement 0 matters. `convolution.positions` has the formulas, and computes networks
+that average between layers or wrap around, as those mix displacements.
 
 Arrays have K and T first, then pairs of images, then rows and columns.
 """
@@ -22,87 +22,94 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from leftout.kernels.convolution.positions import HALF_TURN, Carried, Network, rectify, root_below, take_up
+from leftout.kernels.convolution.positions import (
+    HALF_TURN,
+    Carried,
+    ConvNetwork,
+    rectify,
+    root_below,
+    take_up,
+)
 from leftout.kernels.convolution.windows import Windows
 
 
-def fits(network: Network) -> bool:
+def fits(network: ConvNetwork) -> bool:
     """Return whether displacements stay apart, so that strips are possible."""
-    return network.padding != "circular" and network.averaged == 0
+    return network.padding != "circular" and network.averaged_layers == 0
 
 
 @dataclass(frozen=True)
-class Axis:
+class StripAxis:
     """Positions of one axis: windows of every layer, and displacements that lie side by side.
 
     Stages are numbered from 0, before the first layer.
 
     Attributes:
-        moved: displacements, in positions of the last layer.
+        displacements: in positions of the last layer.
     """
 
     layers: tuple[Windows, ...]
-    moved: tuple[int, ...]
+    displacements: tuple[int, ...]
 
     @cached_property
     def gap(self) -> int:
-        """Return how many zeros there are behind an overlap: as many as a window looks ahead."""
-        return max(1, *(one.size // 2 for one in self.layers))
+        """Return how many zeros there are behind an overlap: as many as a window reaches ahead."""
+        return max(1, *(windows.size // 2 for windows in self.layers))
 
     @cached_property
     def sides(self) -> list[int]:
-        """Return the lengths of the axis."""
-        return [self.layers[0].length, *(one.count for one in self.layers)]
+        """Return the length of the axis at every stage."""
+        return [self.layers[0].length, *(windows.count for windows in self.layers)]
 
     @cached_property
     def steps(self) -> list[int]:
-        """Return how far apart are what is neighbours behind the last layer."""
-        strides = [one.stride for one in self.layers]
+        """Return how far apart neighbours behind the last layer are at every stage."""
+        strides = [windows.stride for windows in self.layers]
         return [math.prod(strides[stage:]) for stage in range(len(strides) + 1)]
 
     @cached_property
     def overlaps(self) -> list[list[tuple[int, int, int]]]:
         """Return for every stage where overlaps begin in either image, and their lengths."""
         return [
-            [(max(0, -one * step), max(0, one * step), side - abs(one) * step) for one in self.moved]
+            [(max(0, -by * step), max(0, by * step), side - abs(by) * step) for by in self.displacements]
             for side, step in zip(self.sides, self.steps, strict=True)
         ]
 
     @cached_property
     def length(self) -> int:
         """Return how long the first stage is with its zeros; no other is longer."""
-        return sum(one + self.gap for _, _, one in self.overlaps[0])
+        return sum(overlap + self.gap for _, _, overlap in self.overlaps[0])
 
     def places(self, stage: int, side: int, device: torch.device) -> Tensor:
-        """Return which place of an image each of a strip holds, the one behind the end for a zero."""
+        """Return the place of an image for each place of a strip; for zeros, the one behind its end."""
         zeros = [self.sides[stage]] * self.gap
-        found: list[int] = []
-        for one in self.overlaps[stage]:
-            found += [*range(one[side], one[side] + one[2]), *zeros]
-        return torch.tensor(found, device=device)
+        places: list[int] = []
+        for overlap in self.overlaps[stage]:
+            places += [*range(overlap[side], overlap[side] + overlap[2]), *zeros]
+        return torch.tensor(places, device=device)
 
     def middles(self, layer: int, device: torch.device) -> Tensor | None:
-        """Return where the middles of a layer's windows lie; None if every place is one."""
+        """Return the places at which a layer's windows have their middles; None if all have one."""
         windows = self.layers[layer]
         if windows.stride == 1 and windows.padding == "same":
             return None
-        found: list[int] = []
+        middles: list[int] = []
         start = 0
         for before, after in zip(self.overlaps[layer], self.overlaps[layer + 1], strict=True):
             first = start + windows.offsets[0]
-            found += [first + one * windows.stride for one in range(after[2])]
+            middles += [first + window * windows.stride for window in range(after[2])]
             start += before[2] + self.gap
-            found += [start - 1] * self.gap  # a zero, or what will be written over
-        return torch.tensor(found, device=device)
+            middles += [start - 1] * self.gap  # zero, or overwritten with it later
+        return torch.tensor(middles, device=device)
 
 
 @dataclass(frozen=True)
 class Strip:
     """One vertical displacement and several horizontal ones."""
 
-    network: Network
-    rows: Axis
-    columns: Axis
+    network: ConvNetwork
+    rows: StripAxis
+    columns: StripAxis
     device: torch.device
 
     @cached_property
@@ -134,38 +141,39 @@ class Strip:
     def clear(self, values: Tensor, stage: int) -> None:
         """Write zeros around the overlaps."""
         values.narrow(-2, self.rows.overlaps[stage][0][2], self.rows.gap).zero_()
-        if len(self.columns.moved) == 1:
+        if len(self.columns.displacements) == 1:
             values[..., self.columns.overlaps[stage][0][2] :].zero_()
         else:
             values.index_fill_(-1, self.zeros[stage], 0)
 
 
-def strips(network: Network, device: torch.device, most: int) -> Iterator[list[Strip]]:
-    """Yield lists of strips that have their columns in common, of at most that many numbers if possible."""
-    rows = tuple(one.rows for one in network.layers)
-    columns = tuple(one.columns for one in network.layers)
+def strips(network: ConvNetwork, device: torch.device, most: int) -> Iterator[list[Strip]]:
+    """Yield lists of strips with the same columns, of at most `most` numbers where that is possible."""
+    rows = tuple(layer.rows for layer in network.layers)
+    columns = tuple(layer.columns for layer in network.layers)
     vertical = _displacements(network, rows)
-    tallest = Axis(rows, (0,)).length
+    tallest = StripAxis(rows, (0,)).length
     together: list[int] = []
     for by in (*_displacements(network, columns), None):
-        full = by is None or tallest * Axis(columns, (*together, by)).length > most
+        full = by is None or tallest * StripAxis(columns, (*together, by)).length > most
         if together and full:
-            axis = Axis(columns, tuple(together))
-            yield [Strip(network, Axis(rows, (one,)), axis, device) for one in vertical]
+            axis = StripAxis(columns, tuple(together))
+            yield [Strip(network, StripAxis(rows, (down,)), axis, device) for down in vertical]
             together = []
         if by is not None:
             together.append(by)
 
 
-def still(network: Network, device: torch.device) -> Strip:
-    """Return the strip of no displacement."""
+def unshifted_strip(network: ConvNetwork, device: torch.device) -> Strip:
+    """Return the strip of displacement 0."""
     rows, columns = (
-        Axis(tuple(getattr(one, axis) for one in network.layers), (0,)) for axis in ("rows", "columns")
+        StripAxis(tuple(getattr(layer, axis) for layer in network.layers), (0,))
+        for axis in ("rows", "columns")
     )
     return Strip(network, rows, columns, device)
 
 
-def _displacements(network: Network, windows: tuple[Windows, ...]) -> range:
+def _displacements(network: ConvNetwork, windows: tuple[Windows, ...]) -> range:
     last = windows[-1].count if network.mean else 1
     return range(1 - last, last)
 
@@ -178,100 +186,100 @@ class Side:
     deviations: Sequence[Tensor]
 
     def at(self, images: slice) -> "Side":
-        return Side(self.images[:, images], [one[images] for one in self.deviations])
+        return Side(self.images[:, images], [layer[images] for layer in self.deviations])
 
-    def spread(self, columns: Axis, gap: int, side: int) -> "Side":
-        """Return them with the columns that a strip has, of its left (0) or right (1) images."""
+    def on_columns(self, columns: StripAxis, gap: int, side: int) -> "Side":
+        """Return them on the columns of a strip, as its queries (side 0) or inputs (1)."""
         stages = [self.images, *self.deviations]
         wide = [
-            torch.nn.functional.pad(one, (0, 1, 0, gap)).index_select(
-                -1, columns.places(stage, side, one.device)
+            torch.nn.functional.pad(values, (0, 1, 0, gap)).index_select(
+                -1, columns.places(stage, side, values.device)
             )
-            for stage, one in enumerate(stages)
+            for stage, values in enumerate(stages)
         ]
         return Side(wide[0], wide[1:])
 
 
-def read_strip(strip: Strip, left: Side, right: Side, *, outer: bool) -> Tensor:
+def read_strip(strip: Strip, queries: Side, inputs: Side, *, outer: bool) -> Tensor:
     """Return the sum over a strip of K, or of K + T.
 
     Args:
-        left, right: spread over the columns of the strip.
+        queries, inputs: spread over the columns of the strip.
         outer: of all m with all n images, (m n), and not of each with itself, (n).
     """
-    pixels = _products(strip, left.images, right.images, outer=outer)
+    pixels = _products(strip, queries.images, inputs.images, outer=outer)
     at = Carried(pixels[None], False, outer)
     for place, layer in enumerate(strip.network.layers):
         _convolve(strip, at, place, tangent=strip.network.tangent)
         if layer.relu:
-            one, two = left.deviations[place], right.deviations[place]
-            one, two = strip.crop(one, place + 1, 0), strip.crop(two, place + 1, 1)
-            rectify(at, _product(one, two, outer=outer))
+            x = strip.crop(queries.deviations[place], place + 1, 0)
+            z = strip.crop(inputs.deviations[place], place + 1, 1)
+            rectify(at, _product(x, z, outer=outer))
         strip.clear(at.values, place + 1)
     return at.total((-2, -1))
 
 
-def deviations(strip: Strip, images: Tensor) -> list[Tensor]:
+def strip_deviations(strip: Strip, images: Tensor) -> list[Tensor]:
     """Return √k(x, x) at every position before the ReLU of each layer, (n h w) each.
 
     Args:
         strip: of no displacement.
     """
-    spread = Side(images, []).spread(strip.columns, strip.rows.gap, 0).images
-    at = Carried(_products(strip, spread, spread, outer=False)[None], False, outer=False)
-    found = []
+    pixels = Side(images, []).on_columns(strip.columns, strip.rows.gap, 0).images
+    at = Carried(_products(strip, pixels, pixels, outer=False)[None], False, outer=False)
+    roots = []
     for place, layer in enumerate(strip.network.layers):
         _convolve(strip, at, place, tangent=False)
         strip.clear(at.values, place + 1)
-        found.append(root_below(at.values[0, :, : layer.rows.count, : layer.columns.count]))
+        roots.append(root_below(at.values[0, :, : layer.rows.count, : layer.columns.count]))
         if layer.relu:
             at.values.mul_(math.pi)  # no angle, to the last bit what `rectify` makes of it
             at.factors = HALF_TURN
-    return found
+    return roots
 
 
-def _products(strip: Strip, left: Tensor, right: Tensor, *, outer: bool) -> Tensor:
+def _products(strip: Strip, queries: Tensor, inputs: Tensor, *, outer: bool) -> Tensor:
     """Return the covariance of two images' pixels, the mean over channels."""
     # Each product is rounded by itself, as in `positions`.
     total: Tensor | None = None
-    for x, z in zip(strip.crop(left, 0, 0), strip.crop(right, 0, 1), strict=True):
-        one = _product(x, z, outer=outer)
-        total = one if total is None else total.add_(one)
+    for x, z in zip(strip.crop(queries, 0, 0), strip.crop(inputs, 0, 1), strict=True):
+        product = _product(x, z, outer=outer)
+        total = product if total is None else total.add_(product)
     assert total is not None
-    return total.div_(len(left))
+    return total.div_(len(queries))
 
 
-def _product(left: Tensor, right: Tensor, *, outer: bool) -> Tensor:
-    return left[:, None] * right[None] if outer else left * right
+def _product(queries: Tensor, inputs: Tensor, *, outer: bool) -> Tensor:
+    return queries[:, None] * inputs[None] if outer else queries * inputs
 
 
 def _convolve(strip: Strip, at: Carried, place: int, *, tangent: bool) -> None:
     layer = strip.network.layers[place]
-    seen = at.values
+    sums = at.values
     both = zip((-2, -1), (layer.rows, layer.columns), strip.middles[place], strict=True)
     for axis, windows, middles in both:
         if windows.size > 1:
-            middle, *others = windows.offsets
-            seen = _moved(seen, [one - middle for one in others], seen.stride(axis))
+            middle, *further = windows.offsets
+            sums = _sum_of_shifts(sums, [offset - middle for offset in further], sums.stride(axis))
         if middles is not None:
-            seen = seen.index_select(axis, middles)
-    take_up(strip.network, at, seen, 1 / layer.area, tangent=tangent)
+            sums = sums.index_select(axis, middles)
+    take_up(strip.network, at, sums, 1 / layer.area, tangent=tangent)
 
 
-def _moved(values: Tensor, offsets: Sequence[int], step: int) -> Tensor:
-    """Return values + values moved by each offset, in steps of so many numbers; zeros lie between all."""
-    moved, total = values.view(-1), torch.empty_like(values)
-    size, flat = moved.shape[0], total.view(-1)
+def _sum_of_shifts(values: Tensor, offsets: Sequence[int], step: int) -> Tensor:
+    """Return values + values shifted by each offset times `step` numbers; zeros lie between overlaps."""
+    numbers, total = values.view(-1), torch.empty_like(values)
+    size, flat = numbers.shape[0], total.view(-1)
     for number, offset in enumerate(offsets):
         by = abs(offset) * step
-        behind, ahead = moved.narrow(0, 0, size - by), moved.narrow(0, by, size - by)
+        behind, ahead = numbers.narrow(0, 0, size - by), numbers.narrow(0, by, size - by)
         if offset < 0:
-            to, edge, here, there = flat.narrow(0, by, size - by), 0, ahead, behind
+            to, edge, first, second = flat.narrow(0, by, size - by), 0, ahead, behind
         else:
-            to, edge, here, there = flat.narrow(0, 0, size - by), size - by, behind, ahead
+            to, edge, first, second = flat.narrow(0, 0, size - by), size - by, behind, ahead
         if number == 0:  # one pass, where a copy and a sum take two
-            torch.add(here, there, out=to)
-            flat.narrow(0, edge, by).copy_(moved.narrow(0, edge, by))
+            torch.add(first, second, out=to)
+            flat.narrow(0, edge, by).copy_(numbers.narrow(0, edge, by))
         else:
-            to.add_(there)
+            to.add_(second)
     return total

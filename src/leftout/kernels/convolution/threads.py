@@ -1,4 +1,4 @@
-"""How are many small pieces of work spread over the threads that torch may use?
+"""How many small pieces of work are spread over the threads that torch may use.
 
 Operations on arrays that fit a cache are too short to share, so every operation keeps to one thread and
 the pieces run side by side.
@@ -38,16 +38,16 @@ def side_by_side(work: Callable[[Item], Result], items: Sequence[Item], threads:
     Nothing is recorded for derivatives.
     """
 
-    def alone(item: Item) -> Result:
-        with torch.inference_mode():  # of each thread its own
+    def run_alone(item: Item) -> Result:
+        with torch.inference_mode():  # set for each thread
             return work(item)
 
     threads = min(threads, len(items))
     if threads <= 1:
-        yield from map(alone, items)
+        yield from map(run_alone, items)
         return
     with ThreadPoolExecutor(threads) as pool:
         try:
-            yield from pool.map(alone, items)
+            yield from pool.map(run_alone, items)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)  # nothing is left running behind an error
+            pool.shutdown(wait=True, cancel_futures=True)  # stop the remaining work after an error

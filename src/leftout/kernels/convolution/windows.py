@@ -1,4 +1,4 @@
-"""What do the windows of a convolution see? Sums over windows, along axes of positions.
+"""Sums over the windows of a convolution, along axes of positions.
 
 Positions come first and pairs of inputs last, so that a shift by one position moves whole runs of numbers.
 """
@@ -26,7 +26,7 @@ class Windows:
 
     @cached_property
     def count(self) -> int:
-        """Return how many there are; 0 or less if the axis is too short."""
+        """Return the number of windows; 0 or less if the axis is too short."""
         if self.padding == "valid":
             return (self.length - self.size) // self.stride + 1
         return -(-self.length // self.stride)
@@ -41,22 +41,22 @@ class Windows:
 
     @cached_property
     def offsets(self) -> list[int]:
-        """Return the places of the first window; the middle first, which lies inside the axis always."""
+        """Return the places of the first window; the middle first, as it always lies inside the axis."""
         middle = (self.size - 1) // 2
-        rest = [one for one in range(self.size) if one != middle]
-        return [one - self.before for one in (middle, *rest)]
+        rest = [offset for offset in range(self.size) if offset != middle]
+        return [offset - self.before for offset in (middle, *rest)]
 
     @cached_property
     def trivial(self) -> bool:
-        """Return whether every place is a window of its own."""
+        """Return whether windows have one place each, and each place one window."""
         return self.size == 1 and self.stride == 1
 
     def seen_by(self, numbers: Iterable[int]) -> set[int]:
         """Return the places of the axis that lie in these windows."""
-        found = {one * self.stride + offset for one in numbers for offset in self.offsets}
+        places = {number * self.stride + offset for number in numbers for offset in self.offsets}
         if self.padding == "circular":
-            return {place % self.length for place in found}
-        return {place for place in found if 0 <= place < self.length}
+            return {place % self.length for place in places}
+        return {place for place in places if 0 <= place < self.length}
 
 
 def window_sum(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
@@ -69,25 +69,25 @@ def window_sum(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
     if windows.trivial:
         return values
     if windows.padding == "circular":
-        return _around(values, windows, axes)
+        return _circular_sum(values, windows, axes)
     count = windows.count
-    middle, *others = windows.offsets
-    inner = _part(values, axes, middle, windows.stride, count)
+    middle, *further = windows.offsets
+    centre = _places(values, axes, middle, windows.stride, count)
     total: Tensor | None = None
-    for offset in others:
+    for offset in further:
         first = max(0, -(offset // windows.stride))  # the first window whose place lies inside
         last = min(count - 1, (values.shape[axes[0]] - 1 - offset) // windows.stride)
         if last < first:
             continue
-        seen = _part(values, axes, first * windows.stride + offset, windows.stride, last - first + 1)
+        shifted = _places(values, axes, first * windows.stride + offset, windows.stride, last - first + 1)
         if total is None:
-            total = _started(inner, seen, axes, first)
+            total = _first_sum(centre, shifted, axes, first)
         else:
-            _part(total, axes, first, 1, last - first + 1).add_(seen)
-    return inner.contiguous() if total is None else total
+            _places(total, axes, first, 1, last - first + 1).add_(shifted)
+    return centre.contiguous() if total is None else total
 
 
-def _part(values: Tensor, axes: Sequence[int], start: int, stride: int, count: int) -> Tensor:
+def _places(values: Tensor, axes: Sequence[int], start: int, stride: int, count: int) -> Tensor:
     """Return `count` places of every axis, a view."""
     for axis in axes:
         values = values.narrow(axis, start, (count - 1) * stride + 1)
@@ -96,28 +96,28 @@ def _part(values: Tensor, axes: Sequence[int], start: int, stride: int, count: i
     return values
 
 
-def _started(inner: Tensor, seen: Tensor, axes: Sequence[int], first: int) -> Tensor:
-    """Return inner + seen, which begins at `first` and may end early: one pass, where a copy takes two."""
-    total = torch.empty_like(inner, memory_format=torch.contiguous_format)
-    to, one = total, inner
+def _first_sum(centre: Tensor, shifted: Tensor, axes: Sequence[int], first: int) -> Tensor:
+    """Return centre + shifted, which begins at `first` and may end early, in one pass."""
+    total = torch.empty_like(centre, memory_format=torch.contiguous_format)
+    target, narrow = total, centre
     for axis in axes:
-        count, whole = seen.shape[axis], inner.shape[axis]
-        for start, stop in ((0, first), (first + count, whole)):
+        count, length = shifted.shape[axis], centre.shape[axis]
+        for start, stop in ((0, first), (first + count, length)):
             if stop > start:
-                to.narrow(axis, start, stop - start).copy_(one.narrow(axis, start, stop - start))
-        to, one = to.narrow(axis, first, count), one.narrow(axis, first, count)
-    torch.add(one, seen, out=to)
+                target.narrow(axis, start, stop - start).copy_(narrow.narrow(axis, start, stop - start))
+        target, narrow = target.narrow(axis, first, count), narrow.narrow(axis, first, count)
+    torch.add(narrow, shifted, out=target)
     return total
 
 
-def _around(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
-    """Return sums over windows of a circle."""
+def _circular_sum(values: Tensor, windows: Windows, axes: Sequence[int]) -> Tensor:
+    """Return sums over windows that wrap around."""
     total: Tensor | None = None
     for offset in windows.offsets:
         first = torch.arange(windows.count, device=values.device) * windows.stride
-        part = values
+        shifted = values
         for axis in axes:
-            part = part.index_select(axis, (first + offset) % windows.length)
-        total = part if total is None else total.add_(part)
+            shifted = shifted.index_select(axis, (first + offset) % windows.length)
+        total = shifted if total is None else total.add_(shifted)
     assert total is not None
     return total

@@ -15,7 +15,7 @@ from leftout.kernels.hierarchy.sampled import (
     HELD,
     PIECE,
     Draw,
-    Estimate,
+    SampledMean,
     expected_change,
     expected_own_change,
 )
@@ -26,11 +26,11 @@ class Changes(ABC):
     """m times the change of the kernel of a network trained on some examples."""
 
     @abstractmethod
-    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> Estimate:
+    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> SampledMean:
         """Return it for all pairs, of the queries among themselves where `inputs` is None."""
 
     @abstractmethod
-    def own(self, inputs: Float64[Tensor, "n d"]) -> Estimate:
+    def own(self, inputs: Float64[Tensor, "n d"]) -> SampledMean:
         """Return it for every input with itself."""
 
     @abstractmethod
@@ -54,12 +54,12 @@ class Neurons(Changes):
     def __init__(self, examples: Pullers, draw: Draw) -> None:
         self.examples, self.draw = examples, draw
 
-    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> Estimate:
+    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> SampledMean:
         left = self._known(queries)
         right = left if inputs is None else self._known(inputs)
         return expected_change(self.draw, self.examples, left, right)
 
-    def own(self, inputs: Float64[Tensor, "n d"]) -> Estimate:
+    def own(self, inputs: Float64[Tensor, "n d"]) -> SampledMean:
         return expected_own_change(self.draw, self.examples, self._known(inputs))
 
     def bytes(self, rows: int, columns: int) -> int:
@@ -85,13 +85,13 @@ class Orthants(Changes):
     ) -> None:
         self.inputs, self.pairs, self.memory = inputs, pulled.pairs, memory
 
-    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> Estimate:
+    def between(self, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"] | None) -> SampledMean:
         if inputs is None:
             return _exact(self._among(queries, queries, whole=True))
         parts = [self._among(queries[part], inputs, whole=True) for part in self._parts(queries)]
         return _exact(torch.cat(parts) if parts else queries.new_zeros(0, len(inputs)))
 
-    def own(self, inputs: Float64[Tensor, "n d"]) -> Estimate:
+    def own(self, inputs: Float64[Tensor, "n d"]) -> SampledMean:
         parts = [self._among(inputs[part], inputs[part], whole=False) for part in self._parts(inputs)]
         return _exact(torch.cat(parts) if parts else inputs.new_zeros(0))
 
@@ -114,5 +114,5 @@ class Orthants(Changes):
         )
 
 
-def _exact(value: Tensor) -> Estimate:
-    return Estimate(value, torch.zeros_like(value))
+def _exact(value: Tensor) -> SampledMean:
+    return SampledMean(value, torch.zeros_like(value))

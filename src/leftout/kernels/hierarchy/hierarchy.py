@@ -39,10 +39,10 @@ from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.hierarchy.changes import Changes, change_of
 from leftout.kernels.hierarchy.pull import pull
 from leftout.kernels.hierarchy.refit_hierarchy import Queries, RefitHierarchy, RefittableHierarchy
-from leftout.kernels.hierarchy.sampled import Draw, Estimate
+from leftout.kernels.hierarchy.sampled import Draw, SampledMean
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.kernels.rows import flat
-from leftout.kernels.tiles import Tile, Work, check_matrix_fits
+from leftout.kernels.rows import flat_rows
+from leftout.kernels.tiles import Tile, TileWork, check_matrix_fits
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 
@@ -261,7 +261,7 @@ class FittedHierarchy(RefittableHierarchy):
         apart = (theirs - ours) / math.sqrt(2)
         return distortion(ours + apart, ours, examples=len(some), seed=self.options.seed)
 
-    def change(self, queries: Tensor, inputs: Tensor | None = None) -> Estimate:
+    def change(self, queries: Tensor, inputs: Tensor | None = None) -> SampledMean:
         """Return by how much training has changed the kernel, with standard errors, (m, n).
 
         Args:
@@ -283,7 +283,7 @@ class FittedHierarchy(RefittableHierarchy):
         change = self._per_width(self._changes.own(rows))
         return self.options.base.diagonal(rows).add(change.value).to(inputs)
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return one tile: the neurons are drawn, and meet the examples, once for all pairs.
 
         Raises:
@@ -368,9 +368,9 @@ class FittedHierarchy(RefittableHierarchy):
     def _start(self, inputs: Tensor) -> Float64[Tensor, "n n"]:
         return assemble.gram(self.options.base, inputs, memory=self.memory)
 
-    def _per_width(self, found: Estimate) -> Estimate:
+    def _per_width(self, found: SampledMean) -> SampledMean:
         width = self.options.width
-        return Estimate(found.value / width, found.standard_error / width)
+        return SampledMean(found.value / width, found.standard_error / width)
 
 
 def _two_classes(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n 1"]:
@@ -386,4 +386,4 @@ def _two_classes(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n 1"]:
 
 
 def _rows(inputs: Tensor) -> Float64[Tensor, "n d"]:
-    return flat(inputs).double()
+    return flat_rows(inputs).double()

@@ -56,6 +56,13 @@ def network_hierarchy(
 
     Cost:
         As the floor of `fourth_order`, of m neurons.
+
+    Example:
+        >>> import torch
+        >>> weights, readout = torch.ones(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+        >>> inputs, residual = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
+        >>> network_hierarchy("tanh", weights, readout, inputs, residual, time=1.0).trained.shape
+        torch.Size([2, 2])
     """
     start = tangent_gram(activation, weights, readout, inputs)
     examples = pullers(inputs, pull(start, residual, time=time))

@@ -21,7 +21,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits, memory_budget
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.hierarchy.orthants import CHUNK, orthants
 
 GATHERED = 2**18
@@ -81,7 +81,7 @@ def fourth_order(inputs: Float64[Tensor, "n d"], *, memory: int | float | str | 
     cosines = (dots / norms[:, None] / norms).clamp_(-1, 1)
     chance = inputs.new_empty(count)
     moment = inputs.new_empty(count, 4, 4)
-    for part in tracked(list(blocks(count, CHUNK)), what="orthants"):
+    for part in with_progress(list(blocks(count, CHUNK)), what="orthants"):
         fours = _unranked(torch.arange(part.start, part.stop, device=inputs.device), len(inputs))
         chance[part], found = orthants(cosines[fours[:, :, None], fours[:, None]])
         moment[part] = found * norms[fours][:, :, None] * norms[fours][:, None]

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.kernels.hierarchy.fourth_order import Factors, Pullers, along, between, itself, second_factors
 from leftout.kernels.wide.activations import Activation, response
 
@@ -33,7 +33,7 @@ SECOND, FOURTH = 1.0, 3.0
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class SampledMean:
     """A mean, and its standard error entry by entry (0 where nothing was drawn)."""
 
     value: Tensor
@@ -67,7 +67,7 @@ class Draw:
 
 def expected_change(
     draw: Draw, examples: Pullers, queries: Float64[Tensor, "m d"], inputs: Float64[Tensor, "n d"]
-) -> Estimate:
+) -> SampledMean:
     """Return m E Σ_ij C_ij K₄(x, z, x_i, x_j) for all pairs of queries and inputs.
 
     Args:
@@ -88,19 +88,21 @@ def expected_change(
     return _mean(draw, examples, whole)
 
 
-def expected_own_change(draw: Draw, examples: Pullers, inputs: Float64[Tensor, "n d"]) -> Estimate:
+def expected_own_change(draw: Draw, examples: Pullers, inputs: Float64[Tensor, "n d"]) -> SampledMean:
     """Return the same for every input with itself: the diagonal, without the pairs."""
     squares = inputs.square().sum(1)
     return _mean(draw, examples, lambda factors: itself(factors(inputs), squares))
 
 
-def _mean(draw: Draw, examples: Pullers, sum_of: Callable[[Callable[[Tensor], Factors]], Tensor]) -> Estimate:
+def _mean(
+    draw: Draw, examples: Pullers, sum_of: Callable[[Callable[[Tensor], Factors]], Tensor]
+) -> SampledMean:
     """Return the mean over neurons of a sum over neurons, and its standard error over groups."""
     features, device = examples.inputs.shape[1], examples.inputs.device
     count = math.ceil(draw.neurons / GROUPS)
     mean: Tensor | None = None
     squares: Tensor | None = None
-    for group in tracked(range(GROUPS), what="neurons"):
+    for group in with_progress(range(GROUPS), what="neurons"):
         total: Tensor | None = None
         for drawn in draw.weights(group, features):
             found = sum_of(_factors_by(draw.activation, examples, drawn.to(device)))
@@ -115,7 +117,7 @@ def _mean(draw: Draw, examples: Pullers, sum_of: Callable[[Callable[[Tensor], Fa
         squares += off * (total - mean)
     assert mean is not None
     assert squares is not None
-    return Estimate(mean, (squares / (GROUPS * (GROUPS - 1))).sqrt())
+    return SampledMean(mean, (squares / (GROUPS * (GROUPS - 1))).sqrt())
 
 
 def _factors_by(

@@ -1,1 +1,1 @@
-"""The tangent kernel of a PyTorch network as it is, exact or projected."""
+"""The tangent kernel of a PyTorch network at its present weights, exact or projected."""

@@ -1,12 +1,12 @@
-"""How alike are two inputs to a network as it is, at its weights of now? The empirical tangent kernel.
+"""The empirical tangent kernel: of a network as it is, at its present weights.
 
     k(x, z)_oo' = ⟨∂f_o(x)/∂w, ∂f_o'(z)/∂w⟩
 
-is what gradient descent in w sees, of any network, and f linear in w around these weights is the model
-that it stands for, with f_0 the network's own outputs. With k outputs it is a k × k block for each pair
-of inputs. Two kernels of one number for each pair stand in for it, at 1/k² of the size:
+is the kernel of gradient descent in w, for any network, and the model behind it is f made linear in w
+around these weights, with f_0 the network's own outputs. With k outputs it is a k × k block for each pair
+of inputs. Two kernels of one number for each pair approximate it, at 1/k² of the size:
 
-    "sum"     of Σ_o f_o / √k: the network's outputs taken as one
+    "sum"     of Σ_o f_o / √k: the network's outputs added up to one
     "trace"   Σ_o k_oo / k: every output learns as the average one does
 """
 
@@ -26,58 +26,58 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
     Parameters,
-    bytes_a_row,
+    bytes_per_row,
     call,
     check_differentiable,
     check_function,
     check_takes,
-    outputs_each,
-    selected,
+    output_count,
+    parameters_matching,
 )
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
-from leftout.kernels.network.extract import PASSES, Extract, Method, Network
-from leftout.kernels.network.linearised import pulled_back, pushed_forward
+from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
+from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
-from leftout.kernels.tiles import Tile, Work
+from leftout.kernels.tiles import Tile, TileWork
 
 Outputs = Literal["full", "sum", "trace"]
 
-FEW = 3
-"""Inputs that a network is looked at with."""
+SAMPLE = 3
+"""Inputs that a network is tried on."""
 
 
 @final
 class Empirical(Kernel):
-    """The tangent kernel of a module at the weights that it has now.
+    """The tangent kernel of a module at its present weights.
 
-    The module is copied: what becomes of it later changes nothing here, and it is never written to.
+    The module is copied and never written to: training it later does not change the kernel.
     Parameters with requires_grad=False and buffers are constants. Everything is evaluated in the
     module's dtype, where the module lies, and accumulated in float64.
 
     Args:
-        module: tensor inputs, outputs (n, k), each row for itself: in eval mode where it has dropout or
-            batch statistics.
-        outputs: "full" tells outputs apart; "sum" and "trace" are approximations of it for k > 1, whose
+        module: maps tensor inputs to outputs (n, k), each row by itself: in eval mode where it has dropout
+            or batch statistics.
+        outputs: "full" has a row for each output; "sum" and "trace" are approximations of it for k > 1, whose
             error `distortion` measures.
         parameters: patterns of parameter names, as of shells ("layer4.*"); all that are trained if None.
         method: "jacobian" takes whole Jacobians by vmap; "layers" takes Linear and Conv2d layers from
             activations and backpropagated signals; "auto" whatever is cheaper, layer by layer. All
             give the same numbers to rounding.
         projection: shortens the rows of the Jacobian, at an error that `distortion` measures.
-        memory: for calls that are not told, in bytes or as "4GB"; 60 % of what is free if None.
+        memory: for calls without a budget of their own, in bytes or as "4GB"; 60 % of what is free if None.
 
     Raises:
-        OptionError: an option that there is not, a pattern that matches nothing, no trained parameters,
+        OptionError: an option that does not exist, a pattern that matches nothing, no trained parameters,
             or parameters of half or mixed precision.
         DataError: weights that hold NaN or infinity.
 
     Cost:
         a forward pass and k backward passes for each input, once; then products of n k rows of p
-        numbers, or of what layers see, which is far less. The features of training inputs are kept
-        between calls where they take no more than a quarter of the budget.
+        numbers, or of activations and signals of layers, which are far fewer. The features of training
+        inputs are kept between calls where they take no more than a quarter of the budget.
     """
 
     def __init__(
@@ -101,21 +101,21 @@ class Empirical(Kernel):
         self.patterns = (parameters,) if isinstance(parameters, str) else parameters
         if not isinstance(self.patterns, list | tuple | None):
             raise OptionError(f"`parameters` must be names or a list of them; got {parameters!r}.")
-        chosen = selected(module, self.patterns)
+        chosen = parameters_matching(module, self.patterns)
         _check_weights(module)
         self.module = copy.deepcopy(module)
-        for name, one in self.module.named_parameters():
-            one.grad = None
-            one.requires_grad_(name in chosen)
-        own = dict(self.module.named_parameters())
-        self.weights: Parameters = {name: own[name].detach() for name in chosen}
+        for name, weight in self.module.named_parameters():
+            weight.grad = None
+            weight.requires_grad_(name in chosen)
+        named = dict(self.module.named_parameters())
+        self.weights: Parameters = {name: named[name].detach() for name in chosen}
         self.reading: Outputs = outputs
         self.method: Method = method
         self.projection = projection
         self.memory = memory
         self._k: int | None = None
         self._extracts: dict[tuple[Any, ...], Extract] = {}
-        self._looked: set[tuple[Any, ...]] = set()
+        self._checked: set[tuple[Any, ...]] = set()
         self._shelf = Shelf()
 
     @property
@@ -123,7 +123,7 @@ class Empirical(Kernel):
         """Return k for outputs="full", else None.
 
         Raises:
-            OptionError: no inputs were seen yet: only then is it known how many outputs there are.
+            OptionError: the kernel has not been evaluated or checked on inputs yet, from which k is known.
         """
         return self.width if self.reading == "full" else None
 
@@ -150,42 +150,48 @@ class Empirical(Kernel):
         """Return the kernel between two batches, in float64, on the device of the inputs."""
         self.check("queries", queries)
         self.check("inputs", inputs)
-        shape = (len(queries) * self._each, len(inputs) * self._each)
+        shape = (len(queries) * self._rows_per_input, len(inputs) * self._rows_per_input)
         work = self._work(8 * math.prod(shape), inputs.device)
-        result = torch.empty(shape, dtype=torch.float64, device=inputs.device)
-        for i, j, value in self.tiles(queries, inputs, work):
-            result[i, j] = value
-        return result
+        kernel = torch.empty(shape, dtype=torch.float64, device=inputs.device)
+        for i, j, tile in self.tiles(queries, inputs, work):
+            kernel[i, j] = tile
+        return kernel
 
     def diagonal(self, inputs: Tensor) -> Float64[Tensor, " nr"]:
         """Return k(x, x)_oo for every input and output, in float64, on the device of the inputs."""
         self.check("inputs", inputs)
-        found = torch.empty(len(inputs), self._each, dtype=torch.float64, device=inputs.device)
+        squares = torch.empty(len(inputs), self._rows_per_input, dtype=torch.float64, device=inputs.device)
         if not len(inputs):
-            return found.flatten()
-        own = self._given(inputs)
-        extract = self._extract(own)
+            return squares.flatten()
+        cast_inputs = self._cast(inputs)
+        extract = self._extract(cast_inputs)
         room = memory_budget(self.memory, device=self.device)
         size = max(1, room // (4 * (extract.bytes_working + 3 * extract.bytes_kept)))
-        for rows in blocks(len(own), size):
-            parts = extract(own[rows])
-            whole = slice(0, rows.stop - rows.start)
-            found[rows] = torch.stack([part.squares(whole) for part in parts]).sum(0).to(found)
-        return found.flatten()
+        for rows in blocks(len(cast_inputs), size):
+            layers = extract(cast_inputs[rows])
+            every = slice(0, rows.stop - rows.start)
+            squares[rows] = torch.stack([layer.squares(every) for layer in layers]).sum(0).to(squares)
+        return squares.flatten()
 
-    def tiles(self, queries: Tensor, inputs: Tensor | None, work: Work) -> Iterator[Tile]:
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles of the kernel, by as few passes as the memory allows."""
         if not len(queries) or (inputs is not None and not len(inputs)):
             return iter(())
         same = work.device == self.device
         room = work.budget - work.result if same else memory_budget(None, device=self.device)
-        left = self._given(queries)
-        right = None if inputs is None else self._given(inputs)
-        for own, given in ((left, queries), (right, inputs)):
-            if own is not None and own is not given:
-                room -= own.numel() * own.itemsize
+        cast_queries = self._cast(queries)
+        cast_inputs = None if inputs is None else self._cast(inputs)
+        for cast, original in ((cast_queries, queries), (cast_inputs, inputs)):
+            if cast is not None and cast is not original:
+                room -= cast.numel() * cast.itemsize
         panels = Panels(
-            self._extract(left), left, right, each=self._each, work=work, room=room, shelf=self._shelf
+            self._extract(cast_queries),
+            cast_queries,
+            cast_inputs,
+            rows_per_input=self._rows_per_input,
+            work=work,
+            room=room,
+            shelf=self._shelf,
         )
         return panels.tiles()
 
@@ -204,25 +210,25 @@ class Empirical(Kernel):
             )
         check_finite(name, inputs)
         key = self._key(inputs)
-        if not len(inputs) or (key in self._looked and not torch.is_inference_mode_enabled()):
+        if not len(inputs) or (key in self._checked and not torch.is_inference_mode_enabled()):
             return
-        few = self._given(inputs[:FEW]).clone()
-        check_takes(self.module, few, name=name, as_given=True)
-        width = outputs_each(self.module, few)
-        if not torch.equal(few, self._given(inputs[:FEW])):
+        sample = self._cast(inputs[:SAMPLE]).clone()
+        check_takes(self.module, sample, name=name, as_given=True)
+        width = output_count(self.module, sample)
+        if not torch.equal(sample, self._cast(inputs[:SAMPLE])):
             raise OptionError(
                 "`module` must not write to its inputs, which are asked for again; it does. Write "
                 "x = x - 1 in its forward instead of x -= 1."
             )
-        check_function(self.module, few)
-        check_differentiable(self.module, self.weights, few)
+        check_function(self.module, sample)
+        check_differentiable(self.module, self.weights, sample)
         if self._k not in (None, width):
             raise ShapeError(
                 f"`module` must have as many outputs for all inputs; it has {self._k} for others and "
                 f"{width} for `{name}`."
             )
         self._k = width
-        self._looked.add(key)
+        self._checked.add(key)
 
     def initial(self, inputs: Tensor) -> Float64[Tensor, "n k"]:
         """Return the network's outputs, on its device.
@@ -231,18 +237,18 @@ class Empirical(Kernel):
             DataError: they are not finite; names the first such row.
         """
         self.check("inputs", inputs)
-        parts = [torch.empty(0, self.width, dtype=torch.float64, device=self.device)]
+        empty = torch.empty(0, self.width, dtype=torch.float64, device=self.device)
         with torch.no_grad():
-            parts += [
-                call(self.module, self.weights, self._given(inputs[rows])).double()
+            chunks = [
+                call(self.module, self.weights, self._cast(inputs[rows])).double()
                 for rows in self._chunks(inputs, passes=1)
             ]
-        found = torch.cat(parts)
-        check_finite("module outputs", found)
-        return found
+        outputs = torch.cat([empty, *chunks])
+        check_finite("module outputs", outputs)
+        return outputs
 
     def pull_back(self, inputs: Tensor, dual: Tensor) -> Parameters:
-        """Return J(inputs)ᵀ dual by parameter, in float64: a change of weights that outputs ask for.
+        """Return J(inputs)ᵀ dual by parameter, in float64: the change of weights along a change of outputs.
 
         Args:
             dual: (n, k), or (n k, 1) in the order of the full kernel's rows.
@@ -261,8 +267,8 @@ class Empirical(Kernel):
                 f"got {tuple(dual.shape)}."
             )
         dual = dual.reshape(n, k).to(self.device)
-        chunks = ((self._given(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES))
-        return pulled_back(self.module, self.weights, chunks)
+        chunks = ((self._cast(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES))
+        return pull_back(self.module, self.weights, chunks)
 
     def push_forward(self, inputs: Tensor, tangents: Mapping[str, Tensor]) -> Float64[Tensor, "n k"]:
         """Return J(inputs) tangents: how the outputs change with the weights, to first order.
@@ -275,21 +281,21 @@ class Empirical(Kernel):
 
         Cost:
             a forward and two backward passes: Jᵀu is linear in u, and its derivative along the
-            tangents is wanted. More modules are able to than have forward derivatives.
+            tangents is wanted. More modules support it than have forward derivatives.
         """
         self.check("inputs", inputs)
-        shapes = {name: tuple(one.shape) for name, one in self.weights.items()}
-        if {name: tuple(one.shape) for name, one in tangents.items()} != shapes:
+        shapes = {name: tuple(weight.shape) for name, weight in self.weights.items()}
+        if {name: tuple(weight.shape) for name, weight in tangents.items()} != shapes:
             raise ShapeError(
                 "`tangents` must have the names and shapes of the kernel's parameters, such as "
                 f"{next(iter(shapes.items()))}; got {list(tangents)[:3]}."
             )
-        parts = [torch.empty(0, self.width, dtype=torch.float64, device=self.device)]
-        parts += [
-            pushed_forward(self.module, self.weights, self._given(inputs[rows]), tangents)
+        empty = torch.empty(0, self.width, dtype=torch.float64, device=self.device)
+        changes = [
+            push_forward(self.module, self.weights, self._cast(inputs[rows]), tangents)
             for rows in self._chunks(inputs, passes=2 * PASSES)
         ]
-        return torch.cat(parts)
+        return torch.cat([empty, *changes])
 
     def distortion(self, inputs: Tensor, *, sample: int = 100, seed: int = 0) -> Distortion | None:
         """Return how far this kernel is from the full one without projection; None where it is that.
@@ -303,7 +309,7 @@ class Empirical(Kernel):
         check_count("sample", sample)
         check_seed(seed)
         self.check("inputs", inputs)
-        sizes = [one.numel() for one in self.weights.values()]
+        sizes = [weight.numel() for weight in self.weights.values()]
         lossless = self.projection is None or self.projection.exact(sizes)
         if lossless and (self.reading == "full" or self.width == 1):
             return None
@@ -311,28 +317,28 @@ class Empirical(Kernel):
         chosen = np.random.default_rng(seed).choice(len(inputs), count, replace=False)
         points = inputs[torch.from_numpy(np.sort(chosen)).to(inputs.device)]
         exact = Empirical(self.module, parameters=self.patterns, method=self.method)
-        grams = [gram(one, points, memory=self.memory) for one in (self, exact)]
+        grams = [gram(kernel, points, memory=self.memory) for kernel in (self, exact)]
         return distortion(*grams, examples=count, seed=seed)
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return which network, at which weights, and how it was read; JSON-like."""
-        state = {name: one for name, one in self.module.state_dict().items() if isinstance(one, Tensor)}
+        """Return which network, at which weights, and how its outputs were combined; JSON-like."""
+        state = {key: array for key, array in self.module.state_dict().items() if isinstance(array, Tensor)}
         return {
             "name": "empirical",
             "module": type(self.module).__name__,
             "outputs": self.reading,
-            "parameters": sum(one.numel() for one in self.weights.values()),
+            "parameters": sum(weight.numel() for weight in self.weights.values()),
             "patterns": None if self.patterns is None else list(self.patterns),
             "dtype": str(self.dtype).removeprefix("torch."),
             "method": self.method,
             "projection": None if self.projection is None else self.projection.record,
-            # Weights alone do not tell ReLU from tanh; what the module prints as does.
+            # Weights alone do not tell ReLU from tanh; the text that the module prints as does.
             "fingerprint": fingerprint(repr(self.module), list(state), *state.values(), list(self.weights)),
         }
 
     def __repr__(self) -> str:
-        count = sum(one.numel() for one in self.weights.values())
+        count = sum(weight.numel() for weight in self.weights.values())
         return f"Empirical({type(self.module).__name__}, {self.reading!r}, {count} parameters)"
 
     @property
@@ -340,24 +346,24 @@ class Empirical(Kernel):
         return next(iter(self.weights.values()))
 
     @property
-    def _each(self) -> int:
+    def _rows_per_input(self) -> int:
         return self.outputs or 1
 
-    def _work(self, result: int, device: torch.device) -> Work:
+    def _work(self, result: int, device: torch.device) -> TileWork:
         budget = memory_budget(self.memory, device=device)
-        return Work(dtype=self.dtype, device=device, budget=budget, result=result, block=None)
+        return TileWork(dtype=self.dtype, device=device, budget=budget, result=result, block=None)
 
-    def _given(self, inputs: Tensor) -> Tensor:
-        """Return inputs as the module takes them; whole numbers stay what they are."""
+    def _cast(self, inputs: Tensor) -> Tensor:
+        """Return inputs on the device and in the dtype of the module; whole numbers keep their dtype."""
         dtype = self.dtype if inputs.dtype.is_floating_point else inputs.dtype
         return inputs.detach().to(self.device, dtype)
 
     def _key(self, inputs: Tensor) -> tuple[Any, ...]:
         return *inputs.shape[1:], inputs.dtype.is_floating_point
 
-    def _extract(self, own: Tensor) -> Extract:
-        """Return what makes features of inputs of this shape."""
-        key = self._key(own)
+    def _extract(self, inputs: Tensor) -> Extract:
+        """Return what makes features of inputs of this shape, new or from before."""
+        key = self._key(inputs)
         if key not in self._extracts:
             eye = torch.eye(self.width, dtype=self.dtype, device=self.device)
             combinations = {
@@ -365,23 +371,23 @@ class Empirical(Kernel):
                 "sum": eye.sum(0, keepdim=True) / self.width**0.5,
                 "trace": eye / self.width**0.5,
             }[self.reading]
-            network = Network(self.module, self.weights, combinations, self.reading == "trace")
+            network = NetworkOutputs(self.module, self.weights, combinations, self.reading == "trace")
             self._extracts[key] = Extract(
-                network, method=self.method, projection=self.projection, few=own[:FEW]
+                network, method=self.method, projection=self.projection, sample=inputs[:SAMPLE]
             )
         return self._extracts[key]
 
     def _chunks(self, inputs: Tensor, *, passes: int) -> Iterator[slice]:
-        """Yield rows of inputs whose passes fit the memory."""
+        """Yield slices of inputs whose passes fit the memory."""
         room = memory_budget(self.memory, device=self.device)
-        kept = bytes_a_row(self.module, self._given(inputs[:2])) if len(inputs) else 1
-        return blocks(len(inputs), max(1, room // (2 * passes * kept)))
+        bytes_of_row = bytes_per_row(self.module, self._cast(inputs[:2])) if len(inputs) else 1
+        return blocks(len(inputs), max(1, room // (2 * passes * bytes_of_row)))
 
 
 def _check_weights(module: nn.Module) -> None:
     """Raise unless all weights are finite."""
-    # Buffers may well be infinite, as masks are; what they do to outputs is checked there.
-    bad = [name for name, one in module.named_parameters() if not bool(one.isfinite().all())]
+    # Buffers may be infinite, as masks are; outputs are checked themselves.
+    bad = [name for name, weight in module.named_parameters() if not bool(weight.isfinite().all())]
     if bad:
         raise DataError(
             f"`module` must have finite weights; {bad[0]!r} holds NaN or infinity (and {len(bad) - 1} "

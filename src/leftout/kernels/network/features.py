@@ -1,4 +1,4 @@
-"""What must be kept of an input so that its tangent kernel with others needs no further pass?
+"""Gradient features of inputs: their products are the tangent kernel, without another pass.
 
 Rows of its Jacobian, ∂f_o/∂w, or for a linear layer z_t = W a_t + b the pairs they are made of: inputs
 a_t and signals s_ot = ∂f_o/∂z_t at every position t. Then ∂f_o/∂W = Σ_t s_ot a_tᵀ, and
@@ -27,17 +27,17 @@ PIECE = 2**25
 """Bytes of products between positions that are held at a time, unless a single pair takes more."""
 
 
-class Part(ABC):
-    """A share of the features of n inputs, e rows of the kernel each. What is kept lies in `tensors`."""
+class LayerFeatures(ABC):
+    """Gradients of n inputs in some parameters, often one layer's: e rows of the kernel for each input."""
 
     @property
     @abstractmethod
     def tensors(self) -> tuple[Tensor, ...]:
-        """Return what is kept, input by input."""
+        """Return the arrays that are kept; their first axis is that of the inputs."""
 
     @abstractmethod
-    def like(self, tensors: tuple[Tensor, ...]) -> "Part":
-        """Return a part of the same kind with other contents."""
+    def like(self, tensors: tuple[Tensor, ...]) -> "LayerFeatures":
+        """Return features of the same kind with these arrays."""
 
     @property
     @abstractmethod
@@ -45,34 +45,40 @@ class Part(ABC):
         """Return e, rows of the kernel for each input."""
 
     @property
-    def converted(self) -> int:
-        """Return how many numbers of an input are converted to float64 together."""
+    def numbers_converted(self) -> int:
+        """Return how many numbers of each input are converted to float64 at once."""
         return 0
 
     @property
     def smallest_piece(self) -> int:
-        """Return the bytes that a product of one input with one other holds, if beyond its result."""
+        """Return the bytes of temporaries in the product of one input with one other."""
         return 0
 
     @abstractmethod
     def add(
-        self, into: Float64[Tensor, "ae be"], mine: slice, other: "Part", theirs: slice, *, piece: int
+        self,
+        into: Float64[Tensor, "ae be"],
+        rows: slice,
+        columns_of: "LayerFeatures",
+        columns: slice,
+        *,
+        piece: int,
     ) -> None:
-        """Add the products of some inputs of this part with some of another of the same kind.
+        """Add the products of some inputs with some of `columns_of`, features of the same kind.
 
         Args:
             piece: bytes that products between positions may take.
         """
 
     @abstractmethod
-    def squares(self, mine: slice) -> Float64[Tensor, "a e"]:
+    def squares(self, rows: slice) -> Float64[Tensor, "a e"]:
         """Return the product of every row with itself."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Rows(Part):
-    """Rows of a Jacobian, whole or projected."""
+class JacobianRows(LayerFeatures):
+    """Rows of a Jacobian, all numbers of them or projected."""
 
     values: Float[Tensor, "n e q"]
 
@@ -80,33 +86,39 @@ class Rows(Part):
     def tensors(self) -> tuple[Tensor, ...]:
         return (self.values,)
 
-    def like(self, tensors: tuple[Tensor, ...]) -> Part:
-        return Rows(*tensors)
+    def like(self, tensors: tuple[Tensor, ...]) -> LayerFeatures:
+        return JacobianRows(*tensors)
 
     @property
     def outputs_per_example(self) -> int:
         return self.values.shape[1]
 
     def add(
-        self, into: Float64[Tensor, "ae be"], mine: slice, other: Part, theirs: slice, *, piece: int
+        self,
+        into: Float64[Tensor, "ae be"],
+        rows: slice,
+        columns_of: LayerFeatures,
+        columns: slice,
+        *,
+        piece: int,
     ) -> None:
-        assert isinstance(other, Rows)
-        left, right = self.values[mine].flatten(0, 1), other.values[theirs].flatten(0, 1)
-        for part in blocks(left.shape[1], COLUMNS):
-            into.addmm_(left[:, part].double(), right[:, part].double().T)
+        assert isinstance(columns_of, JacobianRows)
+        row_values, column_values = self.values[rows].flatten(0, 1), columns_of.values[columns].flatten(0, 1)
+        for parameters in blocks(row_values.shape[1], COLUMNS):
+            into.addmm_(row_values[:, parameters].double(), column_values[:, parameters].double().T)
 
-    def squares(self, mine: slice) -> Float64[Tensor, "a e"]:
-        values = self.values[mine]
-        found = values.new_zeros(values.shape[:2], dtype=torch.float64)
-        for part in blocks(values.shape[2], COLUMNS):
-            found += values[:, :, part].double().square().sum(2)
-        return found
+    def squares(self, rows: slice) -> Float64[Tensor, "a e"]:
+        values = self.values[rows]
+        squares = values.new_zeros(values.shape[:2], dtype=torch.float64)
+        for parameters in blocks(values.shape[2], COLUMNS):
+            squares += values[:, :, parameters].double().square().sum(2)
+        return squares
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Pairs(Part):
-    """What goes into a linear layer at its t positions, and what comes back.
+class FactoredGradients(LayerFeatures):
+    """Gradients in a linear layer as factors: activations at its t positions, and signals that come back.
 
     Args:
         bias: whether the layer's bias is among the parameters as well.
@@ -120,31 +132,37 @@ class Pairs(Part):
     def tensors(self) -> tuple[Tensor, ...]:
         return self.activations, self.signals
 
-    def like(self, tensors: tuple[Tensor, ...]) -> Part:
+    def like(self, tensors: tuple[Tensor, ...]) -> LayerFeatures:
         activations, signals = tensors
-        return Pairs(activations, signals, bias=self.bias)
+        return FactoredGradients(activations, signals, bias=self.bias)
 
     @property
     def outputs_per_example(self) -> int:
         return self.signals.shape[1]
 
     @property
-    def converted(self) -> int:
+    def numbers_converted(self) -> int:
         return self.activations[0].numel() + self.signals[0].numel()
 
     @property
     def smallest_piece(self) -> int:
-        positions, each = self.activations.shape[1], self.outputs_per_example
-        return 8 * positions**2 * (2 * each**2 + 1) if positions > 1 else 0
+        positions, outputs = self.activations.shape[1], self.outputs_per_example
+        return 8 * positions**2 * (2 * outputs**2 + 1) if positions > 1 else 0
 
     def add(
-        self, into: Float64[Tensor, "ae be"], mine: slice, other: Part, theirs: slice, *, piece: int
+        self,
+        into: Float64[Tensor, "ae be"],
+        rows: slice,
+        columns_of: LayerFeatures,
+        columns: slice,
+        *,
+        piece: int,
     ) -> None:
-        assert isinstance(other, Pairs)
-        a, s = self.activations[mine], self.signals[mine]
-        b, u = other.activations[theirs], other.signals[theirs]
-        each = self.outputs_per_example
-        total = into.view(len(a), each, len(b), each)
+        assert isinstance(columns_of, FactoredGradients)
+        a, s = self.activations[rows], self.signals[rows]
+        b, u = columns_of.activations[columns], columns_of.signals[columns]
+        outputs = self.outputs_per_example
+        total = into.view(len(a), outputs, len(b), outputs)
         smallest = self.smallest_piece
         side = int((piece / smallest) ** 0.5) if smallest else max(len(a), len(b))
         side = max(1, side)
@@ -164,63 +182,64 @@ class Pairs(Part):
         outer = outer.view(m, e, t, n, e, t).mul_(inner.view(m, 1, t, n, 1, t))
         total += outer.sum((2, 5))
 
-    def squares(self, mine: slice) -> Float64[Tensor, "a e"]:
-        start, stop, _ = mine.indices(len(self.activations))
+    def squares(self, rows: slice) -> Float64[Tensor, "a e"]:
+        start, stop, _ = rows.indices(len(self.activations))
         size = max(1, PIECE // max(1, self.smallest_piece))
-        found = []
-        for part in blocks(stop - start, size):
-            rows = slice(start + part.start, start + part.stop)
-            a, s = self.activations[rows].double(), self.signals[rows].double()
+        squares = []
+        for chunk in blocks(stop - start, size):
+            inputs = slice(start + chunk.start, start + chunk.stop)
+            a, s = self.activations[inputs].double(), self.signals[inputs].double()
             inner = a @ a.mT + float(self.bias)  # (m, t, t)
-            found.append(((s @ s.mT) * inner[:, None]).sum((2, 3)))
+            squares.append(((s @ s.mT) * inner[:, None]).sum((2, 3)))
         empty = self.signals.new_zeros(0, self.outputs_per_example, dtype=torch.float64)
-        return torch.cat([empty, *found])
+        return torch.cat([empty, *squares])
 
 
 @final
-class Features:
-    """All that is kept of n inputs, filled chunk by chunk.
+class NetworkFeatures:
+    """The gradient features of n inputs, filled chunk by chunk.
 
     Args:
-        first: parts of a few inputs, which say what is kept of each.
+        first: features of a few inputs, whose kinds and shapes are those of all.
         n: how many inputs there is room for.
     """
 
-    def __init__(self, first: Sequence[Part], n: int) -> None:
+    def __init__(self, first: Sequence[LayerFeatures], n: int) -> None:
         self.n = n
-        self.parts = [
-            part.like(tuple(one.new_empty(n, *one.shape[1:]) for one in part.tensors)) for part in first
+        self.layers = [
+            layer.like(tuple(tensor.new_empty(n, *tensor.shape[1:]) for tensor in layer.tensors))
+            for layer in first
         ]
         self.outputs_per_example = first[0].outputs_per_example
 
-    def fill(self, rows: slice, parts: Sequence[Part]) -> None:
-        """Keep the parts of some inputs."""
-        for held, part in zip(self.parts, parts, strict=True):
-            for to, value in zip(held.tensors, part.tensors, strict=True):
-                to[rows] = value
+    def fill(self, rows: slice, layers: Sequence[LayerFeatures]) -> None:
+        """Write the features of some inputs."""
+        for held, layer in zip(self.layers, layers, strict=True):
+            for target, tensor in zip(held.tensors, layer.tensors, strict=True):
+                target[rows] = tensor
 
     def products(
-        self, mine: slice, other: "Features", theirs: slice, *, piece: int = PIECE
+        self, rows: slice, columns_of: "NetworkFeatures", columns: slice, *, piece: int = PIECE
     ) -> Float64[Tensor, "ae be"]:
-        """Return the kernel between some inputs here and some of another.
+        """Return the kernel between some inputs here and some of `columns_of`.
 
         Args:
             piece: bytes that products between positions of layers may take.
         """
-        each = self.outputs_per_example
-        like = self.parts[0].tensors[0]
-        shape = ((mine.stop - mine.start) * each, (theirs.stop - theirs.start) * each)
+        outputs = self.outputs_per_example
+        like = self.layers[0].tensors[0]
+        shape = ((rows.stop - rows.start) * outputs, (columns.stop - columns.start) * outputs)
         into = like.new_zeros(shape, dtype=torch.float64)
-        for part, its in zip(self.parts, other.parts, strict=True):
-            part.add(into, mine, its, theirs, piece=piece)
+        for layer, column_layer in zip(self.layers, columns_of.layers, strict=True):
+            layer.add(into, rows, column_layer, columns, piece=piece)
         return into
 
     @property
     def nbytes(self) -> int:
         """Return the bytes that are held."""
-        return bytes_of(self.parts)
+        return bytes_of(self.layers)
 
 
-def bytes_of(parts: Sequence[Part]) -> int:
-    """Return the bytes that parts hold."""
-    return sum(one.numel() * one.itemsize for part in parts for one in part.tensors)
+def bytes_of(layers: Sequence[LayerFeatures]) -> int:
+    """Return the bytes of all arrays."""
+    return sum(tensor.numel() * tensor.itemsize for layer in layers for tensor in layer.tensors)

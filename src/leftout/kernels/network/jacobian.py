@@ -2,7 +2,7 @@
 
 J_i = ∂f(x_i; w)/∂w, one row for each output or for each combination of outputs that is asked for: row r
 is Σ_o C_ro ∂f_o/∂w. By reverse mode, vectorised over inputs and rows (vmap); modules that cannot be
-vectorised are differentiated one input and one row at a time, with the same numbers.
+vectorised are differentiated one input and one row at a time, with the same numbers to rounding.
 """
 
 import copy
@@ -30,55 +30,58 @@ def by_vmap(
 ) -> Parameters:
     """Return the Jacobians of all inputs at once."""
 
-    def one(x: Tensor) -> Parameters:
-        found = vjp(lambda w: call(module, w, x[None])[0], weights)
-        pulled: Parameters = vmap(found[1])(combinations.to(found[0].dtype))[0]
-        return pulled
+    def jacobian(x: Tensor) -> Parameters:
+        outputs, pull_back, *_ = vjp(lambda w: call(module, w, x[None])[0], weights)
+        rows: Parameters = vmap(pull_back)(combinations.to(outputs.dtype))[0]
+        return rows
 
-    rows: Parameters = vmap(one)(inputs)
-    return rows
+    jacobians: Parameters = vmap(jacobian)(inputs)
+    return jacobians
 
 
 def by_loop(
     module: nn.Module, weights: Parameters, combinations: Float[Tensor, "r k"], inputs: Tensor
 ) -> Parameters:
     """Return the same, one input and one combination after the other."""
-    rest = {name: one.detach() for name, one in module.named_parameters()}
-    leaves = {name: one.detach().requires_grad_() for name, one in weights.items()}
-    found = {name: one.new_empty(len(inputs), len(combinations), *one.shape) for name, one in weights.items()}
+    constants = {name: weight.detach() for name, weight in module.named_parameters()}
+    leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
+    jacobians = {
+        name: weight.new_empty(len(inputs), len(combinations), *weight.shape)
+        for name, weight in weights.items()
+    }
     for i, x in enumerate(inputs):
         with torch.enable_grad():
-            outputs = call(module, rest | leaves, x[None])[0]
+            outputs = call(module, constants | leaves, x[None])[0]
         for r, row in enumerate(combinations.to(outputs.dtype)):
-            for to, value in zip(found.values(), _gradients(outputs, leaves, row), strict=True):
-                to[i, r] = value
-    return found
+            for jacobian, gradient in zip(jacobians.values(), _gradients(outputs, leaves, row), strict=True):
+                jacobian[i, r] = gradient
+    return jacobians
 
 
 def _gradients(outputs: Tensor, leaves: Parameters, row: Tensor) -> tuple[Tensor, ...]:
     if not outputs.requires_grad:  # outputs that the weights have no part in
-        return tuple(torch.zeros_like(one) for one in leaves.values())
+        return tuple(torch.zeros_like(leaf) for leaf in leaves.values())
     return torch.autograd.grad(outputs, list(leaves.values()), row, retain_graph=True, materialize_grads=True)
 
 
-def fitting_jacobian(module: nn.Module, weights: Parameters, few: Tensor, *, outputs: int) -> Jacobian:
-    """Return the faster way that this module allows.
+def fitting_jacobian(module: nn.Module, weights: Parameters, sample: Tensor, *, outputs: int) -> Jacobian:
+    """Return the faster of the two functions that works for this module.
 
     Args:
-        few: an input or two to try it on.
+        sample: an input or two to try it on.
 
     Warns:
-        LoopWarning: it is the slow one, and why.
+        LoopWarning: it is the slower one; says why.
     """
     # One combination in which no outputs cancel: enough to compare, at the least memory.
     like = next(iter(weights.values()))
-    tried = torch.linspace(1, 2, outputs, dtype=like.dtype, device=like.device)[None]
+    combination = torch.linspace(1, 2, outputs, dtype=like.dtype, device=like.device)[None]
     try:
-        by_vmap(module, weights, tried, few)
+        by_vmap(module, weights, combination, sample)
     except FAILURES as error:
         why = f"torch.func.vmap refuses it ({type(error).__name__}: {_first_line(error)})"
     else:
-        if _same_numbers(module, weights, tried, few):
+        if _same_numbers(module, weights, combination, sample):
             return by_vmap
         why = "torch.func.vmap gives other numbers for it"
     warnings.warn(
@@ -89,28 +92,28 @@ def fitting_jacobian(module: nn.Module, weights: Parameters, few: Tensor, *, out
     return by_loop
 
 
-def _same_numbers(module: nn.Module, weights: Parameters, tried: Tensor, few: Tensor) -> bool:
-    """Return whether both ways agree: in double precision, where the module is able to.
+def _same_numbers(module: nn.Module, weights: Parameters, combination: Tensor, sample: Tensor) -> bool:
+    """Return whether both functions agree: in double precision, where the module can be converted.
 
     In single precision sums are rounded otherwise by either, and a gate next to its kink opens in one
     and not in the other: a few weights of a deep network then have gradients that differ by percents.
     """
     double = copy.deepcopy(module).double()
-    given = few.double() if few.is_floating_point() else few
-    named = {name: one.double() for name, one in weights.items()}
+    doubled = sample.double() if sample.is_floating_point() else sample
+    named = {name: weight.double() for name, weight in weights.items()}
     try:
-        both = [way(double, named, tried.double(), given) for way in (by_vmap, by_loop)]
+        both = [way(double, named, combination.double(), doubled) for way in (by_vmap, by_loop)]
     except FAILURES:  # a module that insists on its precision
-        both = [way(module, weights, tried, few) for way in (by_vmap, by_loop)]
+        both = [way(module, weights, combination, sample) for way in (by_vmap, by_loop)]
     return _agree(*both)
 
 
 def _agree(fast: Parameters, slow: Parameters) -> bool:
     """Return whether two Jacobians are the same up to rounding."""
-    for one, other in zip(fast.values(), slow.values(), strict=True):
-        allowed = torch.finfo(one.dtype).eps ** 0.5 * float(other.nan_to_num().abs().max())
-        same = (one - other).abs() <= allowed
-        if not bool((same | (one.isnan() & other.isnan()) | (one == other)).all()):
+    for a, b in zip(fast.values(), slow.values(), strict=True):
+        allowed = torch.finfo(a.dtype).eps ** 0.5 * float(b.nan_to_num().abs().max())
+        same = (a - b).abs() <= allowed
+        if not bool((same | (a.isnan() & b.isnan()) | (a == b)).all()):
             return False
     return True
 

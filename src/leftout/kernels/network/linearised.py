@@ -1,4 +1,4 @@
-"""How do outputs change with weights, and which change of weights do outputs ask for? J v and Jᵀ u.
+"""Products with the Jacobian of a network's outputs in its weights, J v and Jᵀ u, without forming it.
 
     push forward    J v = d/dh f(X; w + h v)        a change of weights to a change of outputs
     pull back       Jᵀ u = Σ_i Σ_o u_io ∂f_o(x_i)/∂w        and back: ⟨u, J v⟩ = ⟨Jᵀ u, v⟩
@@ -16,51 +16,55 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from leftout.core.modules import Parameters, call
 
 
-def pulled_back(
+def pull_back(
     module: nn.Module, weights: Parameters, chunks: Iterable[tuple[Tensor, Float[Tensor, "c k"]]]
 ) -> Parameters:
     """Return Jᵀ u by parameter, in float64, from chunks of inputs and of u."""
-    found = {name: torch.zeros_like(one).double() for name, one in weights.items()}
+    totals = {name: torch.zeros_like(weight).double() for name, weight in weights.items()}
     for inputs, along in chunks:
         leaves, outputs = _graph(module, weights, inputs)
         if outputs.requires_grad:
             pulled = torch.autograd.grad(
                 outputs, list(leaves.values()), along.to(outputs), materialize_grads=True
             )
-            for total, one in zip(found.values(), pulled, strict=True):
-                total += one
-    return found
+            for total, gradient in zip(totals.values(), pulled, strict=True):
+                total += gradient
+    return totals
 
 
-def pushed_forward(
+def push_forward(
     module: nn.Module, weights: Parameters, inputs: Tensor, tangents: Mapping[str, Tensor]
 ) -> Float64[Tensor, "c k"]:
     """Return J v for one chunk of inputs.
 
     Jᵀ u is linear in u, and its derivative along v is J v: backward twice, where forward mode would do
-    it once, because more modules are able to. Fused attention has no second derivative; the plain one has.
+    it once, because more modules support it. Fused attention has no second derivative; the plain one has.
     """
     with sdpa_kernel(SDPBackend.MATH):
         leaves, outputs = _graph(module, weights, inputs)
-    still = torch.zeros_like(outputs).double().detach()
+    zero = torch.zeros_like(outputs).double().detach()
     if not outputs.requires_grad:
-        return still
+        return zero
     vector = torch.zeros_like(outputs, requires_grad=True)
     pulled = torch.autograd.grad(
         outputs, list(leaves.values()), vector, create_graph=True, materialize_grads=True
     )
     # Parameters that the outputs do not depend on have gradients that do not depend on u.
     paired = [
-        (one, tangents[name].to(one)) for name, one in zip(weights, pulled, strict=True) if one.requires_grad
+        (gradient, tangents[name].to(gradient))
+        for name, gradient in zip(weights, pulled, strict=True)
+        if gradient.requires_grad
     ]
     if not paired:
-        return still
-    found = torch.autograd.grad([one for one, _ in paired], vector, [by for _, by in paired])[0]
-    return found.double()
+        return zero
+    derivative = torch.autograd.grad(
+        [gradient for gradient, _ in paired], vector, [tangent for _, tangent in paired]
+    )[0]
+    return derivative.double()
 
 
 def _graph(module: nn.Module, weights: Parameters, inputs: Tensor) -> tuple[Parameters, Tensor]:
     """Return weights to differentiate in, and the outputs."""
-    leaves = {name: one.clone().requires_grad_() for name, one in weights.items()}
+    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
     with torch.enable_grad():
         return leaves, call(module, leaves, inputs)

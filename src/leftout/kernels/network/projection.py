@@ -1,8 +1,8 @@
-"""How are Jacobian rows of p numbers made short, so that their products stay right on average?
+"""Random projections of Jacobian rows: shorter rows whose products are right on average.
 
 A row J becomes J Rᵀ, R of r × p random numbers with E[Rᵀ R] = I, so that E[J Rᵀ R J'ᵀ] = J J'ᵀ. R is
-never held: it is made anew, block by block, from the seed and the place of the block, so the same seed
-means the same R on every device and however inputs are cut into chunks.
+never held: it is drawn again, block by block, from the seed and the place of the block, so the same seed
+means the same R on every device and for every way of cutting inputs into chunks.
 
 | record | R |
 |---|---|
@@ -30,7 +30,7 @@ from leftout.core.blocks import blocks
 from leftout.core.checks import check_count, check_seed
 
 WIDTH = 1024
-"""Parameters that a block of R has columns for. Part of what a seed means: do not change it."""
+"""Parameters that a block of R has columns for. It decides what a seed draws: do not change it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Projection(ABC):
         return self.size
 
     def exact(self, sizes: Sequence[int]) -> bool:
-        """Return whether nothing is lost for parameter tensors of these sizes."""
+        """Return whether all numbers are kept, for parameter tensors of these sizes."""
         del sizes
         return False
 
@@ -74,7 +74,7 @@ class Projection(ABC):
         tensor: int,
         sizes: Sequence[int],
     ) -> None:
-        """Add what the Jacobian rows in one parameter tensor become.
+        """Add the projections of the Jacobian rows in one parameter tensor.
 
         Args:
             into: the projected rows, float64.
@@ -84,14 +84,14 @@ class Projection(ABC):
         """
 
     def _random(self, *place: int) -> np.random.Generator:
-        """Return the random numbers that belong to a place in R."""
+        """Return the generator of the random numbers at a place in R."""
         return np.random.default_rng([self.seed, *place])
 
 
 @final
 @dataclass(frozen=True, kw_only=True)
 class RandomCoordinates(Projection):
-    """Some coordinates of every parameter tensor, without replacement, drawn once and rescaled.
+    """Coordinates of every parameter tensor, drawn once without replacement and rescaled.
 
     Source:
         Harutyunyan et al. 2021, "Estimating informativeness of samples with smooth unique
@@ -102,7 +102,7 @@ class RandomCoordinates(Projection):
     size: int = 2000
 
     def width(self, sizes: Sequence[int]) -> int:
-        return sum(min(self.size, one) for one in sizes)
+        return sum(min(self.size, count) for count in sizes)
 
     def exact(self, sizes: Sequence[int]) -> bool:
         return max(sizes) <= self.size
@@ -116,20 +116,20 @@ class RandomCoordinates(Projection):
         sizes: Sequence[int],
     ) -> None:
         start = self.width(sizes[:tensor])
-        kept = _coordinates(self.seed, tensor, sizes[tensor], min(self.size, sizes[tensor]))
-        share = rows[:, :, kept.to(rows.device)].double()
-        share *= (sizes[tensor] / len(kept)) ** 0.5
-        into[:, :, start : start + len(kept)] += share
+        coordinates = _coordinates(self.seed, tensor, sizes[tensor], min(self.size, sizes[tensor]))
+        share = rows[:, :, coordinates.to(rows.device)].double()
+        share *= (sizes[tensor] / len(coordinates)) ** 0.5
+        into[:, :, start : start + len(coordinates)] += share
 
 
 @lru_cache(maxsize=256)
 def _coordinates(seed: int, tensor: int, size: int, count: int) -> Tensor:
-    chosen = np.random.default_rng([seed, tensor]).choice(size, count, replace=False)
-    return torch.from_numpy(np.sort(chosen))
+    numbers = np.random.default_rng([seed, tensor]).choice(size, count, replace=False)
+    return torch.from_numpy(np.sort(numbers))
 
 
 class _Streamed(Projection):
-    """R made a few columns at a time, the same whoever asks in whatever chunks."""
+    """R made a few columns at a time, the same for every way of cutting inputs into chunks."""
 
     def add(
         self,
@@ -139,25 +139,25 @@ class _Streamed(Projection):
         tensor: int,
         sizes: Sequence[int],
     ) -> None:
-        for number, part in enumerate(blocks(sizes[tensor], WIDTH)):
-            self._add(into, rows[:, :, part].double(), self._random(tensor, number))
+        for block, columns in enumerate(blocks(sizes[tensor], WIDTH)):
+            self._add(into, rows[:, :, columns].double(), self._random(tensor, block))
 
     @abstractmethod
     def _add(
         self, into: Float64[Tensor, "n e r"], rows: Float64[Tensor, "n e w"], random: np.random.Generator
     ) -> None:
-        """Add what these numbers of the rows become."""
+        """Add the projections of these numbers of the rows."""
 
 
 class _Dense(_Streamed):
     """R of independent numbers in every place."""
 
     def _add(self, into: Tensor, rows: Tensor, random: np.random.Generator) -> None:
-        drawn = self._drawn(random, (rows.shape[2], self.size))
-        into += rows @ torch.from_numpy(drawn).to(rows.device).mul_(self.size**-0.5)
+        numbers = self._draw(random, (rows.shape[2], self.size))
+        into += rows @ torch.from_numpy(numbers).to(rows.device).mul_(self.size**-0.5)
 
     @abstractmethod
-    def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    def _draw(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         """Return numbers of mean 0 and variance 1."""
 
 
@@ -168,7 +168,7 @@ class Gaussian(_Dense):
 
     name: ClassVar[str] = "gaussian"
 
-    def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    def _draw(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         return random.standard_normal(shape)
 
 
@@ -179,7 +179,7 @@ class Rademacher(_Dense):
 
     name: ClassVar[str] = "rademacher"
 
-    def _drawn(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    def _draw(self, random: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         bits = np.unpackbits(np.frombuffer(random.bytes(-(-shape[0] * shape[1] // 8)), np.uint8))
         return 2.0 * bits[: shape[0] * shape[1]].reshape(shape) - 1
 
@@ -187,7 +187,7 @@ class Rademacher(_Dense):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sparse(_Streamed):
-    """One sign in every column of R: each parameter is added to, or taken from, one of `size` sums.
+    """One sign in every column of R: each parameter is added to, or subtracted from, one of `size` sums.
 
     A row costs p operations instead of p · size.
 
@@ -199,6 +199,6 @@ class Sparse(_Streamed):
 
     def _add(self, into: Tensor, rows: Tensor, random: np.random.Generator) -> None:
         count = rows.shape[2]
-        where = torch.from_numpy(random.integers(0, self.size, count)).to(rows.device)
+        sums = torch.from_numpy(random.integers(0, self.size, count)).to(rows.device)
         sign = torch.from_numpy(2.0 * random.integers(0, 2, count) - 1).to(rows.device)
-        into.index_add_(2, where, rows * sign)
+        into.index_add_(2, sums, rows * sign)

@@ -35,9 +35,9 @@ from leftout.kernels.pairwise.estimates import (
     Estimate,
     Estimator,
     check_labels,
-    combined,
-    learned,
+    fit_estimate,
     looks_at_pixels,
+    strengthened_kernel,
 )
 from leftout.kernels.pairwise.features import FeatureRegression
 from leftout.kernels.pairwise.pairs import (
@@ -183,8 +183,34 @@ class LabelAware(LabelDependentKernel):
             self.base, inputs, pixels=self.looks_at_pixels, dtype=dtype, device=where, memory=budget
         )
         labels = labels.to(where)
-        estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
-        return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
+        estimate, estimate_values = fit_estimate(self.estimator, pairs, labels, sketch=self.sketch)
+        return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, estimate_values, dtype=dtype)
+
+    def pairs_of(
+        self,
+        kernel: Float[Tensor, "m n"],
+        queries: Float[Tensor, "m ..."],
+        inputs: Float[Tensor, "n ..."],
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> Pairs:
+        """Return what the estimator must know of pairs, the base kernel of which is known already.
+
+        Args:
+            kernel: the base kernel of the queries and the inputs.
+            dtype: in which l1 distances are evaluated.
+        """
+        return looked_at(kernel, queries, inputs, pixels=self.looks_at_pixels, dtype=dtype)
+
+    def fit_pairs(self, pairs: Pairs, labels: Int64[Tensor, " n"]) -> "RefitLabelAware":
+        """Return the kernel fitted to labels of inputs given by all pairs of them; nothing is evaluated.
+
+        `pairs.of(rows, rows)` fits it to some of the inputs; `cross_of` then takes pairs with these.
+
+        Raises:
+            ShapeError, DataError: as `fit_labels`.
+        """
+        return RefitLabelAware(self, pairs, labels, None)
 
 
 @final
@@ -210,8 +236,8 @@ class RefitLabelAware(RefitKernel):
         check_labels(labels, len(pairs.kernel))
         self.options, self.pairs, self.labels, self.keep = options, pairs, labels, keep
         self.inputs, self.dtype = inputs, dtype
-        self.estimate, self._higher = learned(options.estimator, pairs, labels, sketch=options.sketch)
-        self.strength_used, self._gram = combined(options.strength, pairs.kernel, self._higher)
+        self.estimate, self._higher = fit_estimate(options.estimator, pairs, labels, sketch=options.sketch)
+        self.strength_used, self._gram = strengthened_kernel(options.strength, pairs.kernel, self._higher)
 
     @property
     def definite(self) -> bool:
@@ -242,16 +268,21 @@ class RefitLabelAware(RefitKernel):
 
     def cross(self, comparison: Comparison) -> Float64[Tensor, "m s"]:
         """Return the kernel of queries and these inputs, from pairs of queries and all training inputs."""
-        pairs = comparison.pairs if self.keep is None else comparison.pairs.of(None, self.keep)
-        cross: Tensor = pairs.kernel + self.strength_used * self.estimate.on(pairs)
-        return cross
+        return self.cross_of(comparison.pairs)
+
+    def cross_of(self, pairs: Pairs) -> Float64[Tensor, "m s"]:
+        """Return `cross` from the pairs themselves, as `LabelAware.pairs_of` gives them."""
+        pairs = pairs if self.keep is None else pairs.of(None, self.keep)
+        return pairs.kernel + self.strength_used * self.estimate.on(pairs)
 
     def at_strength(self, strength: float) -> "RefitLabelAware":
         """Return the same with another relative strength; nothing is fitted again."""
         check_at_least("strength", strength, 0)
         stronger = copy(self)
         stronger.options = replace(self.options, strength=strength)
-        stronger.strength_used, stronger._gram = combined(strength, self.pairs.kernel, self._higher)
+        stronger.strength_used, stronger._gram = strengthened_kernel(
+            strength, self.pairs.kernel, self._higher
+        )
         return stronger
 
 
@@ -277,7 +308,7 @@ class FittedLabelAware(FittedLabelKernel):
         inputs: Float[Tensor, "n ..."],
         labels: Int64[Tensor, " n"],
         estimate: Estimate,
-        higher: Float64[Tensor, "n n"],
+        estimate_values: Float64[Tensor, "n n"],
         *,
         dtype: torch.dtype,
     ) -> None:
@@ -286,9 +317,9 @@ class FittedLabelAware(FittedLabelKernel):
         self.inputs = inputs
         self.labels = labels
         self.estimate = estimate
-        self._higher = higher
+        self._higher = estimate_values
         self._dtype = dtype
-        self.strength_used, self._gram = combined(options.strength, pairs.kernel, higher)
+        self.strength_used, self._gram = strengthened_kernel(options.strength, pairs.kernel, estimate_values)
         self.normalise = options.normalise
         self.definite = self.ignores_labels
 
@@ -325,8 +356,8 @@ class FittedLabelAware(FittedLabelKernel):
         scores = None
         if self.estimate.axes is not None:
             scores = self._scores(queries), self._scores(inputs)
-        higher = self.estimate.between(pairs, scores)
-        return (pairs.kernel + self.strength_used * higher).to(base)
+        estimate_values = self.estimate.between(pairs, scores)
+        return (pairs.kernel + self.strength_used * estimate_values).to(base)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k'(x, x) for every input."""
@@ -334,8 +365,8 @@ class FittedLabelAware(FittedLabelKernel):
         if isinstance(self.estimate, KernelRegression):
             return (base.double() + self.strength_used * self.estimate.at(base.double())).to(base)
         scores = None if self.estimate.axes is None else self._scores(inputs)
-        higher = self.estimate.of_each(base.double(), pixels_of(inputs), scores)
-        return (base.double() + self.strength_used * higher).to(base)
+        estimate_values = self.estimate.of_each(base.double(), pixels_of(inputs), scores)
+        return (base.double() + self.strength_used * estimate_values).to(base)
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless the base is defined on `inputs`, and they have the features of the training ones."""

@@ -1,1 +1,1 @@
-"""The kernels of fully connected networks as wide as can be."""
+"""The kernels of infinitely wide fully connected networks."""

@@ -1,4 +1,4 @@
-"""What does a neuron make of its pre-activation, and what are the derivatives of that?
+"""Activation functions and their first three derivatives.
 
 relu   z 1{z > 0}      1{z > 0}, and none beyond: its kink is not counted
 tanh   tanh z          1 − s²,  −2 s s',  s' (6 s² − 2)
@@ -30,13 +30,13 @@ def response(activation: Activation, z: Float64[Tensor, "n r"]) -> Response:
     if activation == "relu":
         return Response(z.relu(), (z > 0).to(z), None, None)
     if activation == "tanh":
-        value = torch.tanh(z)
-        slope = 1 - value.square()
-        return Response(value, slope, -2 * value * slope, slope * (6 * value.square() - 2))
+        tanh = torch.tanh(z)
+        slope = 1 - tanh.square()
+        return Response(tanh, slope, -2 * tanh * slope, slope * (6 * tanh.square() - 2))
     if activation == "erf":
         slope = torch.exp(-z.square()).mul_(2 / math.sqrt(math.pi))
         return Response(torch.erf(z), slope, -2 * z * slope, (4 * z.square() - 2) * slope)
     density = torch.exp(-z.square() / 2).div_(math.sqrt(2 * math.pi))
     share = torch.special.ndtr(z)
-    bent, turned = (2 - z.square()) * density, (z.square() - 4) * z * density
-    return Response(z * share, share + z * density, bent, turned)
+    second, third = (2 - z.square()) * density, (z.square() - 4) * z * density
+    return Response(z * share, share + z * density, second, third)

@@ -1,4 +1,4 @@
-"""How large is the angle between two inputs, to the last digit, when it is almost 0 or almost π?
+"""Angles between inputs, accurate to the last digit also where they are almost 0 or almost π.
 
 One matrix product gives every cosine u, but θ = arccos u turns a rounding δ of u into δ / sin θ: at
 u = 1 half of the digits are gone, and equal rows come out 1e-8 apart instead of 0. So pairs with
@@ -75,9 +75,9 @@ def near_gaps(
         return chord.square().div_(2)
     gap = torch.empty_like(sign)
     size = max(1, CHUNK // a.shape[1])
-    for part in blocks(len(i), size):
-        difference = a[i[part]].sub_(b[j[part]] * sign[part, None])  # (size, d)
-        gap[part] = torch.linalg.vecdot(difference, difference).div_(2)
+    for chunk in blocks(len(i), size):
+        difference = a[i[chunk]].sub_(b[j[chunk]] * sign[chunk, None])  # (size, d)
+        gap[chunk] = torch.linalg.vecdot(difference, difference).div_(2)
     return gap
 
 

@@ -1,4 +1,4 @@
-"""Which Gaussian process is a wide two-layer ReLU network before it is trained?
+"""The Gaussian process that a wide two-layer ReLU network is before it is trained.
 
 f_0(x) = m^-1/2 Σ_r a_r relu(w_r·x), a_r = ±1, w_r ~ N(0, scale² I): as m grows, a Gaussian process of
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_positive
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_vectors, flat, lengths
+from leftout.kernels.rows import check_vectors, flat_rows, lengths
 from leftout.kernels.wide.relu import ReLU
 
 
@@ -51,7 +51,7 @@ class ArcCosine(Kernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return scale² |x|² / 2."""
-        return lengths(flat(inputs)).square() * (self.scale**2 / 2)
+        return lengths(flat_rows(inputs)).square() * (self.scale**2 / 2)
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input is a vector of finite numbers, not zero.
@@ -73,6 +73,6 @@ class ArcCosine(Kernel):
         return {"name": "arc-cosine", "scale": float(self.scale)}
 
     def _deep(self, inputs: Float[Tensor, "n ..."]) -> ReLU:
-        """Return the deep kernel that this is: two layers of weight variance w give w² / d."""
-        features = flat(inputs[:1]).shape[1] if len(inputs) else 1
+        """Return the equal kernel of a deep network: two layers of weight variance w give w² / d."""
+        features = flat_rows(inputs[:1]).shape[1] if len(inputs) else 1
         return ReLU(1, self.scale * math.sqrt(features), kind="nngp")

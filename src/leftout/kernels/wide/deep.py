@@ -1,4 +1,4 @@
-"""What do kernels of deep fully connected networks have in common? Their parameters, in one convention."""
+"""What kernels of deep fully connected networks have in common: their parameters, in one convention."""
 
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_not_zero, check_vectors
+from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.wide.layers import Kind, check_network
 
 
@@ -22,7 +22,7 @@ class Deep(Kernel):
         kind: "ntk" (all layers trained) or "nngp" (only the readout, or what the network starts as).
 
     Raises:
-        OptionError: parameters of no network.
+        OptionError: no positive depth, a variance that is negative, an unknown kind.
     """
 
     depth: int
@@ -37,15 +37,13 @@ class Deep(Kernel):
         check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
 
     def check(self, name: str, inputs: Tensor) -> None:
-        """Raise unless every input is a vector that the network does not send to 0.
+        """Raise unless every input is a vector that the network does not map to 0.
 
         Raises:
             DataError: not floating-point, NaN or infinity, or a zero vector without a bias.
             ShapeError: no axis of features.
         """
-        check_vectors(name, inputs)
-        if self.bias_variance == 0:
-            check_not_zero(name, inputs)
+        check_network_inputs(name, inputs, bias_variance=self.bias_variance)
 
     def prior(self) -> "Deep":
         """Return the Gaussian process that its networks are before training."""

@@ -1,4 +1,4 @@
-"""How alike are two inputs to an infinitely wide network of error functions?
+"""The kernels of infinitely wide networks of error functions.
 
 With K the kernel of the pre-activations, an erf turns it into
 
@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.kernels.rows import flat
+from leftout.kernels.rows import flat_rows
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total, input_scales
 
@@ -30,12 +30,12 @@ from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total
 @final
 @dataclass(frozen=True)
 class Erf(Deep):
-    """The kernel of a fully connected network of error functions, neural-tangents' conventions.
+    """The kernel of an infinitely wide fully connected network of error functions.
 
-    The non-linearity is erf(u) itself, not a rescaled one. `depth` counts hidden layers. Every
-    layer, the readout too, has weight variance over fan-in and the bias variance: the first layer's
-    kernel is weight_variance · x·z / d + bias_variance. `kind` is "ntk" (all layers trained) or
-    "nngp" (only the readout).
+    In neural-tangents' conventions; the non-linearity is erf(u) itself, not a rescaled one.
+
+    Args, errors:
+        as of `Deep`.
 
     Cost:
         One product, and for each hidden layer an arctangent, two square roots and some ten passes
@@ -57,28 +57,28 @@ class Erf(Deep):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         w, b = self.weight_variance, self.bias_variance
         gap, total = input_gap_and_total(x, z)
-        left, right = input_scales(x).square(), input_scales(z).square()
-        dense_gap_and_total(gap, total, left, right, weight_variance=w, bias_variance=b)
-        left, right = w * left + b, w * right + b
+        k11, k22 = input_scales(x).square(), input_scales(z).square()
+        dense_gap_and_total(gap, total, k11, k22, weight_variance=w, bias_variance=b)
+        k11, k22 = w * k11 + b, w * k22 + b
         covariance = (total - gap).div_(2)
         tangent = covariance.clone() if self.kind == "ntk" else None
         for _ in range(self.depth):
-            root = gap.mul_(total).mul_(4).add_((2 * left)[:, None] + 2 * right + 1).sqrt_()
+            root = gap.mul_(total).mul_(4).add_((2 * k11)[:, None] + 2 * k22 + 1).sqrt_()
             covariance = torch.atan2(covariance.mul_(2), root).mul_(2 / math.pi).mul_(w).add_(b)
             if tangent is not None:
                 tangent.mul_(4 * w / math.pi).div_(root).add_(covariance)
-            left, right = (_variance_after_erf(side) * w + b for side in (left, right))
-            norms = torch.outer(left, right).sqrt_()
+            k11, k22 = (_variance_after_erf(variance) * w + b for variance in (k11, k22))
+            norms = torch.outer(k11, k22).sqrt_()
             gap, total = norms - covariance, norms.add_(covariance)
         return covariance if tangent is None else tangent
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
         w, b = self.weight_variance, self.bias_variance
-        variance = input_scales(flat(inputs)).square() * w + b
+        variance = input_scales(flat_rows(inputs)).square() * w + b
         tangent = variance
         for _ in range(self.depth):
             slope = 4 / math.pi / (1 + 4 * variance).sqrt()

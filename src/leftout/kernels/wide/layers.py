@@ -1,4 +1,4 @@
-"""What does a fully connected layer do to a kernel, if nearly equal inputs must stay apart?
+"""What a fully connected layer does to a kernel, without cancellation for nearly equal inputs.
 
 A layer z' = sqrt(w / fan-in) W z + sqrt(b) β turns K into wK + b. Written with the *gap* D and the
 *total* S of a pair,
@@ -63,19 +63,19 @@ def input_gap_and_total(
 def dense_gap_and_total(
     gap: Float[Tensor, "m n"],
     total: Float[Tensor, "m n"],
-    left: Float[Tensor, " m"],
-    right: Float[Tensor, " n"],
+    k11: Float[Tensor, " m"],
+    k22: Float[Tensor, " n"],
     *,
     weight_variance: float,
     bias_variance: float,
 ) -> None:
-    """Turn D and S, *in place*, into those after a layer; `left`, `right` are K11, K22 before."""
+    """Turn D and S, *in place*, into those after a layer; `k11`, `k22` are those before it."""
     w, b = weight_variance, bias_variance
     excess = None
     if b > 0:
-        norms = torch.outer((w * left + b).sqrt(), (w * right + b).sqrt())
+        norms = torch.outer((w * k11 + b).sqrt(), (w * k22 + b).sqrt())
         norms.add_(total, alpha=w / 2).add_(gap, alpha=w / 2).add_(b)
-        excess = (left.sqrt()[:, None] - right.sqrt()).square_().mul_(w * b).div_(norms)
+        excess = (k11.sqrt()[:, None] - k22.sqrt()).square_().mul_(w * b).div_(norms)
     gap.mul_(w)
     total.mul_(w)
     if excess is not None:

@@ -1,4 +1,4 @@
-"""How alike are two inputs to an infinitely wide ReLU network with several hidden layers?
+"""The kernels of infinitely wide ReLU networks with several hidden layers.
 
 With K the kernel of the pre-activations and θ the angle it gives a pair, a ReLU turns K into
 
@@ -20,7 +20,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.kernels.rows import flat
+from leftout.kernels.rows import flat_rows
 from leftout.kernels.wide.angles import angle
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total, input_scales
@@ -29,12 +29,12 @@ from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total
 @final
 @dataclass(frozen=True)
 class ReLU(Deep):
-    """The kernel of a fully connected ReLU network, neural-tangents' conventions.
+    """The kernel of an infinitely wide fully connected ReLU network, in neural-tangents' conventions.
 
-    `depth` counts hidden layers. Every layer, the readout too, has weight variance over fan-in and
-    the bias variance, so the first layer's kernel is weight_variance · x·z / d + bias_variance.
-    `kind` is "ntk" (all layers trained) or "nngp" (only the readout). Without bias the kernel is
-    homogeneous, k(ax, bz) = ab k(x, z) for a, b > 0.
+    Without bias the kernel is homogeneous, k(ax, bz) = ab k(x, z) for a, b > 0.
+
+    Args, errors:
+        as of `Deep`.
 
     Cost:
         One product, and for each hidden layer an arctangent, three square roots and twenty passes
@@ -56,20 +56,20 @@ class ReLU(Deep):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         w, b = self.weight_variance, self.bias_variance
         gap, total = input_gap_and_total(x, z)
-        left, right = input_scales(x).square(), input_scales(z).square()
+        k11, k22 = input_scales(x).square(), input_scales(z).square()
         tangent = None
         for layer in range(self.depth + 1):
-            dense_gap_and_total(gap, total, left, right, weight_variance=w, bias_variance=b)
-            left, right = w * left + b, w * right + b
+            dense_gap_and_total(gap, total, k11, k22, weight_variance=w, bias_variance=b)
+            k11, k22 = w * k11 + b, w * k22 + b
             if self.kind == "ntk":
                 covariance = (total - gap).div_(2)
                 tangent = covariance if tangent is None else tangent.mul_(w).add_(covariance)
             if layer < self.depth:
                 gap, total, open_share = _after_relu(gap, total)
-                left, right = left / 2, right / 2
+                k11, k22 = k11 / 2, k22 / 2
                 if tangent is not None:
                     tangent.mul_(open_share)
         return (total - gap).div_(2) if tangent is None else tangent
@@ -77,7 +77,7 @@ class ReLU(Deep):
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x): every ReLU halves both kernels."""
         w, b = self.weight_variance, self.bias_variance
-        variance = input_scales(flat(inputs)).square() * w + b
+        variance = input_scales(flat_rows(inputs)).square() * w + b
         tangent = variance
         for _ in range(self.depth):
             variance = variance / 2 * w + b

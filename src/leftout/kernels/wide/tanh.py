@@ -1,4 +1,4 @@
-"""How alike are two inputs to an infinitely wide network of tanh units? No closed form: a series.
+"""The kernels of infinitely wide networks of tanh units, by a series: there is no closed form.
 
 With K the kernel of the pre-activations, ρ² = K12² / (K11 K22) and h_p the orthonormal Hermite
 polynomials, a tanh turns K into (Mehler; only odd p count)
@@ -23,7 +23,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
-from leftout.kernels.rows import flat
+from leftout.kernels.rows import flat_rows
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.layers import input_scales
 
@@ -34,7 +34,7 @@ FEWEST = 41
 """Degrees where s is small and terms fall like s^p / p! instead."""
 
 LARGEST = 32.0
-"""Largest variance of a pre-activation. Degrees grow like s, and tanh is a step long before."""
+"""Largest variance of a pre-activation: degrees grow like s, and tanh is a step long before."""
 
 REACH = 13.0
 """Where the trapezoid rule ends: h_p φ ≤ e^{−z²/4}, 4e−19 here."""
@@ -43,11 +43,10 @@ REACH = 13.0
 @final
 @dataclass(frozen=True)
 class Tanh(Deep):
-    """The kernel of a fully connected tanh network, in the conventions of `ReLU` and `Erf`.
+    """The kernel of an infinitely wide fully connected tanh network, in neural-tangents' conventions.
 
-    `depth` counts hidden layers. Every layer, the readout too, has weight variance over fan-in and the
-    bias variance: the first layer's kernel is weight_variance · x·z / d + bias_variance. `kind` is
-    "ntk" (all layers trained) or "nngp" (only the readout, or the process that the network starts as).
+    Args, errors:
+        as of `Deep`; weight_variance + bias_variance at most 32.
 
     Cost:
         One product, and for each hidden layer 81 s multiply-adds a pair, twice that for "ntk", s the
@@ -76,35 +75,33 @@ class Tanh(Deep):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         w, b = self.weight_variance, self.bias_variance
         covariance = (x @ z.T).mul_(w / x.shape[1]).add_(b)
-        left, right = self._first(x), self._first(z)
+        k11, k22 = self._first(x), self._first(z)
         tangent = covariance.clone() if self.kind == "ntk" else None
         for _ in range(self.depth):
             if not covariance.numel():
                 return covariance
-            one, other = _coefficients(left, right)
-            share = _square_cosine(covariance, left, right)
+            c1, c2 = _coefficients(k11, k22)
+            square_cosine = _square_cosine(covariance, k11, k22)
             if tangent is not None:
-                degrees = torch.arange(1, 2 * one.shape[1], 2, dtype=one.dtype, device=one.device)
-                tangent.mul_(_series(share, degrees * one, other)).mul_(w)
-            covariance.mul_(_series(share, one, other)).mul_(w).add_(b)
+                tangent.mul_(_series(square_cosine, _degrees(c1) * c1, c2)).mul_(w)
+            covariance.mul_(_series(square_cosine, c1, c2)).mul_(w).add_(b)
             if tangent is not None:
                 tangent.add_(covariance)
-            left, right = (side * c.square().sum(1) * w + b for side, c in ((left, one), (right, other)))
+            k11, k22 = (k * c.square().sum(1) * w + b for k, c in ((k11, c1), (k22, c2)))
         return covariance if tangent is None else tangent
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
         w, b = self.weight_variance, self.bias_variance
-        variance = self._first(flat(inputs))
+        variance = self._first(flat_rows(inputs))
         tangent = variance
         for _ in range(self.depth if len(variance) else 0):
-            found = _coefficients(variance, variance)[0].square()
-            degrees = torch.arange(1, 2 * found.shape[1], 2, dtype=found.dtype, device=found.device)
-            slope = found @ degrees
-            variance = variance * found.sum(1) * w + b
+            squares = _coefficients(variance, variance)[0].square()
+            slope = squares @ _degrees(squares)
+            variance = variance * squares.sum(1) * w + b
             tangent = tangent * slope * w + variance
         return (tangent if self.kind == "ntk" else variance).to(inputs)
 
@@ -113,37 +110,45 @@ class Tanh(Deep):
         return input_scales(rows.double()).square() * self.weight_variance + self.bias_variance
 
     def check(self, name: str, inputs: Tensor) -> None:
-        """Raise unless every input is a vector of finite numbers, of no larger norm than can be told.
+        """Raise unless every input is a vector of finite numbers of a norm that the series is made for.
 
         Raises:
             DataError: not floating-point, NaN or infinity, or so large that every unit saturates.
             ShapeError: no axis of features.
         """
         super().check(name, inputs)
-        large = (self._first(flat(inputs)) > LARGEST).nonzero().flatten()
-        if len(large):
-            row = int(large[0])
-            raise DataError(
-                f"`{name}` must have weight_variance · |x|² / d + bias_variance ≤ {LARGEST:g}: beyond "
-                f"that tanh is a step; row {row} has {float(self._first(flat(inputs))[row]):.3g} "
-                f'({len(large)} of {len(inputs)} rows do). Load them with normalise="sphere".'
-            )
+        variances = self._first(flat_rows(inputs))
+        check_variances(
+            name, variances, what="weight_variance · |x|² / d + bias_variance", normalise="sphere"
+        )
+
+
+def check_variances(name: str, variances: Tensor, *, what: str, normalise: str) -> None:
+    """Raise if a variance of pre-activations, called `what`, is larger than the series is made for."""
+    large = (variances > LARGEST).nonzero().flatten()
+    if len(large):
+        row = int(large[0])
+        raise DataError(
+            f"`{name}` must have {what} ≤ {LARGEST:g}: beyond that tanh is a step; row {row} has "
+            f"{float(variances[row]):.3g} ({len(large)} of {len(variances)} rows do). "
+            f'Load them with normalise="{normalise}".'
+        )
 
 
 def _coefficients(
-    left: Float64[Tensor, " m"], right: Float64[Tensor, " n"]
+    k11: Float64[Tensor, " m"], k22: Float64[Tensor, " n"]
 ) -> tuple[Float64[Tensor, "m t"], Float64[Tensor, "n t"]]:
     """Return c_p of both sides for p = 1, 3, 5, …, as many as the larger variances ask for.
 
     The term p of a pair is at most that of its two variances' geometric mean, so the series may end
     where that of the largest does.
     """
-    top = max(float(left.max()), float(right.max()))
+    top = max(float(k11.max()), float(k22.max()))
     highest = FEWEST + math.ceil(TERMS * top)
     half_width = min(2.0, math.pi / 2 / math.sqrt(top)) if top > 0 else 2.0
     step = 2 * math.pi * half_width / 60
     points = (torch.arange(math.ceil(REACH / step), dtype=torch.float64) + 0.5) * step
-    points = points.to(left.device)
+    points = points.to(k11.device)
     # Both factors are odd, so half the line counts twice. ψ_p = h_p √φ is bounded, as h_p is not.
     weights = 2 * step * (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)
     basis = _hermite_functions(points, highest) * weights  # (t, z)
@@ -152,11 +157,17 @@ def _coefficients(
         scale = variance.sqrt()[:, None]
         unit = torch.where(scale == 0, 1.0, scale)
         slopes = torch.where(scale == 0, points, torch.tanh(scale * points) / unit)  # (n, z)
-        found: Tensor = slopes @ basis.T
-        return found
+        coefficients: Tensor = slopes @ basis.T
+        return coefficients
 
-    one = side(left)
-    return one, one if right is left else side(right)
+    c1 = side(k11)
+    return c1, c1 if k22 is k11 else side(k22)
+
+
+def _degrees(coefficients: Float64[Tensor, "n t"]) -> Float64[Tensor, " t"]:
+    """Return the degree p of each column: 1, 3, 5, …"""
+    count = coefficients.shape[1]
+    return torch.arange(1, 2 * count, 2, dtype=torch.float64, device=coefficients.device)
 
 
 def _hermite_functions(points: Float64[Tensor, " z"], highest: int) -> Float64[Tensor, "t z"]:
@@ -172,19 +183,19 @@ def _hermite_functions(points: Float64[Tensor, " z"], highest: int) -> Float64[T
 
 
 def _square_cosine(
-    covariance: Float[Tensor, "m n"], left: Float64[Tensor, " m"], right: Float64[Tensor, " n"]
+    covariance: Float[Tensor, "m n"], k11: Float64[Tensor, " m"], k22: Float64[Tensor, " n"]
 ) -> Float[Tensor, "m n"]:
-    """Return ρ², 0 where a variance is."""
-    one, other = (torch.where(side > 0, side, 1.0).rsqrt().to(covariance) for side in (left, right))
-    return (covariance * one[:, None]).mul_(other).square_().clamp_(max=1)
+    """Return ρ²; 0 where a variance is 0."""
+    x_scale, z_scale = (torch.where(k > 0, k, 1.0).rsqrt().to(covariance) for k in (k11, k22))
+    return (covariance * x_scale[:, None]).mul_(z_scale).square_().clamp_(max=1)
 
 
 def _series(
-    share: Float[Tensor, "m n"], left: Float64[Tensor, "m t"], right: Float64[Tensor, "n t"]
+    square_cosine: Float[Tensor, "m n"], c1: Float64[Tensor, "m t"], c2: Float64[Tensor, "n t"]
 ) -> Float[Tensor, "m n"]:
-    """Return Σ_j left_j right_j (ρ²)^j, by Horner's rule."""
-    one, other = left.to(share), right.to(share)
-    total = torch.zeros_like(share)
-    for j in range(left.shape[1] - 1, -1, -1):
-        total.mul_(share).addr_(one[:, j], other[:, j])
+    """Return Σ_j c1_j c2_j (ρ²)^j, by Horner's rule."""
+    c1, c2 = c1.to(square_cosine), c2.to(square_cosine)
+    total = torch.zeros_like(square_cosine)
+    for j in range(c1.shape[1] - 1, -1, -1):
+        total.mul_(square_cosine).addr_(c1[:, j], c2[:, j])
     return total

@@ -1,4 +1,4 @@
-"""How alike are two inputs to a wide two-layer network, both of whose layers are trained?
+"""The tangent kernel of a wide two-layer network, both of whose layers are trained.
 
     f(x) = m^-1/2 Σ_r a_r σ(w_r·x),    a_r ~ N(0, 1),  w_r ~ N(0, I)
 
@@ -28,15 +28,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.core.checks import check_choice
-from leftout.core.errors import DataError
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_not_zero, check_vectors, flat, lengths
+from leftout.kernels.rows import check_not_zero, check_vectors, flat_rows, lengths
 from leftout.kernels.wide.activations import Activation
 from leftout.kernels.wide.angles import gap_and_total
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
-from leftout.kernels.wide.tanh import LARGEST, Tanh
+from leftout.kernels.wide.tanh import Tanh, check_variances
 
 DEEP: dict[str, type[Deep]] = {"relu": ReLU, "erf": Erf, "tanh": Tanh}
 
@@ -47,6 +46,9 @@ class TwoLayer(Kernel):
     """The neural tangent kernel of a two-layer network whose two layers are trained.
 
     Inputs of more than one axis are flattened. There is no bias: append a constant feature for one.
+
+    Args:
+        activation: "relu", "tanh", "erf" or "gelu".
 
     Cost, accuracy:
         those of the deep kernel of one hidden layer; for GELU one product, one arctangent and some
@@ -65,7 +67,7 @@ class TwoLayer(Kernel):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        x, z = flat(queries), flat(inputs)
+        x, z = flat_rows(queries), flat_rows(inputs)
         if self.activation == "gelu":
             return _gelu(lengths(x)[:, None], lengths(z)[None], *gap_and_total(x, z))
         longer = math.sqrt(x.shape[1])
@@ -73,7 +75,7 @@ class TwoLayer(Kernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return E[σ²] + |x|² E[σ'²]."""
-        x = flat(inputs)
+        x = flat_rows(inputs)
         if self.activation == "gelu":
             norms = lengths(x)
             return _gelu(norms, norms, torch.zeros_like(norms), torch.full_like(norms, 2))
@@ -87,14 +89,9 @@ class TwoLayer(Kernel):
             ShapeError: no axis of features.
         """
         check_vectors(name, inputs)
-        check_not_zero(name, inputs, why="Without a bias it is 0 to every network: drop it.")
-        squares = lengths(flat(inputs)).square()
-        if self.activation == "tanh" and bool((squares > LARGEST).any()):
-            row = int((squares > LARGEST).nonzero()[0])
-            raise DataError(
-                f"`{name}` must have |x|² ≤ {LARGEST:g} for tanh, which is a step beyond; row {row} has "
-                f'{float(squares[row]):.3g}. Load them with normalise="unit".'
-            )
+        check_not_zero(name, inputs, why="Without a bias every network maps it to 0: drop it.")
+        if self.activation == "tanh":
+            check_variances(name, lengths(flat_rows(inputs)).square(), what="|x|²", normalise="unit")
 
     @property
     def record(self) -> dict[str, Any]:
@@ -108,10 +105,10 @@ class TwoLayer(Kernel):
 
 def _gelu(x: Tensor, z: Tensor, gap: Tensor, total: Tensor) -> Tensor:
     """Return k from |x|, |z|, 1 − cos θ and 1 + cos θ; the last two are written over."""
-    longer, other = (1 + x.square()).sqrt(), (1 + z.square()).sqrt()
-    f, g = longer.square().reciprocal(), other.square().reciprocal()
+    x_longer, z_longer = (1 + x.square()).sqrt(), (1 + z.square()).sqrt()
+    f, g = x_longer.square().reciprocal(), z_longer.square().reciprocal()
     # |x||z|, and all that follows, in powers of (1 + a)(1 + b): numbers of order 1.
-    norms = (x / longer) * (z / other)
+    norms = (x / x_longer) * (z / z_longer)
     c = (total - gap).div_(2).mul_(norms)
     ab, e, fg = norms.square_(), f + g, f * g
     d = gap.mul_(total).mul_(ab)
@@ -119,6 +116,6 @@ def _gelu(x: Tensor, z: Tensor, gap: Tensor, total: Tensor) -> Tensor:
     delta = torch.add(d, rest, out=total)
     slope = (2 * fg).add_(rest).mul_(rest).addcmul_(ab, fg).addcmul_(e, d).div_(delta)  # B
     root = delta.sqrt_()
-    value = slope.add_(e).mul_(c.square()).add_(d).div_(root)
-    value.addcmul_(c, torch.atan2(root, -c), value=2)
-    return value.mul_(longer * other).div_(2 * math.pi)
+    kernel = slope.add_(e).mul_(c.square()).add_(d).div_(root)
+    kernel.addcmul_(c, torch.atan2(root, -c), value=2)
+    return kernel.mul_(x_longer * z_longer).div_(2 * math.pi)

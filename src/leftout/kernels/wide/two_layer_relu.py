@@ -1,4 +1,4 @@
-"""How alike are two inputs to a wide two-layer ReLU network whose first layer is trained?
+"""The tangent kernel of a wide two-layer ReLU network whose first layer is trained.
 
 f(x) = m^-1/2 Σ_r a_r relu(w_r·x), a_r = ±1 kept, w_r ~ N(0, I) trained. As m grows, the product of
 two gradients in W becomes
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat, lengths
+from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat_rows, lengths
 from leftout.kernels.wide.angles import angle, near_gaps, near_pairs, unit_rows
 
 
@@ -46,23 +46,23 @@ class TwoLayerReLU(Kernel):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return x·z (π − θ) / 2π for every pair."""
-        x, z = flat(queries), flat(inputs)
-        left, right = lengths(x), lengths(z)
+        x, z = flat_rows(queries), flat_rows(inputs)
+        x_norms, z_norms = lengths(x), lengths(z)
         dot = x @ z.T
-        cosine = (dot / left[:, None]).div_(right)
+        cosine = (dot / x_norms[:, None]).div_(z_norms)
         i, j, sign = near_pairs(cosine)
         # The arccos of a near pair may be NaN (a cosine of 1 + 2^-52): it is replaced just below.
-        value = cosine.acos_().mul_(-1 / (2 * math.pi)).add_(0.5).mul_(dot)
+        kernel = cosine.acos_().mul_(-1 / (2 * math.pi)).add_(0.5).mul_(dot)
         if len(i):
             gap = near_gaps(unit_rows(x), unit_rows(z), i, j, sign)
             share = angle(gap, 2 - gap).div_(2 * math.pi)  # of a turn, from x to s z
             share = torch.where(sign > 0, 0.5 - share, share)
-            value[i, j] = (left[i] * right[j]).mul_(sign).mul_(1 - gap).mul_(share)
-        return value
+            kernel[i, j] = (x_norms[i] * z_norms[j]).mul_(sign).mul_(1 - gap).mul_(share)
+        return kernel
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return |x|² / 2."""
-        return lengths(flat(inputs)).square() / 2
+        return lengths(flat_rows(inputs)).square() / 2
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input has norm 1.

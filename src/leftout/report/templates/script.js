@@ -28,15 +28,15 @@
   const doubted = new Set(train.doubted);
   const count = query.ids.length;
 
-  const state = { query: 0, at: data.judged, trainClass: -1, found: [] };
+  const state = { query: 0, at: times.length - 1, trainClass: -1, matches: [] };
 
   function make(tag, { className, text, ...attributes } = {}, ...children) {
-    const made = document.createElement(tag);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-    made.append(...children.filter(Boolean));
-    return made;
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    element.append(...children.filter(Boolean));
+    return element;
   }
 
   function number(value) {
@@ -60,14 +60,14 @@
   function thumb(slot, size, label) {
     if (!data.pictures) return null;
     const within = slot % data.atlas.page;
-    const made = make("span", { className: `thumb s${Math.floor(slot / data.atlas.page)} ${size}` });
-    made.style.setProperty("--x", within % data.atlas.columns);
-    made.style.setProperty("--y", Math.floor(within / data.atlas.columns));
+    const picture = make("span", { className: `thumb s${Math.floor(slot / data.atlas.page)} ${size}` });
+    picture.style.setProperty("--x", within % data.atlas.columns);
+    picture.style.setProperty("--y", Math.floor(within / data.atlas.columns));
     if (label) {
-      made.setAttribute("role", "img");
-      made.setAttribute("aria-label", label);
-    } else made.setAttribute("aria-hidden", "true");
-    return made;
+      picture.setAttribute("role", "img");
+      picture.setAttribute("aria-label", label);
+    } else picture.setAttribute("aria-hidden", "true");
+    return picture;
   }
 
   const truth = (q) => (classes ? classes[queryClasses[q]] : query.labels[q]);
@@ -79,27 +79,27 @@
     const wanted = $("search").value.trim().toLowerCase();
     const only = classes ? Number($("query-class").value) : -1;
     const missed = classes !== null && $("wrong").checked;
-    const found = [];
+    const matches = [];
     for (let q = 0; q < count; q += 1) {
       if (wanted && !query.ids[q].toLowerCase().includes(wanted)) continue;
       if (only >= 0 && queryClasses[q] !== only) continue;
       if (missed && !wrong(q)) continue;
-      found.push(q);
+      matches.push(q);
     }
     if ($("order").value === "loss") {
       const start = state.at * count;
-      found.sort((a, b) => losses[start + b] - losses[start + a] || a - b);
+      matches.sort((a, b) => losses[start + b] - losses[start + a] || a - b);
     }
-    state.found = found;
-    if (found.length && !found.includes(state.query)) [state.query] = found;
+    state.matches = matches;
+    if (matches.length && !matches.includes(state.query)) [state.query] = matches;
   }
 
   function drawStrip(focus) {
     const strip = $("strip");
     strip.replaceChildren();
-    const here = state.found.indexOf(state.query);
+    const here = state.matches.indexOf(state.query);
     const start = Math.floor(Math.max(here, 0) / page) * page;
-    const shown = state.found.slice(start, start + page);
+    const shown = state.matches.slice(start, start + page);
     for (const q of shown) {
       const chosen = q === state.query;
       const button = make("button", {
@@ -118,7 +118,7 @@
         strip.scrollLeft = Math.max(0, middle);
       }
     }
-    const total = state.found.length;
+    const total = state.matches.length;
     $("previous").disabled = here <= 0;
     $("next").disabled = here < 0 || here >= total - 1;
     $("position").textContent = total
@@ -129,10 +129,10 @@
   function scoreBars() {
     const width = query.shown;
     const base = (state.at * count + state.query) * width;
-    const said = Array.from(scores.subarray(base, base + width));
+    const answers = Array.from(scores.subarray(base, base + width));
     const right = classes ? null : Array.from(targets.subarray(state.query * width, (state.query + 1) * width));
-    const low = Math.min(0, ...said, ...(right || []));
-    const span = Math.max(0, ...said, ...(right || [])) - low || 1;
+    const low = Math.min(0, ...answers, ...(right || []));
+    const span = Math.max(0, ...answers, ...(right || [])) - low || 1;
     const bars = make("ul", { className: "bars", "aria-label": classes ? "Score of each class" : "Prediction and target" });
     const add = (name, value, kind) => {
       const fill = make("i");
@@ -150,10 +150,10 @@
         const c = scored[base + i];
         const target = c === queryClasses[state.query];
         const predicted = c === decided[state.at * count + state.query];
-        add((target ? "◆ " : "") + classes[c], said[i], `${target ? "target " : ""}${predicted ? "said" : ""}`);
+        add((target ? "◆ " : "") + classes[c], answers[i], `${target ? "target " : ""}${predicted ? "predicted" : ""}`);
       } else {
         const which = width > 1 ? ` ${i}` : "";
-        add(`predicted${which}`, said[i], "said");
+        add(`predicted${which}`, answers[i], "predicted");
         add(`target${which}`, right[i], "target");
       }
     }
@@ -170,11 +170,11 @@
     const picture = thumb(data.atlas.first_query + q, "large", `query ${query.ids[q]}, target ${truth(q)}`);
     if (picture) card.append(picture);
     if (query.values) card.append(make("p", { className: "quiet", text: query.values[q] }));
-    let said = "";
+    let verdict = "";
     if (classes) {
       const answer = classes[decided[state.at * count + q]];
-      said = `predicted ${answer}: ${wrong(q) ? "✕ wrong" : "✓ right"}`;
-      card.append(make("p", { className: "truth", text: `◆ target ${truth(q)}` }), make("p", { className: "truth", text: said }));
+      verdict = `predicted ${answer}: ${wrong(q) ? "✕ wrong" : "✓ right"}`;
+      card.append(make("p", { className: "truth", text: `◆ target ${truth(q)}` }), make("p", { className: "truth", text: verdict }));
     } else card.append(make("p", { className: "truth", text: `target ${truth(q)}` }));
     card.append(make("p", { className: "truth quiet", text: `loss ${loss} · ${times[state.at]} · row ${numbers[q]}` }), scoreBars());
     const all = classes ? classes.length : data.outputs;
@@ -182,12 +182,12 @@
       const text = classes ? `The highest scores and the target, of ${all} classes.` : `The first ${query.shown} of ${all} outputs.`;
       card.append(make("p", { className: "quiet", text }));
     }
-    $("status").textContent = `Query ${query.ids[q]}, ${times[state.at]}: ${said || `target ${truth(q)}`}, loss ${loss}.`;
+    $("status").textContent = `Query ${query.ids[q]}, ${times[state.at]}: ${verdict || `target ${truth(q)}`}, loss ${loss}.`;
   }
 
   // Lists of one side (0 helped, 1 harmed), for all classes or for one.
   function influences(side) {
-    const found = [];
+    const listed = [];
     const c = state.trainClass;
     const byClass = c >= 0 && lists.within > 0;
     const size = byClass ? lists.within : lists.length;
@@ -197,14 +197,14 @@
       const row = (byClass ? classRows : rows)[start * size + i];
       const value = (byClass ? classValues : values)[start * size + i];
       if (row < 0) break;
-      if (c < 0 || trainClasses[row] === c) found.push({ row, value });
+      if (c < 0 || trainClasses[row] === c) listed.push({ row, value });
     }
-    return found;
+    return listed;
   }
 
-  function drawList(place, found, largest, what) {
+  function drawList(place, listed, largest, what) {
     place.replaceChildren();
-    for (const { row, value } of found) {
+    for (const { row, value } of listed) {
       const fill = make("i");
       fill.style.width = `${(100 * Math.abs(value)) / largest}%`;
       const name = make("span", {}, make("b", { text: trainLabel(row) }), " ", make("span", { className: "id", text: train.ids[row] }));
@@ -216,12 +216,12 @@
           train.values ? make("div", { className: "cell-line", text: train.values[row] }) : null,
           make("span", { className: "meter", "aria-hidden": "true" }, fill))));
     }
-    if (!found.length) place.append(make("li", { className: "none", text: `No training example ${state.trainClass < 0 ? "" : "of this class "}${what} this query.` }));
+    if (!listed.length) place.append(make("li", { className: "none", text: `No training example ${state.trainClass < 0 ? "" : "of this class "}${what} this query.` }));
   }
 
   function draw(focus = false) {
     drawStrip(focus);
-    const some = state.found.length > 0;
+    const some = state.matches.length > 0;
     document.querySelector(".answer").hidden = !some;
     if (!some) {
       $("status").textContent = "No query matches.";
@@ -237,10 +237,10 @@
   }
 
   function move(steps, focus) {
-    const here = state.found.indexOf(state.query);
-    const next = Math.min(Math.max(here + steps, 0), state.found.length - 1);
+    const here = state.matches.indexOf(state.query);
+    const next = Math.min(Math.max(here + steps, 0), state.matches.length - 1);
     if (next < 0) return;
-    state.query = state.found[next];
+    state.query = state.matches[next];
     draw(focus);
   }
 

@@ -1,4 +1,4 @@
-"""Where do results live? In a folder that is whole, comes back as it went in, and is never overwritten."""
+"""The folder of a run is whole, comes back as it went in, and is never overwritten."""
 
 import json
 import math
@@ -92,10 +92,10 @@ def test_the_record_says_everything_in_json_that_any_reader_takes(kept) -> None:
     assert computation["fitted"]["rule"] == lo.Ridge(0.1).record
     assert computation["fitted"]["train"] == train.fingerprint
     assert computation["query"] == query.fingerprint
-    assert (computation["at"], computation["refits"], computation["seed"]) == ([None], 3, 0)
+    assert (computation["at"], computation["refit_examples"], computation["seed"]) == ([None], 3, 0)
     assert record["preparation"]["train"] == train.preparation
-    assert record["moments"][0]["at"] == "inf"
-    assert record["moments"][0]["query_accuracy"] == found.findings.moments[0].query_accuracy
+    assert record["at_times"][0]["at"] == "inf"
+    assert record["at_times"][0]["query_accuracy"] == found.findings.at_times[0].query_accuracy
     assert record["certificate"]["condition"] == found.findings.certificate.condition
     assert len(record["certificate"]["refits"]) == 3
     assert {"made", "torch", "threads", "identity"} <= set(record)
@@ -119,10 +119,10 @@ def test_a_run_opens_as_it_was_made(kept) -> None:
     assert run.redundant["query_accuracy"].dtype == float
     assert run.redundant["rank"].tolist() == list(range(1, len(digits()[0]) + 1))
     assert run.redundant["rank"].dtype.kind == "i"
-    moment = findings.moments[0]
-    assert np.array_equal(run.tables["prediction"].values[0], moment.predictions.numpy())
+    model = findings.at_times[0]
+    assert np.array_equal(run.tables["prediction"].values[0], model.predictions.numpy())
     left_out = run.tables["left_out_prediction"].values[0]
-    assert np.array_equal(left_out, moment.out_of_sample.numpy())
+    assert np.array_equal(left_out, model.out_of_sample.numpy())
     suspects = [one.row for one in findings.suspects]
     assert np.array_equal(run.tables["margin"].values[suspects], run.suspects["margin"])
     assert run.record["computation"]["query"] == digits()[1].fingerprint
@@ -141,7 +141,7 @@ def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     # All labels of strange ids are wrong, so that they are doubted and stand in that table too.
     labels = train.labels.clone()
     labels[: len(STRANGE)] = (labels[: len(STRANGE)] + 1) % 10
-    train = train.relabelled(labels)
+    train = train.with_labels(labels)
     found = lo.audit(
         KERNEL, train, named(renamed[1], STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run"
     ).findings
@@ -166,7 +166,7 @@ def test_numbers_to_predict_have_no_label_and_no_accuracy(tmp_path) -> None:
     run = lo.open(tmp_path / "run")
     assert set(run.redundant["label"]) == {""}
     assert run.redundant["query_accuracy"].isna().all()
-    assert run.record["moments"][0]["query_accuracy"] is None
+    assert run.record["at_times"][0]["query_accuracy"] is None
 
 
 def test_ridge_has_no_time_and_no_table_of_it(kept) -> None:
@@ -267,7 +267,7 @@ OTHER = {
     "rule": lambda out: small_audit(out, rule=lo.Ridge(0.2)),
     "loss": lambda out: small_audit(out, rule=lo.Ridge(0.1, "mean")),
     "times": lambda out: small_audit(out, rule=lo.GradientFlow(1.0, 0.1), at=[1.0]),
-    "refits": lambda out: small_audit(out, refits=2),
+    "refits": lambda out: small_audit(out, refit_examples=2),
     "kernel": lambda out: lo.audit(
         lo.kernels.From(lambda x, z: x.flatten(1) @ z.flatten(1).mT), *digits(), rule=lo.Ridge(0.1), out=out
     ),
@@ -358,7 +358,8 @@ def test_a_finished_run_asked_again_is_neither_computed_nor_written_again(kept, 
         raise AssertionError("computed again")
 
     monkeypatch.setattr(audit_module, "loss_changes", fails)
-    monkeypatch.setattr(store, "write_json", fails)
+    for module in (run_module, store):
+        monkeypatch.setattr(module, "write_json", fails)
     monkeypatch.setattr(run_module, "write_report", fails)
     again = small_audit(folder)
     assert tree(folder) == before

@@ -1,4 +1,4 @@
-"""Two classes, each from a few tight clusters on the unit sphere: data on which theorem 4 can be seen.
+"""Two classes in tight clusters on the unit sphere: the setting of theorem 4 of the paper cited below.
 
 A cluster is a centre, uniform on the sphere, and points of the sphere around it: x = c + ρ-long chord
 in a uniform direction, ρ ≤ radius. The law is symmetric about its centre, so its mean is a·c with
@@ -42,6 +42,12 @@ def mixture(
     Source:
         Rethinking influence functions, definition 1 and figure 12. The law within a cluster is not
         said there: ours is uniform in the tangent ball, so most points are near its rim.
+
+    Example:
+        >>> import torch
+        >>> examples, clusters = mixture([2, 3], inputs=5, generator=torch.Generator().manual_seed(0))
+        >>> clusters.tolist()
+        [0, 0, 1, 1, 1, 2, 2, 3, 3, 3]
     """
     counts = [int(size) for size in sizes]
     if not counts or min(counts) < 1 or counts != list(sizes):
@@ -54,15 +60,15 @@ def mixture(
     centres = _unit(torch.randn(2 * len(counts), inputs, generator=generator, dtype=torch.float64))
     points = _around(centres[clusters], radius, generator)
     encoding = encoding_of_classes(labels, CLASSES)
-    made = {"source": "mixture", "sizes": counts, "radius": radius, "normalise": "unit"}
-    return Examples(points, encoding.encode(labels), encoding, labels, preparation=made), clusters
+    preparation = {"data": "mixture", "sizes": counts, "radius": radius, "normalise": "unit"}
+    return Examples(points, encoding.encode(labels), encoding, labels, preparation=preparation), clusters
 
 
 def _around(centres: Float64[Tensor, "n d"], radius: float, generator: Generator) -> Float64[Tensor, "n d"]:
     """Return a point of the sphere near each centre, no chord longer than `radius`."""
     n, d = centres.shape
     noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
-    # Twice: of a draw nearly along its centre little is left, and rounding is a part of that.
+    # Twice: a draw nearly along its centre loses most digits in the first projection.
     tangent = _across(_across(noise, centres), centres)
     share = torch.rand(n, 1, generator=generator, dtype=torch.float64) ** (1 / (d - 1))
     chord = radius * share

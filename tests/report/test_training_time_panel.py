@@ -1,6 +1,5 @@
-"""What the panel "When was it learned?" says: counted from the findings, and nothing beyond them."""
+"""The panel "When was it learned?" counts from the findings, and says nothing beyond them."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +9,11 @@ import torch
 import leftout as lo
 from leftout.curation.learned import Kind, Stop
 from leftout.data.planted import flip_labels
-from leftout.report import explorer
+from leftout.report import ranking as ranking_module
 from leftout.report import training_time_panel as learning
+from leftout.report.ranking import rank_influences
 from leftout.report.report import html
+from leftout.report.wording import short_time
 from problems import synthetic_findings as made
 from problems.runs import KERNEL
 from problems.synthetic_models import learning as curve_of
@@ -27,14 +28,7 @@ def found():
 
 @pytest.fixture(scope="module")
 def panel(found):
-    return learning.panel(found, explorer.ranking(found, ALL), "time")
-
-
-def test_times_are_said_beside_their_unit() -> None:
-    assert learning.said(None, "time") == "never"
-    assert learning.said(0.092, "time") == "t\u00a0=\u00a00.092"
-    assert learning.said(3000.0, "step") == "step\u00a03000"
-    assert learning.said(math.inf, "step") == "the end"
+    return learning.panel(found)
 
 
 def test_the_verdict_is_that_of_the_finding_on_one_line(found, panel) -> None:
@@ -66,7 +60,7 @@ def test_what_is_learned_last_is_laid_beside_what_is_doubted(found, panel) -> No
     stop = found.learned.stop.at
     after = {i for i, at in enumerate(found.learned.learned_at) if at is None or at > stop}
     assert panel["overlap"][1].startswith(
-        f"Stopping at {learning.said(stop, 'time')} leaves {len(after)}\u00a0examples that would be "
+        f"Stopping at {short_time(stop, 'time')} leaves {len(after)}\u00a0examples that would be "
         f"learned for good only later, {len(after & doubted)}\u00a0label"
     )
     assert panel["overlap"][2] == "A doubted label may be right: look before you change anything."
@@ -82,60 +76,65 @@ def test_the_list_is_learned_last_first_and_leaves_out_what_was_right_at_once(fo
     assert [one["row"] for one in panel["late"]] == late[: learning.LATE]
     doubted = {one.row for one in found.suspects}
     for one in panel["late"]:
-        assert one["learned"] == learning.said(found.learned.learned_at[one["row"]], "time")
-        assert one["understood"] == learning.said(found.learned.understood_at[one["row"]], "time")
+        assert one["learned"] == short_time(found.learned.learned_at[one["row"]], "time")
+        assert one["understood"] == short_time(found.learned.understood_at[one["row"]], "time")
         assert one["kind"] == f"{found.learned.kinds[one['row']]} at the end"
         assert one["doubted"] == (one["row"] in doubted)
 
 
 def test_what_is_right_at_once_is_said_in_one_sentence(found) -> None:
     at_once = replace(found.learned, learned_at=(min(found.learned.times),) * 120)
-    said = learning.panel(replace(found, learned=at_once), explorer.ranking(found, ALL), "time")
+    said = learning.panel(replace(found, learned=at_once))
     assert said["late"] == []
     assert said["overlap"] == ["Every training example is right from the first time of the curve on."]
 
 
 def test_the_table_holds_the_whole_curve(found, panel) -> None:
     assert len(panel["rows"]) == len(found.learned.times)
-    assert [row[0] for row in panel["rows"]] == [learning.said(time, "time") for time in found.learned.times]
+    assert [row[0] for row in panel["rows"]] == [short_time(time, "time") for time in found.learned.times]
     for row in panel["rows"]:
         shares = [float(cell.rstrip("\u202f%")) for cell in row[3:]]
         assert sum(shares) == pytest.approx(100, abs=0.16)  # three numbers rounded to a decimal
 
 
-def test_who_leads_most_queries_is_counted_from_all_scores(found, panel) -> None:
+def test_who_leads_most_queries_is_counted_from_all_scores(found) -> None:
     doubted = {one.row for one in found.suspects}
-    assert len(panel["rulers"]) == 3
-    for j, row in enumerate(panel["rulers"]):
+    rows = leaders_of(found)
+    assert len(rows) == 3
+    for j, row in enumerate(rows):
         leaders = [int(np.abs(found.scores.values[j, q]).argmax()) for q in range(20)]
         most = max(leaders.count(one) for one in leaders)
-        assert row["count"] == most == leaders.count(row["one"]["row"])
+        assert row["count"] == most == leaders.count(row["example"]["row"])
         assert row["different"] == len(set(leaders))
         assert row["share"] == f"{100 * most / 20:.0f}\u202f%"
         led = sum(one in doubted for one in leaders)
         assert row["doubted"] == f"{100 * led / 20:.0f}\u202f%"
-    assert panel["doubted"] == f"{100 * len(doubted) / 120:.1f}\u202f%"
+    assert learning.panel(found)["doubted"] == f"{100 * len(doubted) / 120:.1f}\u202f%"
 
 
 def test_leaders_do_not_depend_on_blocks_or_on_the_queries_shown(found, monkeypatch) -> None:
-    whole = explorer.ranking(found, ALL).ruled
-    assert whole.sum(1).tolist() == [20, 20, 20]
-    monkeypatch.setattr(explorer, "BLOCK_BYTES", 7 * 8 * 120)
-    assert np.array_equal(explorer.ranking(found, np.array([3, 5])).ruled, whole)
+    led = rank_influences(found, ALL).led
+    assert led.sum(1).tolist() == [20, 20, 20]
+    monkeypatch.setattr(ranking_module, "BLOCK_BYTES", 7 * 8 * 120)
+    assert np.array_equal(rank_influences(found, np.array([3, 5])).led, led)
 
 
 def test_where_nothing_has_influence_nobody_leads(found) -> None:
     scores = found.scores.copy(deep=True)
     scores[0] = 0.0
     quiet = replace(found, scores=scores)
-    ranked = explorer.ranking(quiet, ALL)
-    assert ranked.ruled[0].sum() == 0
-    assert len(learning.panel(quiet, ranked, "time")["rulers"]) == 2
+    ranking = rank_influences(quiet, ALL)
+    assert ranking.led[0].sum() == 0
+    assert len(learning.leaders(quiet, ranking)) == 2
 
 
 def test_of_one_time_nobody_leads_over_time() -> None:
     once = made.digits_findings(90, 15, times=(np.inf,))
-    assert learning.panel(once, explorer.ranking(once, ALL[:15]), "time")["rulers"] == []
+    assert learning.leaders(once, rank_influences(once, ALL[:15])) == []
+
+
+def leaders_of(findings):
+    return learning.leaders(findings, rank_influences(findings, ALL))
 
 
 def with_stop(found, **changes):
@@ -190,7 +189,7 @@ def test_the_short_table_has_a_line_for_each_case(found, case) -> None:
 
 def test_without_a_time_there_is_no_panel() -> None:
     bare = made.bare_findings()
-    assert learning.panel(bare, explorer.ranking(bare, np.arange(2)), "time") is None
+    assert learning.panel(bare) is None
     page = html(bare)
     assert 'id="learned"' not in page
     assert "When learned" not in page

@@ -1,4 +1,4 @@
-"""What has a reader found, before anything is chosen, decoded or scaled?
+"""Rows of a data set as a reader lists them, before any are chosen, decoded or scaled.
 
 A reader lists what is cheap to know of every row (its name, its class or number, its split) and
 hands back `read`, which yields the inputs of chosen rows only: to take 1,000 of 60,000 pictures,
@@ -15,42 +15,42 @@ from leftout.data.targets import RawTargets
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Inputs of some rows, float64, and what a person looks at (fields as in `Examples`)."""
+class InputRows:
+    """Inputs of chosen rows, float64, and what a person looks at (fields as in `Examples`)."""
 
     inputs: np.ndarray
     images: np.ndarray | None = None
     table: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
 
-    def part(self, where: slice) -> "Rows":
-        """Return a run of these rows."""
-        return Rows(
-            inputs=self.inputs[where],
-            images=None if self.images is None else self.images[where],
-            table=None if self.table is None else self.table[where],
+    def span(self, rows: slice) -> "InputRows":
+        """Return consecutive rows of these."""
+        return InputRows(
+            inputs=self.inputs[rows],
+            images=None if self.images is None else self.images[rows],
+            table=None if self.table is None else self.table[rows],
             columns=self.columns,
         )
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """All rows of a source, training and query together.
+class DataSource:
+    """All rows of a data set, training and query together.
 
     Attributes:
-        source: as the caller named it.
+        name: as the caller named it.
         ids: a name per row by which a person finds it again.
         targets: the class or the numbers of every row.
         read: inputs of the given row numbers, in the given order.
-        queried: (n,) bool, true where the source says "query"; None: to be split by seed.
-        share: of the rows, the part that becomes queries in a split by seed.
-        record: what the reader has to say for `Examples.preparation`.
+        is_query: (n,) bool, true where the data set says "query"; None: to be split by seed.
+        share: of the rows, the fraction that becomes queries in a split by seed.
+        record: what the reader adds to `Examples.preparation`.
     """
 
-    source: str
+    name: str
     ids: Sequence[str]
     targets: RawTargets
-    read: Callable[[np.ndarray], Rows]
-    queried: np.ndarray | None = None
+    read: Callable[[np.ndarray], InputRows]
+    is_query: np.ndarray | None = None
     share: float = 0.25
     record: dict[str, Any] = field(default_factory=dict)

@@ -1,10 +1,10 @@
-"""How far does the model move without an example? The information in it, by one measure at a time.
+"""How far does the model move without an example? The information in each example, by one measure at a time.
 
     "function"    ½ mean over queries of ‖f − f_without‖²       information about the answers
     "weights"     ½ ‖w − w_without‖²                            information about the network
 
-Both are those of `attribution.information`, in nats at σ = 1; an order needs only one of them, and
-by function only one product a block of queries at the end of training, however many outputs there are.
+Both are those of `attribution.information`, in nats at σ = 1. An order of removal needs only one of them, and
+"function" costs one product for each block of queries at the end of training, whatever the number of outputs.
 """
 
 import math
@@ -22,7 +22,7 @@ from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_b
 from leftout.attribution.information import Measure
 from leftout.attribution.weight_noise import Isotropic
 from leftout.core.blocks import blocks
-from leftout.core.progress import tracked
+from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, WorkCount, allocation, passes, product
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -31,43 +31,46 @@ By = Literal["function", "weights"]
 MEASURES: tuple[By, ...] = ("function", "weights")
 
 QUERIES = 256
-"""In a block: not as many as the free memory allows, which would round sums otherwise every day."""
+"""Queries in a block: a fixed number, as sums over blocks sized by free memory would round differently."""
 
 
-def moved(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tensor, " n"]:
-    """Return how far the model moves without each training example.
+def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tensor, " n"]:
+    """Return how far the model moves without each training example, by the measure `by`.
 
     Cost:
         by function that of `leave_one_out`, never (queries × n); by weights 2n³k, and 2n³k more at
         finite times.
     """
-    (moment,) = edit_engines(fitted, [time], total=len(fitted) - 1)
+    (engine,) = edit_engines(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
-        return moved_weights(moment, time)
-    parts = query_blocks(fitted, query, size=queries_at_once(len(fitted), fitted.outputs, fitted.memory))
-    return moved_function(moment, parts, queries=len(query))
+        return weight_change_without_each(engine, time)
+    size = queries_at_once(len(fitted), fitted.outputs, fitted.memory)
+    query_parts = query_blocks(fitted, query, size=size)
+    return prediction_change_without_each(engine, query_parts, queries=len(query))
 
 
-def moved_function(moment: EditEngine, seen: Iterable[QueryBlock], *, queries: int) -> Float64[Tensor, " n"]:
+def prediction_change_without_each(
+    engine: EditEngine, blocks_of_queries: Iterable[QueryBlock], *, queries: int
+) -> Float64[Tensor, " n"]:
     """Return ½ mean over queries of ‖Δf‖² for each example left out."""
-    fitted = moment.fitted
+    fitted = engine.fitted
     total = fitted.gram.new_zeros(len(fitted))
-    for features in seen:
+    for block in blocks_of_queries:
         for columns in blocks(len(fitted), COLUMNS):
             for output in range(fitted.outputs):
-                total[columns] += moment.singles(features, columns, output).square().sum(0)
+                total[columns] += engine.singles(block, columns, output).square().sum(0)
     return total / (2 * queries)
 
 
-def moved_weights(moment: EditEngine, time: float) -> Float64[Tensor, " n"]:
+def weight_change_without_each(engine: EditEngine, time: float) -> Float64[Tensor, " n"]:
     """Return ½ ‖Δw‖² for each example left out."""
-    fitted = moment.fitted
+    fitted = engine.fitted
     measure = Measure(fitted, Isotropic().form(fitted), Isotropic.in_modes)
     total = fitted.gram.new_zeros(len(fitted))
     size = fitted.memory // (6 * 8 * fitted.residual.numel())
-    parts = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
-    for columns in tracked(parts, what="leaving one out"):
-        total[columns] = measure(moment.single_duals(columns), end=time == math.inf)
+    column_blocks = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
+    for columns in with_progress(column_blocks, what="leaving one out"):
+        total[columns] = measure(engine.single_duals(columns), end=time == math.inf)
     return total / 2
 
 
@@ -76,8 +79,8 @@ def queries_at_once(n: int, k: int, memory: int) -> int:
     return min(QUERIES, max(1, memory // (8 * 8 * n * k)))
 
 
-def moved_work(m: int, n: int, k: int, time: float, memory: int) -> WorkCount:
-    """Return the work of `moved` by function, the model's resolvents at hand."""
+def model_change_work(m: int, n: int, k: int, time: float, memory: int) -> WorkCount:
+    """Return the work of `model_change` by function, the model's resolvents at hand."""
     if time == 0:
         return NO_WORK
     if time == math.inf:
@@ -88,6 +91,6 @@ def moved_work(m: int, n: int, k: int, time: float, memory: int) -> WorkCount:
     return singles + k * passes(m * n, 7) + allocation(m * n * k)
 
 
-def moved_bytes(m: int, n: int, k: int, memory: int) -> int:
+def model_change_bytes(m: int, n: int, k: int, memory: int) -> int:
     """Return the bytes of what changes at a block of queries."""
     return 2 * 8 * min(m, queries_at_once(n, k, memory)) * n * k

@@ -7,7 +7,7 @@ import torch
 from torch import Generator
 
 from leftout.core.errors import OptionError
-from leftout.data.mixture import mixture
+from leftout.data.mixtures import mixture
 
 
 def seeded(seed: int = 0) -> Generator:

@@ -1,0 +1,47 @@
+"""Files that appear only when they are whole: written as NAME.part, then renamed to NAME.
+
+A reader sees the old file or the new one, never half of one. A process that is killed while it
+writes leaves NAME.part at most.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def part_path(path: Path) -> Path:
+    """Return the path beside `path` under which it is written: NAME.part."""
+    return path.with_name(path.name + ".part")
+
+
+@contextmanager
+def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    r"""Yield NAME.part to be written in the block; it becomes `path` when the block ends.
+
+    What is written may be a file, which is flushed to the disk before it is renamed, or a folder, where
+    `path` does not exist yet. Where the block raises, NAME.part is removed and `path` stays as it was.
+
+    Args:
+        shared: several processes may write `path` at once: each writes a part of its own name.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     table = Path(folder, "scores.csv")
+        ...     with atomic_write(table) as part:
+        ...         characters = part.write_text("id,score\n")
+        ...     (part.name, table.read_text())
+        ('scores.csv.part', 'id,score\n')
+    """
+    unfinished = part_path(path.with_name(f"{path.name}.{os.getpid()}") if shared else path)
+    try:
+        yield unfinished
+        if unfinished.is_file():
+            with unfinished.open("rb+") as file:
+                os.fsync(file.fileno())
+        unfinished.replace(path)
+    except BaseException:
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
+        raise
