@@ -26,7 +26,7 @@ def digits():
 
 def planned_for(train, query, rule, times, *, budget=10**10):
     outputs = train.encoding.outputs
-    return PlannedAudit(len(train), len(query), outputs, rule, tuple(times), refits=0, budget=budget)
+    return PlannedAudit(len(train), len(query), outputs, rule, tuple(times), refit_examples=0, budget=budget)
 
 
 def count_calls(monkeypatch, module, name):
@@ -77,7 +77,7 @@ def test_an_audit_makes_as_many_sets_of_resolvents_as_the_plan_counts(
     calls = count_calls(monkeypatch, edit_engines, "resolvents_at_nodes")
     for module in (edit_engines, group_removal):
         mark(monkeypatch, module, "resolvents_work")
-    lo.audit(KERNEL, *digits, rule=rule, at=times, refits=0)
+    lo.audit(KERNEL, *digits, rule=rule, at=times, refit_examples=0)
     cost = Cost(planned_for(*digits, rule, times), MARKED)
     steps = (cost.scores, cost.predictions, cost.labels, cost.redundant, cost.rare, cost.certificate)
     assert len(calls) == sets

@@ -44,9 +44,15 @@ AUTO = lo.kernels.LabelAware(RELU, "kr-v1", None)
 HIERARCHY = lo.kernels.NeuralTangentHierarchy(width=64, neurons=64)
 
 
-def planned_audit(n=100, m=30, *, rule=None, times=(math.inf,), refits=0):
+def planned_audit(n=100, m=30, *, rule=None, times=(math.inf,), refit_examples=0):
     return PlannedAudit(
-        n=n, m=m, k=1, rule=rule or lo.GradientFlow(), times=times, refits=refits, budget=10**9
+        n=n,
+        m=m,
+        k=1,
+        rule=rule or lo.GradientFlow(),
+        times=times,
+        refit_examples=refit_examples,
+        budget=10**9,
     )
 
 
@@ -129,10 +135,10 @@ def test_every_kernel_is_evaluated_at_the_queries_at_every_time():
 def test_a_frozen_kernel_is_fitted_once_and_that_is_foreseen():
     n = 100
     frozen = dataclasses.replace(HIERARCHY, frozen=True)
-    found = priced(planned_audit(n, refits=3), frozen, fit=1.0, refit=1.0, indefinite=CUBES)
+    found = priced(planned_audit(n, refit_examples=3), frozen, fit=1.0, refit=1.0, indefinite=CUBES)
     assert found.seconds == pytest.approx(n**2)
     assert (found.fits, found.method) == (0, "once, by all examples")
-    free = priced(planned_audit(n, refits=3), HIERARCHY, fit=1.0)
+    free = priced(planned_audit(n, refit_examples=3), HIERARCHY, fit=1.0)
     assert free.seconds == pytest.approx((1 + 3) * n**2), "each refit is made from nothing"
 
 
@@ -210,7 +216,7 @@ def test_a_strength_of_0_is_the_base_which_is_not_fitted_again():
     """As a fit of it says: it changes with no example."""
     found = label_fit_cost(
         dataclasses.replace(NAMED, strength=0.0),
-        Cost(planned_audit(refits=3), dataclasses.replace(FREE, label_fits=SOME)),
+        Cost(planned_audit(refit_examples=3), dataclasses.replace(FREE, label_fits=SOME)),
     )
     assert (found.fits, found.without_each, found.certified) == (0, 0.0, 0.0)
     train, _ = lo.load("digits", classes=["3", "8"], n_train=20, n_query=5, normalise="sphere")

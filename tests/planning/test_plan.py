@@ -74,7 +74,7 @@ RULES = {
 def planned_audit(n=1000, m=200, k=10, *, name="end", budget=10**10):
     rule, at = RULES[name]
     times = tuple(sorted(rule.time(time) for time in at))
-    return PlannedAudit(n=n, m=m, k=k, rule=rule, times=times, refits=3, budget=budget)
+    return PlannedAudit(n=n, m=m, k=k, rule=rule, times=times, refit_examples=3, budget=budget)
 
 
 def plan_of(asked_for, price=USUAL):
@@ -244,8 +244,8 @@ def test_seconds_are_said_in_a_fitting_unit(seconds, said):
 
 
 def test_what_audit_would_refuse_is_refused(usual, digits):
-    with pytest.raises(OptionError, match="`refits` must be a finite number ≥ 0; got -1"):
-        plan(KERNEL, *digits, rule=lo.Ridge(1.0), refits=-1)
+    with pytest.raises(OptionError, match="`refit_examples` must be a finite number ≥ 0; got -1"):
+        plan(KERNEL, *digits, rule=lo.Ridge(1.0), refit_examples=-1)
     with pytest.raises(OptionError, match="`at` must be None under Ridge"):
         plan(KERNEL, *digits, rule=lo.Ridge(1.0), at=[3])
     with pytest.raises(OptionError, match="`device` must be one that this machine has"):

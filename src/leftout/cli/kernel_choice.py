@@ -219,7 +219,7 @@ class _Judge:
             train,
             rule=self.choices.made_rule(),
             at=[_judged(self.choices)],
-            refits=0,
+            refit_examples=0,
             budget=memory_budget(self.memory, device=where),
         )
         cost = Cost(work, with_kernel(self.machine, kernel, train, device=where))

@@ -129,7 +129,7 @@ def audit_command(
                     query,
                     rule=choices.made_rule(),
                     at=choices.times(),
-                    refits=refits,
+                    refit_examples=refits,
                     device=device,
                     memory=memory,
                 )
@@ -182,7 +182,7 @@ def plan_command(
         query,
         rule=rule,
         at=choices.times(),
-        refits=refits,
+        refit_examples=refits,
         started=started,
         device=device,
         memory=memory,

@@ -50,6 +50,7 @@ class PlannedAudit:
         n, m: rows of the kernel matrix of training examples and queries.
         k: columns of a dual.
         times: ascending, inf for the end.
+        refit_examples: examples really left out, for the certificate.
         budget: bytes, which set the size of some blocks.
         outputs_per_example: rows of an example.
     """
@@ -59,7 +60,7 @@ class PlannedAudit:
     k: int
     rule: Rule
     times: tuple[float, ...]
-    refits: int
+    refit_examples: int
     budget: int
     outputs_per_example: int = 1
 
@@ -189,7 +190,7 @@ class Cost:
     def certificate(self) -> float:
         """Return seconds of the evidence: examples really left out."""
         audit = self.audit
-        refits = certificate_work(audit.n, audit.refits)
+        refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 
     def report(self, *, pictures: bool) -> float:

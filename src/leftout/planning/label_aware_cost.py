@@ -72,7 +72,7 @@ def label_fit_cost(kernel: LabelDependentKernel, cost: Cost) -> LabelFitCost:
     evaluations = EVALUATIONS + len(audit.times)
     with_all = label_fit_work(n) + evaluations * label_cross_work(m, n, size=store.BLOCK)
     models = models_work(m, n, rule, audit.times, size=store.BLOCK)
-    certified = audit.refits * refit_from_scratch_work(m, n, rule, last, size=store.BLOCK)
+    certified = audit.refit_examples * refit_from_scratch_work(m, n, rule, last, size=store.BLOCK)
     return LabelFitCost(
         choosing=seconds(choose_strength_work(n, rule, last)) if chooses else 0.0,
         without_each=0.0 if fixed else seconds(models),

@@ -120,7 +120,7 @@ def plan(
     *,
     rule: Rule,
     at: Sequence[At] = (None,),
-    refits: int = 3,
+    refit_examples: int = 3,
     started: float = 0.0,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -132,7 +132,7 @@ def plan(
             as well.
 
     Raises:
-        OptionError: a training time that the rule does not have, or `refits` < 0.
+        OptionError: a training time that the rule does not have, or `refit_examples` < 0.
         LeftoutError: examples that the kernel is not defined on, or to whose labels it cannot be fitted.
 
     Cost:
@@ -142,13 +142,15 @@ def plan(
     Accuracy:
         total time and peak memory within a factor of 2, if the machine is as busy then as now.
     """
-    check_at_least("refits", refits, 0)
+    check_at_least("refit_examples", refit_examples, 0)
     usable = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if usable.type == "cuda" else int(psutil.Process().memory_info().rss)
     kernel.check("inputs", train.inputs)
     budget = memory_budget(memory, device=usable)
-    audit = planned_audit(kernel, train, query, rule=rule, at=at, refits=refits, budget=budget)
+    audit = planned_audit(
+        kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
+    )
     cost = Cost(audit, measure_machine(kernel, train, device=usable))
     steps = (
         Step("start and load", started, before, "measured just now"),
@@ -165,7 +167,7 @@ def planned_audit(
     *,
     rule: Rule,
     at: Sequence[At],
-    refits: int,
+    refit_examples: int,
     budget: int,
 ) -> PlannedAudit:
     """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on."""
@@ -178,7 +180,7 @@ def planned_audit(
         outputs_per_example=outputs,
         rule=rule,
         times=ascending_times(rule, at),
-        refits=refits,
+        refit_examples=refit_examples,
         budget=budget,
     )
 
@@ -217,7 +219,7 @@ def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
             cost.learning_curve_bytes(),
             f"from {audit.learning_curve_rows} × {audit.learning_curve_rows}, its halves and quarters",
         ),
-        ("certificate", cost.certificate(), cost.solve_bytes(), f"{audit.refits} refits by Lanczos"),
+        ("certificate", cost.certificate(), cost.solve_bytes(), f"{audit.refit_examples} refits by Lanczos"),
         ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
     ]
     return [Step(name, seconds, before + memory, method) for name, seconds, memory, method in rows]
