@@ -25,12 +25,13 @@ from leftout.attribution.engine.query_blocks import queries_of, query_blocks
 from leftout.attribution.refit_examples import refit_examples
 from leftout.core.certificate import Certificate
 from leftout.core.checks import check_at_least, check_seed
+from leftout.core.work import WorkCount
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.kernels import assemble
-from leftout.solvers.krylov import largest_eigenvalue
+from leftout.solvers.krylov import filtered_vector_work, largest_eigenvalue
 from leftout.solvers.quadrature import quadrature_error
 
 EPS = torch.finfo(torch.float64).eps
@@ -203,3 +204,8 @@ def _residual(fitted: Fitted, total: float, time: float, reach: float) -> float:
 def _relative(rest: Tensor, size: Tensor) -> float:
     """Return ‖rest‖ / size; ‖rest‖ where the size is zero, as with targets of zero."""
     return float(rest.norm() / size) if float(size) > 0 else float(rest.norm())
+
+
+def certificate_work(n: int, refits: int) -> WorkCount:
+    """Return the work of `certify`: refits by Lanczos, and half of one for the ends of the spectrum."""
+    return (refits + 0.5) * filtered_vector_work(n)
