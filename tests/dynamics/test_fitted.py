@@ -234,4 +234,7 @@ class TestRemembered:
         )
         torch.testing.assert_close(fitted.cross(queries[1:3]), fresh[1:3], rtol=1e-12, atol=1e-12)
         frozen = fitted.freeze_labels()
-        assert frozen.rows.compare(queries).pairs.kernel.data_ptr() == fitted.rows.compare(queries).pairs.kernel.data_ptr()
+        assert (
+            frozen.rows.compare(queries).pairs.kernel.data_ptr()
+            == fitted.rows.compare(queries).pairs.kernel.data_ptr()
+        )

@@ -267,7 +267,9 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         rare=rare(fitted, at=last_time),
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
-        certificate=certify(fitted, query, at=last_time, refits=request.refit_examples, seed=request.seed),
+        certificate=certify(
+            fitted, query, at=last_time, refit_examples=request.refit_examples, seed=request.seed
+        ),
         learned=_learned_over_time(fixed, times),
         linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
