@@ -22,7 +22,7 @@ import leftout as lo
 from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
-from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, task, trained
+from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, task, train_network
 from leftout_papers.material import Material, Size
 from leftout_papers.verdicts import both
 
@@ -147,7 +147,7 @@ def measured(material: Material, one: Task, plan: Plan) -> Measured:
         plan.width, one.train.inputs.shape[1], generator=material.independent("weights", *key)
     ).to(material.device or "cpu")
     before, first = of_network(network, one, material), _regression(network, one, plan, material)
-    trained(network, one.train, steps=plan.steps, generator=material.independent("order", *key))
+    train_network(network, one.train, steps=plan.steps, generator=material.independent("order", *key))
     after, then = of_network(network, one, material), _regression(network, one, plan, material)
     difference = 100 * (then.double() - first.double())
     kernels = of_kernels(one, material)

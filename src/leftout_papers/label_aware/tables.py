@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from leftout_papers.drawing import BLUE, GREEN, INK, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.baseline import trained_accuracy
-from leftout_papers.label_aware.compared import higher, said
-from leftout_papers.label_aware.draws import Draw, drawn
+from leftout_papers.label_aware.comparison import is_higher, format_mean
+from leftout_papers.label_aware.draws import Draw, draw_images
 from leftout_papers.label_aware.variants import (
     BEST,
     FIXED,
@@ -113,7 +113,7 @@ def pairs(material: Material) -> Outcome:
     found: Table = {title: {} for title in titles}
     each = plan.train[-1]
     for number, draw in enumerate(
-        drawn(material, names, count=plan.draws, train=each, query=plan.query, tasks=tasks)
+        draw_images(material, names, count=plan.draws, train=each, query=plan.query, tasks=tasks)
     ):
         for title, task in zip(titles, tasks, strict=True):
             part = draw.task([names.index(name) for name in task])
@@ -129,7 +129,7 @@ def classes(material: Material) -> Outcome:
     plan = _plan(CLASSES, material)
     found: Table = {str(10 * each): {} for each in plan.train}
     for number, draw in enumerate(
-        drawn(material, None, count=plan.draws, train=plan.train[-1], query=plan.query)
+        draw_images(material, None, count=plan.draws, train=plan.train[-1], query=plan.query)
     ):
         for each in plan.train:
             part = draw.task(range(10), each=each)
@@ -204,7 +204,7 @@ def _outcome(found: Table, printed: Printed, where: str, notes: tuple[str, ...])
         Row(
             f"{name}: accuracy, {where}",
             "failed" if printed[name][0] is None else f"{printed[name][0]:.2f} %",
-            f"{said(means[name])} %",
+            f"{format_mean(means[name])} %",
         )
         for name in METHODS
     ]
@@ -230,8 +230,8 @@ def _gain(claim: str, printed: float, gain: np.ndarray) -> Row:
     return Row(
         f"{claim}, percentage points",
         f"{printed:+.2f}",
-        f"{said(gain, sign=True)} over {len(gain)} draws",
-        higher(gain),
+        f"{format_mean(gain, sign=True)} over {len(gain)} draws",
+        is_higher(gain),
     )
 
 
@@ -243,8 +243,8 @@ def _first(means: dict[str, np.ndarray]) -> Row:
     for name in VARIANTS:
         if name != first:
             lead = means[first] - means[name]
-            leads.append(f"{said(lead, sign=True)} over {name}")
-            holds = both(holds, higher(lead))
+            leads.append(f"{format_mean(lead, sign=True)} over {name}")
+            holds = both(holds, is_higher(lead))
     return Row(f"{first} is the best of the four", "works the best overall", "; ".join(leads), holds)
 
 

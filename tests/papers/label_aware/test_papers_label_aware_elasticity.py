@@ -12,7 +12,7 @@ from laws import assert_same
 from leftout.kernels.network.empirical import Empirical
 from leftout_papers.label_aware import all_pairs, elasticity, two_factors
 from leftout_papers.label_aware.publication import LABEL_AWARE
-from leftout_papers.label_aware.shallow import Shallow, Task, images, of_classes, task, trained
+from leftout_papers.label_aware.shallow import Shallow, Task, images, select_classes, task, train_network
 from leftout_papers.material import Material, Size
 from oracles import elasticity as oracle
 from problems.networks import seeded
@@ -99,7 +99,7 @@ def test_units_learn_as_they_do_in_the_network_that_they_stand_for() -> None:
     start = few.hidden.weight.detach().clone()
     for steps in (0, 40):
         for network in (few, many):
-            trained(network, one.train, steps=steps, generator=seeded(2))
+            train_network(network, one.train, steps=steps, generator=seeded(2))
         # Equal but for rounding of sums of 20 and of 100 numbers, which Adam divides by no less than what
         # they are of; 40 steps each pass it on.
         assert_same(few.readout.weight.repeat(1, 5).detach(), many.readout.weight.detach(), rtol=1e-8)
@@ -129,7 +129,7 @@ def test_images_are_flat_from_minus_one_to_one_with_a_one() -> None:
 
 def test_two_of_ten_classes_are_a_task_of_their_own() -> None:
     train, _ = images(QUICK, 60, 20)
-    some = of_classes(train, ("7", "4"))
+    some = select_classes(train, ("7", "4"))
     names = [train.classes[int(label)] for label in train.labels]
     rows = [row for row, name in enumerate(names) if name in "47"]
     assert some.ids == tuple(train.ids[row] for row in rows)
@@ -141,7 +141,7 @@ def test_training_is_adam_on_mean_squares_to_zero_and_one() -> None:
     """The first step of Adam moves every weight by the rate against its gradient's sign."""
     one = task(QUICK, PAIR, 60, 20)
     start, moved = (Shallow(30, 65, generator=seeded()) for _ in range(2))
-    trained(moved, one.train, steps=1, generator=seeded(1))
+    train_network(moved, one.train, steps=1, generator=seeded(1))
     x, y = one.train.inputs.float(), one.train.labels.float()
     ((start(x)[:, 0] - y) ** 2).mean().backward()
     for before, after in zip(start.parameters(), moved.parameters(), strict=True):
@@ -150,7 +150,7 @@ def test_training_is_adam_on_mean_squares_to_zero_and_one() -> None:
         # Weights are rounded at 1e-8, steps of 3e-4 to the fourth digit.
         torch.testing.assert_close(step, -3e-4 * before.grad[clear].sign(), rtol=0, atol=1e-5)
     long = Shallow(30, 65, generator=seeded())
-    trained(long, one.train, steps=300, generator=seeded(1))
+    train_network(long, one.train, steps=300, generator=seeded(1))
     assert float((long(x)[:, 0] - y).detach().square().mean()) < 0.1
 
 
@@ -221,14 +221,14 @@ def test_labels_and_training_make_all_quick_tasks_more_local() -> None:
 def test_networks_of_all_pairs_stand_for_the_papers() -> None:
     plan = all_pairs.PLANS[Size.QUICK]
     train, query = images(QUICK, plan.n_train, plan.n_query)
-    some = all_pairs._some(train, plan, QUICK)
+    some = all_pairs._draw_paired(train, plan, QUICK)
     assert sorted(some.ids) == sorted(train.ids)
     kept = outcome("elasticity45").result
     names = kept["tasks"][0]
-    one = Task(names, of_classes(some, names), of_classes(query, names))
+    one = Task(names, select_classes(some, names), select_classes(query, names))
     network = Shallow(256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960)
     assert kept["initial"][0] == list(elasticity.of_network(network, one, QUICK))
-    few = all_pairs._some(train, replace(plan, paired=30), QUICK)
+    few = all_pairs._draw_paired(train, replace(plan, paired=30), QUICK)
     assert len(few) == 30
     assert set(few.ids) < set(train.ids)
 
