@@ -21,8 +21,16 @@ import leftout as lo
 from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
-from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, in_all, of_network
-from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, images, select_classes, train_network
+from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, holds_in_all, network_ratios
+from leftout_papers.label_aware.shallow import (
+    STEPS,
+    WIDTH,
+    Shallow,
+    Task,
+    images,
+    select_classes,
+    train_network,
+)
 from leftout_papers.material import Material, Size
 
 KINDS = {"train-train": "ratio", "test-train": "query_ratio"}
@@ -78,13 +86,13 @@ def classes(material: Material) -> Outcome:
         "tasks": names,
         **{name: ratio.tolist() for name, ratio in series.items()},
     }
-    n_classes = len(train.classes)
+    k = len(train.classes)
     notes = (
         f"Networks of {plan.width:,} units, drawn and scaled to stand for the paper's {WIDTH:,}, at the "
-        f"paper's rate: {plan.steps} steps of Adam on about {len(train) // n_classes:,} images of each class, one "
+        f"paper's rate: {plan.steps} steps of Adam on about {len(train) // k:,} images of each class, one "
         "seed.",
-        f"RR of networks and kernels alike: of the same pairs, about {len(paired) // n_classes:,} training images "
-        f"of each class and {len(query) // n_classes:,} test images.",
+        f"RR of networks and kernels alike: of the same pairs, about {len(paired) // k:,} training images "
+        f"of each class and {len(query) // k:,} test images.",
     )
     rows = (*_rows(series), *_largest(material, names, series))
     return Outcome(rows, record, _figure(series), notes)
@@ -102,7 +110,7 @@ def _measure_pair(material: Material, task: Task, train: lo.Examples, plan: Plan
     network = Shallow(
         plan.width, train.inputs.shape[1], generator=material.independent("weights", *key), stands_for=WIDTH
     ).to(material.device or "cpu")
-    before = of_network(network, task, material)
+    before = network_ratios(network, task, material)
     train_network(network, train, steps=plan.steps, generator=material.independent("order", *key))
     assert task.train.labels is not None
     aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength=STRENGTH).fit_labels(
@@ -111,7 +119,7 @@ def _measure_pair(material: Material, task: Task, train: lo.Examples, plan: Plan
     local = lo.elasticity(aware, task.train, task.query, memory=material.memory, device=material.device)
     return {
         "initial": list(before),
-        "trained": list(of_network(network, task, material)),
+        "trained": list(network_ratios(network, task, material)),
         "lantk": [100 * float(local[kind][0, 1]) for kind in KINDS.values()],
     }
 
@@ -130,7 +138,7 @@ def _rows(values: dict[str, np.ndarray]) -> tuple[Row, ...]:
                     f"{claim}, {kind}",
                     published,
                     f"{(rise > 0).sum()} of {len(rise)}: by {rise.min():+.2f} to {rise.max():+.2f} %",
-                    in_all((rise > 0).tolist()) if low == "initial" else None,
+                    holds_in_all((rise > 0).tolist()) if low == "initial" else None,
                 )
             )
     return tuple(rows)

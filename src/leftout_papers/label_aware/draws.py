@@ -146,7 +146,9 @@ def _load_pools(
     )
 
 
-def _images_of_draw(material: Material, pool: lo.Examples, number: int, per_class: int) -> tuple[Tensor, Tensor]:
+def _images_of_draw(
+    material: Material, pool: lo.Examples, number: int, per_class: int
+) -> tuple[Tensor, Tensor]:
     """Return the images and labels of one draw, pixels from −1 to 1."""
     assert pool.labels is not None
     assert pool.classes is not None

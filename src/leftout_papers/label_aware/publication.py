@@ -16,7 +16,11 @@ LABEL_AWARE = Publication(
             theorem.simulated,
         ),
         Exhibit(
-            "ten-images", "The kernel of eq. 5 within classes and between them", "binary", 0.2, ten_images.ten
+            "ten-images",
+            "The kernel of eq. 5 within classes and between them",
+            "binary",
+            0.2,
+            ten_images.compare_ten_images,
         ),
         Exhibit(
             "table1",

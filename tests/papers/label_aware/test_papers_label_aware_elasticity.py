@@ -105,7 +105,7 @@ def test_units_learn_as_they_do_in_the_network_that_they_stand_for() -> None:
         assert_same(few.readout.weight.repeat(1, 5).detach(), many.readout.weight.detach(), rtol=1e-8)
         assert_same(few.hidden.weight.repeat(5, 1).detach(), many.hidden.weight.detach(), rtol=1e-8)
         assert_same(few(one.query.inputs).detach(), many(one.query.inputs).detach(), rtol=1e-8)
-        ratios = [elasticity.of_network(network, one, QUICK) for network in (few, many)]
+        ratios = [elasticity.network_ratios(network, one, QUICK) for network in (few, many)]
         assert ratios[0] == pytest.approx(ratios[1], rel=1e-8)
     assert float((few.hidden.weight - start).detach().abs().max()) > 40 * 3e-4 / 2
 
@@ -156,7 +156,7 @@ def test_training_is_adam_on_mean_squares_to_zero_and_one() -> None:
 
 def test_rr_of_kernels_is_that_of_the_definition() -> None:
     one = task(QUICK, PAIR, 36, 14)
-    found = elasticity.of_kernels(one, QUICK)
+    found = elasticity.kernel_ratios(one, QUICK)
     x, z, y, asked = arrays(one)
     gram, cross, own = (oracle.infinite_two_layer_kernel(*two) for two in ((x, x), (z, x), (z, z)))
     sides = (np.diag(gram), np.diag(gram), y, y), (np.diag(own), np.diag(gram), asked, y)
@@ -173,10 +173,10 @@ def test_rr_of_kernels_is_that_of_the_definition() -> None:
 
 def test_untrained_networks_of_the_papers_width_are_as_expected() -> None:
     one = task(QUICK, PAIR, 40, 20)
-    expected = elasticity.of_kernels(one, QUICK)["expected"]
+    expected = elasticity.kernel_ratios(one, QUICK)["expected"]
     drawn = np.array(
         [
-            elasticity.of_network(Shallow(elasticity.WIDTH, 65, generator=seeded(seed)), one, QUICK)
+            elasticity.network_ratios(Shallow(elasticity.WIDTH, 65, generator=seeded(seed)), one, QUICK)
             for seed in range(6)
         ]
     )
@@ -227,15 +227,15 @@ def test_networks_of_all_pairs_stand_for_the_papers() -> None:
     names = kept["tasks"][0]
     one = Task(names, select_classes(some, names), select_classes(query, names))
     network = Shallow(256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960)
-    assert kept["initial"][0] == list(elasticity.of_network(network, one, QUICK))
+    assert kept["initial"][0] == list(elasticity.network_ratios(network, one, QUICK))
     few = all_pairs._draw_paired(train, replace(plan, paired=30), QUICK)
     assert len(few) == 30
     assert set(few.ids) < set(train.ids)
 
 
 def test_verdicts_need_enough_tasks_and_all_of_them() -> None:
-    assert [elasticity.in_all([True] * n) for n in (4, 5)] == ["open", True]
-    assert elasticity.in_all([True] * 9 + [False]) is False
+    assert [elasticity.holds_in_all([True] * n) for n in (4, 5)] == ["open", True]
+    assert elasticity.holds_in_all([True] * 9 + [False]) is False
     assert [elasticity._positive(*one) for one in ((2, 1), (-2, 1), (0.5, 1))] == [True, False, "open"]
     near = elasticity._near
     assert near("ntk", 0, (63.8, 63.7), (63.83, 63.76), 0.05) is False

@@ -135,6 +135,8 @@ def test_verdicts_say_open_where_nothing_can_be_told() -> None:
 
 
 def test_planes_and_ships_are_more_alike_within_their_class(shared_data) -> None:
-    found = ten_images.ten(Material(source=f"cifar10:{shared_data / 'cifar10.zip'}", size=Size.QUICK))
+    found = ten_images.compare_ten_images(
+        Material(source=f"cifar10:{shared_data / 'cifar10.zip'}", size=Size.QUICK)
+    )
     assert found.rows[0].holds is True
     assert found.rows[0].measured == "6 of 6"

@@ -11,7 +11,7 @@ from leftout.core import DataError
 from leftout.kernels import LabelAware, ReLU, cross, gram
 from leftout_papers.label_aware import tables
 from leftout_papers.label_aware.baseline import network, trained_accuracy
-from leftout_papers.label_aware.comparison import is_higher, format_mean
+from leftout_papers.label_aware.comparison import format_mean, is_higher
 from leftout_papers.label_aware.draws import CNTK, Draw, draw_images
 from leftout_papers.label_aware.publication import LABEL_AWARE
 from leftout_papers.label_aware.variants import (
