@@ -120,20 +120,13 @@ def pairs(material: Material) -> Outcome:
     """Measure all tasks of table 3."""
     plan = PLANS[material.size]
     names = PAIRS[material.name][: plan.tasks]
-    measurements = [
+    measured = [
         measure_task(material, task(material, pair, plan.n_train, plan.n_query), plan)
         for pair in with_progress(names, what="tasks of table 3", total=len(names))
     ]
     full = material.name == "cifar10" and not material.quick
-    rows = (
-        *_rows_of_claims(measurements),
-        *_rows_of_numbers(measurements, full, plan),
-        *_rows_of_gains(measurements),
-    )
-    record: dict[str, Any] = {
-        **asdict(plan),
-        "measured": [asdict(measurement) for measurement in measurements],
-    }
+    rows = (*_rows_of_claims(measured), *_rows_of_numbers(measured, full, plan), *_rows_of_gains(measured))
+    record: dict[str, Any] = {**asdict(plan), "measured": [asdict(numbers) for numbers in measured]}
     stand_in = "" if full else " These are not the paper's images: only its claims can be compared."
     notes = (
         f"Networks: width {plan.width:,} (paper: {WIDTH:,}), one seed for each task, {plan.steps} steps of "
@@ -144,7 +137,7 @@ def pairs(material: Material) -> Outcome:
         "LANTK of frog vs truck over training pairs is printed as 60.57, a misprint by all signs (60.07?): "
         "only its twin is compared.",
     )
-    return Outcome(rows, record, _figure(measurements), notes)
+    return Outcome(rows, record, _figure(measured), notes)
 
 
 def measure_task(material: Material, task: Task, plan: Plan) -> Measurement:
@@ -251,7 +244,7 @@ def relative(similar: Float64[np.ndarray, "2 2"], first: lo.Examples, second: lo
     return float(100 * same / (same + between))
 
 
-def _rows_of_claims(measurements: list[Measurement]) -> tuple[Row, ...]:
+def _rows_of_claims(measured: list[Measurement]) -> tuple[Row, ...]:
     """Return rows of the paper's two statements, over both kinds of pairs."""
     rows = []
     for claim, low, high in (
@@ -259,10 +252,7 @@ def _rows_of_claims(measurements: list[Measurement]) -> tuple[Row, ...]:
         ("RR of the kernel rises with labels (LANTK above NTK)", "ntk", "lantk"),
     ):
         for place, kind in enumerate(("train-train", "test-train")):
-            up = [
-                getattr(measurement, high)[place] > getattr(measurement, low)[place]
-                for measurement in measurements
-            ]
+            up = [getattr(task, high)[place] > getattr(task, low)[place] for task in measured]
             rows.append(Row(f"{claim}, {kind}", "all 6", f"{sum(up)} of {len(up)}", holds_in_all(up)))
     return tuple(rows)
 
@@ -274,7 +264,7 @@ def holds_in_all(up: list[bool]) -> Holds:
     return True if 0.5 ** len(up) < 0.05 else "open"
 
 
-def _rows_of_numbers(measurements: list[Measurement], full: bool, plan: Plan) -> tuple[Row, ...]:
+def _rows_of_numbers(measured: list[Measurement], full: bool, plan: Plan) -> tuple[Row, ...]:
     rows = []
     for name, label, within in (
         ("ntk", "NTK", ROUNDED),
@@ -283,12 +273,12 @@ def _rows_of_numbers(measurements: list[Measurement], full: bool, plan: Plan) ->
         ("initial", f"NN-init, width {plan.width:,}", None),
         ("trained", f"NN-trained, width {plan.width:,}", None),
     ):
-        for place, measurement in enumerate(measurements):
+        for place, numbers in enumerate(measured):
             printed = PRINTED[name if name in PRINTED else "initial"][place] if full else None
-            ratios = getattr(measurement, name)
+            ratios = getattr(numbers, name)
             rows.append(
                 Row(
-                    f"RR of {label}, {measurement.title}, train-train / test-train",
+                    f"RR of {label}, {numbers.title}, train-train / test-train",
                     "not printed" if printed is None else _two(printed),
                     _two(ratios),
                     _near(name, place, ratios, printed, within),
@@ -305,20 +295,20 @@ def _near(name: str, place: int, ratios: Two, printed: Two | None, within: float
     return max(gaps[1:] if (name, place) == ("lantk", MISPRINT) else gaps) <= within
 
 
-def _rows_of_gains(measurements: list[Measurement]) -> tuple[Row, ...]:
-    verdicts = [_positive(measurement.gain, 2 * measurement.gain_error) for measurement in measurements]
+def _rows_of_gains(measured: list[Measurement]) -> tuple[Row, ...]:
+    verdicts = [_positive(task.gain, 2 * task.gain_error) for task in measured]
     rows = [
         Row(
-            f"accuracy with the trained kernel minus that with the initial one, {measurement.title}",
+            f"accuracy with the trained kernel minus that with the initial one, {task.title}",
             "positive (drawn)",
-            f"{measurement.gain:+.1f} ± {2 * measurement.gain_error:.1f} %, to {measurement.accuracy:.1f} %",
+            f"{task.gain:+.1f} ± {2 * task.gain_error:.1f} %, to {task.accuracy:.1f} %",
             verdict,
         )
-        for measurement, verdict in zip(measurements, verdicts, strict=True)
+        for task, verdict in zip(measured, verdicts, strict=True)
     ]
-    up = sum(measurement.gain > 0 for measurement in measurements)
+    up = sum(task.gain > 0 for task in measured)
     every = reduce(both, verdicts)
-    return (*rows, Row("it is positive", "all 6 (drawn)", f"{up} of {len(measurements)}", every))
+    return (*rows, Row("it is positive", "all 6 (drawn)", f"{up} of {len(measured)}", every))
 
 
 def _positive(gain: float, reach: float) -> Holds:
@@ -329,9 +319,9 @@ def _two(ratios: Two) -> str:
     return f"{ratios[0]:.2f} / {ratios[1]:.2f}"
 
 
-def _figure(measurements: list[Measurement]) -> Figure:
+def _figure(measured: list[Measurement]) -> Figure:
     figure, grid = panels(3, width=4.6, height=3.6)
-    places = np.arange(len(measurements))
+    places = np.arange(len(measured))
     series = (
         ("initial", "network, initial", FAINT),
         ("trained", "network, trained", BLUE),
@@ -340,22 +330,17 @@ def _figure(measurements: list[Measurement]) -> Figure:
     )
     for axes, place, kind in zip(grid[0], (0, 1), ("train-train", "test-train"), strict=False):
         for shift, (name, label, colour) in enumerate(series):
-            heights = [getattr(measurement, name)[place] - 50 for measurement in measurements]
+            heights = [getattr(task, name)[place] - 50 for task in measured]
             axes.bar(places + 0.2 * (shift - 1.5), heights, 0.2, bottom=50, color=colour, label=label)
         axes.set_ylabel("relative ratio RR, %")
         axes.set_title(f"Local elasticity, {kind} pairs")
     grid[0, 0].legend(fontsize=7)
     last = grid[0, 2]
-    gains, errors = (
-        [measurement.gain for measurement in measurements],
-        [2 * measurement.gain_error for measurement in measurements],
-    )
+    gains, errors = [task.gain for task in measured], [2 * task.gain_error for task in measured]
     last.errorbar(places, gains, errors, fmt="o", color=GREEN, ms=5)
     last.axhline(0, color=FAINT, lw=1)
     last.set_ylabel("accuracy gained, percentage points")
     last.set_title("Figure 1(a): trained kernel − initial kernel")
     for axes in grid[0]:
-        axes.set_xticks(
-            places, [measurement.title for measurement in measurements], rotation=30, ha="right", fontsize=8
-        )
+        axes.set_xticks(places, [task.title for task in measured], rotation=30, ha="right", fontsize=8)
     return figure

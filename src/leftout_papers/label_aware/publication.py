@@ -13,7 +13,7 @@ LABEL_AWARE = Publication(
             "Kernels of trained networks against the hierarchy, by width",
             "simulated",
             6.0,
-            theorem.simulated,
+            theorem.simulate_networks,
         ),
         Exhibit(
             "ten-images",

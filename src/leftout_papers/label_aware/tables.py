@@ -21,7 +21,7 @@ from leftout_papers.label_aware.variants import (
     FIXED,
     SINGLES,
     VARIANTS,
-    Scored,
+    Score,
     label_aware,
     label_blind,
 )
@@ -100,7 +100,7 @@ DIGITS = (20, 9)
 Printed = dict[str, tuple[float | None, float]]
 """Accuracy and improvement by method."""
 
-Table = dict[str, dict[str, list[Scored]]]
+Table = dict[str, dict[str, list[Score]]]
 """By column and method, one score for each draw."""
 
 
@@ -162,7 +162,7 @@ def _plan(plans: dict[Size, Plan], material: Material) -> Plan:
     )
 
 
-def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Scored]:
+def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Score]:
     """Return every method's score on one task of a draw."""
     scores = {"CNTK": label_blind(draw)}
     for name, kernel in VARIANTS.items():
@@ -172,16 +172,16 @@ def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Scored]:
     scores[BEST] = min(solved, key=lambda score: score.loss, default=scores["LANTK-FJLT-V1"])
     share = trained_accuracy(draw, widths=plan.widths, epochs=plan.epochs, steps=plan.steps, seed=seed)
     nan = float("nan")
-    scores["CNN"] = Scored(share, share, nan, nan, (), nan)
+    scores["CNN"] = Score(share, share, nan, nan, (), nan)
     return scores
 
 
-def _append_scores(column: dict[str, list[Scored]], scores: dict[str, Scored]) -> None:
+def _append_scores(column: dict[str, list[Score]], scores: dict[str, Score]) -> None:
     for name, score in scores.items():
         column.setdefault(name, []).append(score)
 
 
-def _score_record(score: Scored) -> dict[str, Any]:
+def _score_record(score: Score) -> dict[str, Any]:
     """Return a score for a JSON record, with None in place of NaN."""
     return {
         field: None if isinstance(number, float) and not np.isfinite(number) else number

@@ -247,7 +247,7 @@ def test_verdicts_need_enough_tasks_and_all_of_them() -> None:
 
 
 def test_two_pictures_side_by_side_have_two_independent_labels() -> None:
-    data = two_factors.drawn(QUICK, 300)
+    data = two_factors.draw_pictures(QUICK, 300)
     left, right = (data.labels[side].numpy() for side in ("left", "right"))
     counts = np.histogram2d(left, right, bins=2)[0]
     n = len(left)
