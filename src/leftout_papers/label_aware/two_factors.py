@@ -45,7 +45,7 @@ class Plan:
 
     @property
     def rate(self) -> float:
-        """Return the paper's rate, larger for narrower networks, since a step's effect grows with the width."""
+        """Return the paper's rate, larger for narrower networks: a step's effect grows with the width."""
         return RATE * WIDTH / self.width
 
 
@@ -94,25 +94,24 @@ def systems(material: Material) -> Outcome:
         + "; ".join(f"{side}: {' or '.join(names)}" for side, names in sides.items())
         + ".",
         f"{plan.width:,} hidden units with biases, PyTorch's initial weights, SGD at {plan.rate:g}, batches "
-        f"of {BATCH}, {plan.epochs} epochs of {len(factors.inputs):,} images, {plan.seeds} seeds; pairs of two "
-        "training images.",
+        f"of {BATCH}, {plan.epochs} epochs of {len(factors.inputs):,} images, {plan.seeds} seeds; pairs of "
+        "two training images.",
     )
     return Outcome(_rows(ratios), record, _figure(ratios, _epochs(plan)), notes)
 
 
 def draw_pictures(material: Material, count: int) -> Factors:
     """Return images of a left and a right picture, drawn independently of each other."""
-    sides, labels = [], {}
+    pixels, labels = [], {}
     for place, (side, names) in enumerate(SIDES[material.name].items()):
         examples, _ = images(material, count, 40, names)
         order = torch.randperm(len(examples), generator=material.generator(place + 1))
-        sides.append(examples.inputs[order, :-1])  # the network has biases: no constant input
+        pixels.append(examples.inputs[order, :-1])  # the network has biases: no constant input
         assert examples.labels is not None
         labels[side] = examples.labels[order]
-    n = min(map(len, sides))
+    n = min(map(len, pixels))
     return Factors(
-        torch.cat([pixels[:n] for pixels in sides], dim=1),
-        {side: examples[:n] for side, examples in labels.items()},
+        torch.cat([side[:n] for side in pixels], dim=1), {side: codes[:n] for side, codes in labels.items()}
     )
 
 
