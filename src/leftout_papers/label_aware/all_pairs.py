@@ -22,15 +22,7 @@ from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, holds_in_all, network_ratios
-from leftout_papers.label_aware.shallow import (
-    STEPS,
-    WIDTH,
-    Shallow,
-    Task,
-    images,
-    select_classes,
-    train_network,
-)
+from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, images, select_pair, train_network
 from leftout_papers.material import Material, Size
 
 KINDS = {"train-train": "ratio", "test-train": "query_ratio"}
@@ -71,8 +63,8 @@ def classes(material: Material) -> Outcome:
     limit = lo.elasticity(lo.kernels.ReLU(1), paired, query, memory=material.memory, device=material.device)
     ratios: dict[str, list[list[float]]] = {name: [] for name in SERIES}
     for pair in with_progress(names, what="pairs of classes", total=len(names)):
-        task = Task(pair, select_classes(paired, pair), select_classes(query, pair))
-        for name, pair_ratios in _measure_pair(material, task, select_classes(train, pair), plan).items():
+        task = Task(pair, select_pair(paired, pair), select_pair(query, pair))
+        for name, pair_ratios in _measure_pair(material, task, select_pair(train, pair), plan).items():
             ratios[name].append(pair_ratios)
         ratios["ntk"].append(
             [100 * float(limit[kind].sel({"class": pair[0], "other": pair[1]})) for kind in KINDS.values()]

@@ -125,7 +125,7 @@ def task(material: Material, names: tuple[str, str], n_train: int, n_query: int)
     return Task(names, *images(material, n_train, n_query, names))
 
 
-def select_classes(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
+def select_pair(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
     """Return the examples of two classes, labelled 0 and 1."""
     assert examples.labels is not None
     assert examples.classes is not None

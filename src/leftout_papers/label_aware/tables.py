@@ -155,11 +155,8 @@ def _plan(plans: dict[Size, Plan], material: Material) -> Plan:
     if material.name != "digits" or material.quick:
         return plan
     usual, (train, query) = plans[Size.USUAL], DIGITS
-    return replace(
-        usual,
-        query=min(query, usual.query),
-        train=tuple(sorted({min(train, count) for count in usual.train})),
-    )
+    train_sizes = tuple(sorted({min(train, size) for size in usual.train}))
+    return replace(usual, query=min(query, usual.query), train=train_sizes)
 
 
 def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Score]:
@@ -193,11 +190,7 @@ def _means(table: Table, *, fixed: bool = False) -> dict[str, np.ndarray]:
     """Return each method's accuracy in each draw, averaged over columns."""
     return {
         name: np.mean(
-            [
-                [score.fixed if fixed else score.accuracy for score in column[name]]
-                for column in table.values()
-            ],
-            axis=0,
+            [[s.fixed if fixed else s.accuracy for s in column[name]] for column in table.values()], axis=0
         )
         for name in METHODS
     }

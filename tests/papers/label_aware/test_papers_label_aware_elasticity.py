@@ -12,7 +12,7 @@ from laws import assert_same
 from leftout.kernels.network.empirical import Empirical
 from leftout_papers.label_aware import all_pairs, elasticity, two_factors
 from leftout_papers.label_aware.publication import LABEL_AWARE
-from leftout_papers.label_aware.shallow import Shallow, Task, images, select_classes, task, train_network
+from leftout_papers.label_aware.shallow import Shallow, Task, images, select_pair, task, train_network
 from leftout_papers.material import Material, Size
 from oracles import elasticity as oracle
 from problems.networks import seeded
@@ -129,7 +129,7 @@ def test_images_are_flat_from_minus_one_to_one_with_a_one() -> None:
 
 def test_two_of_ten_classes_are_a_task_of_their_own() -> None:
     train, _ = images(QUICK, 60, 20)
-    some = select_classes(train, ("7", "4"))
+    some = select_pair(train, ("7", "4"))
     names = [train.classes[int(label)] for label in train.labels]
     rows = [row for row, name in enumerate(names) if name in "47"]
     assert some.ids == tuple(train.ids[row] for row in rows)
@@ -225,7 +225,7 @@ def test_networks_of_all_pairs_stand_for_the_papers() -> None:
     assert sorted(some.ids) == sorted(train.ids)
     kept = outcome("elasticity45").result
     names = kept["tasks"][0]
-    one = Task(names, select_classes(some, names), select_classes(query, names))
+    one = Task(names, select_pair(some, names), select_pair(query, names))
     network = Shallow(256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960)
     assert kept["initial"][0] == list(elasticity.network_ratios(network, one, QUICK))
     few = all_pairs._draw_paired(train, replace(plan, paired=30), QUICK)
