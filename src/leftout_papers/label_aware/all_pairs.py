@@ -1,12 +1,12 @@
-"""Section 3.2: is it so for every two classes? Local elasticity of all 45 binary tasks of ten classes.
+"""Section 3.2: local elasticity of all 45 binary tasks of ten classes, before and after training.
 
-Each two classes are a task of their own: a two-layer network from new weights is trained on them, and the
-relative ratio RR of its kernel (`elasticity`) taken before and after; beside it that of the NTK, of which
-one call for ten classes tells all 45, and of the LANTK, which knows the two classes' labels.
+Each pair of classes is a task of its own: a two-layer network with new weights is trained on it, and the
+relative ratio RR of its kernel (`elasticity`) is measured before and after. Beside it stand RR of the NTK
+(one call for ten classes gives all 45) and of the LANTK, which is fitted to the two classes' labels.
 
-The paper's network has 40,960 units. Of that, ours are fewer units that stand for all (`shallow`): they
-start from the paper's kernel, on average, and learn at its pace. At the usual size images and steps are the
-paper's too; RR is that of pairs of a part of the images.
+The paper's network has 40,960 units; here fewer units represent them (`shallow`): they start from the
+paper's kernel, on average, and learn at the same speed. At the usual size images and steps are the paper's;
+RR is taken over pairs of a subset of the images.
 """
 
 import itertools
@@ -21,8 +21,8 @@ import leftout as lo
 from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
-from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, in_all, of_network
-from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, images, of_classes, trained
+from leftout_papers.label_aware.elasticity import PAIRS, STRENGTH, holds_in_all, network_ratios
+from leftout_papers.label_aware.shallow import STEPS, WIDTH, Shallow, Task, images, select_pair, train_network
 from leftout_papers.material import Material, Size
 
 KINDS = {"train-train": "ratio", "test-train": "query_ratio"}
@@ -31,11 +31,11 @@ SERIES = ("initial", "trained", "ntk", "lantk")
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of one run; images of all ten classes together, of which pairs of the first few are tasks.
+    """Sizes of one run; images of all ten classes together, of which pairs of the first `classes` are tasks.
 
     Attributes:
-        width: units trained, which stand for a network of the paper's width.
-        paired: of the training images, how many of which pairs are taken.
+        width: units trained, which represent a network of the paper's width.
+        paired: training images whose pairs are measured.
     """
 
     classes: int
@@ -54,71 +54,71 @@ PLANS = {
 
 
 def classes(material: Material) -> Outcome:
-    """Run all tasks."""
+    """Measure the elasticity of all pairs of classes."""
     plan = PLANS[material.size]
     train, query = images(material, plan.n_train, plan.n_query)
-    some = _some(train, plan, material)
+    paired = _draw_paired(train, plan, material)
     assert train.classes is not None
     names = list(itertools.combinations(train.classes[: plan.classes], 2))
-    whole = lo.elasticity(lo.kernels.ReLU(1), some, query, memory=material.memory, device=material.device)
-    found: dict[str, list[list[float]]] = {name: [] for name in SERIES}
+    limit = lo.elasticity(lo.kernels.ReLU(1), paired, query, memory=material.memory, device=material.device)
+    ratios: dict[str, list[list[float]]] = {name: [] for name in SERIES}
     for pair in with_progress(names, what="pairs of classes", total=len(names)):
-        one = Task(pair, of_classes(some, pair), of_classes(query, pair))
-        for name, got in _measured(material, one, of_classes(train, pair), plan).items():
-            found[name].append(got)
-        found["ntk"].append(
-            [100 * float(whole[kind].sel({"class": pair[0], "other": pair[1]})) for kind in KINDS.values()]
+        task = Task(pair, select_pair(paired, pair), select_pair(query, pair))
+        for name, pair_ratios in _measure_pair(material, task, select_pair(train, pair), plan).items():
+            ratios[name].append(pair_ratios)
+        ratios["ntk"].append(
+            [100 * float(limit[kind].sel({"class": pair[0], "other": pair[1]})) for kind in KINDS.values()]
         )
-    values = {name: np.array(one) for name, one in found.items()}  # (task, kind)
-    result: dict[str, Any] = {
+    series = {name: np.array(rows) for name, rows in ratios.items()}  # (task, kind)
+    record: dict[str, Any] = {
         **asdict(plan),
         "n_train": len(train),
         "n_query": len(query),
-        "paired": len(some),
+        "paired": len(paired),
         "tasks": names,
-        **{name: one.tolist() for name, one in values.items()},
+        **{name: ratio.tolist() for name, ratio in series.items()},
     }
-    each = len(train.classes)
+    k = len(train.classes)
     notes = (
         f"Networks of {plan.width:,} units, drawn and scaled to stand for the paper's {WIDTH:,}, at the "
-        f"paper's rate: {plan.steps} steps of Adam on about {len(train) // each:,} images of each class, one "
+        f"paper's rate: {plan.steps} steps of Adam on about {len(train) // k:,} images of each class, one "
         "seed.",
-        f"RR of networks and kernels alike: of the same pairs, about {len(some) // each:,} training images "
-        f"of each class and {len(query) // each:,} test images.",
+        f"RR of networks and kernels alike: of the same pairs, about {len(paired) // k:,} training images "
+        f"of each class and {len(query) // k:,} test images.",
     )
-    rows = (*_rows(values), *_largest(material, names, values))
-    return Outcome(rows, result, _figure(values), notes)
+    rows = (*_rows(series), *_largest(material, names, series))
+    return Outcome(rows, record, _figure(series), notes)
 
 
-def _some(train: lo.Examples, plan: Plan, material: Material) -> lo.Examples:
-    """Return the training images of which pairs are taken, drawn."""
+def _draw_paired(train: lo.Examples, plan: Plan, material: Material) -> lo.Examples:
+    """Return a random subset of the training images, whose pairs are measured."""
     order = torch.randperm(len(train), generator=material.independent("paired", "all pairs"))
     return train.select(order[: plan.paired])
 
 
-def _measured(material: Material, one: Task, train: lo.Examples, plan: Plan) -> dict[str, list[float]]:
-    """Return RR of the network before and after, and of the kernel that knows the labels."""
-    key = ("all pairs", *one.names)
+def _measure_pair(material: Material, task: Task, train: lo.Examples, plan: Plan) -> dict[str, list[float]]:
+    """Return RR of the network before and after training, and of the label-aware kernel."""
+    key = ("all pairs", *task.names)
     network = Shallow(
         plan.width, train.inputs.shape[1], generator=material.independent("weights", *key), stands_for=WIDTH
     ).to(material.device or "cpu")
-    before = of_network(network, one, material)
-    trained(network, train, steps=plan.steps, generator=material.independent("order", *key))
-    assert one.train.labels is not None
+    before = network_ratios(network, task, material)
+    train_network(network, train, steps=plan.steps, generator=material.independent("order", *key))
+    assert task.train.labels is not None
     aware = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength=STRENGTH).fit_labels(
-        one.train.inputs, one.train.labels, device=material.device, memory=material.memory
+        task.train.inputs, task.train.labels, device=material.device, memory=material.memory
     )
-    local = lo.elasticity(aware, one.train, one.query, memory=material.memory, device=material.device)
+    local = lo.elasticity(aware, task.train, task.query, memory=material.memory, device=material.device)
     return {
         "initial": list(before),
-        "trained": list(of_network(network, one, material)),
+        "trained": list(network_ratios(network, task, material)),
         "lantk": [100 * float(local[kind][0, 1]) for kind in KINDS.values()],
     }
 
 
 def _rows(values: dict[str, np.ndarray]) -> tuple[Row, ...]:
     rows = []
-    for what, low, high in (
+    for claim, low, high in (
         ("RR of networks rises with training", "initial", "trained"),
         ("RR of the kernel rises with labels (LANTK above NTK)", "ntk", "lantk"),
     ):
@@ -127,10 +127,10 @@ def _rows(values: dict[str, np.ndarray]) -> tuple[Row, ...]:
             published = "all 45" if low == "initial" else "not printed"
             rows.append(
                 Row(
-                    f"{what}, {kind}",
+                    f"{claim}, {kind}",
                     published,
                     f"{(rise > 0).sum()} of {len(rise)}: by {rise.min():+.2f} to {rise.max():+.2f} %",
-                    in_all((rise > 0).tolist()) if low == "initial" else None,
+                    holds_in_all((rise > 0).tolist()) if low == "initial" else None,
                 )
             )
     return tuple(rows)
@@ -142,10 +142,10 @@ def _largest(
     """Return whether the six largest rises are the tasks of table 3."""
     rise = values["trained"][:, 0] - values["initial"][:, 0]
     top = [names[place] for place in np.argsort(-rise)[:6]]
-    listed = ", ".join(" vs ".join(one) for one in top)
+    listed = ", ".join(" vs ".join(pair) for pair in top)
     if material.name != "cifar10":
         return (Row("six largest rises, train-train", "those of CIFAR-10 in table 3", listed),)
-    same = len({frozenset(one) for one in top} & {frozenset(one) for one in PAIRS["cifar10"]})
+    same = len({frozenset(pair) for pair in top} & {frozenset(pair) for pair in PAIRS["cifar10"]})
     holds: Holds = True if same == 6 else "open"
     return (Row("six largest rises, train-train", "those of table 3", f"{same} of 6: {listed}", holds),)
 

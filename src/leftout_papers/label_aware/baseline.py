@@ -1,4 +1,4 @@
-"""The convolutional network whose kernel the CNTK is, at a finite width, trained as the paper trains it.
+"""The finite-width convolutional network of which the CNTK is the kernel, trained as the paper does.
 
 Two classes: mean squares to 0 and 1, threshold ½; more: cross-entropy. Adam at 3e-4, batches of 128 (32 where
 there are few images: as many steps count as epochs do).
@@ -49,9 +49,9 @@ def trained_accuracy(
     """Return a trained network's accuracy on the test images of a draw, in percent.
 
     Args:
-        steps: the least, where epochs of few images would not train it.
+        steps: the least number, since few images make few steps in an epoch.
     """
-    images, queries = (_channels(one).float() for one in (draw.images, draw.queries))
+    images, queries = (_channels(pixels).float() for pixels in (draw.images, draw.queries))
     classes = int(draw.labels.max()) + 1
     outputs = 1 if classes == 2 else classes
     module = network(tuple(images.shape[1:]), outputs=outputs, widths=widths, seed=seed)
@@ -65,9 +65,9 @@ def trained_accuracy(
             torch.autograd.backward(_loss(module(images[rows]), draw.labels[rows]))
             optimiser.step()
     with torch.no_grad():
-        said = torch.cat([module(part) for part in torch.split(queries, 256)])
-    found = (said[:, 0] >= 0.5).long() if outputs == 1 else said.argmax(1)
-    return 100 * float((found == draw.query_labels).double().mean())
+        scores = torch.cat([module(inputs) for inputs in torch.split(queries, 256)])
+    predicted = (scores[:, 0] >= 0.5).long() if outputs == 1 else scores.argmax(1)
+    return 100 * float((predicted == draw.query_labels).double().mean())
 
 
 def _loss(outputs: Float[Tensor, "b k"], labels: Tensor) -> Tensor:

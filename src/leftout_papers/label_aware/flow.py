@@ -1,9 +1,9 @@
-"""Two-layer networks of every start trained side by side: what have their kernels become?
+"""Two-layer networks from many random initial weights, trained side by side by gradient flow.
 
 f(x) = m^-1/2 Σ_r a_r σ(w_r·x) − f_0(x), both layers drawn from N(0, 1), follows the gradient flow of
 ½ Σ (f − y)² by Runge and Kutta's steps of fourth order. Networks come in pairs of opposite readouts, (w, a)
-and (w, −a): K₂ and K₄ are even in a and K₃ is odd, so the mean of a pair is free of K₃, which else would hide
-what the mean over starts is.
+and (w, −a): K₂ and K₄ are even in a and K₃ is odd, so the mean of a pair is free of K₃, which would otherwise
+dominate the mean over initial weights.
 """
 
 import math
@@ -19,12 +19,12 @@ Activation = Literal["relu", "tanh", "erf", "gelu"]
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "erf": torch.erf, "gelu": torch.nn.functional.gelu}
 
 STEP = 0.1
-"""Of time, over the largest eigenvalue of any kernel at the start: the residual is then right to 1e-6."""
+"""Step of time times the largest eigenvalue of any initial kernel: the residual is then right to 1e-6."""
 
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """Weights of networks side by side."""
+    """Weights of several networks of one architecture."""
 
     activation: Activation
     weights: Float64[Tensor, "s r d"]
@@ -37,38 +37,40 @@ class Networks:
 
     def outputs(self, inputs: Float64[Tensor, "n d"]) -> Float64[Tensor, "s n"]:
         """Return Σ a σ / √m."""
-        value = self._seen(inputs)[0]
-        found: Tensor = (value @ self.readout[..., None])[..., 0] / math.sqrt(self.width)
-        return found
+        activation = self._hidden_layer(inputs)[0]
+        outputs: Tensor = (activation @ self.readout[..., None])[..., 0] / math.sqrt(self.width)
+        return outputs
 
     def slope(self, inputs: Float64[Tensor, "n d"], residual: Float64[Tensor, "s n"]) -> "Networks":
         """Return minus the gradient of ½ Σ residual²."""
-        value, steep = self._seen(inputs)
-        along = residual[..., None] / math.sqrt(self.width)  # (s, n, 1)
-        weights = (steep * self.readout[:, None] * along).mT @ inputs
-        return Networks(self.activation, weights, (value * along).sum(1))
+        activation, derivative = self._hidden_layer(inputs)
+        pull = residual[..., None] / math.sqrt(self.width)  # (s, n, 1)
+        weights = (derivative * self.readout[:, None] * pull).mT @ inputs
+        return Networks(self.activation, weights, (activation * pull).sum(1))
 
-    def moved(self, slope: "Networks", time: float) -> "Networks":
-        """Return the networks some time along a slope."""
+    def step_along(self, slope: "Networks", time: float) -> "Networks":
+        """Return the networks moved along a slope for some time."""
         return Networks(
             self.activation, self.weights + time * slope.weights, self.readout + time * slope.readout
         )
 
     def kernels(self, inputs: Float64[Tensor, "n d"]) -> Float64[Tensor, "s n n"]:
-        """Return the tangent kernel of each."""
-        value, steep = self._seen(inputs)
-        steep = steep * self.readout[:, None]
-        found: Tensor = value @ value.mT + (inputs @ inputs.T) * (steep @ steep.mT)
-        return found / self.width
+        """Return the tangent kernel of each network."""
+        activation, derivative = self._hidden_layer(inputs)
+        derivative = derivative * self.readout[:, None]
+        kernels: Tensor = activation @ activation.mT + (inputs @ inputs.T) * (derivative @ derivative.mT)
+        return kernels / self.width
 
-    def _seen(self, inputs: Tensor) -> tuple[Float64[Tensor, "s n r"], Float64[Tensor, "s n r"]]:
-        before = inputs @ self.weights.mT  # (s, n, r)
-        value, pull = vjp(ACTIVATIONS[self.activation], before)[:2]
-        return value, pull(torch.ones_like(value))[0]
+    def _hidden_layer(self, inputs: Tensor) -> tuple[Float64[Tensor, "s n r"], Float64[Tensor, "s n r"]]:
+        preactivation = inputs @ self.weights.mT  # (s, n, r)
+        activation, pull = vjp(ACTIVATIONS[self.activation], preactivation)[:2]
+        return activation, pull(torch.ones_like(activation))[0]
 
 
-def drawn(activation: Activation, width: int, features: int, *, pairs: int, generator: Generator) -> Networks:
-    """Return pairs of random networks of opposite readouts: the second half is the first's other."""
+def draw_networks(
+    activation: Activation, width: int, features: int, *, pairs: int, generator: Generator
+) -> Networks:
+    """Return random networks in pairs: the second half has the first half's weights and opposite readouts."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -77,23 +79,23 @@ def drawn(activation: Activation, width: int, features: int, *, pairs: int, gene
     return Networks(activation, torch.cat([weights] * 2), torch.cat([readout, -readout]))
 
 
-def flowed(
+def follow_flow(
     start: Networks, inputs: Float64[Tensor, "n d"], targets: Float64[Tensor, " n"], time: float
 ) -> Networks:
-    """Return networks after the gradient flow, each less its start."""
-    wanted = targets + start.outputs(inputs)
+    """Return networks trained by gradient flow, targets counted from each network's initial outputs."""
+    goal = targets + start.outputs(inputs)
     largest = float(torch.linalg.eigvalsh(start.kernels(inputs))[:, -1].max())
     steps = math.ceil(time * largest / STEP)
-    step, now = time / steps, start
+    step, networks = time / steps, start
 
     def slope(at: Networks) -> Networks:
-        return at.slope(inputs, wanted - at.outputs(inputs))
+        return at.slope(inputs, goal - at.outputs(inputs))
 
     for _ in range(steps):
-        one = slope(now)
-        two = slope(now.moved(one, step / 2))
-        three = slope(now.moved(two, step / 2))
-        four = slope(now.moved(three, step))
-        for weight, part in ((1, one), (2, two), (2, three), (1, four)):
-            now = now.moved(part, step * weight / 6)
-    return now
+        first = slope(networks)
+        second = slope(networks.step_along(first, step / 2))
+        third = slope(networks.step_along(second, step / 2))
+        fourth = slope(networks.step_along(third, step))
+        for weight, direction in ((1, first), (2, second), (2, third), (1, fourth)):
+            networks = networks.step_along(direction, step * weight / 6)
+    return networks

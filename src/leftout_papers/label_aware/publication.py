@@ -13,10 +13,14 @@ LABEL_AWARE = Publication(
             "Kernels of trained networks against the hierarchy, by width",
             "simulated",
             6.0,
-            theorem.simulated,
+            theorem.simulate_networks,
         ),
         Exhibit(
-            "ten-images", "The kernel of eq. 5 within classes and between them", "binary", 0.2, ten_images.ten
+            "ten-images",
+            "The kernel of eq. 5 within classes and between them",
+            "binary",
+            0.2,
+            ten_images.compare_ten_images,
         ),
         Exhibit(
             "table1",

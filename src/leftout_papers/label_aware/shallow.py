@@ -36,7 +36,7 @@ WIDTH = 40_960
 """The paper's."""
 
 STEPS = 790
-"""Ten epochs of 10,000 images; as many where there are fewer images."""
+"""Ten epochs of 10,000 images; the same number of steps where there are fewer images."""
 
 
 @final
@@ -51,20 +51,20 @@ class Shallow(nn.Module):
         self, width: int, features: int, *, generator: Generator, stands_for: int | None = None
     ) -> None:
         super().__init__()
-        whole = stands_for or width
+        full_width = stands_for or width
         self.hidden = nn.Linear(features, width, bias=False)
         self.readout = nn.Linear(width, 1, bias=False)
-        self.share = width / whole
-        self.scale = 1 / (self.share * math.sqrt(whole))
+        self.share = width / full_width
+        self.scale = 1 / (self.share * math.sqrt(full_width))
         with torch.no_grad():
-            for layer, fan_in in ((self.hidden, features), (self.readout, whole)):
+            for layer, fan_in in ((self.hidden, features), (self.readout, full_width)):
                 reach = 1 / math.sqrt(fan_in)
                 layer.weight.uniform_(-reach, reach, generator=generator)
 
     def forward(self, inputs: Float[Tensor, "n d"]) -> Float[Tensor, "n 1"]:
         """Return the outputs."""
-        found: Tensor = self.readout(torch.relu(self.hidden(inputs))) * self.scale
-        return found
+        outputs: Tensor = self.readout(torch.relu(self.hidden(inputs))) * self.scale
+        return outputs
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ class Task:
         return " vs ".join(self.names)
 
 
-def prepared(examples: lo.Examples) -> lo.Examples:
+def flatten_images(examples: lo.Examples) -> lo.Examples:
     """Return the examples with pixels from −1 to 1 in one row each, and a constant 1 appended."""
     pixels = examples.inputs.flatten(1)
     inputs = pixels.new_ones(len(pixels), pixels.shape[1] + 1)
-    # In place: all of CIFAR-10 is a gigabyte, of which three copies more would be.
+    # In place: all of CIFAR-10 takes a gigabyte, and out of place three more copies would be needed.
     torch.sub(pixels, 0.5, out=inputs[:, :-1])
     inputs[:, :-1] /= 0.5
     assert examples.labels is not None
@@ -103,12 +103,12 @@ def prepared(examples: lo.Examples) -> lo.Examples:
 def images(
     material: Material, n_train: int, n_query: int, classes: Sequence[str] | None = None
 ) -> tuple[lo.Examples, lo.Examples]:
-    """Return at most so many images of some classes, prepared, each class in its proportion."""
+    """Return at most `n_train` and `n_query` flattened images, classes in their proportions."""
     counts = [n_train, n_query]
     if material.name == "digits":
-        # Digits are few: where the paper takes thousands, all there are must do.
-        whole = lo.load("digits", classes=classes, seed=material.seed)
-        counts = [min(one, len(part)) for one, part in zip(counts, whole, strict=True)]
+        # There are fewer digits than the thousands of images that the paper takes.
+        digits = lo.load("digits", classes=classes, seed=material.seed)
+        counts = [min(count, len(split)) for count, split in zip(counts, digits, strict=True)]
     train, query = lo.load(
         material.source,
         classes=classes,
@@ -117,7 +117,7 @@ def images(
         seed=material.seed,
         normalise=None,
     )
-    return prepared(train), prepared(query)
+    return flatten_images(train), flatten_images(query)
 
 
 def task(material: Material, names: tuple[str, str], n_train: int, n_query: int) -> Task:
@@ -125,8 +125,8 @@ def task(material: Material, names: tuple[str, str], n_train: int, n_query: int)
     return Task(names, *images(material, n_train, n_query, names))
 
 
-def of_classes(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
-    """Return the examples of two classes, as a task of its own."""
+def select_pair(examples: lo.Examples, names: tuple[str, str]) -> lo.Examples:
+    """Return the examples of two classes, labelled 0 and 1."""
     assert examples.labels is not None
     assert examples.classes is not None
     first, second = (examples.classes.index(name) for name in names)
@@ -147,7 +147,7 @@ def batches(n: int, generator: Generator) -> list[Int64[Tensor, " b"]]:
     return list(torch.split(torch.randperm(n, generator=generator), BATCH))
 
 
-def trained(network: Shallow, train: lo.Examples, *, steps: int, generator: Generator) -> None:
+def train_network(network: Shallow, train: lo.Examples, *, steps: int, generator: Generator) -> None:
     """Train a network as the paper does: Adam, batches, mean squares to labels 0 and 1."""
     assert train.labels is not None
     like = network.hidden.weight

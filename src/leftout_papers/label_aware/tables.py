@@ -1,8 +1,8 @@
-"""Tables 1 and 2: does knowing labels make the kernel of a convolutional network classify better?
+"""Tables 1 and 2: does a kernel that is fitted to labels classify better than the label-blind one?
 
 Two classes at a time (table 1) and all ten (table 2), of CIFAR-10: the label-blind kernel (CNTK), the four
-label-aware ones, and a network. The paper draws once, at sizes that take days here; here are smaller draws,
-several and disjoint, and each comparison of the paper's is tested over them, pairwise.
+label-aware ones, and a network. The paper makes one draw, at sizes that take days here; this takes several
+smaller, disjoint draws, and paired t-tests over them test each of the paper's comparisons.
 """
 
 from dataclasses import dataclass, replace
@@ -14,14 +14,14 @@ from matplotlib.figure import Figure
 from leftout_papers.drawing import BLUE, GREEN, INK, ORANGE, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.label_aware.baseline import trained_accuracy
-from leftout_papers.label_aware.compared import higher, said
-from leftout_papers.label_aware.draws import Draw, drawn
+from leftout_papers.label_aware.comparison import format_mean, is_higher
+from leftout_papers.label_aware.draws import Draw, draw_images
 from leftout_papers.label_aware.variants import (
     BEST,
     FIXED,
     SINGLES,
     VARIANTS,
-    Scored,
+    Score,
     label_aware,
     label_blind,
 )
@@ -59,7 +59,7 @@ PRINTED_CLASSES = {
 """Table 2, averages over 2000, 5000, 10,000 and 20,000 training images."""
 
 GAINED_CLASSES = {"LANTK-FJLT-V2": 1.62}
-"""Printed as an improvement only: at 20,000 it failed."""
+"""Printed as an improvement only, since it failed at 20,000 images."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class Plan:
 
     Attributes:
         draws: how many, sharing no image.
-        train: images of a class; of several sizes the largest is drawn, and smaller ones are parts of it.
+        train: images of a class; the largest size is drawn, and the smaller ones are subsets of it.
         query: test images of a class.
-        widths, epochs, steps: of the network, and the least steps.
-        folds: in which images are left out to choose a strength; None as `variants` has it.
+        widths, epochs, steps: of the network; `steps` is the least number.
+        folds: parts that are left out in turn to choose a strength; None for the default of `variants`.
     """
 
     draws: int
@@ -100,111 +100,109 @@ DIGITS = (20, 9)
 Printed = dict[str, tuple[float | None, float]]
 """Accuracy and improvement by method."""
 
-Table = dict[str, dict[str, list[Scored]]]
-"""By column and method, one a draw."""
+Table = dict[str, dict[str, list[Score]]]
+"""By column and method, one score for each draw."""
 
 
 def pairs(material: Material) -> Outcome:
-    """Run table 1."""
+    """Compare the methods on two classes at a time (table 1)."""
     plan, tasks = _plan(PAIRS, material), TASKS[material.name]
     tasks = tasks[:2] if material.quick else tasks
     names = tuple(dict.fromkeys(name for task in tasks for name in task))
     titles = [" vs ".join(task) for task in tasks]
-    found: Table = {title: {} for title in titles}
-    each = plan.train[-1]
+    scores_by_task: Table = {title: {} for title in titles}
+    n = plan.train[-1]
     for number, draw in enumerate(
-        drawn(material, names, count=plan.draws, train=each, query=plan.query, tasks=tasks)
+        draw_images(material, names, count=plan.draws, train=n, query=plan.query, tasks=tasks)
     ):
         for title, task in zip(titles, tasks, strict=True):
-            part = draw.task([names.index(name) for name in task])
-            _put(found[title], _scores(part, plan, seed=1000 * material.seed + number))
-    where = f"average of {len(tasks)} tasks of {2 * each} images"
-    printed: Printed = {name: (value, value - PRINTED_PAIRS["CNTK"]) for name, value in PRINTED_PAIRS.items()}
-    notes = (f"Published at 10,000 training images; here at {2 * each}.", *_notes(plan, 2 * each))
-    return _outcome(found, printed, where, notes)
+            subset = draw.task([names.index(name) for name in task])
+            _append_scores(scores_by_task[title], _scores(subset, plan, seed=1000 * material.seed + number))
+    average = f"average of {len(tasks)} tasks of {2 * n} images"
+    printed: Printed = {name: (score, score - PRINTED_PAIRS["CNTK"]) for name, score in PRINTED_PAIRS.items()}
+    notes = (f"Published at 10,000 training images; here at {2 * n}.", *_notes(plan, 2 * n))
+    return _outcome(scores_by_task, printed, average, notes)
 
 
 def classes(material: Material) -> Outcome:
-    """Run table 2."""
+    """Compare the methods on all ten classes (table 2)."""
     plan = _plan(CLASSES, material)
-    found: Table = {str(10 * each): {} for each in plan.train}
+    scores_by_size: Table = {str(10 * size): {} for size in plan.train}
     for number, draw in enumerate(
-        drawn(material, None, count=plan.draws, train=plan.train[-1], query=plan.query)
+        draw_images(material, None, count=plan.draws, train=plan.train[-1], query=plan.query)
     ):
-        for each in plan.train:
-            part = draw.task(range(10), each=each)
-            scores = _scores(part, plan, seed=1000 * material.seed + number)
-            _put(found[str(10 * each)], scores)
-    sizes = ", ".join(found)
+        for size in plan.train:
+            subset = draw.task(range(10), per_class=size)
+            scores = _scores(subset, plan, seed=1000 * material.seed + number)
+            _append_scores(scores_by_size[str(10 * size)], scores)
+    sizes = ", ".join(scores_by_size)
     blind = PRINTED_CLASSES["CNTK"]
     assert blind is not None
     printed: Printed = {
-        name: (value, GAINED_CLASSES.get(name, 0.0) if value is None else value - blind)
-        for name, value in PRINTED_CLASSES.items()
+        name: (score, GAINED_CLASSES.get(name, 0.0) if score is None else score - blind)
+        for name, score in PRINTED_CLASSES.items()
     }
     notes = (
         f"Published at 2000, 5000, 10,000 and 20,000 training images; here at {sizes}.",
         *_notes(plan, 10 * plan.train[-1]),
     )
-    return _outcome(found, printed, f"average of {sizes} images", notes)
+    return _outcome(scores_by_size, printed, f"average of {sizes} images", notes)
 
 
 def _plan(plans: dict[Size, Plan], material: Material) -> Plan:
-    """Return what is run, of digits no more than there are."""
+    """Return the sizes of this run; digits limit the usual ones to as many as exist."""
     plan = plans[material.size]
     if material.name != "digits" or material.quick:
         return plan
     usual, (train, query) = plans[Size.USUAL], DIGITS
-    return replace(
-        usual, query=min(query, usual.query), train=tuple(sorted({min(train, one) for one in usual.train}))
-    )
+    train_sizes = tuple(sorted({min(train, size) for size in usual.train}))
+    return replace(usual, query=min(query, usual.query), train=train_sizes)
 
 
-def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Scored]:
+def _scores(draw: Draw, plan: Plan, *, seed: int) -> dict[str, Score]:
     """Return every method's score on one task of a draw."""
-    found = {"CNTK": label_blind(draw)}
+    scores = {"CNTK": label_blind(draw)}
     for name, kernel in VARIANTS.items():
-        found[name] = label_aware(draw, kernel, folds=plan.folds)
-    # The paper takes the best on test images; here it is the one that does best on those left out.
-    tried = [found[name] for name in VARIANTS if np.isfinite(found[name].loss)]
-    found[BEST] = min(tried, key=lambda one: one.loss, default=found["LANTK-FJLT-V1"])
+        scores[name] = label_aware(draw, kernel, folds=plan.folds)
+    # The paper takes the best on test images; here the best is chosen on left-out training images.
+    solved = [scores[name] for name in VARIANTS if np.isfinite(scores[name].loss)]
+    scores[BEST] = min(solved, key=lambda score: score.loss, default=scores["LANTK-FJLT-V1"])
     share = trained_accuracy(draw, widths=plan.widths, epochs=plan.epochs, steps=plan.steps, seed=seed)
     nan = float("nan")
-    found["CNN"] = Scored(share, share, nan, nan, (), nan)
-    return found
+    scores["CNN"] = Score(share, share, nan, nan, (), nan)
+    return scores
 
 
-def _put(column: dict[str, list[Scored]], scores: dict[str, Scored]) -> None:
-    for name, one in scores.items():
-        column.setdefault(name, []).append(one)
+def _append_scores(column: dict[str, list[Score]], scores: dict[str, Score]) -> None:
+    for name, score in scores.items():
+        column.setdefault(name, []).append(score)
 
 
-def _kept(one: Scored) -> dict[str, Any]:
-    """Return a score as a record holds it: there is no NaN in one, and None stands for what there is not."""
+def _score_record(score: Score) -> dict[str, Any]:
+    """Return a score for a JSON record, with None in place of NaN."""
     return {
-        name: None if isinstance(value, float) and not np.isfinite(value) else value
-        for name, value in vars(one).items()
+        field: None if isinstance(number, float) and not np.isfinite(number) else number
+        for field, number in vars(score).items()
     }
 
 
-def _means(found: Table, *, fixed: bool = False) -> dict[str, np.ndarray]:
+def _means(table: Table, *, fixed: bool = False) -> dict[str, np.ndarray]:
     """Return each method's accuracy in each draw, averaged over columns."""
     return {
         name: np.mean(
-            [[one.fixed if fixed else one.accuracy for one in column[name]] for column in found.values()],
-            axis=0,
+            [[s.fixed if fixed else s.accuracy for s in column[name]] for column in table.values()], axis=0
         )
         for name in METHODS
     }
 
 
-def _outcome(found: Table, printed: Printed, where: str, notes: tuple[str, ...]) -> Outcome:
-    means, fixed = _means(found), _means(found, fixed=True)
+def _outcome(table: Table, printed: Printed, average: str, notes: tuple[str, ...]) -> Outcome:
+    means, fixed = _means(table), _means(table, fixed=True)
     rows = [
         Row(
-            f"{name}: accuracy, {where}",
+            f"{name}: accuracy, {average}",
             "failed" if printed[name][0] is None else f"{printed[name][0]:.2f} %",
-            f"{said(means[name])} %",
+            f"{format_mean(means[name])} %",
         )
         for name in METHODS
     ]
@@ -215,23 +213,23 @@ def _outcome(found: Table, printed: Printed, where: str, notes: tuple[str, ...])
         gain = fixed[name] - fixed["CNTK"]
         rows.append(_gain(f"{name} is better than CNTK, strength {FIXED:g}", printed[name][1], gain))
     rows.append(_first(means))
-    for other in ("CNTK", BEST):
-        apart = printed["CNN"][1] - printed[other][1]
-        rows.append(_gain(f"CNN is better than {other}", apart, means["CNN"] - means[other]))
-    rows.append(_indefinite(found))
-    result: dict[str, Any] = {
-        column: {name: [_kept(one) for one in scores] for name, scores in methods.items()}
-        for column, methods in found.items()
+    for method in ("CNTK", BEST):
+        apart = printed["CNN"][1] - printed[method][1]
+        rows.append(_gain(f"CNN is better than {method}", apart, means["CNN"] - means[method]))
+    rows.append(_indefinite(table))
+    record: dict[str, Any] = {
+        column: {name: [_score_record(score) for score in scores] for name, scores in methods.items()}
+        for column, methods in table.items()
     }
-    return Outcome(tuple(rows), result, _figure(found), notes)
+    return Outcome(tuple(rows), record, _figure(table), notes)
 
 
 def _gain(claim: str, printed: float, gain: np.ndarray) -> Row:
     return Row(
         f"{claim}, percentage points",
         f"{printed:+.2f}",
-        f"{said(gain, sign=True)} over {len(gain)} draws",
-        higher(gain),
+        f"{format_mean(gain, sign=True)} over {len(gain)} draws",
+        is_higher(gain),
     )
 
 
@@ -243,20 +241,20 @@ def _first(means: dict[str, np.ndarray]) -> Row:
     for name in VARIANTS:
         if name != first:
             lead = means[first] - means[name]
-            leads.append(f"{said(lead, sign=True)} over {name}")
-            holds = both(holds, higher(lead))
+            leads.append(f"{format_mean(lead, sign=True)} over {name}")
+            holds = both(holds, is_higher(lead))
     return Row(f"{first} is the best of the four", "works the best overall", "; ".join(leads), holds)
 
 
-def _indefinite(found: Table) -> Row:
-    """Return how indefinite the kernels are and what was skipped."""
-    scores = [one for column in found.values() for name in VARIANTS for one in column[name]]
-    lowest = min((one.lowest for one in scores if np.isfinite(one.lowest)), default=float("nan"))
-    indefinite = sum(one.lowest < 0 for one in scores)
-    skipped = sum(len(one.skipped) for one in scores)
-    failed = sum(not np.isfinite(one.accuracy) for one in scores)
-    chosen = [one.strength for one in scores if np.isfinite(one.strength)]
-    shares = ", ".join(f"{chosen.count(one)} × {one:g}" for one in sorted(set(chosen)))
+def _indefinite(table: Table) -> Row:
+    """Return the row of chosen strengths, negative eigenvalues and failures."""
+    scores = [score for column in table.values() for name in VARIANTS for score in column[name]]
+    lowest = min((score.lowest for score in scores if np.isfinite(score.lowest)), default=float("nan"))
+    indefinite = sum(score.lowest < 0 for score in scores)
+    skipped = sum(len(score.skipped) for score in scores)
+    failed = sum(not np.isfinite(score.accuracy) for score in scores)
+    chosen = [score.strength for score in scores if np.isfinite(score.strength)]
+    shares = ", ".join(f"{chosen.count(strength)} × {strength:g}" for strength in sorted(set(chosen)))
     return Row(
         "label-aware kernels: strengths chosen, definiteness, failures",
         "not printed",
@@ -266,8 +264,8 @@ def _indefinite(found: Table) -> Row:
 
 
 def _notes(plan: Plan, n: int) -> tuple[str, ...]:
-    parts = f"{plan.folds} parts" if plan.folds else "ten parts"
-    way = "one by one" if n <= SINGLES and plan.folds is None else f"in {parts}"
+    folds = f"{plan.folds} parts" if plan.folds else "ten parts"
+    way = "one by one" if n <= SINGLES and plan.folds is None else f"in {folds}"
     alone = "" if n <= SINGLES or plan.folds else f" (up to {SINGLES} of them, one by one)"
     return (
         f"{plan.draws} draws that share no image; comparisons are paired t-tests over draws, open where "
@@ -282,12 +280,12 @@ def _notes(plan: Plan, n: int) -> tuple[str, ...]:
 COLOURS = (INK, BLUE, "#7fb2e5", GREEN, "#8fd0a5", ORANGE, RED)
 
 
-def _figure(found: Table) -> Figure:
-    figure, grid = panels(1, width=1.6 * len(found) + 3, height=3.6)
+def _figure(table: Table) -> Figure:
+    figure, grid = panels(1, width=1.6 * len(table) + 3, height=3.6)
     axes = grid[0, 0]
     for place, (name, colour) in enumerate(zip(METHODS, COLOURS, strict=True)):
-        for column, methods in enumerate(found.values()):
-            values = [one.accuracy for one in methods[name]]
+        for column, methods in enumerate(table.values()):
+            values = [score.accuracy for score in methods[name]]
             at = column + (place - len(METHODS) / 2) * 0.11
             axes.plot([at] * len(values), values, "o", ms=3, color=colour, alpha=0.6)
             axes.plot(
@@ -297,7 +295,7 @@ def _figure(found: Table) -> Figure:
                 lw=2,
                 label=name if column == 0 else None,
             )
-    axes.set_xticks(range(len(found)), list(found))
+    axes.set_xticks(range(len(table)), list(table))
     axes.set_ylabel("accuracy on test images, %")
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

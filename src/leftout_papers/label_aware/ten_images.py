@@ -1,4 +1,4 @@
-"""Section 2.3: does K^(NTH) call two images of a class more alike, and two of different classes less?
+"""Section 2.3: is K^(NTH) larger between two images of a class than between images of different classes?
 
 Five planes and five ships; the label-aware part of eq. 5, Σ_ij C_ij m E K₄(x, x', x_i, x_j), of a two-layer
 ReLU network on the pixels with a constant 1 behind them, exactly, over pairs of different images within
@@ -25,19 +25,19 @@ DRAWS = {Size.QUICK: 6, Size.USUAL: 24, Size.PAPER: 100}
 PRINTED = (98, 48)
 
 
-def ten(material: Material) -> Outcome:
-    """Run the ten images, many times."""
+def compare_ten_images(material: Material) -> Outcome:
+    """Compare kernel entries within and between classes, over many draws of ten images."""
     images, labels = candidates(material)
     draws = DRAWS[material.size]
     generator = material.generator()
-    found = []
+    pair_means = []
     for _ in with_progress(range(draws), what="draws of ten"):
-        rows = chosen(labels, generator)
-        found.append(means(label_part(images[rows], labels[rows]), labels[rows]))
-    within, between = (np.array(one) for one in zip(*found, strict=True))
+        ten = draw_rows(labels, generator)
+        pair_means.append(means(label_part(images[ten], labels[ten]), labels[ten]))
+    within, between = (np.array(values) for values in zip(*pair_means, strict=True))
     classes = " and ".join(CLASSES[material.name])
     wins = int((within > between).sum())
-    rows_ = (
+    rows = (
         Row(
             f"draws of {EACH} + {EACH} ({classes}) whose mean within classes exceeds that between",
             "1 of 1",
@@ -55,8 +55,8 @@ def ten(material: Material) -> Outcome:
             f"{between.mean():.3g} ({between.min():.3g} to {between.max():.3g})",
         ),
     )
-    result = {"classes": list(CLASSES[material.name]), "within": within.tolist(), "between": between.tolist()}
-    return Outcome(rows_, result, _figure(within, between), _notes(material))
+    record = {"classes": list(CLASSES[material.name]), "within": within.tolist(), "between": between.tolist()}
+    return Outcome(rows, record, _figure(within, between), _notes(material))
 
 
 def candidates(material: Material) -> tuple[Float64[Tensor, "n d"], Tensor]:
@@ -74,25 +74,25 @@ def candidates(material: Material) -> tuple[Float64[Tensor, "n d"], Tensor]:
     return torch.cat([pixels, torch.ones(len(pixels), 1, dtype=torch.float64)], dim=1), train.labels
 
 
-def chosen(labels: Tensor, generator: torch.Generator) -> Tensor:
+def draw_rows(labels: Tensor, generator: torch.Generator) -> Tensor:
     """Return rows of five examples of each of two classes."""
     order = torch.randperm(len(labels), generator=generator)
-    parts = [order[labels[order] == one][:EACH] for one in torch.unique(labels)]
-    return torch.cat(parts)
+    by_class = [order[labels[order] == name][:EACH] for name in torch.unique(labels)]
+    return torch.cat(by_class)
 
 
 def label_part(inputs: Float64[Tensor, "n d"], labels: Tensor) -> Float64[Tensor, "n n"]:
     """Return m times the label-aware part of eq. 5, exactly."""
-    asked = lo.kernels.NeuralTangentHierarchy(width=1, expectation="orthants")
-    found: Tensor = asked.fit_labels(inputs, labels).change(inputs).value
-    return found
+    hierarchy = lo.kernels.NeuralTangentHierarchy(width=1, expectation="orthants")
+    change: Tensor = hierarchy.fit_labels(inputs, labels).change(inputs).value
+    return change
 
 
-def means(part: Float64[Tensor, "n n"], labels: Tensor) -> tuple[float, float]:
+def means(matrix: Float64[Tensor, "n n"], labels: Tensor) -> tuple[float, float]:
     """Return the means over pairs of different images within classes and between them."""
     same = labels[:, None] == labels
-    other = ~torch.eye(len(labels), dtype=torch.bool)
-    return float(part[same & other].mean()), float(part[~same].mean())
+    distinct = ~torch.eye(len(labels), dtype=torch.bool)
+    return float(matrix[same & distinct].mean()), float(matrix[~same].mean())
 
 
 def larger(gaps: np.ndarray) -> Holds:
@@ -120,8 +120,8 @@ def _notes(material: Material) -> tuple[str, ...]:
 def _figure(within: np.ndarray, between: np.ndarray) -> Figure:
     figure, grid = panels(1, width=4.6, height=3.6)
     axes = grid[0, 0]
-    for one, other in zip(within, between, strict=True):
-        axes.plot([0, 1], [one, other], color=FAINT, lw=0.8)
+    for mean_within, mean_between in zip(within, between, strict=True):
+        axes.plot([0, 1], [mean_within, mean_between], color=FAINT, lw=0.8)
     axes.plot(np.zeros_like(within), within, "o", color=BLUE, ms=4)
     axes.plot(np.ones_like(between), between, "o", color=RED, ms=4)
     axes.set_xticks([0, 1], ["within classes", "between classes"])

@@ -1,4 +1,4 @@
-"""Theorem 2.1: is a trained network's kernel nearer to what the hierarchy makes of it than to its start?
+"""Theorem 2.1: is a trained network's kernel nearer to the hierarchy's prediction than to its start?
 
     |K_t − K̂_t| ≲ 1/m²,        |K_t − K_0| ~ 1/m,        |K_t − E K_0| ~ m^(−1/2)
 
@@ -25,14 +25,14 @@ import leftout as lo
 from leftout.core import with_progress
 from leftout_papers.drawing import BLUE, FAINT, GREEN, RED, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
-from leftout_papers.label_aware.flow import Activation, Networks, drawn, flowed
+from leftout_papers.label_aware.flow import Activation, Networks, draw_networks, follow_flow
 from leftout_papers.material import Material, Size
 from leftout_papers.rethinking_influence.width import exponent
 from leftout_papers.verdicts import SURE, at_most
 
 EXAMPLES = 4
 LEARNED = 3.0
-"""Time of training, over the slowest mode's: of that e^−3 is left."""
+"""Time of training times the smallest eigenvalue: e^−3 of the slowest mode is left."""
 
 SMOOTH: tuple[Activation, ...] = ("tanh", "erf", "gelu")
 ACTIVATIONS: dict[Size, tuple[Activation, ...]] = {
@@ -46,24 +46,24 @@ WIDTHS = {
     Size.PAPER: (128, 256, 512, 1024, 2048, 4096, 8192),
 }
 NEURONS = {Size.QUICK: 2048, Size.USUAL: 24_576, Size.PAPER: 98_304}
-"""Hidden units of all pairs of networks of one width: their mean is then as well known at each."""
+"""Hidden units of all pairs of networks of one width: the mean is then known equally well at each."""
 
 DRAWN = {Size.QUICK: 2**15, Size.USUAL: 2**18, Size.PAPER: 2**20}
-"""Neurons of the expectation: of the usual ones it is known to 0.3 %."""
+"""Neurons drawn for the expectation: the usual number gives it to 0.3 %."""
 
 RATE, ROOM, SLOWER = -2.0, 0.25, -1.5
 """The theorem's exponent, what logarithms and the next order may add to it over finite widths, and one that
 would speak against it."""
 
 COARSE = 0.1
-"""A mean that is known no better than this, relative to the formula, cannot agree with it."""
+"""A mean whose relative standard error exceeds this cannot confirm the formula."""
 
 NOT_CLAIMED = "not claimed (assumption A is not printed)"
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
-    """What was seen of networks of one width; distances are Frobenius norms.
+class KernelDistances:
+    """Distances between kernels of networks of one width, in the Frobenius norm.
 
     Attributes:
         hierarchy, start, limit: distance of each network's K_t from K̂_t, K_0 and E K_0.
@@ -86,50 +86,50 @@ class Seen:
 
 
 def problem(generator: Generator) -> tuple[Float64[Tensor, "n d"], Float64[Tensor, " n"]]:
-    """Return unit inputs, somewhat alike, and labels of ±1 in turn."""
+    """Return random unit inputs near the unit vectors, and alternating labels ±1."""
     noise = torch.randn(EXAMPLES, EXAMPLES, generator=generator, dtype=torch.float64)
     inputs = torch.eye(EXAMPLES, dtype=torch.float64) + 0.15 * noise
     inputs /= inputs.norm(dim=1, keepdim=True)
     return inputs, 1.0 - 2.0 * (torch.arange(EXAMPLES, dtype=torch.float64) % 2)
 
 
-def simulated(material: Material) -> Outcome:
-    """Run theorem 2.1."""
+def simulate_networks(material: Material) -> Outcome:
+    """Compare trained networks with the hierarchy, by activation and width (theorem 2.1)."""
     size = material.size
     inputs, targets = problem(material.generator())
     labels = (targets > 0).long()
-    table: dict[Activation, dict[int, Seen]] = {}
+    table: dict[Activation, dict[int, KernelDistances]] = {}
     times: dict[str, float] = {}
-    todo = [(act, width) for act in ACTIVATIONS[size] for width in WIDTHS[size]]
-    for activation, width in with_progress(todo, what="trained networks"):
-        time = end(activation, inputs)
-        asked = lo.kernels.NeuralTangentHierarchy(
+    jobs = [(activation, width) for activation in ACTIVATIONS[size] for width in WIDTHS[size]]
+    for activation, width in with_progress(jobs, what="trained networks"):
+        time = end_of_training(activation, inputs)
+        hierarchy = lo.kernels.NeuralTangentHierarchy(
             width=width, activation=activation, time=time, neurons=DRAWN[size]
         )
-        said = asked.fit_labels(inputs, labels, targets[:, None])
-        start = drawn(
+        fitted = hierarchy.fit_labels(inputs, labels, targets[:, None])
+        start = draw_networks(
             activation,
             width,
             inputs.shape[1],
             pairs=max(2, NEURONS[size] // width),
             generator=material.independent("hierarchy", activation, width),
         )
-        formula, limit = said.change(inputs).value, said.start
-        table.setdefault(activation, {})[width] = seen(
+        formula, limit = fitted.change(inputs).value, fitted.start
+        table.setdefault(activation, {})[width] = compare_kernels(
             start, inputs, targets, time=time, formula=formula, limit=limit
         )
         times[activation] = time
     return _outcome(table, WIDTHS[size], times)
 
 
-def end(activation: Activation, inputs: Float64[Tensor, "n d"]) -> float:
-    """Return the time at which the slowest mode is learned but for e^−3."""
-    asked = lo.kernels.NeuralTangentHierarchy(width=1, activation=activation)
-    start = asked.base.block(inputs, inputs)
+def end_of_training(activation: Activation, inputs: Float64[Tensor, "n d"]) -> float:
+    """Return the time at which e^−3 of the slowest mode is left to learn."""
+    hierarchy = lo.kernels.NeuralTangentHierarchy(width=1, activation=activation)
+    start = hierarchy.base.block(inputs, inputs)
     return LEARNED / float(torch.linalg.eigvalsh(start)[0])
 
 
-def seen(
+def compare_kernels(
     start: Networks,
     inputs: Float64[Tensor, "n d"],
     targets: Float64[Tensor, " n"],
@@ -137,17 +137,17 @@ def seen(
     time: float,
     formula: Float64[Tensor, "n n"],
     limit: Float64[Tensor, "n n"],
-) -> Seen:
-    """Return how trained networks differ from their start and from the hierarchy.
+) -> KernelDistances:
+    """Return distances of trained networks' kernels from their start and from the hierarchy.
 
     Args:
         time: of training.
-        formula: what the hierarchy adds to the kernel by then, in expectation.
-        limit: the kernel before training, in expectation.
+        formula: expected change of the kernel by then, by the hierarchy.
+        limit: expected kernel before training.
     """
     before = start.kernels(inputs)
-    after = flowed(start, inputs, targets, time).kernels(inputs)
-    own = torch.stack(
+    after = follow_flow(start, inputs, targets, time).kernels(inputs)
+    predicted = torch.stack(
         [
             lo.kernels.network_hierarchy(start.activation, w, a, inputs, targets, time=time).after_training
             for w, a in zip(start.weights, start.readout, strict=True)
@@ -156,12 +156,12 @@ def seen(
     pairs = (after - before).view(2, -1, *formula.shape).mean(0)  # of opposite readouts
     mean, error = pairs.mean(0), pairs.std(0) / math.sqrt(len(pairs))
 
-    def distance(other: Tensor) -> list[float]:
-        found: list[float] = (after - other).flatten(1).norm(dim=1).tolist()
-        return found
+    def distance(kernel: Tensor) -> list[float]:
+        distances: list[float] = (after - kernel).flatten(1).norm(dim=1).tolist()
+        return distances
 
-    return Seen(
-        hierarchy=distance(own),
+    return KernelDistances(
+        hierarchy=distance(predicted),
         start=distance(before),
         limit=distance(limit),
         off=float((mean - formula).norm() / formula.norm()),
@@ -171,7 +171,7 @@ def seen(
 
 
 def _outcome(
-    table: dict[Activation, dict[int, Seen]], widths: tuple[int, ...], times: dict[str, float]
+    table: dict[Activation, dict[int, KernelDistances]], widths: tuple[int, ...], times: dict[str, float]
 ) -> Outcome:
     slopes = {
         activation: {
@@ -185,45 +185,45 @@ def _outcome(
         for activation, by_width in table.items()
         for row in _rows(activation, by_width, widths, slopes[activation])
     ]
-    result: dict[str, Any] = {
+    record: dict[str, Any] = {
         "examples": EXAMPLES,
         "widths": list(widths),
         "times": times,
         "exponents": slopes,
         "networks": {
-            activation: {str(width): vars(one) for width, one in by_width.items()}
+            activation: {str(width): vars(distances) for width, distances in by_width.items()}
             for activation, by_width in table.items()
         },
     }
-    return Outcome(tuple(rows), result, _figure(table, widths, slopes), _notes(table))
+    return Outcome(tuple(rows), record, _figure(table, widths, slopes), _notes(table))
 
 
-def _values(by_width: dict[int, Seen], widths: tuple[int, ...], name: str) -> np.ndarray:
-    """Return distances by width of as many networks as there are at the widest, (width, network)."""
-    few = min(len(by_width[width].start) for width in widths)
-    return np.array([getattr(by_width[width], name)[:few] for width in widths])
+def _values(by_width: dict[int, KernelDistances], widths: tuple[int, ...], name: str) -> np.ndarray:
+    """Return distances, (width, network), of as many networks as the widest width has."""
+    count = min(len(by_width[width].start) for width in widths)
+    return np.array([getattr(by_width[width], name)[:count] for width in widths])
 
 
 def _rows(
     activation: Activation,
-    by_width: dict[int, Seen],
+    by_width: dict[int, KernelDistances],
     widths: tuple[int, ...],
     slopes: dict[str, tuple[float, float, float]],
 ) -> list[Row]:
     top, widest = by_width[widths[-1]], widths[-1]
     claimed = activation in SMOOTH
     rows = []
-    for than, name in (("K_0", "start"), ("E K_0", "limit")):
-        other = getattr(top, name)
-        nearer = sum(one < two for one, two in zip(top.hierarchy, other, strict=True))
-        share = float(np.median(np.array(top.hierarchy) / np.array(other)))
+    for kernel, name in (("K_0", "start"), ("E K_0", "limit")):
+        distances = getattr(top, name)
+        nearer = sum(near < far for near, far in zip(top.hierarchy, distances, strict=True))
+        share = float(np.median(np.array(top.hierarchy) / np.array(distances)))
         rows.append(
             Row(
-                f"{activation}, width {widest}: networks whose K_t is nearer to K̂_t than to {than}; "
+                f"{activation}, width {widest}: networks whose K_t is nearer to K̂_t than to {kernel}; "
                 "distances, median of their ratios",
                 "nearer" if claimed else NOT_CLAIMED,
-                f"{nearer} of {len(other)}; {share:.1%}",
-                most(nearer, len(other)) if claimed else None,
+                f"{nearer} of {len(distances)}; {share:.1%}",
+                is_majority(nearer, len(distances)) if claimed else None,
             )
         )
     slope, low, high = slopes["hierarchy"]
@@ -255,25 +255,25 @@ def _rows(
     return rows
 
 
-def most(count: int, of: int) -> Holds:
-    """Return whether so many of some are more than chance would be, or fewer."""
-    if binomtest(count, of, alternative="greater").pvalue < SURE:
+def is_majority(count: int, total: int) -> Holds:
+    """Return whether `count` of `total` is significantly more than half (True), less (False), or neither."""
+    if binomtest(count, total, alternative="greater").pvalue < SURE:
         return True
-    return False if binomtest(count, of, alternative="less").pvalue < SURE else "open"
+    return False if binomtest(count, total, alternative="less").pvalue < SURE else "open"
 
 
 def is_zero(off: float, error: float) -> Holds:
-    """Return whether a relative distance is what its standard error leaves."""
+    """Return whether a relative distance is 0 within three standard errors."""
     if off > 3 * error:
         return False
     return True if error < COARSE else "open"
 
 
-def _notes(table: dict[Activation, dict[int, Seen]]) -> tuple[str, ...]:
-    count = {width: len(one.start) for width, one in next(iter(table.values())).items()}
-    told = ", ".join(f"{networks} of width {width}" for width, networks in count.items())
+def _notes(table: dict[Activation, dict[int, KernelDistances]]) -> tuple[str, ...]:
+    count = {width: len(distances.start) for width, distances in next(iter(table.values())).items()}
+    listed = ", ".join(f"{networks} of width {width}" for width, networks in count.items())
     return (
-        f"{EXAMPLES} unit inputs in {EXAMPLES} dimensions, labels ±1, f_0 subtracted; networks {told}, in "
+        f"{EXAMPLES} unit inputs in {EXAMPLES} dimensions, labels ±1, f_0 subtracted; networks {listed}, in "
         "pairs of opposite readouts (means are of pairs, free of K₃), followed by Runge-Kutta steps until "
         "e^−3 of the slowest mode is left.",
         "K̂_t is of each network's own kernels at the start where it is compared with that network; eq. 5 "
@@ -285,7 +285,7 @@ def _notes(table: dict[Activation, dict[int, Seen]]) -> tuple[str, ...]:
 
 
 def _figure(
-    table: dict[Activation, dict[int, Seen]],
+    table: dict[Activation, dict[int, KernelDistances]],
     widths: tuple[int, ...],
     slopes: dict[Activation, dict[str, tuple[float, float, float]]],
 ) -> Figure:

@@ -1,10 +1,10 @@
-"""How well does ridgeless regression classify with a kernel that knows labels, its strength chosen fairly?
+"""Accuracy of ridgeless regression with label-aware kernels, their strength chosen on training images.
 
     K' = H + λ Z,    dual = K'⁻¹ Y,    predictions K'(test, train) dual
 
 K' may have negative eigenvalues: it is factored as L D Lᵀ. The strength is the one of least squared loss on
-training images that were left out, one by one where they are few and a tenth at a time where not; Z is
-learned again without them. One at which K' is singular to half of the digits is skipped.
+left-out training images, one by one where they are few, else a tenth at a time; Z is fitted again
+without them. Strengths at which K' is singular to half of the digits are skipped.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from leftout_papers.label_aware.draws import CNTK, Draw
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 FIXED = 0.1
-"""The strength of the paper's program where it is known, table 3."""
+"""The strength in the paper's program for table 3; those of the other tables are unknown."""
 
 VARIANTS = {
     "LANTK-KR-V1": lo.kernels.LabelAware(CNTK, "kr-v1", strength=FIXED),
@@ -37,15 +37,15 @@ FOLDS = 10
 
 
 @dataclass(frozen=True)
-class Scored:
-    """One kernel on one task of one draw.
+class Score:
+    """Accuracy of one kernel on one task of one draw, and the choice of its strength.
 
     Attributes:
-        accuracy: on test images, in percent; NaN where nothing could be solved.
+        accuracy: on test images, in percent; NaN if no strength could be solved.
         fixed: the same at strength 0.1.
-        strength: what was chosen; 0 of the label-blind kernel.
+        strength: chosen strength; 0 for the label-blind kernel.
         loss: mean squared loss on training images that were left out.
-        skipped: strengths that were not solved for.
+        skipped: strengths at which K' was singular.
         lowest: the smallest eigenvalue over the largest.
     """
 
@@ -58,15 +58,15 @@ class Scored:
 
 
 def targets_of(labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n k"]:
-    """Return −1 and 1 of two classes, one column a class of more."""
+    """Return −1 and 1 for two classes, one column for each class otherwise."""
     coded = torch.nn.functional.one_hot(labels).double()
     return coded if coded.shape[1] > 2 else 2 * coded[:, 1:] - 1
 
 
 def accuracy(predicted: Float64[Tensor, "m k"], labels: Int64[Tensor, " m"]) -> float:
     """Return the share of labels that are predicted, in percent."""
-    found = (predicted[:, 0] >= 0).long() if predicted.shape[1] == 1 else predicted.argmax(1)
-    return 100 * float((found == labels).double().mean())
+    classes = (predicted[:, 0] >= 0).long() if predicted.shape[1] == 1 else predicted.argmax(1)
+    return 100 * float((classes == labels).double().mean())
 
 
 def ridgeless(
@@ -75,43 +75,43 @@ def ridgeless(
     """Return predictions of the interpolant.
 
     Raises:
-        NotPositiveError: singular to half of the digits.
+        NotPositiveError: `gram` is singular to half of the digits.
     """
     return cross @ factor_indefinite(gram, ridge=0.0).solve(targets)
 
 
-def label_blind(draw: Draw) -> Scored:
+def label_blind(draw: Draw) -> Score:
     """Return the base kernel's score."""
     targets = targets_of(draw.labels)
-    found = ridgeless(draw.among.kernel, draw.between.kernel, targets)
-    share = accuracy(found, draw.query_labels)
-    return Scored(share, share, 0.0, float("nan"), (), _lowest(draw.among.kernel))
+    predicted = ridgeless(draw.among.kernel, draw.between.kernel, targets)
+    share = accuracy(predicted, draw.query_labels)
+    return Score(share, share, 0.0, float("nan"), (), _lowest(draw.among.kernel))
 
 
-def label_aware(draw: Draw, kernel: lo.kernels.LabelAware, *, folds: int | None = None) -> Scored:
+def label_aware(draw: Draw, kernel: lo.kernels.LabelAware, *, folds: int | None = None) -> Score:
     """Return a variant's score, its strength chosen on training images.
 
     Args:
-        folds: in how many parts training images are left out; each alone if there are few, else ten,
-            if not said.
+        folds: parts in which training images are left out; None leaves each out alone if there are few, else
+            a tenth at a time.
     """
     losses = held_out_losses(draw, kernel, folds=folds)
-    tried = {one: loss for one, loss in losses.items() if loss is not None}
-    skipped = tuple(one for one, loss in losses.items() if loss is None)
-    nothing = Scored(float("nan"), float("nan"), float("nan"), float("nan"), skipped, float("nan"))
-    if not tried:
-        return nothing
-    strength = min(tried, key=lambda one: tried[one])
+    solved = {strength: loss for strength, loss in losses.items() if loss is not None}
+    skipped = tuple(strength for strength, loss in losses.items() if loss is None)
+    failure = Score(float("nan"), float("nan"), float("nan"), float("nan"), skipped, float("nan"))
+    if not solved:
+        return failure
+    strength = min(solved, key=solved.__getitem__)
     try:
         fitted = kernel.fit_pairs(draw.among, draw.labels)
         chosen, fixed = (
-            _scored(refit.gram, refit.cross_of(draw.between), draw)
+            _refit_accuracy(refit.gram, refit.cross_of(draw.between), draw)
             for refit in map(fitted.at_strength, (strength, FIXED))
         )
     except lo.LeftoutError:
-        return nothing
+        return failure
     lowest = _lowest(fitted.at_strength(strength).gram)
-    return Scored(chosen, fixed, strength, tried[strength], skipped, lowest)
+    return Score(chosen, fixed, strength, solved[strength], skipped, lowest)
 
 
 def held_out_losses(
@@ -122,13 +122,13 @@ def held_out_losses(
     count = folds if folds is not None else n if n <= SINGLES else FOLDS
     targets = targets_of(draw.labels)
     sums: dict[float, float | None] = dict.fromkeys(STRENGTHS, 0.0)
-    # A fixed order; classes lie one behind the other, so each fold takes every count-th image.
+    # Images are sorted by class, so each fold takes every count-th image.
     for start in range(count):
-        gone = torch.arange(start, n, count, device=draw.labels.device)
-        kept = torch.ones(n, dtype=torch.bool, device=gone.device).index_fill_(0, gone, False)
-        rows = kept.nonzero().flatten()
+        fold = torch.arange(start, n, count, device=draw.labels.device)
+        remaining = torch.ones(n, dtype=torch.bool, device=fold.device).index_fill_(0, fold, False)
+        rows = remaining.nonzero().flatten()
         fitted = kernel.fit_pairs(draw.among.of(rows, rows), draw.labels[rows])
-        pairs = draw.among.of(gone, rows)
+        pairs = draw.among.of(fold, rows)
         for strength, total in sums.items():
             if total is None:
                 continue
@@ -138,18 +138,18 @@ def held_out_losses(
             except (NotPositiveError, DataError):
                 sums[strength] = None
             else:
-                sums[strength] = total + float((predictions - targets[gone]).square().sum())
-    return {one: None if total is None else total / n for one, total in sums.items()}
+                sums[strength] = total + float((predictions - targets[fold]).square().sum())
+    return {strength: None if total is None else total / n for strength, total in sums.items()}
 
 
-def _scored(gram: Float64[Tensor, "n n"], cross: Float64[Tensor, "m n"], draw: Draw) -> float:
+def _refit_accuracy(gram: Float64[Tensor, "n n"], cross: Float64[Tensor, "m n"], draw: Draw) -> float:
     try:
-        found = ridgeless(gram, cross, targets_of(draw.labels))
+        predicted = ridgeless(gram, cross, targets_of(draw.labels))
     except NotPositiveError:
         return float("nan")
-    return accuracy(found, draw.query_labels)
+    return accuracy(predicted, draw.query_labels)
 
 
 def _lowest(gram: Float64[Tensor, "n n"]) -> float:
-    values = torch.linalg.eigvalsh(gram)
-    return float(values[0] / values[-1])
+    eigenvalues = torch.linalg.eigvalsh(gram)
+    return float(eigenvalues[0] / eigenvalues[-1])

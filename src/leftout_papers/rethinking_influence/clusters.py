@@ -16,23 +16,23 @@ from leftout_papers.material import Material
 
 CLUSTERS = 5
 ABOVE = 1.05
-"""How far the ridge is above the theorem's threshold."""
+"""Ridge, over the threshold of theorem 4."""
 
 
-def simulated(material: Material) -> Outcome:
-    """Run figure 12."""
+def simulate_clusters(material: Material) -> Outcome:
+    """Measure the error and its bound on clusters of different sizes (figure 12)."""
     smallest = 5 if material.quick else 50
     sizes = [smallest * 2**k for k in range(CLUSTERS)]
     generator = material.generator(12)
     train, number = mixture(sizes, radius=1e-3, generator=generator)
-    # Every seventh of all examples is a query, and trains nobody.
-    asked = np.arange(len(train)) % 7 == 0
-    query, kept = train.select(np.flatnonzero(asked)), np.flatnonzero(~asked)
-    train, number = train.select(kept), number[kept]
+    # Every seventh example is a query and not trained on.
+    is_query = np.arange(len(train)) % 7 == 0
+    query, rows = train.select(np.flatnonzero(is_query)), np.flatnonzero(~is_query)
+    train, number = train.select(rows), number[rows]
     ridge = ABOVE * _threshold(material.fit_kernel(train, lo.Ridge(1.0)), number)
     fitted = material.fit_kernel(train, lo.Ridge(ridge))
-    found = lo.bounds.upper(fitted, query, number)
-    return _outcome(found, train.inputs.shape[1])
+    bounds = lo.bounds.upper(fitted, query, number)
+    return _outcome(bounds, train.inputs.shape[1])
 
 
 def _threshold(fitted: lo.Fitted, number: object) -> float:
@@ -40,30 +40,32 @@ def _threshold(fitted: lo.Fitted, number: object) -> float:
     return float(lo.bounds.upper(fitted, fitted.train.select([0]), number, mean=True).attrs["threshold"])  # type: ignore[arg-type]
 
 
-def _outcome(found: xr.Dataset, inputs: int) -> Outcome:
-    cluster = found["cluster"].values
+def _outcome(bounds: xr.Dataset, inputs: int) -> Outcome:
+    cluster = bounds["cluster"].values
     numbers = np.unique(cluster)
-    sums = {name: np.abs(found[name].values) for name in ("actual", "bound", "influence")}
-    by = {name: [float(value[:, cluster == k].sum()) for k in numbers] for name, value in sums.items()}
+    sums = {name: np.abs(bounds[name].values) for name in ("actual", "bound", "influence")}
+    by_cluster = {
+        name: [float(pairs[:, cluster == k].sum()) for k in numbers] for name, pairs in sums.items()
+    }
     counts = [int((cluster == k).sum()) for k in numbers]
-    rate = np.array(by["actual"]) / np.array(by["influence"])
-    bound = np.array(by["bound"]) / np.array(by["influence"])
-    leverage = [float(found["leverage"].values[cluster == k].mean()) for k in numbers]
-    leverage_bound = [float(found["leverage_bound"].values[cluster == k].mean()) for k in numbers]
+    rate = np.array(by_cluster["actual"]) / np.array(by_cluster["influence"])
+    bound = np.array(by_cluster["bound"]) / np.array(by_cluster["influence"])
+    leverage = [float(bounds["leverage"].values[cluster == k].mean()) for k in numbers]
+    leverage_bound = [float(bounds["leverage_bound"].values[cluster == k].mean()) for k in numbers]
     order = np.argsort(counts, kind="stable")
     halves = [rate[order[: len(order) // 2]].mean(), rate[order[len(order) // 2 :]].mean()]
     attrs = {
-        name: float(found.attrs[name])
+        name: float(bounds.attrs[name])
         for name in ("ridge", "threshold", "gamma", "epsilon", "s_max", "radius", "applies")
     }
-    # 10·cond·eps of the solves; s_min is of no account beside such a ridge.
+    # 10·cond·eps of the solves; s_min is negligible beside such a ridge.
     rounding = 10 * (1 + attrs["s_max"] / attrs["ridge"]) * np.finfo(float).eps
     rows = (
         Row(
             "error below the upper bound, all pairs",
             "holds",
-            f"worst pair passes it by {max(0.0, found.attrs['excess']):.1g} of the largest influence",
-            bool(found.attrs["excess"] <= rounding and attrs["applies"]),
+            f"worst pair passes it by {max(0.0, bounds.attrs['excess']):.1g} of the largest influence",
+            bool(bounds.attrs["excess"] <= rounding and attrs["applies"]),
         ),
         Row(
             "error rate by cluster, smallest to largest",
@@ -80,7 +82,7 @@ def _outcome(found: xr.Dataset, inputs: int) -> Outcome:
             bool((np.array(leverage_bound) >= np.array(leverage)).all()),
         ),
     )
-    result = {
+    record = {
         "inputs": inputs,
         "sizes": counts,
         "error_rate": rate.tolist(),
@@ -93,7 +95,7 @@ def _outcome(found: xr.Dataset, inputs: int) -> Outcome:
         "The law of points within a cluster is not stated in the paper: uniform directions, and "
         f"the ridge {ABOVE:g} times the threshold of theorem 4.",
     )
-    return Outcome(rows, result, _figure(counts, rate, bound), notes)
+    return Outcome(rows, record, _figure(counts, rate, bound), notes)
 
 
 def _figure(counts: list[int], rate: np.ndarray, bound: np.ndarray) -> Figure:

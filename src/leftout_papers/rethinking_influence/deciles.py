@@ -1,4 +1,4 @@
-"""Figures 5 and 11: how much do influential examples add to the complexity of what is learned?
+"""Figures 5 and 11: how much do influential examples add to the complexity of the learned function?
 
 Ten groups by mean influence, from the most harmful (0) to the most helpful (9); the complexity of a
 group is the fall of the RKHS norm √(Yᵀ K⁻¹ Y) without it (eq. 19).
@@ -31,8 +31,8 @@ def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outc
     influence = lo.leave_one_out(fitted, query, mean=True).values
     order = np.argsort(influence, kind="stable")
     groups = [rows.tolist() for rows in np.array_split(order, GROUPS)]
-    found = lo.complexity(fitted, groups)
-    values = found.values
+    complexity = lo.complexity(fitted, groups)
+    values = complexity.values
     inner = values[1:-1]
     rows = (
         Row(
@@ -44,19 +44,19 @@ def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outc
         Row(
             "complexity of the most helpful group (9)",
             "among the two largest",
-            f"{values[-1]:.3g}; RKHS norm with everyone {found.attrs['total']:.3g}",
+            f"{values[-1]:.3g}; RKHS norm with everyone {complexity.attrs['total']:.3g}",
             bool(values[-1] > inner.max()),
         ),
     )
-    result = {
+    record = {
         "examples": len(train),
         "queries": len(query),
         "ridge_of_influence": RIDGE,
         "complexity": values.tolist(),
-        "total": found.attrs["total"],
+        "total": complexity.attrs["total"],
         "mean_influence": [float(influence[group].mean()) for group in groups],
     }
-    return Outcome(rows, result, _figure(values, len(train)))
+    return Outcome(rows, record, _figure(values, len(train)))
 
 
 def _figure(values: np.ndarray, n: int) -> Figure:

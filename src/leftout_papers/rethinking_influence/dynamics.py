@@ -1,4 +1,4 @@
-"""Figures 6 and 7: which training examples dominate a query, as training goes on?
+"""Figures 6 and 7: which training examples dominate a query, by training time?
 
 At each time the example with the largest |influence| on each query, exactly, under gradient flow
 without ridge. Time is in 1/eigenvalue of K: the paper's eq. 20 reads t = 2·t_paper / n.
@@ -23,10 +23,10 @@ def dominant(
     fitted: lo.Fitted, query: lo.Examples, times: list[float]
 ) -> tuple[Int64[np.ndarray, "t m"], Int64[np.ndarray, "t m"]]:
     """Return rows of the training examples with the largest |influence|, and the largest influence."""
-    found = lo.leave_one_out(fitted, query, at=times, top=1)
-    best, worst = found["helpful"].values[..., 0], found["harmful"].values[..., 0]
-    helpful = found["helpful_train"].values[..., 0]
-    harmful = found["harmful_train"].values[..., 0]
+    scores = lo.leave_one_out(fitted, query, at=times, top=1)
+    best, worst = scores["helpful"].values[..., 0], scores["harmful"].values[..., 0]
+    helpful = scores["helpful_train"].values[..., 0]
+    harmful = scores["harmful_train"].values[..., 0]
     return np.where(np.abs(best) >= np.abs(worst), helpful, harmful), helpful
 
 
@@ -46,7 +46,7 @@ def images(material: Material) -> Outcome:
             bool(changed > 0.5),
         ),
     )
-    result = {
+    record = {
         "examples": len(train),
         "queries": len(query),
         "times": MOMENTS,
@@ -54,7 +54,7 @@ def images(material: Material) -> Outcome:
         "shown": [query.ids[i] for i in shown],
         "dominant": {query.ids[i]: [train.ids[j] for j in rows_at[:, i]] for i in shown},
     }
-    return Outcome(rows, result, _image_figure(train, query, rows_at, shown))
+    return Outcome(rows, record, _image_figure(train, query, rows_at, shown))
 
 
 def shares(material: Material) -> Outcome:
@@ -104,7 +104,7 @@ def shares(material: Material) -> Outcome:
             f"{helped.min():.1%} to {helped.max():.1%} of queries",
         ),
     )
-    result = {
+    record = {
         "examples": len(train),
         "queries": len(query),
         "flipped": FLIPPED,
@@ -117,7 +117,7 @@ def shares(material: Material) -> Outcome:
         "Most influential: the largest |influence|. The largest influence, the most helpful example, "
         "is another reading, and does not give the paper's curve."
     )
-    return Outcome(rows, result, _share_figure(times, clean, accuracy, stop), (note,))
+    return Outcome(rows, record, _share_figure(times, clean, accuracy, stop), (note,))
 
 
 def _flow(material: Material, train: lo.Examples) -> lo.Fitted:
@@ -125,9 +125,9 @@ def _flow(material: Material, train: lo.Examples) -> lo.Fitted:
 
 
 def _accuracy(fitted: lo.Fitted, query: lo.Examples, time: float) -> float:
-    found = query.accuracy(fitted.predict(query, time).cpu())
-    assert found is not None, "exhibits have classes"
-    return found
+    accuracy = query.accuracy(fitted.predict(query, time).cpu())
+    assert accuracy is not None, "exhibits have classes"
+    return accuracy
 
 
 def _image_figure(train: lo.Examples, query: lo.Examples, rows_at: np.ndarray, shown: np.ndarray) -> Figure:

@@ -28,7 +28,7 @@ def binary(material: Material) -> Outcome:
     }
     assert train.labels is not None
     wrong = (train.encoding.decode(lo.out_of_sample(fitted).cpu()) != train.labels).numpy()
-    result = {
+    record = {
         "examples": len(train),
         "queries": len(query),
         "ridge": RIDGE,
@@ -51,7 +51,7 @@ def binary(material: Material) -> Outcome:
             f"{wrong[chosen['uninformative']].mean():.0%}",
         ),
     )
-    return Outcome(rows, result, _figure(train, influence, chosen))
+    return Outcome(rows, record, _figure(train, influence, chosen))
 
 
 def _figure(train: lo.Examples, influence: np.ndarray, chosen: dict[str, np.ndarray]) -> Figure:

@@ -60,7 +60,11 @@ RETHINKING = Publication(
         ),
         Exhibit("figure11", "Complexity by influence, ten classes", "classes", 0.5, deciles.classes),
         Exhibit(
-            "figure12", "Error on clusters below the bound of theorem 4", "simulated", 0.5, clusters.simulated
+            "figure12",
+            "Error on clusters below the bound of theorem 4",
+            "simulated",
+            0.5,
+            clusters.simulate_clusters,
         ),
     ),
     readings=(

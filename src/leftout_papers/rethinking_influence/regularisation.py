@@ -1,4 +1,4 @@
-"""Figures 2 and 9: by what share is the classical influence function wrong, as the ridge grows?
+"""Figures 2 and 9: the relative error of the classical influence function against the ridge.
 
 Theorem 3 bounds that share from below by s_min / (s_min + λ), up to a second-order term. Three readings
 of the share: the paper's mean over pairs, which pairs with influence near 0 dominate; the median; and
@@ -33,21 +33,21 @@ def classes(material: Material) -> Outcome:
 
 def _outcome(material: Material, train: lo.Examples, query: lo.Examples) -> Outcome:
     fitted = material.fit_kernel(train, lo.Ridge(1.0))
-    found = lo.error_rates(fitted, query, ridges=RIDGES)
-    result = {
+    rates = lo.error_rates(fitted, query, ridges=RIDGES)
+    record = {
         "examples": len(train),
         "queries": len(query),
         "ridges": RIDGES,
-        "s_min": found.attrs["s_min"],
-        **{name: found[name].values.tolist() for name in (*READINGS, "bound", "mean_leverage")},
-        "pairs_without_influence": found["pooled_zeros"].values.tolist(),
+        "s_min": rates.attrs["s_min"],
+        **{name: rates[name].values.tolist() for name in (*READINGS, "bound", "mean_leverage")},
+        "pairs_without_influence": rates["pooled_zeros"].values.tolist(),
     }
-    return Outcome(rows=_rows(found), result=result, figure=_figure(found, len(train)))
+    return Outcome(rows=_rows(rates), result=record, figure=_figure(rates, len(train)))
 
 
-def _rows(found: xr.Dataset) -> tuple[Row, ...]:
-    ratio, bound = found["pooled_ratio_of_sums"].values, found["bound"].values
-    median, mean = found["pooled_median_rate"].values, found["pooled_mean_rate"].values
+def _rows(rates: xr.Dataset) -> tuple[Row, ...]:
+    ratio, bound = rates["pooled_ratio_of_sums"].values, rates["bound"].values
+    median, mean = rates["pooled_median_rate"].values, rates["pooled_mean_rate"].values
     falls = bool((ratio[1:] < ratio[:-1]).all() and (median[1:] < median[:-1]).all())
     above = bool((mean > bound).all() and (median > bound).all() and (ratio > bound).all())
     times = ratio / bound
@@ -72,13 +72,13 @@ def _rows(found: xr.Dataset) -> tuple[Row, ...]:
     )
 
 
-def _figure(found: xr.Dataset, n: int) -> Figure:
+def _figure(rates: xr.Dataset, n: int) -> Figure:
     figure, grid = panels(1, width=5.6, height=3.8)
     axes = grid[0, 0]
     for name, (label, colour) in READINGS.items():
-        axes.plot(RIDGES, found[name], "o-", color=colour, label=f"measured, {label}", ms=4)
-    axes.plot(RIDGES, found["mean_leverage"], ":", color=FAINT, label="mean leverage, tr K(K + λI)⁻¹ / n")
-    axes.plot(RIDGES, found["bound"], "s--", color=RED, label="lower bound (theorem 3)", ms=4)
+        axes.plot(RIDGES, rates[name], "o-", color=colour, label=f"measured, {label}", ms=4)
+    axes.plot(RIDGES, rates["mean_leverage"], ":", color=FAINT, label="mean leverage, tr K(K + λI)⁻¹ / n")
+    axes.plot(RIDGES, rates["bound"], "s--", color=RED, label="lower bound (theorem 3)", ms=4)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_xlabel("ridge λ")

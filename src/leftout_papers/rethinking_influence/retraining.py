@@ -1,4 +1,4 @@
-"""Table 1, figures 1 and 8: is the influence of the NTK regime that of networks trained again?
+"""Table 1, figures 1 and 8: is the influence in the NTK regime that of retrained networks?
 
 The 40 examples with the largest influence (mean |I| over the queries) are left out, one at a time, of a
 two-layer network that is trained to the minimum of eq. 2 again, from the same initial weights.
@@ -25,7 +25,7 @@ from leftout_papers.verdicts import both, rises
 
 POINTS = {Size.QUICK: 10, Size.USUAL: 40, Size.PAPER: 40}
 TOP = 4
-"""One in so many of the points counts as of the largest: of all of them overlap would be 1 always."""
+"""One in four points counts among the largest: the overlap of all points would always be 1."""
 EXAMPLES, CLASSES, OF_THE_PAPER = (100, 50), (200, 50), (5000, 1000)
 """Training examples and queries: of two classes, of ten, and of either in the paper's size."""
 WIDTHS = {
@@ -35,7 +35,7 @@ WIDTHS = {
 }
 WIDTH_OF_CLASSES = {Size.QUICK: 1024, Size.USUAL: 8_000, Size.PAPER: 80_000}
 TOLERANCE = 1e-5
-"""Relative gradient to which networks are trained: one example of a hundred is worth far more."""
+"""Relative gradient at which training stops: far below the effect of one example in a hundred."""
 RIDGE = 1.0
 RIDGE_OF_CLASSES = {"mnist": 4.0, "cifar10": 10.0, "digits": 4.0}
 
@@ -48,7 +48,7 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class Start:
-    """How networks begin: the scale κ of their weights, and whether in pairs with f_0 = 0."""
+    """Initial weights: their scale κ, and whether in antisymmetric pairs, so that f_0 = 0."""
 
     label: str
     scale: float
@@ -60,7 +60,7 @@ PAIRS = Start("antisymmetric pairs (κ = 0.1)", 0.1, True)
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """Predicted and actual influence at one width.
 
     Attributes:
@@ -81,34 +81,34 @@ class Compared:
         return {"width": self.width, "retraining": dict(self.truth.attrs)} | {
             name: {
                 str(measure): {
-                    "pooled": float(found["pooled"].sel(measure=measure)),
-                    "low": float(found["pooled_low"].sel(measure=measure)),
-                    "high": float(found["pooled_high"].sel(measure=measure)),
-                    "median_query": float(found["per_query"].sel(measure=measure).median()),
+                    "pooled": float(agreement["pooled"].sel(measure=measure)),
+                    "low": float(agreement["pooled_low"].sel(measure=measure)),
+                    "high": float(agreement["pooled_high"].sel(measure=measure)),
+                    "median_query": float(agreement["per_query"].sel(measure=measure).median()),
                 }
-                for measure in found["measure"].values
+                for measure in agreement["measure"].values
             }
-            for name, found in (("exact", self.exact), ("classical", self.first))
+            for name, agreement in (("exact", self.exact), ("classical", self.first))
         }
 
-    def pooled(self, measure: str, *, of: str = "exact") -> float:
+    def measure(self, name: str, *, of: str = "exact") -> float:
         """Return one measure over all pairs."""
-        found = self.exact if of == "exact" else self.first
-        return float(found["pooled"].sel(measure=measure))
+        agreement = self.exact if of == "exact" else self.first
+        return float(agreement["pooled"].sel(measure=name))
 
 
 def table(material: Material) -> Outcome:
     """Run table 1: agreement by width, from both kinds of initial weights."""
     fitted, query = _problem(material, RIDGE, binary=True)
-    found = {
-        start: [_compared(material, fitted, query, start, width) for width in WIDTHS[material.size]]
+    by_start = {
+        start: [_compare_width(material, fitted, query, start, width) for width in WIDTHS[material.size]]
         for start in (PAIRS, PLAIN)
     }
-    rows = [row for start, series in found.items() for row in _rows(material, start, series)]
-    result = _result(fitted, query) | {
-        start.label: [one.record for one in series] for start, series in found.items()
+    rows = [row for start, series in by_start.items() for row in _rows(material, start, series)]
+    record = _settings_record(fitted, query) | {
+        start.label: [run.record for run in series] for start, series in by_start.items()
     }
-    return Outcome(tuple(rows), result, _table_figure(material, found), _notes(material, fitted, query))
+    return Outcome(tuple(rows), record, _table_figure(material, by_start), _notes(material, fitted, query))
 
 
 def binary(material: Material) -> Outcome:
@@ -131,9 +131,9 @@ def _problem(material: Material, ridge: float, *, binary: bool) -> tuple[lo.Fitt
     return fitted, query
 
 
-def _compared(
+def _compare_width(
     material: Material, fitted: lo.Fitted, query: lo.Examples, start: Start, width: int
-) -> Compared:
+) -> Comparison:
     scores, classical = lo.leave_one_out(fitted, query), lo.first_order(fitted, query)
     order = np.argsort(-np.abs(scores.values).mean(0), kind="stable")
     points = POINTS[material.size]
@@ -155,30 +155,29 @@ def _compared(
         device=material.device,
         memory=material.memory,
     )
-    truth = lo.retrain(
-        trained, query, rows, jobs=material.jobs, out=_retrained(material, fitted, query, start, width)
-    )
+    folder = _retraining_folder(material, fitted, query, start, width)
+    truth = lo.retrain(trained, query, rows, jobs=material.jobs, out=folder)
     scores, classical = scores.isel(train=rows), classical.isel(train=rows)
-    exact, first = (lo.agreement(one, truth, top=points // TOP) for one in (scores, classical))
-    return Compared(width, scores, classical, truth, exact, first)
+    exact, first = (lo.agreement(influence, truth, top=points // TOP) for influence in (scores, classical))
+    return Comparison(width, scores, classical, truth, exact, first)
 
 
-def _retrained(
+def _retraining_folder(
     material: Material, fitted: lo.Fitted, query: lo.Examples, start: Start, width: int
 ) -> Path | None:
-    """Return where retrained predictions are kept, so that an interrupted run goes on."""
+    """Return the folder of retrained predictions, from which an interrupted run continues."""
     if material.folder is None:
         return None
     pairs = "pairs" if start.antisymmetric else "plain"
-    # Two classes and ten are other trainings, of the same size at the paper's.
+    # At the paper's size, two classes and ten have the same number of examples but other networks.
     size = f"{fitted.train.encoding.outputs}-{len(fitted)}-{len(query)}"
     return material.folder / f"{material.name}-{size}-{pairs}-{width}-{material.seed}"
 
 
 def _scatter(material: Material, fitted: lo.Fitted, query: lo.Examples, width: int) -> Outcome:
-    one = _compared(material, fitted, query, PAIRS, width)
-    pearson, slope = one.pooled("pearson"), one.pooled("slope")
-    error, classical = one.pooled("relative_error"), one.pooled("relative_error", of="classical")
+    run = _compare_width(material, fitted, query, PAIRS, width)
+    pearson, slope = run.measure("pearson"), run.measure("slope")
+    error, classical = run.measure("relative_error"), run.measure("relative_error", of="classical")
     rows = (
         Row(
             f"Pearson R, exact influence, width {width:,}, ridge {fitted.rule.ridge:g}",
@@ -196,44 +195,45 @@ def _scatter(material: Material, fitted: lo.Fitted, query: lo.Examples, width: i
         Row(
             "Pearson R, classical influence function",
             "not printed",
-            f"{one.pooled('pearson', of='classical'):.4f} (slope {one.pooled('slope', of='classical'):.3f})",
+            f"{run.measure('pearson', of='classical'):.4f} "
+            f"(slope {run.measure('slope', of='classical'):.3f})",
         ),
     )
-    result = _result(fitted, query) | {PAIRS.label: one.record}
+    record = _settings_record(fitted, query) | {PAIRS.label: run.record}
     figure, grid = panels(1, width=5.0, height=4.2)
-    _draw_pairs(grid[0, 0], one)
-    return Outcome(rows, result, figure, _notes(material, fitted, query))
+    _draw_pairs(grid[0, 0], run)
+    return Outcome(rows, record, figure, _notes(material, fitted, query))
 
 
-def _result(fitted: lo.Fitted, query: lo.Examples) -> dict[str, Any]:
+def _settings_record(fitted: lo.Fitted, query: lo.Examples) -> dict[str, Any]:
     return {"examples": len(fitted), "queries": len(query), "ridge": fitted.rule.ridge}
 
 
-def _rows(material: Material, start: Start, series: list[Compared]) -> list[Row]:
+def _rows(material: Material, start: Start, series: list[Comparison]) -> list[Row]:
     printed = PUBLISHED.get(material.name, {}) if material.size is Size.PAPER else {}
     rows = []
-    for place, one in enumerate(series):
+    for place, run in enumerate(series):
         published = " / ".join(
             f"{printed[measure][place]:.4f}" for measure in ("pearson", "spearman") if printed
         )
         rows.append(
             Row(
-                f"Pearson R / Spearman ρ, width {one.width:,}, {start.label}",
+                f"Pearson R / Spearman ρ, width {run.width:,}, {start.label}",
                 published or "not printed at this size",
-                f"{one.pooled('pearson'):.4f} / {one.pooled('spearman'):.4f} "
-                f"(slope {one.pooled('slope'):.3f}, relative error {one.pooled('relative_error'):.3f})",
+                f"{run.measure('pearson'):.4f} / {run.measure('spearman'):.4f} "
+                f"(slope {run.measure('slope'):.3f}, relative error {run.measure('relative_error'):.3f})",
             )
         )
-    correlations = [one.pooled("pearson") for one in series]
-    errors = [one.pooled("relative_error") for one in series]
+    correlations = [run.measure("pearson") for run in series]
+    errors = [run.measure("relative_error") for run in series]
     best = correlations[-1]
     rows.append(
         Row(
             f"agreement with width, {start.label}",
             "rises",
-            f"R {' → '.join(f'{one:.4f}' for one in correlations)}, "
-            f"relative error {' → '.join(f'{one:.3f}' for one in errors)}",
-            both(rises(correlations), rises([-one for one in errors])),
+            f"R {' → '.join(f'{r:.4f}' for r in correlations)}, "
+            f"relative error {' → '.join(f'{error:.3f}' for error in errors)}",
+            both(rises(correlations), rises([-error for error in errors])),
         )
     )
     largest = PUBLISHED.get(material.name, PUBLISHED["mnist"])["pearson"][-1]
@@ -258,24 +258,24 @@ def _notes(material: Material, fitted: lo.Fitted, query: lo.Examples) -> tuple[s
     )
 
 
-def _table_figure(material: Material, found: dict[Start, list[Compared]]) -> Figure:
+def _table_figure(material: Material, by_start: dict[Start, list[Comparison]]) -> Figure:
     figure, grid = panels(3, width=4.2, height=3.6)
     by_width, errors, pairs = grid[0]
-    for (start, series), colour in zip(found.items(), (BLUE, ORANGE), strict=True):
-        widths = [one.width for one in series]
+    for (start, series), colour in zip(by_start.items(), (BLUE, ORANGE), strict=True):
+        widths = [run.width for run in series]
         by_width.plot(
-            widths, [1 - one.pooled("pearson") for one in series], "o-", color=colour, label=start.label
+            widths, [1 - run.measure("pearson") for run in series], "o-", color=colour, label=start.label
         )
         errors.plot(
             widths,
-            [one.pooled("relative_error") for one in series],
+            [run.measure("relative_error") for run in series],
             "o-",
             color=colour,
             label="exact, " + start.label,
         )
         errors.plot(
             widths,
-            [one.pooled("relative_error", of="classical") for one in series],
+            [run.measure("relative_error", of="classical") for run in series],
             "o:",
             color=colour,
             label="classical",
@@ -284,7 +284,7 @@ def _table_figure(material: Material, found: dict[Start, list[Compared]]) -> Fig
     if material.name in PUBLISHED:
         printed = PUBLISHED[material.name]["pearson"]
         by_width.plot(
-            WIDTHS[Size.PAPER], [1 - one for one in printed], "s--", color=FAINT, label="published (n = 5000)"
+            WIDTHS[Size.PAPER], [1 - r for r in printed], "s--", color=FAINT, label="published (n = 5000)"
         )
     for axes, label in ((by_width, "1 − Pearson R"), (errors, "relative error")):
         axes.set_xscale("log")
@@ -294,16 +294,16 @@ def _table_figure(material: Material, found: dict[Start, list[Compared]]) -> Fig
         axes.legend(fontsize=7)
     by_width.set_title("Correlation")
     errors.set_title("Size of the error")
-    _draw_pairs(pairs, found[PAIRS][-1])
+    _draw_pairs(pairs, by_start[PAIRS][-1])
     return figure
 
 
-def _draw_pairs(axes: Axes, one: Compared) -> None:
+def _draw_pairs(axes: Axes, run: Comparison) -> None:
     """Draw predicted against actual influence, exact and classical."""
-    truth = one.truth.values.ravel()
+    truth = run.truth.values.ravel()
     for values, colour, label in (
-        (one.classical, ORANGE, "classical influence function"),
-        (one.scores, BLUE, "exact, NTK regime"),
+        (run.classical, ORANGE, "classical influence function"),
+        (run.scores, BLUE, "exact, NTK regime"),
     ):
         axes.scatter(values.values.ravel(), truth, s=6, alpha=0.5, color=colour, label=label, lw=0)
     ends = [truth.min(), truth.max()]
@@ -311,5 +311,5 @@ def _draw_pairs(axes: Axes, one: Compared) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlabel("predicted influence")
     axes.set_ylabel("actual influence (trained again)")
-    axes.set_title(f"width {one.width:,}: R = {one.pooled('pearson'):.4f}")
+    axes.set_title(f"width {run.width:,}: R = {run.measure('pearson'):.4f}")
     axes.legend(fontsize=7, markerscale=2)

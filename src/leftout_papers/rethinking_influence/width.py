@@ -1,7 +1,7 @@
-"""Theorem 1 and proposition 1: how fast do networks come to their NTK limit as they widen?
+"""Theorem 1 and proposition 1: how fast do networks approach their NTK limit with the width?
 
 The deviation of the trained network from the NTK predictor at the queries, and of its classical
-influence function from the limit, against width, with the exponent that fits. The theorems' rate is
+influence function from the limit, against width, with the fitted exponent. The theorems' rate is
 m^(−1/2), as an upper bound.
 """
 
@@ -21,7 +21,7 @@ from leftout_papers.verdicts import at_most
 
 EXAMPLES = (100, 50)
 RATE, SLOWER = -0.5, -0.25
-"""The theorems' exponent, and one that would be half as fast: to agree, an interval must exclude it."""
+"""The theorems' exponent, and one half as fast, which the interval must exclude to agree."""
 RIDGE = 1.0
 WIDTHS = {
     Size.QUICK: (128, 512, 2048),
@@ -33,7 +33,7 @@ WIDTHS_OF_INFLUENCE = {
     Size.USUAL: (250, 500, 1_000, 2_000, 4_000),
     Size.PAPER: (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000),
 }
-"""Curvature products with millions of weights take long: each query is a system to solve."""
+"""Fewer, since each query takes a solve with curvature products of millions of weights."""
 
 QUERIES_OF_INFLUENCE = 5
 SEEDS = {Size.QUICK: 2, Size.USUAL: 4, Size.PAPER: 8}
@@ -43,7 +43,7 @@ Deviation = Callable[[lo.Trained, lo.Fitted, lo.Examples], float]
 
 def binary(material: Material) -> Outcome:
     """Run theorem 1: predictions."""
-    return _outcome(material, WIDTHS, _of_predictions, "network and NTK predictor", "RMS |f_nn − f_ntk|")
+    return _outcome(material, WIDTHS, _prediction_gap, "network and NTK predictor", "RMS |f_nn − f_ntk|")
 
 
 def classical(material: Material) -> Outcome:
@@ -51,41 +51,41 @@ def classical(material: Material) -> Outcome:
     return _outcome(
         material,
         WIDTHS_OF_INFLUENCE,
-        _of_influence,
+        _influence_gap,
         "classical influence function and its limit",
         "relative error of Î",
     )
 
 
-def _of_predictions(trained: lo.Trained, fitted: lo.Fitted, query: lo.Examples) -> float:
+def _prediction_gap(trained: lo.Trained, fitted: lo.Fitted, query: lo.Examples) -> float:
     gap = trained.predict(query).cpu() - fitted.predict(query).cpu()
     return float(gap.square().mean().sqrt())
 
 
-def _of_influence(trained: lo.Trained, fitted: lo.Fitted, query: lo.Examples) -> float:
-    few = query.select(range(QUERIES_OF_INFLUENCE))
-    return float(lo.bounds.limit(trained, fitted, few).attrs["relative_error"])
+def _influence_gap(trained: lo.Trained, fitted: lo.Fitted, query: lo.Examples) -> float:
+    queries = query.select(range(QUERIES_OF_INFLUENCE))
+    return float(lo.bounds.limit(trained, fitted, queries).attrs["relative_error"])
 
 
 def _outcome(
-    material: Material, by_size: dict[Size, tuple[int, ...]], deviation: Deviation, what: str, label: str
+    material: Material, by_size: dict[Size, tuple[int, ...]], deviation: Deviation, quantity: str, label: str
 ) -> Outcome:
     examples, query = material.pair(*EXAMPLES)
     fitted = material.fit_kernel(examples, lo.Ridge(RIDGE))
     widths = by_size[material.size]
-    measured = np.array(
+    gaps = np.array(
         [
             [
-                deviation(_trained(material, fitted, width, seed), fitted, query)
+                deviation(_train_network(material, fitted, width, seed), fitted, query)
                 for seed in range(SEEDS[material.size])
             ]
             for width in widths
         ]
     )  # (width, seed)
-    slope, low, high = exponent(widths, measured)
+    slope, low, high = exponent(widths, gaps)
     rows = (
         Row(
-            f"{what}, exponent of the width",
+            f"{quantity}, exponent of the width",
             "at most −1/2 (upper bound m^(−1/2))",
             f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})",
             at_most(RATE, low, high, beyond=SLOWER),
@@ -93,16 +93,16 @@ def _outcome(
         Row(
             f"{label}, width {widths[0]:,} → {widths[-1]:,}",
             "tends to 0",
-            f"{measured[0].mean():.3g} → {measured[-1].mean():.3g}",
+            f"{gaps[0].mean():.3g} → {gaps[-1].mean():.3g}",
             at_most(0.0, low, high, beyond=0.0),
         ),
     )
-    result: dict[str, Any] = {
+    record: dict[str, Any] = {
         "examples": len(fitted),
         "queries": len(query),
         "ridge": RIDGE,
         "widths": list(widths),
-        "deviation": measured.tolist(),
+        "deviation": gaps.tolist(),
         "exponent": slope,
         "exponent_low": low,
         "exponent_high": high,
@@ -111,18 +111,18 @@ def _outcome(
         "Networks of antisymmetric pairs, κ = 0.1, trained to where the gradient of eq. 2 with gates "
         "opened over O(m^(−1/2)) is 1e-6 of that at the start.",
     )
-    return Outcome(rows, result, _figure(widths, measured, slope, label), notes)
+    return Outcome(rows, record, _figure(widths, gaps, slope, label), notes)
 
 
 def exponent(widths: tuple[int, ...], measured: np.ndarray) -> tuple[float, float, float]:
     """Return the slope of log deviation on log width, and its 95 % interval; (width, seed) values."""
     x = np.repeat(np.log(widths), measured.shape[1])
-    found = linregress(x, np.log(measured.ravel()))
-    reach = t.ppf(0.975, len(x) - 2) * found.stderr
-    return float(found.slope), float(found.slope - reach), float(found.slope + reach)
+    line = linregress(x, np.log(measured.ravel()))
+    reach = t.ppf(0.975, len(x) - 2) * line.stderr
+    return float(line.slope), float(line.slope - reach), float(line.slope + reach)
 
 
-def _trained(material: Material, fitted: lo.Fitted, width: int, seed: int) -> lo.Trained:
+def _train_network(material: Material, fitted: lo.Fitted, width: int, seed: int) -> lo.Trained:
     network = lo.TwoLayerNetwork(
         width,
         fitted.train.inputs[0].numel(),

@@ -12,7 +12,7 @@ from laws import assert_same
 from leftout.kernels.network.empirical import Empirical
 from leftout_papers.label_aware import all_pairs, elasticity, two_factors
 from leftout_papers.label_aware.publication import LABEL_AWARE
-from leftout_papers.label_aware.shallow import Shallow, Task, images, of_classes, task, trained
+from leftout_papers.label_aware.shallow import Shallow, Task, images, select_pair, task, train_network
 from leftout_papers.material import Material, Size
 from oracles import elasticity as oracle
 from problems.networks import seeded
@@ -99,13 +99,13 @@ def test_units_learn_as_they_do_in_the_network_that_they_stand_for() -> None:
     start = few.hidden.weight.detach().clone()
     for steps in (0, 40):
         for network in (few, many):
-            trained(network, one.train, steps=steps, generator=seeded(2))
+            train_network(network, one.train, steps=steps, generator=seeded(2))
         # Equal but for rounding of sums of 20 and of 100 numbers, which Adam divides by no less than what
         # they are of; 40 steps each pass it on.
         assert_same(few.readout.weight.repeat(1, 5).detach(), many.readout.weight.detach(), rtol=1e-8)
         assert_same(few.hidden.weight.repeat(5, 1).detach(), many.hidden.weight.detach(), rtol=1e-8)
         assert_same(few(one.query.inputs).detach(), many(one.query.inputs).detach(), rtol=1e-8)
-        ratios = [elasticity.of_network(network, one, QUICK) for network in (few, many)]
+        ratios = [elasticity.network_ratios(network, one, QUICK) for network in (few, many)]
         assert ratios[0] == pytest.approx(ratios[1], rel=1e-8)
     assert float((few.hidden.weight - start).detach().abs().max()) > 40 * 3e-4 / 2
 
@@ -129,7 +129,7 @@ def test_images_are_flat_from_minus_one_to_one_with_a_one() -> None:
 
 def test_two_of_ten_classes_are_a_task_of_their_own() -> None:
     train, _ = images(QUICK, 60, 20)
-    some = of_classes(train, ("7", "4"))
+    some = select_pair(train, ("7", "4"))
     names = [train.classes[int(label)] for label in train.labels]
     rows = [row for row, name in enumerate(names) if name in "47"]
     assert some.ids == tuple(train.ids[row] for row in rows)
@@ -141,7 +141,7 @@ def test_training_is_adam_on_mean_squares_to_zero_and_one() -> None:
     """The first step of Adam moves every weight by the rate against its gradient's sign."""
     one = task(QUICK, PAIR, 60, 20)
     start, moved = (Shallow(30, 65, generator=seeded()) for _ in range(2))
-    trained(moved, one.train, steps=1, generator=seeded(1))
+    train_network(moved, one.train, steps=1, generator=seeded(1))
     x, y = one.train.inputs.float(), one.train.labels.float()
     ((start(x)[:, 0] - y) ** 2).mean().backward()
     for before, after in zip(start.parameters(), moved.parameters(), strict=True):
@@ -150,13 +150,13 @@ def test_training_is_adam_on_mean_squares_to_zero_and_one() -> None:
         # Weights are rounded at 1e-8, steps of 3e-4 to the fourth digit.
         torch.testing.assert_close(step, -3e-4 * before.grad[clear].sign(), rtol=0, atol=1e-5)
     long = Shallow(30, 65, generator=seeded())
-    trained(long, one.train, steps=300, generator=seeded(1))
+    train_network(long, one.train, steps=300, generator=seeded(1))
     assert float((long(x)[:, 0] - y).detach().square().mean()) < 0.1
 
 
 def test_rr_of_kernels_is_that_of_the_definition() -> None:
     one = task(QUICK, PAIR, 36, 14)
-    found = elasticity.of_kernels(one, QUICK)
+    found = elasticity.kernel_ratios(one, QUICK)
     x, z, y, asked = arrays(one)
     gram, cross, own = (oracle.infinite_two_layer_kernel(*two) for two in ((x, x), (z, x), (z, z)))
     sides = (np.diag(gram), np.diag(gram), y, y), (np.diag(own), np.diag(gram), asked, y)
@@ -173,10 +173,10 @@ def test_rr_of_kernels_is_that_of_the_definition() -> None:
 
 def test_untrained_networks_of_the_papers_width_are_as_expected() -> None:
     one = task(QUICK, PAIR, 40, 20)
-    expected = elasticity.of_kernels(one, QUICK)["expected"]
+    expected = elasticity.kernel_ratios(one, QUICK)["expected"]
     drawn = np.array(
         [
-            elasticity.of_network(Shallow(elasticity.WIDTH, 65, generator=seeded(seed)), one, QUICK)
+            elasticity.network_ratios(Shallow(elasticity.WIDTH, 65, generator=seeded(seed)), one, QUICK)
             for seed in range(6)
         ]
     )
@@ -221,21 +221,21 @@ def test_labels_and_training_make_all_quick_tasks_more_local() -> None:
 def test_networks_of_all_pairs_stand_for_the_papers() -> None:
     plan = all_pairs.PLANS[Size.QUICK]
     train, query = images(QUICK, plan.n_train, plan.n_query)
-    some = all_pairs._some(train, plan, QUICK)
+    some = all_pairs._draw_paired(train, plan, QUICK)
     assert sorted(some.ids) == sorted(train.ids)
     kept = outcome("elasticity45").result
     names = kept["tasks"][0]
-    one = Task(names, of_classes(some, names), of_classes(query, names))
+    one = Task(names, select_pair(some, names), select_pair(query, names))
     network = Shallow(256, 65, generator=QUICK.independent("weights", "all pairs", *names), stands_for=40_960)
-    assert kept["initial"][0] == list(elasticity.of_network(network, one, QUICK))
-    few = all_pairs._some(train, replace(plan, paired=30), QUICK)
+    assert kept["initial"][0] == list(elasticity.network_ratios(network, one, QUICK))
+    few = all_pairs._draw_paired(train, replace(plan, paired=30), QUICK)
     assert len(few) == 30
     assert set(few.ids) < set(train.ids)
 
 
 def test_verdicts_need_enough_tasks_and_all_of_them() -> None:
-    assert [elasticity.in_all([True] * n) for n in (4, 5)] == ["open", True]
-    assert elasticity.in_all([True] * 9 + [False]) is False
+    assert [elasticity.holds_in_all([True] * n) for n in (4, 5)] == ["open", True]
+    assert elasticity.holds_in_all([True] * 9 + [False]) is False
     assert [elasticity._positive(*one) for one in ((2, 1), (-2, 1), (0.5, 1))] == [True, False, "open"]
     near = elasticity._near
     assert near("ntk", 0, (63.8, 63.7), (63.83, 63.76), 0.05) is False
@@ -247,7 +247,7 @@ def test_verdicts_need_enough_tasks_and_all_of_them() -> None:
 
 
 def test_two_pictures_side_by_side_have_two_independent_labels() -> None:
-    data = two_factors.drawn(QUICK, 300)
+    data = two_factors.draw_pictures(QUICK, 300)
     left, right = (data.labels[side].numpy() for side in ("left", "right"))
     counts = np.histogram2d(left, right, bins=2)[0]
     n = len(left)

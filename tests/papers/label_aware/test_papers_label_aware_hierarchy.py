@@ -76,7 +76,7 @@ def test_the_label_part_is_equation_five_of_random_neurons() -> None:
 
 
 def networks(activation: str = "tanh", width: int = 20) -> flow.Networks:
-    return flow.drawn(activation, width, 4, pairs=2, generator=seeded(3))
+    return flow.draw_networks(activation, width, 4, pairs=2, generator=seeded(3))
 
 
 def problem() -> tuple[Tensor, Tensor]:
@@ -112,20 +112,20 @@ def test_networks_follow_the_gradient_of_their_loss() -> None:
 def test_the_flow_does_not_depend_on_its_steps_and_learns(monkeypatch) -> None:
     inputs, targets = problem()
     start = networks(width=200)
-    end = flow.flowed(start, inputs, targets, 6.0)
+    end = flow.follow_flow(start, inputs, targets, 6.0)
     learned = end.outputs(inputs) - start.outputs(inputs)
     assert float((learned - targets).abs().max()) < 0.3
     monkeypatch.setattr(flow, "STEP", flow.STEP / 2)
-    finer = flow.flowed(start, inputs, targets, 6.0)
+    finer = flow.follow_flow(start, inputs, targets, 6.0)
     change = (end.kernels(inputs) - start.kernels(inputs)).abs().max()
     # What theorem 2.1 leaves of the change at width 8192 is of the order of 1e-4 of it.
     assert float((finer.kernels(inputs) - end.kernels(inputs)).abs().max() / change) < 1e-5
 
 
 def test_verdicts_say_open_where_nothing_can_be_told() -> None:
-    assert theorem.most(16, 16) is True
-    assert theorem.most(0, 16) is False
-    assert theorem.most(9, 16) == "open"
+    assert theorem.is_majority(16, 16) is True
+    assert theorem.is_majority(0, 16) is False
+    assert theorem.is_majority(9, 16) == "open"
     assert theorem.is_zero(0.02, 0.01) is True
     assert theorem.is_zero(0.05, 0.01) is False
     assert theorem.is_zero(0.3, 0.2) == "open"
@@ -135,6 +135,8 @@ def test_verdicts_say_open_where_nothing_can_be_told() -> None:
 
 
 def test_planes_and_ships_are_more_alike_within_their_class(shared_data) -> None:
-    found = ten_images.ten(Material(source=f"cifar10:{shared_data / 'cifar10.zip'}", size=Size.QUICK))
+    found = ten_images.compare_ten_images(
+        Material(source=f"cifar10:{shared_data / 'cifar10.zip'}", size=Size.QUICK)
+    )
     assert found.rows[0].holds is True
     assert found.rows[0].measured == "6 of 6"

@@ -11,8 +11,8 @@ from leftout.core import DataError
 from leftout.kernels import LabelAware, ReLU, cross, gram
 from leftout_papers.label_aware import tables
 from leftout_papers.label_aware.baseline import network, trained_accuracy
-from leftout_papers.label_aware.compared import higher, said
-from leftout_papers.label_aware.draws import CNTK, Draw, drawn
+from leftout_papers.label_aware.comparison import format_mean, is_higher
+from leftout_papers.label_aware.draws import CNTK, Draw, draw_images
 from leftout_papers.label_aware.publication import LABEL_AWARE
 from leftout_papers.label_aware.variants import (
     BEST,
@@ -39,7 +39,7 @@ def outcome(name):
 
 @cache
 def first_draw():
-    return next(drawn(QUICK, ("3", "5", "8"), count=2, train=6, query=4))
+    return next(draw_images(QUICK, ("3", "5", "8"), count=2, train=6, query=4))
 
 
 def shifted(plane, down, right):
@@ -104,7 +104,7 @@ def test_the_best_variant_is_the_one_that_did_best_on_left_out_images(name) -> N
 
 
 def test_images_of_draws_are_shared_by_none() -> None:
-    found = list(drawn(QUICK, ("3", "5", "8"), count=3, train=6, query=4))
+    found = list(draw_images(QUICK, ("3", "5", "8"), count=3, train=6, query=4))
     seen = torch.cat([torch.cat([one.images, one.queries]) for one in found]).flatten(1)
     assert len(seen.unique(dim=0)) == 3 * (18 + 12)
     assert all(one.labels.bincount().tolist() == [6, 6, 6] for one in found)
@@ -114,12 +114,12 @@ def test_images_of_draws_are_shared_by_none() -> None:
 
 def test_a_draw_that_has_too_few_images_is_refused() -> None:
     with pytest.raises(DataError, match=r"Class '3' must have 90 images for each draw; draw 2 has"):
-        list(drawn(QUICK, ("3", "5"), count=2, train=90, query=2))
+        list(draw_images(QUICK, ("3", "5"), count=2, train=90, query=2))
 
 
 def test_only_kernels_that_a_task_asks_for_are_made() -> None:
     whole = first_draw()
-    (some,) = drawn(QUICK, ("3", "5", "8"), count=1, train=6, query=4, tasks=[("3", "5"), ("5", "8")])
+    (some,) = draw_images(QUICK, ("3", "5", "8"), count=1, train=6, query=4, tasks=[("3", "5"), ("5", "8")])
     apart = (some.labels[:, None] - some.labels).abs() == 2
     assert bool(some.among.kernel[apart].isnan().all())
     assert torch.equal(some.among.kernel.isnan(), apart)
@@ -132,7 +132,7 @@ def test_only_kernels_that_a_task_asks_for_are_made() -> None:
 
 def test_a_task_has_the_rows_of_its_classes() -> None:
     whole = first_draw()
-    part = whole.task((2, 0), each=4)
+    part = whole.task((2, 0), per_class=4)
     assert part.labels.tolist() == [0] * 4 + [1] * 4
     rows = [*range(12, 16), *range(4)]
     assert torch.equal(part.images, whole.images[rows])
@@ -204,12 +204,12 @@ def test_two_classes_have_a_sign_and_more_a_column_each() -> None:
     ],
 )
 def test_differences_count_where_chance_rarely_makes_them(differences, holds) -> None:
-    assert higher(differences) is holds or higher(differences) == holds
+    assert is_higher(differences) is holds or is_higher(differences) == holds
 
 
 def test_means_are_said_with_their_standard_errors() -> None:
-    assert said([1.0, 2.0, 3.0]) == "2.00 ± 0.58"
-    assert said([1.0, 2.0, 3.0], sign=True) == "+2.00 ± 0.58"
+    assert format_mean([1.0, 2.0, 3.0]) == "2.00 ± 0.58"
+    assert format_mean([1.0, 2.0, 3.0], sign=True) == "+2.00 ± 0.58"
 
 
 def test_the_network_has_the_papers_layers() -> None:
@@ -239,5 +239,5 @@ def test_digits_are_as_many_as_there_are() -> None:
     plan = tables._plan(tables.PAIRS, Material())
     assert plan.train == (20,)
     assert tables._plan(tables.CLASSES, Material()).train == (12, 20)
-    pool = sum(1 for _ in drawn(Material(), None, count=plan.draws, train=1, query=plan.query))
+    pool = sum(1 for _ in draw_images(Material(), None, count=plan.draws, train=1, query=plan.query))
     assert pool == plan.draws
