@@ -137,8 +137,8 @@ def measured(module, steps, train, query):
     said |= {name: getattr(found, name) for name in MEASURES[:-1]}
     fitted = lo.fit(Empirical(module), train, rule=found.rule)
     try:
-        beside = linearisation_gap(fitted, query, at=steps, retrained=LEFT_OUT, jobs=1)
-        said |= {"pearson": beside.retrained.pearson, "slope": beside.retrained.slope}
+        beside = linearisation_gap(fitted, query, at=steps, retrain_examples=LEFT_OUT, jobs=1)
+        said |= {"pearson": beside.retraining.pearson, "slope": beside.retraining.slope}
     except DivergenceError:
         beside = linearisation_gap(fitted, query, at=steps)
         said |= {"pearson": None, "slope": None}

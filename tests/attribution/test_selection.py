@@ -43,7 +43,7 @@ class TestStrength:
             sizes = np.abs(values + 0.1)
             assert one.condition == pytest.approx(sizes.max() / sizes.min(), rel=1e-9)
         assert found.best.loss == min(one.loss for one in found.with_losses)
-        assert [one.loss for one in found.with_losses] == sorted(one.loss for one in found.tried)
+        assert [one.loss for one in found.with_losses] == sorted(one.loss for one in found.with_losses)
 
     def test_one_that_is_singular_is_skipped_and_named(self):
         rows, labels = points(5, 30)
@@ -163,7 +163,7 @@ class TestKernel:
         with pytest.raises(OptionError, match=r"2 are called Precomputed.* Pass a mapping"):
             choose_kernel(kernels, data)
         named = dict(zip("ab", kernels, strict=True))
-        assert len(choose_kernel(named, data).tried) == 2
+        assert len(choose_kernel(named, data).with_losses) == 2
 
     @pytest.mark.usefixtures("as_users_run_it")
     def test_one_time_is_judged(self):
@@ -221,7 +221,7 @@ class TestKernel:
     def test_any_collection_of_kernels_or_strengths_will_do(self):
         rows, labels = points(7, 12)
         kernels = {1: lo.kernels.ReLU(1), 2: lo.kernels.ReLU(2)}
-        assert len(choose_kernel(kernels.values(), (rows, labels)).tried) == 2
+        assert len(choose_kernel(kernels.values(), (rows, labels)).with_losses) == 2
         found = choose_strength(
             LabelAware(lo.kernels.ReLU(1), "kr-v1"), (rows, labels), strengths=np.array([0.0, 0.1])
         )

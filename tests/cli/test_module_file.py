@@ -101,7 +101,7 @@ def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout
     record = json.loads((folder / "run" / "run.json").read_text())
     found = record["linearisation"]
     assert 0 < found["relative_gap"] < 1
-    assert len(found["retrained"]["left_out"]) == 3
+    assert len(found["retraining"]["left_out"]) == 3
     assert record["command"]["options"]["retrain_examples"] == 3
     assert record["command"]["options"]["model"] == "net.py:build"
     # Two classes have a column each, as the network has; not centred, as its outputs are.

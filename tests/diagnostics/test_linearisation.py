@@ -64,21 +64,23 @@ def test_the_gap_shrinks_as_nothing_is_learned() -> None:
 def test_the_network_is_really_trained_and_trained_again(tmp_path) -> None:
     rule, data, query = lo.GradientDescent(0.002), classes(), classes(9, seed=1)
     fitted = lo.fit(Empirical(network()), data, rule=rule)
-    got = linearisation_gap(fitted, query, at=40, retrained=[0, 3, 7, 8], jobs=1, out=tmp_path / "again")
-    assert got.retrained is not None
+    got = linearisation_gap(
+        fitted, query, at=40, retrain_examples=[0, 3, 7, 8], jobs=1, out=tmp_path / "again"
+    )
+    assert got.retraining is not None
     really = lo.train(network(), data, rule=rule, steps=40, tolerance=None).predict(query[0])
     said = fitted.predict(query[0], at=40)
-    assert_same(got.retrained.gap, (said - really).square().mean().sqrt())
-    assert got.retrained.left_out == (0, 3, 7, 8)
-    assert got.retrained.pearson > 0.99
-    assert got.retrained.slope == pytest.approx(1, abs=0.1)
-    assert got.retrained.converged
+    assert_same(got.retraining.gap, (said - really).square().mean().sqrt())
+    assert got.retraining.left_out == (0, 3, 7, 8)
+    assert got.retraining.pearson > 0.99
+    assert got.retraining.slope == pytest.approx(1, abs=0.1)
+    assert got.retraining.converged
 
 
 def test_random_examples_are_chosen_by_seed() -> None:
     fitted = lo.fit(Empirical(network()), classes(), rule=lo.GradientDescent(0.002))
     chosen = [
-        linearisation_gap(fitted, classes(5, 1), at=5, retrained=3, seed=seed, jobs=1).retrained
+        linearisation_gap(fitted, classes(5, 1), at=5, retrain_examples=3, seed=seed, jobs=1).retraining
         for seed in (1, 1, 2)
     ]
     assert chosen[0].left_out == chosen[1].left_out != chosen[2].left_out
@@ -95,12 +97,12 @@ def test_regression_has_no_classes() -> None:
 @pytest.mark.parametrize(
     ("rule", "options", "message"),
     [
-        (lo.GradientFlow(), {"at": 1.0, "retrained": 3}, "which it can follow; got GradientFlow"),
-        (lo.Ridge(1.0), {"retrained": 2}, r"must be 0, or 3 … 12 examples"),
-        (lo.Ridge(1.0), {"retrained": [0, 1]}, "must name 3 examples or more, each once"),
-        (lo.Ridge(1.0), {"retrained": [0, 0, 1, 2]}, "must name 3 examples or more, each once"),
-        (lo.Ridge(1.0), {"retrained": 13}, r"must be 0, or 3 … 12 examples"),
-        (lo.GradientDescent(0.001), {"at": 0, "retrained": 3}, "at least one step; got at = 0"),
+        (lo.GradientFlow(), {"at": 1.0, "retrain_examples": 3}, "which it can follow; got GradientFlow"),
+        (lo.Ridge(1.0), {"retrain_examples": 2}, r"must be 0, or 3 … 12 examples"),
+        (lo.Ridge(1.0), {"retrain_examples": [0, 1]}, "must name 3 examples or more, each once"),
+        (lo.Ridge(1.0), {"retrain_examples": [0, 0, 1, 2]}, "must name 3 examples or more, each once"),
+        (lo.Ridge(1.0), {"retrain_examples": 13}, r"must be 0, or 3 … 12 examples"),
+        (lo.GradientDescent(0.001), {"at": 0, "retrain_examples": 3}, "at least one step; got at = 0"),
     ],
 )
 def test_what_cannot_be_retrained_is_refused(rule, options, message) -> None:

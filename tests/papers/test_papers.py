@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 import leftout as lo
 from leftout.cli.main import app
 from leftout.storage import provenance as records
-from leftout_papers import run_papers, verdicts
 from leftout_papers import rerun as rerunning
+from leftout_papers import run_papers, verdicts
 from leftout_papers.exhibit import Exhibit, Outcome, Publication, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page

@@ -338,7 +338,7 @@ def _linearisation_gap(request: AuditRequest, trainings: Path | None) -> Lineari
         request.fitted,
         request.query,
         at=request.times[-1],
-        retrained=request.retrain_examples,
+        retrain_examples=request.retrain_examples,
         seed=request.seed,
         out=trainings,
     )

@@ -232,7 +232,7 @@ def _holds_work(unfinished: Path) -> bool:
     """Return whether a folder holds more than the unfinished run.json of a run killed at its first write."""
     if not unfinished.is_dir():
         return unfinished.exists()
-    return any(path.name != f"{RUN}.part" for path in unfinished.iterdir())
+    return any(path.name != part_path(Path(RUN)).name for path in unfinished.iterdir())
 
 
 def _check_same(folder: Path, wanted: dict[str, str]) -> None:

@@ -152,6 +152,6 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
 def _gap_line(gap: LinearisationGap) -> str:
     """Return how far the linearised model is from its network."""
     line = f"{gap.relative_gap:.2g} of what training moved"
-    if gap.retrained is None:
+    if gap.retraining is None:
         return line
-    return f"{line}; against retraining: correlation {gap.retrained.pearson:.3f}"
+    return f"{line}; against retraining: correlation {gap.retraining.pearson:.3f}"

@@ -82,6 +82,11 @@ def load(
         OptionError: an option has a value that is not allowed, or does not go with these data.
         MemoryBudgetError: the data would not fit into the free memory.
 
+    Example:
+        >>> train, query = load("digits", classes=["3", "8"], n_train=100, n_query=20)
+        >>> train.inputs.shape, train.classes, query.ids[:2]
+        (torch.Size([100, 8, 8]), ('3', '8'), ('digits/0013', 'digits/0023'))
+
     Cost:
         What is listed is cheap; only chosen pictures are decoded. 9 bytes a pixel in the end.
     """

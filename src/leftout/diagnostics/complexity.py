@@ -1,13 +1,13 @@
-"""How much more complicated does a group make the model? Its share of the model's RKHS norm.
+"""How much complexity does a group of examples add to the model? Its share of the model's RKHS norm.
 
     C(I) = √(Σ_c Y_cᵀ K⁻¹ Y_c) − the same without the rows of I,      Y the targets minus f_0
 
 With K = L Lᵀ the first root is the length of w = L⁻¹ Y, and leaving out I takes from w its projection
 on the columns I of L⁻¹: the squared length falls by Σ_c v_Iᵀ (P_II)⁻¹ v_I, P = K⁻¹, v = P Y. So one
-factorisation serves every group, and what remains is the length of a residual, not a difference.
+factorisation serves every group, and the second root is the length of a residual, not a difference.
 
-That is the norm of the interpolant, whatever ridge the model was trained with. The norm of the model
-as it was trained, √(Σ_c u_cᵀ K u_c) with u its dual, is the other thing to ask for.
+That is the norm of the interpolant, whatever ridge the model was trained with. `of="fitted"` takes the norm
+of the trained model instead, √(Σ_c u_cᵀ K u_c) with u its dual.
 """
 
 import json
@@ -40,7 +40,7 @@ SIGN: dict[str, str] = {
 EPS = torch.finfo(torch.float64).eps
 
 COLUMNS = 512
-"""Columns of L⁻¹ that are solved for at a time, for groups that are smaller: full speed of a solve."""
+"""Columns of L⁻¹ that are solved for at a time, so that small groups share a solve."""
 
 
 def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> xr.DataArray:
@@ -49,17 +49,17 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     Args:
         groups: row numbers of the training examples that go together, as for `leave_out`.
         of: "interpolant": of the function through all targets, without ridge (eq. 19); "fitted": of
-            the function at the end of training, as the rule made it.
+            the function at the end of training by the rule.
 
     Returns:
         A DataArray (group), in target units over the root of kernel units; `total` among its
         attributes is the norm with everyone.
 
     Raises:
-        OptionError: groups as `leave_out` would refuse them, or another `of`.
-            A kernel that sees labels and is not frozen.
-        NotPositiveError: a kernel that labels have made indefinite; "interpolant" of a singular Gram matrix:
-            repeated inputs are named.
+        OptionError: groups that `leave_out` would refuse; an unknown `of`; a label-dependent kernel that is
+            not frozen.
+        NotPositiveError: an indefinite label-dependent kernel; "interpolant" of a singular Gram matrix, with
+            repeated inputs named.
 
     Cost:
         "interpolant": n³/3, then n²g + 2ng² for a group of g; never an inverse. "fitted": that of
@@ -67,10 +67,18 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
 
     Accuracy:
         relative to `total` 10·cond(K)·eps; with "fitted" 10·cond(K + λI)·eps, or the root of that
-        where next to nothing is left without the group.
+        where the norm without the group is next to 0.
 
     Source:
         Rethinking influence functions, eq. 19.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> data = torch.eye(3, dtype=torch.float64), torch.tensor([3.0, 4.0, 0.0])
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), data, rule=lo.Ridge(0.1))
+        >>> added = lo.complexity(fitted, {"first": [0], "both": [0, 1], "last": [2]})
+        >>> round(added.attrs["total"], 3), added.round(3).values.tolist()
+        (7.071, [1.414, 7.071, 0.0])
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     check_choice("of", of, tuple(SIGN))
@@ -89,7 +97,7 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
 
 
 def _check_positive(fitted: Fitted) -> None:
-    """Raise where labels have made the kernel indefinite: it has no space, and its functions no norm."""
+    """Raise for an indefinite label-dependent kernel: it has no RKHS, and its functions have no norm."""
     if fitted.kernel.definite:
         return
     low, high = float(fitted.factorisations.eigenvalues[0]), float(fitted.factorisations.eigenvalues[-1])
@@ -104,7 +112,7 @@ def _check_positive(fitted: Fitted) -> None:
 def _interpolant(
     fitted: Fitted, groups: Sequence[Int64[Tensor, " _"]]
 ) -> tuple[float, Float64[Tensor, " groups"]]:
-    """Return ‖w‖ and what each group takes from it."""
+    """Return ‖w‖, and by how much it falls without each group."""
     lower = _factor(fitted)
     inside = torch.linalg.solve_triangular(lower, fitted.residual, upper=False)  # w, (n, k)
     total = inside.norm()
@@ -122,7 +130,7 @@ def _interpolant(
 def _solve_columns(
     lower: Float64[Tensor, "n n"], groups: Sequence[Int64[Tensor, " _"]]
 ) -> Iterator[Float64[Tensor, "n _"]]:
-    """Yield L⁻¹'s columns of each group, many small groups to a solve."""
+    """Yield the columns of L⁻¹ for each group; small groups share a solve."""
     waiting: list[Int64[Tensor, " _"]] = []
     for position, rows in enumerate(with_progress(groups, what="groups")):
         waiting.append(rows)
@@ -156,7 +164,7 @@ def _factor(fitted: Fitted) -> Float64[Tensor, "n n"]:
 def _as_trained(
     fitted: Fitted, groups: Sequence[Int64[Tensor, " _"]]
 ) -> tuple[float, Float64[Tensor, " groups"]]:
-    """Return √(uᵀKu) and what each group adds to it."""
+    """Return √(uᵀKu), and by how much it falls without each group."""
     fitted.check_trainable([math.inf], total=len(fitted))
     dual = fitted.dual(math.inf)  # (n, k)
     image = fitted.gram @ dual
@@ -173,17 +181,17 @@ def _as_trained(
 
 
 def _root(square: Float64[Tensor, ""]) -> Float64[Tensor, ""]:
-    """Return √, of a quadratic form of a positive semi-definite matrix: below 0 it is rounding."""
+    """Return the root of a quadratic form of a positive semi-definite matrix: below 0 it is rounding."""
     return square.clamp_min(0).sqrt()
 
 
 def _over(fall: Float64[Tensor, ""], roots: Float64[Tensor, ""]) -> Float64[Tensor, ""]:
-    """Return their ratio; of a model without any norm nothing can be taken."""
+    """Return their ratio, and 0 for a model of norm 0."""
     return fall / roots if float(roots) > 0 else torch.zeros_like(fall)
 
 
 def _attributes(fitted: Fitted, of: Norm, total: float) -> dict[str, Any]:
-    """Return the attributes of the result: what the norm is of, its sign, and what it was made from."""
+    """Return the attributes of the result: norm, sign, units, and fingerprints of model and data."""
     return {
         "method": "complexity",
         "of": of,

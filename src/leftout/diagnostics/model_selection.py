@@ -1,8 +1,8 @@
-"""Which kernel predicts examples best that it has not seen? Exact leave-one-out says, without test data.
+"""Choice of a kernel by its exact leave-one-out loss, without test data.
 
 The loss of a candidate is ½ Σ (f_without_i(x_i) − y_i)², averaged over the training examples. Losses of two
-candidates are of the same examples, so their difference has a standard error of its own, and a lead that is
-within two of them decides little: that is said, and the best is taken all the same.
+candidates are of the same examples, so that the standard error of their difference is known
+(`Selection.lead`): a lead below two standard errors decides little, and the best is chosen nevertheless.
 """
 
 import math
@@ -29,7 +29,7 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.label_aware import FittedLabelAware, LabelAware, RefitLabelAware
 
 STRENGTHS = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""From a label-blind kernel to one that is little but labels, in half decades."""
+"""Strengths that are tried, in half decades: from a label-blind kernel to one dominated by labels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,14 +37,14 @@ class Candidate:
     """A kernel that was tried.
 
     Attributes:
-        name: what it is called.
-        kernel: itself; of label-aware ones with its strength.
+        name: its name.
+        kernel: the kernel; of a label-aware one with its strength.
         losses: ½ Σ (f_without_i(x_i) − y_i)² of each training example; None where it was not tried.
-        accuracy: share of training examples that are classified right without themselves; None without
-            classes.
-        smallest: smallest eigenvalue of the kernel matrix, where labels may have made it negative.
-        condition: |s + ridge|_max / |s + ridge|_min over its eigenvalues s, there too.
-        skipped: why it was not tried, or could not be; empty where it was.
+        accuracy: share of training examples that are classified right by the model without them; None for
+            regression.
+        smallest: smallest eigenvalue of the kernel matrix of a label-aware kernel, which may be negative.
+        condition: |s + ridge|_max / |s + ridge|_min over the eigenvalues s of the same matrix.
+        skipped: why it has no losses; empty where it has.
     """
 
     name: str
@@ -63,13 +63,13 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What was tried, best first, the skipped ones last in the order given."""
+    """Candidates by leave-one-out loss, best first, the skipped ones last in the order given."""
 
     candidates: tuple[Candidate, ...]
 
     @property
     def record(self) -> list[dict[str, Any]]:
-        """Return what was tried, JSON-like; no loss of what was skipped."""
+        """Return the candidates, JSON-like; the loss of a skipped one is None."""
         return [
             {
                 "name": candidate.name,
@@ -94,13 +94,13 @@ class Selection:
 
     @property
     def with_losses(self) -> tuple[Candidate, ...]:
-        """Return those that have a loss."""
+        """Return the candidates that have a loss, best first."""
         return tuple(candidate for candidate in self.candidates if candidate.losses is not None)
 
     def lead(self, candidate: Candidate) -> tuple[float, float]:
-        """Return by how much the best is better than another, and the standard error of that."""
+        """Return the loss of a candidate minus that of the best, and the standard error of the difference."""
         if self.best.losses is None or candidate.losses is None:
-            raise OptionError(f"`other` must have losses; {candidate.name} was skipped: {candidate.skipped}")
+            raise OptionError(f"`candidate` must have losses; {candidate.name} has none: {candidate.skipped}")
         difference = candidate.losses - self.best.losses
         error = float(difference.std()) / math.sqrt(len(difference)) if len(difference) > 1 else math.nan
         return float(difference.mean()), error
@@ -118,8 +118,8 @@ def choose_kernel(
     """Return kernels by exact leave-one-out loss on the training examples, best first.
 
     Args:
-        kernels: to be tried, with names if a mapping. A `LabelAware` whose strength is None gets the best
-            of `STRENGTHS` first, by `choose_strength`.
+        kernels: candidates, with names if a mapping. A `LabelAware` whose strength is None first gets the
+            best of `STRENGTHS`, by `choose_strength`.
         train: as for `fit`.
         rule: as for `fit`; the same for all.
         at: training time at which they are compared; None for the end.
@@ -129,36 +129,42 @@ def choose_kernel(
             message.
 
     Cost:
-        of each kernel its Gram matrix and `out_of_sample`; of one that sees labels, n more fits.
+        for each kernel its Gram matrix and `out_of_sample`; for a label-dependent one, n more fits.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=10)
+        >>> kernels = {"deep": lo.kernels.ReLU(1), "two-layer": lo.kernels.TwoLayerReLU()}
+        >>> selection = lo.choose_kernel(kernels, train, rule=lo.Ridge(0.1))
+        >>> [(candidate.name, round(candidate.loss, 3)) for candidate in selection.candidates]
+        [('two-layer', 0.287), ('deep', 0.363)]
     """
     check_kind("kernels", kernels, Iterable, what="kernels in a list, or by name")
     named = kernels if isinstance(kernels, Mapping) else _by_name(list(kernels))
     examples = examples_of(train, name="train")
-    candidates = []
+    tried = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, LabelDependentKernel), what="kernels, such as kernels.ReLU(1)")
-        candidates.append(
-            evaluate_kernel(name, kernel, examples, rule=rule, at=at, memory=memory, device=device)
-        )
-    return sort_candidates(drop_duplicates(candidates))
+        tried.append(evaluate_kernel(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
+    return sort_candidates(drop_duplicates(tried))
 
 
 def drop_duplicates(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return candidates; a label-aware one that is best as its base is skipped where that was tried too."""
-    plain = [one for one in candidates if one.smallest is None and one.losses is not None]
-    kept_candidates = []
-    for one in candidates:
-        aware = one.smallest is not None
-        same = [other for other in plain if aware and _are_equal(one.kernel, other.kernel)]
+    """Return the candidates; a label-aware one of strength 0 is skipped if its base kernel is among them."""
+    blind = [base for base in candidates if base.smallest is None and base.losses is not None]
+    distinct = []
+    for candidate in candidates:
+        aware = candidate.smallest is not None
+        same = [base for base in blind if aware and _are_equal(candidate.kernel, base.kernel)]
         if same:
-            said = f"Labels do not help: strength 0 predicts best, and that is {same[0].name}."
-            one = replace(one, losses=None, accuracy=None, skipped=said)
-        kept_candidates.append(one)
-    return kept_candidates
+            reason = f"Labels do not help: strength 0 predicts best, and that is {same[0].name}."
+            candidate = replace(candidate, losses=None, accuracy=None, skipped=reason)
+        distinct.append(candidate)
+    return distinct
 
 
 def _are_equal(first: Kernel | LabelDependentKernel, second: Kernel | LabelDependentKernel) -> bool:
-    """Return whether two kernels are known to be one."""
+    """Return whether two kernels are known to be equal."""
     if first is second:
         return True
     try:
@@ -168,7 +174,7 @@ def _are_equal(first: Kernel | LabelDependentKernel, second: Kernel | LabelDepen
 
 
 def _by_name(kernels: Sequence[Kernel | LabelDependentKernel]) -> dict[str, Kernel | LabelDependentKernel]:
-    """Return kernels by what they are called."""
+    """Return kernels by their text form."""
     names = [repr(kernel) for kernel in kernels]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -191,20 +197,28 @@ def choose_strength(
 ) -> Selection:
     """Return strengths of a label-aware kernel by exact leave-one-out loss, best first.
 
-    The kernel is taught again without each example: with the label of i in it, it would be praised for
-    knowing what it is asked. A strength at which K + λ Z, or that without an example, is singular to half of
-    the digits is skipped, and `skipped` says so.
+    The kernel is fitted again without each example: if it held the label of i, its prediction of that label
+    would be too good. A strength at which K + λ Z, or that without an example, is singular to half of the
+    digits is skipped, with the reason in `skipped`.
 
     Args:
-        kernel: its own strength is not looked at.
-        strengths: to be tried; 0 is the label-blind kernel.
+        kernel: its strength is ignored.
+        strengths: candidates; 0 is the label-blind kernel.
 
     Raises:
         OptionError: no strengths, or none that could be fitted.
 
     Cost:
-        the base kernel once; teaching without each example once, and n³/3 for each of them and strength;
-        4n³/3 a strength for its eigenvalues.
+        the base kernel once; fitting the labels without each example once, and n³/3 for each of them and each
+        strength; 4n³/3 for each strength for its eigenvalues.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=20, n_query=10)
+        >>> kernel = lo.kernels.LabelAware(lo.kernels.ReLU(1))
+        >>> selection = lo.choose_strength(kernel, train, rule=lo.Ridge(0.1), strengths=(0.0, 0.1))
+        >>> selection.best.name
+        'strength 0.1'
     """
     check_kind("kernel", kernel, LabelAware, what="a LabelAware kernel")
     check_kind("strengths", strengths, Iterable, what="numbers, such as (0.0, 0.1)")
@@ -212,7 +226,7 @@ def choose_strength(
     for strength in tried:
         check_at_least("strengths", strength, 0)
     examples = examples_of(train, name="train")
-    kernel.check_has_classes(examples.labels)  # it is refused in the words of what was asked
+    kernel.check_has_classes(examples.labels)  # the message names the kernel of the caller
     label_aware = replace(kernel, strength=1.0, frozen=False)
     first = fit(label_aware, examples, rule=rule, memory=memory, device=device)
     time = first.rule.time(at)
@@ -243,7 +257,7 @@ def _strength_candidate(
 
 
 def sort_candidates(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selection:
-    """Return candidates, the argument called `name` in messages, best first.
+    """Return the candidates by loss, best first; `name` is that of the argument in messages.
 
     Raises:
         OptionError: none has a loss.
@@ -254,7 +268,7 @@ def sort_candidates(candidates: Sequence[Candidate], *, name: str = "kernels") -
 
 
 def _why_none(candidates: Sequence[Candidate]) -> str:
-    """Return why there is no loss, each reason once with the names it is of."""
+    """Return why there is no loss: each reason once, with the names of its candidates."""
     names: dict[str, list[str]] = {}
     for candidate in candidates:
         names.setdefault(candidate.skipped, []).append(candidate.name)
@@ -271,7 +285,7 @@ def evaluate_kernel(
     memory: int | float | str | None,
     device: torch.device | str | None,
 ) -> Candidate:
-    """Return a kernel with its losses, or with why it has none; arguments and cost as `choose_kernel`."""
+    """Return a kernel with its losses, or the reason why it has none; arguments as for `choose_kernel`."""
     try:
         if isinstance(kernel, LabelAware) and kernel.strength is None:
             strengths = choose_strength(kernel, examples, rule=rule, at=at, memory=memory, device=device)
@@ -284,7 +298,7 @@ def evaluate_kernel(
 
 
 def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
-    """Return a label-aware kernel at the strength that was chosen; of strength 0 its base, which it is."""
+    """Return a label-aware kernel at the chosen strength; its base kernel at strength 0."""
     assert isinstance(best.kernel, LabelAware)
     strength = best.kernel.strength
     chosen = best.kernel if strength else kernel.base
@@ -298,7 +312,7 @@ def _losses(predicted: Float64[Tensor, "n k"], examples: Examples) -> Float64[Te
 def _by_strength(
     fitted: Fitted, time: float, strengths: tuple[float, ...]
 ) -> dict[float, Float64[Tensor, "n k"] | str]:
-    """Return what is predicted at each example without itself, or why a strength cannot be had."""
+    """Return the left-out prediction of each example by strength, or the reason why a strength has none."""
     kernel = fitted.kernel
     assert isinstance(kernel, FittedLabelAware)
     everyone = torch.arange(len(fitted), device=fitted.device)
@@ -308,17 +322,13 @@ def _by_strength(
         if strength == 0:
             outcomes[strength] = _blind(fitted, kernel, time)
             continue
-        # A strength that is chosen will be fitted to all: it must have a solution there as well.
+        # A chosen strength is later fitted to all examples: it must have a solution there as well.
         outcome = _dual_or_reason(fitted, everything.at_strength(strength), everyone, time)
         empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
         outcomes[strength] = f"with every example: {outcome}" if isinstance(outcome, str) else empty
     for i in with_progress(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
-        open_strengths = [
-            strength
-            for strength, outcome in outcomes.items()
-            if strength > 0 and not isinstance(outcome, str)
-        ]
+        open_strengths = [s for s, outcome in outcomes.items() if s > 0 and not isinstance(outcome, str)]
         if not open_strengths:
             break
         try:
@@ -334,14 +344,11 @@ def _by_strength(
                 outcomes[strength] = f"without example {fitted.train.ids[i]!r}: {dual}"
                 continue
             predicted[i] = (at_strength.cross(comparison) @ dual)[0]
-    return {
-        strength: outcome if isinstance(outcome, str) else outcome.cpu()
-        for strength, outcome in outcomes.items()
-    }
+    return {s: outcome if isinstance(outcome, str) else outcome.cpu() for s, outcome in outcomes.items()}
 
 
 def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Tensor, "n k"] | str:
-    """Return what is predicted without each example at strength 0, where the kernel stays as it is."""
+    """Return the left-out predictions at strength 0, where the kernel does not depend on labels."""
     base = kernel.at_strength(0.0)
     model = fitted.with_kernel(base, base.gram)
     try:
@@ -353,7 +360,7 @@ def _blind(fitted: Fitted, kernel: FittedLabelAware, time: float) -> Float64[Ten
 def _dual_or_reason(
     fitted: Fitted, refitted: RefitLabelAware, keep: Int64[Tensor, " s"], time: float
 ) -> Float64[Tensor, "s k"] | str:
-    """Return the dual of the examples in `keep`, or why there is none."""
+    """Return the dual of the examples in `keep`, or the reason why there is none."""
     try:
         return refit_duals(fitted, refitted, fitted.residual[keep], [time], total=len(keep))[0]
     except (NotPositiveError, DivergenceError) as error:

@@ -15,7 +15,7 @@ def panel(findings: Findings) -> dict[str, Any] | None:
         return None
     return {
         "verdict": network_verdict(gap),
-        "rows": [*_gap_rows(gap), *_class_rows(gap), *_retrained_rows(findings, gap.retrained)],
+        "rows": [*_gap_rows(gap), *_class_rows(gap), *_retrained_rows(findings, gap.retraining)],
     }
 
 
@@ -40,7 +40,7 @@ def network_verdict(gap: LinearisationGap) -> str:
             f"with, the network itself differs from it by {number(share)} times what training moved. "
             "Train less long, with a larger ridge, or fewer of the parameters."
         )
-    retrained = gap.retrained
+    retrained = gap.retraining
     if retrained is None:
         return (
             f"{sentence} The network was not trained; --retrain-examples N does that, without N examples in "

@@ -114,8 +114,8 @@ def _kinds(learned: Learned, unit: str) -> str:
     time = short_time(learned.times[learned.time_index], unit)
     return (
         f"At {time}, {share[Kind.FROM_OTHERS]} of the training examples are learned from the others: the "
-        f"model would say their label had it never seen them. {share[Kind.BY_HEART]} are known by heart: it says their label only because it saw "
-        f"them. {share[Kind.NOT_LEARNED]} are not learned."
+        f"model would say their label had it never seen them. {share[Kind.BY_HEART]} are known by heart: it "
+        f"says their label only because it saw them. {share[Kind.NOT_LEARNED]} are not learned."
     )
 
 

@@ -1,7 +1,7 @@
-"""What is the domain that a kernel is asked about? M points, equally likely: its Gram matrix and functions.
+"""A domain of M equally likely points: checks of its Gram matrix, functions on it, and example numbers.
 
-Everything is measured under the mean over the points: ⟨f, g⟩ = (1/M) Σ f g, and the kernel's
-eigenvalues are those of gram / M.
+Inner products are means over the points, ⟨f, g⟩ = (1/M) Σ f g, and the kernel's eigenvalues are those of
+gram / M.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from leftout.kernels.symmetry import check_symmetric
 
 
 def domain_gram(gram: Any) -> tuple[Float64[Tensor, "m m"], torch.dtype]:
-    """Return the kernel between all points of a domain in double precision, and what it came in.
+    """Return the kernel between all points of a domain in double precision, and its original dtype.
 
     Raises:
         ShapeError: not square, or empty.
@@ -35,7 +35,7 @@ def domain_gram(gram: Any) -> tuple[Float64[Tensor, "m m"], torch.dtype]:
 
 
 def domain_functions(name: str, values: Any, gram: Float64[Tensor, "m m"]) -> Float64[Tensor, "m k"]:
-    """Return functions on the domain, one a column.
+    """Return functions on the domain, one per column.
 
     Raises:
         ShapeError: neither (M,) nor (M, k).
@@ -53,10 +53,10 @@ def domain_functions(name: str, values: Any, gram: Float64[Tensor, "m m"]) -> Fl
 
 
 def domain_rows(rows: Any, m: int, like: Tensor) -> Tensor:
-    """Return the numbers of the points that are examples, each once; there may be none.
+    """Return the numbers of the points that are examples; there may be none.
 
     Raises:
-        OptionError: numbers that are not whole or no point of the domain, or a point twice.
+        OptionError: numbers that are not integers or out of range, or a point twice.
     """
     numbers = row_numbers("rows", rows)
     if any(not 0 <= number < m for number in numbers) or len(set(numbers)) < len(numbers):
@@ -71,7 +71,7 @@ def real_tensor(name: str, values: Any) -> Tensor:
     """Return real numbers as a tensor in float32 or float64; other real types become float64.
 
     Raises:
-        DataError: what holds no real numbers.
+        DataError: values that are not real numbers.
     """
     if isinstance(values, Tensor):
         tensor = values.detach()
@@ -79,7 +79,7 @@ def real_tensor(name: str, values: Any) -> Tensor:
         array = np.asarray(values)
         if array.dtype.kind not in "fiu":
             raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
-        # A copy: torch has no word for arrays that cannot be written.
+        # A copy: torch warns of arrays that cannot be written to.
         tensor = torch.from_numpy(np.array(array))
     if tensor.is_complex() or tensor.dtype == torch.bool:
         raise DataError(f"`{name}` must hold real numbers; got dtype {tensor.dtype}.")

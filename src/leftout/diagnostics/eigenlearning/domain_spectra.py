@@ -1,4 +1,4 @@
-"""Which eigenvalues has a kernel of the angle on circle, hypercube and sphere? Read them off one point.
+"""Eigenvalues of a kernel of the angle on circle, hypercube and sphere, from its values at one point.
 
 With x any point and m_k eigenfunctions of degree k (`leftout.data.domains`),
 
@@ -6,8 +6,8 @@ With x any point and m_k eigenfunctions of degree k (`leftout.data.domains`),
     hypercube   λ_k = 2^−d Σ_h k(x, x_h) (d over h) κ_k(h) / (d over k)           Krawtchouk polynomials κ_k
     sphere      λ_k = ∫ k(x, z) Ĉ_k(x·z) dz                                       Gegenbauer polynomials Ĉ_k
 
-x_h a corner with h other signs than x; the integral is the mean over the sphere, by Gauss quadrature in
-the cosine, of weight (1 − z²)^((d − 3)/2). No matrix between all points is made.
+x_h a corner that differs from x in h signs; the integral is the mean over the sphere, by Gauss quadrature in
+the cosine, of weight (1 − z²)^((d − 3)/2). The Gram matrix of all points is never computed.
 """
 
 import math
@@ -26,10 +26,10 @@ from leftout.data.domains import Circle, Hypercube, Sphere, gegenbauer
 from leftout.kernels.base import Kernel
 
 NODES = 1000
-"""Of the quadrature, as in the paper's programs; kernels of ReLU networks have a root at cosine 1."""
+"""Quadrature nodes, as in the paper's programs; kernels of ReLU networks have a square root at cosine 1."""
 
 INVARIANT = 1e-8
-"""Relative difference of two values at the same angle that passes as rounding of a kernel."""
+"""Relative difference of two values at the same angle up to which it counts as rounding."""
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -42,7 +42,7 @@ class DomainSpectrum:
     Attributes:
         eigenvalues: λ_k, degree 0 first.
         multiplicities: m_k.
-        trace: k(x, x), the sum over all modes there are.
+        trace: k(x, x), the sum over all modes.
         points: M, of a finite domain.
     """
 
@@ -57,7 +57,7 @@ class DomainSpectrum:
         return max(0.0, self.trace - float(self.multiplicities @ self.eigenvalues))
 
     def modes(self) -> tuple[Float64[Tensor, " r"], Float64[Tensor, " r"]]:
-        """Return eigenvalues and multiplicities, with the tail as many modes of the smallest eigenvalue.
+        """Return eigenvalues and multiplicities; the tail is represented by modes of the smallest eigenvalue.
 
         Modes far below κ act by the sum of their eigenvalues alone, as a ridge would.
         """
@@ -77,15 +77,15 @@ def domain_spectrum(
     """Return the eigenvalues of a kernel of the angle on a domain, exactly or by quadrature.
 
     Args:
-        kernel: one value for all outputs, that depends on the angle of its inputs alone.
-        degrees: of the sphere, how many; the other domains have as many as they have.
+        kernel: one value for all outputs, depending on the angle of its inputs alone.
+        degrees: number of degrees for the sphere; the other domains have a fixed number.
 
     Raises:
-        OptionError: another domain; a kernel that two pairs at one angle tell apart, or that tells
-            outputs apart.
+        OptionError: another domain; a kernel with different values for two pairs at one angle, or with one
+            value for each pair of outputs.
 
     Accuracy:
-        absolute, 8 eps k(x, x) on circle and hypercube; what is below that is set to 0, and is part of
+        absolute, 8 eps k(x, x) on circle and hypercube; eigenvalues below that are set to 0, and are part of
         the tail. On the sphere 1e-12 k(x, x) for d = 3 and less for others: for a ReLU network of 4
         layers and d = 8, whose kernel has a root at equal inputs, 3e-8 of λ_39 = 3e-11.
 
@@ -147,7 +147,7 @@ def _on_sphere(kernel: Kernel, sphere: Sphere, degrees: int) -> DomainSpectrum:
 def _profile(
     kernel: Kernel, points: Float64[Tensor, "q d"], turn: Callable[[Tensor], Tensor]
 ) -> Float64[Tensor, " q"]:
-    """Return k(x, ·), x the first point, once it is the same of the points turned around."""
+    """Return k(x, ·), x the first point; raise unless rotated points give the same values."""
     kernel.check("points", points)
     if kernel.outputs is not None:
         raise OptionError(

@@ -2,26 +2,26 @@
 
     Σ_i m_i λ_i / (λ_i + κ) + ridge / κ = n,
 
-λ_i its eigenvalues over the domain, m_i of them alike: modes with λ_i ≫ κ are learned, those with
-λ_i ≪ κ are not, and the ridge takes its share of n. The left side falls in κ from all modes (and
-infinity with a ridge) to 0: there is one root if n lies between.
+λ_i its eigenvalues over the domain, of multiplicity m_i: modes with λ_i ≫ κ are learned, those with
+λ_i ≪ κ are not, and the ridge takes its share of n. The left side falls in κ from the number of modes
+(infinity with a ridge) to 0: there is one root if n lies between.
 
-As it stands the equation loses digits where κ is small beside what it stands next to: κ = 1e-20 is
-in none of the first twenty digits of Σ 1. What is solved is the same without that: each mode above κ is
-counted whole, and only what it lacks is subtracted,
+In this form the equation loses digits if κ is much smaller than the λ_i: 1e-20 changes none of the first
+twenty digits of a sum near 1. It is solved in an equivalent form: each mode above κ is counted as 1, and only
+its shortfall is subtracted,
 
     (modes above κ − n) + Σ_below m λ / (λ + κ) − Σ_above m κ / (λ + κ) + ridge / κ = 0.
 
 At the root all terms are of the size of D = Σ m L (1 − L) + ridge / κ, L = λ / (λ + κ), which is minus the
-slope in log κ: whatever the spectrum, rounding moves log κ by a few eps.
+slope in log κ: for any spectrum, rounding moves log κ by a few eps.
 
-That is of examples drawn independently. Of n different points of a domain of M the ridge takes
+This holds for examples drawn independently. For n different points of a domain of M the ridge takes
 
     (1 − n / M) ridge / (κ − ridge / M)
 
 instead: eigenfunctions at the examples are then part of an orthogonal matrix, not independent. (A random
 projection of n dimensions out of M turns the R-transform R(z) into R(nz / M): free compression. Without
-ridge nothing changes; with all points κ = ridge / M, as it must.)
+ridge nothing changes; with all points κ = ridge / M, as expected.)
 """
 
 import math
@@ -36,22 +36,22 @@ from leftout.core.checks import check_at_least, check_finite
 from leftout.core.errors import DataError, OptionError, ShapeError
 
 STEPS = 400
-"""More than halving the logarithm of the widest bracket of doubles to 1e-14 takes."""
+"""Iteration limit: enough to bisect the logarithm of the widest bracket of doubles to 1e-14."""
 
 TOLERANCE = 1e-14
-"""Change of log κ at which to stop; the step before it was already its square root."""
+"""Change of log κ at which to stop."""
 
 
 class RidgeTerms(NamedTuple):
-    """What the ridge takes of n, and how that changes.
+    """The ridge's term in the eigenvalue equation, its share of n, and the slopes of that term.
 
     Attributes:
-        taken: h, the term of the ridge in the eigenvalue equation.
+        share: h, the term of the ridge in the eigenvalue equation.
         fall: −κ ∂h / ∂κ.
         rise: κ ∂h / ∂ridge.
     """
 
-    taken: float
+    share: float
     fall: float
     rise: float
 
@@ -81,10 +81,9 @@ def kappa_of(
     Args:
         eigenvalues: λ ≥ 0 of the kernel as an operator under the mean over the domain, in any order:
             those of gram / M. Zeros count for nothing.
-        n: examples, any real number: curves are drawn between the whole ones.
+        n: number of examples, any real number, so that curves can be drawn.
         ridge: added to the Gram matrix of the n examples as given.
-        multiplicities: how many modes each eigenvalue stands for, any positive numbers; one each if
-            not said.
+        multiplicities: how many modes each eigenvalue stands for, any positive numbers; None for one each.
         points: M, where examples are different points of a finite domain; None where independent.
 
     Raises:
@@ -94,10 +93,10 @@ def kappa_of(
         ShapeError: multiplicities of another length.
 
     Cost:
-        9 passes over the eigenvalues or so, 24 at most in 150 spectra of up to 60 decades.
+        about 9 passes over the eigenvalues, 24 at most in 150 spectra of up to 60 decades.
 
     Accuracy:
-        relative 1e-12 or better, in units of what a change of n by one rounding does.
+        relative 1e-12 or better, in units of the change by one rounding of n.
 
     Source:
         Simon, Dickens & DeWeese 2021, "Neural tangent kernel eigenvalues accurately predict
@@ -121,7 +120,7 @@ def kappa_of(
     if points is not None and n >= points:
         raise OptionError(
             f"`n` must be below the {points} points of the domain that different examples are drawn "
-            f"from; got {n:g}. What all of them teach is no mean over data sets: ask `transfer`."
+            f"from; got {n:g}. With all of them there is only one data set: use `transfer`."
         )
     order = values.argsort(descending=True)
     equation = _Equation(values[order], weights[order], float(n), float(ridge), points)
@@ -129,15 +128,15 @@ def kappa_of(
 
 
 def check_spectrum(eigenvalues: Float64[Tensor, " r"], multiplicities: Float64[Tensor, " r"] | None) -> None:
-    """Raise unless these are eigenvalues ≥ 0 and how often each is there."""
+    """Raise unless these are eigenvalues ≥ 0 and their multiplicities > 0."""
     if eigenvalues.ndim != 1:
         raise ShapeError(f"`eigenvalues` must have one axis, shape (r,); got {tuple(eigenvalues.shape)}.")
     check_finite("eigenvalues", eigenvalues)
     if bool((eigenvalues < 0).any()):
         row = int(eigenvalues.argmin())
         raise DataError(
-            f"`eigenvalues` must be ≥ 0; row {row} holds {float(eigenvalues[row]):.3g}. Set what is "
-            "rounding to 0."
+            f"`eigenvalues` must be ≥ 0; row {row} holds {float(eigenvalues[row]):.3g}. Set negative "
+            "rounding errors to 0."
         )
     if multiplicities is None:
         return
@@ -179,7 +178,7 @@ class _Equation:
             step = excess / slope
             if abs(step) <= TOLERANCE or high <= low:
                 return kappa
-            # The excess bends both ways: only the bracket makes sure of the root.
+            # The excess is neither convex nor concave: only the bracket guarantees the root.
             inside = abs(step) < 700 and low < kappa * math.exp(step) < high
             following = kappa * math.exp(step) if inside else math.sqrt(low) * math.sqrt(high)
             if following == kappa:

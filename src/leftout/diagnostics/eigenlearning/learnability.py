@@ -1,4 +1,4 @@
-"""What will a kernel have learned of a target from n examples, before there are any?
+"""How well will a kernel learn a target from n examples? Means over data sets, predicted before any is drawn.
 
 With λ_i the eigenvalues of the kernel over its domain, v_i the target's coefficients in the eigenfunctions, κ
 the root of the eigenvalue equation and L_i = λ_i / (λ_i + κ) the learnability of mode i,
@@ -9,23 +9,22 @@ the root of the eigenvalue equation and L_i = λ_i / (λ_i + κ) the learnabilit
     E_tr  = (ridge / (n κ))² E                           training error
     Σ L_i = n − ridge / κ                                conserved: modes compete for n examples
 
-as means over data sets of n examples. Errors are **mean squared errors** over the domain, as the field has
-them, summed over outputs: twice the loss ½ Σ (f − y)² that influences are in, of a mean query.
+as means over data sets of n examples. Errors are **mean squared errors** over the domain, as usual in the
+field, summed over outputs: twice the loss ½ Σ (f − y)² of influences, averaged over queries.
 
-That is of examples drawn independently. `without_replacement` is of n different points of a domain of M:
-with h what the ridge then takes (`diagnostics.eigenvalue_equation`), κ' = dκ / dridge and
-D = Σ L (1 − L) − κ ∂h/∂κ,
+This holds for examples drawn independently. `without_replacement` is for n different points of a domain of M:
+with h the ridge's term (`eigenvalue_equation`), κ' = dκ / dridge and D = Σ L (1 − L) − κ ∂h/∂κ,
 
     E    = (1 + Σ L² / D) Σ (1 − L)² v² + noise (1 + κ' Σ L²),    Σ L = n − h,
     E_tr = (ridge / κ)² κ' Σ (1 − L)² v² / n + noise (h − ridge dh/dridge) / n,
 
-which are those above for M = ∞. On 256 points, of 128 examples and a ridge, it is good to 1 % where the
-others are 10 % off in the test error and 20 to 70 % in the training error.
+which are those above for M = ∞. For 128 examples of 256 points and a ridge, they are within 1 % where those
+for independent examples are 10 % off in the test error and 20 to 70 % in the training error.
 
-The derivation takes eigenfunctions at random points for independent normal numbers. In eight
-dimensions and up that is good to a few percent; on a circle, errors of smooth targets come out up to five
-times too small (ordering and learnability within 0.1 hold). One data set's own numbers, with no
-approximation, are in `diagnostics.transfer`.
+The derivation treats eigenfunctions at random points as independent normal numbers. In eight dimensions and
+more that is good to a few percent; on a circle, errors of smooth targets come out up to five times too small
+(their order is right, and learnability within 0.1). `transfer` computes the numbers of one data set without
+approximation.
 """
 
 import math
@@ -65,17 +64,17 @@ def learnability(
     noise: float = 0.0,
     without_replacement: bool = False,
 ) -> "Learnability":
-    """Return what a kernel learns of a target from n examples of a domain, as theory predicts.
+    """Return how well a kernel learns a target from n examples of a domain, as predicted by theory.
 
     Args:
         gram: the kernel between all M points of the domain, or of a large sample of it; tensor or array.
         targets: the target at these points, (M,) or (M, k), without noise; centred if f_0 = 0 should mean
-            no opinion.
-        n: examples that it is to be fitted to; curves may ask for numbers that are not whole.
+            no preference.
+        n: number of examples, any real number, so that curves can be drawn.
         ridge: added to the Gram matrix of the n examples as given.
         noise: variance of noise on every target of the n examples, and of the test points.
-        without_replacement: the M points are all there are, and the examples n different ones of
-            them. By default they are independent draws: the points stand for a domain without end.
+        without_replacement: whether the domain has only these M points, and the examples are n different ones
+            of them. By default examples are independent draws from an infinite domain that the points sample.
 
     Raises:
         ShapeError: a matrix that is not square, targets of another length.
@@ -85,16 +84,24 @@ def learnability(
             without replacement, n that is not below M.
 
     Cost:
-        9 M³ for the eigenvalues. `at` then asks for another n, ridge or noise at M a pass.
+        9 M³ for the eigenvalues. `at` then gives another n, ridge or noise at M for each pass.
 
     Accuracy:
-        eigenvalues up to M·eps of the largest, eps of the type that `gram` came in, are rounding, and are
-        set to 0. Of a *sample* the eigenvalues are those of the sample: the small ones spread, and its
-        targets fit its own eigenvectors better than those of the domain.
+        eigenvalues up to M·eps of the largest, eps that of the dtype of `gram`, are rounding, and are set to
+        0. If the points are a *sample*, the eigenvalues are those of the sample: small ones spread, and its
+        targets fit its eigenvectors better than those of the domain.
 
     Source:
         Simon, Dickens & DeWeese 2021, "Neural tangent kernel eigenvalues accurately predict
         generalization"; the review, section 4 and appendix C.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> found = lo.learnability(torch.eye(4), torch.tensor([1.0, -1.0, 1.0, -1.0]), n=2)
+        >>> found.kappa, found.learnability.tolist()  # four equal modes share two examples
+        (0.25, [0.5, 0.5, 0.5, 0.5])
+        >>> found.test_error, found.at(n=3).test_error
+        (0.5, 0.25)
     """
     matrix, made_in = domain_gram(gram)
     values = domain_functions("targets", targets, matrix)
@@ -124,18 +131,24 @@ def from_modes(
     points: int | None = None,
     without_replacement: bool = False,
 ) -> "Learnability":
-    """Return the same of a spectrum that is known.
+    """Return how well a kernel of known spectrum learns a target, as predicted by theory.
 
     Args:
         eigenvalues: λ ≥ 0, any order, of the kernel as an operator under the mean over the domain.
         coefficients: v, (r,) or (r, k): the target's, of eigenfunctions whose mean square is 1. Where
             an eigenvalue stands for several modes, the root of the sum of their squares.
-        multiplicities: how many modes each eigenvalue stands for; one each if not said.
+        multiplicities: how many modes each eigenvalue stands for; None for one each.
         points: M, of a finite domain.
-        without_replacement: as for `learnability`; asks for `points`.
+        without_replacement: as for `learnability`; needs `points`.
 
     Raises:
         ShapeError, DataError, OptionError: as for `learnability`; more modes than points.
+
+    Examples:
+        >>> import leftout as lo
+        >>> found = lo.from_modes([1.0, 0.5, 0.1], [1.0, 0.0, 0.0], n=2)
+        >>> [round(share, 3) for share in found.learnability.tolist()], round(found.total_learnability, 9)
+        ([0.861, 0.756, 0.383], 2.0)
     """
     values = real_tensor("eigenvalues", eigenvalues).double()
     repeats = None if multiplicities is None else real_tensor("multiplicities", multiplicities)
@@ -185,7 +198,7 @@ def _check_points(weights: Float64[Tensor, " r"], points: int | None, without_re
 @final
 @dataclass(frozen=True, eq=False)
 class Learnability:
-    """What a kernel learns of a target from n examples. Made by `learnability` and `from_modes`.
+    """How well a kernel learns a target from n examples. Made by `learnability` and `from_modes`.
 
     Errors are means of squares over the domain and over data sets, summed over outputs.
 
@@ -193,8 +206,8 @@ class Learnability:
         eigenvalues: λ_i of the kernel as an operator under the mean over the domain.
         coefficients: v_i of the target.
         multiplicities: how many modes each eigenvalue stands for.
-        n, ridge, noise: as asked.
-        kappa: modes with λ above it are more learned than not; infinity for n = 0.
+        n, ridge, noise: the arguments.
+        kappa: modes with λ above it are learned by more than half; infinity for n = 0.
         points: M, of a finite domain.
         without_replacement: whether the examples are different ones of these points.
     """
@@ -212,7 +225,7 @@ class Learnability:
     def at(
         self, *, n: float | None = None, ridge: float | None = None, noise: float | None = None
     ) -> "Learnability":
-        """Return the same for another number of examples, ridge or noise; what is None stays."""
+        """Return the same for another number of examples, ridge or noise; None keeps the present one."""
         examples = self.n if n is None else n
         new_ridge = self.ridge if ridge is None else ridge
         new_noise = self.noise if noise is None else noise
@@ -227,7 +240,7 @@ class Learnability:
         return replace(self, n=float(examples), ridge=float(new_ridge), noise=float(new_noise), kappa=kappa)
 
     def alone(self, output: int) -> "Learnability":
-        """Return the same of one output by itself."""
+        """Return the same for one output alone."""
         check_index("output", output, self.coefficients.shape[1])
         return replace(self, coefficients=self.coefficients[:, output : output + 1])
 
@@ -238,24 +251,24 @@ class Learnability:
 
     @cached_property
     def unlearned_shares(self) -> Float64[Tensor, " r"]:
-        """Return 1 − L_i, of which no digit is lost where nearly everything is learned."""
+        """Return 1 − L_i, without cancellation where nearly everything is learned."""
         return 1 / (1 + self.eigenvalues / self.kappa)
 
     @property
     def total_learnability(self) -> float:
-        """Return Σ L_i over all modes: n without ridge, less what the ridge takes with one."""
+        """Return Σ L_i over all modes: n minus the ridge's share, for whatever spectrum."""
         return float(self.multiplicities @ self.learnability)
 
     @property
     def target_learnability(self) -> float:
         """Return Σ L v² / Σ v², the expected share ⟨f, f̂⟩ / ⟨f, f⟩; NaN of a target that is 0."""
-        size = self.coefficients.abs().max()  # first: squares leave the range of numbers before they do
+        size = self.coefficients.abs().max()  # scaled first, so that squares do not overflow
         squares = (self.coefficients / size).square().sum(1)
         return float(self.learnability @ squares / squares.sum())
 
     @cached_property
     def overfitting_coefficient(self) -> float:
-        """Return E0 ≥ 1, what fitting to n examples costs beyond learning too little: n / (n − Σ L²)."""
+        """Return E0 = n / (n − Σ L²) ≥ 1, the factor by which over-fitting n examples raises the error."""
         return 1.0 if self.n == 0 else 1 + self._squares / self._equation_slope
 
     @cached_property
@@ -270,7 +283,7 @@ class Learnability:
         It is one minus the mean leverage of an example.
         """
         if self.n > 0:
-            return self._terms.taken / self.n
+            return self._terms.share / self.n
         trace = float(self.multiplicities @ self.eigenvalues)  # n κ tends to Σ λ + ridge
         return self.ridge / (trace + self.ridge) if self.ridge > 0 else 0.0
 
@@ -289,7 +302,7 @@ class Learnability:
 
     @property
     def noiseless_error(self) -> float:
-        """Return the mean squared error against the target itself, E less the noise of its own."""
+        """Return the mean squared error against the noiseless target: E minus the noise of test points."""
         return float((self._squared_bias + self._squares * self._variances).sum())
 
     @property
@@ -306,13 +319,13 @@ class Learnability:
 
     @property
     def off_training_error(self) -> float | None:
-        """Return the test error over the points that are no examples; None without such points.
+        """Return the test error over the points that are not examples; None without such points.
 
-        Of n different points, as data sets are mostly drawn. Independent draws repeat points, and leave more
-        of them: then it, and the training error, are those of a domain without end.
+        For n different points, as data sets are usually drawn. Independent draws repeat points, and leave
+        more points outside: then it, and the training error, are those of an infinite domain.
 
-        On the examples f̂ − f = (f̂ − y) + noise, whose mean square is that of the training error and of
-        the noise less twice noise · ridge / (nκ), as f̂ has followed the noise.
+        On the examples f̂ − f = (f̂ − y) + noise, whose mean square is the training error plus the noise
+        minus 2 · noise · ridge / (nκ), as f̂ follows the noise in part.
         """
         if self.points is None or self.n >= self.points:
             return None
@@ -330,7 +343,8 @@ class Learnability:
     def covariance(self) -> Float64[Tensor, "r k"]:
         """Return Var v̂ of every mode and output; the covariance between modes is 0.
 
-        E L² / n for independent examples. Of one mode each, where an eigenvalue stands for several.
+        E L² / n for independent examples. Where an eigenvalue stands for several modes, it is that of one
+        mode.
         """
         if self.n == 0:
             return torch.zeros_like(self.coefficients)
@@ -339,13 +353,13 @@ class Learnability:
     def derivatives(self, mode: int) -> Float64[Tensor, " r"]:
         """Return dL_j / dλ_i for all j, i one mode: positive for j = i, negative for all others.
 
-        Where the eigenvalue stands for several modes one of them moves, and entry i is its own.
+        Where the eigenvalue stands for several modes only one of them changes, and entry i is that mode's.
         """
         check_index("mode", mode, len(self.eigenvalues))
         if self.n == 0:
             return torch.zeros_like(self.eigenvalues)
         steep = self.unlearned_shares.square() / self.kappa  # dL / dλ at fixed κ: κ / (λ + κ)²
-        # κ rises with λ_i, and takes from all modes what mode i gets.
+        # κ rises with λ_i: the other modes lose what mode i gains.
         rise = float(steep[mode]) / self._equation_slope
         slopes = -rise * self.learnability * self.unlearned_shares
         slopes[mode] += steep[mode]

@@ -1,18 +1,18 @@
 """What does a kernel learn from *these* examples? Exactly, for every function on the domain at once.
 
-On a domain of M points, fitted to the points D of it, f̂ = K(·, D) (K(D, D) + ridge)⁻¹ f(D) is linear in f. In
-an orthonormal basis φ_i under ⟨f, g⟩ = (1/M) Σ f g its matrix is the learning transfer matrix; in the
+On a domain of M points, fitted to the points D of it, f̂ = K(·, D) (K(D, D) + ridge)⁻¹ f(D) is linear in f.
+In an orthonormal basis φ_i under ⟨f, g⟩ = (1/M) Σ f g its matrix is the learning transfer matrix; in the
 eigenbasis, with Φ the (M, n) values of the eigenfunctions at D,
 
     v̂ = T v,    T = Λ Φ (Φᵀ Λ Φ + ridge)⁻¹ Φᵀ,    L^D(f) = ⟨f, f̂⟩ / ⟨f, f⟩ = vᵀ T v / vᵀ v.
 
-Its trace is n without ridge, in any complete basis: no free lunch. And with G = (K(D, D) + ridge)⁻¹ and
+Its trace is n without ridge, in any complete basis: no free lunch. With G = (K(D, D) + ridge)⁻¹ and
 q_ij = φ_i(D)ᵀ G φ_j(D),
 
     dT_jj / dλ_i = δ_ij q_jj − λ_j q_ij²:
 
-a mode learns more if its own eigenvalue rises, and less if another's does. (For i = j the two terms are
-q_jj (1 − T_jj) ≥ 0.)
+a mode is learned better if its eigenvalue rises, and worse if that of another mode does. (For i = j the two
+terms are q_jj (1 − T_jj) ≥ 0.)
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.spectrum import spectrum_of
 
 ORTHOGONAL = 1e-8
-"""|cos| of two functions up to which a basis passes as orthogonal: double rounding is far below."""
+"""Largest |cos| of two functions of an orthogonal basis; rounding of doubles is far below."""
 
 
 def transfer(gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None) -> Float64[Tensor, "r r"]:
@@ -38,20 +38,29 @@ def transfer(gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None) -> 
         gram: the kernel between all M points of the domain; tensor or array.
         rows: numbers of the points that are examples.
         ridge: added to their Gram matrix as given.
-        basis: orthogonal functions (M, r), of any length, one a column; all M eigenfunctions of the
-            kernel, largest eigenvalue first, if not said.
+        basis: orthogonal functions (M, r), of any length, one per column; None for all M eigenfunctions of
+            the kernel, largest eigenvalue first.
 
     Returns:
         T, whose diagonal is the D-learnability of each function of the basis.
 
     Raises:
-        OptionError: rows that are no points or come twice.
+        OptionError: rows out of range or repeated.
         NotPositiveError: the examples' Gram matrix is singular and there is no ridge.
         DataError: a basis that is not orthogonal, or holds a function that is 0.
         ShapeError: a matrix that is not square, functions of another length.
 
     Cost:
         n³/3 + 2 M n r + 2 n² r, and 9 M³ for eigenfunctions.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> gram = torch.ones(3, 3) + torch.eye(3)
+        >>> round(float(lo.transfer(gram, [0, 1]).trace()), 9)  # no free lunch: the number of examples
+        2.0
+        >>> matrix = lo.transfer(gram, [0, 1], basis=torch.eye(3))
+        >>> [round(weight, 3) for weight in matrix[2].tolist()]  # of both targets in the third prediction
+        [0.333, 0.333, 0.0]
     """
     matrix, made_in = domain_gram(gram)
     points = _point_numbers(rows, ridge, matrix)
@@ -64,20 +73,26 @@ def transfer(gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None) -> 
 
 
 def data_learnability(gram: Any, functions: Any, rows: Any, *, ridge: float = 0.0) -> Float64[Tensor, " k"]:
-    """Return ⟨f, f̂⟩ / ⟨f, f⟩ of functions that are learned from one data set, exactly.
+    """Return ⟨f, f̂⟩ / ⟨f, f⟩ of functions learned from one data set, exactly.
 
-    Of eigenfunctions of the kernel it lies in [0, 1] and does not fall when examples are added; of other
-    functions it may be anything.
+    For eigenfunctions of the kernel it lies in [0, 1] and does not fall when examples are added; for other
+    functions it can be any number.
 
     Args:
         gram, rows, ridge: as for `transfer`.
-        functions: (M,) or (M, k), one a column, none of them 0.
+        functions: (M,) or (M, k), one per column, none of them 0.
 
     Raises:
         OptionError, NotPositiveError, DataError, ShapeError: as for `transfer`.
 
     Cost:
         n³/3 + 2 (M n + n²) k.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> gram, constant = torch.ones(3, 3) + torch.eye(3), torch.ones(3)
+        >>> round(float(lo.data_learnability(gram, constant, [0, 1])), 3)
+        0.889
     """
     matrix, _ = domain_gram(gram)
     points = _point_numbers(rows, ridge, matrix)
@@ -157,7 +172,7 @@ def _orthonormal(basis: Float64[Tensor, "m r"]) -> Float64[Tensor, "m r"]:
 
 def _unit(name: str, functions: Float64[Tensor, "m k"]) -> Float64[Tensor, "m k"]:
     """Return functions of length 1."""
-    # By the largest value first: squares leave the range of numbers before the functions do.
+    # Scaled by the largest value first, so that squares do not overflow.
     sizes = functions.abs().amax(0)
     if bool((sizes == 0).any()):
         column = int(sizes.argmin())

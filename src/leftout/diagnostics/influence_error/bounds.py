@@ -1,4 +1,4 @@
-"""How wrong can the classical influence function be? What is proved, beside what is.
+"""How wrong can the classical influence function be? Proved bounds beside measured errors.
 
 With the terms of `influence_error.decomposition`, s an eigenvalue of K and A_i the leverage,
 
@@ -6,7 +6,7 @@ With the terms of `influence_error.decomposition`, s an eigenvalue of K and A_i 
     theorem 4    |I − Î| ≤ √(γ / (n n_k)) |I| + term 2                                A_i ≤ √(γ / (n n_k))
 
 for every query and every training example, the second for one of n_k examples that lie close together.
-Both hold for several outputs as they do for one, for K, α and A are common to the outputs.
+Both hold for several outputs as for one, as K, α and A are common to the outputs.
 """
 
 import math
@@ -60,7 +60,7 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
     Returns:
         A Dataset (query, train), with `mean` (train): `actual` |I − Î|, `bound`, `influence` I and
         `first_order` Î. Attributes: `s_min`, `ridge`, `rate` = s_min / (s_min + ridge), and
-        `excess`, by how much the bound is passed at the worst pair, relative to the largest |I|: at
+        `excess`, the largest violation of the bound over all pairs, relative to the largest |I|: at
         most rounding.
 
     Raises:
@@ -75,6 +75,14 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
 
     Source:
         Rethinking influence functions, theorem 3, eq. 16.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> error = lo.bounds.lower(fitted, query)
+        >>> bool((error.actual >= error.bound - 1e-12).all())
+        True
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
@@ -100,15 +108,14 @@ def upper(
 ) -> xr.Dataset:
     """Return the error of the classical influence function and its upper bound, theorem 4.
 
-    Examples in a cluster lie within `radius` of its mean. Their kernel features then lie within ε of
-    the mean of the cluster's, ε² = 2 radius² + arccos(1 − 2 radius²), and no example has more of the
-    leverage than one of n_k can, if the ridge is above s_max·√2 ε / (1 − √2 ε).
+    Examples in a cluster lie within `radius` of its mean. Their kernel features then lie within ε of the mean
+    of the cluster's features, ε² = 2 radius² + arccos(1 − 2 radius²), and the n_k examples of a cluster share
+    its leverage, if the ridge is above s_max·√2 ε / (1 − √2 ε).
 
     Args:
         clusters: a number for each training example, equal for examples from one cluster of inputs;
             clusters of different labels are different clusters only if their inputs are.
-        radius: of the distribution of every cluster; None measures it, as the largest distance of an
-            input from the mean of its cluster.
+        radius: largest distance of an input from the mean of its cluster; None to measure it.
         mean: keep only the means over queries.
 
     Returns:
@@ -119,8 +126,8 @@ def upper(
         `epsilon_measured`, `gamma`, `s_max`, `ridge`, `threshold` and `excess` as from `lower`.
 
     Raises:
-        OptionError: another kernel than TwoLayerReLU, whose geometry this is; clusters that are no
-            whole numbers; a radius that the clusters outgrow; a mean of losses under a ridge.
+        OptionError: another kernel than TwoLayerReLU, whose geometry this is; clusters that are not
+            integers; a radius smaller than the clusters; a mean of losses under a ridge.
         ShapeError: not one cluster number for each training example.
         MemoryBudgetError: the result would not fit; with `mean` it is a few rows.
 
@@ -132,6 +139,14 @@ def upper(
         |M||v| in eq. 77, where the smallest singular value of M must stand, and stands in what
         follows; eq. 79 drops a factor 1/π of the arccos, which only loosens the bound. γ is
         measured: n max A_i² / |α(x_i)|², α(x_i) row i of K(K + λI)⁻¹.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> error = lo.bounds.upper(fitted, query, range(40))  # each example a cluster of its own
+        >>> error.attrs["applies"], bool((error.actual <= error.bound + 1e-12).all())
+        (1, True)
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples, number = queries_of(fitted, query), cluster_numbers(clusters, len(fitted))
@@ -173,9 +188,9 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
 
     Returns:
         A Dataset (query, train), with `mean` (train): `term_1` α_i (f(x) − y)·r_i, `term_2`
-        ½ α_i² |r_i|², their `sum`, and `influence` as `leave_one_out` finds it, which knows nothing
-        of the terms. `largest_difference` among its attributes is that of the last two, relative
-        to the largest |influence|.
+        ½ α_i² |r_i|², their `sum`, and `influence` as computed by `leave_one_out`, independently of
+        the terms. `largest_difference` among its attributes is that of the last two, relative to the
+        largest |influence|.
 
     Raises:
         OptionError: a mean of losses under a ridge.
@@ -186,6 +201,13 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
 
     Source:
         Rethinking influence functions, proposition 2, eq. 14.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> lo.bounds.terms(fitted, query).attrs["largest_difference"] < 1e-12
+        True
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
@@ -224,28 +246,37 @@ def limit(
     Args:
         trained: a network, from `train`.
         fitted: its kernel on the same examples, under the same ridge: TwoLayerReLU for a
-            TwoLayerNetwork, whose signs are kept. A kernel of your own is taken at its word.
-        solver: as for `influence_function`.
-        curvature: likewise.
+            TwoLayerNetwork, whose signs are kept. Other kernels are not checked against the network.
+        solver, curvature: as for `influence_function`.
 
     Returns:
-        A Dataset (query, train): `finite` from `influence_function`, with how its solves ended, and
+        A Dataset (query, train): `finite` from `influence_function`, with the status of its solves, and
         `limit` from `first_order`. Attributes over all pairs: `relative_error`
-        √(Σ (finite − limit)² / Σ limit²), `slope` of limit against finite, and `pearson`. What does
-        not exist, as a correlation with numbers that are all alike, is nan, and `why` says so.
+        √(Σ (finite − limit)² / Σ limit²), `slope` of limit against finite, and `pearson`. One that does not
+        exist, as a correlation with a constant, is nan, with the reason in `why`.
 
     Raises:
         OptionError: other examples, another loss or ridge, or no ridge: the limit is then 0; or the
             kernel of another network.
 
     Warns:
-        NotConvergedWarning: the network, or a solve, is short of its tolerance.
+        NotConvergedWarning: the network, or a solve, stopped short of its tolerance.
 
     Cost:
         that of `influence_function` and of `first_order`.
 
     Source:
         Rethinking influence functions, proposition 1, eq. 13.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
+        >>> module = torch.nn.Linear(2, 1).double()
+        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> both = lo.bounds.limit(lo.train(module, data, rule=lo.Ridge(0.1)), fitted, data)
+        >>> both.attrs["relative_error"] < 1e-4  # a linear module is its own limit
+        True
     """
     check_kind("trained", trained, Trained, what="a trained network, from `train`")
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
@@ -286,7 +317,7 @@ def smallest_eigenvalue(fitted: Fitted) -> float:
             f"`gram` must be positive semi-definite; its smallest eigenvalue is {low:.3g} and its "
             f"largest {high:.3g}. Check that the kernel is one; nothing was clipped."
         )
-    return max(low, 0.0)  # what is below is the rounding of 0
+    return max(low, 0.0)  # below 0 it is rounding
 
 
 def _constant(values: xr.DataArray) -> bool:
@@ -294,7 +325,7 @@ def _constant(values: xr.DataArray) -> bool:
 
 
 def _check_same(trained: Trained, fitted: Fitted) -> None:
-    """Raise unless the network and the kernel were trained on the same thing."""
+    """Raise unless the network and the kernel model have the same examples, loss and ridge."""
     if trained.train.fingerprint != fitted.train.fingerprint:
         raise OptionError(
             "`trained` and `fitted` must have the same training examples, in one order; these differ "
@@ -335,10 +366,11 @@ def _collect_blocks(
     mean: bool,
     passed: Literal["below", "above"] | None = None,
 ) -> tuple[dict[str, Tensor], float]:
-    """Return what is made of every block, whole or as means, and how far `bound` is passed.
+    """Return the arrays of all blocks, or their means over queries, and the largest violation of `bound`.
 
     Args:
-        passed: on which side of the bound the error must not be.
+        values_of: returns the arrays of a block.
+        passed: the side of the bound on which the error would violate it.
     """
     m, n = len(query), len(decomposition.fitted)
     if not mean:

@@ -4,9 +4,10 @@ Inputs within r of the mean of their cluster have kernel features within ε of t
 
     ε² = 2r² + arccos(1 − 2r²),
 
-so one of n_k of them can be made of all n_k alike, at 1/n_k each. With λ > s_max √2 ε / (1 − √2 ε) ridge
-regression, which makes it of weights α(x_i) as small as it can, takes no larger ones, and the leverage,
-which is one of them, is at most √(γ/n) times 1/√n_k. This is the geometry of TwoLayerReLU on unit inputs.
+so the features of one of n_k of them are nearly the mean of all n_k, with weights 1/n_k. With
+λ > s_max √2 ε / (1 − √2 ε) ridge regression, which minimises the weights α(x_i), has no larger ones, and the
+leverage, which is one of them, is at most √(γ/n) times 1/√n_k. This is the geometry of TwoLayerReLU on unit
+inputs.
 """
 
 import math
@@ -29,7 +30,7 @@ ROWS = 512
 
 
 def cluster_numbers(clusters: Sequence[int] | np.ndarray | Tensor, n: int) -> Int64[Tensor, " n"]:
-    """Return cluster numbers from 0, none of them empty."""
+    """Return cluster numbers from 0 on without gaps."""
     values = as_array("clusters", clusters)
     if values.dtype.kind not in "iu":
         raise OptionError(f"`clusters` must be whole numbers; got {values.dtype}.")

@@ -1,14 +1,14 @@
-"""What does the classical influence function leave out of the exact one? Propositions 1 and 2.
+"""The difference of classical and exact influence, by propositions 1 and 2.
 
-With G = (K + λI)⁻¹, α = K(x, X) G, the leverage A_i = 1 − λ G_ii, and what the model without i misses
-at x_i, r_i = f_without_i(x_i) − y_i, of which the model with it misses f(x_i) − y_i = (1 − A_i) r_i:
+With G = (K + λI)⁻¹, α = K(x, X) G, the leverage A_i = 1 − λ G_ii, and the error at x_i of the model without
+i, r_i = f_without_i(x_i) − y_i, which with i is f(x_i) − y_i = (1 − A_i) r_i:
 
     exact        I = α_i (f(x) − y)·r_i + ½ α_i² |r_i|²             terms 1 and 2
     classical    Î = (1 − A_i) × term 1
-    left out     I − Î = A_i I + (1 − A_i) × term 2
+    difference   I − Î = A_i I + (1 − A_i) × term 2
 
-Products of outputs are summed; α and A are those of the kernel, the same for every output, so what
-is proved for one output (theorems 3 and 4) holds for several word for word.
+Products are summed over outputs; α and A are those of the kernel, the same for every output, so theorems 3
+and 4, proved for one output, hold for several.
 """
 
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ from leftout.dynamics.fitted import Fitted
 
 @dataclass(frozen=True, eq=False)
 class InfluenceTerms:
-    """Some queries against every training example.
+    """Terms of the influence of every training example on a block of queries.
 
     Attributes:
-        rows: which queries.
-        influence: I, from the engine, which knows nothing of the terms.
+        rows: the queries.
+        influence: I, computed without the terms.
         first_order: Î.
         term_1: α_i (f(x) − y)·r_i.
         term_2: ½ α_i² |r_i|².
@@ -46,16 +46,16 @@ class InfluenceTerms:
 
     @property
     def error(self) -> Float64[Tensor, "b n"]:
-        """Return |I − Î|, a difference of the two, not the identity that the bounds come from."""
+        """Return |I − Î|, from the two influences, not by the identity behind the bounds."""
         return (self.influence - self.first_order).abs()
 
 
 @final
 class InfluenceDecomposition:
-    """A model at the end of training, ready to be asked about blocks of queries.
+    """Exact and classical influence of a model at the end of training, term by term.
 
     Raises:
-        OptionError: a mean of losses under a ridge: without one example its ridge is another.
+        OptionError: a mean of losses under a ridge, which changes without one example.
         NotPositiveError, DivergenceError: no end of training.
 
     Cost:
@@ -84,14 +84,14 @@ class InfluenceDecomposition:
         diagonal = inverse.diagonal()
         self.leverage = leverages(fitted.gram, inverse, self.ridge)  # A, (n,)
         self.left_out = -dual / diagonal[:, None]  # r, (n, k)
-        # f(X) − Y without the difference, and without A: λ(K + λI)⁻¹ is what remains of Y.
+        # f(X) − Y = −λ(K + λI)⁻¹ (Y − f_0), without a difference.
         self.training = -self.ridge * dual
 
     def blocks(self, query: Examples, *, room: int = 8) -> Iterator[InfluenceTerms]:
         """Yield the queries in blocks.
 
         Args:
-            room: (b, n) arrays that a block may take of the memory budget, the caller's included.
+            room: number of (b, n) arrays that a block and its caller hold within the memory budget.
         """
         fitted = self.fitted
         factor = fitted.factor(self.ridge)
@@ -99,7 +99,7 @@ class InfluenceDecomposition:
         size = max(1, min(len(query), fitted.memory // (room * 8 * len(fitted))))
         for block, _, engine in blocks_at_times(query, [self.engine], size=size):
             influence = loss_changes(engine, block)
-            # A solve, not the inverse that the engine takes, so that agreement of the two says much.
+            # A solve, not the inverse of the engine: their agreement is a test of both.
             alpha = factor.solve(block.cross.T).T  # (b, n)
             error = engine.predictions(block) - block.targets  # (b, k)
             yield InfluenceTerms(
@@ -114,10 +114,10 @@ class InfluenceDecomposition:
 def leverages(
     gram: Float64[Tensor, "n n"], inverse: Float64[Tensor, "n n"], ridge: float
 ) -> Float64[Tensor, " n"]:
-    """Return A = diag(K G), G = (K + λI)⁻¹, to full relative accuracy at either end.
+    """Return A = diag(K G), G = (K + λI)⁻¹, to full relative accuracy near 0 and near 1.
 
     Near 1 it is 1 − λ G_ii. Under a large ridge that is a difference of numbers near 1, so where it
-    is below a half the product itself is summed: row i of K against column i of G.
+    is below a half the product is summed: row i of K times column i of G.
     """
     rest = 1 - ridge * inverse.diagonal()
     product: Tensor = torch.einsum("ij,ij->i", gram, inverse)

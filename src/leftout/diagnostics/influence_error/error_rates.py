@@ -1,8 +1,8 @@
-"""By what share is the classical influence function wrong? |I − Î| / |I|, in three readings.
+"""The relative error of the classical influence function, |I − Î| / |I|, summarised in three ways.
 
-The mean over pairs is dominated by the few with I near 0; the median is not, nor the ratio of sums,
-Σ |I − Î| / Σ |I|. But for term 2, which is small, none lies below s_min / (s_min + λ) (theorem 3), and
-all lie near the mean leverage, tr K(K + λI)⁻¹ / n.
+The mean over pairs is dominated by the few with I near 0; the median and the ratio of sums, Σ |I − Î| / Σ
+|I|, are not. Apart from term 2, which is small, none is below s_min / (s_min + λ) (theorem 3), and all are
+near the mean leverage, tr K(K + λI)⁻¹ / n.
 """
 
 from collections.abc import Sequence
@@ -31,14 +31,13 @@ ORIENTATION = "rows are ridges, columns training examples; queries are summarise
 def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None = None) -> xr.Dataset:
     """Return the error rates of the classical influence function, by ridge and training example.
 
-    A pair whose influence is exactly 0 has no rate: `zeros` counts them, and means and medians are of
-    the others. Where there are no others, a rate is 0 if the classical influence is right (0), else
-    inf.
+    A pair whose influence is exactly 0 has no rate: `zeros` counts such pairs, and means and medians are over
+    the rest. Where no pair is left, a rate is 0 if the classical influence is right (0), else inf.
 
     Args:
         fitted: from `fit`; the end of its training, sums of losses.
         query: Examples, or a pair (inputs, targets) like the training data.
-        ridges: at which the same kernel and data are asked, in the loss of `fitted`; its own if None.
+        ridges: of the models, with kernel, data and loss of `fitted`; None for its ridge alone.
 
     Returns:
         A Dataset with `mean_rate`, `median_rate`, `ratio_of_sums`, `zeros` and `leverage` over
@@ -52,10 +51,17 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
         MemoryBudgetError: the rates of all pairs, 16mn bytes, would not fit.
 
     Cost:
-        4n³/3 for s_min unless the spectrum is known; n³ + 4mn² and a sort of mn numbers a ridge.
+        4n³/3 for s_min unless the spectrum is known; n³ + 4mn² and a sort of mn numbers for each ridge.
 
     Source:
         Rethinking influence functions, figures 2, 3, 9 and 10.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> lo.error_rates(fitted, query, ridges=[0.1, 1.0]).pooled_median_rate.round(3).values.tolist()
+        [0.597, 0.143]
     """
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     examples = queries_of(fitted, query)
@@ -107,7 +113,7 @@ def _rates_at_ridge(fitted: Fitted, query: Examples, least: float) -> dict[str, 
     missed, size, zeros = np.zeros(n), np.zeros(n), np.zeros(n, dtype=np.int64)
     for block in decomposition.blocks(query, room=10):
         error, influence = block.error.cpu().numpy(), block.influence.abs().cpu().numpy()
-        # A pair without a rate is inf here: it sorts behind all others, and is not counted.
+        # A pair without a rate is inf here: it is sorted last, and not counted.
         rate = np.full_like(error, np.inf)
         with np.errstate(over="ignore"):
             rates[block.rows] = np.divide(error, influence, out=rate, where=influence > 0)
@@ -115,7 +121,7 @@ def _rates_at_ridge(fitted: Fitted, query: Examples, least: float) -> dict[str, 
         size += influence.sum(0)
         zeros += (influence == 0).sum(0)
     means, medians = _summaries(rates, m - zeros, missed)
-    # The columns are sorted by now: among all pairs together their order is of no account.
+    # The columns are sorted by now; for the statistics of all pairs their order does not matter.
     nothing = zeros.sum(keepdims=True)
     pooled = _summaries(rates.reshape(-1, 1), m * n - nothing, missed.sum(keepdims=True))
     leverage = decomposition.leverage.cpu().numpy()
@@ -146,7 +152,7 @@ def _summaries(rates: np.ndarray, counts: np.ndarray, missed: np.ndarray) -> tup
 
 
 def _ratios(missed: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return Σ |I − Î| / Σ |I|; where the influence is 0 throughout, 0 if nothing is missed, else inf."""
+    """Return Σ |I − Î| / Σ |I|; where the influence is 0 throughout, 0 if the error is 0, else inf."""
     ratios = np.where(missed > 0, np.inf, 0.0)
     np.divide(missed, size, out=ratios, where=size > 0)
     return ratios

@@ -1,14 +1,14 @@
-"""How far does a prediction from n examples reach, and how far may it be off?
+"""Errors and shares of wrong answers at other sample sizes, with the half width of their interval.
 
-Of errors and of shares of wrong answers alike, the logarithm is taken for a function of κ plus `gain` times
-log E0 (of squared errors the theory says gain = 1; of wrong answers it is fitted on parts of the examples):
+For both measures m the logarithm is modelled as a function of κ plus `gain` times log E0 (for squared errors
+theory gives gain = 1; for wrong answers it is fitted on parts of the examples):
 
     log m(n') = log m(n) + [f(κ) + gain·log E0]_n' − [f(κ) + gain·log E0]_n,     m(n) measured, left out
 
-so that what is wrong at n with theory and sample alike cancels. Halves of the examples rehearse a factor of
-two in n, quarters one of four: half of what they were wrong by is taken off. The standard error is that of a
-mean over examples: what each one's left-out errors along the whole ridge add to the anchor and to the
-weights' sum.
+so that errors of theory and sample that are the same at n and n' cancel. Halves of the examples are a
+backtest of a factor of two in n, quarters of a factor of four: half of their error is subtracted. The
+standard error is that of a mean over examples of each example's contribution, by its left-out errors along
+the ridge.
 """
 
 import math
@@ -27,15 +27,15 @@ from leftout.diagnostics.learning_curve.subsamples import Backtest, Sample
 from leftout.dynamics.fitted import Fitted
 
 THEORY: dict[str, float] = {"errors": 0.015, "wrong": 0.03}
-"""Least relative error of theory for each factor e in n, however well a rehearsal went."""
+"""Least relative error of theory for each factor e in n, however well the backtest went."""
 
 Measure = Literal["errors", "wrong"]
-"""What is foretold: mean squared errors, or shares of wrong answers."""
+"""The measure that is forecast: mean squared error, or share of wrong answers."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """A number at each size asked for, with the half width of its interval in the logarithm."""
+    """A number at each requested size, with the half width of its interval in the logarithm."""
 
     values: tuple[float, ...]
     half: tuple[float, ...]
@@ -53,7 +53,7 @@ class Forecast:
 
 @final
 class Forecaster:
-    """Predictions of one measure from all examples, rehearsed on parts of them."""
+    """Forecasts of one measure from all examples, backtested on parts of them."""
 
     def __init__(self, fitted: Fitted, samples: Backtest, sizes: tuple[int, ...], measure: Measure) -> None:
         self.fitted = fitted
@@ -67,7 +67,7 @@ class Forecaster:
 
     @cached_property
     def backtest_errors(self) -> dict[int, float]:
-        """Return log foretold over log measured at n, by the size of the parts that foretold it."""
+        """Return log (forecast / measured) at n, by the size of the parts that the forecast is from."""
         log_error = math.log(self._mean(self.samples.full.at_rule)[0])
         errors = {}
         for parts in self.samples.parts.values():
@@ -76,7 +76,7 @@ class Forecaster:
         return errors
 
     def forecast(self, deviations: float, members: Bool[Tensor, " n"] | None = None) -> Forecast:
-        """Return the predictions, of all examples or of some of them.
+        """Return the forecast, for all examples or for the mask `members` of them.
 
         Args:
             deviations: half the interval of a normal number, in standard deviations.
@@ -88,22 +88,18 @@ class Forecaster:
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         half = [
-            math.hypot(
-                deviations * self._sampling_error(point), deviations / 1.96 * self._model_error(point, size)
-            )
+            math.hypot(deviations * self._sampling_error(point), deviations / 1.96 * self._bias(point, size))
             for point, size in zip(self.points, self.sizes, strict=True)
         ]
         return Forecast(tuple(values), tuple(half))
 
     def _correction(self, size: int) -> float:
-        """Return half of what parts were wrong by, at the same factor in n; the largest's beyond it.
+        """Return half of the backtest error at the same factor in n, constant beyond the largest factor.
 
-        Half: it is seen once, with noise. For sizes below n the parts' rehearsal says nothing.
+        Half, as it was measured once, with noise; 0 for sizes below n, which have no backtest.
         """
         n = self.samples.full.n
-        errors = sorted(
-            (math.log(n / size_of_part), error) for size_of_part, error in self.backtest_errors.items()
-        )
+        errors = sorted((math.log(n / smaller), error) for smaller, error in self.backtest_errors.items())
         places, wrongs = zip((0.0, 0.0), *errors, strict=True)
         return 0.5 * float(np.interp(math.log(size / n), places, wrongs))
 
@@ -111,21 +107,21 @@ class Forecaster:
         return sample.curve.at(n * self.fitted.outputs_per_example, self.fitted.rule.effective_ridge(n))
 
     def _log_forecast(self, sample: Sample) -> float:
-        """Return the logarithm at n that a part foretells."""
+        """Return the logarithm at n as forecast from a part."""
         here, there = (self._point(sample, n) for n in (sample.n, self.samples.full.n))
         return math.log(self._mean(sample.at_rule)[0]) + self._change(sample, here, there)
 
     def _change(
         self, sample: Sample, here: Point, there: Point, members: Bool[Tensor, " n"] | None = None
     ) -> float:
-        """Return the log of the measure there over here."""
+        """Return the log of the ratio of the measure at point `there` to that at point `here`."""
         path = sample.curve.path
         values = self._mean(path, members).log() - self.gain * path.log_excess
         shift = sample.curve.weights(there.log_kappa) - sample.curve.weights(here.log_kappa)
         return float(shift @ values) + self.gain * (there.log_excess - here.log_excess)
 
     def _mean(self, path: RidgePath, members: Bool[Tensor, " n"] | None = None) -> Float64[Tensor, " q"]:
-        """Return the mean over examples at each ridge, of wrong answers half a one above what was seen."""
+        """Return the mean over examples at each ridge; half a wrong answer is added, to stay above 0."""
         per_example = self._per_example(path)
         per_example = per_example if members is None else per_example[:, members]
         if self.measure == "errors":
@@ -139,7 +135,7 @@ class Forecaster:
         return path.wrong.double()
 
     def _sampling_error(self, point: Point) -> float:
-        """Return the standard error in the logarithm, as the examples at hand vary."""
+        """Return the standard error in the logarithm, from the variation over examples."""
         sample = self.samples.full
         path, at_rule = sample.curve.path, sample.at_rule
         shift = sample.curve.weights(point.log_kappa) - sample.curve.weights(self.here.log_kappa)
@@ -147,8 +143,8 @@ class Forecaster:
         contributions = contributions + self._per_example(at_rule)[0] / self._mean(at_rule)[0]
         return float(contributions.std()) / math.sqrt(len(contributions))
 
-    def _model_error(self, point: Point, size: int) -> float:
-        """Return how far theory and tail may lead astray, in the logarithm."""
+    def _bias(self, point: Point, size: int) -> float:
+        """Return the error of theory and extrapolated tail, in the logarithm."""
         sample = self.samples.full
         path = sample.curve.path
         rates = [error / math.log(sample.n / n) for n, error in self.backtest_errors.items()]
@@ -160,10 +156,10 @@ class Forecaster:
 
 
 def gain_of_excess(samples: Backtest) -> float:
-    """Return by how much more is wrong where more is over-fitted, log share of wrong answers over log E0.
+    """Return the slope of the log share of wrong answers in log E0.
 
-    Fitted, beside log B, to the paths of all examples and of their parts, which at the same κ over-fit
-    more; 1, as of errors, where too few answers are wrong to tell.
+    Fitted, together with that in log B, to the paths of all examples and of their parts, which over-fit more
+    at the same κ; 1, as for squared errors, where too few answers are wrong.
     """
     every_sample = [samples.full, *(sample for parts in samples.parts.values() for sample in parts)]
     logarithms = [sample.answers for sample in every_sample]

@@ -1,19 +1,19 @@
-"""What would more data bring? The error at sample sizes below and beyond the one at hand, with intervals.
+"""What would more data bring? The error at smaller and larger sample sizes, with intervals.
 
-More data acts as less ridge: the κ that n' examples reach at the rule's ridge, the n at hand reach at a
-smaller one, and there their exact left-out error is measured (`population_curve`). So
+More data acts as less ridge: the κ that n' examples reach at the rule's ridge, the present n reach at a
+smaller one, where their exact left-out error is measured (`population_curve`). So
 
     error(n') = error(n) · [E0 B(κ)]_n' / [E0 B(κ)]_n
 
-needs no coefficient of the target, and no extrapolation as long as κ stays within reach; beyond, B and the
-number of modes go on as powers of κ. The share of wrong answers goes likewise (`forecast`).
+needs no coefficient of the target, and no extrapolation while κ is within reach; beyond, B and the number of
+modes are extended as powers of κ. The share of wrong answers is forecast likewise (`forecast`).
 
-Of each prediction's error three parts are known, and added in quadrature: that of the examples at hand
-(left-out errors vary from example to example), that of the theory (what halves and quarters foretell for n
-against what n shows, for each factor e in n), and that of the tail (half the bend seen in the window).
+The error of a forecast has three parts, added in quadrature: that of the examples (left-out errors vary from
+example to example), that of the theory (forecasts for n from halves and quarters against the measured error,
+for each factor e in n), and that of the tail (half the bend in the window).
 
 The curve is for the end of training. The share of the target in the kernel's modes comes from the same
-measured B (`target_modes`): it says what is learned and what is not, and is not used for the curve.
+measured B (`target_modes`): it shows how much is learned, and is not used for the curve.
 """
 
 import math
@@ -29,20 +29,20 @@ from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_
 from leftout.dynamics.fitted import Fitted
 
 FEWEST = 40
-"""Examples that quarters can be made of."""
+"""Fewest examples, so that quarters of them can be fitted."""
 
 FARTHEST = 10
-"""Times the examples at hand that a prediction may reach."""
+"""Largest sample size of a forecast, as a multiple of the number of examples."""
 
 
 def learning_curve(
     fitted: Fitted, n: int | Sequence[int], *, confidence: float = 0.95, seed: int = 0
 ) -> LearningCurve:
-    """Return the error and accuracy to be expected from n examples, at the end of training.
+    """Return the expected error and accuracy of models fitted to n examples, at the end of training.
 
     Args:
-        fitted: from `fit`; of 40 examples or more, drawn like those to come, in any order.
-        n: sample sizes, from 2 to ten times the examples at hand.
+        fitted: from `fit`; of 40 examples or more, drawn like future ones, in any order.
+        n: sample sizes, from 2 to ten times the number of examples.
         confidence: of the intervals.
         seed: divides the examples into halves and quarters.
 
@@ -51,15 +51,23 @@ def learning_curve(
         NotPositiveError: ridge 0 and a Gram matrix that is singular to rounding.
 
     Cost:
-        the spectrum, 9n³, if it is not there yet; then 9n³ for halves, quarters and products.
+        the spectrum, 9n³, if it is not known yet; then 9n³ for halves, quarters and products.
 
     Accuracy:
-        the intervals say it: they are for the error expected over samples of n examples, and a measurement
-        adds its own spread.
+        that of the intervals, which are for the expected error over samples of n examples; a single
+        measurement scatters around it.
 
     Source:
         eigenlearning (Simon, Dickens & DeWeese 2021) for κ and E0; that it holds along the ridge, Wei, Hu
         & Steinhardt 2022, "More than a toy".
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
+        >>> curve = lo.learning_curve(fitted, [40, 80])
+        >>> [round(error, 2) for error in curve.error], curve.extrapolated
+        ([0.57, 0.43], (False, True))
     """
     fitted.check_kernel_fixed()
     check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
@@ -107,10 +115,10 @@ def _accuracy(wrong: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _sizes(n: int | Sequence[int], examples: int) -> tuple[int, ...]:
-    """Return the sizes asked for; raise where one is out of reach."""
+    """Return the sizes as a tuple; raise where one is out of reach."""
     if examples < FEWEST:
         raise OptionError(
-            f"`fitted` must hold {FEWEST} examples or more to foretell a learning curve; got {examples}."
+            f"`fitted` must hold {FEWEST} examples or more for a learning curve; got {examples}."
         )
     sizes = tuple(row_numbers("n", n))
     if not sizes:
@@ -125,7 +133,7 @@ def _sizes(n: int | Sequence[int], examples: int) -> tuple[int, ...]:
 
 
 def _measured_errors(samples: Backtest) -> tuple[MeasuredError, ...]:
-    """Return the errors of quarters, halves and all, at the ridge that the rule gives so many."""
+    """Return the errors of quarters, halves and all examples, each at the rule's ridge for their number."""
     rows = []
     for group in (*samples.parts.values(), [samples.full]):
         wrong = [sample.wrong for sample in group if sample.wrong is not None]

@@ -1,19 +1,19 @@
-"""Which error will n examples leave? More data is less ridge: the same κ, the same modes learned.
+"""The expected error of n examples. More data is like less ridge: at the same κ the same modes are learned.
 
-Of the population two functions of κ are needed, both measured along the ridge of one sample (`ridge_path`):
+Two functions of κ describe the population, both measured along the ridge of one sample (`ridge_path`):
 
     D(κ) = Σ λ/(λ + κ)                       modes learned
-    B(κ) = Σ (κ/(λ + κ))² v² + noise         what is left unlearned
+    B(κ) = Σ (κ/(λ + κ))² v² + noise         the unlearned part of the target
 
 For any n and ridge, κ is the root of D(κ) + ridge/κ = n, and with D₂ = Σ (λ/(λ + κ))² = D + dD/dlog κ
 
     error(n) = n / (n − D₂) · B(κ).
 
-A sample at its smallest ridge reaches a κ that larger samples have at larger ridges: up to there nothing is
-extrapolated, however many examples that takes. Beyond, both functions go on as powers of κ, with the
-exponent of their last factor `WINDOW` of κ; how far a bend of that exponent, half as large as was seen, would
-carry is told beside it. All is linear in the logarithms measured, so every prediction is a set of weights on
-them, and its standard error follows from the examples' own errors.
+A sample at its smallest ridge reaches a κ that larger samples have at larger ridges: down to it nothing is
+extrapolated. Below it, both functions are extended as powers of κ, with the exponent of their last factor
+`WINDOW` of κ; `bend` extends them with a share of the curvature in that window instead. Every prediction is
+linear in the measured logarithms, a set of weights on them, so its standard error follows from the errors of
+the examples.
 """
 
 import math
@@ -31,20 +31,20 @@ WINDOW = 20.0
 250 to 1000 examples: 8 is noisier, and bends at the end, where theory is loosest, mislead it more."""
 
 BEND = 0.5
-"""Of the bend seen in the window: the exponent may go on bending so, either way."""
+"""Share of the curvature in the window with which the tail may go on bending, either way."""
 
 STEP = 0.1
-"""Of log κ, for slopes."""
+"""Difference in log κ for slopes."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where n examples at a ridge stand.
+    """The point of the population's curve that n examples at a ridge reach.
 
     Attributes:
         log_kappa: log κ.
         log_excess: log E0, E0 = n/(n − D₂).
-        extrapolated: whether κ lies below all that the sample reaches.
+        extrapolated: whether κ lies below the smallest κ of the sample.
     """
 
     log_kappa: float
@@ -54,7 +54,7 @@ class Point:
 
 @dataclass(frozen=True, eq=False)
 class PopulationCurve:
-    """D and B of the population, as one path tells them."""
+    """D and B of the population, as measured along one path."""
 
     path: RidgePath
 
@@ -64,7 +64,7 @@ class PopulationCurve:
         return self.path.errors.mean(1).log() - self.path.log_excess
 
     def at(self, rows: float, ridge: float) -> Point:
-        """Return κ and E0 for so many rows of a kernel matrix, by halving in log κ."""
+        """Return κ and E0 for a kernel matrix with `rows` rows, by bisection in log κ."""
         places = self.path.log_kappa
         low, high = float(places[0]) - 60.0, float(places[-1]) + 60.0
         for _ in range(100):

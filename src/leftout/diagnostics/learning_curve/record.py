@@ -1,4 +1,4 @@
-"""What is a learning curve? The record: sizes, errors with intervals, and what is learned and what is not."""
+"""The record of a learning curve: sizes, errors with intervals, and the learned share of the target."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,11 +11,11 @@ from leftout.data.examples import Examples
 
 @dataclass(frozen=True)
 class MeasuredError:
-    """The error at a size up to that at hand.
+    """The measured error at a size up to the number of examples.
 
     Attributes:
-        samples: disjoint parts that were fitted and judged by all examples outside; 1 is all of them, each
-            judged by the model without it.
+        samples: number of disjoint parts that were fitted, each measured on all examples outside it; 1 for
+            all examples, each measured by the model without it.
     """
 
     n: int
@@ -32,8 +32,8 @@ class Mode:
         first, last: ranks, from 1.
         eigenvalue: of the kernel as an operator under the mean over examples; of the first.
         share: of the target's mean square that lies in them (`target_modes`).
-        now: learnability λ/(λ + κ) at the size at hand.
-        later: the same at each size asked for.
+        now: learnability λ/(λ + κ) at the present size.
+        later: the same at each requested size.
     """
 
     first: int
@@ -46,13 +46,13 @@ class Mode:
 
 @dataclass(frozen=True)
 class ClassCurve:
-    """What of the target is unlearned in one class.
+    """The left-out error of one class.
 
     Attributes:
         count: examples.
         error: mean left-out squared error of its examples.
-        share: of the whole left-out squared error that they carry.
-        later: its error at each size asked for.
+        share: of the total left-out squared error.
+        later: its error at each requested size.
     """
 
     name: str
@@ -67,22 +67,23 @@ class LearningCurve:
     """Predicted error and accuracy at sample sizes, on examples that the model never saw.
 
     Attributes:
-        examples: n at hand.
-        n: sizes asked for.
+        examples: the present number of examples.
+        n: the requested sizes.
         error: mean over examples of Σ (prediction − target)², summed over outputs: twice the loss.
         error_low, error_high: interval of the expected error.
         accuracy, accuracy_low, accuracy_high: likewise; None for regression.
-        extrapolated: whether κ lies beyond the reach of the examples at hand, so that powers of κ are used.
+        extrapolated: whether κ is smaller than the examples reach, so that powers of κ are used.
         confidence: of the intervals.
         measured: errors at sizes up to n.
-        modes: the target by mode; what is missing to 1 in their shares lies in modes that the examples do not
+        modes: the target by mode; the rest of their shares, up to 1, lies in modes that the examples do not
             resolve, or is noise.
-        left: share of the target's mean square that is not learned, at n: Σ (1 − L)² v² and noise, without
-            what over-fitting adds.
-        left_later: the same at each size asked for.
+        left: share of the target's mean square that is not learned, at the present size: Σ (1 − L)² v² and
+            noise, without over-fitting.
+        left_later: the same at each requested size.
         unlearned: left-out squared error of each training example, (n,).
         classes: the same by class; () for regression.
-        backtest: relative error of what halves and quarters foretold for n, by their size.
+        backtest: relative error of the forecasts for the present size from halves and quarters, by their
+            size.
     """
 
     examples: int
@@ -104,12 +105,12 @@ class LearningCurve:
     backtest: dict[int, float]
 
     def rescale_to(self, left_out: Float64[Tensor, "n k"], train: Examples) -> "LearningCurve":
-        """Return the curve of part of some examples, moved to what all of them show, left out.
+        """Return the curve of a part of the examples, rescaled to the left-out error of all of them.
 
         Args:
             left_out: predictions of all examples, each by the model without it, at the end of training; their
-                number must be among the sizes asked for.
-            train: all of them.
+                number must be among the sizes `n`.
+            train: all examples.
         """
         n = len(train)
         errors = (left_out - train.targets).square().sum(1)
@@ -122,7 +123,7 @@ class LearningCurve:
             for name in ("error", "error_low", "error_high", "left_later")
         }
         if self.accuracy is not None and now.accuracy is not None:
-            # Of the share of wrong answers; half a one more, as there may be none.
+            # Ratio of the shares of wrong answers, each with half a one added, as there may be none.
             ratio = (1 - now.accuracy + 0.5 / n) / (1 - self.accuracy[position] + 0.5 / n)
             for name in ("accuracy", "accuracy_low", "accuracy_high"):
                 values = getattr(curve, name)
@@ -143,7 +144,7 @@ class LearningCurve:
 
     @property
     def verdict(self) -> str:
-        """Return in a sentence or two what more data would bring."""
+        """Return the effect of more data in a sentence or two."""
         now = self.measured[-1]
         beyond = [j for j, size in enumerate(self.n) if size > self.examples]
         if not beyond:
@@ -165,7 +166,7 @@ class LearningCurve:
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return all but the numbers of single examples, JSON-like."""
+        """Return everything but the numbers of single examples, JSON-like."""
         names = (
             "examples",
             "n",
@@ -181,16 +182,16 @@ class LearningCurve:
         return {name: getattr(self, name) for name in names} | {
             "left": self.left,
             "left_later": self.left_later,
-            "measured": [asdict(part) for part in self.measured],
-            "modes": [asdict(part) for part in self.modes],
-            "classes": [asdict(part) for part in self.classes],
+            "measured": [asdict(error) for error in self.measured],
+            "modes": [asdict(mode) for mode in self.modes],
+            "classes": [asdict(curve) for curve in self.classes],
             "backtest": {str(size): error for size, error in self.backtest.items()},
             "verdict": self.verdict,
         }
 
 
 def _at_sizes(curve: LearningCurve, positions: list[int]) -> LearningCurve:
-    """Return a curve at some of its sizes."""
+    """Return a curve at the sizes of these positions."""
     names = (
         "n",
         "error",
@@ -220,7 +221,7 @@ def _rescaled_classes(
     errors: Float64[Tensor, " n"],
     train: Examples,
 ) -> tuple[ClassCurve, ...]:
-    """Return the classes' errors as all examples show them, and on from there as foretold."""
+    """Return the classes with the errors of all examples, and their forecasts rescaled to them."""
     if train.labels is None or train.classes is None:
         return ()
     rows = []

@@ -1,14 +1,14 @@
-"""What do n examples know at every ridge? Out-of-sample errors along the ridge, from one spectrum.
+"""Out-of-sample errors of n examples along the ridge, from one spectrum.
 
-With G = (K + ridge·I)⁻¹, theory (eigenlearning; random matrices) reads two numbers off the trace of G that
-belong to the population, not to the sample, and that do not touch the targets:
+With G = (K + ridge·I)⁻¹, theory (eigenlearning; random matrices) gives two numbers of the population, from
+traces of G alone, without the targets:
 
     κ  = 1 / tr G                        how far down the spectrum is learned: n − ridge/κ = Σ λ/(λ + κ)
-    E0 = n tr G² / (tr G)²               by how much what n examples draw is over-fitted
+    E0 = n tr G² / (tr G)²               the over-fitting coefficient of n examples
 
-The error itself is measured: each example by the model that never saw it, y_i − f_without_i(x_i) =
-(G_ii)⁻¹ (G y)_i, exactly; or examples that were kept aside. Then B = error / E0 is what the population leaves
-unlearned at κ, Σ (κ/(λ + κ))² v² + noise: no coefficient v is ever estimated.
+The error itself is measured: on each example by the model fitted without it, y_i − f_without_i(x_i) =
+(G_ii)⁻¹ (G y)_i, exactly; or on held-out examples. Then B = error / E0 is the part of the target that is not
+learned at κ, Σ (κ/(λ + κ))² v² + noise: no coefficient v needs to be estimated.
 """
 
 import math
@@ -26,9 +26,8 @@ POINTS = 32
 """Ridges of a path."""
 
 MOST = 0.65
-"""Of the rows that count as learned at the smallest ridge. Measured: beyond, with the ridge next to
-nothing, κ and E0 come out up to 5 % off in opposite directions (the error they give stays right); up to
-here within 1.5 %."""
+"""Share of the rows that is learned at the smallest ridge. Measured: beyond it, with next to no ridge, κ and
+E0 are up to 5 % off in opposite directions (the resulting error stays right); up to it within 1.5 %."""
 
 FEWEST = 0.25
 """Modes learned at the largest ridge."""
@@ -36,7 +35,7 @@ FEWEST = 0.25
 
 @dataclass(frozen=True, eq=False)
 class RidgePath:
-    """What was measured at q ridges, ascending; e examples were judged at each.
+    """Measurements at q ridges, ascending, on e examples each.
 
     Attributes:
         rows: of the Gram matrix.
@@ -44,7 +43,7 @@ class RidgePath:
         log_modes: log (rows − ridge/κ), the modes learned.
         log_excess: log E0.
         errors: squared error of each example, summed over outputs, (q, e).
-        wrong: whether each was put into another class than its own; None for regression.
+        wrong: whether each was classified wrongly; None for regression.
     """
 
     rows: int
@@ -56,7 +55,7 @@ class RidgePath:
 
 
 def path_ridges(spectrum: Spectrum) -> list[float]:
-    """Return ridges evenly apart in their logarithm, from most to fewest modes learned."""
+    """Return ridges evenly spaced in their logarithm, from most to fewest modes learned."""
     values = spectrum.values.clamp_min(0)
     rows = len(values)
     noise = rows * torch.finfo(values.dtype).eps * float(values[0])
@@ -67,7 +66,7 @@ def path_ridges(spectrum: Spectrum) -> list[float]:
 
 
 def _ridge_for(values: Float64[Tensor, " r"], modes: float) -> float:
-    """Return the ridge at which Σ s/(s + ridge) is so many modes, by halving in its logarithm."""
+    """Return the ridge at which Σ s/(s + ridge) equals `modes`, by bisection in its logarithm."""
     scale = float(values.sum())
     low, high = -100.0, 100.0
     for _ in range(80):
@@ -82,13 +81,13 @@ def _ridge_for(values: Float64[Tensor, " r"], modes: float) -> float:
 def left_out_path(
     spectrum: Spectrum, residual: Float64[Tensor, "r c"], train: Examples, ridges: list[float]
 ) -> RidgePath:
-    """Return the path of a sample, each of its examples judged by the model without it.
+    """Return the path of a sample, measured on each of its examples by the model without it.
 
     Args:
         residual: Y − f_0 by rows of the kernel.
 
     Cost:
-        4nr flops a ridge and row for the diagonal, 2r²c a ridge for the errors.
+        4nr flops for each ridge and row for the diagonal, 2r²c for each ridge for the errors.
     """
     outputs = len(spectrum.vectors) // len(train)
     filters = _filters(spectrum, ridges)  # (q, r)
@@ -110,14 +109,15 @@ def held_out_path(
     outside: Examples,
     ridges: list[float],
 ) -> RidgePath:
-    """Return the path of a sample, judged by examples that it does not hold.
+    """Return the path of a sample, measured on examples outside it.
 
     Args:
-        cross: K(others, sample).
-        aside: Y − f_0 of the others, by rows.
+        cross: K(outside, sample).
+        target: Y − f_0 of the examples outside, by rows of the kernel.
+        outside: these examples.
 
     Cost:
-        2mr² once, 2mrc a ridge.
+        2mr² once, 2mrc for each ridge.
     """
     coordinates = spectrum.coordinates(residual)
     features = cross @ spectrum.vectors
@@ -134,15 +134,15 @@ def _filters(spectrum: Spectrum, ridges: list[float]) -> Float64[Tensor, "q r"]:
 
 
 def _path(
-    spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], judged: Examples
+    spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], examples: Examples
 ) -> RidgePath:
     filters = _filters(spectrum, ridges)
     rows, trace = len(spectrum.vectors), filters.sum(1)
     wrong = None
-    if judged.labels is not None:
-        targets, labels = judged.targets.cpu(), judged.labels.cpu()
+    if examples.labels is not None:
+        targets, labels = examples.targets.cpu(), examples.labels.cpu()
         wrong = torch.stack(
-            [judged.encoding.decode(targets - residual.cpu()) != labels for residual in residuals]
+            [examples.encoding.decode(targets - residual.cpu()) != labels for residual in residuals]
         )
     return RidgePath(
         rows=rows,

@@ -1,8 +1,8 @@
-"""How do predictions from part of the examples compare with what all of them show? Halves and quarters.
+"""Backtest of the learning curve: forecasts from halves and quarters of the examples, against all of them.
 
-Disjoint parts of the examples are fitted, and judged by the examples outside them. That measures the error
-below n without bias; it shows how wrong answers go with errors; and it is a rehearsal of prediction: what a
-half and a quarter foretell for n is laid beside the exact left-out error at n.
+Disjoint parts of the examples are fitted, and measured on the examples outside them. That gives the error
+below n without bias, shows how wrong answers vary with errors, and tests the forecast: those from a half and
+a quarter for n are compared with the exact left-out error at n.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,20 @@ from leftout.dynamics.fitted import Fitted
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 
 PARTS = (4, 2)
-"""Into how many parts the examples are divided, in turn."""
+"""Numbers of parts into which the examples are divided, in turn."""
 
 SEEN = 3.0
-"""Wrong answers from which on their share says something."""
+"""Fewest wrong answers at a ridge for their share to be used."""
 
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """n examples along the ridge, and at the ridge that the rule gives so many.
+    """n examples along the ridge, and at the rule's ridge for n.
 
     Attributes:
         n: examples.
         ridge: of the rule.
-        curve: the population as the sample tells it.
+        curve: the population's curve as measured on the sample.
         at_rule: the path's single point at the rule's ridge.
     """
 
@@ -54,7 +54,7 @@ class Sample:
 
     @cached_property
     def answers(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Return log B, log E0 and log share of wrong answers along the path, where there are enough."""
+        """Return log B, log E0 and the log share of wrong answers along the path, where these are enough."""
         path = self.curve.path
         assert path.wrong is not None
         share = path.wrong.double().mean(1)
@@ -65,7 +65,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Backtest:
-    """All examples, and their parts by their number."""
+    """The paths of all examples, and of their parts by the number of parts."""
 
     full: Sample
     parts: dict[int, list[Sample]]
@@ -81,7 +81,7 @@ def backtest(fitted: Fitted, *, seed: int) -> Backtest:
         NotPositiveError: without ridge, a Gram matrix that is singular to rounding.
 
     Cost:
-        the spectrum, 9r³ if it is not there; for the parts 2.8r³ more, and 6r³ of products; r rows of the
+        the spectrum, 9r³ if it is not known; for the parts 2.8r³ more, and 6r³ of products; r rows of the
         Gram matrix.
     """
     rule, n = fitted.rule, len(fitted)
@@ -101,7 +101,7 @@ def backtest(fitted: Fitted, *, seed: int) -> Backtest:
 
 
 def _sample_of(fitted: Fitted, members: Int64[Tensor, " e"]) -> Sample:
-    """Return a part judged by the examples outside it."""
+    """Return the path of a part of the examples, measured on the examples outside it."""
     inside = torch.zeros(len(fitted), dtype=torch.bool)
     inside[members] = True
     sample, outside = (mask.nonzero().flatten() for mask in (inside, ~inside))
@@ -122,7 +122,7 @@ def _sample_of(fitted: Fitted, members: Int64[Tensor, " e"]) -> Sample:
 
 
 def _check_not_singular(spectrum: Spectrum, ridge: float) -> None:
-    """Raise unless K + ridge·I can be inverted to some digits."""
+    """Raise if K + ridge·I is singular to rounding."""
     noise = len(spectrum.values) * torch.finfo(torch.float64).eps * spectrum.largest
     if spectrum.smallest + ridge <= noise:
         raise NotPositiveError(

@@ -1,15 +1,16 @@
 """How much of the target lies in which modes of the kernel, without using an example twice?
 
-What the population leaves unlearned at κ is measured along the ridge, on examples that the model never saw:
+The unlearned part of the target at κ is measured along the ridge, on examples that were left out of the fit:
 
-    B(κ) = Σ_g w_g · mean over modes of g (κ / (λ + κ))² + what lies beyond, noise included
+    B(κ) = Σ_g w_g · mean over modes of g (κ / (λ + κ))² + unresolved modes and noise
 
 w_g the target's power in a group g of modes of neighbouring rank. The groups' curves differ (each bends at
-its own λ), so the powers follow by least squares with w ≥ 0. Eigenvalues are the sample's, which know no
-target.
+its λ), so the powers follow by least squares with w ≥ 0. Eigenvalues are the sample's, and independent of
+targets.
 
-The plug-in (uᵀ y)²/n, modes and targets of the same examples, adds to every mode a share of the noise and of
-all that is not resolved, and sums to the whole target over n modes: it sees nothing yet to be learned.
+The plug-in estimate (uᵀ y)²/n, modes and targets of the same examples, adds to every mode a share of the
+noise and of the unresolved modes, and sums to the total power over n modes: by it nothing would be left to
+learn.
 """
 
 from itertools import pairwise
@@ -23,20 +24,20 @@ from torch import Tensor
 from leftout.diagnostics.learning_curve.population_curve import PopulationCurve
 
 RANKS = (1, 2, 5, 17, 65, 257, 1025, 4097)
-"""First modes of the groups: what bends within a factor of four in rank cannot be told apart."""
+"""First modes of the groups: curves that bend within a factor of four in rank cannot be separated."""
 
 RESOLVED = 5
-"""Of so many rows one mode is resolved: of known spectra, powers come out right up to there."""
+"""Rows for each resolved mode: for known spectra, powers are right up to there."""
 
 BEYOND = 5
-"""Groups of eigenvalues, each four times smaller, that stand for what is not resolved, beside noise."""
+"""Groups of eigenvalues, each four times smaller, that stand for unresolved modes, beside noise."""
 
 WHOLE = 3.0
-"""Weight of the whole power, known from all examples, beside one point of B."""
+"""Weight of the total power, known from all examples, relative to one point of B."""
 
 
 def mode_groups(rows: int) -> list[tuple[int, int]]:
-    """Return first and last rank, from 1, of the groups that so many rows resolve."""
+    """Return first and last rank, from 1, of the groups of modes that so many rows resolve."""
     return [
         (first, following - 1)
         for first, following in pairwise(RANKS)
@@ -51,7 +52,7 @@ def target_power(
 
     Args:
         eigenvalues: of the kernel under the mean over examples, largest first.
-        whole: mean square of the target, noise included.
+        target_square: mean square of the target, noise included.
 
     Accuracy:
         measured on power laws, 400 examples: within 5 to 10 % of the true power of a group, on average over

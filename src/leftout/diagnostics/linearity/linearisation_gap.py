@@ -1,11 +1,11 @@
-"""How far is the linearised model from the network that it stands for?
+"""How far is the linearised model from its network?
 
-    linearised     f_0(x) + J(x) (w_t − w_0)        what the kernel model predicts
-    network        f(x; w_t)                        the network itself, at the very weights w_t
+    linearised     f_0(x) + J(x) (w_t − w_0)        the prediction of the kernel model
+    network        f(x; w_t)                        that of the network at the same weights w_t
 
-and their difference beside f_0(x) + J(x) (w_t − w_0) − f_0(x), how far training moved the prediction at
-all: where the network bends little on the way, what the kernel says of it is true of the network.
-With `retrained`, the network is really trained, and again without some examples.
+Their difference is compared with J(x) (w_t − w_0), the change of the prediction by training: where it is
+relatively small, the network is nearly linear on the way, and results of the kernel model hold for it. With
+`retrain_examples` the network is trained, and trained again without some examples.
 """
 
 import math
@@ -34,15 +34,15 @@ from leftout.dynamics.rules import At
 from leftout.dynamics.train import predictions
 
 SMALL, LARGE = 0.1, 0.25
-"""Gaps relative to how far training moved predictions: up to the first they are little, beyond the second
-much. On forty networks that tell digits apart (benchmarks/linearity.py) exact leave-one-out correlates
-with really training again at 0.90 to 1.00 below; at 0.60 to 0.95 between, one at 0.01; and at 0.02 to
-0.92 beyond, mostly below 0.5. Of influence `linearity` has a closer measure."""
+"""Gaps relative to the change of predictions in training: up to the first they are small, beyond the second
+large. On forty networks that classify digits (benchmarks/linearity.py) exact leave-one-out correlates
+with retraining at 0.90 to 1.00 below; at 0.60 to 0.95 between, one at 0.01; and at 0.02 to 0.92 beyond,
+mostly below 0.5. For influence `linearity_test` has a closer measure."""
 
 
 @dataclass(frozen=True)
 class RetrainingCheck:
-    """The network itself, trained, and trained again without a few examples.
+    """The network, trained, and trained again without a few examples, beside the linearised model.
 
     Attributes:
         left_out: row numbers of the examples, each left out alone.
@@ -50,9 +50,9 @@ class RetrainingCheck:
         agreement: share of queries that both give the same class; None for regression.
         pearson, slope: of the exact leave-one-out influence of the linearised model against that of
             retraining, over all queries and left-out examples.
-        trained: how training ended, a sentence.
-        converged: whether it and all trainings without an example took the steps that were asked for, or
-            reached the minimum.
+        trained: how training ended, in one sentence.
+        converged: whether it and all trainings without an example took their prescribed steps, or reached the
+            minimum.
     """
 
     left_out: tuple[int, ...]
@@ -74,8 +74,8 @@ class LinearisationGap:
         gap: the same of linearised minus network.
         agreement: share of queries that both give the same class; None for regression.
         accuracy_before, accuracy_linearised, accuracy_network: share of queries whose class is right, by
-            the network as it was given, linearised, and at the weights w_t; None for regression.
-        retrained: the network really trained, where that was asked for.
+            the network as passed, linearised, and at the weights w_t; None for regression.
+        retraining: the comparison with the trained network; None without `retrain_examples`.
     """
 
     at: float
@@ -85,11 +85,11 @@ class LinearisationGap:
     accuracy_before: float | None
     accuracy_linearised: float | None
     accuracy_network: float | None
-    retrained: RetrainingCheck | None = None
+    retraining: RetrainingCheck | None = None
 
     @property
     def relative_gap(self) -> float:
-        """Return gap / moved: 0 where the network is linear on its way, inf where nothing moved but it."""
+        """Return gap / moved: 0 for a linear network, inf if only the network's predictions moved."""
         return safe_ratio(self.gap, self.moved)
 
     @property
@@ -103,40 +103,48 @@ def linearisation_gap(
     query: Data,
     *,
     at: At = None,
-    retrained: int | Sequence[int] = 0,
+    retrain_examples: int | Sequence[int] = 0,
     seed: int = 0,
     jobs: int | None = None,
     out: str | Path | None = None,
 ) -> LinearisationGap:
     """Return how far the linearised model is from its network, on queries.
 
-    Use it to check a fitted model as it is, at no training. Whether the kernel goes on to speak for the
-    network while that is trained is asked of `linearity`, at the price of one training; `retrained`
-    asks about influence itself, at that of many.
+    Use it to check a fitted model without training. `linearity_test` compares both while the network is
+    trained, at the cost of one training; `retrain_examples` compares influences, at the cost of many.
 
     Args:
         fitted: of an Empirical kernel with outputs="full" (or one output), not projected.
         query: Examples, or a pair (inputs, targets) like the training data.
         at: training time; None for the end.
-        retrained: how many training examples, or which, to leave out of the real network's training;
-            0 trains nothing.
+        retrain_examples: how many training examples, or which, to leave out of the network's training, each
+            alone; 0 for no training.
         seed: chooses them.
         jobs, out: as for `retrain`.
 
     Raises:
-        OptionError: another kernel; to retrain under a flow, which no network can follow exactly.
+        OptionError: another kernel; retraining under a flow, which a network cannot be trained by exactly.
 
     Warns:
         NotConvergedWarning: the network, or one trained again, stopped short of its tolerance.
 
     Cost:
-        a pass over the training examples and two over the queries; with `retrained` one training and
+        a pass over the training examples and two over the queries; with `retrain_examples` one training and
         one more for each example.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(2, 1).double())
+        >>> fitted = lo.fit(kernel, data, rule=lo.Ridge(0.1))
+        >>> lo.linearisation_gap(fitted, data).relative_gap < 1e-10  # the module is linear
+        True
     """
     check_seed(seed)
     examples, time = queries_of(fitted, query), fitted.rule.time(at)
     kernel = linear_kernel(fitted)
-    chosen = _rows_to_leave_out(retrained, len(fitted), seed)
+    chosen = _rows_to_leave_out(retrain_examples, len(fitted), seed)
     if chosen:
         check_followed(fitted.rule, time)
     before = kernel.initial(examples.inputs).cpu()
@@ -152,14 +160,14 @@ def linearisation_gap(
         accuracy_before=examples.accuracy(before),
         accuracy_linearised=examples.accuracy(predicted),
         accuracy_network=examples.accuracy(after),
-        retrained=_retraining_check(fitted, examples, time, chosen, jobs, out) if chosen else None,
+        retraining=_retraining_check(fitted, examples, time, chosen, jobs, out) if chosen else None,
     )
 
 
 def _rows_to_leave_out(retrain_examples: int | Sequence[int], n: int, seed: int) -> list[int]:
     """Return row numbers of the examples to leave out."""
     if not isinstance(retrain_examples, Integral):
-        chosen = row_numbers("retrained", retrain_examples)
+        chosen = row_numbers("retrain_examples", retrain_examples)
         if len(set(chosen)) < len(chosen) or len(chosen) < FEWEST:
             raise OptionError(f"`retrained` must name {FEWEST} examples or more, each once; got {chosen}.")
         return chosen
@@ -193,7 +201,7 @@ def _retraining_check(
 
 
 def safe_ratio(gap: float, moved: float) -> float:
-    """Return gap / moved; of two zeros 0."""
+    """Return gap / moved, and 0 for 0 / 0."""
     if moved == 0:
         return 0.0 if gap == 0 else math.inf
     return gap / moved

@@ -1,15 +1,15 @@
-"""Does the kernel speak for this network? Both are trained, side by side, from the same weights.
+"""Do results of the kernel hold for this network? Both are trained side by side from the same weights.
 
     network       f(x; w_t),      w stepped down ∇L
     linearised    f_0(x) + K_0(x, X) g_t(K_0) (Y − f_0(X)),      in closed form, no step taken
 
-and on the way three things are watched that vanish together as a network widens:
+Three differences are measured on the way, all of which vanish as a network widens:
 
     sup_t ‖f − f_lin‖,        sup_t ‖w_t − w_0‖ / ‖w_0‖,        sup_t ‖K_t − K_0‖_F / ‖K_0‖_F
 
-The last is that of the few largest modes. What leaving an example out changes lies in all that are
-learned, s + λ ≳ 1/t: how the kernel changes there, `kernel_learned` (see `snapshots`), says how well
-influence agrees with training again, and the others say less.
+The last is dominated by the few largest modes. The change by leaving an example out lies in all learned
+modes, s + λ ≳ 1/t: the change of the kernel there, `kernel_learned` (see `snapshots`), predicts best how well
+influence agrees with retraining.
 """
 
 import copy
@@ -41,7 +41,7 @@ Verdict = Literal["yes", "with care", "no"]
 LEARNED_LITTLE, LEARNED_MUCH = 0.25, 0.75
 """Largest `kernel_learned` for "yes", and for "with care".
 
-Exact leave-one-out against really training again, of twenty networks that tell two digits apart
+Exact leave-one-out against retraining, for twenty networks that classify two digits
 (benchmarks/linearity.py), correlation and slope:
 
                  chosen on 4 and 9                       checked on 3 and 8, another seed
@@ -49,39 +49,39 @@ Exact leave-one-out against really training again, of twenty networks that tell 
     with care    7    0.89 … 0.99    0.81 … 1.17         5    0.67 … 0.92    0.62 … 1.04
     no           9    0.07 … 0.76    0.24 … 2.16        11    0.01 … 0.95    0.15 … 2.64
 
-all of them with the 80 examples whole. A sample sees fewer modes: of 280 examples, 25 gave 0.80 to 1.00
-of what all of them did, 100 gave 0.95 to 1.00 (four networks).
+all of them with all 80 examples. A sample resolves fewer modes: of 280 examples, a sample of 25 gave 0.80 to
+1.00 of the number for all, one of 100 gave 0.95 to 1.00 (four networks).
 """
 
 SHARE = 0.5
-"""Of the critical rate, where none is said."""
+"""The default rate, as a share of the critical rate."""
 
 EACH_OCTAVE = 2
 """Snapshots while the number of steps doubles."""
 
 OUTGROWN = 10.0
-"""Times the objective at w_0 beyond which a network has left for good."""
+"""Multiple of the objective at w_0 beyond which training counts as diverged."""
 
 
 BOUNCING = 0.9
-"""Of the critical rate that the kernel has come to, beyond which descent is taken to bounce."""
+"""Share of the present kernel's critical rate beyond which descent is taken to oscillate."""
 
 
 @dataclass(frozen=True)
 class LinearityTest:
-    """A network beside its linearisation, all along training. Made by `linearity`.
+    """A network beside its linearisation during training. Made by `linearity_test`.
 
     Attributes:
         path: snapshots, from the first step to the last.
         rule: by which both were trained.
         critical_rate: 2 / (s_max + λ) of the kernel at w_0, below which the linearised network converges.
-        lee_rate: 2 / (s_min + s_max + 2λ), below which its slowest mode sets the pace.
+        lee_rate: 2 / (s_min + s_max + 2λ), below which its slowest mode limits convergence.
         weights_norm, kernel_norm: ‖w_0‖, and ‖K_0‖_F on the sample.
-        sample: training examples that the kernel was measured on.
-        examples: all of them.
-        converged: whether the network reached the tolerance; not where steps were asked for.
-        diverged: whether it left for good; what is told is then of the steps before.
-        status: how training ended, a sentence.
+        sample: number of training examples that the kernel was measured on.
+        examples: number of all training examples.
+        converged: whether the network reached the tolerance; False where `steps` were given.
+        diverged: whether training diverged; all numbers are then of the steps before.
+        status: how training ended, in one sentence.
     """
 
     path: tuple[Snapshot, ...]
@@ -108,7 +108,7 @@ class LinearityTest:
 
     @property
     def relative_gap(self) -> float:
-        """Return it relative to how far training moves the linearised network at most."""
+        """Return `gap` relative to the largest change of the linearised network's predictions."""
         return safe_ratio(self.gap, max(snapshot.moved for snapshot in self.path))
 
     @property
@@ -128,19 +128,19 @@ class LinearityTest:
 
     @property
     def kernel_learned(self) -> float:
-        """Return the largest relative change of the kernel in the modes learned by then."""
+        """Return the largest relative change of the kernel in the modes learned at that time."""
         return max(snapshot.kernel_learned for snapshot in self.path)
 
     @property
     def step_error(self) -> float:
-        """Return the largest error of the steps themselves, in target units."""
+        """Return the largest discretisation error of the steps, in target units."""
         return max(snapshot.step_error for snapshot in self.path)
 
     @property
     def verdict(self) -> Verdict:
-        """Return whether the kernel speaks for this network: the worse of what two measures say.
+        """Return whether results of the kernel hold for this network, by the worse of two measures.
 
-        `kernel_learned` speaks of influence, `relative_gap` of predictions.
+        `kernel_learned` is a measure for influence, `relative_gap` for predictions.
         """
         if self.diverged:
             return "no"
@@ -182,45 +182,52 @@ def linearity_test(
     memory: int | float | str | None = None,
     device: torch.device | str | None = None,
 ) -> LinearityTest:
-    """Return how far a network and its linearisation part while both are trained.
+    """Return how far a network and its linearisation diverge from each other while both are trained.
 
-    Use it before a kernel's answers are trusted for a network: it trains that once, all the way, and its
-    `verdict` says "yes", "with care" or "no". `linearisation` trains nothing unless asked: it compares
-    a fitted model with the network at the weights that the model itself ends with.
+    Use it before trusting results of a kernel for a network: it trains the network once to the end, and its
+    `verdict` is "yes", "with care" or "no". `linearisation_gap` needs no training: it compares a fitted model
+    with the network at the final weights of the model.
 
     Args:
         module: a function of each input alone, in eval mode where that makes a difference; copied.
         train: Examples, a pair (inputs, targets) of arrays, or a Dataset.
         query: Examples, or a pair like the training data.
         rule: GradientDescent, followed step by step; GradientFlow, by Runge-Kutta steps of at most
-            1/(s_max + λ), whose own error is told as `step_error`; Ridge is descent to its minimum, at
-            half the critical rate. Descent at that rate without ridge if not said.
-        steps: how many, all of them taken; to convergence if not said, at most 20 000.
-        tolerance: ‖∇L‖ relative to that at w_0 at which training has converged, where no steps are
-            asked for.
-        parameters: patterns of the names of those that training moves; all if not said.
-        sample: training examples on which the kernel is compared, drawn with `seed`; all if there are
-            fewer. A snapshot makes its Gram matrix once.
-        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
-        device: where to train; where the module is if not said.
+            1/(s_max + λ), whose error is `step_error`; Ridge is descent to its minimum, at half the critical
+            rate. None for descent at that rate without ridge.
+        steps: number of steps; None for training to convergence, at most 20 000.
+        tolerance: ‖∇L‖ relative to that at w_0 at which training has converged, if `steps` is None.
+        parameters: patterns of the names of the trained parameters; None for all.
+        sample: number of training examples on which the kernel is compared, drawn with `seed`; each snapshot
+            computes their Gram matrix once.
+        memory: budget, in bytes or as "4GB"; None for 60 % of the free memory.
+        device: where to train; None for the device of the module.
 
     Raises:
-        OptionError: an option that cannot be; a module that is none or no function of its input.
+        OptionError: an option out of range; no module, or one that is not a function of each input alone.
         ShapeError, DataError: data that do not fit the module or each other.
         DivergenceError: a rate at or above the critical rate: the linearised network diverges.
         MemoryBudgetError: the Gram matrix of n · k rows would not fit.
 
     Accuracy:
-        the supremum is over snapshots, two to each doubling of the steps, the first and the last among
-        them. A float32 module rounds its outputs: gaps below 1e-6 of them are that.
+        the supremum is over snapshots, two to each doubling of the steps, the first and the last included.
+        Gaps below 1e-6 of a float32 module's outputs are rounding.
 
     Cost:
         the Gram matrix of all examples and its eigenvalues, 9 (n k)³ flops, once; a forward and a
-        backward pass a step, four under a flow; the kernel of the sample at each snapshot.
+        backward pass for each step, four under a flow; the kernel of the sample at each snapshot.
 
     Source:
         Lee et al. 2019, "Wide neural networks of any depth evolve as linear models under gradient
         descent", theorem 2.1; the review's eqs. 2 to 4.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
+        >>> test = lo.linearity_test(torch.nn.Linear(2, 1).double(), data, data, steps=20)
+        >>> test.verdict, test.relative_gap < 1e-10  # the module is linear
+        ('yes', True)
     """
     check_kind("module", module, nn.Module, what="a network, a torch.nn.Module")
     if steps is not None:
@@ -242,7 +249,7 @@ def _linearised_model(
     memory: int | float | str | None,
     device: torch.device | str | None,
 ) -> Fitted:
-    """Return the linearised network, under a rule that has a path."""
+    """Return the linearised network, under a rule with training time: for Ridge, gradient descent."""
     if not isinstance(rule, GradientDescent | GradientFlow | Ridge | None):
         raise OptionError(
             "`rule` must be GradientDescent, GradientFlow or Ridge, or None for descent at half the "
@@ -260,7 +267,7 @@ def _linearised_model(
 
 
 def _critical_rate(fitted: Fitted, *values: float) -> float:
-    """Return 2 / Σ (s + λ) over eigenvalues of the kernel, as a rate in the reading of the rule."""
+    """Return 2 / Σ (s + λ) over eigenvalues of the kernel, in the units of the rule's rate."""
     n, rule = len(fitted), fitted.rule
     total = sum(values) + len(values) * rule.effective_ridge(n)
     unit = n if rule.loss == "mean" else 1
@@ -268,11 +275,11 @@ def _critical_rate(fitted: Fitted, *values: float) -> float:
 
 
 def _compare_in_training(monitor: TrainingMonitor, steps: int | None, tolerance: float) -> LinearityTest:
-    """Train the network to its end, and say what was seen."""
+    """Train the network to its end beside its linearisation, and return the comparison."""
     limit = MANY_STEPS if steps is None else int(steps)
     objective = monitor.objective
     goal = goal_of(objective, monitor.rule, limit, None if steps else tolerance)
-    # Where there is nothing to learn the loss is rounding, and may well become ten times as much.
+    # Where there is nothing to learn the loss is rounding, which may grow tenfold.
     ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding_error**2)
     due, path = set(_grid(limit)), [monitor.snapshot(0)]
     gradient, diverged, step = 1.0, False, 0
@@ -295,7 +302,7 @@ def _compare_in_training(monitor: TrainingMonitor, steps: int | None, tolerance:
 def _test_record(
     monitor: TrainingMonitor, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
 ) -> LinearityTest:
-    """Return the record of a training that ended at a relative gradient; inf where it diverged."""
+    """Return the comparison; `gradient` is the last relative gradient, inf on divergence."""
     spectrum, fitted = monitor.fitted.spectrum, monitor.fitted
     return LinearityTest(
         path=path,
@@ -313,7 +320,7 @@ def _test_record(
 
 
 def _grid(limit: int) -> Iterator[int]:
-    """Yield steps, geometrically apart, from 1 to the last."""
+    """Yield step numbers from 1 to the last, in geometric progression."""
     for power in range(EACH_OCTAVE * limit.bit_length()):
         yield min(limit, round(2 ** (power / EACH_OCTAVE)))
     yield limit
@@ -322,11 +329,11 @@ def _grid(limit: int) -> Iterator[int]:
 def _status(
     monitor: TrainingMonitor, path: tuple[Snapshot, ...], goal: Goal, step: int, gradient: float
 ) -> str:
-    """Return how training ended: a sentence, with advice where it ended short."""
+    """Return how training ended in one sentence, with advice if it did not converge."""
     if gradient == math.inf:
         return (
             f"diverged at step {step}, where that of the linearised network converges: the kernel grew "
-            "as the network learned. What is told is of the steps before; take a lower rate, or a wider "
+            "as the network learned. All numbers are of the steps before; take a lower rate, or a wider "
             "network."
         )
     if goal.tolerance is None:
@@ -340,10 +347,10 @@ def _status(
 
 
 def _advice(monitor: TrainingMonitor, growth: float) -> str:
-    """Return what to do about a training that does not settle."""
+    """Return advice for training that does not converge."""
     rule, fitted = monitor.rule, monitor.fitted
     now = _critical_rate(fitted, growth * fitted.spectrum.largest)
-    # A kernel that grows stops growing where its critical rate is the rate: descent then bounces.
+    # A growing kernel stops growing where its critical rate equals the rate: descent then oscillates.
     if isinstance(rule, GradientDescent) and growth > 1 and rule.rate > BOUNCING * now:
         return (
             f"its kernel grew {growth:.1f} times, and the critical rate fell to {now:.3g}, the rate being "

@@ -1,7 +1,7 @@
-"""What is there to see of a network and its linearisation after the same training?
+"""Comparison of a network and its linearisation after the same training.
 
-Both are asked at the network's steps: the network where it stands, the linearisation by its closed form.
-Kernels are compared as they are, and in the modes that are learned by then, each of which counts alike:
+Both are evaluated at steps of the network, the linearisation by its closed form. Kernels are compared as they
+are, and with equal weight for each mode learned so far:
 
     ‖M^(-1/2) (K_t − K_0) M^(-1/2)‖_F / ‖M^(-1/2) K_0 M^(-1/2)‖_F,        M = K_0 + λ + 1/t
 
@@ -31,17 +31,18 @@ class Snapshot:
     """Network and linearised network after the same training.
 
     Attributes:
-        step, time: of the network; time in the reading of the rule.
+        step, time: of the network; time in the units of the rule.
         gap, gap_train: root mean square of network minus linearised, over queries or training examples
             and outputs.
         moved, moved_train: the same of linearised minus f_0.
         weights: ‖w_t − w_0‖ / ‖w_0‖.
         kernel: ‖K_t − K_0‖_F / ‖K_0‖_F, on the sample.
-        growth: s_max of K_t over that of K_0, on the sample: by so much the critical rate has fallen.
-        kernel_learned: the same of M^(-1/2) K M^(-1/2), see above: of the modes learned by then.
+        growth: s_max of K_t over that of K_0, on the sample: the factor by which the critical rate has
+            fallen.
+        kernel_learned: the relative change of M^(-1/2) K M^(-1/2), see above.
         loss, loss_linearised: ½ Σ (f − y)² over the training examples.
-        step_error: root mean square over training examples of what the steps make of the linearised
-            network minus its closed form; 0 under descent, whose closed form has the same steps.
+        step_error: root mean square over training examples of the linearised network by steps minus its
+            closed form; 0 under descent, whose closed form has the same steps.
     """
 
     step: int
@@ -60,11 +61,12 @@ class Snapshot:
 
 
 class TrainingMonitor:
-    """A network on its way, beside its linearisation.
+    """A network in training, compared with its linearisation.
 
     Args:
         fitted: the linearised network, of an Empirical kernel, under descent or flow.
-        sample, seed: how many training examples the kernel is compared on, and which.
+        sample, seed: number of training examples that the kernel is compared on, and the seed that draws
+            them.
     """
 
     def __init__(self, fitted: Fitted, query: Examples, sample: int, seed: int) -> None:
@@ -93,16 +95,14 @@ class TrainingMonitor:
         self.weights_norm = float(self.objective.initial.double().norm())
 
     def snapshot(self, step: int) -> Snapshot:
-        """Return the comparison at the point where the network is."""
+        """Return the comparison at the present weights of the network."""
         fitted, objective, time = self.fitted, self.objective, self.path.time
         fitted.check_trainable([time], total=len(fitted))
         dual = fitted.dual(time)
         moved = fitted.by_example(self.cross @ dual)
         moved_train = fitted.by_example(fitted.gram @ dual)
         module = objective.trained_module()
-        network = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(
-            moved
-        )
+        f_t = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(moved)
         now = self._kernel_now(module)
         change = now - self.kernel
         targets = fitted.train.targets.to(moved)
@@ -111,7 +111,7 @@ class TrainingMonitor:
         return Snapshot(
             step=step,
             time=time,
-            gap=rms(network - self.start - moved),
+            gap=rms(f_t - self.start - moved),
             gap_train=rms(residual - linearised),
             moved=rms(moved),
             moved_train=rms(moved_train),
@@ -130,12 +130,12 @@ class TrainingMonitor:
         return gram(Empirical(module), points, device=fitted.device, memory=fitted.memory)
 
     def _change_in_learned_modes(self, change: Float64[Tensor, "r r"], time: float) -> float:
-        """Return the relative change of the kernel where each learned mode counts alike."""
+        """Return the relative change of the kernel, with equal weight for each learned mode."""
         n = len(self.fitted)
         effective_time = self.rule.effective_time(time, n)
         if effective_time == 0:
             return 0.0
-        # Eigenvalues of the sample are smaller than those of all examples by its share of them.
+        # Eigenvalues of the sample are those of all examples times the sample's share.
         floor = (self.rule.effective_ridge(n) + 1 / effective_time) * len(self.rows) / n
         values = self.modes.values.clamp(min=0)
         white = self.modes.vectors / (values + floor).sqrt()
@@ -143,7 +143,7 @@ class TrainingMonitor:
         return safe_ratio(float((white.T @ change @ white).norm()), float(before))
 
     def _step_error(self, moved: Float64[Tensor, "n k"]) -> float:
-        """Return what the steps would make of the linearised network, minus its closed form."""
+        """Return the root mean square of the linearised network by steps minus its closed form."""
         if isinstance(self.rule, GradientDescent):
             return 0.0
         spectrum, fitted = self.fitted.spectrum, self.fitted

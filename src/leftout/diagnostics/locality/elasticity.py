@@ -1,9 +1,9 @@
-"""Is a network local: does what it learns of one example stay with examples of the same class?
+"""Local elasticity: does a training step on one example mostly change predictions within its class?
 
     K̄(x, z) = k(x, z) / √(k(x, x) k(z, z)),        RR = mean K̄ within classes / (that + mean K̄ between them)
 
-A step on one example moves predictions at others by their similarity. ½ is a network that does not tell the
-classes apart; a network is the more locally elastic the larger the ratio, and label-blind kernels less so.
+A step on one example moves predictions at others by their similarity K̄. RR is ½ for a network that does not
+distinguish the classes, and larger for a more locally elastic one; label-blind kernels have a smaller ratio.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 
 ROWS = 1024
-"""Rows of the kernel held at a time: whole matrices are made only to teach a kernel labels."""
+"""Rows of the kernel held at a time; full matrices are computed only to fit a kernel to labels."""
 
 
 def elasticity(
@@ -43,39 +43,45 @@ def elasticity(
     """Return how local a kernel is, for every pair of classes.
 
     Args:
-        kernel: any with one value for all outputs; of a network as it is or was trained,
-            `Empirical(module, outputs="trace")`. One that sees labels is taught by the training
-            examples first.
+        kernel: any with one value for all outputs; for a network with its present weights,
+            `Empirical(module, outputs="trace")`. A label-dependent one is fitted to the labels of the
+            training examples first.
         train: examples with classes.
-        query: others of the same classes; pairs are then of a query and a training example too.
-        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
-        device: where the kernel is evaluated; where the inputs are if not said.
+        query: further examples of the same classes, for pairs of a query and a training example.
+        memory: budget, in bytes or as "4GB"; None for 60 % of the free memory.
+        device: where the kernel is evaluated; None for the device of the inputs.
 
     Returns:
         A Dataset over (class, other): `similarity`, the mean of K̄ over all pairs of an example of one
-        class and one of the other, each example's pair with itself included; `ratio`, RR of these two
-        classes alone, ½ on the diagonal. With `query` the same of query and training examples,
+        class and one of the other, pairs of an example with itself included; `ratio`, RR of these two
+        classes alone, ½ on the diagonal. With `query` the same for pairs of a query and a training example,
         `query_similarity` (class of the query, class of the training example) and `query_ratio`, NaN for a
-        class that no query has. NaN too where examples of one class are not alike on the mean, or less
-        than those of two are unlike, as of a kernel that labels have made indefinite; above 1 where only
-        those of two are unlike.
+        class without queries. RR is NaN where the mean K̄ within classes, or its sum with that between them,
+        is not positive, as for an indefinite kernel; above 1 where only the mean between classes is negative.
 
     Raises:
         DataError: no classes, fewer than two of them, or an example with k(x, x) = 0.
-        OptionError: a kernel that tells outputs apart.
+        OptionError: a kernel with one value for each pair of outputs.
         MemoryBudgetError: 1024 rows of the kernel would not fit.
 
     Cost:
-        the kernel of every pair, n² and mn evaluations; 1024 rows of it at a time. Of a network as it
-        is, `Empirical` without projection, no pair: k(x, x), and a forward and a backward pass of each
-        example for each output, as long as gradients of every class fit half the budget.
+        the kernel of every pair, n² and mn evaluations; 1024 rows of it at a time. For `Empirical` without
+        projection no pair is evaluated: k(x, x), and a forward and a backward pass of each example for each
+        output, as long as gradients of every class fit half the budget.
 
     Accuracy:
-        a mean of K̄ is rounded by some eps; that of the kernel comes to it, in a network's own dtype.
+        a few eps for the mean of K̄, plus the rounding of the kernel, in the dtype of a network.
 
     Source:
-        Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. There each
-        pair of classes is a task of its own, and so are the ratios here.
+        Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. As there, each
+        ratio is for one pair of classes.
+
+    Examples:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=10)
+        >>> ratio = lo.elasticity(lo.kernels.ReLU(1), train).ratio
+        >>> ratio.dims, round(float(ratio.sel({"class": "0", "other": "1"})), 2)
+        (('class', 'other'), 0.61)
     """
     check_kind("kernel", kernel, (Kernel, LabelDependentKernel), what="a kernel, such as kernels.ReLU(1)")
     examples = examples_of(train)
@@ -113,9 +119,9 @@ def elasticity(
         "ratio": (AXES, _ratios(similar, counts**2, np.outer(counts, counts)), {"equation": "9"}),
     }
     if query is not None:
-        asked = examples_of(query, encoding=examples.encoding, name="query")
-        query_counts = _counts(asked, len(names))
-        similar = similarity(asked, lengths(asked, "query"))
+        queries = examples_of(query, encoding=examples.encoding, name="query")
+        query_counts = _counts(queries, len(names))
+        similar = similarity(queries, lengths(queries, "query"))
         ratio = _ratios(similar, query_counts * counts, np.outer(query_counts, counts))
         variables["query_similarity"] = (AXES, similar, {"of": "mean normalised kernel"})
         variables["query_ratio"] = (AXES, ratio, {"equation": "9"})
@@ -134,7 +140,7 @@ AXES = ("class", "other")
 def _rows_of(
     kernel: Kernel, examples: Examples, budget: int, device: torch.device | str | None
 ) -> Callable[[Tensor], Tensor]:
-    """Return what evaluates the kernel of some inputs and all examples."""
+    """Return a function that evaluates the kernel between inputs and all examples."""
 
     def rows_of(rows: Tensor) -> Tensor:
         return assemble.cross(kernel, rows, examples.inputs, memory=budget, device=device).cpu()
@@ -163,7 +169,7 @@ def _lengths(
     squares = assemble.diagonal(kernel, inputs, device=device).cpu()
     if bool((squares < 0).any()):
         row = int((squares < 0).nonzero()[0])
-        why = "" if kernel.definite else " Labels have made it indefinite: take a smaller `strength`."
+        why = "" if kernel.definite else " It is indefinite by its labels: take a smaller `strength`."
         raise DataError(
             f"`kernel` must have k(x, x) > 0; it is {float(squares[row]):.3g} for row {row} of `{name}`.{why}"
         )
@@ -183,7 +189,7 @@ def _pair_sums(
     right: Examples,
     right_lengths: Float64[Tensor, " n"],
 ) -> Float64[np.ndarray, "c c"]:
-    """Return the sum of K̄ over all pairs of each two classes, from the kernel of every pair."""
+    """Return the sum of K̄ over all pairs of examples, for each two classes, from the kernel of every pair."""
     assert right.encoding.classes is not None
     assert examples.labels is not None
     assert right.labels is not None
@@ -201,7 +207,7 @@ def _ratios(
     within: Float64[np.ndarray, " c"],
     between: Float64[np.ndarray, "c c"],
 ) -> Float64[np.ndarray, "c c"]:
-    """Return RR of each two classes; `within` and `between` are numbers of pairs."""
+    """Return RR for each two classes; `within` and `between` are numbers of pairs."""
     diagonal = np.diag(similar)
     inside = (within * diagonal + (within * diagonal)[:, None]) / (within + within[:, None])
     sums = between * similar

@@ -1,15 +1,15 @@
-"""How does a kernel depend on the labels of its training set? Level by level, by Hoeffding's decomposition.
+"""Hoeffding decomposition of a kernel as a function of its training labels.
 
-    K(x, x', y) = Σ_A K_A(y_A),        E[K_A | y_B] = 0 for all B without the whole of A
+    K(x, x', y) = Σ_A K_A(y_A),        E[K_A | y_B] = 0 for all B that do not contain A
 
-for labels that are independent given X: K_∅ is blind to labels, K_i listens to one, K_ij to a pair. Parts
-are orthogonal, so E K² is the sum of E K_A². With k_i(y, y') = 1{y = y'} / p_i(y) − 1
+for labels that are independent given X: K_∅ depends on no label, K_i on one, K_ij on a pair. Parts are
+orthogonal, so E K² is the sum of E K_A². With k_i(y, y') = 1{y = y'} / p_i(y) − 1
 
     K_A(y) = E_Y [K(Y) Π_{i ∈ A} k_i(Y_i, y_i)],
     Σ_{|A| = r} E K_A² = E_{Y, Y'} [K(Y) K(Y') Σ_{|A| = r} Π_{i ∈ A} k_i(Y_i, Y'_i)],
 
-and the sum over A is a polynomial in Σ_i k_i and Σ_i k_i²: no level is ever added up part by part. For two
-equally probable classes ±1, K_A is the Walsh coefficient E[K Π y_i] times Π y_i.
+and the sum over A is a polynomial in Σ_i k_i and Σ_i k_i²: no level is summed part by part. For two equally
+probable classes ±1, K_A is the Walsh coefficient E[K Π y_i] times Π y_i.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ from leftout.diagnostics.locality.relabellings import (
 LEVELS = ("0", "1", "2", "higher")
 
 FEWEST = 8
-"""Relabellings from which a standard error can be told."""
+"""Fewest relabellings for a standard error."""
 
 ROWS = 256
 
@@ -52,48 +52,57 @@ def hoeffding(
     seed: int = 0,
     memory: int | float | str | None = None,
 ) -> xr.Dataset:
-    """Return the parts of a label-aware kernel that listen to no label, to one, and to two.
+    """Return the parts of a label-dependent kernel that depend on no label, on one, and on two.
 
     Args:
-        kernel_of: takes class numbers (n,) int64, returns the kernel (q, r) that such a training set
-            teaches: some rows and columns of any kernel that sees labels. Of few examples all may be of
-            one class once in a while, and are all of one class where each labelling is taken.
-        labels: class numbers of the training set, 0 and up: parts are told at these.
-        probabilities: of the classes, (c,) or (n, c) with a row for each example; of labels that are
-            independent. Half and half if None.
-        draws: relabellings at which the kernel is evaluated. If there are no more than that in all, as of
-            12 examples of two classes, each is taken once and everything is exact.
+        kernel_of: takes class numbers (n,) int64, returns the kernel (q, r) fitted to such labels: any rows
+            and columns of any label-dependent kernel. It is also called with labels of a single class, by
+            chance for few examples, and always where every labelling is evaluated.
+        labels: class numbers of the training set, 0 and up, at which parts are returned.
+        probabilities: of the classes, (c,) or (n, c) with a row for each example; labels are independent.
+            None for one half each.
+        draws: relabellings at which the kernel is evaluated. If there are at most as many in all, as for
+            12 examples of two classes, each is evaluated once and everything is exact.
         seed: of the relabellings.
-        memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
+        memory: budget, in bytes or as "4GB"; None for 60 % of the free memory.
 
     Returns:
-        A Dataset over the kernel's (row, column): `value` at the labels given, its parts `constant`,
-        `single` (of each example) and `pair` (of example and other: symmetric, each two of them one
-        part, 0 of an example with itself), and `rest`, what is left of the value above level two.
-        `mean_square` over (level, row, column): Σ_{|A| = level} E K_A², and "higher" what is left of
-        E K²; `share` of them in the sum over all entries, NaN of a kernel that is 0
-        throughout. Standard errors `constant_error`, `single_error`, `pair_error`, `mean_square_error`,
-        `share_error`: 0 where everything is exact. Attributes `exact`, `relabellings`.
+        A Dataset over the kernel's (row, column): `value` at `labels`, its parts `constant`, `single` (for
+        each example) and `pair` (for example and other: symmetric, each pair of them one part, 0 for an
+        example with itself), and `rest`, the parts above level two. `mean_square` over (level, row, column):
+        Σ_{|A| = level} E K_A², and for "higher" the rest of E K²; `share` of each level in the sum over all
+        entries, NaN for a kernel that is 0 everywhere. Standard errors `constant_error`, `single_error`,
+        `pair_error`, `mean_square_error`, `share_error`: 0 if everything is exact. Attributes `exact`,
+        `relabellings`.
 
     Raises:
-        OptionError: labels or probabilities that cannot be, too few draws.
-        ShapeError: what `kernel_of` returns is no matrix, or of changing shape.
-        DataError: it is not finite.
-        MemoryBudgetError: values at all relabellings and parts of all pairs would not fit; told after one
-            evaluation, which says how large the kernel is.
+        OptionError: labels or probabilities out of range, too few draws.
+        ShapeError: `kernel_of` returns no matrix, or one of changing shape.
+        DataError: its values are not finite.
+        MemoryBudgetError: values at all relabellings and parts of all pairs would not fit; raised after one
+            evaluation, which gives the size of the kernel.
 
     Cost:
         `draws` evaluations of the kernel, and for each entry draws (n² + draws) operations and some
         8 · (8 draws + 2 n²) bytes.
 
     Accuracy:
-        exact, or estimates without bias, with standard errors. Where two classes are equally probable
-        labellings come in opposite pairs; a level that is not there is then 0 to rounding if its order
-        is odd and the kernel even, or the other way round. A variance estimate may come out below 0.
+        exact, or unbiased estimates with standard errors. If two classes are equally probable, labellings
+        come in opposite pairs; an absent level is then 0 to rounding if its order is odd and the kernel even,
+        or the other way round. A variance estimate may be below 0.
 
     Source:
         Chen, He & Su 2020, "Label-aware neural tangent kernel", lemma 2.2; the form with k_i is derived
         here.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> def kernel_of(labels):  # one entry, 1 + y_0 + y_0 y_1 with y = ±1
+        ...     signs = 2.0 * labels - 1
+        ...     return (1 + signs[0] + signs[0] * signs[1]).reshape(1, 1)
+        >>> parts = lo.hoeffding(kernel_of, [1, 1, 0])
+        >>> parts.single.values.ravel().tolist(), parts.share.values.round(3).tolist()
+        ([1.0, 0.0, 0.0], [0.333, 0.333, 0.333, 0.0])
     """
     numbers, law = _labels_and_law(labels, probabilities)
     check_count("draws", draws)
@@ -105,8 +114,8 @@ def hoeffding(
     here = value_at(kernel_of, numbers)
     n = len(numbers)
     check_fits(
-        f"What {settings.count} relabellings say of {n} × {n} pairs of labels and a {here.shape[0]} × "
-        f"{here.shape[1]} kernel",
+        f"The decomposition from {settings.count} relabellings, of {n} × {n} label pairs and a "
+        f"{here.shape[0]} × {here.shape[1]} kernel",
         _bytes_held(settings, n, law.shape[1], here.numel()),
         budget,
         advice="Ask for fewer entries of the kernel or fewer `draws`, or raise `memory`.",
@@ -118,7 +127,7 @@ def hoeffding(
 
 
 def _bytes_held(settings: LabellingSettings, n: int, classes: int, kernel_size: int) -> int:
-    """Return what is held at the most, beside what `kernel_of` takes to return its next value."""
+    """Return the peak memory in bytes, without that of `kernel_of`."""
     drawn = 2 if settings.opposites else 1
     values = (drawn + 6) * settings.count * kernel_size  # in `_rows` and `_squares`
     labels = settings.count * (n * (4 + 5 * classes) + 6 * min(ROWS, settings.count))
@@ -163,7 +172,7 @@ def _labels_and_law(labels: Any, probabilities: Any) -> tuple[Int64[Tensor, " n"
 def _parts_at_labels(
     relabellings: Relabellings, alike: Float64[Tensor, "draws n"], shape: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """Return the parts at the labels given, and their standard errors."""
+    """Return the parts at the labels of the training set, and their standard errors."""
     even = _minus_mean(relabellings.even, relabellings.weights)
     odd = (
         relabellings.odd if relabellings.opposites else even
@@ -190,9 +199,9 @@ def _parts_at_labels(
 def _minus_mean(
     values: Float64[Tensor, "draws e"], weights: Float64[Tensor, " draws"] | None
 ) -> Float64[Tensor, "draws e"]:
-    """Return values minus the mean of the other draws, which says nothing of the draw itself.
+    """Return values minus the mean over the other draws, which is independent of the draw.
 
-    Parts above the constant do not see a constant that is taken away, and estimates of them vary less.
+    Parts above the constant do not change when a constant is subtracted, and their estimates vary less.
     """
     if weights is not None:
         return values
@@ -236,27 +245,27 @@ def _squares(relabellings: Relabellings) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def _level_products(relabellings: Relabellings) -> Float64[Tensor, "3 draws e"]:
+def _level_products(sample: Relabellings) -> Float64[Tensor, "3 draws e"]:
     """Return K(Y_s) Σ_t K(Y_t) Σ_{|A| = r} Π k_i of every draw s and r = 0, 1, 2.
 
     Over all draws t at their weights, or over those that are not s.
     """
-    count, weights = len(relabellings.labels), relabellings.weights
-    even, odd, shrunk = relabellings.even, relabellings.odd, (1.0, 1.0)
+    count, weights = len(sample.labels), sample.weights
+    even, odd, shrunk = sample.even, sample.odd, (1.0, 1.0)
     if weights is None:
         even = even - even.mean(0)
-        # The mean that is taken away holds the draws themselves, 1/count of it each. Of opposites the odd
-        # part has mean 0, and nothing is taken away.
+        # The subtracted mean contains each draw with weight 1/count. With opposites the odd part has mean 0,
+        # and none is subtracted.
         by = 1 - 2 / count + 2 / count**2
-        shrunk = (1.0 if relabellings.opposites else by, by)
-        odd = odd if relabellings.opposites else even
-    products = relabellings.even.new_empty(3, count, relabellings.even.shape[1])
-    products[0] = relabellings.even * (
-        weights @ relabellings.even if weights is not None else relabellings.even.sum(0) - relabellings.even
+        shrunk = (1.0 if sample.opposites else by, by)
+        odd = odd if sample.opposites else even
+    products = sample.even.new_empty(3, count, sample.even.shape[1])
+    products[0] = sample.even * (
+        weights @ sample.even if weights is not None else sample.even.sum(0) - sample.even
     )
     for block in blocks(count, ROWS):
         for level, values, alike, factor in zip(
-            (1, 2), (odd, even), relabellings.levels(block), shrunk, strict=True
+            (1, 2), (odd, even), sample.levels(block), shrunk, strict=True
         ):
             if weights is None:
                 alike[:, block].diagonal().zero_()

@@ -1,9 +1,9 @@
-"""How alike are classes to a network? As alike as their mean gradients: no pair is ever looked at.
+"""Similarity of classes to a network from their mean gradients, without evaluating pairs.
 
     K̄(x, z) = Σ_o ⟨g_o(x), g_o(z)⟩,    g_o = ∂f_o/∂w / √(outputs · k(x, x)),
 
-so the sum of K̄ over all pairs of two classes is Σ_o ⟨G_o, G'_o⟩, G_o the sum of g_o over a class, which is
-one backward pass with 1 / √k(x, x) in the place of the loss's slope.
+so the sum of K̄ over all pairs of two classes is Σ_o ⟨G_o, G'_o⟩, G_o the sum of g_o over a class, from one
+backward pass with 1 / √k(x, x) as the derivative of the loss.
 """
 
 import numpy as np
@@ -18,9 +18,9 @@ from leftout.kernels.network.empirical import Empirical
 
 
 def can_sum_gradients(kernel: Empirical, classes: int, memory: int | float | str | None) -> bool:
-    """Return whether sums of gradients over classes are the kernel's, and fit the memory."""
+    """Return whether sums of gradients over classes give the kernel's sums, and fit the memory."""
     weights = sum(parameter.numel() for parameter in kernel.weights.values())
-    # Sums of both sides, one that is being made, and autograd's own.
+    # Sums for rows and columns, one in progress, and those of autograd.
     needed = 8 * (2 * classes + 2) * weights
     return kernel.projection is None and needed <= memory_budget(memory, device=kernel.device) // 2
 
@@ -33,15 +33,13 @@ def pair_sums_by_gradients(
     column_lengths: Float64[Tensor, " n"],
     classes: int,
 ) -> Float64[np.ndarray, "c c"]:
-    """Return the sum of K̄ over all pairs of each two classes; lengths are √k(x, x)."""
+    """Return the sum of K̄ over all pairs of examples, for each two classes; lengths are √k(x, x)."""
     total = torch.zeros(classes, classes, dtype=torch.float64)
     for reading in with_progress(_readings(kernel), what="mean gradients"):
-        column_sums = _class_sums(kernel, columns, column_lengths, reading, classes)
-        row_sums = (
-            column_sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)
-        )
+        sums = _class_sums(kernel, columns, column_lengths, reading, classes)
+        row_sums = sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)
         for a, first in enumerate(row_sums):
-            for b, second in enumerate(column_sums):
+            for b, second in enumerate(sums):
                 total[a, b] += sum(float(first[name].flatten() @ second[name].flatten()) for name in first)
     return total.numpy()
 

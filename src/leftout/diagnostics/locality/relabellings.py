@@ -1,8 +1,9 @@
-"""At which labels is a function of labels looked at, and with which weights? All, or a sample of them.
+"""Values of a function of labels at all labellings, or at a sample of them.
 
-Labels are independent, label i is class a with probability p_i(a). Where there are few labellings each
-is taken once, at its probability. Otherwise labellings are drawn, and where two classes are equally
-probable each draw comes with its opposite: even parts of a function then do not blur the odd ones.
+Labels are independent, label i is class a with probability p_i(a). If there are few labellings each is
+evaluated once, weighted by its probability. Otherwise labellings are drawn; if two classes are equally
+probable each draw comes with its opposite, so that even parts of the function add no variance to the odd
+ones.
 """
 
 import itertools
@@ -22,13 +23,13 @@ LabelFunction = Callable[[Int64[Tensor, " n"]], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Relabellings:
-    """Values of a function of labels, K(y), at many labellings; e are the entries of K.
+    """Values of a function of labels, K(y) with e entries, at many labellings.
 
     Attributes:
         labels: the labellings.
-        weights: their probabilities where these are all labellings there are, else None.
+        weights: their probabilities if these are all labellings, else None.
         probabilities: of each label and class.
-        even: K(y), or (K(y) + K(−y)) / 2 where opposites were taken.
+        even: K(y), or (K(y) + K(−y)) / 2 with opposites.
         odd: K(y), or (K(y) − K(−y)) / 2.
         opposites: whether each draw came with its opposite.
     """
@@ -42,17 +43,17 @@ class Relabellings:
 
     @property
     def square(self) -> Float64[Tensor, "draws e"]:
-        """Return K² of each draw, the mean of both where it came with its opposite."""
+        """Return K² of each draw, averaged with that of its opposite if there is one."""
         square = self.even.square()
         return square.addcmul_(self.odd, self.odd) if self.opposites else square
 
     def alike(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "draws n"]:
-        """Return 1{Y_i = y_i} / p_i(y_i) − 1 of every draw Y: the projections' kernel, label by label."""
+        """Return 1{Y_i = y_i} / p_i(y_i) − 1 for every draw Y and label i, the kernel of the projections."""
         chosen = self.probabilities.gather(1, labels[:, None])[:, 0]
         return (self.labels == labels).double() / chosen - 1
 
     def levels(self, block: slice) -> tuple[Float64[Tensor, "some draws"], Float64[Tensor, "some draws"]]:
-        """Return Σ_i k_i and Σ_{i<j} k_i k_j of some draws and all, k_i = 1{Y_i = Y'_i} / p_i − 1."""
+        """Return Σ_i k_i and Σ_{i<j} k_i k_j for a block of draws and all, k_i = 1{Y_i = Y'_i} / p_i − 1."""
         p = self.probabilities
         count = p.shape[0]
         coded = torch.nn.functional.one_hot(self.labels, p.shape[1]).double()  # (d, n, c)
@@ -67,11 +68,12 @@ class Relabellings:
 
 @dataclass(frozen=True)
 class LabellingSettings:
-    """How many labellings are looked at.
+    """The number and kind of labellings at which a function is evaluated.
 
     Attributes:
-        count: of labellings; with its opposite each is one.
-        exact: whether these are all there are.
+        count: number of labellings, not counting opposites.
+        exact: whether these are all labellings.
+        opposites: whether each comes with its opposite.
     """
 
     count: int
@@ -80,7 +82,7 @@ class LabellingSettings:
 
 
 def labelling_settings(probabilities: Float64[Tensor, "n c"], *, draws: int) -> LabellingSettings:
-    """Return which labellings are taken: all of them if that is no more than `draws`."""
+    """Return the settings for at most `draws` evaluations: all labellings if they are no more."""
     n, classes = probabilities.shape
     if classes**n <= draws:
         return LabellingSettings(classes**n, exact=True, opposites=False)
@@ -96,7 +98,7 @@ def values_at_labellings(
     *,
     seed: int,
 ) -> Relabellings:
-    """Return K at the labellings planned, all of the shape that it has `here`."""
+    """Return K at these labellings; each value must have the shape of `here`."""
     n, classes = probabilities.shape
 
     def values_of(labels: Int64[Tensor, "draws n"]) -> Float64[Tensor, "draws e"]:
@@ -123,7 +125,7 @@ def values_at_labellings(
 def value_at(
     kernel_of: LabelFunction, labels: Int64[Tensor, " n"], like: Tensor | None = None
 ) -> Float64[Tensor, "q r"]:
-    """Return the kernel at some labels, which it may write to, once it is a matrix as before."""
+    """Return the kernel at these labels; raise unless it is a finite matrix of the shape of `like`."""
     matrix = kernel_of(labels.clone())
     check_kind("kernel_of(labels)", matrix, Tensor, what="a tensor")
     matrix = matrix.detach().cpu().double()

@@ -1,1 +1,1 @@
-"""Really training again, and agreement with it."""
+"""Ground truth by retraining, and the agreement of scores with it."""

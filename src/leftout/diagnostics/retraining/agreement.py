@@ -1,15 +1,15 @@
-"""Does an attribution say what the truth says? Correlations, overlap, slope and error, with intervals.
+"""How well does an attribution agree with the truth? Correlations, overlap, slope and error, with intervals.
 
-    pearson, spearman, kendall    alike in line, in ranks, in order; 1 is perfect
+    pearson, spearman, kendall    correlation of values, of ranks, of order; 1 is perfect
     top_overlap                   share of the `top` largest |truth| among the `top` largest |scores|
     slope                         of the least-squares line, with intercept, of truth against scores; 1
     relative_error                √(Σ (scores − truth)² / Σ truth²); 0 is perfect
 
-Slope and relative error beside the correlations, for these cannot tell scores from a multiple of them.
+Slope and relative error complete the correlations, which do not change when scores are multiplied by a
+number.
 
-Each retraining is one piece of evidence: it gives a column, the truth of all queries. So intervals
-come from resampling columns, with all their queries, as often as there are columns (the percentile
-bootstrap).
+Each retraining is one observation: it gives a column, the truth of all queries. So intervals come from
+resampling columns, with all their queries, as often as there are columns (the percentile bootstrap).
 """
 
 import math
@@ -33,13 +33,13 @@ from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredP
 Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]
 
 FEWEST = 3
-"""Columns: through two any line goes."""
+"""Fewest columns: through two points any line is exact."""
 
 SAME = {"of": "effect", "train_fingerprint": "training examples", "query_fingerprint": "queries"}
-"""What both must be about, by the attribute that says so."""
+"""Attributes that must be the same for scores and truth, and their names in messages."""
 
 ENTRIES = 2**17
-"""Weights at a time: temporaries of 1 MB stay in the processor's cache, which doubles the speed."""
+"""Weights processed at a time: temporaries of 1 MB stay in the processor's cache, which doubles the speed."""
 
 
 def agreement(
@@ -56,40 +56,47 @@ def agreement(
     """Return how well scores agree with the truth, over all pairs and query by query.
 
     Args:
-        scores: (query, train) or (query, group), what is judged.
-        truth: the same of retraining, or of anything exact. Where both are DataArrays with names on
-            an axis, the scores of the truth's queries and columns are taken, whatever their order:
-            a truth for some training examples is compared with scores for all of them. Where one of
-            them has no names, columns are compared by place.
+        scores: (query, train) or (query, group), to be compared.
+        truth: the same from retraining, or from an exact method. If both are DataArrays with names on an
+            axis, scores are selected by the truth's names, in any order: a truth for a part of the training
+            examples can be compared with scores for all of them. Without names on either, columns are
+            compared by position.
         top: how many largest sizes `top_overlap` compares, in a row, or over all rows together.
-        resamples: of the columns; at least 2 / (1 − level), that both ends are seen.
-        level: how often the interval should hold the agreement on other columns of the same kind.
-        measures: which of them; kendall takes most of the time.
-        per_query: also for each query alone.
-        generator: draws the resamples; one seeded with 0 if None, so that results repeat.
+        resamples: number of resamples of the columns; at least 2 / (1 − level), so that both ends exist.
+        level: probability that the interval should hold the agreement on new columns of the same kind.
+        measures: names of the measures; kendall takes most of the time.
+        per_query: whether to return the measures for each query alone too.
+        generator: draws the resamples; None for one seeded with 0, so that results repeat.
 
     Returns:
         A Dataset with `pooled`, `pooled_low`, `pooled_high` over (measure) and `per_query`,
         `per_query_low`, `per_query_high` over (query, measure). A resample in which a measure does
-        not exist, all its columns being equal, is left out of that interval; `fewest_resamples`
-        among the attributes is the number behind the poorest of them.
+        not exist, as all its columns are equal, is left out of that interval; `fewest_resamples` among
+        the attributes is the smallest number behind any interval.
 
     Raises:
         ShapeError: not two axes each, not the same shape, or rows of different lengths.
         OptionError: fewer than 3 columns; axes of different names, or names of the truth that the
-            scores lack; scores of other training examples, queries, effects or moments than the
-            truth, where both say; an option out of range; or scores or truth that are constant, in
-            all or for a query: a correlation with a constant does not exist. The query is named:
+            scores lack; scores of other training examples, queries, effects or times than the truth, by
+            their attributes; an option out of range; or scores or truth that are constant, altogether or
+            for a query: a correlation with a constant does not exist. The message names the query:
             drop it, or pass `per_query=False`.
-        DataError: NaN, infinity, no real numbers, or sizes whose ratio is none.
+        DataError: NaN, infinity, no real numbers, or sizes whose ratio overflows.
 
     Accuracy:
         measured on normal pairs of correlation 0.6, intervals at 0.95 hold the truth in 94 to 95 % of
         cases with 100 columns, in 92 to 96 % with 40.
 
     Cost:
-        for N = queries × columns some 20 passes over N numbers a resample, and 2 log₂ N more for
+        for N = queries × columns some 20 passes over N numbers for each resample, and 2 log₂ N more for
         kendall; half of it without `per_query`.
+
+    Examples:
+        >>> import leftout as lo
+        >>> scores, truth = [[1.0, 2.0, 3.0, 4.0]], [[2.0, 4.0, 6.0, 8.0]]
+        >>> found = lo.agreement(scores, truth, top=2, measures=("pearson", "slope"), per_query=False)
+        >>> found.pooled.values.round(9).tolist()
+        [1.0, 2.0]
     """
     compared, exact, names = _match_pairs(scores, truth)
     columns = compared.shape[1]
@@ -106,14 +113,10 @@ def agreement(
             (f" of query {name!r}", compared[q : q + 1], exact[q : q + 1]) for q, name in enumerate(names)
         ]
     intervals = [
-        _measures_with_intervals(
-            row, row_truth, weights, top=top, measures=measures, level=level, whose=whose
-        )
-        for whose, row, row_truth in with_progress(rows, what="agreement")
+        _with_intervals(row, exact_row, weights, top=top, measures=measures, level=level, whose=whose)
+        for whose, row, exact_row in with_progress(rows, what="agreement")
     ]
-    values = torch.stack(
-        [interval for interval, _ in intervals]
-    ).numpy()  # (1 + m, low | value | high, measure)
+    values = torch.stack([ends for ends, _ in intervals]).numpy()  # (1 + m, low | value | high, measure)
     variables: dict[str, Any] = {}
     for position, end in enumerate(("", "_low", "_high")):
         variables[f"pooled{end}"] = (("measure",), values[0, position])
@@ -133,7 +136,7 @@ def agreement(
     return xr.Dataset(variables, coords=coordinates, attrs=attrs | _attributes_of(scores, truth))
 
 
-def _measures_with_intervals(
+def _with_intervals(
     scores: Float64[Tensor, "m c"],
     truth: Float64[Tensor, "m c"],
     weights: Float64[Tensor, "b c"],
@@ -201,7 +204,7 @@ def _match_pairs(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[An
 
 
 def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
-    """Raise where what the two say of themselves makes a comparison meaningless."""
+    """Raise if axes or attributes show that scores and truth are not comparable."""
     for axis, truth_axis in zip(scores.dims, truth.dims, strict=True):
         if axis != truth_axis and not any(str(name).startswith("dim_") for name in (axis, truth_axis)):
             raise OptionError(
@@ -212,7 +215,7 @@ def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
             )
     scores_say, truth_says = scores.attrs, truth.attrs
     same = dict(SAME)
-    # Times are in units of a rule: a network's steps and a kernel's flow may be the same moment.
+    # Times are in units of a rule: steps of a network and a flow time of a kernel may correspond.
     if "rule" in scores_say and scores_say["rule"] == truth_says.get("rule"):
         same["at"] = "moment of training"
     for key, subject in same.items():
@@ -225,7 +228,7 @@ def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
 
 
 def _check_sizes(scores: Tensor, truth: Tensor) -> None:
-    """Raise where the ratio of scores and truth, which a slope is, lies beyond double precision."""
+    """Raise if the ratio of scores and truth, on which the slope depends, overflows double precision."""
     sizes = [float(array.abs().max()) if array.numel() else 0.0 for array in (scores, truth)]
     if min(sizes) > 0 and not 0 < sizes[0] / sizes[1] < math.inf:
         raise DataError(
@@ -235,7 +238,7 @@ def _check_sizes(scores: Tensor, truth: Tensor) -> None:
 
 
 def _as_array_with_names(name: str, values: Scores) -> xr.DataArray:
-    """Return the array with its queries first; without names on its axes if it has none."""
+    """Return a DataArray with its queries first; an array without names gets none."""
     array = values if isinstance(values, xr.DataArray) else xr.DataArray(as_array(name, values))
     if array.dtype.kind not in "biuf":
         raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
@@ -248,7 +251,7 @@ def _as_array_with_names(name: str, values: Scores) -> xr.DataArray:
 
 
 def _select_names(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataArray:
-    """Return the scores at the names that the truth has on an axis."""
+    """Return the scores at the truth's names on an axis."""
     index, wanted = scores.indexes[axis], truth.indexes[axis]
     if index.equals(wanted):
         return scores
@@ -267,7 +270,7 @@ def _select_names(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.Da
 
 
 def _shape_text(array: xr.DataArray) -> str:
-    """Return a shape with the names of its axes, where they were given."""
+    """Return the shape as text, with the names of its axes if it has any."""
     named = any(not str(dim).startswith("dim_") for dim in array.dims)
     sizes = array.sizes.items()
     return str(tuple(array.shape)) + (f" ({', '.join(str(dim) for dim, _ in sizes)})" if named else "")
@@ -276,7 +279,7 @@ def _shape_text(array: xr.DataArray) -> str:
 def _check_options(
     queries: int, columns: int, top: int, resamples: int, level: float, measures: Sequence[str]
 ) -> None:
-    """Raise unless there is enough to compare, and the options are in range."""
+    """Raise unless there are enough queries and columns, and the options are in range."""
     if not queries:
         raise OptionError("`truth` must have at least one query; got none.")
     if columns < FEWEST:
@@ -286,7 +289,7 @@ def _check_options(
         )
     check_between("level", level, 0, 1)
     check_count("resamples", resamples)
-    # Below this the ends of the interval would be the extremes of the resamples, or beyond them.
+    # With fewer, the ends of the interval would be the extremes of the resamples, or beyond them.
     least = math.ceil(2 / (1 - level) - 1e-9)
     if resamples < least:
         raise OptionError(f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}.")
@@ -303,7 +306,7 @@ def _check_options(
 
 
 def _attributes_of(scores: Scores, truth: Scores) -> dict[str, Any]:
-    """Return what the two arrays say of themselves."""
+    """Return the attributes of scores and truth, prefixed with which of them."""
     attributes = {}
     for name, array in (("scores", scores), ("truth", truth)):
         for key in ("method", "rule", "at", *SAME):

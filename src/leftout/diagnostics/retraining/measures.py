@@ -1,9 +1,9 @@
-"""How alike are two lists of numbers, in this sample and in many resamples of it?
+"""Measures of agreement of two lists of numbers, for a sample and many resamples of it.
 
 A resample is a weight per pair: how often it was drawn. So each measure is written once, for weights
-(b, n), and the sample itself is the resample in which every pair was drawn once. Ranks are those of
-the resample, ties share their mean rank, and Kendall's tau is tau-b: what one would find by writing
-every pair down as often as it was drawn. NaN marks a resample in which a measure does not exist.
+(b, n), and the sample itself is the resample in which every pair was drawn once. Ranks are those of the
+resample, ties share their mean rank, and Kendall's tau is tau-b, as if every pair were listed as often as it
+was drawn. NaN marks a resample in which a measure does not exist.
 """
 
 import math
@@ -19,7 +19,7 @@ from torch.nn.functional import pad
 
 @final
 class Ranks:
-    """n numbers in order, ready to be ranked in any resample."""
+    """n numbers in sorted order, from which ranks in any resample follow."""
 
     def __init__(self, values: Float64[Tensor, " n"] | Int64[Tensor, " n"]) -> None:
         ordered, self.order = values.sort(stable=True)
@@ -30,7 +30,7 @@ class Ranks:
         self.group[self.order] = last.cumsum(0) - last.long()
 
     def up_to(self, weights: Float64[Tensor, "b n"]) -> Float64[Tensor, "b g"]:
-        """Return how many were drawn up to and with each different number."""
+        """Return how many draws are less than or equal to each distinct number."""
         return _gather_columns(_gather_columns(weights, self.order).cumsum(1), self.ends)
 
 
@@ -39,8 +39,8 @@ class ScoredPairs:
     """Scores and truth of n pairs, sorted once for all resamples."""
 
     def __init__(self, scores: Float64[Tensor, " n"], truth: Float64[Tensor, " n"]) -> None:
-        # Each by itself, or squares of the smaller would be 0 beside a truth in other units; the
-        # ratio of the two is given back to slope and relative error, which alone depend on it.
+        # Each is scaled by itself, so that squares of small ones do not underflow; the ratio of the two
+        # scales enters slope and relative error, which alone depend on it.
         sizes = [float(values.abs().max()) or 1.0 for values in (scores, truth)]
         self.scores = scores / sizes[0]
         self.truth = truth / sizes[1]
@@ -78,14 +78,14 @@ class ScoredPairs:
     def merges(self) -> list["Merge"]:
         """Return the steps of a merge sort of the truth, the pairs being in the order of `joint`."""
         levels = math.ceil(math.log2(len(self))) if len(self) > 1 else 0
-        rank = torch.full((2**levels,), len(self))  # what fills up to a power of two weighs nothing
+        rank = torch.full((2**levels,), len(self))  # padding up to a power of two has weight 0
         rank[: len(self)] = self.truth_ranks.group[self.joint.order]
         return [Merge(rank, 2**level) for level in range(levels)]
 
 
 @final
 class Merge:
-    """One step of a merge sort: blocks of `half` and `half`, each of them sorted before."""
+    """One step of a merge sort: blocks of two sorted halves of length `half`."""
 
     def __init__(self, rank: Int64[Tensor, " n"], half: int) -> None:
         blocks = -rank.view(-1, 2, half)  # largest first
@@ -97,7 +97,7 @@ class Merge:
         self.above = (above + number * (half + 1)).flatten()
 
     def inversions(self, weights: Float64[Tensor, "b n"]) -> Float64[Tensor, " b"]:
-        """Return how many pairs, one of each half of a block, stand in the wrong order."""
+        """Return the number of pairs, one from each half of a block, in the wrong order."""
         b = len(weights)
         up_to = _gather_columns(weights, self.left).view(b, -1, self.half).cumsum(2)
         count = _gather_columns(pad(up_to, (1, 0)).flatten(1), self.above)  # (b, n/2)
@@ -108,7 +108,7 @@ class Merge:
 
 @final
 class Resamples:
-    """ScoredPairs, and how often each was drawn in b resamples."""
+    """Pairs of scores and truth, and how often each was drawn in b resamples."""
 
     def __init__(self, pairs: ScoredPairs, weights: Float64[Tensor, "b n"], top: int) -> None:
         self.pairs = pairs
@@ -118,12 +118,12 @@ class Resamples:
 
     @cached_property
     def score_groups(self) -> Float64[Tensor, "b g"]:
-        """Return how many scores were drawn up to each different one."""
+        """Return how many drawn scores are less than or equal to each distinct one."""
         return self.pairs.score_ranks.up_to(self.weights)
 
     @cached_property
     def truth_groups(self) -> Float64[Tensor, "b g"]:
-        """Return the same of the truth."""
+        """Return the same for the truth."""
         return self.pairs.truth_ranks.up_to(self.weights)
 
     @cached_property
@@ -181,7 +181,7 @@ def slope(resamples: Resamples) -> Float64[Tensor, " b"]:
 def relative_error(resamples: Resamples) -> Float64[Tensor, " b"]:
     """Return √(Σ (s − t)² / Σ t²)."""
     scores, truth, ratio = resamples.pairs.scores, resamples.pairs.truth, resamples.pairs.ratio
-    # Both in units of the larger: no square of either is too large.
+    # Both in units of the larger, so that no square overflows.
     larger = max(ratio, 1.0)
     missed = resamples.weights @ (scores * min(ratio, 1.0) - truth / larger).square()
     size = resamples.weights @ truth.square()
@@ -199,7 +199,7 @@ def _central_moments(
     resamples: Resamples, scores: Float64[Tensor, "_ n"], truth: Float64[Tensor, "_ n"]
 ) -> tuple[Tensor, Tensor, Tensor]:
     weights, count = resamples.weights, resamples.count[:, None]
-    # About the mean of each resample: about a common one, digits would go in the difference.
+    # About the mean of each resample: a common mean would lose digits by cancellation.
     s = scores - (weights * scores).sum(1, keepdim=True) / count
     t = truth - (weights * truth).sum(1, keepdim=True) / count
     heavy = weights * s
@@ -208,13 +208,13 @@ def _central_moments(
 
 
 def _correlation(resamples: Resamples, ss: Tensor, st: Tensor, tt: Tensor) -> Tensor:
-    # Rounding leaves a little of the variance of equal numbers: what is drawn says if there is any.
+    # Rounding leaves a small variance of equal numbers: whether there is any follows from the draws.
     there = _varies(resamples.score_groups) & _varies(resamples.truth_groups)
     return torch.where(there, st / (ss.sqrt() * tt.sqrt()), math.nan).clamp(-1, 1)
 
 
 def _varies(up_to: Float64[Tensor, "b g"]) -> Tensor:
-    """Return whether more than one of the different numbers was drawn."""
+    """Return whether more than one distinct number was drawn."""
     return (_counts(up_to) > 0).sum(1) > 1
 
 
@@ -223,12 +223,12 @@ def _counts(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
 
 
 def _squares(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, " b"]:
-    """Return the number of ordered pairs that are tied, those with themselves included."""
+    """Return the number of tied ordered pairs, those with themselves included."""
     return _counts(up_to).square().sum(1)
 
 
 def _middle(up_to: Float64[Tensor, "b g"]) -> Float64[Tensor, "b g"]:
-    """Return the mean rank of each different number."""
+    """Return the mean rank of each distinct number."""
     return up_to - (_counts(up_to) - 1) / 2
 
 
@@ -246,5 +246,5 @@ def _top_counts(resamples: Resamples, order: Int64[Tensor, " n"]) -> Float64[Ten
 
 
 def _gather_columns(values: Float64[Tensor, "b n"], index: Int64[Tensor, " p"]) -> Float64[Tensor, "b p"]:
-    """Return values[:, index], which `gather` finds four times faster."""
+    """Return values[:, index] by `gather`, which is four times faster than indexing."""
     return values.gather(1, index.expand(len(values), -1))

@@ -1,10 +1,10 @@
-"""What does the network really say without an example? It is trained again without it.
+"""The effect of leaving examples out of a network's training, by training it again without them.
 
-The truth that every attribution of a finite network answers to. From the initial weights each training
-is what it would have been without the example; from the trained weights ("warm") it is shorter, and the
-same where the objective has one minimum: without a ridge it has many, and the nearest is another one.
-ReLU networks of small width have more than one even so: what the two starts differ by is measured on a
-sample, and reported.
+This is the ground truth for every attribution of a finite network. From the initial weights each training is
+the original one without the example; from the trained weights ("warm") it is shorter, and ends at the same
+network if the objective has one minimum: without a ridge it has many, and training ends at the nearest.
+Narrow ReLU networks have more than one even with a ridge: the difference between the two starts is measured
+on a sample, and reported.
 """
 
 import math
@@ -33,11 +33,11 @@ from leftout.dynamics.train import Trained
 STARTS: tuple[Start, ...] = ("initial", "warm")
 
 APART = 0.1
-"""Difference that the start makes, of the largest effect, beyond which a warm start is warned of.
+"""Difference between the two starts, relative to the largest effect, beyond which a warm start warns.
 
 Two truths that differ by a share r correlate at √(1 − r²) or more: at 0.1 that is 0.995, so beyond it
-the second digit of an agreement may depend on where training began. Short of the minimum by the
-tolerance, networks differ by some tolerance · max |y − f_0| / largest effect, which counts alike."""
+the second digit of an agreement may depend on where training began. Stopping at the tolerance instead of the
+minimum adds differences of some tolerance · max |y − f_0| / largest effect."""
 
 
 def retrain(
@@ -58,35 +58,46 @@ def retrain(
         query: Examples, or a pair (inputs, targets) like the training data.
         groups: row numbers, each left out alone; or groups of them as for `leave_out`.
         of: "loss": loss without the group minus loss with it; "prediction": with minus without.
-        start: from which weights training begins; the ridge holds on to the initial ones. "warm" asks
-            for a ridge > 0 and a tolerance: what ends elsewhere from elsewhere is not the truth.
+        start: the weights from which training begins; the ridge is around the initial ones in both cases.
+            "warm" needs a ridge > 0 and a tolerance, or its end would depend on the start.
         check: with "warm", how many groups are trained from the initial weights as well.
-        jobs: processes; one per core if not said, one on a GPU. Each uses one thread, so that the
-            numbers do not depend on how many there are.
-        out: folder in which every finished training is kept: run again to go on.
+        jobs: processes; None for one per core, or one on a GPU. Each uses one thread, so that the numbers do
+            not depend on how many there are.
+        out: folder that stores every finished training, so that an interrupted run can be continued.
 
     Returns:
         A DataArray (query, train), or (query, group) for groups; `of="prediction"` adds `output`.
-        `at` is the end of training, or the number of steps where all of them are taken.
+        `at` is the end of training, or the number of steps of a network trained without a tolerance.
         Attributes: `not_converged`, how many trainings stopped short of a tolerance, their
         `largest_relative_gradient`, mean `steps`, and with "warm" `warm_difference`, the largest
-        difference that the start makes in a prediction, relative to the largest effect.
+        difference of a prediction between the two starts, relative to the largest effect.
 
     Raises:
         OptionError: a group that is empty or everything, a row number out of range or repeated;
-            "warm" without a ridge, or with steps that are all taken.
+            "warm" without a ridge, or for a network trained without a tolerance.
         StoreError: `out` holds trainings of another network, data or query, or cannot be written.
 
     Warns:
         NotConvergedWarning: the network, or one trained again, stopped short of its tolerance; or the
-            start makes a difference above a tenth of the largest effect.
+            two starts differ by more than a tenth of the largest effect.
 
     Cost:
-        one training a group. "warm" takes fewer steps, but moves the weights of a TwoLayerNetwork
-        themselves, 4 n d m flops each: for n < 2d steps from the initial weights are cheaper.
+        one training for each group. "warm" takes fewer steps, but steps in the weights of a TwoLayerNetwork,
+        4 n d m flops each: for n < 2d steps from the initial weights are cheaper.
 
     Source:
         Rethinking influence functions, eq. 7.
+
+    Examples:
+        >>> import leftout as lo, torch
+        >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> data, module = (inputs, torch.tensor([1.0, -1.0, 0.5])), torch.nn.Linear(2, 1).double()
+        >>> trained = lo.train(module, data, rule=lo.Ridge(0.1))
+        >>> effect = lo.retrain(trained, data, [0, 1], jobs=1)
+        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> exact = lo.leave_one_out(fitted, data).values[:, :2]
+        >>> effect.dims, bool((abs(effect.values - exact) < 1e-4).all())  # a linear module: they agree
+        (('query', 'train'), True)
     """
     check_kind("trained", trained, Trained, what="a trained network, from `train`")
     check_of(of)
@@ -100,7 +111,7 @@ def retrain(
     singles = not isinstance(group_list, Mapping) and all(_is_row(network) for network in group_list)
     names, rows = _names_and_rows(trained, group_list, singles)
     examples = queries_like(trained.train, query)
-    if trained.tolerance is not None:  # else steps were asked for, and all of them taken
+    if trained.tolerance is not None:  # without a tolerance all steps are taken
         trained.check_converged()
     folder = None if out is None else Path(out)
     count = jobs or _processes(trained)
@@ -156,12 +167,12 @@ def _check_warm(trained: Trained) -> None:
 
 
 def _moment(trained: Trained) -> float:
-    """Return when the influence is asked for: the end, or the steps that are always taken."""
+    """Return the training time of the influence: the end, or the number of steps without a tolerance."""
     return math.inf if trained.tolerance is not None else float(trained.limit)
 
 
 def _as_list(groups: Groups | Rows) -> Mapping[Any, Any] | list[Any]:
-    """Return named groups as they are; rows or groups, one or several, as a list."""
+    """Return named groups unchanged; rows or groups, one or several, as a list."""
     if isinstance(groups, Mapping):
         return groups
     several = isinstance(groups, Iterable) and bool(getattr(groups, "ndim", True))
@@ -175,7 +186,7 @@ def _is_row(group: object) -> bool:
 def _names_and_rows(
     trained: Trained, groups: Mapping[Any, Any] | list[Any], singles: bool
 ) -> tuple[list[str], list[Int64[Tensor, " _"]]]:
-    """Return names and row numbers of what is left out, each time fewer than all examples."""
+    """Return names and row numbers of the groups; raise if one holds all examples."""
     n = len(trained.train)
     names, rows = named_groups([[row] for row in groups] if singles else groups, n)
     everything = [name for name, group in zip(names, rows, strict=True) if len(group) == n]
@@ -190,7 +201,7 @@ def _names_and_rows(
 
 
 def _processes(trained: Trained) -> int:
-    """Return how many trainings go on at a time: a GPU is shared badly."""
+    """Return the default number of parallel trainings: one per core, or one on a GPU."""
     device = next(trained.module.parameters()).device.type
     return int(cpu_count()) if device == "cpu" else 1
 
@@ -201,7 +212,7 @@ def _changes(
     change = after - before[:, None]
     if of == "prediction":
         return -change
-    # ½ (e + c)² − ½ e², without the difference of nearly equal losses.
+    # ½ (e + c)² − ½ e² without cancellation.
     return (change * ((before - targets)[:, None] + change / 2)).sum(-1)
 
 
@@ -224,7 +235,7 @@ def _start_difference(
     from_initial: Sequence[RetrainedNetwork],
     repeated: Sequence[int],
 ) -> float:
-    """Return the largest difference between starts, relative to the largest effect of the sample."""
+    """Return the largest difference between the two starts, relative to the largest effect of the sample."""
     predictions = torch.stack([torch.from_numpy(network.predictions) for network in from_initial], dim=1)
     effect = float((predictions - before[:, None]).abs().max())
     return float((after[:, list(repeated)] - predictions).abs().max()) / (effect or 1.0)
@@ -234,7 +245,7 @@ def _warn_apart(difference: float, checked: int) -> None:
     if difference > APART:
         warnings.warn(
             f"The start makes a difference of {difference:.2g} of the largest effect, on {checked} "
-            f"trainings that were repeated from the initial weights (to be trusted: {APART:g}): the "
+            f"trainings that were repeated from the initial weights (acceptable: {APART:g}): the "
             "network has more than one minimum there, or its tolerance is too large for these "
             "effects. Pass start='initial', or train a wider network or to a smaller tolerance.",
             NotConvergedWarning,
@@ -243,7 +254,7 @@ def _warn_apart(difference: float, checked: int) -> None:
 
 
 def _not_converged(trained: Trained, networks: Sequence[RetrainedNetwork]) -> list[RetrainedNetwork]:
-    """Return the trainings that stopped before the tolerance; where steps were asked for, none did."""
+    """Return the trainings that stopped short of the tolerance; none if there is no tolerance."""
     return [network for network in networks if not network.converged and trained.tolerance is not None]
 
 

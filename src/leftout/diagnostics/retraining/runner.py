@@ -1,4 +1,4 @@
-"""Many trainings of one network, each without some examples: in processes, kept as they finish.
+"""Many trainings of one network, each without a group of examples: in parallel, stored as they finish.
 
 FOLDER/of.json        fingerprint of network, data, rule and queries
 FOLDER/KEY.npz        predictions without one group, KEY the hash of its row numbers and start
@@ -31,12 +31,12 @@ GroupKey = tuple[str, list[int]]
 """A key, and the row numbers that are left out."""
 
 SHARE = 4
-"""Tasks for each process: a task carries the network, so groups travel together."""
+"""Tasks for each process: each task carries a copy of the network, so it trains several groups."""
 
 
 @dataclass(frozen=True)
 class RetrainedNetwork:
-    """A network trained without some examples.
+    """A network trained without a group of examples.
 
     Attributes:
         predictions: at the queries.
@@ -52,13 +52,13 @@ class RetrainedNetwork:
 
 @dataclass(frozen=True)
 class RetrainingTask:
-    """What every training has in common; it travels to each process, so it holds no more.
+    """Everything that all trainings have in common, as sent to each process.
 
     Attributes:
         initial, start, train, rule, limit, tolerance: as of `train`.
         query: where to predict.
         memory: share of each process.
-        folder: where finished trainings are kept; None keeps none.
+        folder: where finished trainings are stored; None stores none.
     """
 
     initial: nn.Module
@@ -101,9 +101,7 @@ def retrain_groups(
     )
     keys = [fingerprint(sorted(group.tolist()), start) for group in groups]
     networks = (
-        {}
-        if folder is None
-        else {key: network for key in set(keys) if (network := _read_training(folder, key))}
+        {} if folder is None else {key: net for key in set(keys) if (net := _read_training(folder, key))}
     )
     missing = {key: group.tolist() for key, group in zip(keys, groups, strict=True) if key not in networks}
     trainings = _train_all(task, list(missing.items()), jobs)
@@ -131,10 +129,10 @@ def _train_batch(task: RetrainingTask, groups: list[GroupKey]) -> list[tuple[str
 
 
 def _train_one(task: RetrainingTask, group: GroupKey) -> tuple[str, RetrainedNetwork]:
-    """Return one training; it is on disk before it is returned."""
+    """Return one training, after storing it."""
     key, without = group
     threads = torch.get_num_threads()
-    # Sums in another order are other numbers: one thread, however many processes there are.
+    # One thread whatever the number of processes: the order of sums changes their rounding.
     torch.set_num_threads(1)
     try:
         network = _train_without(task, without)
@@ -167,7 +165,7 @@ def _train_without(task: RetrainingTask, rows: list[int]) -> RetrainedNetwork:
 
 
 def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
-    """Make the folder, or make sure that it belongs to this network and these queries."""
+    """Create the folder, or check that it belongs to this network and these queries."""
     identity = {
         "network": trained.record["shape"],
         "initial": state_fingerprint(trained.initial),
@@ -183,9 +181,8 @@ def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
         _check_folder(path, identity)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name("of.json.part")
-            unfinished.write_text(json.dumps(identity, indent=2) + "\n")
-            unfinished.replace(path)
+            with atomic_write(path) as unfinished:
+                unfinished.write_text(json.dumps(identity, indent=2) + "\n")
     except OSError as error:
         raise StoreError(
             f"`out` must be a folder that can be written; {str(folder)!r} is none "
@@ -194,7 +191,7 @@ def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
 
 
 def _check_folder(path: Path, identity: dict[str, Any]) -> None:
-    """Raise if the folder of this file is none, or belongs to another computation."""
+    """Raise if the folder of this file is not a folder, or belongs to another computation."""
     folder = path.parent
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"`out` must be a folder; {str(folder)!r} is a file.")
@@ -223,7 +220,7 @@ def _read_training(folder: Path, key: str) -> RetrainedNetwork | None:
     if not path.exists():
         return None
     try:
-        # Opened here, so that it is closed here: np.load leaves a damaged file open.
+        # Opened here, as np.load does not close a damaged file.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return RetrainedNetwork(
                 stored["predictions"],

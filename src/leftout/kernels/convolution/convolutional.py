@@ -68,6 +68,14 @@ class ConvReLU(Kernel):
     Source:
         Novak et al. 2019, "Bayesian deep convolutional networks with many channels are Gaussian processes";
         Arora et al. 2019, "On exact computation with an infinitely wide neural net".
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> images = torch.stack([torch.eye(4), torch.eye(4).roll(1, 1)])
+        >>> lo.kernels.ConvReLU(depth=2, padding="circular", pooling="mean").block(images, images)
+        tensor([[0.6304, 0.6304],
+                [0.6304, 0.6304]])
     """
 
     depth: int
@@ -90,10 +98,9 @@ class ConvReLU(Kernel):
         check_choice("last_relu", self.last_relu, (True, False))
         for name in ("kernel_size", "stride", "average"):
             option = getattr(self, name)
+            numbers = _numbers(name, option, self.depth)
             if not isinstance(option, Integral):  # hashable, and safe from later changes
-                object.__setattr__(self, name, tuple(_numbers(name, option, self.depth)))
-            else:
-                _numbers(name, option, self.depth)
+                object.__setattr__(self, name, tuple(numbers))
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""

@@ -68,6 +68,15 @@ class LabelAware(LabelDependentKernel):
 
     Raises:
         OptionError: an option that is none, or a base that has seen labels itself.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, 0.6], [0.8, -0.6], [0.6, -0.8]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> kernel = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength=0.5)
+        >>> kernel.fit_labels(x, labels).gram[0]
+        tensor([ 2.6422,  2.3051, -0.2370, -0.8149], dtype=torch.float64)
     """
 
     base: Kernel

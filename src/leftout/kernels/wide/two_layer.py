@@ -56,6 +56,14 @@ class TwoLayer(Kernel):
         sqrt(k(x, x) k(z, z)), δ the error of a cosine (at most d roundings, typically √d), however
         long inputs are: at most 2.6 ε and 5.3 ε were measured, of 6 features with |x|² from 1e-8 to 1e12
         in float64 and float32.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, -0.6]])
+        >>> lo.kernels.TwoLayer("gelu").block(x, x)
+        tensor([[0.8811, 0.0796],
+                [0.0796, 0.8811]])
     """
 
     activation: Activation
