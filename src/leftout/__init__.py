@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import leftout.audit
 from leftout.core.exports import exports
-from leftout.core.version import __version__ as __version__
 
 # The room is bound here once, so that importing it later does not hide the function of the same name.
 del leftout.audit
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from leftout.core.errors import ExpansionWarning as ExpansionWarning
     from leftout.core.errors import LeftoutError as LeftoutError
     from leftout.core.errors import NotConvergedWarning as NotConvergedWarning
+    from leftout.core.version import __version__ as __version__
     from leftout.curation.learned import learned as learned
     from leftout.curation.prune import Pruned as Pruned
     from leftout.curation.prune import prune as prune
@@ -84,4 +84,3 @@ if TYPE_CHECKING:
     from leftout.solvers.lissa import LiSSA as LiSSA
 else:
     __all__, __getattr__, __dir__ = exports(__spec__)
-    __all__ += ["__version__"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import psutil
 import torch
 
 from leftout.core.errors import MemoryBudgetError, OptionError
@@ -22,6 +21,8 @@ def free_memory(device: torch.device | None = None) -> int:
     """Return the bytes that a new allocation could take on `device` without swapping."""
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
+    import psutil  # not every process asks
+
     return int(psutil.virtual_memory().available)
 
 

@@ -5,18 +5,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import Any, TypeVar
 
 PATIENCE = 2.0
 """Seconds before a bar appears, so that short work shows none."""
@@ -40,7 +29,7 @@ def with_progress(steps: Iterable[Step], *, what: str, total: int | None = None)
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
         yield from steps
         return
-    bar = _bar(BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    bar = _bar(counts=True)
     task = bar.add_task(what, total=count)
     began = time.monotonic()
     shown = False
@@ -66,7 +55,7 @@ def spinner(what: str) -> Iterator[None]:
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
         yield
         return
-    bar = _bar(SpinnerColumn())
+    bar = _bar(counts=False)
     bar.add_task(what, total=None)
     patience = threading.Timer(PATIENCE, bar.start)
     patience.daemon = True
@@ -80,11 +69,20 @@ def spinner(what: str) -> Iterator[None]:
         _stage.release()
 
 
-def _bar(*columns: ProgressColumn) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        *columns,
-        TimeElapsedColumn(),
+def _bar(*, counts: bool) -> Any:
+    """Return a bar that is not shown yet; what draws it is loaded only where there is a terminal."""
+    from rich import progress
+    from rich.console import Console
+
+    steps = (
+        progress.BarColumn(),
+        progress.TextColumn("{task.completed}/{task.total}"),
+        progress.TimeRemainingColumn(),
+    )
+    return progress.Progress(
+        progress.TextColumn("{task.description}"),
+        *(steps if counts else (progress.SpinnerColumn(),)),
+        progress.TimeElapsedColumn(),
         console=Console(stderr=True),
         transient=True,
     )
