@@ -39,10 +39,11 @@ def data(k=1, seed=0, n=N, m=M, d=D):
     return (x[:n], y[:n]), (x[n:], y[n:])
 
 
-def tanh_network(k=1, seed=0, hidden=4):
+def tanh_network(k=1, seed=0, hidden=4, bias=True):
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Linear(D, hidden), nn.Tanh(), nn.Linear(hidden, k)).double()
+        first, last = nn.Linear(D, hidden, bias=bias), nn.Linear(hidden, k, bias=bias)
+        return nn.Sequential(first, nn.Tanh(), last).double()
 
 
 def rule_of(loss, ridge=0.4):
@@ -226,14 +227,34 @@ def test_permuting_training_examples_and_queries_permutes_the_influence(cases, l
     assert_same(got, want.values[::-1][:, order.numpy()], 1e-12)
 
 
-def test_a_query_predicted_exactly_is_influenced_by_nothing(cases) -> None:
-    case = cases(2, "mean")
-    x, y = case.query
-    y = torch.cat([case.trained.predict(x[:1]).detach(), y[1:]])
+def test_a_query_without_residual_is_influenced_by_nothing() -> None:
+    """Without biases f(0) = 0 to the bit, whatever computes it: nothing is to be solved."""
+    case = Case(tanh_network(2, bias=False), 2, "mean")
+    x, y = (one.clone() for one in case.query)
+    x[0], y[0] = 0.0, 0.0
     got = influence_function(case.trained, (x, y))
     assert not got.values[0].any()
     assert got.coords["steps"][0] == 0
     assert got.values[1:].any(axis=1).all()
+
+
+def test_a_query_predicted_to_rounding_is_influenced_by_rounding(cases) -> None:
+    """One row alone and a row of many are other sums: the residual that is left is their rounding.
+
+    Each of the two outputs is within D + 10 roundings of the true one, of the size of what is added
+    up: chains of D + 1 and 5 terms, a tanh, a difference. The influence is linear in the residual.
+    """
+    case = cases(2, "mean")
+    x = case.query[0][:1]
+    y = case.trained.predict(x).detach()
+    got = influence_function(case.trained, (x, y))
+    w, b, v, c = (one.detach().abs() for one in case.trained.module.parameters())
+    added = float(((x.abs() @ w.T + b + 1) @ v.T + c).max())
+    residual = 2 * (D + 10) * torch.finfo(torch.float64).eps * added
+    off = y - torch.eye(2, dtype=torch.float64)  # residuals of 1, one output each
+    of_one = influence_function(case.trained, (x.repeat(2, 1), off)).values
+    assert np.abs(got.values).max() <= residual * np.abs(of_one).max(axis=1).sum()
+    assert np.abs(of_one).max() > 1e-3, "what a residual does is not nothing"
 
 
 def test_queries_and_examples_are_taken_in_blocks_that_change_nothing(cases, monkeypatch) -> None:

@@ -199,13 +199,16 @@ def test_queries_unlike_the_training_examples_are_refused(fitted) -> None:
 
 
 def test_a_copy_of_a_training_example_cannot_be_added_without_ridge() -> None:
-    fitted = P.fitted(lo.Ridge(0.0))
+    # Of condition 10: what rounding leaves of a copy, eps times that, is then below the n eps that counts as
+    # nothing.
+    p = problem(N, 3, spare=1, condition=10)
+    fitted = p.fitted(lo.Ridge(0.0))
     both = torch.tensor([N + 3.0, 4.0])  # the first is new, the second is example 4
     words = (
         "Added example 1 makes the Gram matrix singular: its inputs are those of a training "
         "example, or depend on them. Pass a `ridge` > 0, or a finite `at`."
     )
-    refused(NotPositiveError, words, lambda: lo.add(fitted, P.query, both, 1.0))
+    refused(NotPositiveError, words, lambda: lo.add(fitted, p.query, both, 1.0))
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -283,13 +286,13 @@ def test_the_critical_rate_is_named_as_the_user_would_pass_it(loss, ridge) -> No
 
 
 def test_a_negative_number_of_refits_is_refused(fitted) -> None:
-    words = "`refits` must be a finite number ≥ 0; got -1."
-    refused(OptionError, words, lambda: lo.certify(fitted, P.query, refits=-1))
+    words = "`refit_examples` must be a finite number ≥ 0; got -1."
+    refused(OptionError, words, lambda: lo.certify(fitted, P.query, refit_examples=-1))
 
 
 def test_a_result_that_does_not_fit_is_refused_before_it_is_made(flow) -> None:
     small = P.fitted(lo.GradientFlow(1.0))
-    small.memory = 3000
+    small.rows.memory = 3000
     words = (
         "The result (20 × 3 × 10 × 1) needs 4.8 kB, more than the budget of 3 kB. Keep less of it: "
         "`top=` or `mean=True`; or ask for fewer queries or times."

@@ -10,6 +10,7 @@ import torch
 import leftout as lo
 from leftout.attribution.trajectory import training_times
 from leftout.audit import audit as audit_module
+from leftout.audit.audit import audit_request, run_audit
 from leftout.core.errors import (
     DataError,
     DivergenceError,
@@ -175,10 +176,24 @@ def test_classes_and_ids_that_are_html_stand_in_the_report_as_text(tmp_path) -> 
     assert again.read_text(encoding="utf-8") == page
 
 
-def test_what_was_asked_is_kept_in_the_record(tmp_path) -> None:
-    asked = {"choices": {"data": "digits"}, "refits": 2, "folder": "/somewhere"}
-    small_audit(tmp_path / "run", refit_examples=2, asked=asked)
-    assert json.loads((tmp_path / "run/run.json").read_text())["asked"] == asked
+def test_the_command_is_kept_in_the_record(tmp_path) -> None:
+    command = {"options": {"data": "digits", "refit_examples": 2}, "folder": "/somewhere"}
+    train, query = digits()
+    request = audit_request(
+        KERNEL,
+        train,
+        query,
+        rule=lo.Ridge(0.1),
+        at=None,
+        refit_examples=2,
+        retrain_examples=0,
+        provenance=None,
+        seed=0,
+        device=None,
+        memory=None,
+    )
+    run_audit(request, tmp_path / "run", command=command)
+    assert json.loads((tmp_path / "run/run.json").read_text())["command"] == command
 
 
 def test_the_seed_chooses_the_refits_and_nothing_else() -> None:

@@ -53,6 +53,7 @@ def whole(tmp_path_factory, few):
 
 
 def assert_same_results(folder, whole):
+    """Equal bits: every block is the same queries computed alone, by as many threads of one processor."""
     for name in (one for one in TABLES if (whole / one).exists()):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     one, other = lo.open(folder), lo.open(whole)

@@ -86,7 +86,7 @@ def test_the_record_says_everything_in_json_that_any_reader_takes(kept) -> None:
     record = json.loads((folder / "run.json").read_text(), parse_constant=refuse)
     train, query = digits()
     assert record["leftout"] == lo.__version__
-    assert record["asked"] == {}
+    assert record["command"] == {}
     computation = record["computation"]
     assert computation["fitted"]["kernel"] == KERNEL.record
     assert computation["fitted"]["rule"] == lo.Ridge(0.1).record

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 import leftout as lo
-from leftout.cli import main as cli
+from leftout.cli import main as main_module
 from leftout.cli.main import _warn, main
 from problems.runs import SMALL, refused, tree
 
@@ -95,16 +95,16 @@ def test_the_record_holds_what_was_asked(leftout, tmp_path) -> None:
         "mean",
         "--seed",
         "3",
-        "--refits",
+        "--refit-examples",
         "1",
         "--out",
         "there",
     )
     record = lo.open(tmp_path / "there").record
-    choices = record["asked"]["choices"]
-    assert (choices["data"], choices["n_train"], choices["seed"]) == ("digits", 80, 3)
-    assert (choices["rule"], choices["at"], choices["ridge"]) == ("flow", [3.0, "inf"], 0.5)
-    assert (record["asked"]["refits"], record["asked"]["folder"]) == (1, str(tmp_path))
+    options = record["command"]["options"]
+    assert (options["data"], options["n_train"], options["seed"]) == ("digits", 80, 3)
+    assert (options["rule"], options["at"], options["ridge"]) == ("flow", [3.0, "inf"], 0.5)
+    assert (options["refit_examples"], record["command"]["folder"]) == (1, str(tmp_path))
     assert record["computation"]["at"] == [3.0, None]
     assert record["computation"]["fitted"]["rule"]["loss"] == "mean"
 
@@ -318,8 +318,8 @@ WRONG = {
     ),
     "fewer than no refits": (
         NOTHING,
-        ("digits", *SMALL, "--refits", "-1"),
-        "`refits` must be a finite number ≥ 0; got -1",
+        ("digits", *SMALL, "--refit-examples", "-1"),
+        "`refit_examples` must be a finite number ≥ 0; got -1",
     ),
     "a target of no table": (
         NOTHING,
@@ -444,7 +444,7 @@ def test_an_error_of_ours_keeps_its_traceback(leftout, monkeypatch) -> None:
     def fails(*given, **more):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("leftout.cli.main.audit", fails)
+    monkeypatch.setattr("leftout.cli.command_audit.run_audit", fails)
     monkeypatch.setattr(sys, "argv", ["leftout", "audit", *SMALL])
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main()
@@ -520,7 +520,7 @@ def test_a_warning_is_a_sentence_without_a_place_in_the_program(leftout) -> None
 def test_a_warning_of_others_keeps_its_place(monkeypatch, capsys) -> None:
     """A network of the user's own may have something to say."""
     shown = []
-    monkeypatch.setattr(cli, "SHOWN", lambda *asked, **_: shown.append(asked))
+    monkeypatch.setattr(main_module, "SHOW_WARNING", lambda *asked, **_: shown.append(asked))
     _warn("mine", UserWarning, "net.py", 3)
     assert shown == [("mine", UserWarning, "net.py", 3)]
     assert capsys.readouterr().err == ""

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 import leftout as lo
-from leftout.cli.command_elasticity import Pair, sentences
+from leftout.cli.command_elasticity import ClassPair, sentences
 from leftout.cli.module_file import network
 from leftout.core.wording import number
 from leftout.kernels.network.empirical import Empirical
@@ -111,8 +111,8 @@ def test_of_a_network_with_weights_it_is_that_before_and_with_them(leftout, fold
 
 
 def test_words_say_the_ends_of_the_table_and_how_many_rise() -> None:
-    one = Pair(("a", "b"), 0.51, 0.5, (0.9, 0.8), 0.8, (0.52, 0.5))
-    two = Pair(("a", "c"), 0.7, 0.7, (0.9, 0.8), 0.4, (0.6, 0.5))
+    one = ClassPair(("a", "b"), 0.51, 0.5, (0.9, 0.8), 0.8, (0.52, 0.5))
+    two = ClassPair(("a", "c"), 0.7, 0.7, (0.9, 0.8), 0.4, (0.6, 0.5))
     said = sentences([one, two])
     assert said[0].startswith("Told apart least: a and b, 0.510. Most: a and c, 0.700.")
     assert "for 1 of 2 pairs; on average 0.560 → 0.605" in said[1]
@@ -171,7 +171,7 @@ def test_where_there_is_no_ratio_that_is_said(leftout, tmp_path):
     ("more", "said"),
     [
         (["--label-aware", "kr-v1", "--strength", "0.1", "--labels-frozen"], "--labels-frozen is about"),
-        (["--minutes", "3"], "--minutes belongs to --kernel auto"),
+        (["--minutes", "5.0"], "--minutes belongs to --kernel auto"),
     ],
 )
 def test_flags_that_elasticity_would_have_to_ignore_are_refused(leftout, more, said):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import leftout as lo
-from leftout.cli.command_linearity import sentence
+from leftout.cli.command_linearity import verdict_sentence
 from leftout.cli.module_file import network
 from leftout.core.wording import number, percent
 from leftout.diagnostics.linearity.linearity_test import LinearityTest, linearity_test
@@ -80,7 +80,7 @@ def test_what_is_saved_and_said_is_what_the_library_finds(folder, leftout, words
         )
     assert number(want.gap) in out
     assert percent(want.kernel_learned) in out
-    assert sentence(want) in out
+    assert verdict_sentence(want) in out
     assert f"Training {want.status}" in out
 
 
@@ -116,7 +116,7 @@ def found(*, learned=0.0, gap=0.0, diverged=False):
     ],
 )
 def test_verdicts_are_told_in_words(given, begins, holds) -> None:
-    said = sentence(found(**given))
+    said = verdict_sentence(found(**given))
     assert said.startswith(begins)
     assert holds in said
 

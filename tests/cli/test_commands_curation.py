@@ -200,26 +200,26 @@ def test_sources_are_classes_columns_or_a_file(leftout, tmp_path, model) -> None
     planted(tmp_path / "t.csv").rename(columns={"where": "source"})[["id", "source"]].to_csv(
         tmp_path / "s.csv", index=False
     )
-    by_column = leftout("sources", "t.csv", "--target", "kind", "--source", "where")
+    by_column = leftout("sources", "t.csv", "--target", "kind", "--provenance", "where")
     assert by_column[0] == 0
     assert {"north", "south", "east"} <= set(re.findall(r"\w+", by_column[1]))
     pd.read_csv(tmp_path / "t.csv", dtype={"id": str}).drop(columns="where").to_csv(
         tmp_path / "f.csv", index=False
     )
-    assert leftout("sources", "f.csv", "--target", "kind", "--source", "s.csv") == by_column
+    assert leftout("sources", "f.csv", "--target", "kind", "--provenance", "s.csv") == by_column
 
 
 def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> None:
     planted(tmp_path / "t.csv")
-    code, _, err = leftout("audit", "t.csv", "--target", "kind", "--source", "where", "--out", "run")
+    code, _, err = leftout("audit", "t.csv", "--target", "kind", "--provenance", "where", "--out", "run")
     assert (code, err) == (0, "")
     page = (tmp_path / "run/report.html").read_text()
     assert "Which source is worth more?" in page
     assert "9 examples of one, 9.1\u202f% of the class" in page
     record = lo.open(tmp_path / "run").record
-    assert record["asked"]["choices"]["source"] == "where"
+    assert record["command"]["options"]["provenance"] == "where"
     assert {one["name"] for one in record["sources"]["sources"]} == {"north", "south", "east"}
-    code, _, err = leftout("audit", "--again", "run/run.json")
+    code, _, err = leftout("audit", "--repeat", "run/run.json")
     assert (code, err) == (0, "")
     assert lo.open(tmp_path / "run-again").record["sources"] == record["sources"]
 
@@ -237,9 +237,9 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
             ("prune", *SMALL, "--rule", "descent", "--rate", "0.01", "--at", "0", "--retrain"),
             "A network is trained for at least one step; got at = 0.",
         ),
-        (("sources", *SMALL, "--source", "where"), "must be a file with columns id and source"),
-        (("sources", *SMALL, "--source", "no.csv"), "no.csv"),
-        (("audit", *SMALL, "--source", "where"), "must be a file with columns id and source"),
+        (("sources", *SMALL, "--provenance", "where"), "must be a file with columns id and source"),
+        (("sources", *SMALL, "--provenance", "no.csv"), "no.csv"),
+        (("audit", *SMALL, "--provenance", "where"), "must be a file with columns id and source"),
         (("prune", "digits", "--n-train", "0"), "n_train"),
     ],
     ids=lambda words: " ".join(words[:1] + words[-2:]) if isinstance(words, tuple) else "",

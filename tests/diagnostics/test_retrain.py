@@ -281,6 +281,7 @@ def test_steps_that_are_all_taken_are_the_moment_that_is_asked_about() -> None:
 
 
 def test_the_number_of_processes_does_not_change_a_digit() -> None:
+    """Each training is the same sums by one thread, in this process or in another."""
     pair, query = data(2)
     trained = train(network(30, D, 2), pair, rule=lo.Ridge(0.5))
     one = retrain(trained, query, range(5), jobs=1)

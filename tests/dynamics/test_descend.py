@@ -155,7 +155,7 @@ def test_one_that_falls_however_slowly_does_not_stall() -> None:
     objective = Scripted(lambda step: (1.0, 1 / (1 + step)))
     descent = ran(objective, steps=900, tolerance=1e-9, settling=True)
     assert descent.rate == 0.1
-    assert not descent.stalled
+    assert not descent.has_stalled
 
 
 def test_a_minimiser_that_grows_is_looked_for_from_the_start_at_half_the_rate() -> None:
@@ -172,9 +172,9 @@ def test_a_minimiser_that_grows_is_looked_for_from_the_start_at_half_the_rate() 
 def test_the_steps_that_are_needed_are_told_from_the_pace() -> None:
     objective = Scripted(lambda step: (1.0, 0.9**step), means=lambda step: math.inf)
     descent = ran(objective, steps=40, tolerance=1e-9)
-    assert descent.needed(1e-9) == pytest.approx(math.log(1e-9) / math.log(0.9), rel=1e-9)
+    assert descent.steps_needed(1e-9) == pytest.approx(math.log(1e-9) / math.log(0.9), rel=1e-9)
     rising = Scripted(lambda step: (1.0, 1 + step), means=lambda step: math.inf)
-    assert ran(rising, steps=40).needed(1e-3) == math.inf
+    assert ran(rising, steps=40).steps_needed(1e-3) == math.inf
 
 
 def test_where_there_is_nothing_to_learn_it_is_there_at_once() -> None:

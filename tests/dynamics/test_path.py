@@ -41,7 +41,7 @@ def test_descent_is_that_of_train(loss) -> None:
     path, objective = walked(rule, small_tanh(3), 17)
     wanted = lo.train(small_tanh(3), sphere(8, 3), rule=rule, steps=17, tolerance=None)
     assert path.time == 17
-    for one, other in zip(objective.trained().parameters(), wanted.module.parameters(), strict=True):
+    for one, other in zip(objective.trained_module().parameters(), wanted.module.parameters(), strict=True):
         assert_same(one.detach(), other.detach(), rtol=1e-13)
 
 

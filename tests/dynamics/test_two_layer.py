@@ -40,6 +40,7 @@ def test_it_computes_equation_one(width, outputs, antisymmetric) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(("width", "inputs", "rows"), [(2, 1, 1), (34, 7, 3), (1000, 33, 65)])
 def test_pairs_start_from_exactly_zero(width, inputs, rows, dtype) -> None:
+    """The same product twice, of equal halves of one shape, and the second has the other sign."""
     net = network(width, inputs, 2, dtype=dtype)
     with torch.no_grad():
         assert not net(sphere(rows, inputs)[0].to(dtype)).any()

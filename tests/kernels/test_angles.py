@@ -59,13 +59,16 @@ def test_picked_and_crowded_pairs_have_the_same_gaps(monkeypatch: pytest.MonkeyP
         torch.testing.assert_close(crowded, picked, rtol=8 * EPS, atol=1e-32)
 
 
-def test_gathering_in_many_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = 1 + 1e-3 * torch.randn(30, 5, dtype=torch.float64)
+def test_gathering_in_many_chunks_changes_only_the_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(6)
+    rows = 1 + 1e-3 * torch.randn(30, 5, dtype=torch.float64, generator=generator)
     monkeypatch.setattr(angles, "CROWDED", 2.0)
     whole = angles.gap_and_total(rows, rows)
     monkeypatch.setattr(angles, "CHUNK", 35)
     for small, large in zip(angles.gap_and_total(rows, rows), whole, strict=True):
-        assert torch.equal(small, large)
+        # A square and four additions, none of them negative, perhaps in another order: each of the two
+        # is within 5 half ulps, which is 5 ulps apart at the most.
+        torch.testing.assert_close(small, large, rtol=5 * EPS, atol=0)
 
 
 def test_a_zero_row_has_no_nan() -> None:

@@ -22,7 +22,7 @@ from leftout.core.errors import (
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.hierarchy.hierarchy import FittedHierarchy, NeuralTangentHierarchy
 from leftout.kernels.hierarchy.sampled import Draw
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 from oracles.hierarchy import equation_five, fourth_of_neurons, two_layer_ntk
 from problems.networks import seeded, sphere
@@ -41,7 +41,7 @@ def problem(n: int = 6, d: int = 4) -> tuple[Tensor, Tensor, Tensor]:
 def fitted_hierarchy(
     activation: Activation = "relu", *, n: int = 6, targets: Tensor | None = None, **options
 ):
-    """The kernel taught by the problem."""
+    """The kernel fitted to the problem."""
     inputs, labels, y = problem(n)
     settings = {"width": 100, "neurons": 640} | options
     asked = NeuralTangentHierarchy(activation=activation, **settings)
@@ -162,7 +162,7 @@ def test_more_neurons_are_the_first_ones_and_more() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"expectation": "orthants"}, {"activation": "erf"}])
-def test_taught_again_it_is_the_kernel_taught_so(options) -> None:
+def test_refitted_it_is_the_kernel_fitted_so(options) -> None:
     inputs, labels, y = problem()
     kernel = fitted_hierarchy(time=2.0, **options)
     queries, _ = sphere(3, 4, seed=8)
@@ -200,7 +200,7 @@ def test_two_classes_are_minus_one_and_one_where_no_targets_are_given() -> None:
 
 
 def test_fitted_leaving_one_out_is_fitting_without_it() -> None:
-    """Through the public door: the kernel taught again, exactly."""
+    """Through the public door: the kernel fitted again, exactly."""
     inputs, labels, y = problem(8)
     kernel = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu")
     fitted = lo.fit(kernel, (inputs, labels), rule=lo.Ridge(0.1))
@@ -249,7 +249,7 @@ def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectatio
     assert np.sqrt(np.square(found).mean()) == pytest.approx(1, abs=0.5)
     assert fitted_hierarchy("relu", expectation="orthants").distortion(inputs) is None
     fitted = lo.fit(asked, (inputs, labels))
-    certificate = lo.certify(fitted, (inputs[:2], labels[:2]), refits=0)
+    certificate = lo.certify(fitted, (inputs[:2], labels[:2]), refit_examples=0)
     assert certificate.approximation == measured.record
 
 
@@ -271,14 +271,14 @@ def test_a_doubt_is_said_once_however_often_it_is_refitted() -> None:
     narrow = NeuralTangentHierarchy(width=20, neurons=160, activation="gelu")
     with pytest.warns(ExpansionWarning):
         fitted = lo.fit(narrow, (inputs, labels))
-    lo.certify(fitted, (inputs[:2], labels[:2]), refits=2)  # a warning is an error here
+    lo.certify(fitted, (inputs[:2], labels[:2]), refit_examples=2)  # a warning is an error here
 
 
 def test_inputs_beyond_what_numbers_reach_are_doubted_in_words() -> None:
     inputs, labels, y = problem(6)
     asked = NeuralTangentHierarchy(width=100, neurons=160, activation="gelu", time=1.0)
-    taught = asked.fit_labels(inputs * 1e-82, labels, y)
-    assert taught.doubt == "" or "Scale the inputs" in taught.doubt
+    fitted = asked.fit_labels(inputs * 1e-82, labels, y)
+    assert fitted.doubt == "" or "Scale the inputs" in fitted.doubt
 
 
 def test_float32_is_not_followed_and_nobody_says_so() -> None:
@@ -340,7 +340,7 @@ def test_options_that_are_none_are_refused(options, message) -> None:
 
 
 @pytest.mark.usefixtures("as_users_run_it")
-def test_examples_that_cannot_teach_it_are_refused() -> None:
+def test_examples_that_it_cannot_be_fitted_to_are_refused() -> None:
     inputs, labels, y = problem()
     asked = NeuralTangentHierarchy(width=100, neurons=640)
     with pytest.raises(OptionError, match=r"`targets` must have one column .* got 3"):

@@ -117,10 +117,11 @@ def test_cross_and_gram_agree(kernel: Kernel) -> None:
 @every_kernel
 def test_equal_inputs_have_equal_rows_to_the_last_bit(kernel: Kernel) -> None:
     rows = unit(61)
-    rows[40], rows[60], rows[17] = rows[3], rows[3], rows[16]
-    rows[[3, 40], 5] = 0.0
-    rows[60, 5] = -0.0
+    rows[3, 5] = 0.0
     rows /= rows.norm(dim=1, keepdim=True)
+    # Copied once they are normalised: nobody promises that norms of equal rows are rounded alike.
+    rows[40], rows[60], rows[17] = rows[3], rows[3], rows[16]
+    rows[60, 5] = -0.0
     found = gram(kernel, rows, block=16)
     for first, later in ((3, 40), (3, 60), (16, 17)):
         assert torch.equal(found[first], found[later])

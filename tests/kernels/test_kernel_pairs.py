@@ -53,7 +53,7 @@ def test_what_is_known_of_each_input_is_that_of_numpy() -> None:
 
 def test_an_appended_constant_needs_no_pixels() -> None:
     x, z = rows(7), rows(5, seed=1)
-    found = pairs_between(ReLU(1), x, z, pixels=True).extended()
+    found = pairs_between(ReLU(1), x, z, pixels=True).with_constant()
     longer = [torch.cat([one, torch.ones(len(one), 1)], dim=1) for one in (x, z)]
     expected = pairs_between(ReLU(1), *longer, pixels=True)
     assert_same(found.products, expected.products, 20 * EPS)

@@ -43,10 +43,10 @@ def squared(x, z):
 @two_and_three
 def test_it_is_a_regression_over_all_pairs(estimator, classes) -> None:
     inputs, labels = examples(classes)
-    taught = LabelAware(From(squared), estimator, strength=0.3).fit_labels(inputs, labels)
+    fitted = LabelAware(From(squared), estimator, strength=0.3).fit_labels(inputs, labels)
     given = estimator, inputs.numpy(), labels.numpy(), polynomial, 0.3
-    assert_same(taught.gram, label_aware(given[0], inputs.numpy(), *given[1:]), LEARNED)
-    found = taught.compare(queries()).cross
+    assert_same(fitted.gram, label_aware(given[0], inputs.numpy(), *given[1:]), LEARNED)
+    found = fitted.compare(queries()).cross
     assert_same(found, label_aware(given[0], queries().numpy(), *given[1:]), LEARNED)
 
 
@@ -54,34 +54,34 @@ def test_it_is_a_regression_over_all_pairs(estimator, classes) -> None:
 @two_and_three
 def test_it_is_one_function_of_two_inputs(estimator, classes) -> None:
     inputs, labels = examples(classes)
-    taught = LabelAware(ReLU(1), estimator).fit_labels(inputs, labels)
-    assert torch.equal(taught.gram, taught.gram.T)
-    assert_same(gram(taught, inputs), taught.gram, 1e-12)
-    pairs = taught.compare(queries())
-    assert_same(cross(taught, queries(), inputs, block=5), pairs.cross, 1e-12)
-    others = gram(taught, queries())
-    assert_same(taught.diagonal(queries()), others.diagonal(), 1e-12)
-    assert_same(taught.diagonal(inputs), taught.gram.diagonal(), 1e-12)
+    fitted = LabelAware(ReLU(1), estimator).fit_labels(inputs, labels)
+    assert torch.equal(fitted.gram, fitted.gram.T)
+    assert_same(gram(fitted, inputs), fitted.gram, 1e-12)
+    pairs = fitted.compare(queries())
+    assert_same(cross(fitted, queries(), inputs, block=5), pairs.cross, 1e-12)
+    others = gram(fitted, queries())
+    assert_same(fitted.diagonal(queries()), others.diagonal(), 1e-12)
+    assert_same(fitted.diagonal(inputs), fitted.gram.diagonal(), 1e-12)
 
 
 @every_estimator
 @pytest.mark.parametrize("gone", [[0], [4, 11, 19], "largest", "smallest"])
 @two_and_three
-def test_without_some_it_is_the_kernel_that_the_others_teach(estimator, gone, classes) -> None:
+def test_without_some_it_is_the_kernel_fitted_to_the_others(estimator, gone, classes) -> None:
     inputs, labels = examples(classes)
     asked = LabelAware(ReLU(1), estimator)
-    taught = asked.fit_labels(inputs, labels)
+    fitted = asked.fit_labels(inputs, labels)
     if gone == "largest":  # of these the bandwidth is made: it is another without them
-        gone = [int(taught.pairs.kernel.diagonal().argmax())]
+        gone = [int(fitted.pairs.kernel.diagonal().argmax())]
     elif gone == "smallest":
-        gone = [int(taught.pairs.kernel.min(1).values.argmin())]
+        gone = [int(fitted.pairs.kernel.min(1).values.argmin())]
     keep = torch.tensor([i for i in range(N) if i not in gone])
     fresh = asked.fit_labels(inputs[keep], labels[keep])
-    part = taught.refit_labels(keep)
+    part = fitted.refit_labels(keep)
     assert part.strength_used == pytest.approx(fresh.strength_used, rel=1e-10)
     assert torch.equal(part.gram, part.gram.T)
     assert_same(part.gram, fresh.gram, 1e-10)
-    pairs = taught.compare(queries())
+    pairs = fitted.compare(queries())
     expected = cross(fresh, queries(), inputs[keep])
     assert_same(part.cross(pairs), expected, 1e-10)
     assert_same(part.without_gram().cross(pairs), expected, 1e-10)
@@ -99,14 +99,14 @@ def test_a_class_that_leaves_with_its_only_example_leaves_two(estimator) -> None
 
 def test_a_part_in_another_order_has_its_matrices_in_that_order() -> None:
     inputs, labels = examples()
-    taught = LabelAware(ReLU(1)).fit_labels(inputs, labels)
+    fitted = LabelAware(ReLU(1)).fit_labels(inputs, labels)
     keep = torch.tensor([9, 2, 15, 3, 0, 1, 7, 21, 13])
     back = keep.flip(0)
-    assert_same(taught.refit_labels(back).gram.flip(0, 1), taught.refit_labels(keep).gram, 1e-12)
+    assert_same(fitted.refit_labels(back).gram.flip(0, 1), fitted.refit_labels(keep).gram, 1e-12)
 
 
 @every_estimator
-def test_other_labels_make_the_kernel_that_they_teach(estimator) -> None:
+def test_other_labels_make_the_kernel_fitted_to_them(estimator) -> None:
     inputs, labels = examples(3)
     other = labels.roll(5)
     asked = LabelAware(ReLU(1), estimator)
@@ -120,23 +120,23 @@ def test_other_labels_make_the_kernel_that_they_teach(estimator) -> None:
 @every_estimator
 def test_another_strength_needs_nothing_to_be_learned(estimator) -> None:
     inputs, labels = examples()
-    taught = LabelAware(ReLU(1), estimator, strength=0.1).fit_labels(inputs, labels)
+    fitted = LabelAware(ReLU(1), estimator, strength=0.1).fit_labels(inputs, labels)
     other = LabelAware(ReLU(1), estimator, strength=0.7).fit_labels(inputs, labels)
-    assert torch.equal(taught.at_strength(0.7).gram, other.gram)
-    assert taught.at_strength(0.7).estimate is taught.estimate
+    assert torch.equal(fitted.at_strength(0.7).gram, other.gram)
+    assert fitted.at_strength(0.7).estimate is fitted.estimate
     keep = torch.arange(1, N)
-    assert torch.equal(taught.refit_labels(keep).at_strength(0.7).gram, other.refit_labels(keep).gram)
-    assert taught.at_strength(0.7).strength_used == pytest.approx(7 * taught.strength_used)
+    assert torch.equal(fitted.refit_labels(keep).at_strength(0.7).gram, other.refit_labels(keep).gram)
+    assert fitted.at_strength(0.7).strength_used == pytest.approx(7 * fitted.strength_used)
 
 
 @every_estimator
 def test_without_strength_it_is_the_base(estimator) -> None:
     inputs, labels = examples()
-    taught = LabelAware(ReLU(1), estimator, strength=0.0).fit_labels(inputs, labels)
-    assert torch.equal(taught.gram, gram(ReLU(1), inputs))
-    little = taught.at_strength(1e-9).gram - taught.gram
+    fitted = LabelAware(ReLU(1), estimator, strength=0.0).fit_labels(inputs, labels)
+    assert torch.equal(fitted.gram, gram(ReLU(1), inputs))
+    little = fitted.at_strength(1e-9).gram - fitted.gram
     # mean |λ Z| is the strength times mean |H|, whatever Z is.
-    assert_same(little.abs().mean(), 1e-9 * taught.gram.abs().mean(), 1e-5)
+    assert_same(little.abs().mean(), 1e-9 * fitted.gram.abs().mean(), 1e-5)
 
 
 @every_estimator
@@ -172,20 +172,20 @@ def test_images_are_flattened(estimator) -> None:
     draw = np.random.default_rng(2)
     images = torch.from_numpy(draw.standard_normal((14, 3, 4, 4)))
     labels = torch.arange(14) % 2
-    taught = LabelAware(ConvReLU(2), estimator).fit_labels(images, labels)
+    fitted = LabelAware(ConvReLU(2), estimator).fit_labels(images, labels)
     keep = torch.arange(13)
     fresh = LabelAware(ConvReLU(2), estimator).fit_labels(images[:13], labels[:13])
-    assert_same(taught.refit_labels(keep).gram, fresh.gram, 1e-10)
-    assert_same(gram(taught, images), taught.gram, 1e-10)
+    assert_same(fitted.refit_labels(keep).gram, fresh.gram, 1e-10)
+    assert_same(gram(fitted, images), fitted.gram, 1e-10)
 
 
 def test_equal_inputs_have_equal_rows() -> None:
     inputs, labels = examples()
     inputs[8] = inputs[3]
-    taught = LabelAware(ReLU(1), "fjlt-v2").fit_labels(inputs, labels)
-    assert_same(taught.gram[8], taught.gram[3], 1e-13)
+    fitted = LabelAware(ReLU(1), "fjlt-v2").fit_labels(inputs, labels)
+    assert_same(fitted.gram[8], fitted.gram[3], 1e-13)
     # A product's rounding makes no angle of 1e-8 between a query and itself among the examples.
-    assert_same(taught.compare(inputs[3:4]).cross[0], taught.gram[3], 1e-13)
+    assert_same(fitted.compare(inputs[3:4]).cross[0], fitted.gram[3], 1e-13)
 
 
 @every_estimator
@@ -203,29 +203,29 @@ def test_what_it_is_made_of_is_recorded(frozen) -> None:
     inputs, labels = examples()
     frozen(inputs, labels)
     asked = LabelAware(ReLU(1), "fjlt-v1", 0.2, sketch=Sketch(seed=3))
-    taught = asked.fit_labels(inputs, labels)
-    record = taught.record
+    fitted = asked.fit_labels(inputs, labels)
+    record = fitted.record
     assert record["base"] == ReLU(1).record
     assert record["strength"] == 0.2
-    assert record["strength_used"] == taught.strength_used
+    assert record["strength_used"] == fitted.strength_used
     assert record["sketch"]["seed"] == 3
     assert list(record["estimate"]["coefficients"])[:2] == ["kernel", "product"]
     assert record["labels"] != asked.fit_labels(inputs, 1 - labels).record["labels"]
-    assert "taught by 22 examples" in repr(taught)
+    assert "fitted to 22 examples" in repr(fitted)
     assert LabelAware(ReLU(1), "kr-v1").fit_labels(inputs, labels).record["estimate"]["bandwidth"] > 0
 
 
 def test_it_says_what_it_is() -> None:
     inputs, labels = examples()
     asked = LabelAware(ReLU(1), "kr-v1")
-    taught = asked.fit_labels(inputs, labels)
+    fitted = asked.fit_labels(inputs, labels)
     assert (asked.normalise, asked.dtype) == ("sphere", None)
-    assert (taught.normalise, taught.outputs, taught.dtype) == ("sphere", None, None)
-    assert not taught.definite
-    assert not taught.options.frozen
-    stays = taught.freeze_labels()
+    assert (fitted.normalise, fitted.outputs, fitted.dtype) == ("sphere", None, None)
+    assert not fitted.definite
+    assert not fitted.options.frozen
+    stays = fitted.freeze_labels()
     assert stays.options.frozen
-    assert torch.equal(stays.gram, taught.gram)
+    assert torch.equal(stays.gram, fitted.gram)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def test_a_base_must_be_label_blind_and_serve_all_outputs() -> None:
 
 
 def test_a_strength_that_is_to_be_chosen_teaches_nothing() -> None:
-    with pytest.raises(OptionError, match="`strength` must be a number when the kernel is taught"):
+    with pytest.raises(OptionError, match="`strength` must be a number when the kernel is fitted"):
         LabelAware(ReLU(1), strength=None).fit_labels(*examples())
     with pytest.raises(OptionError, match="`strength` must be a finite number"):
         LabelAware(ReLU(1)).fit_labels(*examples()).at_strength(-1.0)
@@ -280,9 +280,9 @@ def test_labels_must_be_one_an_input_of_two_classes_or_more(as_users_run_it) -> 
 
 
 def test_queries_must_have_the_features_of_the_training_inputs() -> None:
-    taught = LabelAware(ReLU(1), "fjlt-v1").fit_labels(*examples())
+    fitted = LabelAware(ReLU(1), "fjlt-v1").fit_labels(*examples())
     with pytest.raises(ShapeError, match=r"`queries` must have the features .*\(7,\); got \(6,\)"):
-        taught.compare(queries(d=6))
+        fitted.compare(queries(d=6))
 
 
 def test_what_the_base_refuses_is_refused() -> None:
@@ -313,7 +313,7 @@ def test_frogs_and_ships_are_as_local_as_published(shared_data) -> None:
     inputs = torch.cat([pixels, torch.ones(len(pixels), 1, dtype=torch.float64)], dim=1)
     labels = train.labels
     assert labels.bincount().tolist() == [5000, 5000]
-    taught = LabelAware(ReLU(1), "kr-v1", 0.1).fit_labels(inputs, labels, dtype=torch.float32)
+    fitted = LabelAware(ReLU(1), "kr-v1", 0.1).fit_labels(inputs, labels, dtype=torch.float32)
 
     def ratio(of):
         roots = of.diagonal().sqrt()
@@ -323,5 +323,5 @@ def test_frogs_and_ships_are_as_local_as_published(shared_data) -> None:
         return 100 * float(same / (same + between))
 
     # Our pixels went through JPEG, which moves both numbers by some hundredths.
-    assert ratio(taught.pairs.kernel) == pytest.approx(63.83, abs=0.05)
-    assert ratio(taught.gram) == pytest.approx(66.62, abs=0.05)
+    assert ratio(fitted.pairs.kernel) == pytest.approx(63.83, abs=0.05)
+    assert ratio(fitted.gram) == pytest.approx(66.62, abs=0.05)

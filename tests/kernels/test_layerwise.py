@@ -11,7 +11,7 @@ from leftout.core.errors import OptionError
 from leftout.core.modules import parameters_of
 from leftout.kernels import Empirical
 from leftout.kernels.assemble import gram
-from leftout.kernels.network.layerwise import layer_passes, linear_layers, pairs_are_cheaper
+from leftout.kernels.network.layerwise import layer_passes, linear_layers, prefer_factors
 from oracles.empirical import jacobian
 from problems.tangent_networks import NETWORKS, ByRow, Outside, drawn, settled
 
@@ -117,7 +117,7 @@ def test_a_hook_that_changes_what_a_layer_returns_makes_it_step_aside() -> None:
 
 
 def test_pairs_are_taken_for_single_positions_and_rows_for_many() -> None:
-    assert pairs_are_cheaper(positions=1, inside=784, outside=1024, outputs=1)
-    assert pairs_are_cheaper(positions=1, inside=1024, outside=10, outputs=10)
-    assert not pairs_are_cheaper(positions=1024, inside=27, outside=16, outputs=1)
-    assert not pairs_are_cheaper(positions=1, inside=4, outside=1, outputs=1)
+    assert prefer_factors(positions=1, inside=784, outside=1024, outputs=1)
+    assert prefer_factors(positions=1, inside=1024, outside=10, outputs=10)
+    assert not prefer_factors(positions=1024, inside=27, outside=16, outputs=1)
+    assert not prefer_factors(positions=1, inside=4, outside=1, outputs=1)

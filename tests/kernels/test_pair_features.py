@@ -10,7 +10,7 @@ from leftout.core.errors import DataError
 from leftout.kernels import ReLU
 from leftout.kernels.pairwise import pairs as module
 from leftout.kernels.pairwise.axes import DENSE, principal_axes
-from leftout.kernels.pairwise.features import NAMES, RANK, features_and_label, learn_features, seen_pairs
+from leftout.kernels.pairwise.features import NAMES, RANK, checked_pairs, features_and_label, learn_features
 from leftout.kernels.pairwise.pairs import Pairs, pairs_among, pairs_between
 from oracles.kernels import exact_deep
 from oracles.label_aware import feature_regression, pair_labels
@@ -37,7 +37,7 @@ def learned(x, classes=2, **options):
 
 def columns(pairs, labels, found):
     """Return features (pairs, f) and labels as an explicit data set."""
-    seen = seen_pairs(pairs, appended=found.appended)
+    seen = checked_pairs(pairs, appended=found.appended)
     scores = None if found.axes is None else (found.axes.scores, found.axes.scores)
     given = torch.stack([*features_and_label(seen, labels, scale=found.scale, scores=scores)])
     *made, agree = given.flatten(1).numpy()
@@ -97,7 +97,7 @@ def test_sizes_of_tiles_change_only_rounding(size, monkeypatch) -> None:
 
 def test_features_that_are_kept_are_those_that_are_made_again(monkeypatch) -> None:
     pairs, labels, found = learned(rows(), components=True)
-    monkeypatch.setattr("leftout.kernels.pairwise.features.KEPT", 0)
+    monkeypatch.setattr("leftout.kernels.pairwise.features.STORED", 0)
     again, _ = learn_features(pairs, labels, components=True, sketch=None)
     assert torch.equal(again.coefficients, found.coefficients)
 
@@ -162,7 +162,7 @@ def test_inputs_without_direction_or_spread_are_named() -> None:
 
 
 @pytest.mark.parametrize("value", [2.0, 0.3])
-def test_inputs_that_are_all_the_same_teach_nothing(value) -> None:
+def test_inputs_that_are_all_the_same_tell_nothing_of_labels(value) -> None:
     x = torch.full((6, D), value, dtype=torch.float64)
     x[:, 0] = 0.1
     same = pairs_among(ReLU(1), x, pixels=True)

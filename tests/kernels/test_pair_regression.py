@@ -87,7 +87,7 @@ def test_the_pole_lies_where_weights_sum_to_zero() -> None:
         found.at(near + 2e-3 * bandwidth)
 
 
-def test_equal_kernel_values_teach_nothing() -> None:
+def test_equal_kernel_values_tell_nothing_of_labels() -> None:
     pairs = Pairs(torch.full((4, 4), 2.0, dtype=torch.float64))
     with pytest.raises(DataError, match="must differ between pairs of training inputs; it is 2 for"):
         learn_regression(pairs, torch.tensor([0, 1, 0, 1]), solved=False)

@@ -54,6 +54,7 @@ def test_how_strips_are_cut_changes_nothing(options, tile, monkeypatch) -> None:
 
 
 def test_threads_change_nothing_at_all(monkeypatch) -> None:
+    """Not a bit: a piece is computed by one thread however many there are, and pieces add up in one order."""
     kernel, x = ConvReLU(2, pooling="mean"), images()
     monkeypatch.setitem(pieces.TILE, "cpu", 400)
     before = torch.get_num_threads()

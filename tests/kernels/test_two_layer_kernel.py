@@ -11,7 +11,8 @@ from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
 from leftout.kernels.assemble import gram
-from leftout.kernels.wide.activations import Activation, response
+from leftout.kernels.wide.activations import response
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 from oracles.hierarchy import derivatives, two_layer_ntk
 from oracles.kernels import exact_two_layer_gelu, integrated_two_layer_gelu

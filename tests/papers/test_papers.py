@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 import leftout as lo
 from leftout.cli.main import app
 from leftout.storage import provenance as records
-from leftout_papers import command, verdicts
 from leftout_papers import rerun as rerunning
+from leftout_papers import run_papers, verdicts
 from leftout_papers.exhibit import Exhibit, Outcome, Publication, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.page import page
@@ -336,9 +336,9 @@ def published(monkeypatch):
 
     publication = Publication("paper", "A paper", "Somebody", (one("one"), one("two")))
     clean = records.environment() | {"commit": "c", "changed_since": False}
-    for module in (rerunning, command):
+    for module in (rerunning, run_papers):
         monkeypatch.setattr(module, "provenance", lambda: dict(clean))
-    monkeypatch.setattr(command, "PUBLICATIONS", (publication,))
+    monkeypatch.setattr(run_papers, "PUBLICATIONS", (publication,))
 
     def run(*words):
         ran.clear()
@@ -371,7 +371,7 @@ def test_a_stopped_run_says_whether_it_goes_on(tmp_path, published, monkeypatch)
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "rerun", stop)
+    monkeypatch.setattr(run_papers, "rerun", stop)
     done, _ = published("--out", str(tmp_path))
     assert done.exit_code == 130
     assert "the same command continues after them." in done.output

@@ -95,10 +95,10 @@ def influence_function(
     solver = ConjugateGradients() if solver is None else solver
     check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     trained.check_converged()
-    found, solution = _influence(
+    scores, solution = _influence(
         trained, examples, rows, solver, kind=curvature, damping=damping, memory=memory
     )
-    if any(one is not Status.SOLVED for one in solution.status):
+    if any(status is not Status.SOLVED for status in solution.status):
         warnings.warn(
             f"Not every query has the influence that was asked for: {solution.advice}",
             NotConvergedWarning,
@@ -106,7 +106,7 @@ def influence_function(
         )
     ids = trained.train.ids
     influence = labelled_array(
-        found.cpu().numpy()[None],
+        scores.cpu().numpy()[None],
         times=[math.inf],
         scalar=True,
         coordinates={"query": examples.ids, "train": [ids[i] for i in rows.tolist()]},
@@ -125,7 +125,7 @@ def influence_function(
     return influence.assign_coords(
         residual=("query", solution.residual.cpu().numpy()),
         steps=("query", solution.steps.cpu().numpy()),
-        status=("query", [str(one) for one in solution.status]),
+        status=("query", [str(status) for status in solution.status]),
     )
 
 
@@ -148,13 +148,13 @@ def _influence(
     size = _queries_at_a_time(matrix.side, len(query), len(rows), budget)
     ask = solver.prepare(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
     pull = _pull(trained, matrix)
-    found, solutions = [], []
-    parts = list(blocks(len(query), size))
-    for part in with_progress(parts, what="influence function"):
-        solution = ask(matrix.gradients(query.inputs[part], query.targets[part]))
-        found.append(matrix.slopes(solution.value, rows) + (pull @ solution.value)[:, None])
+    scores, solutions = [], []
+    query_rows = list(blocks(len(query), size))
+    for block in with_progress(query_rows, what="influence function"):
+        solution = ask(matrix.gradients(query.inputs[block], query.targets[block]))
+        scores.append(matrix.slopes(solution.value, rows) + (pull @ solution.value)[:, None])
         solutions.append(replace(solution, value=solution.value[:0]))
-    return torch.cat(found), join_solutions(solutions)
+    return torch.cat(scores), join_solutions(solutions)
 
 
 def _pull(trained: Trained, matrix: Curvature) -> Float64[Tensor, " p"]:

@@ -198,9 +198,9 @@ class SteadyState(Smoothing):
                 "SGD stands still. Fit with a `ridge` > 0, or pass Isotropic() or Langevin(…)."
             )
         n, each = len(fitted), fitted.outputs_per_example
-        own = modes.vectors.reshape(n, each, -1)  # (n, b, r)
+        by_example = modes.vectors.reshape(n, each, -1)  # (n, b, r)
         turned = (error @ turn).view(n, each, -1)  # (n, b, o)
-        return torch.einsum("nbr,nbo->nro", own, turned).flatten(1)
+        return torch.einsum("nbr,nbo->nro", by_example, turned).flatten(1)
 
     def _factor(
         self, covariance: Float64[Tensor, "a a"], examples: int

@@ -17,7 +17,7 @@ from leftout.attribution.engine.labelled_result import SIGN, attributes, labelle
 from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.attribution.trajectory import training_times
+from leftout.attribution.trajectory import has_training_curve, training_times
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, abandon_run, finish_run, prepare_run
@@ -44,7 +44,7 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
-from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
@@ -130,7 +130,6 @@ def audit(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
-    asked: dict[str, Any] | None = None,
 ) -> Audit:
     """Return what a data set's examples do to the predictions, and which of them to look at.
 
@@ -151,7 +150,6 @@ def audit(
             points of the removal curve; 0 trains nothing.
         provenance: where each training example comes from, to be compared as by `sources`.
         seed: chooses the examples to leave out.
-        asked: what the user typed, kept in `run.json` so that the run can be made again.
 
     Raises:
         StoreError: `out` holds another computation.
@@ -171,6 +169,39 @@ def audit(
         >>> len(audit.findings.redundant.order)
         60
     """
+    request = audit_request(
+        kernel,
+        train,
+        query,
+        rule=rule,
+        at=at,
+        refit_examples=refit_examples,
+        retrain_examples=retrain_examples,
+        provenance=provenance,
+        seed=seed,
+        dtype=dtype,
+        device=device,
+        memory=memory,
+    )
+    return run_audit(request, out)
+
+
+def audit_request(
+    kernel: Kernel | LabelDependentKernel | Selection,
+    train: Data,
+    query: Data,
+    *,
+    rule: Rule | None,
+    at: At | Sequence[At],
+    refit_examples: int,
+    retrain_examples: int,
+    provenance: Iterable[Any] | None,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None,
+    memory: int | float | str | None,
+) -> AuditRequest:
+    """Return a fitted model and the checked options of an audit; arguments as for `audit`."""
     check_at_least("refit_examples", refit_examples, 0)
     selection = kernel if isinstance(kernel, Selection) else None
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
@@ -186,8 +217,20 @@ def audit(
         selection,
     )
     _check_retraining(request)
+    return request
+
+
+def run_audit(
+    request: AuditRequest, out: str | Path | None, *, command: dict[str, Any] | None = None
+) -> Audit:
+    """Return what an audit finds.
+
+    Args:
+        out: as for `audit`.
+        command: what the command line was given, kept in `run.json` so that it can repeat the run.
+    """
     if out is None:
-        return Audit(fitted, _findings(request, None))
+        return Audit(request.fitted, _findings(request, None))
     folder = prepare_run(Path(out), request.identity)
     try:
         findings = _findings(request, folder)
@@ -196,8 +239,8 @@ def audit(
         raise
     if folder.unfinished is not None:
         store.write_tables(folder.unfinished, _arrays(findings))
-        finish_run(folder, findings, asked=asked or {})
-    return Audit(fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
+        finish_run(folder, findings, command=command or {})
+    return Audit(request.fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
 
 
 def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
@@ -224,7 +267,9 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         rare=rare(fitted, at=last_time),
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
-        certificate=certify(fitted, query, at=last_time, refits=request.refit_examples, seed=request.seed),
+        certificate=certify(
+            fitted, query, at=last_time, refit_examples=request.refit_examples, seed=request.seed
+        ),
         learned=_learned_over_time(fixed, times),
         linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
@@ -282,7 +327,7 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
 
 def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:
     """Return when each example was learned, on a curve that holds all times asked for."""
-    if isinstance(fitted.rule, Ridge) or times[-1] == 0:
+    if not has_training_curve(fitted.rule, times[-1]):
         return None
     return learned(fitted, [*training_times(fitted), *times], kinds_at=times[-1])
 

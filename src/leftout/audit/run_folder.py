@@ -103,7 +103,7 @@ def abandon_run(folder: RunFolder) -> None:
         shutil.rmtree(folder.unfinished)
 
 
-def finish_run(folder: RunFolder, findings: Findings, *, asked: dict[str, Any]) -> None:
+def finish_run(folder: RunFolder, findings: Findings, *, command: dict[str, Any]) -> None:
     """Write tables, report and record, and rename the folder: now it is whole."""
     unfinished, train = folder.unfinished, findings.train
     assert unfinished is not None
@@ -127,19 +127,19 @@ def finish_run(folder: RunFolder, findings: Findings, *, asked: dict[str, Any]) 
             result_tables.curve_rows(findings.learning_curve),
         )
     write_report(findings, unfinished / "report.html")
-    write_json(unfinished / RUN, _record(folder.identity, findings, asked))
+    write_json(unfinished / RUN, _record(folder.identity, findings, command))
     shutil.rmtree(unfinished / store.TRAININGS, ignore_errors=True)  # their results are in the record
     unfinished.rename(folder.run)
     # Last: without it a run that was killed before its new name would be computed once more.
     (folder.run / store.DONE).unlink(missing_ok=True)
 
 
-def _record(identity: dict[str, Any], findings: Findings, asked: dict[str, Any]) -> dict[str, Any]:
+def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any]) -> dict[str, Any]:
     """Return the content of run.json."""
     return {
         "leftout": __version__,
         "identity": fingerprint(identity),
-        "asked": asked,
+        "command": command,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         # Another version or another number of threads rounds otherwise: the last digits may differ.
         "torch": torch.__version__,
@@ -232,7 +232,7 @@ def _holds_work(unfinished: Path) -> bool:
     """Return whether a folder holds more than the unfinished run.json of a run killed at its first write."""
     if not unfinished.is_dir():
         return unfinished.exists()
-    return any(path.name != f"{RUN}.part" for path in unfinished.iterdir())
+    return any(path.name != part_path(Path(RUN)).name for path in unfinished.iterdir())
 
 
 def _check_same(folder: Path, wanted: dict[str, str]) -> None:

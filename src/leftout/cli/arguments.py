@@ -1,205 +1,130 @@
-"""What did the user choose? Words of the command line to kernels, rules and data."""
+"""What the user asked for, as one frozen record: read from the command line or from `run.json`, and checked.
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
+This module loads no torch: a misspelt source, or a flag that would have to be ignored, is refused at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from leftout.cli.module_file import network
-from leftout.cli.source_labels import columns_beside
-from leftout.core.checks import check_choice
+from leftout.cli.options import FAMILIES_BY_KERNEL, KernelOptions, MachineOptions, SearchOptions
 from leftout.core.errors import OptionError
-from leftout.data.encoding import Centre
-from leftout.data.examples import Examples
-from leftout.data.load import load
-from leftout.dynamics.rules import GradientDescent, GradientFlow, Loss, Ridge, Rule
-from leftout.kernels.base import Kernel, Normalise
-from leftout.kernels.convolution.convolutional import ConvReLU, Pooling
-from leftout.kernels.convolution.windows import Padding
-from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
-from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
-from leftout.kernels.pairwise.estimates import Estimator
-from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.wide.activations import Activation
-from leftout.kernels.wide.erf import Erf
-from leftout.kernels.wide.relu import ReLU
-from leftout.kernels.wide.tanh import Tanh
-from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
+from leftout.core.options import OptionRecord
+from leftout.data.data_name import parse_data_name
+from leftout.data.options import DataOptions
+from leftout.dynamics.options import RateOptions, RuleOptions
+from leftout.kernels.convolution.options import ConvolutionOptions
+from leftout.kernels.hierarchy.options import HierarchyOptions
+from leftout.kernels.network.options import NetworkOptions
+from leftout.kernels.pairwise.options import AUTO, FrozenLabelOptions, LabelAwareOptions
+from leftout.kernels.wide.options import DeepOptions
+from leftout.storage.csv_table import check_free
 
-AUTO = "auto"
-"""Left to exact leave-one-out."""
+Record = TypeVar("Record", bound="CommandRecord")
+Recorded = TypeVar("Recorded", bound="Arguments")
 
 
-class KernelName(StrEnum):
-    """Kernels by the words of the command line."""
-
-    TWO_LAYER_RELU = "two-layer-relu"
-    RELU = "relu"
-    ERF = "erf"
-    TANH = "tanh"
-    CONV_RELU = "conv-relu"
-    HIERARCHY = "hierarchy"
-    AUTO = "auto"
-
-
-DEEP = ("depth", "weight_variance", "bias_variance", "kind")
-CONVOLUTIONAL = ("kernel_size", "stride", "padding", "pooling")
-TRAINED = ("activation", "units", "time")
-UNTRAINED = ("model", "weights", "parameters", "outputs", "projection", "label_aware", "strength")
-LABELS = ("label_aware", "strength", "labels_frozen")
-
-
-class RuleName(StrEnum):
-    """Rules by the words of the command line."""
-
-    RIDGE = "ridge"
-    FLOW = "flow"
-    DESCENT = "descent"
+def flag_of(name: str) -> str:
+    """Return the flag of an option."""
+    return f"--{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choices:
-    """Everything that decides what is computed; saved in `run.json` and read back from it."""
+class CommandRecord(OptionRecord):
+    """The base of what a command is given.
 
-    data: str = "digits"
-    classes: str | None = None
-    n_train: int | None = None
-    n_query: int | None = None
-    seed: int = 0
-    normalise: Normalise | Literal["none"] | None = None
-    centre: Centre | None = None
-    target: str | None = None
-    kernel: str = KernelName.TWO_LAYER_RELU
-    depth: int = 2
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-    kind: Literal["ntk", "nngp"] = "ntk"
-    kernel_size: int = 3
-    stride: int = 1
-    padding: Padding = "same"
-    pooling: Pooling = "flatten"
-    activation: Activation = "gelu"
-    units: int = 1024
-    time: float | None = None
-    label_aware: Estimator | None = None
-    strength: str = AUTO
-    labels_frozen: bool = False
-    minutes: float = 5.0
-    rule: str | None = None
-    ridge: float | None = None
-    rate: float | None = None
-    loss: Loss = "sum"
-    at: tuple[float, ...] = ()
-    model: str | None = None
-    weights: str | None = None
-    parameters: tuple[str, ...] = ()
-    outputs: Literal["full", "sum", "trace"] = "full"
-    projection: str | None = None
-    source: str | None = None
+    `home` is "MODULE:FUNCTION", loaded when the command runs; `example` stands below its help.
+    """
+
+    home: ClassVar[str]
+    example: ClassVar[str] = ""
+
+    explicit: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Names of the options that the user gave, also where they have their default's value."""
 
     @classmethod
-    def of(cls, record: Any) -> "Choices":
-        """Return choices from a record; an unknown word or a value of another kind is an error."""
+    def from_options(cls: type[Record], **options: Any) -> Record:
+        """Return a record in which exactly these options are given."""
+        return cls(**options, explicit=frozenset(options))
+
+    def check(self) -> None:
+        """Raise where options do not go together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(
+    CommandRecord,
+    MachineOptions,
+    RateOptions,
+    RuleOptions,
+    NetworkOptions,
+    LabelAwareOptions,
+    FrozenLabelOptions,
+    HierarchyOptions,
+    ConvolutionOptions,
+    DeepOptions,
+    SearchOptions,
+    KernelOptions,
+    DataOptions,
+):
+    """Everything that decides what is computed, for commands that fit a kernel to data."""
+
+    kernel_use: ClassVar[Literal["chosen", "named", "fixed"]] = "named"
+    """Whether `auto` may choose the kernel, and whether one that sees labels must be kept as it is."""
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Options that mean nothing to this command, and the sentence that says so."""
+    suffixes: ClassVar[tuple[str, ...]] = (".csv",)
+    """Kinds of files that `--out` writes."""
+
+    out: Path | None = None
+
+    @classmethod
+    def from_record(cls: type[Recorded], record: Any) -> Recorded:
+        """Return arguments from a record; an unknown name or a value of another type is an error."""
         if not isinstance(record, dict):
-            raise OptionError(f"`asked` must hold choices by name; got {record!r}.")
-        kinds = get_type_hints(cls)
+            raise OptionError(f"`command` must hold options by name; got {record!r}.")
+        types = get_type_hints(cls)
+        recorded = recorded_names(cls)
         for name, value in record.items():
-            if name not in kinds:
-                raise OptionError(f"`asked` holds {name!r}, which this version does not know.")
-            if not _is_one(value, kinds[name]):
-                raise OptionError(f"`asked` holds {value!r} for `{name}`, which it cannot be.")
-        given = record | {
+            if name not in recorded:
+                raise OptionError(f"`command` holds {name!r}, which this version does not know.")
+            if not _holds(types[name], value):
+                raise OptionError(
+                    f"`command` must hold {_type_in_words(types[name])} for `{name}`; got {value!r}."
+                )
+        tuples = {
             "at": tuple(float(time) for time in record.get("at", ())),
             "parameters": tuple(record.get("parameters", ())),
         }
-        return cls(**given)
+        arguments = cls(**record | tuples)
+        plain = cls()
+        differing = {name for name in recorded if getattr(arguments, name) != getattr(plain, name)}
+        return replace(arguments, explicit=frozenset(differing))
 
     @property
     def record(self) -> dict[str, Any]:
-        """Return the choices, JSON-like."""
-        return dataclasses.asdict(self)
+        """Return the options that decide the numbers, JSON-like."""
+        return {name: getattr(self, name) for name in recorded_names(type(self))}
 
-    def examples(self, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:
-        """Return training examples and queries, scaled for the kernel unless said otherwise.
+    def options_of(self, *families: type[OptionRecord]) -> dict[str, Any]:
+        """Return the values of families of options, by name."""
+        return {option.name: getattr(self, option.name) for family in families for option in fields(family)}
 
-        A network of the user's own speaks in the units of its targets: they are not centred unless
-        asked, and two classes get two columns where it has two outputs.
-        """
-        normalise = self.normalise if self.normalise is not None else kernel.normalise
-        classes = None if self.classes is None else [c.strip() for c in self.classes.split(",")]
-        centre = self.centre
-        if centre is None and self.model is not None:
-            centre = "none"
-        train, query = load(
-            self.data,
-            classes=classes,
-            n_train=self.n_train,
-            n_query=self.n_query,
-            seed=self.seed,
-            normalise=None if normalise == "none" else normalise,
-            centre=centre,
-            target=self.target,
-            columns=columns_beside(self.source, self.data, self.target),
-        )
-        network = kernel.base if isinstance(kernel, LabelAware) else kernel
-        if not isinstance(network, Empirical):
-            return train, query
-        network.check("inputs", train.inputs)
-        train = train.in_columns(network.width)
-        return train, query.coded_as(train.encoding)
+    @property
+    def rule_name(self) -> str:
+        """Return the rule that is named, or flow where a training time is asked for, or ridge."""
+        return self.rule or ("flow" if self.at else "ridge")
 
-    def fixed_kernel(self) -> Kernel | LabelDependentKernel:
-        """Return the kernel for a command that takes it as it is, whatever is left out.
+    @property
+    def times(self) -> list[float | None]:
+        """Return the training times asked for; the end where none was."""
+        return list(self.at) or [None]
 
-        Raises:
-            OptionError: one that sees labels, without --labels-frozen and a number for its strength.
-        """
-        self.check_limit_unsaid()
-        kernel = self.made_kernel()
-        blind = isinstance(kernel, LabelAware) and kernel.strength == 0
-        if isinstance(kernel, LabelDependentKernel) and not (kernel.frozen or blind):
-            raise OptionError(
-                "This command takes the kernel as it is, and one that sees labels changes when an example is "
-                "left out: add --labels-frozen, or ask leftout influence or audit."
-            )
-        if isinstance(kernel, LabelAware) and kernel.strength is None:
-            raise OptionError(
-                "--strength must be a number here; leftout influence and audit choose it by leave-one-out."
-            )
-        return kernel
-
-    def made_kernel(self) -> Kernel | LabelDependentKernel:
-        """Return the kernel; of one that sees labels the strength is None where it is to be chosen.
-
-        Raises:
-            OptionError, DataError: flags that do not go together, a network or weights that cannot be
-                read.
-        """
-        check_choice("kernel", self.kernel, [str(name) for name in KernelName])
-        if self.kernel == KernelName.AUTO:
-            raise OptionError("--kernel auto is for leftout audit, influence and curve; name one here.")
-        if self.kernel == KernelName.HIERARCHY:
-            self._check_unsaid(*DEEP, *CONVOLUTIONAL, *UNTRAINED)
-            return NeuralTangentHierarchy(
-                width=self.units, activation=self.activation, time=self.time, frozen=self.labels_frozen
-            )
-        self._check_unsaid(*TRAINED)
-        base = self._made_base()
-        if self.label_aware is None:
-            self._check_unsaid("strength", "labels_frozen")
-            return base
-        return LabelAware(base, self.label_aware, self._made_strength(), self.labels_frozen)
-
-    def check_limit_unsaid(self) -> None:
-        """Raise where a limit is given to a choice that nobody asked for."""
-        if self.minutes != Choices.minutes:
-            raise OptionError("--minutes belongs to --kernel auto; leave it out here.")
-
-    def _made_strength(self) -> float | None:
+    @property
+    def strength_number(self) -> float | None:
+        """Return the strength of labels; None where it is to be chosen."""
         if self.strength == AUTO:
             return None
         try:
@@ -207,103 +132,129 @@ class Choices:
         except ValueError:
             raise OptionError(f"--strength must be a number ≥ 0, or {AUTO}; got {self.strength!r}.") from None
 
-    def _made_base(self) -> Kernel:
-        """Return the kernel that sees no labels."""
-        if self.model is not None:
-            self._check_unsaid("kernel", *DEEP, *CONVOLUTIONAL)
-            return Empirical(
-                network(self.model, self.weights),
-                self.outputs,
-                parameters=self.parameters or None,
-                projection=_projection(self.projection),
+    def check(self) -> None:
+        """Raise where the source is none, or an option would have to be ignored."""
+        for name, sentence in self.refused.items():
+            if name in self.explicit:
+                raise OptionError(sentence)
+        self.check_kernel()
+        self.check_rule()
+        parse_data_name(self.data)
+        if self.out is not None and self.suffixes:
+            check_free(self.out, *self.suffixes)
+
+    def check_kernel(self) -> None:
+        """Raise where an option is none of this kernel's, or the kernel none for this command."""
+        if self.kernel == AUTO and self.kernel_use != "chosen":
+            raise OptionError("--kernel auto is for leftout audit, influence and curve; name one here.")
+        families = self._kernel_families()
+        for family in KERNEL_FAMILIES:
+            for name in (option.name for option in fields(family) if option.name in self.explicit):
+                if family not in families:
+                    raise OptionError(self._refusal(name, family))
+        strength = self.strength_number
+        if self.kernel_use != "fixed" or not (self.label_aware or self.kernel == "hierarchy"):
+            return
+        if not self.labels_frozen and not (self.label_aware and strength == 0):
+            raise OptionError(
+                "This command takes the kernel as it is, and one that sees labels changes when an example is "
+                "left out: add --labels-frozen, or ask leftout influence or audit."
             )
-        self._check_unsaid("weights", "parameters", "outputs", "projection")
-        if self.kernel != KernelName.CONV_RELU:
-            self._check_unsaid(*CONVOLUTIONAL)
-        if self.kernel == KernelName.TWO_LAYER_RELU:
-            self._check_unsaid(*DEEP)
-            return TwoLayerReLU()
-        families: dict[str, Callable[..., Kernel]] = {
-            "relu": ReLU,
-            "erf": Erf,
-            "tanh": Tanh,
-            "conv-relu": ConvReLU,
-        }
-        names = (*DEEP, *(CONVOLUTIONAL if self.kernel == KernelName.CONV_RELU else ()))
-        return families[self.kernel](**{name: getattr(self, name) for name in names})
+        if self.label_aware and strength is None:
+            raise OptionError(
+                "--strength must be a number here; leftout influence and audit choose it by leave-one-out."
+            )
 
-    def _check_unsaid(self, *names: str) -> None:
-        """Raise where a flag is given that the kernel would have to ignore."""
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        for name in names:
-            if getattr(self, name) != defaults[name]:
-                flag = f"--{name.replace('_', '-')}"
-                if name in ("strength", "labels_frozen"):
-                    raise OptionError(f"{flag} belongs to --label-aware; give the estimator with it.")
-                if name in ("weights", "parameters", "outputs", "projection"):
-                    raise OptionError(f"{flag} belongs to --model; give the network with it.")
-                if self.model is not None:
-                    raise OptionError(
-                        f"{flag} chooses an infinitely wide network; leave it out with --model."
-                    )
-                if name in TRAINED:
-                    raise OptionError(f"{flag} belongs to --kernel hierarchy; {self.kernel} has none.")
-                if self.kernel == KernelName.HIERARCHY:
-                    raise OptionError(f"{flag} must be left out with --kernel hierarchy.")
-                owners = "conv-relu" if name in CONVOLUTIONAL else "relu, erf, tanh or conv-relu"
-                raise OptionError(f"{flag} belongs to --kernel {owners}; {self.kernel} has none.")
-
-    def made_rule(self) -> Rule:
-        """Return the rule: ridge, or flow where a training time is asked for."""
-        name = self.rule or (RuleName.FLOW if self.at else RuleName.RIDGE)
-        check_choice("rule", str(name), [str(name) for name in RuleName])
-        if name == RuleName.RIDGE:
-            if self.rate is not None:
-                raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
-            return Ridge(1.0 if self.ridge is None else self.ridge, loss=self.loss)
-        ridge = 0.0 if self.ridge is None else self.ridge
-        if name == RuleName.FLOW:
-            return GradientFlow(1.0 if self.rate is None else self.rate, ridge, loss=self.loss)
-        if self.rate is None:
+    def check_rule(self) -> None:
+        """Raise where the rule has no rate, or needs one."""
+        if self.rule_name == "ridge" and self.rate is not None:
+            raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
+        if self.rule_name == "descent" and self.rate is None:
             raise OptionError("--rule descent needs --rate, below 2 / (s_max + ridge).")
-        return GradientDescent(self.rate, ridge, loss=self.loss)
 
-    def times(self) -> list[float | None]:
-        """Return the training times asked for; the end where none was."""
-        return list(self.at) or [None]
+    def _kernel_families(self) -> set[type[OptionRecord]]:
+        """Return the families of options that the kernel asked for has."""
+        if self.model is not None and self.kernel != AUTO:
+            families: set[type[OptionRecord]] = {NetworkOptions}
+        else:
+            families = {KernelOptions, *FAMILIES_BY_KERNEL[self.kernel]}
+        if self.label_aware is not None and self.kernel not in (AUTO, "hierarchy"):
+            families.update((LabelAwareOptions, FrozenLabelOptions))
+        return families
+
+    def _refusal(self, name: str, family: type[OptionRecord]) -> str:
+        """Return why an option is none of this kernel's."""
+        flag = flag_of(name)
+        if self.kernel == AUTO:
+            return (
+                f"{flag} must be left out with --kernel auto, which tries several kernels; name one to say "
+                "more of it."
+            )
+        if family is SearchOptions:
+            return f"{flag} belongs to --kernel auto; leave it out here."
+        if self.kernel == "hierarchy" and self.model is None:
+            return f"{flag} must be left out with --kernel hierarchy."
+        if family in (LabelAwareOptions, FrozenLabelOptions):
+            return f"{flag} belongs to --label-aware; give the estimator with it."
+        if family is NetworkOptions:
+            return f"{flag} belongs to --model; give the network with it."
+        if self.model is not None:
+            return f"{flag} chooses an infinitely wide network; leave it out with --model."
+        *owners, last = (kernel for kernel, families in FAMILIES_BY_KERNEL.items() if family in families)
+        names = f"{', '.join(owners)} or {last}" if owners else last
+        return f"{flag} belongs to --kernel {names}; {self.kernel} has none."
 
 
-def _projection(text: str | None) -> Projection | None:
-    """Return the projection that NAME or NAME:SIZE stands for."""
-    if text is None:
-        return None
-    name, _, size = text.partition(":")
-    kinds: dict[str, Callable[..., Projection]] = {
-        "coordinates": RandomCoordinates,
-        "gaussian": Gaussian,
-        "rademacher": Rademacher,
-        "sparse": Sparse,
-    }
-    if name not in kinds or (size and not size.isdecimal()) or not (size or name == "coordinates"):
-        raise OptionError(
-            f"--projection must be coordinates[:SIZE] or one of gaussian, rademacher, sparse with "
-            f":SIZE, the numbers that are kept; got {text!r}."
-        )
-    return kinds[name](size=int(size)) if size else RandomCoordinates()
+KERNEL_FAMILIES: tuple[type[OptionRecord], ...] = (
+    KernelOptions,
+    SearchOptions,
+    DeepOptions,
+    ConvolutionOptions,
+    HierarchyOptions,
+    FrozenLabelOptions,
+    LabelAwareOptions,
+    NetworkOptions,
+)
+"""All that say something of the kernel."""
 
 
-def _is_one(value: Any, kind: Any) -> bool:
+def recorded_names(record: type[OptionRecord]) -> list[str]:
+    """Return the names of the options that `run.json` keeps."""
+    return [option.name for option in fields(record) if option.metadata.get("recorded")]
+
+
+def _holds(expected: Any, value: Any) -> bool:
     """Return whether a value read from JSON is what a field of this type holds."""
-    if get_origin(kind) in (Union, UnionType):
-        return any(_is_one(value, part) for part in get_args(kind))
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) is tuple:  # of times, where infinity, which JSON has not, is there as text
-        inside = get_args(kind)[0]
+    if get_origin(expected) in (Union, UnionType):
+        return any(_holds(member, value) for member in get_args(expected))
+    if get_origin(expected) is Literal:
+        return value in get_args(expected)
+    if get_origin(expected) is tuple:  # of times, where infinity, which JSON has not, is there as text
+        inside = get_args(expected)[0]
         return isinstance(value, list | tuple) and all(
-            _is_one(entry, inside) or (inside is float and entry == "inf") for entry in value
+            _holds(inside, number) or (inside is float and number == "inf") for number in value
         )
-    if kind is bool:
+    if expected is bool:
         return isinstance(value, bool)
     # True is a whole number to Python, and a whole number is as good as any.
-    return isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+    return isinstance(value, int | float if expected is float else expected) and not isinstance(value, bool)
+
+
+TYPES = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    tuple[float, ...]: "a list of numbers",
+    tuple[str, ...]: "a list of texts",
+}
+
+
+def _type_in_words(expected: Any) -> str:
+    """Return what a field of this type holds, in words."""
+    if get_origin(expected) in (Union, UnionType):
+        return " or ".join(map(_type_in_words, get_args(expected)))
+    if get_origin(expected) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(expected)))
+    return TYPES[expected]

@@ -1,25 +1,25 @@
-"""Which kernel does a command use, where the user left that to leave-one-out?
+"""The kernel that a command uses, where the user left the choice to exact leave-one-out.
 
-`--kernel auto` tries the infinitely wide networks that a person would, and the best of them with labels seen;
-`--strength auto` tries strengths of one. Of kernels, what would take longer than `--minutes` is skipped, and
-the table says so: that is counted as `plan` counts, and priced by a try of each kernel on a few examples.
+`--kernel auto` tries infinitely wide networks of common shapes, and the best of them with labels seen;
+`--strength auto` tries strengths of one kernel. A kernel that would take longer than `--minutes` is skipped,
+and the table says so: its time is counted as `plan` counts it, and priced by a try on a few examples.
 """
 
-import dataclasses
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from rich.console import Console
 
 from leftout.audit.summary import describe_kernel
-from leftout.cli.arguments import CONVOLUTIONAL, DEEP, LABELS, TRAINED, Choices, KernelName
+from leftout.cli.arguments import Arguments
+from leftout.cli.model import kernel_of, load_examples, rule_of
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
-from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.errors import LeftoutError
 from leftout.core.wording import duration
 from leftout.data.examples import Examples
 from leftout.diagnostics.model_selection import (
@@ -30,17 +30,18 @@ from leftout.diagnostics.model_selection import (
     evaluate_kernel,
     sort_candidates,
 )
+from leftout.dynamics.rules import Rule
 from leftout.kernels.base import Kernel, Normalise
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.kernels.pairwise.estimates import Estimator
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.pairwise.options import AUTO, Estimator
 from leftout.planning.cost import Cost
-from leftout.planning.label_aware_cost import teaching
+from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import Machine, bare_machine, with_kernel
-from leftout.planning.plan import work_of
+from leftout.planning.plan import planned_audit
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
 
-TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
+CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("two-layer-relu", {"kernel": "two-layer-relu"}),
     ("relu, 1 layer", {"kernel": "relu", "depth": 1}),
     ("relu, 2 layers", {"kernel": "relu", "depth": 2}),
@@ -51,17 +52,17 @@ TRIED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("conv-relu, 4 layers", {"kernel": "conv-relu", "depth": 4}),
     ("conv-relu, 2 layers, mean", {"kernel": "conv-relu", "depth": 2, "pooling": "mean"}),
 )
-"""What `--kernel auto` tries, by name and flags."""
+"""What `--kernel auto` tries, by name and options."""
 
 ESTIMATORS: tuple[Estimator, ...] = ("kr-v1", "fjlt-v1")
 """Estimators that it tries on the best of them."""
 
-LONG = 60.0
-"""Seconds from which a person is told beforehand."""
+LONG_CHOICE = 60.0
+"""Seconds from which a person is told beforehand how long the choice takes."""
 
 
 @dataclass(frozen=True, eq=False)
-class Chosen:
+class ResolvedKernel:
     """A kernel with its data; `selection` is what it was chosen from, None where it was named."""
 
     kernel: Kernel | LabelDependentKernel
@@ -70,46 +71,46 @@ class Chosen:
     selection: Selection | None = None
 
 
-def chosen(choices: Choices, *, memory: str | None = None, device: str | None = None) -> Chosen:
-    """Return the kernel that was named, or the best by exact leave-one-out loss, and its data.
+def resolve_kernel(arguments: Arguments) -> ResolvedKernel:
+    """Return the kernel that is named, or the best by exact leave-one-out loss, and its data.
 
     Raises:
-        OptionError: flags that do not go together; nothing that could be tried.
+        OptionError: options that do not go together; nothing that could be tried.
     """
-    check_positive("--minutes", choices.minutes)
-    if choices.kernel == KernelName.AUTO:
-        return _among(choices, memory, device)
-    choices.check_limit_unsaid()
-    kernel = choices.made_kernel()
-    train, query = choices.examples(kernel)
+    check_positive("--minutes", arguments.minutes)
+    if arguments.kernel == AUTO:
+        return _choose_kernel(arguments)
+    kernel = kernel_of(arguments)
+    train, query = load_examples(arguments, kernel)
     if not isinstance(kernel, LabelAware) or kernel.strength is not None:
-        return Chosen(kernel, train, query)
+        return ResolvedKernel(kernel, train, query)
+    rule, at = rule_of(arguments), comparison_time(arguments)
     if sys.stderr.isatty():
-        foreseen = _Judge(choices, memory, device, _machine(train, device)).seconds(kernel, train)
-        if foreseen > LONG:
-            _say(f"Choosing a strength will take about {duration(foreseen)}.")
-    found = choose_strength(
-        kernel, train, rule=choices.made_rule(), at=_judged(choices), memory=memory, device=device
+        seconds = _Trial(arguments, rule, _machine(arguments, train)).seconds(kernel, train)
+        if seconds > LONG_CHOICE:
+            _tell(f"Choosing a strength will take about {duration(seconds)}.")
+    selection = choose_strength(
+        kernel, train, rule=rule, at=at, memory=arguments.memory, device=arguments.device
     )
-    return Chosen(found.kernel, train, query, found)
+    return ResolvedKernel(selection.kernel, train, query, selection)
 
 
-def named(choices: Choices, *, memory: str | None = None, device: str | None = None) -> Chosen:
-    """Return the same, and show what was tried."""
-    found = chosen(choices, memory=memory, device=device)
-    if found.selection is not None:
+def resolve_and_show(arguments: Arguments) -> ResolvedKernel:
+    """Return the same as `resolve_kernel`, and print what was tried."""
+    resolved = resolve_kernel(arguments)
+    if resolved.selection is not None:
         console = Console()
-        console.print(selection_table(found.selection))
-        console.print(selection_verdict(found.selection))
-    return found
+        console.print(selection_table(resolved.selection))
+        console.print(selection_verdict(resolved.selection))
+    return resolved
 
 
-def _judged(choices: Choices) -> float | None:
+def comparison_time(arguments: Arguments) -> float | None:
     """Return the training time at which kernels are compared: the last asked for."""
-    return max(choices.at) if choices.at else None
+    return max(arguments.at) if arguments.at else None
 
 
-def chosen_otherwise(found: Chosen, record: Any) -> str:
+def kernel_change(resolved: ResolvedKernel, record: Any) -> str:
     """Return a sentence where leave-one-out chose another kernel than in a run; empty where it did not.
 
     Args:
@@ -119,124 +120,109 @@ def chosen_otherwise(found: Chosen, record: Any) -> str:
         before = record["computation"]["fitted"]["kernel"]
     except (KeyError, TypeError):
         return ""
-    if found.selection is None or not isinstance(before, dict) or "name" not in before:
+    if resolved.selection is None or not isinstance(before, dict) or "name" not in before:
         return ""
-    now = json.loads(json.dumps(found.kernel.record))
-    # What a run's kernel learned is beside what was asked of it.
-    if all(name in before and before[name] == value for name, value in now.items()):
+    now = json.loads(json.dumps(resolved.kernel.record))
+    # The record of a run's kernel holds what it learned beside its options.
+    if all(name in before and before[name] == setting for name, setting in now.items()):
         return ""
-    then = describe_kernel(before)
     return (
         f"leave-one-out chose another kernel than in the run to repeat, {describe_kernel(now)} and not "
-        f"{then}: results will differ. The table says what was tried and what was skipped."
+        f"{describe_kernel(before)}: results will differ. The table says what was tried and what was skipped."
     )
 
 
-def _among(choices: Choices, memory: str | None, device: str | None) -> Chosen:
+def _choose_kernel(arguments: Arguments) -> ResolvedKernel:
     """Return the best of what `--kernel auto` tries."""
-    _check_unsaid(choices)
-    _say(f"Trying kernels, {choices.minutes:g} minutes at most for each.")
-    made: dict[str, Chosen] = {}
-    found: list[Candidate] = []
-    loaded: dict[Normalise | None, tuple[Examples, Examples]] = {}
-    judge: _Judge | None = None
-    for name, flags in TRIED:
-        some = dataclasses.replace(choices, **flags)
-        kernel = some.made_kernel()
-        # All else that loading depends on was said once, for all kernels.
-        if kernel.normalise not in loaded:
-            loaded[kernel.normalise] = some.examples(kernel)
-        train, query = loaded[kernel.normalise]
-        if flags["kernel"] == "conv-relu" and train.inputs.ndim < 3:
+    arguments.check_kernel()
+    _tell(f"Trying kernels, {arguments.minutes:g} minutes at most for each.")
+    resolved: dict[str, ResolvedKernel] = {}
+    candidates: list[Candidate] = []
+    examples: dict[Normalise | None, tuple[Examples, Examples]] = {}
+    rule = rule_of(arguments)
+    trial: _Trial | None = None
+    for name, options in CANDIDATES:
+        variant = replace(arguments, **options, explicit=frozenset(options))
+        kernel = kernel_of(variant)
+        # All other options of loading are the same for all kernels.
+        if kernel.normalise not in examples:
+            examples[kernel.normalise] = load_examples(variant, kernel)
+        train, query = examples[kernel.normalise]
+        if options["kernel"] == "conv-relu" and train.inputs.ndim < 3:
             continue  # rows of numbers are no images
-        judge = judge or _Judge(choices, memory, device, _machine(train, device))
-        found.append(judge.tried(name, kernel, train))
-        made[found[-1].name] = Chosen(kernel, train, query)
-    best_name = sort_candidates(found, name="--kernel auto").best.name
-    best = made[best_name]
-    if judge is not None and best.train.labels is not None:
+        trial = trial or _Trial(arguments, rule, _machine(arguments, train))
+        candidates.append(trial.candidate(name, kernel, train))
+        resolved[candidates[-1].name] = ResolvedKernel(kernel, train, query)
+    best_name = sort_candidates(candidates, name="--kernel auto").best.name
+    best = resolved[best_name]
+    if trial is not None and best.train.labels is not None:
         assert isinstance(best.kernel, Kernel)
         for estimator in ESTIMATORS:
-            name, aware = f"{best_name}, {estimator}", LabelAware(best.kernel, estimator, None)
-            found.append(judge.tried(name, aware, best.train))
-            made[found[-1].name] = best  # its name says what strength was chosen
-    selection = sort_candidates(drop_duplicates(found), name="--kernel auto")
-    winner = made[selection.best.name]
-    return Chosen(selection.kernel, winner.train, winner.query, selection)
-
-
-def _check_unsaid(choices: Choices) -> None:
-    """Raise where a flag is given that only one of the kernels could follow."""
-    unsaid = {one.name: one.default for one in dataclasses.fields(Choices)}
-    for name in (*DEEP, *CONVOLUTIONAL, *TRAINED, *LABELS, "model"):
-        if getattr(choices, name) != unsaid[name]:
-            raise OptionError(
-                f"--{name.replace('_', '-')} must be left out with --kernel auto, which tries several "
-                "kernels; name one to say more of it."
-            )
+            aware = LabelAware(best.kernel, estimator, None)
+            candidates.append(trial.candidate(f"{best_name}, {estimator}", aware, best.train))
+            resolved[candidates[-1].name] = best  # the name says what strength was chosen
+    selection = sort_candidates(drop_duplicates(candidates), name="--kernel auto")
+    winner = resolved[selection.best.name]
+    return ResolvedKernel(selection.kernel, winner.train, winner.query, selection)
 
 
 @dataclass(frozen=True, eq=False)
-class _Judge:
+class _Trial:
     """What is the same for all kernels that are tried; `machine` has tried none."""
 
-    choices: Choices
-    memory: str | None
-    device: str | None
+    arguments: Arguments
+    rule: Rule
     machine: Machine
 
-    def tried(self, name: str, kernel: Kernel | LabelDependentKernel, train: Examples) -> Candidate:
+    def candidate(self, name: str, kernel: Kernel | LabelDependentKernel, train: Examples) -> Candidate:
         """Return a candidate with its losses, or with why it has none."""
-        choices = self.choices
+        arguments = self.arguments
         try:
-            foreseen = self.seconds(kernel, train)
-            if foreseen > 60 * choices.minutes:
-                return Candidate(
-                    name,
-                    kernel,
-                    skipped=(
-                        f"would take about {duration(foreseen)}, more than --minutes {choices.minutes:g}"
-                    ),
-                )
+            seconds = self.seconds(kernel, train)
         except LeftoutError as error:
             return Candidate(name, kernel, skipped=str(error))
+        if seconds > 60 * arguments.minutes:
+            reason = f"would take about {duration(seconds)}, more than --minutes {arguments.minutes:g}"
+            return Candidate(name, kernel, skipped=reason)
         return evaluate_kernel(
             name,
             kernel,
             train,
-            rule=choices.made_rule(),
-            at=_judged(choices),
-            memory=self.memory,
-            device=self.device,
+            rule=self.rule,
+            at=comparison_time(arguments),
+            memory=arguments.memory,
+            device=arguments.device,
         )
 
     def seconds(self, kernel: Kernel | LabelDependentKernel, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
-        where = _where(train, self.device)
-        work = work_of(
+        device = _device(self.arguments, train)
+        work = planned_audit(
             kernel,
             train,
             train,
-            rule=self.choices.made_rule(),
-            at=[_judged(self.choices)],
-            refits=0,
-            budget=memory_budget(self.memory, device=where),
+            rule=self.rule,
+            at=[comparison_time(self.arguments)],
+            refit_examples=0,
+            budget=memory_budget(self.arguments.memory, device=device),
         )
-        cost = Cost(work, with_kernel(self.machine, kernel, train, device=where))
+        cost = Cost(work, with_kernel(self.machine, kernel, train, device=device))
         return (
-            teaching(kernel, cost).choosing if isinstance(kernel, LabelDependentKernel) else cost.left_out()
+            label_fit_cost(kernel, cost).choosing
+            if isinstance(kernel, LabelDependentKernel)
+            else cost.left_out()
         )
 
 
-def _machine(train: Examples, device: str | None) -> Machine:
-    return bare_machine(train, device=_where(train, device), most=len(train))
+def _machine(arguments: Arguments, train: Examples) -> Machine:
+    return bare_machine(train, device=_device(arguments, train), most=len(train))
 
 
-def _where(train: Examples, device: str | None) -> torch.device:
-    return train.inputs.device if device is None else usable_device(device)
+def _device(arguments: Arguments, train: Examples) -> torch.device:
+    return train.inputs.device if arguments.device is None else usable_device(arguments.device)
 
 
-def _say(text: str) -> None:
-    """Tell a person who waits; a file or a pipe is not told."""
+def _tell(text: str) -> None:
+    """Tell a person who waits; nothing is written to a file or a pipe."""
     if sys.stderr.isatty():
         Console(stderr=True).print(text)

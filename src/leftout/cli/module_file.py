@@ -1,4 +1,4 @@
-"""Which network does the user mean? `FILE.py:FUNCTION` builds it, a file of weights fills it.
+"""The user's network: `FILE.py:FUNCTION` builds it, a file of weights fills it.
 
 Weights are read without running code: `.safetensors`, or what `torch.save` wrote of a state dict.
 """
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import name_list
-from leftout.data.files import check_file
+from leftout.data.data_name import check_file
 from leftout.data.module import returned_by
 
-SHOWN = 3
+NAMES_SHOWN = 3
 """Names of a list that a message gives."""
 
 
@@ -51,39 +51,39 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        found = torch.load(path, weights_only=True, map_location="cpu")
+        weights = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # whatever a reader of foreign bytes may stumble over
         raise DataError(
             f"`{path}` must hold weights, as .safetensors or as torch.save(module.state_dict(), …) "
             f"writes them: tensors by name, no pickled module; reading it raised {type(error).__name__}."
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+    if not isinstance(weights, dict) or not all(isinstance(tensor, Tensor) for tensor in weights.values()):
         raise DataError(
             f"`{path}` must hold tensors by name, as module.state_dict() has them; got "
-            f"{type(found).__name__}. Save the state dict itself."
+            f"{type(weights).__name__}. Save the state dict itself."
         )
-    return found
+    return weights
 
 
 def _fill(module: nn.Module, weights: dict[str, Tensor], source: str) -> None:
-    own = module.state_dict()
+    state = module.state_dict()
     problems = {
-        "lacks": [name for name in own if name not in weights],
-        "has besides": [name for name in weights if name not in own],
+        "lacks": [name for name in state if name not in weights],
+        "has besides": [name for name in weights if name not in state],
         "has in another shape": [
-            f"{name} {tuple(weights[name].shape)} for {tuple(own[name].shape)}"
-            for name in own
-            if name in weights and weights[name].shape != own[name].shape
+            f"{name} {tuple(weights[name].shape)} for {tuple(state[name].shape)}"
+            for name in state
+            if name in weights and weights[name].shape != state[name].shape
         ],
         "has in another type": [
             f"{name} {weights[name].dtype}"
-            for name in own
-            if name in weights and weights[name].is_floating_point() != own[name].is_floating_point()
+            for name in state
+            if name in weights and weights[name].is_floating_point() != state[name].is_floating_point()
         ],
     }
-    said = [f"{what} {name_list(names, SHOWN)}" for what, names in problems.items() if names]
-    if said:
+    faults = [f"{verb} {name_list(names, NAMES_SHOWN)}" for verb, names in problems.items() if names]
+    if faults:
         raise DataError(
-            f"`{source}` must hold the weights of the module that --model builds; it {', '.join(said)}."
+            f"`{source}` must hold the weights of the module that --model builds; it {', '.join(faults)}."
         )
     module.load_state_dict(weights)

@@ -1,4 +1,4 @@
-"""What every layer shares: errors, checks, blocks under a memory budget, progress, fingerprints."""
+"""Shared by all layers: errors, checks, memory budgets, progress, fingerprints, files, wording."""
 
 from typing import TYPE_CHECKING
 

@@ -35,13 +35,13 @@ def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
         ...     (part.name, table.read_text())
         ('scores.csv.part', 'id,score\n')
     """
-    part = part_path(path.with_name(f"{path.name}.{os.getpid()}") if shared else path)
+    unfinished = part_path(path.with_name(f"{path.name}.{os.getpid()}") if shared else path)
     try:
-        yield part
-        if part.is_file():
-            with part.open("rb+") as file:
+        yield unfinished
+        if unfinished.is_file():
+            with unfinished.open("rb+") as file:
                 os.fsync(file.fileno())
-        part.replace(path)
+        unfinished.replace(path)
     except BaseException:
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
         raise

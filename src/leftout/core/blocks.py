@@ -1,4 +1,4 @@
-"""How is a long axis cut so that no temporary outgrows its share of memory?"""
+"""Memory budgets, and blocks of a long axis that keep temporaries within them."""
 
 from collections.abc import Iterator
 
@@ -32,7 +32,7 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
         memory: bytes, or a text such as "4GB" or "512MiB"; None takes 60 % of what is free now.
 
     Raises:
-        OptionError: a text that is no size, or a size that is not positive.
+        OptionError: a text that is not a size, or a size that is not positive.
 
     Example:
         >>> memory_budget("4GB")
@@ -57,9 +57,9 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
     return int(size)
 
 
-def check_fits(what: str, needed: int, budget: int, *, advice: str) -> None:
-    """Raise when `what` needs more bytes than the budget, before anything is allocated."""
+def check_fits(name: str, needed: int, budget: int, *, advice: str) -> None:
+    """Raise when an object of this name needs more bytes than the budget, before it is allocated."""
     if needed > budget:
         raise MemoryBudgetError(
-            f"{what} needs {byte_size(needed)}, more than the budget of {byte_size(budget)}. {advice}"
+            f"{name} needs {byte_size(needed)}, more than the budget of {byte_size(budget)}. {advice}"
         )

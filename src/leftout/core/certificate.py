@@ -1,4 +1,4 @@
-"""How far can these numbers be trusted? The evidence that a fitted model carries."""
+"""Evidence of the accuracy of leave-one-out changes, which a fitted model carries."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Refit:
-    """One training example really left out: its effect by the engine and by fitting again.
+    """One training example really left out: its effect computed by the engine and by fitting again.
 
     Attributes:
         train: row number of the example left out.
@@ -65,4 +65,4 @@ class Certificate:
     @property
     def refit_difference(self) -> float:
         """Return the largest relative difference between engine and refit; NaN when none was made."""
-        return max((one.difference for one in self.refits), default=float("nan"))
+        return max((refit.difference for refit in self.refits), default=float("nan"))

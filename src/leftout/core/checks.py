@@ -1,4 +1,4 @@
-"""Checks at the public door: each raises one sentence that says what must hold and what came."""
+"""Checks of arguments: each raises an error that says what must hold and what was given."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,101 +11,104 @@ from torch import Tensor
 from leftout.core.errors import DataError, OptionError, ShapeError
 
 
-def check_rows(name: str, value: Tensor, n: int, *, of: str = "`gram`") -> None:
-    """Raise unless `value` has one row per training point."""
-    if value.shape[0] != n:
-        raise ShapeError(f"`{name}` must have {n} rows, the side of {of}; got {tuple(value.shape)}.")
+def check_rows(name: str, tensor: Tensor, n: int, *, of: str = "`gram`") -> None:
+    """Raise unless `tensor` has one row per training point."""
+    if tensor.shape[0] != n:
+        raise ShapeError(f"`{name}` must have {n} rows, the side of {of}; got {tuple(tensor.shape)}.")
 
 
-def check_finite(name: str, value: Tensor) -> None:
+def check_finite(name: str, tensor: Tensor) -> None:
     """Raise if any number is NaN or infinite, naming the first such row."""
-    if value.numel() == 0 or not value.dtype.is_floating_point:
+    if tensor.numel() == 0 or not tensor.dtype.is_floating_point:
         return
-    bad = ~torch.isfinite(value)
+    bad = ~torch.isfinite(tensor)
     if not bool(bad.any()):
         return
     rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten()
     raise DataError(
         f"`{name}` must be finite; row {int(rows[0])} holds NaN or infinity "
-        f"({len(rows)} of {len(value)} rows do). Repair or drop these rows."
+        f"({len(rows)} of {len(tensor)} rows do). Repair or drop these rows."
     )
 
 
-def check_kind(name: str, value: object, kind: type | tuple[type, ...], *, what: str) -> None:
-    """Raise unless `value` is an object of a kind.
+def check_kind(name: str, argument: object, kind: type | tuple[type, ...], *, what: str) -> None:
+    """Raise unless `argument` is an instance of a class.
 
     Args:
-        what: the kind in words, with where to get one.
+        what: the class in words, with where to get an instance.
     """
-    if isinstance(value, kind):
+    if isinstance(argument, kind):
         return
-    if isinstance(value, type):
-        came = f"the class {value.__name__}"
-        # An ABC's kind is asked of the class itself: `solver=ConjugateGradients` lacks its brackets.
-        came += f"; write {value.__name__}(…)" if issubclass(value, kind) else ""
+    if isinstance(argument, type):
+        came = f"the class {argument.__name__}"
+        # `solver=ConjugateGradients` lacks its brackets.
+        came += f"; write {argument.__name__}(…)" if issubclass(argument, kind) else ""
     else:
-        came = repr(value) if isinstance(value, str | Real | None) else type(value).__name__
+        came = repr(argument) if isinstance(argument, str | Real | None) else type(argument).__name__
     raise OptionError(f"`{name}` must be {what}; got {came}.")
 
 
-def is_real(value: object) -> bool:
-    """Return whether it is one real number, which True is not, nor a text that looks like one."""
-    if getattr(value, "ndim", 1) == 0 and hasattr(value, "item"):  # of torch or NumPy
-        value = value.item()
-    return isinstance(value, Real) and not isinstance(value, bool)
+def is_real(argument: object) -> bool:
+    """Return whether an object is a single real number; truth values and texts are not."""
+    if getattr(argument, "ndim", 1) == 0 and hasattr(argument, "item"):  # of torch or NumPy
+        argument = argument.item()
+    return isinstance(argument, Real) and not isinstance(argument, bool)
 
 
-def check_at_least(name: str, value: Any, low: float) -> None:
-    """Raise unless low ≤ value < ∞ (NaN fails too)."""
-    if not is_real(value) or not low <= value < math.inf:
-        raise OptionError(f"`{name}` must be a finite number ≥ {low:g}; got {value!r}.")
+def check_at_least(name: str, number: Any, low: float) -> None:
+    """Raise unless low ≤ number < ∞ (NaN fails too)."""
+    if not is_real(number) or not low <= number < math.inf:
+        raise OptionError(f"`{name}` must be a finite number ≥ {low:g}; got {number!r}.")
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise unless 0 < value < ∞ (NaN fails too)."""
-    if not is_real(value) or not 0 < value < math.inf:
-        raise OptionError(f"`{name}` must be a finite number > 0; got {value!r}.")
+def check_positive(name: str, number: Any) -> None:
+    """Raise unless 0 < number < ∞ (NaN fails too)."""
+    if not is_real(number) or not 0 < number < math.inf:
+        raise OptionError(f"`{name}` must be a finite number > 0; got {number!r}.")
 
 
-def check_between(name: str, value: Any, low: float, high: float) -> None:
-    """Raise unless low < value < high (NaN fails too)."""
-    if not is_real(value) or not low < value < high:
-        raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {value!r}.")
+def check_between(name: str, number: Any, low: float, high: float) -> None:
+    """Raise unless low < number < high (NaN fails too)."""
+    if not is_real(number) or not low < number < high:
+        raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {number!r}.")
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise unless `value` is a whole number ≥ 1 (True is none)."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise OptionError(f"`{name}` must be a whole number ≥ 1; got {value!r}.")
+def check_count(name: str, count: object) -> None:
+    """Raise unless `count` is a whole number ≥ 1 (True is none)."""
+    _check_whole(name, count, 1)
 
 
-def check_seed(value: object) -> None:
-    """Raise unless `value` is a seed: a whole number ≥ 0 (True is none)."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-        raise OptionError(f"`seed` must be a whole number ≥ 0; got {value!r}.")
+def check_seed(seed: object) -> None:
+    """Raise unless `seed` is a whole number ≥ 0 (True is none)."""
+    _check_whole("seed", seed, 0)
 
 
-def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
+def _check_whole(name: str, number: object, low: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, Integral) or number < low:
+        raise OptionError(f"`{name}` must be a whole number ≥ {low}; got {number!r}.")
+
+
+def check_choice(name: str, option: object, choices: Sequence[object]) -> None:
+    """Raise unless `option` is one of `choices`."""
+    if option not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
-        raise OptionError(f"`{name}` must be one of {listed}; got {value!r}.")
+        raise OptionError(f"`{name}` must be one of {listed}; got {option!r}.")
 
 
-def row_numbers(name: str, given: Any) -> list[int]:
-    """Return row numbers, one or several in any form, as a list; raise unless each is whole."""
-    given = given.tolist() if hasattr(given, "tolist") else given
-    rows = []
-    for entry in given if isinstance(given, Iterable) else [given]:
-        entry = entry.item() if isinstance(entry, Tensor) else entry
-        # A truth value is an index to Python: a mask would be read as rows 0 and 1.
-        if isinstance(entry, bool) or not isinstance(entry, Integral):
-            raise OptionError(f"`{name}` must be row numbers, whole and no truth values; got {entry!r}.")
-        rows.append(int(entry))
-    return rows
+def row_numbers(name: str, rows: Any) -> list[int]:
+    """Return one or several row numbers, in any form, as a list; raise unless all are whole."""
+    rows = rows.tolist() if hasattr(rows, "tolist") else rows
+    numbers = []
+    for row in rows if isinstance(rows, Iterable) else [rows]:
+        number = row.item() if isinstance(row, Tensor) else row
+        # Python takes a truth value for an index: a mask would be read as rows 0 and 1.
+        if isinstance(number, bool) or not isinstance(number, Integral):
+            raise OptionError(f"`{name}` must be row numbers, whole and no truth values; got {number!r}.")
+        numbers.append(int(number))
+    return numbers
 
 
-def check_index(name: str, value: int, n: int) -> None:
-    """Raise unless `value` is the number of one of n rows."""
-    if not 0 <= value < n:
-        raise OptionError(f"`{name}` must be a row number from 0 to {n - 1}; got {value}.")
+def check_index(name: str, index: int, n: int) -> None:
+    """Raise unless `index` is the number of one of n rows."""
+    if not 0 <= index < n:
+        raise OptionError(f"`{name}` must be a row number from 0 to {n - 1}; got {index}.")

@@ -1,24 +1,24 @@
-"""What can go wrong, one class per kind; each message names the thing, the rule, what came, what to do.
+"""Errors and warnings; each message names the argument, the rule, what was given, and what to do.
 
-Every error of this package is a `LeftoutError` and a `ValueError`: a caller can catch either, and the
-command line turns it into one sentence and exit status 2.
+Every error of this package is a `LeftoutError` and a `ValueError`. The command line prints its message
+and exits with status 2.
 """
 
 
 class LeftoutError(ValueError):
-    """Something the caller can put right; the message says how."""
+    """An error that the caller can correct; the message says how."""
 
 
 class ShapeError(LeftoutError):
-    """An array has not the shape that its neighbours ask for."""
+    """An array does not have the shape that the other arguments require."""
 
 
 class OptionError(LeftoutError):
-    """An option lies outside what it may be."""
+    """An option has a value that is not allowed."""
 
 
 class DataError(LeftoutError):
-    """A file or an array holds what cannot be used: missing, truncated, NaN, wrong type."""
+    """A file or an array cannot be used: missing, truncated, NaN, wrong type."""
 
 
 class NotPositiveError(LeftoutError):
@@ -30,11 +30,11 @@ class DivergenceError(LeftoutError):
 
 
 class SolveError(LeftoutError):
-    """A linear system was not solved; the message says how the solver ended and what to try."""
+    """A linear system was not solved; the message says why the solver stopped and what to try."""
 
 
 class MemoryBudgetError(LeftoutError):
-    """The work would not fit into the memory it may use."""
+    """A computation would need more memory than its budget."""
 
 
 class StoreError(LeftoutError):
@@ -42,12 +42,12 @@ class StoreError(LeftoutError):
 
 
 class NotConvergedWarning(UserWarning):
-    """The numbers are there, but training or a solve ended short of what was asked of it."""
+    """Training or a solve stopped before its tolerance; the results are returned."""
 
 
 class ExpansionWarning(UserWarning):
-    """The numbers are those of an expansion whose next terms are not small here."""
+    """The results are those of an expansion whose next terms are not small here."""
 
 
 class LoopWarning(UserWarning):
-    """The numbers are right, but one input at a time: many times slower."""
+    """The results are computed for one input at a time, which is many times slower."""

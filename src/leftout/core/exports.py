@@ -26,7 +26,7 @@ def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for line in node.body:
                 assert isinstance(line, ast.ImportFrom), "public names are imported with `from`"
-                assert line.module is not None, "from the file that defines them, by its full name"
+                assert line.module is not None, "public names are imported from the full name of their module"
                 homes |= {alias.asname or alias.name: (line.module, alias.name) for alias in line.names}
 
     def load(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Is this the same data, kernel or setting as then? A short hash of values, shapes and types."""
+"""A short hash of values, shapes and types, equal for equal data, kernels or settings."""
 
 import hashlib
 import json
@@ -8,19 +8,18 @@ import numpy as np
 import torch
 
 LENGTH = 16
-"""Hex digits kept: 64 bits, far beyond the number of runs that anyone compares."""
+"""Hex digits of a fingerprint: 64 bits, so that collisions are negligible."""
 
 
-def fingerprint(*parts: Any) -> str:
+def fingerprint(*objects: Any) -> str:
     """Return a hash of tensors, arrays and JSON-like values, equal when and only when they are."""
     digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, torch.Tensor):
-            part = part.detach().cpu().numpy()
-        if isinstance(part, np.ndarray):
-            digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).tobytes())
+    for hashed in objects:
+        array = hashed.detach().cpu().numpy() if isinstance(hashed, torch.Tensor) else hashed
+        if isinstance(array, np.ndarray):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
         else:
-            digest.update(json.dumps(part, sort_keys=True, default=str).encode())
+            digest.update(json.dumps(array, sort_keys=True, default=str).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:LENGTH]

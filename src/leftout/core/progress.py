@@ -1,4 +1,4 @@
-"""How far is a long computation? Told on stderr, to a terminal only, after two seconds."""
+"""Progress of long computations, shown on stderr after two seconds, if it is a terminal."""
 
 import sys
 import threading
@@ -19,16 +19,16 @@ from rich.progress import (
 )
 
 PATIENCE = 2.0
-"""Seconds of silence before a bar appears: shorter work would only flicker."""
+"""Seconds before a bar appears, so that short work shows none."""
 
-Item = TypeVar("Item")
+Step = TypeVar("Step")
 
 _stage = threading.Lock()
-"""Held by what is shown: work inside other work stays silent, and the outer bar goes on."""
+"""Held by the bar that is shown: loops inside its loop show none."""
 
 
-def with_progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
-    """Yield the items, showing a bar on stderr once they take longer than two seconds.
+def with_progress(steps: Iterable[Step], *, what: str, total: int | None = None) -> Iterator[Step]:
+    """Yield the steps of a loop, showing a bar on stderr once they take longer than two seconds.
 
     Nothing is shown where stderr is not a terminal, so logs and pipes stay clean.
 
@@ -36,21 +36,21 @@ def with_progress(items: Iterable[Item], *, what: str, total: int | None = None)
         >>> sum(with_progress(range(4), what="numbers"))
         6
     """
-    count = total if total is not None else len(items)  # type: ignore[arg-type]
+    count = total if total is not None else len(steps)  # type: ignore[arg-type]
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
-        yield from items
+        yield from steps
         return
     bar = _bar(BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
     task = bar.add_task(what, total=count)
     began = time.monotonic()
     shown = False
     try:
-        for done, item in enumerate(items):
+        for done, step in enumerate(steps):
             if not shown and time.monotonic() - began > PATIENCE:
                 bar.start()
                 shown = True
             bar.update(task, completed=done)
-            yield item
+            yield step
     finally:
         if shown:
             bar.stop()
@@ -59,9 +59,9 @@ def with_progress(items: Iterable[Item], *, what: str, total: int | None = None)
 
 @contextmanager
 def spinner(what: str) -> Iterator[None]:
-    """Show what is going on, and since when, while one call that cannot report takes long.
+    """Show a spinner and the time elapsed during a single long call, such as a factorisation.
 
-    Factorisations are single calls of a library: a thread turns the wheel meanwhile.
+    A thread shows it, as the call cannot report its progress.
     """
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
         yield

@@ -1,4 +1,4 @@
-"""Which leftout made this? Written into every saved result."""
+"""The version of leftout, which is written into every saved result."""
 
 from importlib.metadata import PackageNotFoundError, version
 

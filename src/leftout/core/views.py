@@ -1,22 +1,22 @@
-"""Is this tensor some rows of that one? What is known of a batch is known of its blocks."""
+"""Recognise a tensor that is a view of rows of another: cached results of a batch serve its blocks."""
 
 from torch import Tensor
 
 
-def rows_within(part: Tensor, whole: Tensor) -> slice | None:
-    """Return which consecutive rows of `whole` a tensor is a view of; None if it is none."""
+def rows_within(view: Tensor, base: Tensor) -> slice | None:
+    """Return which consecutive rows of `base` a tensor is a view of; None if it is not."""
     same = (
-        part.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
-        and part.dtype == whole.dtype
-        and part.device == whole.device
-        and part.shape[1:] == whole.shape[1:]
-        and part.stride() == whole.stride()
-        and part.ndim > 0
+        view.untyped_storage().data_ptr() == base.untyped_storage().data_ptr()
+        and view.dtype == base.dtype
+        and view.device == base.device
+        and view.shape[1:] == base.shape[1:]
+        and view.stride() == base.stride()
+        and view.ndim > 0
     )
-    if not same or not whole.numel() or not whole.stride(0):
+    if not same or not base.numel() or not base.stride(0):
         return None
-    apart = int(part.storage_offset()) - int(whole.storage_offset())
-    first, rest = divmod(apart, int(whole.stride(0)))
-    if rest or first < 0 or first + len(part) > len(whole):
+    apart = int(view.storage_offset()) - int(base.storage_offset())
+    first, rest = divmod(apart, int(base.stride(0)))
+    if rest or first < 0 or first + len(view) > len(base):
         return None
-    return slice(first, first + len(part))
+    return slice(first, first + len(view))

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.data.data_name import check_folder
 from leftout.data.data_source import DataSource
-from leftout.data.files import check_folder, file_bytes
+from leftout.data.files import file_bytes
 from leftout.data.images import image_zip
 from leftout.data.pickled import plain_pickle
 from leftout.data.pixels import WHITE, rows_of_images

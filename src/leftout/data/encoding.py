@@ -12,7 +12,6 @@ The centre is a constant of the preparation: it is not recomputed when an exampl
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -20,8 +19,8 @@ from torch import Tensor
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.data.options import Centre
 
-Centre = Literal["uniform", "mean", "none"]
 CENTRES: tuple[Centre, ...] = ("uniform", "mean", "none")
 
 

@@ -28,6 +28,12 @@ class Examples:
         images: (n, h, w) or (n, h, w, 3) uint8 to look at; None for tables.
         table: (n, c) raw values to look at, with their names in `columns`; None for images.
         preparation: data, normalise, seed, … : everything needed to make these numbers again.
+
+    Example:
+        >>> from leftout.data.pairs import examples_of
+        >>> examples = examples_of((torch.eye(3), ["cat", "dog", "cat"]))
+        >>> examples.classes, examples.labels.tolist(), examples.select([0, 2]).ids
+        (('cat', 'dog'), [0, 1, 0], ('0', '2'))
     """
 
     inputs: Tensor

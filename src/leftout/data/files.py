@@ -4,20 +4,7 @@ from pathlib import Path
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import DataError
-
-
-def check_file(path: Path) -> None:
-    """Raise unless `path` is an ordinary file."""
-    if not path.exists():
-        raise DataError(f"`{path}` must be a file; there is none of this name. Check the path.")
-    if not path.is_file():
-        raise DataError(f"`{path}` must be an ordinary file; it is a folder, a device or a pipe.")
-
-
-def check_folder(path: Path) -> None:
-    """Raise unless `path` is a folder."""
-    if not path.is_dir():
-        raise DataError(f"`{path}` must be a folder; there is none of this name. Check the path.")
+from leftout.data.data_name import check_file
 
 
 def file_bytes(path: Path) -> bytes:

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.data.data_name import check_file, check_folder
 from leftout.data.data_source import DataSource
-from leftout.data.files import check_allocation, check_file, check_folder
+from leftout.data.files import check_allocation
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.targets import RawTargets
 

@@ -24,22 +24,28 @@ from leftout.core.checks import check_choice, check_seed
 from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
+from leftout.data.data_name import TABLES, parse_data_name
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.digits import digits
-from leftout.data.encoding import CENTRES, Centre, Encoding, encoding_of_classes, encoding_of_numbers
+from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
-from leftout.data.files import check_file
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
 from leftout.data.module import ExamplePair, module, source_of_pair
-from leftout.data.normalise import NORMALISATIONS, Normalise, normalise_inputs
+from leftout.data.normalise import NORMALISATIONS, normalise_inputs
+from leftout.data.options import Centre, Normalise
 from leftout.data.split import RowSplit, split_rows
-from leftout.data.table import READERS, table
+from leftout.data.table import table
 from leftout.data.targets import RawTargets
 
-FOLDERS: dict[str, Callable[[Path, str], DataSource]] = {"mnist:": mnist, "cifar10:": cifar10}
-KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
-FILES: dict[str, Callable[[Path, str], DataSource]] = {".npz": npz, ".zip": image_zip}
+READERS: dict[str, Callable[[Path, str], DataSource]] = {
+    "digits": lambda path, name: digits(),
+    "mnist": mnist,
+    "cifar10": cifar10,
+    "folder": image_folder,
+    ".npz": npz,
+    ".zip": image_zip,
+}
 
 
 def load(
@@ -76,6 +82,11 @@ def load(
         OptionError: an option has a value that is not allowed, or does not go with these data.
         MemoryBudgetError: the data would not fit into the free memory.
 
+    Example:
+        >>> train, query = load("digits", classes=["3", "8"], n_train=100, n_query=20)
+        >>> train.inputs.shape, train.classes, query.ids[:2]
+        (torch.Size([100, 8, 8]), ('3', '8'), ('digits/0013', 'digits/0023'))
+
     Cost:
         What is listed is cheap; only chosen pictures are decoded. 9 bytes a pixel in the end.
     """
@@ -94,12 +105,10 @@ def _data_source(
     data: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
 ) -> DataSource | ExamplePair:
     """Return the rows that the reader for `data` lists, or Examples that are ready."""
-    if isinstance(data, tuple | list):
-        text, path = "pair", Path()
-    else:
-        text, path = str(data), Path(data).expanduser()
-    suffix = path.suffix.lower()
-    if suffix in READERS and not path.is_dir():
+    pair = isinstance(data, tuple | list)
+    text = "pair" if pair else str(data)
+    kind, path = ("pair", Path()) if pair else parse_data_name(text)
+    if kind in TABLES:
         return table(path, text, target=target, columns=columns)
     for name, option in (("target", target), ("columns", columns)):
         if option is not None:
@@ -109,21 +118,10 @@ def _data_source(
             )
     if isinstance(data, tuple | list):
         return source_of_pair(data, text)
-    if text == "digits":
-        return digits()
-    for prefix, reader in FOLDERS.items():
-        if text.startswith(prefix):
-            return reader(Path(text.removeprefix(prefix)).expanduser(), text)
-    if ".py:" in text:
+    if kind == "function":
         source = module(text)
         return source if isinstance(source, DataSource) else _with_origin(source, text)
-    if path.is_dir():
-        return image_folder(path, text)
-    if suffix in FILES:
-        return FILES[suffix](path, text)
-    if suffix:
-        check_file(path)
-    raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {text!r}.")
+    return READERS[kind](path, text)
 
 
 def _with_origin(pair: ExamplePair, name: str) -> ExamplePair:

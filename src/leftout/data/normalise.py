@@ -8,15 +8,15 @@ None        as read
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.errors import DataError
+from leftout.data.options import Normalise
 
-Normalise = Literal["unit", "sphere", "standard"]
 NORMALISATIONS: tuple[Normalise | None, ...] = ("unit", "sphere", "standard", None)
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from leftout.core.errors import DataError
 from leftout.data.columns import Column
-from leftout.data.files import check_allocation, check_file
+from leftout.data.data_name import check_file
+from leftout.data.files import check_allocation
 from leftout.data.zipped import reason
 
 try:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from leftout.core.errors import DataError
 from leftout.core.wording import byte_size
-from leftout.data.files import check_file
+from leftout.data.data_name import check_file
 
 BLOCK = 2**20
 """Bytes inflated at once: the most that a member can cost beyond the size it declares."""

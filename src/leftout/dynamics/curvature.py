@@ -57,9 +57,9 @@ class Curvature:
 
     def __init__(self, module: nn.Module, train: Examples, *, kind: Kind, shift: float, memory: int) -> None:
         self.module = copy.deepcopy(module).double()
-        self.weights = {name: one.detach() for name, one in parameters_of(self.module).items()}
+        self.weights = {name: weight.detach() for name, weight in parameters_of(self.module).items()}
         self.device = next(iter(self.weights.values())).device
-        self.side = sum(one.numel() for one in self.weights.values())
+        self.side = sum(weight.numel() for weight in self.weights.values())
         self.train = train
         self.kind = kind
         self.shift = shift
@@ -88,37 +88,36 @@ class Curvature:
         def loss(weights: Parameters, x: Tensor, y: Tensor) -> Tensor:
             return self._loss(weights, x[None], y[None])
 
-        found = torch.empty(len(inputs), self.side, dtype=torch.float64, device=self.device)
-        for part in blocks(len(inputs), self._columns):
-            x, y = inputs[part].to(self.device), targets[part].to(self.device)
-            found[part] = self.flat(vmap(grad(loss), in_dims=(None, 0, 0))(self.weights, x, y))
-        return found.T
+        gradients = torch.empty(len(inputs), self.side, dtype=torch.float64, device=self.device)
+        for rows in blocks(len(inputs), self._columns):
+            x, y = inputs[rows].to(self.device), targets[rows].to(self.device)
+            gradients[rows] = self.flat(vmap(grad(loss), in_dims=(None, 0, 0))(self.weights, x, y))
+        return gradients.T
 
     def slopes(self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None) -> Float64[Tensor, "b n"]:
         """Return how fast the loss of each example grows along each column: (f_i − y_i) · (J_i v).
 
         Its gradient times the column, without the gradient: one push forward.
         """
-        found = []
+        slopes = []
         for columns in blocks(vectors.shape[1], self._columns):
             tangents = self.unflat(vectors[:, columns].T)
-            parts = [
+            by_chunk = [
                 torch.einsum("bck,ck->bc", self._push(tangents, x), self._outputs(x) - y)
                 for x, y in self._chunks(columns.stop - columns.start, rows)
             ]
-            found.append(torch.cat(parts, dim=1))
-        return torch.cat(found)
+            slopes.append(torch.cat(by_chunk, dim=1))
+        return torch.cat(slopes)
 
     def flat(self, weights: Parameters) -> Float64[Tensor, "b p"]:
         """Return b sets of weights, one a row."""
-        return torch.cat([one.flatten(1) for one in weights.values()], dim=1)
+        return torch.cat([weight.flatten(1) for weight in weights.values()], dim=1)
 
     def unflat(self, rows: Float64[Tensor, "b p"]) -> Parameters:
         """Return the rows as sets of weights."""
-        sizes = [one.numel() for one in self.weights.values()]
-        parts = torch.split(rows, sizes, dim=1)
-        named = zip(self.weights.items(), parts, strict=True)
-        return {name: part.reshape(len(rows), *like.shape) for (name, like), part in named}
+        sizes = [weight.numel() for weight in self.weights.values()]
+        named = zip(self.weights.items(), torch.split(rows, sizes, dim=1), strict=True)
+        return {name: columns.reshape(len(rows), *like.shape) for (name, like), columns in named}
 
     def _outputs(self, x: Tensor, weights: Parameters | None = None) -> Float64[Tensor, "c k"]:
         return call(self.module, self.weights if weights is None else weights, x)
@@ -129,15 +128,15 @@ class Curvature:
     def _push(self, tangents: Parameters, x: Tensor) -> Float64[Tensor, "b c k"]:
         """Return J v for each tangent: u ↦ Jᵀu is linear, and pulling v back through it is J v."""
 
-        def pulled(u: Tensor) -> Parameters:
+        def pull_back(u: Tensor) -> Parameters:
             return pull(u)[0]
 
-        outputs, pull = self._pulled_back(x)
-        push = vjp(pulled, torch.zeros_like(outputs))[1]
+        outputs, pull = self._outputs_and_pull(x)
+        push = vjp(pull_back, torch.zeros_like(outputs))[1]
         return vmap(push)(tangents)[0]
 
     def _ggn(self, tangents: Parameters, x: Tensor, y: Tensor) -> Parameters:
-        pull = self._pulled_back(x)[1]
+        pull = self._outputs_and_pull(x)[1]
         return vmap(pull)(self._push(tangents, x))[0]
 
     def _hessian(self, tangents: Parameters, x: Tensor, y: Tensor) -> Parameters:
@@ -145,18 +144,18 @@ class Curvature:
         pull = vjp(gradient, self.weights)[1]
         return vmap(pull)(tangents)[0]
 
-    def _pulled_back(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Parameters]]]:
+    def _outputs_and_pull(self, x: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Parameters]]]:
         """Return the outputs, and u ↦ Jᵀu."""
-        found = vjp(lambda weights: self._outputs(x, weights), self.weights)
-        return found[0], found[1]
+        outputs, pull, *_ = vjp(lambda weights: self._outputs(x, weights), self.weights)
+        return outputs, pull
 
     def _chunks(self, columns: int, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield examples and targets that fit the memory beside so many columns."""
         room = min(self.memory // 2, max(CHUNK, VECTORS * 8 * self.side))
         size = max(1, room // (PASSES * self.kept * (columns + 1)))
-        where = torch.arange(len(self.train)) if rows is None else rows.cpu()
-        for part in torch.split(where, size):
-            inputs, targets = self.train.inputs[part], self.train.targets[part]
+        examples = torch.arange(len(self.train)) if rows is None else rows.cpu()
+        for chunk in torch.split(examples, size):
+            inputs, targets = self.train.inputs[chunk], self.train.targets[chunk]
             yield inputs.to(self.device), targets.to(self.device)
 
     @property

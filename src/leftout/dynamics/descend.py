@@ -76,7 +76,7 @@ class Descent:
         self._moving = 0
         self._marked: int | None = None
 
-    def run(self) -> None:
+    def descend(self) -> None:
         """Descend to the goal.
 
         Raises:
@@ -86,7 +86,7 @@ class Descent:
         for step in with_progress(range(self.goal.steps + 1), what="training"):
             self.steps = step
             if step >= due or step == self.goal.steps:
-                if self._arrived():
+                if self._is_at_goal():
                     break
                 due = step + max(FIRST, step // 20)
             if step < self.goal.steps:
@@ -98,14 +98,14 @@ class Descent:
         return self.goal.relative(self.look.norm)
 
     @property
-    def stalled(self) -> bool:
+    def has_stalled(self) -> bool:
         """Return whether the gradient fell little over the last half of the steps at this rate."""
         end = self._looks[-1][0]
         early = [norm for step, norm in self._looks if step <= end / 2]
         late = [norm for step, norm in self._looks if step > end / 2]
         return end >= PATIENCE and bool(early) and min(late) > FALL * min(early)
 
-    def needed(self, tolerance: float) -> float:
+    def steps_needed(self, tolerance: float) -> float:
         """Return about how many steps the tolerance takes, at the pace of the last half."""
         end, norm = self._looks[-1]
         begin, before = max((look for look in self._looks if look[0] <= end / 2), default=self._looks[0])
@@ -114,10 +114,10 @@ class Descent:
         more = (end - begin) * math.log(norm / tolerance) / math.log(before / norm)
         return self.steps + more
 
-    def _arrived(self) -> bool:
+    def _is_at_goal(self) -> bool:
         """Look at the objective; tell whether to stop, and slow down where that is called for."""
         before = self.look
-        self.look = self._looked()
+        self.look = self._look_at_objective()
         self._looks.append((self.steps - self._begun, self.relative_gradient))
         if self.steps == 0:  # a start elsewhere may be higher than w_0
             self._ceiling = max(self._ceiling, self.look.loss)
@@ -131,11 +131,11 @@ class Descent:
             return True
         if self.settling and self.look.loss > before.loss:
             self._moving = 0  # momentum carries it uphill: from a standstill again
-        if self.settling and self.stalled and self._halved < HALVINGS:
+        if self.settling and self.has_stalled and self._halved < HALVINGS:
             self._slow_down()
         return False
 
-    def _looked(self) -> Look:
+    def _look_at_objective(self) -> Look:
         look = self.objective.look()
         if self.settling or self.goal.tolerance is None:
             return look
@@ -157,7 +157,7 @@ class Descent:
 
     def _too_fast(self) -> None:
         if not self.settling or self._halved == HALVINGS:
-            raise DivergenceError(self._diverged())
+            raise DivergenceError(self._divergence_message())
         self.objective.rewind()
         self.look = self.objective.look()
         self._slow_down()
@@ -168,7 +168,7 @@ class Descent:
         self._looks = [(0, self.relative_gradient)]
         self._begun, self._moving = self.steps, 0
 
-    def _diverged(self) -> str:
+    def _divergence_message(self) -> str:
         """Return what happened, and which rate the kernel there, or at w_0, could have borne."""
         unit, loss = self.goal.unit, self.look.loss
         if self.settling:  # the rates were ours: advice on them would help nobody

@@ -77,7 +77,7 @@ class ModuleObjective(Objective):
         return Look(self.data_loss + self.ridge * far / 2, steep**0.5)
 
     @property
-    def rounding(self) -> float:
+    def rounding_error(self) -> float:
         largest = float((self.residual + self.targets).abs().max())
         return torch.finfo(self.point.dtype).eps * largest
 
@@ -104,13 +104,13 @@ class ModuleObjective(Objective):
         self.point = point
         self._refresh()
 
-    def trained(self) -> nn.Module:
-        found = copy.deepcopy(self.module)
-        parts = unflatten_parameters(self.initial + self.point, self.like)
-        for name, one in found.named_parameters():
-            if name in parts:
-                one.data.copy_(parts[name])
-        return found
+    def trained_module(self) -> nn.Module:
+        module = copy.deepcopy(self.module)
+        weights = unflatten_parameters(self.initial + self.point, self.like)
+        for name, parameter in module.named_parameters():
+            if name in weights:
+                parameter.data.copy_(weights[name])
+        return module
 
     def _refresh(self) -> None:
         """Compute residual and gradient at the point."""

@@ -94,12 +94,12 @@ class TwoLayerObjective(Objective):
         error = self.residual.T.to(self.values)
         steep = far = 0.0
         for rows in blocks(len(self.values), self.size):
-            steep += self.space.squared(self._gradient(rows, error))
-            far += self.space.squared(self.space.point[rows])
+            steep += self.space.squared_norm(self._gradient(rows, error))
+            far += self.space.squared_norm(self.space.point[rows])
         return Look(self.data_loss + self.ridge * far / 2, math.sqrt(steep))
 
     @property
-    def rounding(self) -> float:
+    def rounding_error(self) -> float:
         # Of a sum of m terms that may cancel, as those of antisymmetric pairs do.
         terms = self.values.clamp_min(0).sum(0, dtype=torch.float64)  # (n,)
         size = float(terms.max()) / math.sqrt(self.network.width)
@@ -111,7 +111,7 @@ class TwoLayerObjective(Objective):
     def mean_gradient(self, rate: float, steps: int) -> float:
         assert self.marked is not None, "nothing was marked"
         total = sum(
-            self.space.squared(self.marked[rows] - self.space.point[rows])
+            self.space.squared_norm(self.marked[rows] - self.space.point[rows])
             for rows in blocks(len(self.values), self.size)
         )
         return math.sqrt(total) / (rate * steps)
@@ -121,8 +121,8 @@ class TwoLayerObjective(Objective):
         total = torch.zeros_like(vector)
         for rows in blocks(len(self.values), self.size):
             pull = (self.signs[rows] @ across).mul_(self.values[rows] > 0)
-            carried = self.space.carried(pull).mul_(self.values[rows] > 0)
-            total += carried.T @ self.signs[rows]
+            moved = self.space.times_gram(pull).mul_(self.values[rows] > 0)
+            total += moved.T @ self.signs[rows]
         return total
 
     def rewind(self) -> None:
@@ -130,10 +130,10 @@ class TwoLayerObjective(Objective):
         self.space.rewind()
         self._refresh()
 
-    def trained(self) -> nn.Module:
-        found = copy.deepcopy(self.network)
-        found.weights.data.copy_(self.space.weights())
-        return found
+    def trained_module(self) -> nn.Module:
+        network = copy.deepcopy(self.network)
+        network.weights.data.copy_(self.space.weights())
+        return network
 
     def _gradient(self, rows: slice, error: Float[Tensor, "k n"]) -> Float[Tensor, "b e"]:
         values = self.values[rows]

@@ -184,12 +184,14 @@ def ensemble(
     fitted.check_trainable(times, total=len(fitted))
     start = prior_of(fitted, prior)
     size = len(points) if covariance else QUERIES
-    parts = [_at_times(start, points[rows], times, covariance) for rows in blocks(len(points), size)]
-    mean, variance = (torch.cat(some, dim=1) for some in zip(*(one[:2] for one in parts), strict=True))
-    whole = parts[0][2]
+    blocks_of_queries = [
+        _at_times(start, points[rows], times, covariance) for rows in blocks(len(points), size)
+    ]
+    means, variances, covariances = zip(*blocks_of_queries, strict=True)
+    mean, variance, between = torch.cat(means, dim=1), torch.cat(variances, dim=1), covariances[0]
     if isinstance(at, Sequence) or int(getattr(at, "ndim", 0)):
-        return Ensemble(mean, variance, whole)
-    return Ensemble(mean[0], variance[0], None if whole is None else whole[0])
+        return Ensemble(mean, variance, between)
+    return Ensemble(mean[0], variance[0], None if between is None else between[0])
 
 
 def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensemble:
@@ -228,15 +230,15 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
     factor = fitted.cholesky(fitted.rule.effective_ridge(len(fitted)))
     cross = fitted.cross(points)
     explained = torch.linalg.solve_triangular(factor.lower, cross.T, upper=False)  # (r, m)
-    left = _diagonal(fitted, fitted.kernel, points) - explained.square().sum(0)
+    unexplained = _diagonal(fitted, fitted.kernel, points) - explained.square().sum(0)
     columns = fitted.residual.shape[1]
-    variance = fitted.by_example(left.clamp_min(0)[:, None].expand(-1, columns))
+    variance = fitted.by_example(unexplained.clamp_min(0)[:, None].expand(-1, columns))
     mean = fitted.initial(points) + fitted.by_example(cross @ factor.solve(fitted.residual))
-    whole = None
+    between = None
     if covariance:
-        whole = fitted.rows.between(points, points) - explained.T @ explained
-        whole = (whole + whole.T) / 2
-    return Ensemble(mean, variance, whole)
+        between = fitted.rows.between(points, points) - explained.T @ explained
+        between = (between + between.T) / 2
+    return Ensemble(mean, variance, between)
 
 
 def learned_from(
@@ -263,17 +265,17 @@ def _at_times(
     """Return mean, variance and covariance at some queries."""
     fitted = start.fitted
     targets = fitted.by_example(fitted.residual)  # f_0 is not in it: the kernel's is None
-    cross, started, own = fitted.cross(points), start.cross(points), start.variance(points)
+    cross, started, initial = fitted.cross(points), start.cross(points), start.variance(points)
     learned = torch.stack([learned_from(fitted, time, cross) for time in times])  # (t, m, n)
     error = start.error_covariance(started, learned)
     mean = learned @ targets
     # k_0 − 2 a·k_0(X, x) + aᵀ K_0 a, the last two of which p = K_0 a − k_0 has together.
-    variance = own + ((error - started) * learned).sum(2)
-    each = variance.clamp_min(0)[..., None].expand_as(mean).clone()
+    variance = initial + ((error - started) * learned).sum(2)
+    by_output = variance.clamp_min(0)[..., None].expand_as(mean).clone()
     if not covariance:
-        return mean, each, None
-    whole = start.between(points, points) + error @ learned.mT - learned @ started.T
-    return mean, each, (whole + whole.mT) / 2
+        return mean, by_output, None
+    between = start.between(points, points) + error @ learned.mT - learned @ started.T
+    return mean, by_output, (between + between.mT) / 2
 
 
 def _points(fitted: Fitted, inputs: Any) -> Tensor:
@@ -283,8 +285,8 @@ def _points(fitted: Fitted, inputs: Any) -> Tensor:
     return points
 
 
-def _check_covariance(asked: bool, times: int, m: int, fitted: Fitted) -> None:
-    if asked:
+def _check_covariance(covariance: bool, times: int, m: int, fitted: Fitted) -> None:
+    if covariance:
         check_fits(
             f"The covariance of {m} queries",
             3 * 8 * times * m * m,

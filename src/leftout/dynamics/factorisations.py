@@ -93,8 +93,8 @@ class Factorisations:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
         if self.definite:
-            return self._made(CholeskyFactor, factor_cholesky, ridge)
-        return self._made(IndefiniteFactor, factor_indefinite, ridge)
+            return self._factorise(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(IndefiniteFactor, factor_indefinite, ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
         """Return the Cholesky factor of K + ridge·I.
@@ -102,7 +102,7 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular or not positive.
         """
-        return self._made(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(CholeskyFactor, factor_cholesky, ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹."""
@@ -113,7 +113,7 @@ class Factorisations:
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
-    def _made(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
+    def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
         """Return the factorisation of this kind: the last one if it is."""
         if isinstance(self._factor, kind) and self._factor.ridge == ridge:
             return self._factor

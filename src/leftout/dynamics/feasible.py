@@ -78,7 +78,7 @@ def goal_of(objective: Objective, rule: Rule, limit: int, tolerance: float | Non
     """Return what is to be reached, in units of what there is at the initial weights."""
     first = objective.look()
     # Where f_0 = y but for rounding there is nothing to learn, and no gradient to compare with.
-    known = float(objective.residual.abs().max()) <= objective.rounding
+    known = float(objective.residual.abs().max()) <= objective.rounding_error
     _check_overflow(objective, first)
     reference = 0.0 if known else first.gradient_norm
     unit = float(len(objective.targets)) if rule.loss == "mean" else 1.0

@@ -22,7 +22,7 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
     """Return the network at the weights that its linearised training ends with.
 
     It predicts f(x; w_t), and not the f_0(x) + J(x) (w_t − w_0) of `fitted.predict`: what the two differ
-    by is what linearising leaves out (`linearisation` measures it).
+    by is what linearising leaves out (`linearisation_gap` measures it).
 
     Args:
         fitted: of an Empirical kernel with outputs="full" (or one output), not projected.
@@ -40,19 +40,19 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
     Source:
         Smooth unique information, eq. 10 with w_0 added and its sign put right, appendix F.
     """
-    moved = copy.deepcopy(linear_kernel(fitted).module)
-    own = dict(moved.named_parameters())
+    module = copy.deepcopy(linear_kernel(fitted).module)
+    weights = dict(module.named_parameters())
     with torch.no_grad():
         for name, change in weight_change(fitted, at).items():
-            own[name].add_(change.to(own[name]))
-    return moved
+            weights[name].add_(change.to(weights[name]))
+    return module
 
 
 def weight_change(fitted: Fitted, at: At = None) -> Parameters:
     """Return w_t − w_0 of the linearised network by parameter, in float64.
 
     Raises:
-        OptionError: as for `linearised`.
+        OptionError: as for `linearised_module`.
     """
     kernel, time = linear_kernel(fitted), fitted.rule.time(at)
     fitted.check_trainable([time], total=len(fitted))

@@ -36,11 +36,11 @@ class Space(ABC):
         """Return the coordinates of P X; they may share the memory of P."""
 
     @abstractmethod
-    def carried(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    def times_gram(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         """Return P G, by how much Z moves along P X."""
 
     @abstractmethod
-    def squared(self, change: Float[Tensor, "b e"]) -> float:
+    def squared_norm(self, change: Float[Tensor, "b e"]) -> float:
         """Return the squared norm of a change of the weights, given in coordinates."""
 
     @abstractmethod
@@ -73,10 +73,10 @@ class WeightSpace(Space):
     def slope(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b e"]:
         return pull @ self.inputs
 
-    def carried(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    def times_gram(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         return (pull @ self.inputs) @ self.inputs.T
 
-    def squared(self, change: Float[Tensor, "b e"]) -> float:
+    def squared_norm(self, change: Float[Tensor, "b e"]) -> float:
         return float(change.square().sum(dtype=torch.float64))
 
     def weights(self) -> Float[Tensor, "m d"]:
@@ -106,10 +106,10 @@ class RowSpace(Space):
     def slope(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b e"]:
         return pull
 
-    def carried(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    def times_gram(self, pull: Float[Tensor, "b n"]) -> Float[Tensor, "b n"]:
         return pull @ self.gram
 
-    def squared(self, change: Float[Tensor, "b e"]) -> float:
+    def squared_norm(self, change: Float[Tensor, "b e"]) -> float:
         inside = (change @ self.gram).mul_(change).sum(dtype=torch.float64)
         # A norm, and G positive semi-definite: below zero is rounding alone.
         return max(0.0, float(inside))

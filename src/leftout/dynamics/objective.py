@@ -55,7 +55,7 @@ class Objective(ABC):
 
     @property
     @abstractmethod
-    def rounding(self) -> float:
+    def rounding_error(self) -> float:
         """Return by how much f may be off for rounding alone: residuals below it are none."""
 
     @abstractmethod
@@ -83,7 +83,7 @@ class Objective(ABC):
         """Go back to where the descent began."""
 
     @abstractmethod
-    def trained(self) -> nn.Module:
+    def trained_module(self) -> nn.Module:
         """Return a copy of the network with the weights at the point."""
 
     def largest(self, *, rtol: float) -> float:

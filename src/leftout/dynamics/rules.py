@@ -15,13 +15,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any, ClassVar, Literal, SupportsFloat, final
+from typing import Any, ClassVar, SupportsFloat, final
 
 import torch
 from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_choice, check_positive
 from leftout.core.errors import DivergenceError, OptionError
+from leftout.dynamics.options import Loss
 from leftout.solvers.quadrature import (
     FEW_STEPS,
     Quadrature,
@@ -31,7 +32,6 @@ from leftout.solvers.quadrature import (
     windows,
 )
 
-Loss = Literal["sum", "mean"]
 LOSSES: tuple[Loss, ...] = ("sum", "mean")
 
 At = SupportsFloat | None
@@ -261,17 +261,17 @@ class GradientDescent(Rule):
     def quadratures(
         self, times: Sequence[float], *, total: float, high: float
     ) -> list[tuple[list[int], Quadrature]]:
-        few = [j for j, time in enumerate(times) if time < FEW_STEPS]
+        first_steps = [j for j, time in enumerate(times) if time < FEW_STEPS]
         many = [j for j, time in enumerate(times) if time >= FEW_STEPS]
-        found = []
-        if few:
-            functions = [self.filter(times[j], total) for j in few]
-            found.append((few, circle_quadrature(functions, high=high)))
+        quadratures = []
+        if first_steps:
+            functions = [self.filter(times[j], total) for j in first_steps]
+            quadratures.append((first_steps, circle_quadrature(functions, high=high)))
         for group in windows([times[j] for j in many]):
             positions = [many[j] for j in group]
             steps = [times[j] for j in positions]
             nodes = descent_quadrature(
                 steps, rate=self.step(total), ridge=self.effective_ridge(total), high=high
             )
-            found.append((positions, nodes))
-        return found
+            quadratures.append((positions, nodes))
+        return quadratures

@@ -113,8 +113,8 @@ def train(
         del objective  # two of them would not fit where one does
         objective = _objective(initial, examples, rule, start=begin, memory=budget)
     descent = Descent(objective, goal, rate=rate, settling=isinstance(rule, Ridge))
-    descent.run()
-    return _trained(descent, initial, examples, rule, budget)
+    descent.descend()
+    return _trained_record(descent, initial, examples, rule, budget)
 
 
 @final
@@ -193,13 +193,13 @@ class Trained:
     def record(self) -> dict[str, Any]:
         """Return what this network is and how it was trained, JSON-like, with fingerprints."""
         weights = parameters_of(self.initial)
-        one = next(iter(weights.values()))
+        like = next(iter(weights.values()))
         return {
             "module": type(self.initial).__name__,
             "shape": str(self.initial),
-            "parameters": sum(each.numel() for each in weights.values()),
-            "dtype": str(one.dtype).removeprefix("torch."),
-            "device": one.device.type,
+            "parameters": sum(weight.numel() for weight in weights.values()),
+            "dtype": str(like.dtype).removeprefix("torch."),
+            "device": like.device.type,
             "rule": self.rule.record,
             "rate": self.rate,
             "steps": self.steps,
@@ -219,12 +219,12 @@ def predictions(module: nn.Module, inputs: Tensor, *, outputs: int, memory: int)
     like = next(iter(parameters.values()))
     check_takes(module, inputs, name="inputs")
     size = max(1, memory // (2 * bytes_per_row(module, inputs[:2].to(like))))
-    parts = []
+    predicted = []
     with torch.no_grad():
         for rows in blocks(len(inputs), size):
-            value = outputs_of(module, parameters, inputs[rows].to(like), outputs=outputs)
-            parts.append(value.double())
-    return torch.cat(parts)
+            block = outputs_of(module, parameters, inputs[rows].to(like), outputs=outputs)
+            predicted.append(block.double())
+    return torch.cat(predicted)
 
 
 def state_fingerprint(module: nn.Module) -> str:
@@ -235,15 +235,15 @@ def state_fingerprint(module: nn.Module) -> str:
 
 def _copy(module: nn.Module, device: torch.device | str | None) -> nn.Module:
     parameters_of(module)
-    found = copy.deepcopy(module)
-    return found if device is None else found.to(usable_device(device))
+    copied = copy.deepcopy(module)
+    return copied if device is None else copied.to(usable_device(device))
 
 
 def _start(start: nn.Module, initial: nn.Module) -> nn.Module:
     """Return the network to begin from, once it is one of the same parameters."""
     check_kind("start", start, nn.Module, what=_MODULE)
     theirs, ours = parameters_of(start), parameters_of(initial)
-    shapes = [{name: tuple(one.shape) for name, one in each.items()} for each in (theirs, ours)]
+    shapes = [{name: tuple(weight.shape) for name, weight in weights.items()} for weights in (theirs, ours)]
     if type(start) is not type(initial) or shapes[0] != shapes[1]:
         raise ShapeError(
             "`start` must be the same network as `module` with other weights; got "
@@ -257,11 +257,11 @@ def _check_data(module: nn.Module, train: Examples) -> None:
     """Raise unless the module is a function of such inputs, with as many outputs as targets."""
     parameters = parameters_of(module)
     like = next(iter(parameters.values()))
-    few = train.inputs[:3].to(like)
+    sample = train.inputs[:3].to(like)
     check_takes(module, train.inputs, name="train")
-    check_function(module, few)
+    check_function(module, sample)
     with torch.no_grad():
-        outputs_of(module, parameters, few, outputs=train.targets.shape[1])
+        outputs_of(module, parameters, sample, outputs=train.targets.shape[1])
 
 
 def _objective(
@@ -282,14 +282,14 @@ def _objective(
     return ModuleObjective(module, train.inputs, train.targets, ridge, start=start, memory=memory)
 
 
-def _trained(
+def _trained_record(
     descent: Descent, initial: nn.Module, train: Examples, rule: Ridge | GradientDescent, memory: int
 ) -> Trained:
     look: Look = descent.look
     unit, tolerance = descent.goal.unit, descent.goal.tolerance
     relative = descent.relative_gradient
     return Trained(
-        module=descent.objective.trained(),
+        module=descent.objective.trained_module(),
         initial=initial,
         train=train,
         rule=rule,
@@ -314,8 +314,8 @@ def _status(descent: Descent) -> str:
     if relative <= tolerance:
         return f"converged after {steps} steps: relative gradient {relative:.2g} ≤ {tolerance:g}."
     short = f"stopped after {steps} steps at relative gradient {relative:.2g} > {tolerance:g}"
-    needed = descent.needed(tolerance)
-    if descent.stalled or not math.isfinite(needed):
+    needed = descent.steps_needed(tolerance)
+    if descent.has_stalled or not math.isfinite(needed):
         return (
             f"{short}; it falls no further, as gates keep switching or rounding is reached: raise "
             "the width or the scale of the initial weights, lower the rate, train in float64, or "

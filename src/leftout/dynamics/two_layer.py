@@ -70,15 +70,15 @@ class TwoLayerNetwork(nn.Module):
         self.antisymmetric = antisymmetric
         drawn = width // 2 if antisymmetric else width
         weights = torch.empty(width, inputs, dtype=dtype, device=generator.device)
-        for part in blocks(drawn, DRAWN):
+        for rows in blocks(drawn, DRAWN):
             normal = torch.randn(
-                part.stop - part.start,
+                rows.stop - rows.start,
                 inputs,
                 generator=generator,
                 dtype=torch.float64,
                 device=generator.device,
             )
-            weights[part] = normal.mul_(scale)
+            weights[rows] = normal.mul_(scale)
         bits = torch.randint(0, 2, (drawn, outputs), generator=generator, device=generator.device)
         signs = bits.to(dtype).mul_(2).sub_(1)
         if antisymmetric:

@@ -72,12 +72,12 @@ class WideNetwork(nn.Module):
         self.bias_variance = float(bias_variance)
         sizes = (inputs, *(width,) * depth, outputs)
 
-        def drawn(*shape: int) -> nn.Parameter:
+        def draw_parameter(*shape: int) -> nn.Parameter:
             normal = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
             return nn.Parameter(normal.to(dtype))
 
-        self.weights = nn.ParameterList(drawn(after, before) for before, after in pairwise(sizes))
-        self.biases = nn.ParameterList(drawn(size) for size in sizes[1:] if bias_variance)
+        self.weights = nn.ParameterList(draw_parameter(after, before) for before, after in pairwise(sizes))
+        self.biases = nn.ParameterList(draw_parameter(size) for size in sizes[1:] if bias_variance)
 
     def forward(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n k"]:
         """Return the outputs.
@@ -85,16 +85,16 @@ class WideNetwork(nn.Module):
         Raises:
             ShapeError: inputs of another number of features.
         """
-        found = inputs.flatten(1)
+        outputs = inputs.flatten(1)
         features = self.weights[0].shape[1]
-        if found.shape[1] != features:
+        if outputs.shape[1] != features:
             raise ShapeError(
-                f"`inputs` must have {features} features, as the network has; got {found.shape[1]}."
+                f"`inputs` must have {features} features, as the network has; got {outputs.shape[1]}."
             )
         for place, weights in enumerate(self.weights):
             if place:
-                found = ACTIVATIONS[self.activation](found)
-            found = found @ weights.T * math.sqrt(self.weight_variance / weights.shape[1])
+                outputs = ACTIVATIONS[self.activation](outputs)
+            outputs = outputs @ weights.T * math.sqrt(self.weight_variance / weights.shape[1])
             if self.biases:
-                found = found + math.sqrt(self.bias_variance) * self.biases[place]
-        return found
+                outputs = outputs + math.sqrt(self.bias_variance) * self.biases[place]
+        return outputs

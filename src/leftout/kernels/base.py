@@ -65,7 +65,23 @@ class RefitKernel(ABC):
 
 
 class Kernel(ABC):
-    """k(x, z), symmetric and, unless it says otherwise, positive semi-definite."""
+    """k(x, z), symmetric and, unless it says otherwise, positive semi-definite.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> class Linear(lo.kernels.Kernel):
+        ...     record = {"name": "linear"}
+        ...     def block(self, queries, inputs):
+        ...         return queries @ inputs.T
+        ...     def diagonal(self, inputs):
+        ...         return inputs.square().sum(1)
+        ...     def check(self, name, inputs):
+        ...         assert inputs.ndim == 2
+        >>> lo.kernels.gram(Linear(), torch.tensor([[3.0, 4.0], [4.0, -3.0]]))
+        tensor([[25.,  0.],
+                [ 0., 25.]], dtype=torch.float64)
+    """
 
     normalise: Normalise | None = None
     """How loading should scale inputs for this kernel when the user does not say."""

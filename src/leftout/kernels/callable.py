@@ -29,6 +29,14 @@ class From(Kernel):
             symmetry where it can see both triangles, and that all values are finite.
         name: what messages and records call it; its own name if None.
         numpy: call it with numpy arrays instead of tensors.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.From(lambda x, z: x @ z.T, name="linear").block(x, x)
+        tensor([[25.,  0.],
+                [ 0., 25.]])
     """
 
     def __init__(

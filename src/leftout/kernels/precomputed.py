@@ -32,6 +32,14 @@ class Precomputed(Kernel):
 
     Cost:
         Two passes over the matrix when made; no copy if it is symmetric, one if it is not.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> kernel = lo.kernels.Precomputed(torch.tensor([[2.0, 1.0], [1.0, 2.0]]))
+        >>> points = torch.tensor([0.0, 1.0])
+        >>> kernel.block(points[:1], points)
+        tensor([[2., 1.]])
     """
 
     def __init__(self, gram: Tensor | np.ndarray) -> None:

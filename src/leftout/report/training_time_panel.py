@@ -113,9 +113,9 @@ def _kinds(learned: Learned, unit: str) -> str:
     share = {kind: percent(learned.kinds.count(kind) / n) for kind in Kind}
     time = short_time(learned.times[learned.time_index], unit)
     return (
-        f"At {time}, {share[Kind.FROM_OTHERS]} of the training examples are learned from the others: the model would say their label had it never seen "
-        f"them. {share[Kind.BY_HEART]} are known by heart: it says their label only because it saw "
-        f"them. {share[Kind.NOT_LEARNED]} are not learned."
+        f"At {time}, {share[Kind.FROM_OTHERS]} of the training examples are learned from the others: the "
+        f"model would say their label had it never seen them. {share[Kind.BY_HEART]} are known by heart: it "
+        f"says their label only because it saw them. {share[Kind.NOT_LEARNED]} are not learned."
     )
 
 

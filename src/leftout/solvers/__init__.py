@@ -1,4 +1,4 @@
-"""Linear algebra on Gram matrices: factors, spectra, resolvents, Krylov spaces."""
+"""Linear algebra on kernel matrices: factorisations, spectra, resolvents, Krylov spaces."""
 
 from typing import TYPE_CHECKING
 

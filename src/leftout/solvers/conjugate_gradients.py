@@ -1,9 +1,9 @@
-"""How is A x = b solved by products alone? Conjugate gradients, every column by itself.
+"""A x = b from products with A alone: conjugate gradients, for each column separately.
 
 The iterate after j steps is the best in span{b, Ab, …, A^{j−1} b} in the norm of A: the error falls
 at least like 2 ((√c − 1) / (√c + 1))^j, c the condition number, and a matrix of j distinct eigenvalues
-is done in j steps. It needs A positive definite; where it is not, a direction p with pᵀAp ≤ 0 turns
-up and is reported, for then x is no minimum of ½ xᵀAx − bᵀx and nothing that follows means anything.
+is solved in j steps. A must be positive definite: a direction p with pᵀAp ≤ 0 is reported, because x is
+then no minimum of ½ xᵀAx − bᵀx and the iterates are meaningless.
 """
 
 from collections.abc import Callable
@@ -30,10 +30,16 @@ class ConjugateGradients(Solver):
 
     Args:
         rtol: |b − A x| / |b| at which a column is solved.
-        max_steps: products after which it is given up; p + 1 are enough but for rounding.
+        max_steps: most products; p + 1 are enough but for rounding.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+        >>> solution = ConjugateGradients().solve(lambda x: matrix @ x, torch.ones(3, 1, dtype=torch.float64))
+        >>> solution.is_solved, solution.steps.tolist()
+        (True, [3])
 
     Cost:
-        a product a step for all columns that are not done, one in 25 besides and one at the end.
+        a product a step for all unsolved columns, one more in 25 steps and one at the end.
     """
 
     rtol: float = 1e-10
@@ -52,26 +58,26 @@ class ConjugateGradients(Solver):
         examples: int | None = None,
         memory: int | None = None,
     ) -> Callable[[Float64[Tensor, "p b"]], Solution]:
-        return partial(self._solved, apply)
+        return partial(self._solution, apply)
 
-    def _solved(self, apply: Apply, rhs: Float64[Tensor, "p b"]) -> Solution:
+    def _solution(self, apply: Apply, rhs: Float64[Tensor, "p b"]) -> Solution:
         run = _Run(apply, rhs, self.rtol)
         for step in range(1, self.max_steps + 1):
             if not len(run.going):
                 break
             run.step(fresh=step % FRESH == 0)
-        value = run.value.T
+        x = run.x.T
         return Solution(
-            value=value,
+            value=x,
             status=tuple(run.status),
-            residual=relative_residual(rhs - apply(value), rhs),
+            residual=relative_residual(rhs - apply(x), rhs),
             steps=run.steps,
             note="" if run.lowest > 0 else f"A direction had curvature {run.lowest:.3g}.",
         )
 
 
 class _Run:
-    """All columns; of those in `going`: residual r, its square, direction p, largest curvature.
+    """The state of all columns, and residual, its square, direction, largest curvature of those `going`.
 
     A column is kept as a row, so that it lies together in memory and can be dropped.
     """
@@ -79,11 +85,11 @@ class _Run:
     def __init__(self, apply: Apply, rhs: Float64[Tensor, "p b"], rtol: float) -> None:
         self.apply = apply
         self.rhs = rhs.T.contiguous()  # (b, p)
-        self.value = torch.zeros_like(self.rhs)
+        self.x = torch.zeros_like(self.rhs)
         self.steps = torch.zeros(len(self.rhs), dtype=torch.long, device=rhs.device)
         size = self.rhs.norm(dim=1)
         self.wanted = rtol * size
-        self.status = [Status.STEP_LIMIT if one > 0 else Status.SOLVED for one in size.tolist()]
+        self.status = [Status.STEP_LIMIT if norm > 0 else Status.SOLVED for norm in size.tolist()]
         self.lowest = float("inf")
         self.going = size.nonzero().flatten()
         self.residual = self.rhs[self.going]  # (g, p)
@@ -104,14 +110,14 @@ class _Run:
         if not len(self.going):
             return
         length = (self.square / bend)[:, None]
-        self.value[self.going] += length * self.direction
+        self.x[self.going] += length * self.direction
         self.residual -= length * image
         floor = self.wanted[self.going]
         if fresh:
             believed, self.residual = self.residual, self._true_residual(self.going)
-            # What is left may be all rounding: that of 25 products, or of one with ‖A‖ |x|.
+            # The residual may be all rounding: that of 25 products, or of one with ‖A‖ |x|.
             drift = (self.residual - believed).norm(dim=1)
-            rounding = 10 * EPS * self.top * self.value[self.going].norm(dim=1)
+            rounding = 10 * EPS * self.top * self.x[self.going].norm(dim=1)
             floor = torch.stack([floor, 2 * drift, rounding]).amax(0)
         before, self.square = self.square, self.residual.norm(dim=1).square()
         self.direction.mul_((self.square / before)[:, None]).add_(self.residual)
@@ -120,7 +126,7 @@ class _Run:
             self._verify(small)
 
     def _true_residual(self, columns: Int64[Tensor, " c"]) -> Float64[Tensor, "c p"]:
-        return self.rhs[columns] - self.apply(self.value[columns].T).T
+        return self.rhs[columns] - self.apply(self.x[columns].T).T
 
     def _positive(self, bend: Float64[Tensor, " g"]) -> Bool[Tensor, " g"]:
         """Return where the direction has positive curvature, and give the others their status."""
@@ -138,7 +144,7 @@ class _Run:
         return positive
 
     def _verify(self, small: Bool[Tensor, " g"]) -> None:
-        """End the columns whose true residual is as small as the recurrence says; restart others."""
+        """End the columns whose true residual is as small as that of the recurrence; restart the others."""
         columns = self.going[small]
         true = self._true_residual(columns)
         size = true.norm(dim=1)

@@ -1,7 +1,7 @@
-"""How is A x = b solved when A is small enough to be written down? By its p × p entries.
+"""A x = b for an A small enough for its p × p entries to be stored.
 
 Products with the columns of the identity give A; Cholesky then solves at p³/3. Where A is indefinite
-that fails, and the eigenvalues, at 9p³, both solve and say by how much it does.
+that fails; the eigenvalues, at 9p³, then solve, and their smallest is reported.
 """
 
 from collections.abc import Callable
@@ -28,6 +28,12 @@ MATRICES = 4
 @dataclass(frozen=True, kw_only=True)
 class Exact(Solver):
     """A direct solve.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([1.0, 4.0, 16.0], dtype=torch.float64))
+        >>> solution = Exact().solve(lambda x: matrix @ x, torch.ones(3, 1, dtype=torch.float64))
+        >>> solution.is_solved, solution.value.flatten().tolist()
+        (True, [1.0, 0.25, 0.0625])
 
     Cost:
         p products, p³/3 flops and four p × p matrices, once; then 4p² a column. An indefinite matrix
@@ -81,7 +87,7 @@ def dense(apply: Apply, side: int, *, device: torch.device, room: int) -> Float6
         matrix[columns] = apply(unit).T
     if not bool(torch.isfinite(matrix).all()):
         raise SolveError("The curvature matrix is not finite: a product overflows, or holds NaN.")
-    # A product is symmetric to rounding only, and Cholesky reads one half: take what both say.
+    # A product is symmetric to rounding only, and Cholesky reads one half: take the mean of both.
     for rows in blocks(side, width):
         both = (matrix[rows, rows.start :] + matrix[rows.start :, rows].T) / 2
         matrix[rows, rows.start :] = both
@@ -93,14 +99,14 @@ def _by_cholesky(
     matrix: Float64[Tensor, "p p"], lower: Float64[Tensor, "p p"], rhs: Float64[Tensor, "p b"]
 ) -> Solution:
     """Return x from A = L Lᵀ."""
-    value = torch.cholesky_solve(rhs, lower)
-    # Rounding may leave a singular matrix a small positive pivot. Then x is of no worth where it is
-    # so large that a rounding of A alone would make up b.
-    lost = 10 * EPS * matrix.norm() * value.norm(dim=0) >= rhs.norm(dim=0)
+    x = torch.cholesky_solve(rhs, lower)
+    # Rounding may leave a singular matrix a small positive pivot. Then x is meaningless where it is so
+    # large that A times it, at one rounding of A, is as large as b.
+    lost = 10 * EPS * matrix.norm() * x.norm(dim=0) >= rhs.norm(dim=0)
     lost &= rhs.norm(dim=0) > 0
-    status = tuple(Status.SINGULAR if one else Status.SOLVED for one in lost.tolist())
+    status = tuple(Status.SINGULAR if is_lost else Status.SOLVED for is_lost in lost.tolist())
     note = "Its smallest pivot is at rounding level." if bool(lost.any()) else ""
-    return _told(matrix, value, rhs, status, note)
+    return _solution(matrix, x, rhs, status, note)
 
 
 def _by_modes(
@@ -113,20 +119,21 @@ def _by_modes(
     note = f"The smallest eigenvalue is {float(values[0]):.3g}, the largest {float(values[-1]):.3g}."
     size = values.abs()
     if float(size.min()) <= len(values) * EPS * float(size.max()):
-        # No number is an answer, and none that looks like one is handed out.
-        value = torch.full_like(rhs, torch.nan)
-        return _told(matrix, value, rhs, (Status.SINGULAR,) * rhs.shape[1], note)
-    value = vectors @ ((vectors.T @ rhs) / values[:, None])
-    return _told(matrix, value, rhs, (Status.SADDLE,) * rhs.shape[1], note)
+        # There is no solution: NaN cannot be mistaken for one.
+        return _solution(
+            matrix, torch.full_like(rhs, torch.nan), rhs, (Status.SINGULAR,) * rhs.shape[1], note
+        )
+    x = vectors @ ((vectors.T @ rhs) / values[:, None])
+    return _solution(matrix, x, rhs, (Status.SADDLE,) * rhs.shape[1], note)
 
 
-def _told(
+def _solution(
     matrix: Float64[Tensor, "p p"],
-    value: Float64[Tensor, "p b"],
+    x: Float64[Tensor, "p b"],
     rhs: Float64[Tensor, "p b"],
     status: tuple[Status, ...],
     note: str,
 ) -> Solution:
-    residual = relative_residual(rhs - matrix @ value, rhs)
+    residual = relative_residual(rhs - matrix @ x, rhs)
     steps = torch.zeros(rhs.shape[1], dtype=torch.long, device=rhs.device)
-    return Solution(value, status, residual, steps, note)
+    return Solution(x, status, residual, steps, note)

@@ -1,7 +1,7 @@
-"""How are the b × b blocks on a diagonal applied, n of them at once? One number each where b = 1.
+"""The n diagonal blocks, b × b, of a kernel matrix with b rows for each example, and solves with them.
 
-An example with b rows in a kernel matrix leaves with all of them: what was a division by a diagonal
-entry becomes a solve with a diagonal block.
+Leaving out an example removes all b of its rows: the division by a diagonal entry for b = 1 becomes a
+solve with a diagonal block.
 """
 
 import torch
@@ -9,17 +9,18 @@ from jaxtyping import Num
 from torch import Tensor
 
 
-def diagonal_blocks(matrix: Num[Tensor, "r r"], each: int) -> Num[Tensor, "n b b"]:
-    """Return the blocks of b = `each` rows on the diagonal, a copy."""
-    n = len(matrix) // each
-    blocks = matrix.view(n, each, n, each).diagonal(dim1=0, dim2=2)  # (b, b, n)
+def diagonal_blocks(matrix: Num[Tensor, "r r"], rows_per_example: int) -> Num[Tensor, "n b b"]:
+    """Return the blocks of b = `rows_per_example` rows on the diagonal, a copy."""
+    b = rows_per_example
+    n = len(matrix) // b
+    blocks = matrix.view(n, b, n, b).diagonal(dim1=0, dim2=2)  # (b, b, n)
     return blocks.permute(2, 0, 1).contiguous()
 
 
 def solve_blocks(
-    blocks: Num[Tensor, "*batch b b"], values: Num[Tensor, "*batch b c"]
+    blocks: Num[Tensor, "*batch b b"], rhs: Num[Tensor, "*batch b c"]
 ) -> Num[Tensor, "*batch b c"]:
-    """Return blocks⁻¹ values, in b³ flops a block; a division where b = 1."""
+    """Return blocks⁻¹ rhs, in b³ flops a block; a division where b = 1."""
     if blocks.shape[-1] == 1:
-        return values / blocks
-    return torch.linalg.solve(blocks, values)
+        return rhs / blocks
+    return torch.linalg.solve(blocks, rhs)

@@ -1,4 +1,4 @@
-"""What does a factorisation of K + λI offer, whichever it is?"""
+"""The interface of every factorisation of K + λI."""
 
 from abc import ABC, abstractmethod
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Factor(ABC):
-    """K + λI, ready to be solved with; `ridge` is λ."""
+    """K + λI in a form whose inverse is cheap to apply; `ridge` is λ."""
 
     ridge: float
 

@@ -1,11 +1,11 @@
-"""How is A x = b solved by a sum of powers, and by a few examples at a time?
+"""A x = b by a power series, with all examples or a random batch of them at each step.
 
     x_{j+1} = b + (I − A_j / s) x_j,   x_0 = b,   x_j / s → A⁻¹ b
 
 With A_j = A it is the Neumann series, and converges when and only when every eigenvalue of A lies in
-(0, 2s): as (1 − s_min / s)^j, so that 2.3 s / s_min steps give a digit. With A_j what a few
-random examples say of A, x_j wanders about the solution, closer the larger s is; several repeats are
-averaged. b − A x_j / s is what a step adds: the full recursion carries its own true residual.
+(0, 2s): as (1 − s_min / s)^j, so that 2.3 s / s_min steps give a digit. With A_j estimated from a random
+batch, x_j fluctuates about the solution, the less the larger s is; several repeats are averaged. A step
+adds b − A x_j / s: with all examples that is the true residual.
 """
 
 from collections.abc import Callable
@@ -27,10 +27,10 @@ LOOKED_AT = 8
 """Drawn batches whose largest eigenvalues decide the scale."""
 
 EXPLODED = 1e6
-"""Times (j + 1) |b|, which no x_j exceeds while |I − A_j / s| ≤ 1: beyond this it is no chance."""
+"""Times (j + 1) |b|, which no x_j exceeds while |I − A_j / s| ≤ 1: a larger x_j means divergence."""
 
 LANCZOS = 24
-"""Vectors that a search for the largest eigenvalue holds, as a rule."""
+"""Vectors that a search for the largest eigenvalue usually holds."""
 
 
 @final
@@ -42,12 +42,18 @@ class LiSSA(Solver):
         scale: s. None takes the largest eigenvalue of A, by Lanczos; with `batch` that of eight
             drawn batches if it is larger. Half of it is the critical value.
         depth: steps of a repeat at most; without `batch` it stops at the tolerance.
-        batch: examples drawn for a step, without replacement; None takes all, which is a Neumann
-            series and depends on no chance.
+        batch: examples drawn for a step, without replacement; None takes all, a deterministic
+            Neumann series.
         repeats: independent recursions to average; one without `batch`.
         generator: the caller's, for `batch`.
-        rtol: |b − A x| / |b| at which a column counts as solved. With `batch` chance leaves a
-            residual that falls like 1 / √repeats: ask for what can be reached.
+        rtol: |b − A x| / |b| at which a column counts as solved. With `batch` sampling leaves a
+            residual that falls like 1 / √repeats.
+
+    Example:
+        >>> matrix = torch.diag(torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64))
+        >>> solution = LiSSA().solve(lambda x: matrix @ x, torch.ones(3, 1, dtype=torch.float64))
+        >>> solution.is_solved, bool(solution.residual.max() < 1e-6)
+        (True, True)
 
     Cost:
         depth · repeats products, each of `batch` examples; two of all besides those of Lanczos.
@@ -80,9 +86,9 @@ class LiSSA(Solver):
 
     @property
     def record(self) -> dict[str, Any]:
-        options = {name: value for name, value in vars(self).items() if name != "generator"}
-        drawn = {} if self.generator is None else {"seed": self.generator.initial_seed()}
-        return {"solver": "LiSSA", **options, **drawn}
+        options = {name: option for name, option in vars(self).items() if name != "generator"}
+        seed = {} if self.generator is None else {"seed": self.generator.initial_seed()}
+        return {"solver": "LiSSA", **options, **seed}
 
     def prepare(
         self,
@@ -98,7 +104,7 @@ class LiSSA(Solver):
                 "`batch` must be at most the number of examples that the matrix is a sum over, "
                 f"{examples or 'which was not given'}; got {self.batch}."
             )
-        drawn = _Drawn(apply, side, device, self.batch, examples, self.generator)
+        matrix = _BatchedMatrix(apply, side, device, self.batch, examples, self.generator)
         scale = self.scale
         if scale is None:
             check_fits(
@@ -107,30 +113,30 @@ class LiSSA(Solver):
                 memory_budget(memory, device=device),
                 advice="Pass `scale`, above half the largest eigenvalue, or raise `memory`.",
             )
-            scale = drawn.largest(rtol=1e-3)
+            scale = matrix.largest(rtol=1e-3)
             if not scale > 0:
                 raise NotPositiveError(
                     f"The curvature matrix must have a positive eigenvalue; its largest is {scale:.3g}."
                 )
-        return partial(self._solved, drawn, scale)
+        return partial(self._solution, matrix, scale)
 
-    def _solved(self, drawn: "_Drawn", scale: float, rhs: Float64[Tensor, "p b"]) -> Solution:
+    def _solution(self, matrix: "_BatchedMatrix", scale: float, rhs: Float64[Tensor, "p b"]) -> Solution:
         run = self._series if self.batch is None else self._average
-        value, grew, steps = run(drawn, scale, rhs)
-        residual = relative_residual(rhs - drawn.apply(value), rhs)
+        x, grew, steps = run(matrix, scale, rhs)
+        residual = relative_residual(rhs - matrix.apply(x), rhs)
         solved = residual <= self.rtol
         why, note = Status.STEP_LIMIT, ""
         if bool((grew & ~solved).any()):
-            why, note = drawn.diagnosis(scale)
+            why, note = matrix.diagnosis(scale)
         status = tuple(
             Status.SOLVED if good else why if bad else Status.STEP_LIMIT
             for good, bad in zip(solved.tolist(), grew.tolist(), strict=True)
         )
-        taken = torch.full((rhs.shape[1],), steps, dtype=torch.long, device=rhs.device)
-        return Solution(value, status, residual, taken, note)
+        products = torch.full((rhs.shape[1],), steps, dtype=torch.long, device=rhs.device)
+        return Solution(x, status, residual, products, note)
 
     def _series(
-        self, drawn: "_Drawn", scale: float, rhs: Float64[Tensor, "p b"]
+        self, matrix: "_BatchedMatrix", scale: float, rhs: Float64[Tensor, "p b"]
     ) -> tuple[Float64[Tensor, "p b"], Bool[Tensor, " b"], int]:
         """Return x / s, which columns grew at the end, and the steps taken, with all examples."""
         size = rhs.norm(dim=0)
@@ -139,7 +145,7 @@ class LiSSA(Solver):
         x, steps = rhs.clone(), 0
         while bool(going.any()) and steps < self.depth:
             steps += 1
-            residual = rhs - drawn.apply(x) / scale
+            residual = rhs - matrix.apply(x) / scale
             now = residual.norm(dim=0)
             # |Mʲb| is log-convex in j for a symmetric M: once it grows it will go on growing.
             grew = torch.where(going, ~(now <= last), grew)
@@ -149,7 +155,7 @@ class LiSSA(Solver):
         return x / scale, grew, steps
 
     def _average(
-        self, drawn: "_Drawn", scale: float, rhs: Float64[Tensor, "p b"]
+        self, matrix: "_BatchedMatrix", scale: float, rhs: Float64[Tensor, "p b"]
     ) -> tuple[Float64[Tensor, "p b"], Bool[Tensor, " b"], int]:
         """Return the mean of x / s over repeats, which columns exploded, and the steps of all."""
         size = rhs.norm(dim=0)
@@ -158,15 +164,15 @@ class LiSSA(Solver):
         for _ in range(self.repeats):
             x = rhs.clone()
             for step in range(1, self.depth + 1):
-                x += torch.where(exploded, 0, rhs - drawn.sample(x) / scale)
+                x += torch.where(exploded, 0, rhs - matrix.sample(x) / scale)
                 exploded |= ~(x.norm(dim=0) <= EXPLODED * (step + 1) * size)
             together += x
         return together / (scale * self.repeats), exploded, self.depth * self.repeats
 
 
 @dataclass(frozen=True, eq=False)
-class _Drawn:
-    """A x by all examples or by some that are drawn, and the ends of the spectrum that matter."""
+class _BatchedMatrix:
+    """A x with all examples or a random batch of them, and estimates of its extreme eigenvalues."""
 
     apply: Apply
     side: int
@@ -179,15 +185,15 @@ class _Drawn:
         """Return the next draw, without replacement."""
         assert self.examples is not None
         assert self.generator is not None
-        where = self.generator.device
-        return torch.randperm(self.examples, generator=self.generator, device=where)[: self.batch]
+        device = self.generator.device
+        return torch.randperm(self.examples, generator=self.generator, device=device)[: self.batch]
 
     def sample(self, x: Float64[Tensor, "p b"]) -> Float64[Tensor, "p b"]:
         """Return A_j x for a fresh draw."""
         return self.apply(x, self.rows())
 
     def largest(self, *, rtol: float) -> float:
-        """Return the largest eigenvalue: of A, and of A_j for a few draws where it is drawn."""
+        """Return the largest eigenvalue: of A, and with batches of A_j for a few draws."""
         tops = [self._top(self.apply, rtol)]
         if self.batch is not None:
             for rows in [self.rows() for _ in range(LOOKED_AT)]:

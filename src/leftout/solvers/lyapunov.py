@@ -1,10 +1,10 @@
-"""Which X solves A X + X A = C, when the modes of A are known?
+"""The solution X of A X + X A = C from the eigendecomposition of A.
 
-With A = Q diag(a) Qᵀ, in the coordinates QᵀXQ and QᵀCQ the equation falls apart into numbers,
+With A = Q diag(a) Qᵀ, in the coordinates QᵀXQ and QᵀCQ the equation separates into scalars,
 
     X_kl = C_kl / (a_k + a_l) :
 
-n² divisions where Bartels and Stewart's algorithm for an A of which nothing is known takes some 25n³.
+n² divisions, where Bartels and Stewart's algorithm for a general A takes some 25n³.
 """
 
 from jaxtyping import Float64
@@ -25,7 +25,7 @@ def lyapunov(values: Float64[Tensor, " n"], right: Float64[Tensor, "n2 n3"]) -> 
 
     Raises:
         ShapeError: C is not (n, n).
-        NotPositiveError: an eigenvalue is not positive: nothing draws that mode back.
+        NotPositiveError: an eigenvalue is not positive: that mode has no stationary covariance.
 
     Cost:
         n² divisions and one n × n temporary.

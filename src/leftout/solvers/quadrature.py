@@ -1,4 +1,4 @@
-"""Which few resolvents stand for a function of K?
+"""Quadratures that write a function of K as a sum of a few resolvents.
 
     g(K) = Re sum_q w_q (z_q I − K)⁻¹,   that is   g(s) = Re sum_q w_q / (z_q − s) on [0, high].
 
@@ -144,7 +144,7 @@ def quadrature_error(
 
     Args:
         exact: g, for a vector of s, as (t, s).
-        extra: further points to look at, such as the spectrum itself.
+        extra: further points to sample, such as the spectrum itself.
 
     Accuracy:
         The difference is a function of log s that is analytic in a strip of half-width ≥ 0.8 (the
@@ -158,9 +158,9 @@ def quadrature_error(
     grid = high * torch.exp(-0.04 * torch.arange(1152, dtype=torch.float64))  # to 1e-20 · high
     points = torch.cat([grid, extra.clamp(0, high).cpu()])
     error = torch.zeros(len(quadrature.weights), dtype=torch.float64)
-    for some in blocks(len(points), 4096):
-        part = points[some]
-        difference = (quadrature(part) - exact(part)).abs() * part.sqrt()
+    for block in blocks(len(points), 4096):
+        s = points[block]
+        difference = (quadrature(s) - exact(s)).abs() * s.sqrt()
         error = torch.maximum(error, difference.amax(1))
     return 2 * error
 

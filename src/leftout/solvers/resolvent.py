@@ -1,4 +1,4 @@
-"""How does a function of K change when a row and column of K go away - for each of them at once?
+"""How a function of K changes when a row and column of K are removed, for each of them at once.
 
 With R(z) = (zI − K)⁻¹, leaving example i out turns R into R − R e_i e_iᵀ R / R_ii (its i-th row
 and column are then zero). Given g(s) = Re Σ_q w_q / (z_q − s), K = V diag(s) Vᵀ and data y,
@@ -9,8 +9,8 @@ and column are then zero). Given g(s) = Re Σ_q w_q / (z_q − s), K = V diag(s)
 So the predictions without each example differ by K(x, X) V · (−Vᵀ ∘ H): one matrix product for all.
 B costs 4nr flops a node and does not depend on the time; H costs 4nr flops a node and time.
 
-Where the kernel tells b outputs apart, an example is b rows I of K that go together: R_ii becomes the
-block R_II, and what its rows take with them is added up.
+Where the kernel has b rows I for each example, one for each output, they are removed together: R_ii
+becomes the block R_II, and the contributions of its rows are added.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,9 @@ from jaxtyping import Complex128, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
+from leftout.core.work import WorkCount, calls, passes, product
 from leftout.solvers.diagonal_blocks import solve_blocks
-from leftout.solvers.quadrature import Quadrature
+from leftout.solvers.quadrature import NODES, Quadrature
 from leftout.solvers.spectrum import ROWS, Spectrum, real_times_complex
 
 Rows = slice | Int64[Tensor, " chosen"]
@@ -51,7 +52,8 @@ class Resolvents:
 
     def rows(self, examples: slice) -> slice:
         """Return the rows of K of some examples."""
-        return slice(examples.start * self.outputs_per_example, examples.stop * self.outputs_per_example)
+        b = self.outputs_per_example
+        return slice(b * examples.start, b * examples.stop)
 
 
 def resolvents_at_nodes(
@@ -88,35 +90,37 @@ def resolvents_at_nodes(
     return Resolvents(spectrum, quadrature, poles, values, diagonal)
 
 
-def left_out_ratios(found: Resolvents) -> Complex128[Tensor, "q rows c"]:
-    """Return B_q[i] = (R(z_q)_II)⁻¹ (R(z_q) y)_I: what removing example i takes with it."""
-    return solve_blocks(found.diagonal, _by_example(found)).flatten(1, 2)
+def left_out_ratios(resolvents: Resolvents) -> Complex128[Tensor, "q rows c"]:
+    """Return B_q[i] = (R(z_q)_II)⁻¹ (R(z_q) y)_I: R y without example i is R y − R e_I B_q[i]."""
+    return solve_blocks(resolvents.diagonal, _by_example(resolvents)).flatten(1, 2)
 
 
-def reweighted_ratios(found: Resolvents, weight: float) -> Complex128[Tensor, "q rows c"]:
-    """Return the same for giving example i the weight ω in the loss instead of leaving it out.
+def reweighted_ratios(resolvents: Resolvents, weight: float) -> Complex128[Tensor, "q rows c"]:
+    """Return the ratios B_q[i] for giving example i the weight ω in the loss instead of leaving it out.
 
     Weights D turn R into (z D⁻¹ − K)⁻¹; for one example that is R − R e_i e_iᵀ R / (R_ii + 1/c)
     with c = z (1/ω − 1). Weight 0 is leaving out, weight 1 changes nothing. At z = 0 (ridge 0, end
     of training) weights other than 0 change nothing: the data are interpolated whatever they weigh.
     """
     if weight == 0:
-        return left_out_ratios(found)
-    nodes = found.quadrature.nodes.to(found.values.device)[:, None, None, None]
-    unit = torch.eye(found.outputs_per_example, dtype=nodes.dtype, device=nodes.device)
+        return left_out_ratios(resolvents)
+    nodes = resolvents.quadrature.nodes.to(resolvents.values.device)[:, None, None, None]
+    unit = torch.eye(resolvents.outputs_per_example, dtype=nodes.dtype, device=nodes.device)
     # Multiplied through by z (1 − ω), so that neither ω = 1 nor z = 0 divides by zero.
     factor = nodes * (1 - weight)
-    below = found.diagonal * factor + weight * unit
-    return solve_blocks(below, _by_example(found) * factor).flatten(1, 2)
+    below = resolvents.diagonal * factor + weight * unit
+    return solve_blocks(below, _by_example(resolvents) * factor).flatten(1, 2)
 
 
-def _by_example(found: Resolvents) -> Complex128[Tensor, "q n b c"]:
+def _by_example(resolvents: Resolvents) -> Complex128[Tensor, "q n b c"]:
     """Return R(z) y with the rows of an example on an axis of their own."""
-    q, n, b, _ = found.diagonal.shape
-    return found.values.view(q, n, b, -1)
+    q, n, b, _ = resolvents.diagonal.shape
+    return resolvents.values.view(q, n, b, -1)
 
 
-def coefficients(found: Resolvents, ratios: Complex128[Tensor, "q b"], time: int) -> Float64[Tensor, "r b"]:
+def coefficients(
+    resolvents: Resolvents, ratios: Complex128[Tensor, "q b"], time: int
+) -> Float64[Tensor, "r b"]:
     """Return H = Re Σ_q (w_q / (z_q − s)) B_q, the change per unit of V[i], for some columns.
 
     Args:
@@ -126,13 +130,13 @@ def coefficients(found: Resolvents, ratios: Complex128[Tensor, "q b"], time: int
     Cost:
         4rqb flops, as one real matrix product.
     """
-    weights = found.quadrature.weights[time].to(found.poles.device)
-    left = (weights[:, None] * found.poles).T  # (r, q)
-    return torch.cat([left.real, -left.imag], dim=1) @ torch.cat([ratios.real, ratios.imag])
+    weights = resolvents.quadrature.weights[time].to(resolvents.poles.device)
+    filters = (weights[:, None] * resolvents.poles).T  # (r, q)
+    return torch.cat([filters.real, -filters.imag], dim=1) @ torch.cat([ratios.real, ratios.imag])
 
 
 def edited_coordinates(
-    found: Resolvents, ratios: Complex128[Tensor, "q rows"], time: int, rows: Rows
+    resolvents: Resolvents, ratios: Complex128[Tensor, "q rows"], time: int, rows: Rows
 ) -> Float64[Tensor, "r e"]:
     """Return Vᵀ (dual with an example edited − dual) for the examples with these rows of K.
 
@@ -140,38 +144,32 @@ def edited_coordinates(
         ratios: B for one column of the data, from `left_out_ratios` or `reweighted_ratios`.
         rows: all rows of one example after those of another.
     """
-    change = coefficients(found, ratios[:, rows], time)  # (r, e·b)
-    change = change.mul_(found.spectrum.vectors[rows].T).neg_()
-    return (
-        change
-        if found.outputs_per_example == 1
-        else torch.unflatten(change, 1, (-1, found.outputs_per_example)).sum(2)
-    )
+    change = coefficients(resolvents, ratios[:, rows], time)  # (r, e·b)
+    change = change.mul_(resolvents.spectrum.vectors[rows].T).neg_()
+    b = resolvents.outputs_per_example
+    return change if b == 1 else torch.unflatten(change, 1, (-1, b)).sum(2)
 
 
 def left_out_diagonal(
-    found: Resolvents, ratios: Complex128[Tensor, "q rows"], time: int
+    resolvents: Resolvents, ratios: Complex128[Tensor, "q rows"], time: int
 ) -> Float64[Tensor, " rows"]:
     """Return, for each i, how the prediction at x_i itself changes when i is left out.
 
     Cost:
         that of `coefficients` for all examples; no n × n number is kept.
     """
-    vectors, values = found.spectrum.vectors, found.spectrum.values
+    vectors, values = resolvents.spectrum.vectors, resolvents.spectrum.values
     change = torch.empty(len(vectors), dtype=vectors.dtype, device=vectors.device)
-    for some in blocks(found.diagonal.shape[1], max(1, ROWS // found.outputs_per_example)):
-        rows = found.rows(some)
-        inside = edited_coordinates(found, ratios, time, rows).mul_(values[:, None])  # (r, e)
-        inside = (
-            inside.repeat_interleave(found.outputs_per_example, 1)
-            if found.outputs_per_example > 1
-            else inside
-        )
+    n, b = resolvents.diagonal.shape[1:3]
+    for examples in blocks(n, max(1, ROWS // b)):
+        rows = resolvents.rows(examples)
+        inside = edited_coordinates(resolvents, ratios, time, rows).mul_(values[:, None])  # (r, e)
+        inside = inside.repeat_interleave(b, 1) if b > 1 else inside
         change[rows] = inside.mul_(vectors[rows].T).sum(0)
     return change
 
 
-def group_left_out_coordinates(found: Resolvents, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "t r c"]:
+def group_left_out_coordinates(resolvents: Resolvents, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "t r c"]:
     """Return Vᵀ (dual without the rows of a group − dual) at every time of the quadrature.
 
     R becomes R − R_I R_II⁻¹ R_Iᵀ; what is left out together is not the sum of single removals.
@@ -179,31 +177,25 @@ def group_left_out_coordinates(found: Resolvents, rows: Int64[Tensor, " g"]) -> 
     Cost:
         2g²r + 8g³/3 complex flops a node.
     """
-    vectors, nodes = found.spectrum.vectors, found.quadrature.nodes
+    vectors, nodes = resolvents.spectrum.vectors, resolvents.quadrature.nodes
     inside = vectors[rows]  # (g, r)
-    total = torch.zeros(
-        len(found.quadrature.weights),
-        vectors.shape[1],
-        found.values.shape[2],
-        dtype=torch.float64,
-        device=vectors.device,
-    )
-    weights = found.quadrature.weights.to(vectors.device)
+    weights = resolvents.quadrature.weights.to(vectors.device)
+    total = vectors.new_zeros(len(weights), vectors.shape[1], resolvents.values.shape[2])
     missing = torch.eye(len(rows), dtype=torch.float64, device=vectors.device) - inside @ inside.T
     thin = vectors.shape[1] < vectors.shape[0]
     for q in range(len(nodes)):
-        scaled = inside * found.poles[q]  # (g, r)
+        scaled = inside * resolvents.poles[q]  # (g, r)
         block = real_times_complex(inside, scaled.T)
         if thin:
             block = block + missing / nodes[q].to(vectors.device)
-        ratio = torch.linalg.solve(block, found.values[q, rows])  # (g, k)
+        ratio = torch.linalg.solve(block, resolvents.values[q, rows])  # (g, k)
         change = scaled.T @ ratio  # (r, k)
         total -= (weights[:, q, None, None] * change).real
     return total
 
 
 def added_coordinates(
-    found: Resolvents,
+    resolvents: Resolvents,
     to_train: Float64[Tensor, "rows ab"],
     to_itself: Float64[Tensor, "a b b"],
     data: Float64[Tensor, "ab c"],
@@ -224,20 +216,20 @@ def added_coordinates(
     Cost:
         4(rb + nc)ab flops a node for n rows of K.
     """
-    a, b = len(to_itself), found.outputs_per_example
-    inside = found.spectrum.coordinates(to_train)  # (r, a·b)
-    unit = torch.eye(b, dtype=found.values.dtype, device=inside.device)
-    nodes = found.quadrature.nodes.to(inside.device)[:, None, None, None]
+    a, b = len(to_itself), resolvents.outputs_per_example
+    inside = resolvents.spectrum.coordinates(to_train)  # (r, a·b)
+    unit = torch.eye(b, dtype=resolvents.values.dtype, device=inside.device)
+    nodes = resolvents.quadrature.nodes.to(inside.device)[:, None, None, None]
     pairs = inside.T.reshape(a, b, 1, -1) * inside.T.reshape(a, 1, b, -1)  # (a, b, b, r)
-    back = real_times_complex(pairs.flatten(0, 2), found.poles.T).T.reshape(-1, a, b, b)
+    back = real_times_complex(pairs.flatten(0, 2), resolvents.poles.T).T.reshape(-1, a, b, b)
     schur = nodes * unit - to_itself - back
-    fitted = torch.einsum("na,qnk->qak", to_train.to(found.values.dtype), found.values)
-    given = torch.unflatten(fitted + data, 1, (a, b))  # (q, a, b, c)
-    ratios = solve_blocks(schur, given).flatten(1, 2)  # (q, a·b, c)
-    weights = found.quadrature.weights[time].to(inside.device)
-    own = torch.einsum("q,qak->ak", weights, ratios).real
-    change = [inside * coefficients(found, ratios[:, :, c], time) for c in range(data.shape[1])]
-    return torch.unflatten(torch.stack(change, dim=-1), 1, (a, b)).sum(2), own
+    fitted = torch.einsum("na,qnk->qak", to_train.to(resolvents.values.dtype), resolvents.values)
+    missed = torch.unflatten(fitted + data, 1, (a, b))  # (q, a, b, c)
+    ratios = solve_blocks(schur, missed).flatten(1, 2)  # (q, a·b, c)
+    weights = resolvents.quadrature.weights[time].to(inside.device)
+    new_entries = torch.einsum("q,qak->ak", weights, ratios).real
+    change = [inside * coefficients(resolvents, ratios[:, :, c], time) for c in range(data.shape[1])]
+    return torch.unflatten(torch.stack(change, dim=-1), 1, (a, b)).sum(2), new_entries
 
 
 def filtered_coordinates(
@@ -245,3 +237,28 @@ def filtered_coordinates(
 ) -> Float64[Tensor, "r c"]:
     """Return Vᵀ g(K) y, exactly: g at the eigenvalues."""
     return function(spectrum.values)[:, None] * spectrum.coordinates(data)
+
+
+def resolvents_work(n: int, k: int) -> WorkCount:
+    """Return the work of `resolvents` at the nodes of one window of times, for n rows and k columns."""
+    return product(n, n, 2 * NODES * (k + 1)) + passes(NODES * n * k, 12)
+
+
+def resolvents_bytes(n: int, k: int) -> int:
+    """Return the bytes of `Resolvents` at the nodes of one window of times, and of their ratios."""
+    return 16 * NODES * n * (2 * k + 1)
+
+
+def coefficients_work(n: int) -> WorkCount:
+    """Return the work of `coefficients` for all examples, of one column."""
+    return product(n, 2 * NODES, n) + passes(n * n, 5)
+
+
+def left_out_diagonal_work(n: int) -> WorkCount:
+    """Return the work of `left_out_diagonal`, of one column."""
+    return coefficients_work(n) + passes(n * n, 4)
+
+
+def group_sum_work(n: int, k: int) -> WorkCount:
+    """Return the work of adding up what a group changes, (n, k) complex numbers, over the nodes."""
+    return NODES * (calls(15) + passes(n * k, 10))

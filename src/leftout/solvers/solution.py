@@ -1,8 +1,8 @@
-"""How did an iterative solve of A x = b end? Every solver hands back the evidence with the value.
+"""Solutions of A x = b with their evidence: how each solve ended, its residual and its steps.
 
 A is symmetric, (p, p), and known by its products; the columns of b are independent systems, and each
-has its own status. The residual is always |b − A x| / |b|, taken from the definition at the end, and
-never what a recurrence believes it to be.
+has its own status. The residual is always |b − A x| / |b|, computed from the definition at the end, never
+that of a recurrence.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from torch import Tensor
 
 Apply = Callable[..., Tensor]
 """x ↦ A x for columns x (p, b). Where A is a sum over examples, apply(x, rows) is what those rows
-alone say of it: the mean over their draws is A x."""
+contribute: the mean over their draws is A x."""
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -53,7 +53,7 @@ class Status(StrEnum):
 @final
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What a solver found, column by column.
+    """The solution, column by column.
 
     Attributes:
         value: x.
@@ -72,17 +72,17 @@ class Solution:
     @property
     def is_solved(self) -> bool:
         """Return whether every column was solved."""
-        return all(one.is_solved for one in self.status)
+        return all(status.is_solved for status in self.status)
 
     @property
     def advice(self) -> str:
-        """Return one sentence on the columns that did not simply end as asked; empty if all did."""
-        rest = [j for j, one in enumerate(self.status) if one is not Status.SOLVED]
-        if not rest:
+        """Return one sentence on the columns that are not simply solved; empty if there are none."""
+        unsolved = [j for j, status in enumerate(self.status) if status is not Status.SOLVED]
+        if not unsolved:
             return ""
-        # A solve that failed before one that merely says something, the worst residual first.
-        worst = max(rest, key=lambda j: (not self.status[j].is_solved, float(self.residual[j])))
-        alike = sum(one is self.status[worst] for one in self.status)
+        # Failed solves before those at a saddle, the largest residual first.
+        worst = max(unsolved, key=lambda j: (not self.status[j].is_solved, float(self.residual[j])))
+        alike = sum(status is self.status[worst] for status in self.status)
         return (
             f"{alike} of {len(self.status)} right-hand sides {self.status[worst]}. Column {worst} has "
             f"relative residual {float(self.residual[worst]):.2g} after {int(self.steps[worst])} "
@@ -122,24 +122,24 @@ class Solver(ABC):
         memory: int | None = None,
     ) -> Solution:
         """Return x and how it was found, for each column of `rhs` by itself."""
-        ask = self.prepare(apply, len(rhs), device=rhs.device, examples=examples, memory=memory)
-        return ask(rhs)
+        solve = self.prepare(apply, len(rhs), device=rhs.device, examples=examples, memory=memory)
+        return solve(rhs)
 
     @property
     def record(self) -> dict[str, Any]:
         """Return name and options, JSON-like."""
-        options = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        options = {option.name: getattr(self, option.name) for option in fields(self)}  # type: ignore[arg-type]
         return {"solver": type(self).__name__, **options}
 
 
 def join_solutions(solutions: Sequence[Solution]) -> Solution:
-    """Return solutions of the same matrix side by side; the first note that there is stands for all."""
+    """Return solutions of the same matrix side by side; with the first note of any."""
     return Solution(
-        value=torch.cat([one.value for one in solutions], dim=1),
-        status=tuple(status for one in solutions for status in one.status),
-        residual=torch.cat([one.residual for one in solutions]),
-        steps=torch.cat([one.steps for one in solutions]),
-        note=next((one.note for one in solutions if one.note), ""),
+        value=torch.cat([solution.value for solution in solutions], dim=1),
+        status=tuple(status for solution in solutions for status in solution.status),
+        residual=torch.cat([solution.residual for solution in solutions]),
+        steps=torch.cat([solution.steps for solution in solutions]),
+        note=next((solution.note for solution in solutions if solution.note), ""),
     )
 
 

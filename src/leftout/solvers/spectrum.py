@@ -1,4 +1,4 @@
-"""What are the modes of K? One eigendecomposition serves every ridge and every training time."""
+"""The eigendecomposition of K, which serves every ridge and every training time."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.errors import NotPositiveError
+from leftout.core.work import Operation, WorkCount, allocation, operations
 
 ROWS = 1024
 """Rows of V squared at a time: the temporary is ROWS × r, never n × r."""
@@ -39,27 +40,30 @@ class Spectrum:
         """Return Vᵀ rhs."""
         return self.vectors.T @ rhs
 
-    def diagonal(self, functions: Complex128[Tensor, "q r"], each: int = 1) -> Complex128[Tensor, "q n b b"]:
-        """Return the diagonal of V diag(f_q) Vᵀ, in blocks of b = `each` rows.
+    def diagonal(
+        self, functions: Complex128[Tensor, "q r"], rows_per_example: int = 1
+    ) -> Complex128[Tensor, "q n b b"]:
+        """Return the diagonal of V diag(f_q) Vᵀ, in blocks of b = `rows_per_example` rows.
 
         Cost:
             4nbr flops a function; a temporary of ROWS·b numbers by r.
         """
-        (q, r), n = functions.shape, len(self.vectors) // each
-        pairs = self.vectors.view(n, each, r)
-        found = torch.empty(q, n, each, each, dtype=functions.dtype, device=functions.device)
-        for some in blocks(n, max(1, ROWS // each)):
-            products = pairs[some, :, None] * pairs[some, None]  # (e, b, b, r)
-            own = real_times_complex(products.view(-1, r), functions.T)  # (e·b·b, q)
-            found[:, some] = own.T.reshape(q, -1, each, each)
-        return found
+        (q, r), b = functions.shape, rows_per_example
+        n = len(self.vectors) // b
+        vectors = self.vectors.view(n, b, r)
+        diagonal = torch.empty(q, n, b, b, dtype=functions.dtype, device=functions.device)
+        for examples in blocks(n, max(1, ROWS // b)):
+            products = vectors[examples, :, None] * vectors[examples, None]  # (e, b, b, r)
+            columns = real_times_complex(products.view(-1, r), functions.T)  # (e·b·b, q)
+            diagonal[:, examples] = columns.T.reshape(q, -1, b, b)
+        return diagonal
 
 
 def real_times_complex(
-    real: Float64[Tensor, "n r"], other: Complex128[Tensor, "r c"]
+    real: Float64[Tensor, "n r"], weights: Complex128[Tensor, "r c"]
 ) -> Complex128[Tensor, "n c"]:
-    """Return real @ other, in half the flops of a complex product and with no copy of `real`."""
-    columns = torch.view_as_real(other.resolve_conj().contiguous()).flatten(1)  # (r, 2c)
+    """Return real @ weights, in half the flops of a complex product and with no copy of `real`."""
+    columns = torch.view_as_real(weights.resolve_conj().contiguous()).flatten(1)  # (r, 2c)
     product = real @ columns  # (n, 2c)
     return torch.view_as_complex(product.view(len(real), -1, 2))
 
@@ -89,3 +93,8 @@ def spectrum_of(gram: Float64[Tensor, "n n"], *, made_in: torch.dtype = torch.fl
             f"largest {high:.3g}. Check that the kernel is one; nothing was clipped."
         )
     return Spectrum(values=values, vectors=vectors)
+
+
+def spectrum_work(n: int) -> WorkCount:
+    """Return the work of `spectrum_of`: eigenpairs, workspace of twice their size, and the order reversed."""
+    return operations(Operation.EIGENPAIRS, side=n) + allocation(4 * n * n)

@@ -2,7 +2,8 @@
 
 Scores go to a Zarr store in blocks of queries; a block counts as done when `done.json`, replaced
 atomically, says so. A block is always the same queries and is always computed alone, so a run that was
-stopped and one that was not hold the same numbers.
+stopped and one that was not hold the same numbers: to the last bit on one processor with as many
+threads, else to rounding.
 """
 
 from collections.abc import Sequence

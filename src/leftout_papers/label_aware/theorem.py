@@ -149,7 +149,7 @@ def seen(
     after = flowed(start, inputs, targets, time).kernels(inputs)
     own = torch.stack(
         [
-            lo.kernels.network_hierarchy(start.activation, w, a, inputs, targets, time=time).trained
+            lo.kernels.network_hierarchy(start.activation, w, a, inputs, targets, time=time).after_training
             for w, a in zip(start.weights, start.readout, strict=True)
         ]
     )

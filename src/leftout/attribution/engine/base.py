@@ -74,7 +74,7 @@ class EngineAtTime(ABC):
 
     def out_of_sample(self) -> Float64[Tensor, "n k"]:
         """Return the prediction of every training example without itself; it is made once for a model."""
-        return self.fitted.kept(("out of sample", *self.key), self._out_of_sample)
+        return self.fitted.memo(("out of sample", *self.key), self._out_of_sample)
 
     def _out_of_sample(self) -> Float64[Tensor, "n k"]:
         fitted = self.fitted

@@ -51,5 +51,5 @@ def errors_at_the_end(fitted: Fitted, modes: Modes) -> Float64[Tensor, "n c"]:
     ridge = fitted.rule.effective_ridge(len(fitted))
     inside = modes.vectors.T @ fitted.residual
     still = fitted.residual - modes.vectors @ inside
-    left = (ridge / (modes.values + ridge))[:, None] * inside
-    return -(still + modes.vectors @ left)
+    unlearned = (ridge / (modes.values + ridge))[:, None] * inside
+    return -(still + modes.vectors @ unlearned)

@@ -280,7 +280,7 @@ def _compare_in_training(monitor: TrainingMonitor, steps: int | None, tolerance:
     objective = monitor.objective
     goal = goal_of(objective, monitor.rule, limit, None if steps else tolerance)
     # Where there is nothing to learn the loss is rounding, which may grow tenfold.
-    ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding**2)
+    ceiling = OUTGROWN * (goal.ceiling + objective.targets.numel() * objective.rounding_error**2)
     due, path = set(_grid(limit)), [monitor.snapshot(0)]
     gradient, diverged, step = 1.0, False, 0
     for step in with_progress(range(limit + 1), what="training beside its linearisation"):

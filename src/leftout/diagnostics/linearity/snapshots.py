@@ -101,7 +101,7 @@ class TrainingMonitor:
         dual = fitted.dual(time)
         moved = fitted.by_example(self.cross @ dual)
         moved_train = fitted.by_example(fitted.gram @ dual)
-        module = objective.trained()
+        module = objective.trained_module()
         f_t = predictions(module, self.query.inputs, outputs=fitted.outputs, memory=fitted.memory).to(moved)
         now = self._kernel_now(module)
         change = now - self.kernel

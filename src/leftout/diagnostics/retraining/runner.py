@@ -181,9 +181,8 @@ def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
         _check_folder(path, identity)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name("of.json.part")
-            unfinished.write_text(json.dumps(identity, indent=2) + "\n")
-            unfinished.replace(path)
+            with atomic_write(path) as unfinished:
+                unfinished.write_text(json.dumps(identity, indent=2) + "\n")
     except OSError as error:
         raise StoreError(
             f"`out` must be a folder that can be written; {str(folder)!r} is none "

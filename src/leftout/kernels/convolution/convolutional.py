@@ -9,7 +9,7 @@ averages compares all pairs of positions (`leftout.kernels.convolution.positions
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, Literal, final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -19,14 +19,14 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
+from leftout.kernels.convolution.options import Padding, Pooling
 from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
-from leftout.kernels.convolution.windows import PADDINGS, Padding, Windows
+from leftout.kernels.convolution.windows import PADDINGS, Windows
 from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.tiles import Tile, TileWork
-from leftout.kernels.wide.layers import Kind, check_network
-
-Pooling = Literal["flatten", "mean"]
+from leftout.kernels.wide.layers import check_network
+from leftout.kernels.wide.options import Kind
 
 BLOCK = 64
 """Rows and columns of a block: enough pairs to fill tiles, and few computed twice on the diagonal."""
@@ -68,6 +68,14 @@ class ConvReLU(Kernel):
     Source:
         Novak et al. 2019, "Bayesian deep convolutional networks with many channels are Gaussian processes";
         Arora et al. 2019, "On exact computation with an infinitely wide neural net".
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> images = torch.stack([torch.eye(4), torch.eye(4).roll(1, 1)])
+        >>> lo.kernels.ConvReLU(depth=2, padding="circular", pooling="mean").block(images, images)
+        tensor([[0.6304, 0.6304],
+                [0.6304, 0.6304]])
     """
 
     depth: int
@@ -90,10 +98,9 @@ class ConvReLU(Kernel):
         check_choice("last_relu", self.last_relu, (True, False))
         for name in ("kernel_size", "stride", "average"):
             option = getattr(self, name)
+            numbers = _numbers(name, option, self.depth)
             if not isinstance(option, Integral):  # hashable, and safe from later changes
-                object.__setattr__(self, name, tuple(_numbers(name, option, self.depth)))
-            else:
-                _numbers(name, option, self.depth)
+                object.__setattr__(self, name, tuple(numbers))
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""

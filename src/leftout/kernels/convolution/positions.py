@@ -22,7 +22,8 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-from leftout.kernels.convolution.windows import Padding, Windows, window_sum
+from leftout.kernels.convolution.options import Padding
+from leftout.kernels.convolution.windows import Windows, window_sum
 
 SINGLE, TWIN = ((1,), (2,)), ((1, 3), (2, 4))
 """Axes that a convolution shifts together, of one position and of two."""
@@ -137,8 +138,8 @@ def read_out(
     for place, layer in enumerate(network.layers):
         _convolve(network, at, layer, tangent=network.tangent)
         if layer.relu:
-            of_queries, of_inputs = (side[place] for side in sides)
-            rectify(at, _product(of_queries, of_inputs, at.twin, outer=outer))
+            x, z = (side[place] for side in sides)
+            rectify(at, _product(x, z, at.twin, outer=outer))
         _average(at, layer.average)
         if at.twin and place + 1 >= network.twin:
             _drop_pairs_of_positions(at)
@@ -174,7 +175,7 @@ def root_below(variances: Tensor) -> Tensor:
     return torch.where(root * root > variances, torch.nextafter(root, torch.zeros_like(root)), root)
 
 
-def take_up(network: ConvNetwork, at: Carried, sums: Tensor, share: float, *, tangent: bool) -> None:
+def weigh(network: ConvNetwork, at: Carried, sums: Tensor, share: float, *, tangent: bool) -> None:
     """Set K and T after a convolution: its sums over windows, times `share` and the variance of weights."""
     share *= network.weight_variance
     covariance = sums[0].mul_(share * at.factors[0])
@@ -227,7 +228,7 @@ def _convolve(network: ConvNetwork, at: Carried, layer: ConvLayer, *, tangent: b
     axes = TWIN if at.twin else SINGLE
     sums = window_sum(at.values, layer.rows, axes[0])
     sums = window_sum(sums, layer.columns, axes[1])
-    take_up(network, at, sums, 1 / layer.area, tangent=tangent)
+    weigh(network, at, sums, 1 / layer.area, tangent=tangent)
 
 
 def _average(at: Carried, size: int) -> None:

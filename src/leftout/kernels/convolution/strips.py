@@ -22,14 +22,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from leftout.kernels.convolution.positions import (
-    HALF_TURN,
-    Carried,
-    ConvNetwork,
-    rectify,
-    root_below,
-    take_up,
-)
+from leftout.kernels.convolution.positions import HALF_TURN, Carried, ConvNetwork, rectify, root_below, weigh
 from leftout.kernels.convolution.windows import Windows
 
 
@@ -166,11 +159,8 @@ def strips(network: ConvNetwork, device: torch.device, most: int) -> Iterator[li
 
 def unshifted_strip(network: ConvNetwork, device: torch.device) -> Strip:
     """Return the strip of displacement 0."""
-    rows, columns = (
-        StripAxis(tuple(getattr(layer, axis) for layer in network.layers), (0,))
-        for axis in ("rows", "columns")
-    )
-    return Strip(network, rows, columns, device)
+    rows, columns = zip(*((layer.rows, layer.columns) for layer in network.layers), strict=True)
+    return Strip(network, StripAxis(rows, (0,)), StripAxis(columns, (0,)), device)
 
 
 def _displacements(network: ConvNetwork, windows: tuple[Windows, ...]) -> range:
@@ -263,7 +253,7 @@ def _convolve(strip: Strip, at: Carried, place: int, *, tangent: bool) -> None:
             sums = _sum_of_shifts(sums, [offset - middle for offset in further], sums.stride(axis))
         if middles is not None:
             sums = sums.index_select(axis, middles)
-    take_up(strip.network, at, sums, 1 / layer.area, tangent=tangent)
+    weigh(strip.network, at, sums, 1 / layer.area, tangent=tangent)
 
 
 def _sum_of_shifts(values: Tensor, offsets: Sequence[int], step: int) -> Tensor:

@@ -6,12 +6,12 @@ Positions come first and pairs of inputs last, so that a shift by one position m
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Padding = Literal["same", "valid", "circular"]
+from leftout.kernels.convolution.options import Padding
+
 PADDINGS: tuple[Padding, ...] = ("same", "valid", "circular")
 
 

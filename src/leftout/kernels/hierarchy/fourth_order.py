@@ -1,4 +1,4 @@
-"""What do K₃ and K₄ of a two-layer network sum to over examples and pairs, without being formed?
+"""Sums of K₃ and K₄ of a two-layer network over examples and pairs, computed without forming either.
 
 f(x) = m^-1/2 Σ_r a_r σ(w_r·x), both layers trained. Every kernel is a sum over neurons, m^-1 for K₂, m^-3/2
 for K₃, m^-2 for K₄, and every term of a neuron's K₄(1, 2, i, j) is a product of one factor in i, one in j
@@ -28,43 +28,58 @@ and some thirty passes over N + n responses.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.kernels.hierarchy.pull import Pull
-from leftout.kernels.wide.activations import Activation, Response, response
+from leftout.kernels.wide.activations import Response, response
+from leftout.kernels.wide.options import Activation
 
 Moment = float | Tensor
-"""Of a readout: one for every neuron, or their common mean."""
+"""A power of the readout weights: one number for each neuron, or the mean of all."""
 
 
 @dataclass(frozen=True, eq=False)
-class Pullers:
-    """The training examples, and how hard each and each pair of them has pulled.
+class WeightedExamples:
+    """The training examples, and the weights α and C of each and of each pair in the change of the kernel.
 
     Attributes:
         inputs: X.
-        gram: G.
-        weighted: C ∘ G.
+        pull: α and C.
     """
 
     inputs: Float64[Tensor, "n d"]
     pull: Pull
-    gram: Float64[Tensor, "n n"]
-    weighted: Float64[Tensor, "n n"]
 
+    @cached_property
+    def gram(self) -> Float64[Tensor, "n n"]:
+        """Return G."""
+        return self.inputs @ self.inputs.T
 
-def pullers(inputs: Float64[Tensor, "n d"], pulled: Pull) -> Pullers:
-    """Return the examples with how hard they have pulled."""
-    gram = inputs @ inputs.T
-    return Pullers(inputs, pulled, gram, pulled.pairs * gram)
+    @cached_property
+    def weighted_gram(self) -> Float64[Tensor, "n n"]:
+        """Return C ∘ G."""
+        return self.pull.pairs * self.gram
+
+    def sums(self, activation: Activation, weights: Float64[Tensor, "r d"]) -> tuple["ExampleSums", Response]:
+        """Return the sums over examples for each neuron, and the responses of the neurons to them."""
+        responses = response(activation, self.inputs @ weights.T)
+        alpha = self.pull.single
+        single = responses.first * alpha[:, None]
+        square = (single * (self.gram @ single)).sum(0)
+        first = responses.first * (self.pull.pairs @ responses.value)
+        curved = (
+            None if responses.second is None else responses.second * (self.weighted_gram @ responses.first)
+        )
+        return ExampleSums(alpha @ responses.value, square, single, first, curved), responses
 
 
 @dataclass(frozen=True, eq=False)
-class Along:
-    """What neurons make of the examples: l, |A|², and vectors whose product with x·X gives A, V, Z.
+class ExampleSums:
+    """Sums over the examples for each neuron: l, |A|², and vectors whose products with x·X are A, V, Z.
 
     Attributes:
         level: l.
@@ -79,26 +94,13 @@ class Along:
     curved: Float64[Tensor, "n r"] | None
 
 
-def along(
-    examples: Pullers, activation: Activation, weights: Float64[Tensor, "r d"]
-) -> tuple[Along, Response]:
-    """Return what neurons make of the examples, and their responses there."""
-    seen = response(activation, examples.inputs @ weights.T)
-    alpha = examples.pull.single
-    single = seen.first * alpha[:, None]
-    square = (single * (examples.gram @ single)).sum(0)
-    first = seen.first * (examples.pull.pairs @ seen.value)
-    curved = None if seen.second is None else seen.second * (examples.weighted @ seen.first)
-    return Along(alpha @ seen.value, square, single, first, curved), seen
-
-
 @dataclass(frozen=True, eq=False)
 class Factors:
     """A sum over neurons as products of factors of its two points.
 
     Attributes:
         plain, plain_turned: Σ plain_1 plain_turned_2, each (N, 3r) or (N, 2r).
-        dotted, dotted_turned: the same, of what is multiplied by x_1·x_2.
+        dotted, dotted_turned: the same, of the terms that are multiplied by x_1·x_2.
     """
 
     plain: Float64[Tensor, "n plain"]
@@ -108,73 +110,75 @@ class Factors:
 
 
 def second_factors(
-    seen: Response, links: Float64[Tensor, "n k"], of: Along, second: Moment, fourth: Moment
+    responses: Response, links: Float64[Tensor, "n k"], sums: ExampleSums, second: Moment, fourth: Moment
 ) -> Factors:
     """Return the factors of Σ C_ij K₄ at points.
 
     Args:
-        seen: responses at the points.
+        responses: responses at the points.
         links: their products with the examples, x·X.
         second, fourth: a² and a⁴.
     """
-    single = links @ of.single  # A, (N, r)
-    first = links @ of.first
-    one = seen.first * single
-    plain = seen.first * first
-    dotted = seen.first * ((of.level.square() + second * of.square) / 2)
+    single = links @ sums.single  # A, (N, r)
+    first = links @ sums.first
+    slope_single = responses.first * single
+    plain = responses.first * first
+    dotted = responses.first * ((sums.level.square() + second * sums.square) / 2)
     bent: Tensor | None = None
-    if seen.second is not None:
-        assert seen.third is not None
-        assert of.curved is not None
-        curved = links @ of.curved
+    if responses.second is not None:
+        assert responses.third is not None
+        assert sums.curved is not None
+        curved = links @ sums.curved
         squared = single.square() / 2
-        plain = plain + second * (seen.first * curved + seen.second * squared)
-        turning = second * (first + 2 * of.level * single) + fourth * curved
-        dotted = dotted + seen.second * turning + fourth * seen.third * squared
-        bent = seen.second * single
-    return _factors(seen, plain, (second, one), dotted, None if bent is None else (fourth, bent))
+        plain = plain + second * (responses.first * curved + responses.second * squared)
+        turning = second * (first + 2 * sums.level * single) + fourth * curved
+        dotted = dotted + responses.second * turning + fourth * responses.third * squared
+        bent = responses.second * single
+    return _factors(
+        responses, plain, (second, slope_single), dotted, None if bent is None else (fourth, bent)
+    )
 
 
 def first_factors(
-    seen: Response, links: Float64[Tensor, "n k"], of: Along, readout: Float64[Tensor, " r"]
+    responses: Response, links: Float64[Tensor, "n k"], sums: ExampleSums, readout: Float64[Tensor, " r"]
 ) -> Factors:
     """Return the factors of Σ α_i K₃ at points."""
-    single = links @ of.single
-    dotted = seen.first * (readout * of.level)
-    if seen.second is not None:
-        dotted = dotted + readout.pow(3) * seen.second * single
-    return _factors(seen, readout * seen.first * single, None, dotted, None)
+    single = links @ sums.single
+    dotted = responses.first * (readout * sums.level)
+    if responses.second is not None:
+        dotted = dotted + readout.pow(3) * responses.second * single
+    return _factors(responses, readout * responses.first * single, None, dotted, None)
 
 
 def _factors(
-    seen: Response,
+    responses: Response,
     plain: Tensor,
     plain_square: tuple[Moment, Tensor] | None,
     dotted: Tensor,
     dotted_square: tuple[Moment, Tensor] | None,
 ) -> Factors:
-    """Return factors of p_1 s_2 + s_1 p_2 + c v_1 v_2, and the same with s' for what is dotted."""
+    """Return factors of p_1 s_2 + s_1 p_2 + c v_1 v_2, and the same with s' for the terms in x_1·x_2."""
 
     def pair(factor: Tensor, turned: Tensor, square: tuple[Moment, Tensor] | None) -> tuple[Tensor, Tensor]:
-        left, right = [factor, turned], [turned, factor]
+        first, second = [factor, turned], [turned, factor]
         if square is not None:
             moment, vector = square
-            left.append(moment * vector)
-            right.append(vector)
-        return torch.cat(left, dim=1), torch.cat(right, dim=1)
+            first.append(moment * vector)
+            second.append(vector)
+        return torch.cat(first, dim=1), torch.cat(second, dim=1)
 
-    return Factors(*pair(plain, seen.value, plain_square), *pair(dotted, seen.first, dotted_square))
+    return Factors(*pair(plain, responses.value, plain_square), *pair(dotted, responses.first, dotted_square))
 
 
-def between(left: Factors, right: Factors, dots: Float64[Tensor, "m n"]) -> Float64[Tensor, "m n"]:
+def between(rows: Factors, columns: Factors, dots: Float64[Tensor, "m n"]) -> Float64[Tensor, "m n"]:
     """Return the sum over neurons for every pair of points."""
-    value: Tensor = left.plain @ right.plain_turned.T
-    return value.addcmul_(left.dotted @ right.dotted_turned.T, dots)
+    sums: Tensor = rows.plain @ columns.plain_turned.T
+    return sums.addcmul_(rows.dotted @ columns.dotted_turned.T, dots)
 
 
 def itself(factors: Factors, squares: Float64[Tensor, " n"]) -> Float64[Tensor, " n"]:
     """Return the sum over neurons for every point with itself."""
     plain = torch.linalg.vecdot(factors.plain, factors.plain_turned)
     dotted = torch.linalg.vecdot(factors.dotted, factors.dotted_turned)
-    value: Tensor = plain + squares * dotted
-    return value
+    sums: Tensor = plain + squares * dotted
+    return sums

@@ -43,7 +43,7 @@ from leftout.kernels.hierarchy.sampled import Draw, SampledMean
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.rows import flat_rows
 from leftout.kernels.tiles import Tile, TileWork, check_matrix_fits
-from leftout.kernels.wide.activations import Activation
+from leftout.kernels.wide.options import Activation
 from leftout.kernels.wide.two_layer import TwoLayer
 
 Expectation = Literal["neurons", "orthants"]
@@ -95,6 +95,15 @@ class NeuralTangentHierarchy(LabelDependentKernel):
         Chen, He & Su 2020, "Label-aware neural tangent kernel", eqs. 3 to 5, with h_t = (I − e^{−tK}) y +
         e^{−tK} h_0 where the paper drops the last exponential; Huang & Yau 2019, "Dynamics of deep neural
         networks and neural tangent hierarchy".
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, 0.6], [0.8, -0.6], [0.6, -0.8]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> kernel = lo.kernels.NeuralTangentHierarchy(width=100, expectation="orthants")
+        >>> kernel.fit_labels(x, labels).gram[0]
+        tensor([1.0347, 0.9495, 0.1536, 0.0327], dtype=torch.float64)
     """
 
     width: int

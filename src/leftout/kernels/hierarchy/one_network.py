@@ -1,10 +1,10 @@
-"""Where does the hierarchy take the kernel of *one* network, and not of all on the mean?
+"""The kernel of *one* network after training by the hierarchy, and not the mean over networks.
 
     K̂_t = K₂ + Σ_i α_i K₃(·, ·, x_i) + Σ_ij C_ij K₄(·, ·, x_i, x_j)
 
-with the very kernels of a network f(x) = m^-1/2 Σ_r a_r σ(w_r·x) before training (Proposition A.2): no
-expectation, so K₃ does not drop out; of a random network it is as large as K₄, O(1/m). This is what theorem
-2.1 is about.
+with the kernels of a network f(x) = m^-1/2 Σ_r a_r σ(w_r·x) before training (Proposition A.2): no
+expectation, so K₃ does not drop out; of a random network it is as large as K₄, O(1/m). Theorem 2.1 is about
+this kernel.
 """
 
 import math
@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.kernels.hierarchy.fourth_order import along, between, first_factors, pullers, second_factors
+from leftout.kernels.hierarchy.fourth_order import WeightedExamples, between, first_factors, second_factors
 from leftout.kernels.hierarchy.pull import pull
-from leftout.kernels.wide.activations import Activation, Response, response
+from leftout.kernels.wide.activations import Response, response
+from leftout.kernels.wide.options import Activation
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkHierarchy:
-    """The kernel of a network between its training inputs, and what training adds to it.
+    """The kernel of a network between its training inputs, and the changes of it by training.
 
     Attributes:
         start: K₂ before training.
@@ -33,7 +34,7 @@ class NetworkHierarchy:
     second: Float64[Tensor, "n n"]
 
     @property
-    def trained(self) -> Float64[Tensor, "n n"]:
+    def after_training(self) -> Float64[Tensor, "n n"]:
         """Return K̂_t."""
         return self.start + self.first + self.second
 
@@ -47,7 +48,7 @@ def network_hierarchy(
     *,
     time: float = math.inf,
 ) -> NetworkHierarchy:
-    """Return where the hierarchy takes the kernel of a network.
+    """Return the kernel of a network after training, by the hierarchy.
 
     Args:
         weights, readout: w and a before training.
@@ -61,15 +62,15 @@ def network_hierarchy(
         >>> import torch
         >>> weights, readout = torch.ones(3, 2, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
         >>> inputs, residual = torch.eye(2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-        >>> network_hierarchy("tanh", weights, readout, inputs, residual, time=1.0).trained.shape
+        >>> network_hierarchy("tanh", weights, readout, inputs, residual, time=1.0).after_training.shape
         torch.Size([2, 2])
     """
     start = tangent_gram(activation, weights, readout, inputs)
-    examples = pullers(inputs, pull(start, residual, time=time))
-    of, seen = along(examples, activation, weights)
+    examples = WeightedExamples(inputs, pull(start, residual, time=time))
+    sums, responses = examples.sums(activation, weights)
     links, width = examples.gram, len(readout)
-    first = first_factors(seen, links, of, readout)
-    second = second_factors(seen, links, of, readout.square(), readout.pow(4))
+    first = first_factors(responses, links, sums, readout)
+    second = second_factors(responses, links, sums, readout.square(), readout.pow(4))
     return NetworkHierarchy(
         start=start,
         first=between(first, first, links) / width**1.5,
@@ -84,7 +85,7 @@ def tangent_gram(
     inputs: Float64[Tensor, "n d"],
 ) -> Float64[Tensor, "n n"]:
     """Return K₂ of a network: the products of its gradients at the inputs."""
-    seen: Response = response(activation, inputs @ weights.T)
-    steep = seen.first * readout
-    total: Tensor = seen.value @ seen.value.T + (inputs @ inputs.T) * (steep @ steep.T)
+    responses: Response = response(activation, inputs @ weights.T)
+    steep = responses.first * readout
+    total: Tensor = responses.value @ responses.value.T + (inputs @ inputs.T) * (steep @ steep.T)
     return total / len(readout)

@@ -1,4 +1,4 @@
-"""How likely are four correlated normal numbers all positive, and what is E[z_i z_j 1{all z > 0}]?
+"""The probability that four correlated normal numbers are positive, and E[z_i z_j 1{all z > 0}].
 
 With z ~ N(0, R), R the cosines of at most four directions, there is no closed form for four, but the
 derivative along t ↦ I + t(R − I) is one (Plackett):
@@ -12,7 +12,7 @@ rows of Φ ∘ R,
     E[z zᵀ 1{all z > 0}] = P R + R (Φ − diag τ) R.
 
 Of three directions P_3 = 1/8 + Σ asin R_ij / 4π and the others' chance is ½; of two P_2 = ¼ + asin R_12 / 2π,
-and 1; of one ½. Equal directions are one direction; opposite ones leave nothing.
+and 1; of one ½. Equal directions are one direction; with opposite ones both are 0.
 """
 
 import math
@@ -26,15 +26,15 @@ from leftout.core.blocks import blocks
 SAME = 2.0**-36
 """1 − |cosine| below which two directions are one, an angle of 5e-6.
 
-Taking them for one is off by their angle θ; telling them apart, by what a rounding of their cosine makes of
-θ², ε / θ². At this angle these are the same.
+Taking them for one has an error of their angle θ; telling them apart one of ε / θ², from the rounding of
+their cosine. At this angle both errors are equal.
 """
 
 PLANE = 64 * 2.0**-52
-"""Determinant of three cosines that is 0 but for rounding: the directions lie in a plane."""
+"""Determinant of three cosines that is 0 up to rounding: the directions lie in a plane."""
 
 NODES = 64
-"""Of the rule for P_4, after a substitution that crowds them where directions nearly coincide."""
+"""Nodes of the quadrature for P_4, after a substitution that is dense where directions nearly coincide."""
 
 CHUNK = 2**13
 """Orthants at a time: some ten temporaries of that many times `NODES` numbers, 4 MB each."""
@@ -48,11 +48,13 @@ def orthants(cosines: Float64[Tensor, "b 4 4"]) -> tuple[Float64[Tensor, " b"], 
 
     Cost:
         6 · 64 arcsines and some forty passes over that many numbers for four directions: 16 µs on one core.
-        Fewer directions cost nothing to speak of.
+        Fewer directions cost next to nothing.
 
     Accuracy:
         1e-8, and P 3e-7 where directions lie in a plane; of moments, ε / θ² more at the smallest angle θ
-        between directions, and of both 1e-5 where θ is below 5e-6.
+        between directions, and of both 1e-5 where θ is below 5e-6. Moments of four directions in three
+        dimensions hold the root of a rounding, 1e-6: given two of them the others are ±1 times each other,
+        where an arcsine is steepest.
 
     Source:
         Plackett 1954, "A reduction formula for normal multivariate integrals"; Ribando 2006 has that no
@@ -61,11 +63,11 @@ def orthants(cosines: Float64[Tensor, "b 4 4"]) -> tuple[Float64[Tensor, " b"], 
     chance = cosines.new_zeros(len(cosines))
     moment = torch.zeros_like(cosines)
     first, number = _distinct(cosines)
-    for part in blocks(len(cosines), CHUNK):
+    for chunk in blocks(len(cosines), CHUNK):
         for count in range(1, 5):
-            which = (number[part] == count).nonzero().flatten() + part.start
-            if len(which):
-                chance[which], moment[which] = _reduced(cosines[which], first[which], count)
+            rows = (number[chunk] == count).nonzero().flatten() + chunk.start
+            if len(rows):
+                chance[rows], moment[rows] = _reduce(cosines[rows], first[rows], count)
     return chance, moment
 
 
@@ -79,16 +81,16 @@ def _distinct(cosines: Float64[Tensor, "b 4 4"]) -> tuple[Int64[Tensor, "b 4"], 
     return first, torch.where(opposite, 0, number)
 
 
-def _reduced(
+def _reduce(
     cosines: Float64[Tensor, "b 4 4"], first: Int64[Tensor, "b 4"], count: int
 ) -> tuple[Float64[Tensor, " b"], Float64[Tensor, "b 4 4"]]:
-    """Return both of matrices that all have so many distinct directions."""
-    own = first == torch.arange(4, device=first.device)
-    chosen = own.to(torch.int64).argsort(dim=1, descending=True, stable=True)[:, :count]
+    """Return both, for matrices that all have `count` distinct directions."""
+    is_first = first == torch.arange(4, device=first.device)
+    members = is_first.to(torch.int64).argsort(dim=1, descending=True, stable=True)[:, :count]
     row = torch.arange(len(first), device=first.device)[:, None, None]
-    small = cosines[row, chosen[:, :, None], chosen[:, None]]  # (b, count, count)
+    small = cosines[row, members[:, :, None], members[:, None]]  # (b, count, count)
     chance, moment = _moments(small, count)
-    place = (first[:, :, None] == chosen[:, None]).to(torch.int64).argmax(2)  # (b, 4)
+    place = (first[:, :, None] == members[:, None]).to(torch.int64).argmax(2)  # (b, 4)
     return chance, moment[row, place[:, :, None], place[:, None]]
 
 
@@ -103,9 +105,9 @@ def _moments(
     else:
         chance = 2.0**-count + torch.asin(within).sum(1) / (math.pi * 2 ** (count - 1))
     meeting = torch.zeros_like(cosines)
-    for i, j, *others in _pairs(count):
+    for i, j, *rest in _pairs(count):
         density = (1 - cosines[:, i, j].square()).rsqrt() / (2 * math.pi)
-        meeting[:, i, j] = meeting[:, j, i] = density * _others(cosines, i, j, others)
+        meeting[:, i, j] = meeting[:, j, i] = density * _chance_of_rest(cosines, i, j, rest)
     inner = meeting - torch.diag_embed((meeting * cosines).sum(2))
     return chance, chance[:, None, None] * cosines + cosines @ inner @ cosines
 
@@ -114,32 +116,32 @@ def _pairs(count: int) -> list[tuple[int, ...]]:
     return [tuple(place for place in pair if place < count) for pair in PAIRS if max(pair[:2]) < count]
 
 
-def _others(cosines: Tensor, i: int, j: int, others: list[int]) -> Tensor | float:
-    """Return the chance that the others are positive where z_i = z_j = 0.
+def _chance_of_rest(cosines: Tensor, i: int, j: int, rest: list[int]) -> Tensor | float:
+    """Return the probability that the rest are positive where z_i = z_j = 0.
 
-    In the plane of x_i and x_j a third direction is 0 there too. It cuts nothing off from the two half
-    spaces' edge if it lies between the two, and else all of it.
+    A third direction in the plane of x_i and x_j is 0 there too. If it lies between the two, it is positive
+    wherever they are, which gives 1; otherwise it gives 0.
     """
-    if not others:
+    if not rest:
         return 1.0
     ij = cosines[:, i, j]
     lying, between = [], []
-    for k in others:
+    for k in rest:
         ki, kj = cosines[:, k, i], cosines[:, k, j]
-        lying.append(_left(ij, ki, kj) < PLANE)
+        lying.append(_determinant(ij, ki, kj) < PLANE)
         between.append(((ki > ij * kj) & (kj > ij * ki)).to(ij))
-    if len(others) == 1:
+    if len(rest) == 1:
         return torch.where(lying[0], between[0], 0.5)
-    k, el = others
-    entry = [cosines[:, a, b] for a, b in ((i, j), (k, el), (k, i), (k, j), (el, i), (el, j))]
-    both = 0.25 + torch.asin(_partial(*entry)) / (2 * math.pi)
-    for one, other in ((0, 1), (1, 0)):
-        both = torch.where(lying[one], between[one] / 2, both)
-        both = torch.where(lying[one] & lying[other], between[one] * between[other], both)
+    k, el = rest
+    correlations = [cosines[:, a, b] for a, b in ((i, j), (k, el), (k, i), (k, j), (el, i), (el, j))]
+    both = 0.25 + torch.asin(_partial(*correlations)) / (2 * math.pi)
+    for first, second in ((0, 1), (1, 0)):
+        both = torch.where(lying[first], between[first] / 2, both)
+        both = torch.where(lying[first] & lying[second], between[first] * between[second], both)
     return both
 
 
-def _left(ij: Tensor, ki: Tensor, kj: Tensor) -> Float64[Tensor, "..."]:
+def _determinant(ij: Tensor, ki: Tensor, kj: Tensor) -> Float64[Tensor, "..."]:
     """Return the determinant of i, j and k: 1 − ij² times the variance of k given i and j."""
     determinant: Tensor = 1 - ij.square() - (ki.square() + kj.square() - 2 * ij * ki * kj)
     return determinant
@@ -148,11 +150,11 @@ def _left(ij: Tensor, ki: Tensor, kj: Tensor) -> Float64[Tensor, "..."]:
 def _partial(
     ij: Tensor, kl: Tensor, ki: Tensor, kj: Tensor, li: Tensor, lj: Tensor
 ) -> Float64[Tensor, "..."]:
-    """Return the correlation of k and l given i and j; whatever stands there where it is 0 / 0."""
+    """Return the correlation of k and l given i and j; any number between −1 and 1 where it is 0 / 0."""
     rest = 1 - ij.square()
     both = rest * kl - (ki * li + kj * lj - ij * (ki * lj + kj * li))
     # Rounding may leave a determinant of nearly coplanar directions at or below 0.
-    scale = (_left(ij, ki, kj).clamp_min(0) * _left(ij, li, lj).clamp_min(0)).sqrt()
+    scale = (_determinant(ij, ki, kj).clamp_min(0) * _determinant(ij, li, lj).clamp_min(0)).sqrt()
     return (both / torch.where(scale > 0, scale, 1.0)).clamp(-1, 1)
 
 
@@ -161,11 +163,11 @@ def _four(cosines: Float64[Tensor, "b 4 4"]) -> Float64[Tensor, " b"]:
     t, weights = _rule(cosines)
     total = torch.full_like(cosines[:, 0, 0], 1 / 16)
     for i, j, k, el in PAIRS:
-        entry = [
+        correlations = [
             cosines[:, a, b, None] * t for a, b in ((i, j), (k, el), (k, i), (k, j), (el, i), (el, j))
         ]  # (b, q)
-        chance = 0.25 + torch.asin(_partial(*entry)) / (2 * math.pi)
-        speed = cosines[:, i, j, None] / (2 * math.pi * (1 - entry[0].square()).sqrt())
+        chance = 0.25 + torch.asin(_partial(*correlations)) / (2 * math.pi)
+        speed = cosines[:, i, j, None] / (2 * math.pi * (1 - correlations[0].square()).sqrt())
         total = total + (speed * chance) @ weights
     return total
 
@@ -173,8 +175,8 @@ def _four(cosines: Float64[Tensor, "b 4 4"]) -> Float64[Tensor, " b"]:
 def _rule(like: Tensor) -> tuple[Float64[Tensor, " q"], Float64[Tensor, " q"]]:
     """Return nodes t and weights for ∫_0^1 dt: the tanh-sinh rule.
 
-    Where directions coincide or are coplanar the integrand has roots at t = 1, and nearly there, layers as
-    thin as they are close: the rule's nodes come doubly exponentially near the end.
+    Where directions coincide or are coplanar the integrand has a square root at t = 1, and where they nearly
+    do, a thin layer there: the rule's nodes approach the end doubly exponentially.
     """
     step = 7.0 / NODES
     place = (torch.arange(NODES, dtype=torch.float64) + 0.5) * step - 3.5

@@ -1,11 +1,11 @@
-"""What is the expected K₄ of a two-layer ReLU network, exactly? Orthants of four inputs.
+"""The expected K₄ of a two-layer ReLU network, exactly, by orthants of four inputs.
 
 With σ'' = 0, R the cosines of x_1 … x_4, P = Pr(all w·x > 0) and M_ij = E[(w·x_i)(w·x_j) 1{all > 0}],
 
     m E K₄(1, 2, 3, 4) = 2 x_12 M_34 + x_13 M_24 + x_23 M_14 + (2 x_12 x_34 + x_13 x_24 + x_23 x_14) P.
 
 P and M do not depend on the order of the four: of N inputs there are N (N + 1)(N + 2)(N + 3) / 24 of them,
-each found once and kept in a table at its place among sorted quadruples,
+each computed once and kept in a table at its place among sorted quadruples,
 a ≤ b ≤ c ≤ d ↦ a + (b + 1 over 2) + (c + 2 over 3) + (d + 3 over 4).
 
 Floor: that table, 17 numbers and 6 · 64 arcsines for each four: 0.15 s of 20 inputs, 10 s of 60, 20 minutes
@@ -45,22 +45,22 @@ class FourthOrder:
     def at(self, rows: Int64[Tensor, "b 4"]) -> Float64[Tensor, " b"]:
         """Return its values; the third and fourth of the four cannot be exchanged."""
         ordered, order = rows.sort(dim=1)
-        place, found = order.argsort(dim=1), _rank(ordered)
+        place, rank = order.argsort(dim=1), _rank(ordered)
 
         def dot(i: int, j: int) -> Tensor:
             return self.dots[rows[:, i], rows[:, j]]
 
         def moment(i: int, j: int) -> Tensor:
-            return self.moment[found, place[:, i], place[:, j]]
+            return self.moment[rank, place[:, i], place[:, j]]
 
         both = 2 * dot(0, 1) * dot(2, 3) + dot(0, 2) * dot(1, 3) + dot(1, 2) * dot(0, 3)
-        value: Tensor = (
+        fourth: Tensor = (
             2 * dot(0, 1) * moment(2, 3)
             + dot(0, 2) * moment(1, 3)
             + dot(1, 2) * moment(0, 3)
-            + both * self.chance[found]
+            + both * self.chance[rank]
         )
-        return value
+        return fourth
 
 
 def fourth_order(inputs: Float64[Tensor, "n d"], *, memory: int | float | str | None = None) -> FourthOrder:
@@ -81,36 +81,36 @@ def fourth_order(inputs: Float64[Tensor, "n d"], *, memory: int | float | str | 
     cosines = (dots / norms[:, None] / norms).clamp_(-1, 1)
     chance = inputs.new_empty(count)
     moment = inputs.new_empty(count, 4, 4)
-    for part in with_progress(list(blocks(count, CHUNK)), what="orthants"):
-        fours = _unranked(torch.arange(part.start, part.stop, device=inputs.device), len(inputs))
-        chance[part], found = orthants(cosines[fours[:, :, None], fours[:, None]])
-        moment[part] = found * norms[fours][:, :, None] * norms[fours][:, None]
+    for chunk in with_progress(list(blocks(count, CHUNK)), what="orthants"):
+        fours = _quadruples_at(torch.arange(chunk.start, chunk.stop, device=inputs.device), len(inputs))
+        chance[chunk], moments = orthants(cosines[fours[:, :, None], fours[:, None]])
+        moment[chunk] = moments * norms[fours][:, :, None] * norms[fours][:, None]
     return FourthOrder(dots, chance, moment)
 
 
 def exact_change(
     table: FourthOrder,
     pairs: Float64[Tensor, "n n"],
-    left: Int64[Tensor, " a"],
-    right: Int64[Tensor, " b"],
-    taught: Int64[Tensor, " n"],
+    queries: Int64[Tensor, " a"],
+    inputs: Int64[Tensor, " b"],
+    examples: Int64[Tensor, " n"],
 ) -> Float64[Tensor, "a b"]:
-    """Return Σ_ij C_ij m E K₄(x, z, x_i, x_j) for all x of `left` and z of `right`.
+    """Return Σ_ij C_ij m E K₄(x, z, x_i, x_j) for all x of `queries` and z of `inputs`.
 
     Args:
         pairs: C.
-        left, right, taught: row numbers among the inputs of the table; `taught` are those of C.
+        queries, inputs, examples: row numbers among the inputs of the table; `examples` are those of C.
     """
-    n = len(taught)
-    grid = torch.cartesian_prod(taught, taught)  # (n², 2), as C row by row
+    n = len(examples)
+    grid = torch.cartesian_prod(examples, examples)  # (n², 2), as C row by row
     weights = pairs.flatten()
-    result = pairs.new_empty(len(left) * len(right))
-    points = torch.cartesian_prod(left, right)
-    for part in blocks(len(points), max(1, GATHERED // n**2)):
-        some = points[part]
-        rows = torch.cat([some.repeat_interleave(n**2, 0), grid.repeat(len(some), 1)], dim=1)
-        result[part] = table.at(rows).view(len(some), n**2) @ weights
-    return result.view(len(left), len(right))
+    change = pairs.new_empty(len(queries) * len(inputs))
+    points = torch.cartesian_prod(queries, inputs)
+    for chunk in blocks(len(points), max(1, GATHERED // n**2)):
+        x_and_z = points[chunk]
+        rows = torch.cat([x_and_z.repeat_interleave(n**2, 0), grid.repeat(len(x_and_z), 1)], dim=1)
+        change[chunk] = table.at(rows).view(len(x_and_z), n**2) @ weights
+    return change.view(len(queries), len(inputs))
 
 
 def _rank(ordered: Int64[Tensor, "b 4"]) -> Int64[Tensor, " b"]:
@@ -120,10 +120,10 @@ def _rank(ordered: Int64[Tensor, "b 4"]) -> Int64[Tensor, " b"]:
     return a + triangle + tetrahedron + d * (d + 1) * (d + 2) * (d + 3) // 24
 
 
-def _unranked(ranks: Int64[Tensor, " b"], count: int) -> Int64[Tensor, "b 4"]:
+def _quadruples_at(ranks: Int64[Tensor, " b"], count: int) -> Int64[Tensor, "b 4"]:
     """Return the sorted quadruples at these places, the largest member first found."""
     numbers = torch.arange(count + 1, device=ranks.device)
-    found = []
+    members = []
     for order in (4, 3, 2, 1):
         below = numbers.clone()  # (number + order − 1 over order)
         for more in range(1, order):
@@ -131,5 +131,5 @@ def _unranked(ranks: Int64[Tensor, " b"], count: int) -> Int64[Tensor, "b 4"]:
         below = below // math.factorial(order)
         member = torch.searchsorted(below, ranks, right=True) - 1
         ranks = ranks - below[member]
-        found.append(member)
-    return torch.stack(found[::-1], dim=1)
+        members.append(member)
+    return torch.stack(members[::-1], dim=1)

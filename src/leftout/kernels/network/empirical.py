@@ -13,7 +13,7 @@ of inputs. Two kernels of one number for each pair approximate it, at 1/k² of t
 import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -39,11 +39,10 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
 from leftout.kernels.network.linearised import pull_back, push_forward
+from leftout.kernels.network.options import Outputs
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import Tile, TileWork
-
-Outputs = Literal["full", "sum", "trace"]
 
 SAMPLE = 3
 """Inputs that a network is tried on."""
@@ -78,6 +77,14 @@ class Empirical(Kernel):
         a forward pass and k backward passes for each input, once; then products of n k rows of p
         numbers, or of activations and signals of layers, which are far fewer. The features of training
         inputs are kept between calls where they take no more than a quarter of the budget.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.Empirical(torch.nn.Linear(2, 1)).block(x, x)  # x·z + 1, of weight and bias
+        tensor([[26.,  1.],
+                [ 1., 26.]], dtype=torch.float64)
     """
 
     def __init__(
@@ -184,16 +191,8 @@ class Empirical(Kernel):
         for cast, original in ((cast_queries, queries), (cast_inputs, inputs)):
             if cast is not None and cast is not original:
                 room -= cast.numel() * cast.itemsize
-        panels = Panels(
-            self._extract(cast_queries),
-            cast_queries,
-            cast_inputs,
-            rows_per_input=self._rows_per_input,
-            work=work,
-            room=room,
-            shelf=self._shelf,
-        )
-        return panels.tiles()
+        extract = self._extract(cast_queries)
+        return Panels(extract, cast_queries, cast_inputs, work=work, room=room, shelf=self._shelf).tiles()
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless the network is a function of each of these inputs alone.

@@ -25,7 +25,7 @@ from leftout.kernels.network.layerwise import (
     LinearLayer,
     layer_passes,
     linear_layers,
-    pairs_are_cheaper,
+    prefer_factors,
 )
 from leftout.kernels.network.projection import WIDTH, Projection
 
@@ -54,6 +54,11 @@ class NetworkOutputs:
     weights: Parameters
     combinations: Float[Tensor, "r k"]
     merged: bool
+
+    @property
+    def rows_per_input(self) -> int:
+        """Return how many rows of the kernel each input has."""
+        return 1 if self.merged else len(self.combinations)
 
     @property
     def sizes(self) -> list[int]:
@@ -125,7 +130,7 @@ class Extract:
         if self.projection is not None:
             return []
         sizes = {name: weight.numel() for name, weight in self.network.weights.items()}
-        paired = [layer for layer, passed in self._layer_passes(sample) if self._as_pairs(layer, passed)]
+        paired = [layer for layer, passed in self._layer_passes(sample) if self._as_factors(layer, passed)]
         share = sum(sizes[name] for layer in paired for name in layer.names) / sum(sizes.values())
         return paired if share > WORTHWHILE else []
 
@@ -144,7 +149,7 @@ class Extract:
 
     def _layer_features(self, layer: LinearLayer, layer_pass: LayerPass) -> list[LayerFeatures]:
         """Return the features of a layer: its factors, or rows of its weight and of its bias."""
-        if self._as_pairs(layer, layer_pass):
+        if self._as_factors(layer, layer_pass):
             activations, signals = layer_pass.activations.flatten(2), layer_pass.signals.flatten(3)
             if self.network.merged:
                 signals = signals.transpose(1, 2).flatten(2)[:, None]  # (n, 1, t, r c)
@@ -152,14 +157,14 @@ class Extract:
         rows: list[LayerFeatures] = [self._rows(layer_pass.weight_rows())] if layer.weight else []
         return [*rows, self._rows(layer_pass.bias_rows())] if layer.bias else rows
 
-    def _as_pairs(self, layer: LinearLayer, layer_pass: LayerPass) -> bool:
+    def _as_factors(self, layer: LinearLayer, layer_pass: LayerPass) -> bool:
         """Return whether factors are kept of a layer, and not rows."""
         if not layer.weight or layer.groups > 1:
             return False
         _, t, _, d = layer_pass.activations.shape
         rows, c = layer_pass.signals.shape[1], layer_pass.signals.shape[4]
-        outputs, outside = (1, rows * c) if self.network.merged else (rows, c)
-        cheaper = pairs_are_cheaper(positions=t, inside=d, outside=outside, outputs=outputs)
+        outside, outputs = rows * c if self.network.merged else c, self.network.rows_per_input
+        cheaper = prefer_factors(positions=t, inside=d, outside=outside, outputs=outputs)
         return cheaper or self.method == "layers"
 
     def _rows(self, rows: Float[Tensor, "n r s"]) -> LayerFeatures:
@@ -190,10 +195,8 @@ class Extract:
     def _bytes(self, sample: Tensor) -> tuple[int, int]:
         """Return the bytes kept for each input, and those held while they are made."""
         network = self.network
-        if self.projection is None:
-            features = self(sample[:1])
-        else:
-            features = [self._rows(self._empty(sample[:1], self.projection))]
+        x, projection = sample[:1], self.projection
+        features = self(x) if projection is None else [self._rows(self._empty(x, projection))]
         bytes_kept = bytes_of(features)
         itemsize = next(iter(network.weights.values())).itemsize
         self.numbers_converted = max(kept.numbers_converted for kept in features)

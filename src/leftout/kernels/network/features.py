@@ -59,12 +59,12 @@ class LayerFeatures(ABC):
         self,
         into: Float64[Tensor, "ae be"],
         rows: slice,
-        columns_of: "LayerFeatures",
+        right: "LayerFeatures",
         columns: slice,
         *,
         piece: int,
     ) -> None:
-        """Add the products of some inputs with some of `columns_of`, features of the same kind.
+        """Add the products of some inputs with some of `right`, features of the same kind.
 
         Args:
             piece: bytes that products between positions may take.
@@ -94,16 +94,10 @@ class JacobianRows(LayerFeatures):
         return self.values.shape[1]
 
     def add(
-        self,
-        into: Float64[Tensor, "ae be"],
-        rows: slice,
-        columns_of: LayerFeatures,
-        columns: slice,
-        *,
-        piece: int,
+        self, into: Float64[Tensor, "ae be"], rows: slice, right: LayerFeatures, columns: slice, *, piece: int
     ) -> None:
-        assert isinstance(columns_of, JacobianRows)
-        row_values, column_values = self.values[rows].flatten(0, 1), columns_of.values[columns].flatten(0, 1)
+        assert isinstance(right, JacobianRows)
+        row_values, column_values = self.values[rows].flatten(0, 1), right.values[columns].flatten(0, 1)
         for parameters in blocks(row_values.shape[1], COLUMNS):
             into.addmm_(row_values[:, parameters].double(), column_values[:, parameters].double().T)
 
@@ -150,17 +144,11 @@ class FactoredGradients(LayerFeatures):
         return 8 * positions**2 * (2 * outputs**2 + 1) if positions > 1 else 0
 
     def add(
-        self,
-        into: Float64[Tensor, "ae be"],
-        rows: slice,
-        columns_of: LayerFeatures,
-        columns: slice,
-        *,
-        piece: int,
+        self, into: Float64[Tensor, "ae be"], rows: slice, right: LayerFeatures, columns: slice, *, piece: int
     ) -> None:
-        assert isinstance(columns_of, FactoredGradients)
+        assert isinstance(right, FactoredGradients)
         a, s = self.activations[rows], self.signals[rows]
-        b, u = columns_of.activations[columns], columns_of.signals[columns]
+        b, u = right.activations[columns], right.signals[columns]
         outputs = self.outputs_per_example
         total = into.view(len(a), outputs, len(b), outputs)
         smallest = self.smallest_piece
@@ -207,8 +195,7 @@ class NetworkFeatures:
     def __init__(self, first: Sequence[LayerFeatures], n: int) -> None:
         self.n = n
         self.layers = [
-            layer.like(tuple(tensor.new_empty(n, *tensor.shape[1:]) for tensor in layer.tensors))
-            for layer in first
+            layer.like(tuple(x.new_empty(n, *x.shape[1:]) for x in layer.tensors)) for layer in first
         ]
         self.outputs_per_example = first[0].outputs_per_example
 
@@ -219,9 +206,9 @@ class NetworkFeatures:
                 target[rows] = tensor
 
     def products(
-        self, rows: slice, columns_of: "NetworkFeatures", columns: slice, *, piece: int = PIECE
+        self, rows: slice, right: "NetworkFeatures", columns: slice, *, piece: int = PIECE
     ) -> Float64[Tensor, "ae be"]:
-        """Return the kernel between some inputs here and some of `columns_of`.
+        """Return the kernel between some inputs here and some of `right`.
 
         Args:
             piece: bytes that products between positions of layers may take.
@@ -230,7 +217,7 @@ class NetworkFeatures:
         like = self.layers[0].tensors[0]
         shape = ((rows.stop - rows.start) * outputs, (columns.stop - columns.start) * outputs)
         into = like.new_zeros(shape, dtype=torch.float64)
-        for layer, column_layer in zip(self.layers, columns_of.layers, strict=True):
+        for layer, column_layer in zip(self.layers, right.layers, strict=True):
             layer.add(into, rows, column_layer, columns, piece=piece)
         return into
 

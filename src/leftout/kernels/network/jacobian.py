@@ -2,7 +2,7 @@
 
 J_i = ∂f(x_i; w)/∂w, one row for each output or for each combination of outputs that is asked for: row r
 is Σ_o C_ro ∂f_o/∂w. By reverse mode, vectorised over inputs and rows (vmap); modules that cannot be
-vectorised are differentiated one input and one row at a time, with the same numbers.
+vectorised are differentiated one input and one row at a time, with the same numbers to rounding.
 """
 
 import copy
@@ -45,10 +45,8 @@ def by_loop(
     """Return the same, one input and one combination after the other."""
     constants = {name: weight.detach() for name, weight in module.named_parameters()}
     leaves = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-    jacobians = {
-        name: weight.new_empty(len(inputs), len(combinations), *weight.shape)
-        for name, weight in weights.items()
-    }
+    n, r = len(inputs), len(combinations)
+    jacobians = {name: weight.new_empty(n, r, *weight.shape) for name, weight in weights.items()}
     for i, x in enumerate(inputs):
         with torch.enable_grad():
             outputs = call(module, constants | leaves, x[None])[0]

@@ -275,7 +275,7 @@ def _inside(layer: str, parameter: str) -> str:
     return f"{layer}.{parameter}" if layer else parameter
 
 
-def pairs_are_cheaper(*, positions: int, inside: int, outside: int, outputs: int) -> bool:
+def prefer_factors(*, positions: int, inside: int, outside: int, outputs: int) -> bool:
     """Return whether products of pairs take fewer operations than products of whole rows.
 
     Args:

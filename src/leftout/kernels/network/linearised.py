@@ -50,17 +50,11 @@ def push_forward(
         outputs, list(leaves.values()), vector, create_graph=True, materialize_grads=True
     )
     # Parameters that the outputs do not depend on have gradients that do not depend on u.
-    paired = [
-        (gradient, tangents[name].to(gradient))
-        for name, gradient in zip(weights, pulled, strict=True)
-        if gradient.requires_grad
-    ]
-    if not paired:
+    gradients = {name: grad for name, grad in zip(weights, pulled, strict=True) if grad.requires_grad}
+    if not gradients:
         return zero
-    derivative = torch.autograd.grad(
-        [gradient for gradient, _ in paired], vector, [tangent for _, tangent in paired]
-    )[0]
-    return derivative.double()
+    along = [tangents[name].to(grad) for name, grad in gradients.items()]
+    return torch.autograd.grad(list(gradients.values()), vector, along)[0].double()
 
 
 def _graph(module: nn.Module, weights: Parameters, inputs: Tensor) -> tuple[Parameters, Tensor]:

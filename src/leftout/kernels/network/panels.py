@@ -84,13 +84,12 @@ class Panels:
         queries: Tensor,
         inputs: Tensor | None,
         *,
-        rows_per_input: int,
         work: TileWork,
         room: int,
         shelf: Shelf,
     ) -> None:
         self.extract = extract
-        self.rows_per_input = rows_per_input
+        self.rows_per_input = extract.network.rows_per_input
         self.work = work
         self.room = room
         self.shelf = shelf
@@ -141,15 +140,9 @@ class Panels:
             del passing  # before the next are made
 
     def _tile(
-        self,
-        rows_of: NetworkFeatures,
-        i: slice,
-        above: int,
-        columns_of: NetworkFeatures,
-        j: slice,
-        before: int,
+        self, a: NetworkFeatures, i: slice, above: int, b: NetworkFeatures, j: slice, before: int
     ) -> Tile:
-        values = rows_of.products(i, columns_of, j, piece=self.plan.piece).to(self.work.device)
+        values = a.products(i, b, j, piece=self.plan.piece).to(self.work.device)
         return self._rows(i, above), self._rows(j, before), values
 
     def _rows(self, inputs: slice, first: int) -> slice:

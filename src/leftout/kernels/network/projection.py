@@ -16,7 +16,6 @@ relative variance of a squared norm is 2/r for the other three, or less.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, final
@@ -55,24 +54,19 @@ class Projection(ABC):
         """Return name, size and seed."""
         return {"name": self.name, "size": int(self.size), "seed": int(self.seed)}
 
-    def width(self, sizes: Sequence[int]) -> int:
+    def width(self, sizes: list[int]) -> int:
         """Return how many numbers a projected row has, for parameter tensors of these sizes."""
         del sizes
         return self.size
 
-    def exact(self, sizes: Sequence[int]) -> bool:
+    def exact(self, sizes: list[int]) -> bool:
         """Return whether all numbers are kept, for parameter tensors of these sizes."""
         del sizes
         return False
 
     @abstractmethod
     def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
+        self, into: Float64[Tensor, "n e r"], rows: Float[Tensor, "n e s"], *, tensor: int, sizes: list[int]
     ) -> None:
         """Add the projections of the Jacobian rows in one parameter tensor.
 
@@ -96,24 +90,28 @@ class RandomCoordinates(Projection):
     Source:
         Harutyunyan et al. 2021, "Estimating informativeness of samples with smooth unique
         information", and its released program: 2000 of each weight and each bias.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.RandomCoordinates(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.05
     """
 
     name: ClassVar[str] = "random coordinates"
     size: int = 2000
 
-    def width(self, sizes: Sequence[int]) -> int:
+    def width(self, sizes: list[int]) -> int:
         return sum(min(self.size, count) for count in sizes)
 
-    def exact(self, sizes: Sequence[int]) -> bool:
+    def exact(self, sizes: list[int]) -> bool:
         return max(sizes) <= self.size
 
     def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
+        self, into: Float64[Tensor, "n e r"], rows: Float[Tensor, "n e s"], *, tensor: int, sizes: list[int]
     ) -> None:
         start = self.width(sizes[:tensor])
         coordinates = _coordinates(self.seed, tensor, sizes[tensor], min(self.size, sizes[tensor]))
@@ -132,12 +130,7 @@ class _Streamed(Projection):
     """R made a few columns at a time, the same for every way of cutting inputs into chunks."""
 
     def add(
-        self,
-        into: Float64[Tensor, "n e r"],
-        rows: Float[Tensor, "n e s"],
-        *,
-        tensor: int,
-        sizes: Sequence[int],
+        self, into: Float64[Tensor, "n e r"], rows: Float[Tensor, "n e s"], *, tensor: int, sizes: list[int]
     ) -> None:
         for block, columns in enumerate(blocks(sizes[tensor], WIDTH)):
             self._add(into, rows[:, :, columns].double(), self._random(tensor, block))
@@ -164,7 +157,17 @@ class _Dense(_Streamed):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Gaussian(_Dense):
-    """Independent normal numbers."""
+    """Independent normal numbers.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.Gaussian(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.16
+    """
 
     name: ClassVar[str] = "gaussian"
 
@@ -175,7 +178,17 @@ class Gaussian(_Dense):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Rademacher(_Dense):
-    """Independent signs: as good as normal numbers, and faster to draw."""
+    """Independent signs: as good as normal numbers, and faster to draw.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.Rademacher(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.15
+    """
 
     name: ClassVar[str] = "rademacher"
 
@@ -193,6 +206,15 @@ class Sparse(_Streamed):
 
     Source:
         Charikar, Chen and Farach-Colton 2002 (count sketch); Clarkson and Woodruff 2013.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> inputs = torch.arange(3000.0).cos().reshape(3, 1000)
+        >>> projection = lo.kernels.Sparse(size=200)
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(1000, 1), projection=projection)
+        >>> round(kernel.distortion(inputs).spectral, 2)  # relative error of the kernel
+        0.18
     """
 
     name: ClassVar[str] = "sparse"

@@ -1,8 +1,8 @@
-"""Where does an input lie along the directions in which the training inputs vary most?
+"""Principal components of the training inputs, from their products only.
 
-Principal components need no pixels, only the products P = X Xᵀ: with J = I − 1 1ᵀ/n and J P J = U Λ Uᵀ, the
+With the products P = X Xᵀ, J = I − 1 1ᵀ/n and J P J = U Λ Uᵀ, the
 score of an input on component k is (p − p̄)·u_k / √λ_k, p its products with the training inputs and p̄ their
-mean over training inputs. Signs are free; what is made of scores here does not depend on them.
+mean over training inputs. Signs are arbitrary; pair features do not depend on them.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,10 @@ COMPONENTS = 5
 """As many as the released program takes."""
 
 DENSE = 64
-"""Inputs up to which all components are found at once: Lanczos has nothing to save."""
+"""Inputs up to which all components are computed at once: Lanczos would not be faster."""
 
 USABLE = 1e-10
-"""Variance along the last component, over that of the first, below which it is rounding."""
+"""Variance along a component, over that of the first, below which it is rounding."""
 
 
 @final
@@ -57,7 +57,7 @@ def principal_axes(products: Float64[Tensor, "n n"]) -> Axes:
         determined only together.
     """
     mean = products.mean(0)
-    values, vectors = _leading(products, mean)
+    values, vectors = _leading_modes(products, mean)
     usable = int((values > USABLE * values[:1]).sum()) if len(values) else 0
     if usable < COMPONENTS:
         raise DataError(
@@ -69,19 +69,19 @@ def principal_axes(products: Float64[Tensor, "n n"]) -> Axes:
     return Axes(loadings, offsets, products @ loadings - offsets)
 
 
-def _leading(products: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return eigenvalues of J P J, largest first, and eigenvectors; of few inputs, all there are."""
+def _leading_modes(products: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the leading eigenvalues of J P J, largest first, and their eigenvectors."""
     n = len(products)
     if n <= DENSE:
         centred = products - mean - mean[:, None] + mean.mean()
         values, vectors = torch.linalg.eigh(centred)
-        # One direction of n, that of equal numbers, is taken by the mean.
+        # Centring removes one direction of n, that of equal numbers.
         return values.flip(0)[: min(COMPONENTS, n - 1)], vectors.flip(1)[:, :COMPONENTS]
 
     def times(vector: np.ndarray) -> np.ndarray:
-        given = torch.from_numpy(vector.reshape(-1)).to(products)
-        out = products @ (given - given.mean())
-        return (out - out.mean()).cpu().numpy()
+        along = torch.from_numpy(vector.reshape(-1)).to(products)
+        product = products @ (along - along.mean())
+        return (product - product.mean()).cpu().numpy()
 
     operator = LinearOperator((n, n), matvec=times, dtype=np.float64)
     # A fixed start: the same inputs give the same components.

@@ -1,7 +1,5 @@
 """Do two inputs share a label? Which estimator is asked, and how much its answer counts beside a kernel."""
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
@@ -9,11 +7,11 @@ from torch import Tensor
 from leftout.core.checks import check_rows
 from leftout.core.errors import DataError, ShapeError
 from leftout.kernels.pairwise.features import FeatureRegression, learn_features
+from leftout.kernels.pairwise.options import Estimator
 from leftout.kernels.pairwise.pairs import Pairs, count_classes
 from leftout.kernels.pairwise.regression import KernelRegression, learn_regression
 from leftout.kernels.pairwise.sketch import Sketch
 
-Estimator = Literal["kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2"]
 ESTIMATORS: tuple[Estimator, ...] = ("kr-v1", "kr-v2", "fjlt-v1", "fjlt-v2")
 
 Estimate = KernelRegression | FeatureRegression
@@ -41,7 +39,7 @@ def check_labels(labels: Tensor, n: int) -> None:
         )
 
 
-def learned(
+def fit_estimate(
     estimator: Estimator, pairs: Pairs, labels: Int64[Tensor, " n"], *, sketch: Sketch | None
 ) -> tuple[Estimate, Float64[Tensor, "n n"]]:
     """Return what all pairs of training inputs teach, and Z there, symmetric to the last bit."""
@@ -51,16 +49,16 @@ def learned(
     return learn_features(pairs, labels, components=estimator == "fjlt-v2", sketch=sketch)
 
 
-def combined(
-    strength: float | None, kernel: Float64[Tensor, "n n"], higher: Float64[Tensor, "n n"]
+def strengthened_kernel(
+    strength: float | None, kernel: Float64[Tensor, "n n"], estimate_values: Float64[Tensor, "n n"]
 ) -> tuple[float, Float64[Tensor, "n n"]]:
     """Return λ and H + λ Z."""
     assert strength is not None
-    size = float(higher.abs().mean())
+    size = float(estimate_values.abs().mean())
     if not size > 0:
         raise DataError(
             "The estimate of shared labels must not be 0 for every training pair; it is. Are the inputs "
             "independent of their labels? Take the base kernel."
         )
     used = strength * float(kernel.abs().mean()) / size
-    return used, kernel + used * higher
+    return used, kernel + used * estimate_values

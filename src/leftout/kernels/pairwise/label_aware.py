@@ -33,13 +33,13 @@ from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKer
 from leftout.kernels.pairwise.estimates import (
     ESTIMATORS,
     Estimate,
-    Estimator,
     check_labels,
-    combined,
-    learned,
+    fit_estimate,
     looks_at_pixels,
+    strengthened_kernel,
 )
 from leftout.kernels.pairwise.features import FeatureRegression
+from leftout.kernels.pairwise.options import Estimator
 from leftout.kernels.pairwise.pairs import (
     Pairs,
     check_inputs_have_pixels,
@@ -68,6 +68,15 @@ class LabelAware(LabelDependentKernel):
 
     Raises:
         OptionError: an option that is none, or a base that has seen labels itself.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, 0.6], [0.8, -0.6], [0.6, -0.8]])
+        >>> labels = torch.tensor([0, 0, 1, 1])
+        >>> kernel = lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", strength=0.5)
+        >>> kernel.fit_labels(x, labels).gram[0]
+        tensor([ 2.6422,  2.3051, -0.2370, -0.8149], dtype=torch.float64)
     """
 
     base: Kernel
@@ -183,8 +192,8 @@ class LabelAware(LabelDependentKernel):
             self.base, inputs, pixels=self.looks_at_pixels, dtype=dtype, device=where, memory=budget
         )
         labels = labels.to(where)
-        estimate, higher = learned(self.estimator, pairs, labels, sketch=self.sketch)
-        return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, higher, dtype=dtype)
+        estimate, estimate_values = fit_estimate(self.estimator, pairs, labels, sketch=self.sketch)
+        return FittedLabelAware(self, pairs, inputs.to(where), labels, estimate, estimate_values, dtype=dtype)
 
     def pairs_of(
         self,
@@ -236,8 +245,8 @@ class RefitLabelAware(RefitKernel):
         check_labels(labels, len(pairs.kernel))
         self.options, self.pairs, self.labels, self.keep = options, pairs, labels, keep
         self.inputs, self.dtype = inputs, dtype
-        self.estimate, self._higher = learned(options.estimator, pairs, labels, sketch=options.sketch)
-        self.strength_used, self._gram = combined(options.strength, pairs.kernel, self._higher)
+        self.estimate, self._higher = fit_estimate(options.estimator, pairs, labels, sketch=options.sketch)
+        self.strength_used, self._gram = strengthened_kernel(options.strength, pairs.kernel, self._higher)
 
     @property
     def definite(self) -> bool:
@@ -280,7 +289,9 @@ class RefitLabelAware(RefitKernel):
         check_at_least("strength", strength, 0)
         stronger = copy(self)
         stronger.options = replace(self.options, strength=strength)
-        stronger.strength_used, stronger._gram = combined(strength, self.pairs.kernel, self._higher)
+        stronger.strength_used, stronger._gram = strengthened_kernel(
+            strength, self.pairs.kernel, self._higher
+        )
         return stronger
 
 
@@ -306,7 +317,7 @@ class FittedLabelAware(FittedLabelKernel):
         inputs: Float[Tensor, "n ..."],
         labels: Int64[Tensor, " n"],
         estimate: Estimate,
-        higher: Float64[Tensor, "n n"],
+        estimate_values: Float64[Tensor, "n n"],
         *,
         dtype: torch.dtype,
     ) -> None:
@@ -315,9 +326,9 @@ class FittedLabelAware(FittedLabelKernel):
         self.inputs = inputs
         self.labels = labels
         self.estimate = estimate
-        self._higher = higher
+        self._higher = estimate_values
         self._dtype = dtype
-        self.strength_used, self._gram = combined(options.strength, pairs.kernel, higher)
+        self.strength_used, self._gram = strengthened_kernel(options.strength, pairs.kernel, estimate_values)
         self.normalise = options.normalise
         self.definite = self.ignores_labels
 
@@ -354,8 +365,8 @@ class FittedLabelAware(FittedLabelKernel):
         scores = None
         if self.estimate.axes is not None:
             scores = self._scores(queries), self._scores(inputs)
-        higher = self.estimate.between(pairs, scores)
-        return (pairs.kernel + self.strength_used * higher).to(base)
+        estimate_values = self.estimate.between(pairs, scores)
+        return (pairs.kernel + self.strength_used * estimate_values).to(base)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k'(x, x) for every input."""
@@ -363,8 +374,8 @@ class FittedLabelAware(FittedLabelKernel):
         if isinstance(self.estimate, KernelRegression):
             return (base.double() + self.strength_used * self.estimate.at(base.double())).to(base)
         scores = None if self.estimate.axes is None else self._scores(inputs)
-        higher = self.estimate.of_each(base.double(), pixels_of(inputs), scores)
-        return (base.double() + self.strength_used * higher).to(base)
+        estimate_values = self.estimate.of_each(base.double(), pixels_of(inputs), scores)
+        return (base.double() + self.strength_used * estimate_values).to(base)
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless the base is defined on `inputs`, and they have the features of the training ones."""

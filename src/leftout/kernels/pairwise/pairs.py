@@ -1,4 +1,4 @@
-"""What is known of pairs of inputs, before anybody looks at labels?
+"""What label-aware kernels compute for pairs of inputs before they use labels.
 
 | matrix | of a pair (x, x') |
 |---|---|
@@ -6,13 +6,13 @@
 | `products` | x·x', where pixels are asked for |
 | `l1` | Σ |x_a − x'_a|, where pixels are asked for |
 
-and of each input alone its square, mean and spread. An estimator of labels needs nothing else, so a part of
-the training examples is learned from by taking rows and columns: no kernel is evaluated, no pixel touched.
-Images are flattened. A constant 1 that some estimators append to them is added by `Pixels.extended` and
-`Pairs.extended`, in closed form.
+and of each input alone its square, mean and spread. An estimator of labels needs nothing else, so it is
+fitted to fewer examples by taking rows and columns, without evaluating a kernel again. Images are
+flattened. A constant 1 that some estimators append to them is added by `Pixels.with_constant` and
+`Pairs.with_constant`, in closed form.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -32,7 +32,7 @@ TILE = {"cpu": 192, "cuda": 2048}
 @final
 @dataclass(frozen=True)
 class Pixels:
-    """What is known of each input alone.
+    """Statistics of each input alone.
 
     Attributes:
         squares: |x|².
@@ -47,11 +47,11 @@ class Pixels:
     features: int
 
     def of(self, rows: Int64[Tensor, " s"] | slice) -> "Pixels":
-        """Return the same of some inputs."""
+        """Return the same for these rows of the inputs."""
         return Pixels(self.squares[rows], self.means[rows], self.spreads[rows], self.features)
 
-    def extended(self) -> "Pixels":
-        """Return the same of inputs with a constant 1 behind their features."""
+    def with_constant(self) -> "Pixels":
+        """Return the same for inputs with a constant 1 behind their features."""
         d = self.features
         away = 1 - self.means
         return Pixels(
@@ -62,7 +62,7 @@ class Pixels:
 @final
 @dataclass(frozen=True)
 class Pairs:
-    """What is known of each pair of a row input and a column input."""
+    """Statistics of each pair of a row input and a column input."""
 
     kernel: Float64[Tensor, "m n"]
     products: Float64[Tensor, "m n"] | None = None
@@ -73,30 +73,30 @@ class Pairs:
     def of(
         self, rows: Int64[Tensor, " r"] | slice | None, columns: Int64[Tensor, " s"] | slice | None
     ) -> "Pairs":
-        """Return the pairs of some row inputs and some column inputs; None keeps all."""
+        """Return the pairs of these row inputs and these column inputs; None means all."""
         down = slice(None) if rows is None else rows
         along = slice(None) if columns is None else columns
 
-        def part(matrix: Tensor | None) -> Tensor | None:
+        def select(matrix: Tensor | None) -> Tensor | None:
             return None if matrix is None else _part(matrix, down, along)
 
-        kernel = part(self.kernel)
+        kernel = select(self.kernel)
         assert kernel is not None
         return Pairs(
             kernel,
-            part(self.products),
-            part(self.l1),
+            select(self.products),
+            select(self.l1),
             None if self.left is None else self.left.of(down),
             None if self.right is None else self.right.of(along),
         )
 
-    def extended(self) -> "Pairs":
+    def with_constant(self) -> "Pairs":
         """Return the pairs of inputs with a constant 1 behind their features; `kernel` stays."""
         assert self.products is not None
         assert self.left is not None
         assert self.right is not None
         return replace(
-            self, products=self.products + 1, left=self.left.extended(), right=self.right.extended()
+            self, products=self.products + 1, left=self.left.with_constant(), right=self.right.with_constant()
         )
 
 
@@ -107,17 +107,13 @@ def _part(matrix: Tensor, down: Tensor | slice, along: Tensor | slice) -> Tensor
 
 
 def pixels_of(inputs: Tensor) -> Pixels:
-    """Return what is known of each input alone, in float64."""
+    """Return the statistics of each input alone, in float64."""
     rows = inputs.flatten(1)
-    parts = []
-    for some in blocks(len(rows), 1024):
-        part = rows[some].double()
-        means = part.mean(1)
-        parts.append((part.square().sum(1), means, (part - means[:, None]).square().sum(1)))
-    if not parts:
-        nothing = rows.new_zeros(0, dtype=torch.float64)
-        parts = [(nothing, nothing, nothing)]
-    squares, means, spreads = (torch.cat(one) for one in zip(*parts, strict=True))
+    squares, means, spreads = torch.empty(3, len(rows), dtype=torch.float64, device=rows.device)
+    for block in blocks(len(rows), 1024):
+        batch = rows[block].double()
+        squares[block], means[block] = batch.square().sum(1), batch.mean(1)
+        spreads[block] = (batch - means[block, None]).square().sum(1)
     return Pixels(squares, means, spreads, rows.shape[1])
 
 
@@ -143,24 +139,24 @@ def pairs_among(
     Cost:
         the kernel of half the pairs; with pixels 2d flops and d absolute values more for each.
     """
-    where = torch.device(device) if device is not None else inputs.device
-    budget = memory_budget(memory, device=where)
+    device = inputs.device if device is None else torch.device(device)
+    budget = memory_budget(memory, device=device)
     n = len(inputs)
     _check_fits(n, n, pixels=pixels, budget=budget)
-    kernel = assemble.gram(base, inputs, dtype=dtype, device=where, memory=budget)
+    kernel = assemble.gram(base, inputs, dtype=dtype, device=device, memory=budget)
     if not pixels:
         return Pairs(kernel)
-    rows = inputs.to(where).flatten(1)
+    rows = inputs.to(device).flatten(1)
     doubles, plain = rows.double(), rows.to(dtype)
     products, l1 = torch.empty_like(kernel), torch.empty_like(kernel)
-    for i, j in triangle(n, TILE.get(where.type, TILE["cpu"])):
+    for i, j in triangle(n, tile_size(device)):
         for matrix, tile in (
             (products, doubles[i] @ doubles[j].T),
             (l1, torch.cdist(plain[i], plain[j], p=1.0).double()),
         ):
-            mirrored(matrix, i, j, tile)
+            write_mirrored(matrix, i, j, tile)
     alone = pixels_of(rows)
-    # The same number twice, so that the cosine of an input with itself is 1 to the last bit.
+    # From one computation, so that the cosine of an input with itself is 1 to the last bit.
     products.diagonal().copy_(alone.squares)
     return Pairs(kernel, products, l1, alone, alone)
 
@@ -176,11 +172,11 @@ def pairs_between(
     memory: int | float | str | None = None,
 ) -> Pairs:
     """Return the pairs of a query and an input; arguments and errors as `pairs_among`."""
-    where = torch.device(device) if device is not None else inputs.device
-    budget = memory_budget(memory, device=where)
+    device = inputs.device if device is None else torch.device(device)
+    budget = memory_budget(memory, device=device)
     _check_fits(len(queries), len(inputs), pixels=pixels, budget=budget)
-    kernel = assemble.cross(base, queries, inputs, dtype=dtype, device=where, memory=budget)
-    return looked_at(kernel, queries.to(where), inputs.to(where), dtype=dtype, pixels=pixels)
+    kernel = assemble.cross(base, queries, inputs, dtype=dtype, device=device, memory=budget)
+    return looked_at(kernel, queries.to(device), inputs.to(device), dtype=dtype, pixels=pixels)
 
 
 def looked_at(
@@ -191,13 +187,28 @@ def looked_at(
     pixels: bool,
     dtype: torch.dtype = torch.float64,
 ) -> Pairs:
-    """Return pairs whose kernel is known, with what their pixels say if that is asked for."""
+    """Return pairs with this kernel, with products and l1 distances if `pixels`."""
     if not pixels:
         return Pairs(kernel.double())
-    left, right = queries.flatten(1), inputs.flatten(1)
-    products = left.double() @ right.double().T
-    l1 = torch.cdist(left.to(dtype), right.to(dtype), p=1.0).double()
-    return Pairs(kernel.double(), products, l1, pixels_of(left), pixels_of(right))
+    x, z = queries.flatten(1), inputs.flatten(1)
+    products = x.double() @ z.double().T
+    l1 = torch.cdist(x.to(dtype), z.to(dtype), p=1.0).double()
+    return Pairs(kernel.double(), products, l1, pixels_of(x), pixels_of(z))
+
+
+def tile_size(device: torch.device) -> int:
+    """Return the rows and columns of a tile of pairs on this device."""
+    return TILE.get(device.type, TILE["cpu"])
+
+
+def symmetric_matrix(
+    like: Float64[Tensor, "n n"], tile: Callable[[slice, slice], Tensor]
+) -> Float64[Tensor, "n n"]:
+    """Return the symmetric matrix whose tiles `tile` returns: one triangle of them is computed."""
+    matrix = torch.empty_like(like)
+    for i, j in triangle(len(matrix), tile_size(matrix.device)):
+        write_mirrored(matrix, i, j, tile(i, j))
+    return matrix
 
 
 def triangle(n: int, size: int) -> Iterator[tuple[slice, slice]]:
@@ -207,8 +218,8 @@ def triangle(n: int, size: int) -> Iterator[tuple[slice, slice]]:
             yield i, j
 
 
-def mirrored(into: Tensor, i: slice, j: slice, tile: Tensor) -> None:
-    """Write a tile of a symmetric matrix, and its mirror."""
+def write_mirrored(into: Tensor, i: slice, j: slice, tile: Tensor) -> None:
+    """Write a tile of a symmetric matrix and its transpose."""
     if i == j:
         # Vector units and their remainders may round one entry differently at two places.
         tile = tile.triu() + tile.triu(1).T

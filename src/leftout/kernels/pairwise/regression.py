@@ -1,11 +1,11 @@
-"""How likely do two inputs share a label, judged by their kernel value alone?
+"""How likely do two inputs share a label? Estimated from their kernel value alone.
 
 A kernel regression over all n² training pairs: the label L_ij = ±1 of a pair (+1: same class) is averaged
 with Epanechnikov weights in the kernel value h, of bandwidth σ = max H − min H and not clipped at 0,
 
     Z(h) = Σ_ij (σ² − (h − H_ij)²) L_ij / Σ_ij (σ² − (h − H_ij)²)
 
-Multiplied out, with a = h − r and H measured from any r, six sums say all of it:
+Multiplied out, with a = h − r and H measured from any r, six sums are enough:
 
     Z = (S0 (σ² − a²) + 2 a S1 − S2) / (N (σ² − a²) + 2 a T1 − T2)
 
@@ -23,13 +23,13 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.errors import DataError, NotPositiveError
-from leftout.kernels.pairwise.pairs import TILE, Pairs, mirrored, triangle
+from leftout.kernels.pairwise.pairs import Pairs, symmetric_matrix
 
 LEAST_WEIGHT = 1e-10
 """Σ weights over n² σ² below which Z is refused.
 
-Of a training pair the sum is positive, its own weight being σ². Far from all of them the sum passes through
-0, where Z has a pole, and a mean over negative weights behind it says nothing of labels.
+For a training pair the sum is positive, as its own weight is σ². Far from all training pairs the sum becomes
+0, where Z has a pole, and then negative, where Z is no estimate of labels.
 """
 
 ROWS = 64
@@ -51,22 +51,19 @@ class KernelRegression:
     sums: tuple[float, float]
 
     def on(self, pairs: Pairs) -> Float64[Tensor, "m n"]:
-        """Return Z of pairs; only their kernel is looked at.
+        """Return Z of pairs, from their kernel alone.
 
         Raises:
-            DataError: a pair so far from all training pairs that their weights sum to nothing.
+            DataError: a pair so far from all training pairs that the sum of their weights is not positive.
         """
-        found = torch.empty_like(pairs.kernel)
-        for some in blocks(len(found), ROWS):
-            found[some] = self.at(pairs.kernel[some], first=some.start)
-        return found
+        higher = torch.empty_like(pairs.kernel)
+        for rows in blocks(len(higher), ROWS):
+            higher[rows] = self.at(pairs.kernel[rows], first=rows.start)
+        return higher
 
     def among(self, pairs: Pairs) -> Float64[Tensor, "n n"]:
         """Return Z of the training pairs: one triangle and its mirror."""
-        found = torch.empty_like(pairs.kernel)
-        for i, j in triangle(len(found), TILE.get(found.device.type, TILE["cpu"])):
-            mirrored(found, i, j, self.at(pairs.kernel[i, j]))
-        return found
+        return symmetric_matrix(pairs.kernel, lambda i, j: self.at(pairs.kernel[i, j]))
 
     def at(self, kernel: Float64[Tensor, "..."], *, first: int = 0) -> Float64[Tensor, "..."]:
         """Return Z at kernel values of any shape; errors as `on`, rows counted from `first`."""
@@ -82,11 +79,11 @@ class KernelRegression:
         far = weights <= LEAST_WEIGHT * self.pairs * self.bandwidth**2
         if not bool(far.any()):
             return
-        at = tuple(int(one) for one in far.nonzero()[0])
+        at = tuple(int(index) for index in far.nonzero()[0])
         value, centre = float(kernel[at]), self.origin + self.sums[0] / self.pairs
-        where = (at[0] + first, *at[1:])
+        pair = (at[0] + first, *at[1:])
         raise DataError(
-            f"The kernel of pair {where} must lie where training pairs have weight; it is {value:.6g}, "
+            f"The kernel of pair {pair} must lie where training pairs have weight; it is {value:.6g}, "
             f"more than the bandwidth {self.bandwidth:.6g} from nearly all of them (mean {centre:.6g}), and "
             'Z has a pole there. Load inputs with one norm (normalise="sphere"), or drop this input.'
         )
@@ -104,7 +101,7 @@ class KernelRegression:
 
 
 def learn_regression(pairs: Pairs, labels: Int64[Tensor, " n"], *, solved: bool) -> KernelRegression:
-    """Return Z as learned from all pairs of training inputs.
+    """Return Z as fitted to all pairs of training inputs.
 
     Args:
         solved: V2, with H⁻¹ L H⁻¹ for L.
@@ -117,16 +114,16 @@ def learn_regression(pairs: Pairs, labels: Int64[Tensor, " n"], *, solved: bool)
         Two products of n² numbers with the class indicators; V2 n³/3 more.
     """
     kernel = pairs.kernel
-    low, high = (float(one) for one in torch.aminmax(kernel))
+    low, high = (float(bound) for bound in torch.aminmax(kernel))
     if not high > low:
         raise DataError(
             f"The kernel must differ between pairs of training inputs; it is {low:.6g} for all of them. "
             "Are all inputs the same?"
         )
-    # Numbers of classes may lie far apart, and those that nobody belongs to say nothing.
-    among = torch.unique(labels, return_inverse=True)[1]
-    classes = torch.nn.functional.one_hot(among).double().to(kernel.device)  # (n, c)
-    marks = _solved(kernel, classes) if solved else classes
+    # Class numbers may lie far apart: classes without examples are left out.
+    class_of = torch.unique(labels, return_inverse=True)[1]
+    classes = torch.nn.functional.one_hot(class_of).double().to(kernel.device)  # (n, c)
+    marks = _solve(kernel, classes) if solved else classes
     origin = float(kernel.mean())
     away = kernel - origin
     first = away @ marks
@@ -137,29 +134,29 @@ def learn_regression(pairs: Pairs, labels: Int64[Tensor, " n"], *, solved: bool)
         origin,
         high - low,
         n * n,
-        (_paired(marks, marks.sum(0)[None]), _paired(marks, first), _paired(marks, away @ marks)),
+        (_pair_sum(marks, marks.sum(0)[None]), _pair_sum(marks, first), _pair_sum(marks, away @ marks)),
         (t1, float(away.sum())),
     )
 
 
-def _paired(marks: Float64[Tensor, "n c"], weighted: Float64[Tensor, "#n c"]) -> float:
+def _pair_sum(marks: Float64[Tensor, "n c"], weighted: Float64[Tensor, "#n c"]) -> float:
     """Return Σ_ij W_ij M_ij, M = 2 Σ_c m_c m_cᵀ − (Σ_c m_c)(Σ_c m_c)ᵀ, from W m_c."""
     return float(2 * (marks * weighted).sum() - (marks.sum(1) * weighted.sum(1)).sum())
 
 
-def _solved(kernel: Float64[Tensor, "n n"], classes: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
+def _solve(kernel: Float64[Tensor, "n n"], classes: Float64[Tensor, "n c"]) -> Float64[Tensor, "n c"]:
     """Return H⁻¹ times the class indicators."""
     lower, pivot = torch.linalg.cholesky_ex(kernel)
-    found = torch.cholesky_solve(classes, lower)
-    off = (kernel @ found - classes).norm() / classes.norm()
-    if int(pivot) or not bool(off < RESIDUAL):
+    solutions = torch.cholesky_solve(classes, lower)
+    error = (kernel @ solutions - classes).norm() / classes.norm()
+    if int(pivot) or not bool(error < RESIDUAL):
         raise NotPositiveError(
             'The kernel matrix must be invertible for the estimator "kr-v2"; '
             + (
                 f"pivot {int(pivot)} of {len(kernel)} is ≤ 0. "
                 if int(pivot)
-                else f"its solutions are off by {float(off):.1g} of themselves. "
+                else f"its solutions are off by {float(error):.1g} of themselves. "
             )
             + 'Drop repeated inputs, or take "kr-v1". No jitter was added.'
         )
-    return found
+    return solutions

@@ -1,9 +1,9 @@
-"""How are n² equations made few without looking at them one by one? By the fast Johnson-Lindenstrauss map.
+"""The fast Johnson-Lindenstrauss map: n² least-squares equations replaced by a few random combinations.
 
     S = P H D:  D random signs, H the Walsh-Hadamard transform, P sparse normal numbers (size × N)
 
 N is the number of pairs, up to a power of two. H spreads each column over all its entries, so that a few of
-them, in random places, stand for all: an entry of P is N(0, 1/q) with chance q = log²(m)/N, else 0. Least
+them, in random places, represent all: an entry of P is N(0, 1/q) with chance q = log²(m)/N, else 0. Least
 squares of the sketched equations has an error that falls as 1/√size.
 
 Source:
@@ -37,6 +37,14 @@ class Sketch:
 
     Cost:
         N log N additions a column, one column at a time; size · log²(m) numbers of P.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> column = torch.arange(1024.0, dtype=torch.float64).cos()
+        >>> sketch = lo.kernels.Sketch(size=1000).of([column], length=1024, features=10)
+        >>> round(float(sketch.norm() / column.norm()), 2)  # a column keeps its length
+        0.97
     """
 
     size: int | None = None
@@ -74,14 +82,14 @@ class Sketch:
         count = int(random.binomial(size * padded, density))
         rows = torch.from_numpy(random.integers(0, size, count))
         places = torch.from_numpy(random.integers(0, padded, count))
-        # Over √size too: a column keeps its length. A place that is drawn twice in a row adds up.
+        # Divided by √size too, so that a column keeps its length. A place drawn twice in a row adds up.
         numbers = torch.from_numpy(random.standard_normal(count) / math.sqrt(density * size))
-        found = []
+        sketches = []
         for column in columns:
             spread = walsh_hadamard(column.cpu() * signs, padded)
             short = torch.zeros(size, dtype=torch.float64)
-            found.append(short.index_add_(0, rows, numbers * spread[places]).to(column.device))
-        return torch.stack(found)
+            sketches.append(short.index_add_(0, rows, numbers * spread[places]).to(column.device))
+        return torch.stack(sketches)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -92,11 +100,11 @@ class Sketch:
 def walsh_hadamard(column: Float64[Tensor, " e"], length: int) -> Float64[Tensor, " padded"]:
     """Return H times a column that zeros are appended to, H orthogonal; `length` a power of two."""
     assert length & (length - 1) == 0
-    found = column.new_zeros(length)
-    found[: len(column)] = column
+    transformed = column.new_zeros(length)
+    transformed[: len(column)] = column
     half = 1
     while half < length:
-        pairs = found.view(-1, 2, half)
-        found = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], dim=1).flatten()
+        pairs = transformed.view(-1, 2, half)
+        transformed = torch.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], dim=1).flatten()
         half *= 2
-    return found.mul_(length**-0.5)
+    return transformed.mul_(length**-0.5)

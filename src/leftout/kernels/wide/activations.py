@@ -7,13 +7,13 @@ gelu   z Φ(z)          Φ + z φ,  (2 − z²) φ,  (z³ − 4 z) φ
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-Activation = Literal["relu", "tanh", "erf", "gelu"]
+from leftout.kernels.wide.options import Activation
 
 
 class Response(NamedTuple):

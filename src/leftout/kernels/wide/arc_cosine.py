@@ -36,6 +36,14 @@ class ArcCosine(Kernel):
 
     Source:
         Cho & Saul 2009, "Kernel methods for deep learning".
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, -0.6]])
+        >>> lo.kernels.ArcCosine(scale=2.0).block(x, x)
+        tensor([[2.0000, 0.6366],
+                [0.6366, 2.0000]])
     """
 
     scale: float

@@ -1,13 +1,16 @@
 """What kernels of deep fully connected networks have in common: their parameters, in one convention."""
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_network_inputs
-from leftout.kernels.wide.layers import Kind, check_network
+from leftout.kernels.rows import check_network_inputs, flat_rows
+from leftout.kernels.wide.layers import check_network, input_scales
+from leftout.kernels.wide.options import Kind
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,23 @@ class Deep(Kernel):
 
     def __post_init__(self) -> None:
         check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
+
+    @abstractmethod
+    def moments(
+        self, variance: Float[Tensor, " n"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | float]:
+        """Return E[σ(u)²] and E[σ'(u)²] for pre-activations of these variances."""
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Return k(x, x)."""
+        w, b = self.weight_variance, self.bias_variance
+        variance = input_scales(flat_rows(inputs)).square() * w + b
+        tangent = variance
+        for _ in range(self.depth):
+            second_moment, slope = self.moments(variance)
+            variance = second_moment * w + b
+            tangent = tangent * slope * w + variance
+        return tangent if self.kind == "ntk" else variance
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input is a vector that the network does not map to 0.

@@ -51,6 +51,14 @@ class Erf(Deep):
     Source:
         Williams 1997, "Computing with infinite networks" (the first formula); the second is its
         derivative; Jacot, Gabriel & Hongler 2018, "Neural tangent kernel" (T).
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.Erf(depth=1, bias_variance=0.1).block(x, x)
+        tensor([[8.1953, 0.1099],
+                [0.1099, 8.1953]])
     """
 
     name = "erf"
@@ -70,23 +78,12 @@ class Erf(Deep):
             covariance = torch.atan2(covariance.mul_(2), root).mul_(2 / math.pi).mul_(w).add_(b)
             if tangent is not None:
                 tangent.mul_(4 * w / math.pi).div_(root).add_(covariance)
-            k11, k22 = (_variance_after_erf(variance) * w + b for variance in (k11, k22))
+            k11, k22 = (self.moments(variance)[0] * w + b for variance in (k11, k22))
             norms = torch.outer(k11, k22).sqrt_()
             gap, total = norms - covariance, norms.add_(covariance)
         return covariance if tangent is None else tangent
 
-    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
-        """Return k(x, x)."""
-        w, b = self.weight_variance, self.bias_variance
-        variance = input_scales(flat_rows(inputs)).square() * w + b
-        tangent = variance
-        for _ in range(self.depth):
-            slope = 4 / math.pi / (1 + 4 * variance).sqrt()
-            variance = _variance_after_erf(variance) * w + b
-            tangent = tangent * slope * w + variance
-        return tangent if self.kind == "ntk" else variance
-
-
-def _variance_after_erf(variance: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return E[erf(u)²]."""
-    return torch.atan2(2 * variance, (1 + 4 * variance).sqrt()) * (2 / math.pi)
+    def moments(self, variance: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Return E[erf(u)²] and E[erf'(u)²]."""
+        root = (1 + 4 * variance).sqrt()
+        return torch.atan2(2 * variance, root) * (2 / math.pi), 4 / math.pi / root

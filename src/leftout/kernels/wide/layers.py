@@ -15,7 +15,6 @@ w b (K11 + K22 − 2c).)
 
 import math
 import operator
-from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -25,8 +24,8 @@ from leftout.core.checks import check_at_least, check_choice, check_positive
 from leftout.core.errors import OptionError
 from leftout.kernels.rows import lengths
 from leftout.kernels.wide.angles import gap_and_total
+from leftout.kernels.wide.options import Kind
 
-Kind = Literal["ntk", "nngp"]
 KINDS: tuple[Kind, ...] = ("ntk", "nngp")
 
 

@@ -50,6 +50,14 @@ class ReLU(Deep):
     Source:
         Cho & Saul 2009, "Kernel methods for deep learning" (arc-cosine kernels); Jacot, Gabriel &
         Hongler 2018, "Neural tangent kernel". The gap recursion is derived here.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[3.0, 4.0], [4.0, -3.0]])
+        >>> lo.kernels.ReLU(depth=2).block(x, x)
+        tensor([[75.0000, 17.1427],
+                [17.1427, 75.0000]])
     """
 
     name = "relu"
@@ -74,15 +82,9 @@ class ReLU(Deep):
                     tangent.mul_(open_share)
         return (total - gap).div_(2) if tangent is None else tangent
 
-    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
-        """Return k(x, x): every ReLU halves both kernels."""
-        w, b = self.weight_variance, self.bias_variance
-        variance = input_scales(flat_rows(inputs)).square() * w + b
-        tangent = variance
-        for _ in range(self.depth):
-            variance = variance / 2 * w + b
-            tangent = tangent / 2 * w + variance
-        return tangent if self.kind == "ntk" else variance
+    def moments(self, variance: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], float]:
+        """Return E[relu(u)²] and E[relu'(u)²]: a ReLU halves both."""
+        return variance / 2, 0.5
 
 
 def _after_relu(

@@ -60,6 +60,14 @@ class Tanh(Deep):
     Source:
         Neal 1996, "Bayesian learning for neural networks", chapter 2 (the limit of one hidden layer);
         the series is Mehler's; truncation and step are derived here.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, -0.6]])
+        >>> lo.kernels.Tanh(depth=1, bias_variance=0.1).block(x, x)
+        tensor([[1.9079, 0.2386],
+                [0.2386, 1.9079]])
     """
 
     name = "tanh"
@@ -81,8 +89,6 @@ class Tanh(Deep):
         k11, k22 = self._first(x), self._first(z)
         tangent = covariance.clone() if self.kind == "ntk" else None
         for _ in range(self.depth):
-            if not covariance.numel():
-                return covariance
             c1, c2 = _coefficients(k11, k22)
             square_cosine = _square_cosine(covariance, k11, k22)
             if tangent is not None:
@@ -94,16 +100,13 @@ class Tanh(Deep):
         return covariance if tangent is None else tangent
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
-        """Return k(x, x)."""
-        w, b = self.weight_variance, self.bias_variance
-        variance = self._first(flat_rows(inputs))
-        tangent = variance
-        for _ in range(self.depth if len(variance) else 0):
-            squares = _coefficients(variance, variance)[0].square()
-            slope = squares @ _degrees(squares)
-            variance = variance * squares.sum(1) * w + b
-            tangent = tangent * slope * w + variance
-        return (tangent if self.kind == "ntk" else variance).to(inputs)
+        """Return k(x, x), computed in float64."""
+        return super().diagonal(inputs.double()).to(inputs)
+
+    def moments(self, variance: Float64[Tensor, " n"]) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " n"]]:
+        """Return E[tanh(u)²] and E[tanh'(u)²]."""
+        squares = _coefficients(variance, variance)[0].square()
+        return variance * squares.sum(1), squares @ _degrees(squares)
 
     def _first(self, rows: Float[Tensor, "n d"]) -> Float64[Tensor, " n"]:
         """Return the variance of the first pre-activations."""
@@ -143,7 +146,7 @@ def _coefficients(
     The term p of a pair is at most that of its two variances' geometric mean, so the series may end
     where that of the largest does.
     """
-    top = max(float(k11.max()), float(k22.max()))
+    top = max((float(k.max()) for k in (k11, k22) if len(k)), default=0.0)
     highest = FEWEST + math.ceil(TERMS * top)
     half_width = min(2.0, math.pi / 2 / math.sqrt(top)) if top > 0 else 2.0
     step = 2 * math.pi * half_width / 60

@@ -40,6 +40,14 @@ class TwoLayerReLU(Kernel):
     Source:
         Zhang & Zhang 2022, "Rethinking influence functions of neural networks in the
         over-parameterized regime", equation 4.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> x = torch.tensor([[0.6, 0.8], [0.8, 0.6]])
+        >>> lo.kernels.TwoLayerReLU().block(x, x)
+        tensor([[0.5000, 0.4366],
+                [0.4366, 0.5000]])
     """
 
     normalise = "unit"

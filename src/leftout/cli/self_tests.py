@@ -1,8 +1,8 @@
-"""Is this installation sound? A minute of self-tests, each a number and what it may be at most.
+"""Self-tests of an installation, about a minute: each gives a number and the largest that is allowed.
 
-They meet what differs from one machine to the next - the linear algebra that torch was built with, the
-file system, the device - and the promise itself: what the engine says of an example that is left out is
-what a model fitted without it says, computed here from the definition by other means.
+They exercise what differs from one machine to the next (the linear algebra that torch was built with, the
+file system, the device) and the main promise: the effect of leaving an example out equals that of a model
+fitted without it, which is computed here from the definition by other means.
 """
 
 import tempfile
@@ -40,7 +40,7 @@ KERNEL = TwoLayerReLU()
 EXAMPLES, QUERIES = 600, 200
 """Of digits: enough for an accuracy that means something."""
 
-FEW = 40
+LEFT_OUT = 40
 """Training examples that are all left out, one after the other, by fitting again."""
 
 SMALLEST_ACCURACY = 0.96
@@ -55,42 +55,42 @@ RULES: dict[str, tuple[Rule, float | None]] = {
     "descent": (GradientDescent(0.1), 151),
     "descent, mean loss": (GradientDescent(4.0, 0.001, "mean"), 150),
 }
-"""With s_max = 10 for `FEW` digits: from little learned to nearly all, few steps and many."""
+"""With s_max = 10 for `LEFT_OUT` digits: from little learned to nearly all, few steps and many."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """A number, and the largest that a sound installation gives."""
+class SelfTest:
+    """The number that a self-test measured, and the largest that a sound installation gives."""
 
     name: str
-    found: float
+    measured: float
     allowed: float
 
     @property
     def sound(self) -> bool:
         """Return whether the number is allowed; NaN is not."""
-        return self.found <= self.allowed
+        return self.measured <= self.allowed
 
 
-def check() -> list[Result]:
-    """Return what every self-test found.
+def run_self_tests() -> list[SelfTest]:
+    """Return the result of every self-test.
 
-    A test that raises is not sound: it found NaN, and its name says what was raised.
+    A test that raises is not sound: its number is NaN, and its name says what was raised.
 
     Cost:
         ten seconds, less than a minute on a slow machine.
     """
-    results = []
-    for name, test in TESTS.items():
+    tests = []
+    for name, run in TESTS.items():
         try:
-            for result in test():  # one by one: what was found before it raised counts
-                results.append(result)
-        except Exception as error:  # whatever a broken installation raises is what was found
-            results.append(Result(f"{name}: {type(error).__name__}: {error}", float("nan"), 0.0))
-    return results
+            for test in run():  # one by one: those before the error count
+                tests.append(test)
+        except Exception as error:  # whatever a broken installation raises
+            tests.append(SelfTest(f"{name}: {type(error).__name__}: {error}", float("nan"), 0.0))
+    return tests
 
 
-def _linear_algebra() -> Iterator[Result]:
+def _linear_algebra() -> Iterator[SelfTest]:
     """Yield backward errors, relative, of what torch was built with."""
     gram = assemble.gram(KERNEL, _digits()[0].inputs)
     n = len(gram)
@@ -98,61 +98,61 @@ def _linear_algebra() -> Iterator[Result]:
     shifted = gram + 0.1 * torch.eye(n, dtype=torch.float64)
     # |LLᵀ − A| ≤ (n + 1)·eps |L||Lᵀ| entry by entry (Higham, theorem 10.3), and ‖ |L||Lᵀ| ‖ ≤ tr A.
     off = (lower @ lower.T - shifted).norm() / shifted.diagonal().sum()
-    yield Result("Cholesky: LLᵀ against K + λI", float(off), (n + 1) * EPS)
+    yield SelfTest("Cholesky: LLᵀ against K + λI", float(off), (n + 1) * EPS)
     # LAPACK: ‖K − V diag(s) Vᵀ‖ ≤ p(n)·eps·‖K‖ with p of modest growth; p = n is generous.
     spectrum = spectrum_of(gram)
     again = spectrum.vectors @ (spectrum.values[:, None] * spectrum.vectors.T)
     off = torch.linalg.matrix_norm(again - gram, 2) / spectrum.largest
-    yield Result("eigendecomposition: V diag(s) Vᵀ against K", float(off), n * EPS)
+    yield SelfTest("eigendecomposition: V diag(s) Vᵀ against K", float(off), n * EPS)
     off = (spectrum.vectors.T @ spectrum.vectors - torch.eye(n, dtype=torch.float64)).abs().max()
-    yield Result("eigenvectors: VᵀV against I", float(off), n * EPS)
+    yield SelfTest("eigenvectors: VᵀV against I", float(off), n * EPS)
 
 
-def _kernels() -> Iterator[Result]:
+def _kernels() -> Iterator[SelfTest]:
     """Yield errors of kernels where an arccos would lose half of the digits."""
-    points = _digits()[0].inputs.flatten(1)[:FEW]
+    points = _digits()[0].inputs.flatten(1)[:LEFT_OUT]
     for kernel, roundings in ((KERNEL, 4), (ReLU(3), 16)):
         # The accuracy that the kernels state for equal inputs: 4ε, and 4 (depth + 1) ε.
         diagonal = kernel.diagonal(points)
         off = (kernel.block(points, points).diagonal() - diagonal).abs() / diagonal
         name = f"kernel {kernel.record['name']}: k(x, x)"
-        yield Result(name, float(off.max()), roundings * EPS)
+        yield SelfTest(name, float(off.max()), roundings * EPS)
     angle = torch.logspace(-12, -2, 21, dtype=torch.float64)
     turned = torch.stack([angle.cos(), angle.sin()], dim=1)
     first = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     exact = angle.cos() * (torch.pi - angle) / (2 * torch.pi)
     off = (KERNEL.block(first, turned)[0] - exact).abs().max()
     # Stated: 4ε; as much again for the two rows and the formula here, all rounded.
-    yield Result("kernel of nearly equal inputs", float(off), 8 * EPS)
+    yield SelfTest("kernel of nearly equal inputs", float(off), 8 * EPS)
 
 
-def _quadrature() -> Iterator[Result]:
+def _quadrature() -> Iterator[SelfTest]:
     """Yield the error of the nodes, relative to what they stand for."""
-    pace = [1.0, 2.0, 5.0, WINDOW]
+    times = [1.0, 2.0, 5.0, WINDOW]
     s = torch.logspace(-8, 8, 400, dtype=torch.float64)
-    exact = torch.stack([GradientFlow(1.0).filter(one, 1)(s) for one in pace])
-    off = (flow_quadrature(pace, ridge=0.0)(s) - exact).abs() / exact
+    exact = torch.stack([GradientFlow(1.0).filter(time, 1)(s) for time in times])
+    off = (flow_quadrature(times, ridge=0.0)(s) - exact).abs() / exact
     # Stated: 3e-14; and a few roundings for each of the terms that are added up.
-    yield Result("quadrature of gradient flow", float(off.max()), 3e-14 + 4 * NODES * EPS)
+    yield SelfTest("quadrature of gradient flow", float(off.max()), 3e-14 + 4 * NODES * EPS)
 
 
-def _leave_one_out() -> Iterator[Result]:
+def _leave_one_out() -> Iterator[SelfTest]:
     """Yield the largest difference from fitting again, over all examples and queries."""
-    train, query = (part.select(range(FEW)) for part in _digits())
+    train, query = (examples.select(range(LEFT_OUT)) for examples in _digits())
     for name, (rule, at) in RULES.items():
         fitted = fit(KERNEL, train, rule=rule)
-        found = leave_one_out(fitted, query, at=at, of="prediction").values
+        effects = leave_one_out(fitted, query, at=at, of="prediction").values
         cross = fitted.cross(query.inputs)
-        whole = cross @ _dual(fitted.gram, fitted.residual, rule, at)
+        with_all = cross @ _dual(fitted.gram, fitted.residual, rule, at)
         changes = []
-        for row in range(FEW):
-            keep = torch.arange(FEW) != row
+        for row in range(LEFT_OUT):
+            keep = torch.arange(LEFT_OUT) != row
             dual = _dual(fitted.gram[keep][:, keep], fitted.residual[keep], rule, at)
-            changes.append(whole - cross[:, keep] @ dual)
-        off = np.abs(found - torch.stack(changes, dim=1).numpy()).max()
-        bound = certify(fitted, query, at=at, refits=0)
+            changes.append(with_all - cross[:, keep] @ dual)
+        off = np.abs(effects - torch.stack(changes, dim=1).numpy()).max()
+        bound = certify(fitted, query, at=at, refit_examples=0)
         # Proved for the quadrature; rounding is estimated, once for the engine, once for refits.
-        yield Result(f"leave-one-out, {name}", float(off), bound.quadrature + 2 * bound.rounding)
+        yield SelfTest(f"leave-one-out, {name}", float(off), bound.quadrature + 2 * bound.rounding)
 
 
 def _dual(
@@ -178,38 +178,37 @@ def _dual(
     return dual
 
 
-def _audit() -> Iterator[Result]:
-    """Yield what a whole audit finds, twice, in memory and in a folder."""
+def _audit() -> Iterator[SelfTest]:
+    """Yield numbers of an audit that is made twice, in memory and in a folder."""
     train, query = _digits()
-    once = _audited(train, query)
-    moment = once.findings.at_last_time
-    assert moment.query_accuracy is not None
-    yield Result("digits: share of wrong answers", 1 - moment.query_accuracy, 1 - SMALLEST_ACCURACY)
-    evidence = once.findings.certificate
-    off = max(abs(one.engine - one.refit) for one in evidence.refits)
+    in_memory = _audit_digits(train, query).findings
+    last = in_memory.at_last_time
+    assert last.query_accuracy is not None
+    yield SelfTest("digits: share of wrong answers", 1 - last.query_accuracy, 1 - SMALLEST_ACCURACY)
+    certificate = in_memory.certificate
+    off = max(abs(example.engine - example.refit) for example in certificate.refits)
     # As above; but these refits are by Lanczos, on the whole data set.
-    yield Result("digits: difference from refits", off, evidence.quadrature + 2 * evidence.rounding)
-    scores = once.findings.scores.values
+    yield SelfTest("digits: difference from refits", off, certificate.quadrature + 2 * certificate.rounding)
     with tempfile.TemporaryDirectory() as name:
         run = Path(name) / "run"
-        again = _audited(train, query, out=run)
-        read = open_run(run)
-        off = np.abs(read.scores.values - scores).max()
-        yield Result("the same audit again, from its folder", float(off), 0.0)
-        left = [path.name for path in Path(name).rglob("*.part")]
-        left += [] if read.record["leftout"] == __version__ else ["version"]
-        left += [] if len(read.suspects) == len(again.findings.suspects) else ["suspects"]
-        yield Result("folder: what is missing or half-written", float(len(left)), 0.0)
-        write_json(run / "again.json", read.record)
-        differing = read_json(run / "again.json") != read.record
-        yield Result("record: written and read", float(differing), 0.0)
-    page = html(once.findings)
-    lost = [text for text in (SIGN_RULE, "</html>", train.ids[0][:6]) if text not in page]
-    yield Result("report: parts that are missing", float(len(lost)), 0.0)
-    yield Result("report: bytes", float(len(page.encode())), float(LIMIT))
+        in_folder = _audit_digits(train, query, out=run).findings
+        saved = open_run(run)
+        off = np.abs(saved.scores.values - in_memory.scores.values).max()
+        yield SelfTest("the same audit again, from its folder", float(off), 0.0)
+        faults = [path.name for path in Path(name).rglob("*.part")]
+        faults += [] if saved.record["leftout"] == __version__ else ["version"]
+        faults += [] if len(saved.suspects) == len(in_folder.suspects) else ["suspects"]
+        yield SelfTest("folder: what is missing or half-written", float(len(faults)), 0.0)
+        write_json(run / "again.json", saved.record)
+        differing = read_json(run / "again.json") != saved.record
+        yield SelfTest("record: written and read", float(differing), 0.0)
+    page = html(in_memory)
+    missing = [text for text in (SIGN_RULE, "</html>", train.ids[0][:6]) if text not in page]
+    yield SelfTest("report: parts that are missing", float(len(missing)), 0.0)
+    yield SelfTest("report: bytes", float(len(page.encode())), float(LIMIT))
 
 
-def _devices() -> Iterator[Result]:
+def _devices() -> Iterator[SelfTest]:
     """Yield the difference of a GPU from the CPU, where there is one."""
     if not torch.cuda.is_available():
         return
@@ -219,20 +218,20 @@ def _devices() -> Iterator[Result]:
         there = fit(KERNEL, train, rule=rule, device="cuda")
         ours = leave_one_out(here, query, at=at, of="prediction").values
         theirs = leave_one_out(there, query, at=at, of="prediction").values
-        bound = certify(here, query, at=at, refits=0)
+        bound = certify(here, query, at=at, refit_examples=0)
         allowed = 2 * (bound.quadrature + bound.rounding)
-        yield Result(f"GPU against CPU, {name}", float(np.abs(ours - theirs).max()), allowed)
+        yield SelfTest(f"GPU against CPU, {name}", float(np.abs(ours - theirs).max()), allowed)
 
 
 def _digits() -> tuple[Examples, Examples]:
     return load("digits", n_train=EXAMPLES, n_query=QUERIES)
 
 
-def _audited(train: Examples, query: Examples, *, out: Path | None = None) -> Audit:
+def _audit_digits(train: Examples, query: Examples, *, out: Path | None = None) -> Audit:
     return audit(KERNEL, train, query, rule=GradientFlow(1.0), at=[1.0, 100.0], out=out)
 
 
-TESTS: dict[str, Callable[[], Iterator[Result]]] = {
+TESTS: dict[str, Callable[[], Iterator[SelfTest]]] = {
     "linear algebra": _linear_algebra,
     "kernels": _kernels,
     "quadrature": _quadrature,

@@ -7,9 +7,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from leftout.cli import check as checks
-from leftout.cli import main as cli
-from leftout.cli.check import TESTS, Result, check
+from leftout.cli import command_check
+from leftout.cli import self_tests as checks
+from leftout.cli.main import app
+from leftout.cli.self_tests import TESTS, SelfTest, run_self_tests
 from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.quadrature import Quadrature
@@ -17,7 +18,7 @@ from leftout.solvers.quadrature import Quadrature
 
 @pytest.fixture(scope="module")
 def results():
-    return check()
+    return run_self_tests()
 
 
 def failed(test):
@@ -26,14 +27,14 @@ def failed(test):
 
 
 def test_this_installation_is_sound(results):
-    assert [(one.name, one.found, one.allowed) for one in results if not one.sound] == []
+    assert [(one.name, one.measured, one.allowed) for one in results if not one.sound] == []
 
 
 def test_every_number_has_a_name_and_every_rule_is_tried(results):
     names = [one.name for one in results]
     assert len(set(names)) == len(names)
     assert {f"leave-one-out, {rule}" for rule in checks.RULES} <= set(names)
-    assert all(math.isfinite(one.found) and one.found >= 0 for one in results)
+    assert all(math.isfinite(one.measured) and one.measured >= 0 for one in results)
 
 
 def test_what_is_allowed_is_small_beside_what_is_tested(results):
@@ -44,18 +45,18 @@ def test_what_is_allowed_is_small_beside_what_is_tested(results):
 
 
 def test_nan_is_not_sound():
-    assert Result("equal", 1.0, 1.0).sound
-    assert not Result("above", 1.1, 1.0).sound
-    assert not Result("nothing", math.nan, 1.0).sound
+    assert SelfTest("equal", 1.0, 1.0).sound
+    assert not SelfTest("above", 1.1, 1.0).sound
+    assert not SelfTest("nothing", math.nan, 1.0).sound
 
 
 def test_a_test_that_raises_has_failed_and_says_why(monkeypatch):
     def broken():
-        yield Result("before", 0.0, 0.0)
+        yield SelfTest("before", 0.0, 0.0)
         raise RuntimeError("LAPACK library not found")
 
     monkeypatch.setattr(checks, "TESTS", {"linear algebra": broken})
-    before, raised = check()
+    before, raised = run_self_tests()
     assert before.sound
     assert not raised.sound
     assert raised.name == "linear algebra: RuntimeError: LAPACK library not found"
@@ -146,12 +147,12 @@ def test_a_gpu_gives_the_same_numbers():
 
 
 def test_the_command_says_so_and_its_status_too(monkeypatch):
-    monkeypatch.setattr(cli, "check", lambda: [Result("one", 1e-16, 1e-15)])
-    done = CliRunner().invoke(cli.app, ["check"])
+    monkeypatch.setattr(command_check, "run_self_tests", lambda: [SelfTest("one", 1e-16, 1e-15)])
+    done = CliRunner().invoke(app, ["check"])
     assert done.exit_code == 0
     assert "Everything is sound." in done.output
-    monkeypatch.setattr(cli, "check", lambda: [Result("[/odd]", 1.0, 1e-15)])
-    done = CliRunner().invoke(cli.app, ["check"])
+    monkeypatch.setattr(command_check, "run_self_tests", lambda: [SelfTest("[/odd]", 1.0, 1e-15)])
+    done = CliRunner().invoke(app, ["check"])
     assert done.exit_code == 1
     assert "[/odd]" in done.output
     assert "FAILED" in done.output

@@ -95,15 +95,15 @@ def test_what_cannot_be_read_is_named(folder, source, weights, error, message) -
 def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout) -> None:
     words = ["audit", "digits", "--classes", "3,8", "--n-train", 40, "--n-query", 12]
     words += ["--model", "net.py:build", "--rule", "descent", "--rate", 0.005, "--at", 20]
-    code, out, _ = leftout(*words, "--verify", 3, "--out", "run")
+    code, out, _ = leftout(*words, "--retrain-examples", 3, "--out", "run")
     assert code == 0
     assert "gap to your network" in out
     record = json.loads((folder / "run" / "run.json").read_text())
     found = record["linearisation"]
     assert 0 < found["relative_gap"] < 1
     assert len(found["retraining"]["left_out"]) == 3
-    assert record["asked"]["verify"] == 3
-    assert record["asked"]["choices"]["model"] == "net.py:build"
+    assert record["command"]["options"]["retrain_examples"] == 3
+    assert record["command"]["options"]["model"] == "net.py:build"
     # Two classes have a column each, as the network has; not centred, as its outputs are.
     assert record["preparation"]["train"]["centre"] == "none"
     page = (folder / "run" / "report.html").read_text()
@@ -111,7 +111,7 @@ def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout
     assert "The model is your network, linearised." in page
     assert not (folder / "run" / "trainings").exists()
     # The same again, from its record.
-    assert leftout("audit", "--again", "run/run.json")[0] == 0
+    assert leftout("audit", "--repeat", "run/run.json")[0] == 0
     again = json.loads((folder / "run-again" / "run.json").read_text())
     assert again["linearisation"] == found
 
@@ -149,11 +149,14 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:ten", "--parameters", "nothing.*"], "nothing"),
         (["--model", "net.py:images"], "must return a tensor (n, k)"),
         (["--model", "net.py:build"], "tells apart 2 outputs, the targets have 10"),
-        (["--model", "net.py:ten", "--verify", "2"], "`verify` must be 0, or 3 … 20"),
-        (["--model", "net.py:ten", "--verify", "21"], "`verify` must be 0, or 3 … 20"),
-        (["--model", "net.py:ten", "--verify", "3", "--rule", "flow"], "A flow is descent at a small rate"),
-        (["--verify", "3"], "`verify` trains a network again"),
-        (["--model", "net.py:ten", "--verify", "3", "--outputs", "sum"], "no exact one"),
+        (["--model", "net.py:ten", "--retrain-examples", "2"], "`retrain_examples` must be 0, or 3 … 20"),
+        (["--model", "net.py:ten", "--retrain-examples", "21"], "`retrain_examples` must be 0, or 3 … 20"),
+        (
+            ["--model", "net.py:ten", "--retrain-examples", "3", "--rule", "flow"],
+            "A flow is descent at a small rate",
+        ),
+        (["--retrain-examples", "3"], "`retrain_examples` trains a network again"),
+        (["--model", "net.py:ten", "--retrain-examples", "3", "--outputs", "sum"], "no exact one"),
     ],
 )
 def test_flags_that_do_not_go_together_are_one_sentence(folder, leftout, words, message) -> None:

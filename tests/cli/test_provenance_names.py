@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import leftout as lo
-from leftout.cli.source_labels import columns_beside, origins
+from leftout.cli.provenance_names import feature_columns, provenance_names
 from leftout.core.errors import DataError, OptionError
 
 
@@ -32,19 +32,19 @@ def loaded(name):
 def test_each_example_has_its_own(data, source, name) -> None:
     train = loaded(name)
     rows = [int(i) if name == "t.csv" else int(i.removeprefix("row ")) - 2 for i in train.ids]
-    assert origins(source, name, train) == data["where"].iloc[rows].tolist()
+    assert provenance_names(source, name, train) == data["where"].iloc[rows].tolist()
 
 
 def test_not_said_it_is_the_class(data) -> None:
     train = loaded("t.csv")
-    assert origins(None, "t.csv", train) == [train.classes[i] for i in train.labels]
+    assert provenance_names(None, "t.csv", train) == [train.classes[i] for i in train.labels]
 
 
 def test_a_column_of_sources_is_no_feature(data) -> None:
-    assert columns_beside("where", "t.csv", "kind") == ["a", "b"]
-    assert columns_beside("a", "t.csv", None) == ["b", "where"]
-    assert columns_beside("s.csv", "t.csv", "kind") is None
-    assert columns_beside(None, "digits", None) is None
+    assert feature_columns("where", "t.csv", "kind") == ["a", "b"]
+    assert feature_columns("a", "t.csv", None) == ["b", "where"]
+    assert feature_columns("s.csv", "t.csv", "kind") is None
+    assert feature_columns(None, "digits", None) is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_column_of_sources_is_no_feature(data) -> None:
 )
 def test_a_column_that_is_none_is_refused(data, asked, message) -> None:
     with pytest.raises(OptionError, match=message):
-        columns_beside(*asked)
+        feature_columns(*asked)
 
 
 @pytest.mark.parametrize(
@@ -74,10 +74,10 @@ def test_a_column_that_is_none_is_refused(data, asked, message) -> None:
 def test_a_file_that_does_not_say_is_refused(data, tmp_path, content, message) -> None:
     (tmp_path / "f.csv").write_text(content)
     with pytest.raises(DataError, match=message):
-        origins("f.csv", "t.csv", loaded("t.csv"))
+        provenance_names("f.csv", "t.csv", loaded("t.csv"))
 
 
 def test_numbers_to_predict_are_no_sources(data) -> None:
     train = lo.load("t.csv", target="a", columns=["b"])[0]
-    with pytest.raises(OptionError, match="--source must say where examples come from, as there are no"):
-        origins(None, "t.csv", train)
+    with pytest.raises(OptionError, match="--provenance must say where examples come from, as there are no"):
+        provenance_names(None, "t.csv", train)

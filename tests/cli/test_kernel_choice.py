@@ -11,25 +11,36 @@ from typer.testing import CliRunner
 
 import leftout as lo
 from leftout.audit.summary import describe_kernel
-from leftout.cli import arguments as choices_module
 from leftout.cli import kernel_choice as choosing
-from leftout.cli.arguments import Choices
-from leftout.cli.kernel_choice import chosen
+from leftout.cli import model as model_module
+from leftout.cli.commands import AuditArguments, FittedArguments
+from leftout.cli.kernel_choice import ResolvedKernel, resolve_kernel
 from leftout.cli.main import app
+from leftout.cli.model import rule_of
 from leftout.core.errors import OptionError
-from leftout.diagnostics.model_selection import STRENGTHS, Candidate, Selection
-from leftout.planning.label_aware_cost import FOLLOWED
-from leftout.planning.machine import Curve, Lessons
+from leftout.diagnostics.model_selection import POSITIVE_SHARE, STRENGTHS, Candidate, Selection
+from leftout.planning.machine import LabelFitTimings, SecondsBySize
 from leftout.report.kernel_choice_panel import selection_rows, selection_verdict
 from planning.test_plan import FREE
 
-SMALL = Choices(data="digits", classes="3,8", n_train=40, n_query=10, kernel="auto")
+SMALL = {"data": "digits", "classes": "3,8", "n_train": 40, "n_query": 10, "kernel": "auto"}
+"""Options of a choice among kernels; None stands for one that is not given."""
 FEW = (("two-layer-relu", {"kernel": "two-layer-relu"}), ("relu, 1 layer", {"kernel": "relu", "depth": 1}))
+
+
+def arguments_of(**options):
+    return AuditArguments.from_options(
+        **{name: value for name, value in (SMALL | options).items() if value is not None}
+    )
+
+
+def resolve(**options):
+    return resolve_kernel(arguments_of(**options))
 
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(choosing, "TRIED", FEW)
+    monkeypatch.setattr(choosing, "CANDIDATES", FEW)
 
 
 def made(name, *losses, **more):
@@ -37,7 +48,7 @@ def made(name, *losses, **more):
 
 
 def test_the_best_by_exact_leave_one_out_is_taken(few):
-    found = chosen(SMALL)
+    found = resolve()
     names = {one.name for one in found.selection.candidates}
     assert {name for name, _ in FEW} < names
     assert len(names) == 4, "and the best of them, with labels seen by two estimators"
@@ -53,45 +64,45 @@ def test_the_best_by_exact_leave_one_out_is_taken(few):
 
 def test_what_would_take_too_long_is_skipped_and_said(few):
     with pytest.raises(OptionError, match=r"two-layer-relu: would take about .* --minutes 1e-09"):
-        chosen(dataclasses.replace(SMALL, minutes=1e-9))
+        resolve(minutes=1e-9)
 
 
 def test_pictures_are_tried_with_convolutions_and_rows_of_numbers_are_not(tmp_path, monkeypatch):
     names = ("two-layer-relu", "conv-relu, 2 layers")
-    tried = tuple(one for one in choosing.TRIED if one[0] in names)
+    tried = tuple(one for one in choosing.CANDIDATES if one[0] in names)
     assert len(tried) == 2
-    monkeypatch.setattr(choosing, "TRIED", tried)
+    monkeypatch.setattr(choosing, "CANDIDATES", tried)
     monkeypatch.setattr(choosing, "ESTIMATORS", ())
-    assert {one.name for one in chosen(SMALL).selection.candidates} == set(names)
+    assert {one.name for one in resolve().selection.candidates} == set(names)
     rows = np.random.default_rng(0).normal(size=(30, 4))
     path = tmp_path / "table.npz"
     np.savez(path, x=rows, y=np.arange(30) % 2)
-    table = dataclasses.replace(SMALL, data=str(path), classes=None, n_train=None, n_query=None)
-    assert [one.name for one in chosen(table).selection.candidates] == ["two-layer-relu"]
+    table = resolve(data=str(path), classes=None, n_train=None, n_query=None)
+    assert [one.name for one in table.selection.candidates] == ["two-layer-relu"]
 
 
 def test_data_are_loaded_once_for_each_scaling(monkeypatch):
     scalings = []
-    load = choices_module.load
+    load = model_module.load
     monkeypatch.setattr(
-        choices_module,
+        model_module,
         "load",
         lambda *words, **more: scalings.append(more["normalise"]) or load(*words, **more),
     )
     some = (*FEW, ("erf, 2 layers", {"kernel": "erf", "depth": 2}))
-    monkeypatch.setattr(choosing, "TRIED", some)
+    monkeypatch.setattr(choosing, "CANDIDATES", some)
     monkeypatch.setattr(choosing, "ESTIMATORS", ())
-    assert len(chosen(SMALL).selection.candidates) == 3
+    assert len(resolve().selection.candidates) == 3
     assert scalings == ["unit", "sphere"]
     scalings.clear()
-    chosen(dataclasses.replace(SMALL, normalise="unit"))
+    resolve(normalise="unit")
     assert set(scalings) == {"unit"}, "what was asked for stands above what a kernel wants"
 
 
 def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(monkeypatch):
-    lessons = Lessons(Curve((1,), (1.0,)), first=0.0, again=0.0, own=0.0, asked=0.0)
-    price = dataclasses.replace(FREE, lessons=lessons, eigh=Curve((1,), (10.0,)))
-    plain = dataclasses.replace(FREE, cholesky=Curve((1,), (1.0,)), eigh=Curve((1,), (10.0,)))
+    label_fits = LabelFitTimings(SecondsBySize((1,), (1.0,)), fit=0.0, refit=0.0, at_input=0.0, at_pair=0.0)
+    price = dataclasses.replace(FREE, label_fits=label_fits, eigh=SecondsBySize((1,), (10.0,)))
+    plain = dataclasses.replace(FREE, cholesky=SecondsBySize((1,), (1.0,)), eigh=SecondsBySize((1,), (10.0,)))
     monkeypatch.setattr(
         choosing,
         "with_kernel",
@@ -102,14 +113,15 @@ def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(mon
     taught = s - STRENGTHS.count(0)
     aware = lo.kernels.LabelAware(relu, "kr-v1", None)
     end, finite = (
-        choosing._Judge(dataclasses.replace(SMALL, at=at), None, None, FREE) for at in ((), (3.0,))
+        choosing._Trial(arguments, rule_of(arguments), FREE)
+        for arguments in (arguments_of(), arguments_of(at=(3.0,)))
     )
     # n cubed in each: of a plain kernel once; and no factor where a spectrum is what is made.
     assert end.seconds(relu, train) == pytest.approx(n**3)
     assert finite.seconds(relu, train) == pytest.approx(10 * n**3)
     # Each strength has a spectrum besides.
     assert end.seconds(aware, train) == pytest.approx((n * taught + 10 * s) * n**3)
-    assert finite.seconds(aware, train) == pytest.approx((n * FOLLOWED * taught + s) * 10 * n**3)
+    assert finite.seconds(aware, train) == pytest.approx((n * POSITIVE_SHARE * taught + s) * 10 * n**3)
 
 
 @pytest.mark.parametrize(
@@ -123,11 +135,11 @@ def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(mon
 )
 def test_flags_that_auto_would_have_to_ignore_are_refused(more, said):
     with pytest.raises(OptionError, match=said):
-        chosen(dataclasses.replace(SMALL, **more))
+        resolve(**more)
 
 
 def test_a_kernel_that_is_named_is_taken_as_it_is():
-    found = chosen(dataclasses.replace(SMALL, kernel="relu"))
+    found = resolve(kernel="relu")
     assert found.selection is None
     assert found.kernel == lo.kernels.ReLU(2)
 
@@ -158,7 +170,7 @@ def test_labels_that_do_not_help_are_said_not_to():
 
 def test_errors_of_auto_say_each_reason_once():
     with pytest.raises(OptionError) as failed:
-        chosen(dataclasses.replace(SMALL, minutes=1e-9, n_train=20))
+        resolve(minutes=1e-9, n_train=20)
     said = str(failed.value)
     assert said.startswith("`--kernel auto` must hold one that can be fitted; got ")
     assert "about 0 minutes" not in said
@@ -167,9 +179,9 @@ def test_errors_of_auto_say_each_reason_once():
 
 def test_a_limit_for_no_choice_is_refused():
     with pytest.raises(OptionError, match="--minutes belongs to --kernel auto"):
-        chosen(dataclasses.replace(SMALL, kernel="relu", minutes=1.0))
+        resolve(kernel="relu", minutes=1.0)
     with pytest.raises(OptionError, match="--minutes belongs to --kernel auto"):
-        Choices(kernel="relu", minutes=1.0).fixed_kernel()
+        FittedArguments.from_options(kernel="relu", minutes=5.0).check()
 
 
 def test_a_strength_at_the_edge_is_said_to_be_there():
@@ -204,10 +216,10 @@ def test_a_run_repeated_says_when_another_kernel_is_chosen(few, leftout, tmp_pat
     words = ["--classes", "3,8", "--n-train", "30", "--n-query", "5", "--kernel", "auto"]
     assert leftout("audit", "digits", *words)[0] == 0
     took = json.loads((tmp_path / "run/run.json").read_text())["computation"]["fitted"]["kernel"]
-    code, _, err = leftout("audit", "--again", "run/run.json", "--out", "same")
+    code, _, err = leftout("audit", "--repeat", "run/run.json", "--out", "same")
     assert (code, err) == (0, ""), "the same was chosen"
-    monkeypatch.setattr(choosing, "TRIED", (("erf", {"kernel": "erf"}),))
-    code, _, err = leftout("audit", "--again", "run/run.json", "--out", "other")
+    monkeypatch.setattr(choosing, "CANDIDATES", (("erf", {"kernel": "erf"}),))
+    code, _, err = leftout("audit", "--repeat", "run/run.json", "--out", "other")
     assert code == 0
     assert err.count("\n") == 1
     assert "leave-one-out chose another kernel than in the run to repeat, " in err
@@ -222,15 +234,15 @@ def test_another_strength_is_another_choice_and_what_was_learned_is_not():
     taught = aware.fit_labels(train.inputs, train.labels)
     record = {"computation": {"fitted": {"kernel": json.loads(json.dumps(taught.record))}}}
     picked = Selection((made("a", 1.0),))
-    same = choosing.Chosen(aware, train, query, picked)
-    assert choosing.chosen_otherwise(same, record) == ""
+    same = ResolvedKernel(aware, train, query, picked)
+    assert choosing.kernel_change(same, record) == ""
     other = dataclasses.replace(same, kernel=dataclasses.replace(aware, strength=0.3))
-    said = choosing.chosen_otherwise(other, record)
+    said = choosing.kernel_change(other, record)
     assert "strength 0.3" in said.split(" and not ")[0]
     assert "strength 0.1" in said.split(" and not ")[1]
-    assert choosing.chosen_otherwise(dataclasses.replace(other, selection=None), record) == ""
+    assert choosing.kernel_change(dataclasses.replace(other, selection=None), record) == ""
     for none in (None, {}, {"computation": None}, {"computation": {"fitted": {"kernel": "relu"}}}):
-        assert choosing.chosen_otherwise(other, none) == "", "nothing is known of the choice before"
+        assert choosing.kernel_change(other, none) == "", "nothing is known of the choice before"
 
 
 def test_an_audit_says_which_kernel_it_took_and_by_how_much(few, tmp_path):
@@ -244,7 +256,7 @@ def test_an_audit_says_which_kernel_it_took_and_by_how_much(few, tmp_path):
     assert "two-layer-relu" in page
     assert "below that of" in page
     record = json.loads((out / "run.json").read_text())
-    assert record["asked"]["choices"]["kernel"] == "auto"
+    assert record["command"]["options"]["kernel"] == "auto"
     tried = {one["name"]: one for one in record["selection"]}
     assert {name for name, _ in FEW} < set(tried)
     train, _ = lo.load("digits", classes=["3", "8"], n_train=40, n_query=10, normalise="unit")

@@ -1,0 +1,86 @@
+"""Flags from the fields of option records, and commands from records; no other file knows the parser."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from importlib import import_module
+from inspect import Parameter, Signature
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+
+from leftout.cli.arguments import Arguments, CommandRecord, flag_of
+
+STYLE: dict[str, Any] = {
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+    "rich_markup_mode": "rich",
+}
+POSITIONAL = "data"
+"""The one option without a flag."""
+
+
+def command_of(name: str, function: Callable[..., Any], **texts: Any) -> Any:
+    """Return the parser's command of a function whose signature says its flags."""
+    app = typer.Typer(**STYLE)
+    app.command(name, **texts)(function)
+    return typer.main.get_command(app)
+
+
+def record_command(name: str, record: type[CommandRecord]) -> Any:
+    """Return a command that fills a record, checks it, and only then loads and calls what runs it."""
+
+    def check_and_run(ctx: Any, **options: Any) -> None:
+        arguments = parse_record(record, ctx, options)
+        arguments.check()
+        module, _, function = record.home.partition(":")
+        getattr(import_module(module), function)(arguments)
+
+    context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *flags_of(record)]
+    check_and_run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    check_and_run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command_of(
+        name, check_and_run, help=record.__doc__, epilog=f"Example: leftout {name} {record.example}"
+    )
+
+
+def parse_record(record: type[CommandRecord], ctx: Any, options: dict[str, Any]) -> CommandRecord:
+    """Return the record of what the parser read, with the names of the options that it found."""
+    types = get_type_hints(record)
+    lists = {name: tuple(options[name] or ()) for name in options if get_origin(types[name]) is tuple}
+    # Compared by name, as versions of the parser keep this enumeration in different modules.
+    sources = {name: ctx.get_parameter_source(name) for name in options}
+    explicit = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    return record(**options | lists, explicit=frozenset(explicit))
+
+
+def flags_of(record: type[CommandRecord]) -> list[Parameter]:
+    """Return the parameters of a command, in the order of its help: what most people need first."""
+    types = get_type_hints(record, include_extras=True)
+    families: dict[str, Any] = {
+        name: family
+        for family in reversed(record.__mro__)
+        for name in vars(family).get("__annotations__", ())
+    }
+    hidden = record.refused if issubclass(record, Arguments) else {}
+    parameters = []
+    for option in fields(record):
+        if "help" not in option.metadata:
+            continue
+        first = option.metadata["common"] or families[option.name] is record
+        panel = None if first else families[option.name].panel
+        about = {"help": option.metadata["help"], "hidden": option.name in hidden}
+        kind, default = types[option.name], option.default
+        if get_origin(kind) is tuple:
+            kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
+        if option.name == POSITIONAL:
+            marker = typer.Argument(**about)
+        else:
+            marker = typer.Option(flag_of(option.name), rich_help_panel=panel, **about)
+        parameters.append(
+            Parameter(
+                option.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, marker]
+            )
+        )
+    return sorted(parameters, key=lambda flag: flag.annotation.__metadata__[0].rich_help_panel is not None)

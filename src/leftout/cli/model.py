@@ -1,0 +1,126 @@
+"""Kernels, rules and data from the options of a command."""
+
+from collections.abc import Callable
+
+from leftout.cli.arguments import Arguments
+from leftout.cli.module_file import network
+from leftout.cli.options import FAMILIES_BY_KERNEL, ProvenanceOptions
+from leftout.cli.provenance_names import feature_columns
+from leftout.core.errors import OptionError
+from leftout.data.examples import Examples
+from leftout.data.load import load
+from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
+from leftout.kernels.base import Kernel
+from leftout.kernels.convolution.convolutional import ConvReLU
+from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
+from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
+from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.erf import Erf
+from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.tanh import Tanh
+from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
+
+KERNELS: dict[str, Callable[..., Kernel]] = {
+    "two-layer-relu": TwoLayerReLU,
+    "relu": ReLU,
+    "erf": Erf,
+    "tanh": Tanh,
+    "conv-relu": ConvReLU,
+}
+RULES: dict[str, type[Ridge | GradientFlow | GradientDescent]] = {
+    "ridge": Ridge,
+    "flow": GradientFlow,
+    "descent": GradientDescent,
+}
+PROJECTIONS: dict[str, Callable[..., Projection]] = {
+    "coordinates": RandomCoordinates,
+    "gaussian": Gaussian,
+    "rademacher": Rademacher,
+    "sparse": Sparse,
+}
+
+
+def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
+    """Return the kernel; of one that sees labels the strength is None where it is to be chosen.
+
+    Raises:
+        OptionError, DataError: options that do not go together, a network or weights that cannot be read.
+    """
+    arguments.check_kernel()
+    if arguments.model is not None:
+        base: Kernel = Empirical(
+            network(arguments.model, arguments.weights),
+            arguments.outputs,
+            parameters=arguments.parameters or None,
+            projection=projection_of(arguments.projection),
+        )
+    elif arguments.kernel == "hierarchy":
+        return NeuralTangentHierarchy(
+            width=arguments.units,
+            activation=arguments.activation,
+            time=arguments.time,
+            frozen=arguments.labels_frozen,
+        )
+    else:
+        base = KERNELS[arguments.kernel](**arguments.options_of(*FAMILIES_BY_KERNEL[arguments.kernel]))
+    if arguments.label_aware is None:
+        return base
+    return LabelAware(base, arguments.label_aware, arguments.strength_number, arguments.labels_frozen)
+
+
+def rule_of(arguments: Arguments) -> Rule:
+    """Return the rule; what is not given is the default of its class.
+
+    Raises:
+        OptionError: a rate for a rule that has none, or none for one that needs it.
+    """
+    arguments.check_rule()
+    options = {"ridge": arguments.ridge, "rate": arguments.rate}
+    numbers = {name: number for name, number in options.items() if number is not None}
+    return RULES[arguments.rule_name](**numbers, loss=arguments.loss)
+
+
+def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:
+    """Return training examples and queries, scaled for the kernel unless another scaling is given.
+
+    Targets of a user's own network are not centred by default, and two classes get two columns where it has
+    two outputs. A column of the table that says where examples come from is no feature.
+    """
+    normalise = arguments.normalise if arguments.normalise is not None else kernel.normalise
+    classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
+    centre = arguments.centre
+    if centre is None and arguments.model is not None:
+        centre = "none"
+    provenance = arguments.provenance if isinstance(arguments, ProvenanceOptions) else None
+    train, query = load(
+        arguments.data,
+        classes=classes,
+        n_train=arguments.n_train,
+        n_query=arguments.n_query,
+        seed=arguments.seed,
+        normalise=None if normalise == "none" else normalise,
+        centre=centre,
+        target=arguments.target,
+        columns=feature_columns(provenance, arguments.data, arguments.target),
+    )
+    base = kernel.base if isinstance(kernel, LabelAware) else kernel
+    if not isinstance(base, Empirical):
+        return train, query
+    base.check("inputs", train.inputs)
+    train = train.in_columns(base.width)
+    return train, query.coded_as(train.encoding)
+
+
+def projection_of(text: str | None) -> Projection | None:
+    """Return the projection that NAME or NAME:SIZE stands for."""
+    if text is None:
+        return None
+    name, _, size = text.partition(":")
+    if name not in PROJECTIONS or (size and not size.isdecimal()) or not (size or name == "coordinates"):
+        raise OptionError(
+            f"--projection must be coordinates[:SIZE] or one of gaussian, rademacher, sparse with "
+            f":SIZE, the numbers that are kept; got {text!r}."
+        )
+    return PROJECTIONS[name](size=int(size)) if size else RandomCoordinates()

@@ -1,0 +1,59 @@
+"""The reader that the name of a data set asks for, decided before anything is read or torch is loaded."""
+
+from pathlib import Path
+
+from leftout.core.errors import DataError
+
+FOLDERS = ("mnist", "cifar10")
+TABLES = (".csv", ".parquet")
+FILES = (".npz", ".zip", *TABLES)
+KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
+
+
+def parse_data_name(name: str) -> tuple[str, Path]:
+    """Return the kind of the data and its path.
+
+    Returns:
+        "digits", "mnist", "cifar10", "function", "folder", or the suffix of a file; and the path that exists.
+
+    Raises:
+        DataError: no such kind, file or folder.
+    """
+    path = Path(name).expanduser()
+    suffix = path.suffix.lower()
+    if name == "digits":
+        return "digits", path
+    if suffix in TABLES and not path.is_dir():
+        check_file(path)
+        return suffix, path
+    prefix, _, place = name.partition(":")
+    if prefix in FOLDERS and place:
+        folder = Path(place).expanduser()
+        check = check_file if folder.suffix.lower() == ".zip" and prefix == "cifar10" else check_folder
+        check(folder)
+        return prefix, folder
+    if ".py:" in name:
+        file = Path(name.rpartition(":")[0]).expanduser()
+        check_file(file)
+        return "function", file
+    if path.is_dir():
+        return "folder", path
+    if suffix:
+        check_file(path)
+    if suffix not in FILES:
+        raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {name!r}.")
+    return suffix, path
+
+
+def check_file(path: Path) -> None:
+    """Raise unless `path` is an ordinary file."""
+    if not path.exists():
+        raise DataError(f"`{path}` must be a file; there is none of this name. Check the path.")
+    if not path.is_file():
+        raise DataError(f"`{path}` must be an ordinary file; it is a folder, a device or a pipe.")
+
+
+def check_folder(path: Path) -> None:
+    """Raise unless `path` is a folder."""
+    if not path.is_dir():
+        raise DataError(f"`{path}` must be a folder; there is none of this name. Check the path.")

@@ -1,0 +1,32 @@
+"""Options of the data: which examples, and how inputs and targets are prepared. Loads no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leftout.core.options import OptionRecord, option
+
+Normalise = Literal["unit", "sphere", "standard"]
+Centre = Literal["uniform", "mean", "none"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(OptionRecord):
+    """Options of `leftout.data.load`."""
+
+    panel = "Data"
+
+    data: str = option(
+        "digits",
+        "digits, mnist:DIR, cifar10:DIR, a folder or .zip of images by split and class, "
+        "FILE.npz, FILE.csv, FILE.parquet, or FILE.py:FUNCTION returning (train, query).",
+    )
+    n_train: int | None = option(None, "Training examples to take; all by default.", common=True)
+    n_query: int | None = option(None, "Queries to take; all by default.")
+    classes: str | None = option(None, "Classes to keep, in this order: 7,9.")
+    target: str | None = option(None, "Column to predict in a table; the last by default.")
+    seed: int = option(0, "Of split and subsets.")
+    normalise: Literal[Normalise, "none"] | None = option(
+        None,
+        "Scaling of inputs: norm 1, norm √d, mean 0 and deviation 1, none; by default as the kernel asks.",
+    )
+    centre: Centre | None = option(None, "What is subtracted from targets: 1/classes, their mean, nothing.")

@@ -1,0 +1,29 @@
+"""Options of the tangent kernel of a user's own network. Loads no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from leftout.core.options import OptionRecord, option
+
+Outputs = Literal["full", "sum", "trace"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(OptionRecord):
+    """Options of `Empirical`."""
+
+    panel = "Network"
+
+    model: str | None = option(
+        None, "A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its weights."
+    )
+    weights: str | None = option(None, "Its weights: FILE.safetensors, or a state dict by torch.save.")
+    parameters: tuple[str, ...] = option(
+        (), "Parameters that training moves, by pattern (fc.*), again for each; all by default."
+    )
+    outputs: Outputs = option("full", "Outputs told apart, exactly; or as one kernel for all, approximately.")
+    projection: str | None = option(
+        None,
+        "Shorten the Jacobian's rows: coordinates:2000 (of each tensor), gaussian:SIZE, rademacher:SIZE, "
+        "sparse:SIZE.",
+    )
