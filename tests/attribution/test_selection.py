@@ -185,7 +185,7 @@ class TestKernel:
         assert found.best.kernel == base
         assert found.candidates[1].skipped.startswith("Labels do not help: strength 0 predicts best")
         assert "that is plain" in found.candidates[1].skipped
-        with pytest.raises(OptionError, match="aware, strength 0 was skipped"):
+        with pytest.raises(OptionError, match="aware, strength 0 has none"):
             found.lead(found.candidates[1])
         alone = choose_kernel({"aware": aware}, (rows, labels), rule=lo.Ridge(0.1))
         assert (alone.best.name, alone.kernel) == ("aware, strength 0", base)

@@ -293,5 +293,5 @@ def test_what_a_row_tells_stands_by_row_too_unless_no_row_was_asked() -> None:
     fitted = made.fitted(lo.Ridge(0.1))
     found = prune(fitted, made.query, order="most", shares=())
     assert found.by_row[list(found.order)].tolist() == list(found.information)
-    with pytest.raises(OptionError, match="A random order asks no example what it tells"):
+    with pytest.raises(OptionError, match="A random order measures no information"):
         _ = prune(fitted, made.query, order="random", shares=()).by_row

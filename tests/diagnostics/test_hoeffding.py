@@ -279,7 +279,7 @@ def test_what_is_no_matrix_or_not_finite_is_refused() -> None:
         hoeffding(lambda y: torch.ones(1 + int(y.sum() == 1), 1), [1, 1])
     with pytest.raises(DataError, match=r"`kernel_of\(labels\)` must be finite"):
         hoeffding(lambda y: torch.full((1, 1), 1.0 / float(y.sum() != 0) if y.any() else math.nan), [1, 1])
-    with pytest.raises(MemoryBudgetError, match="pairs of labels"):
+    with pytest.raises(MemoryBudgetError, match="label pairs"):
         hoeffding(lambda _: torch.ones(9, 9), [0] * 40, draws=8, memory="1MB")
 
 
@@ -290,7 +290,7 @@ def test_what_does_not_fit_is_told_after_one_evaluation() -> None:
         asked.append(labels)
         return torch.ones(60, 60)
 
-    with pytest.raises(MemoryBudgetError, match=r"512 relabellings .* 12 × 12 pairs .* 60 × 60 ke"):
+    with pytest.raises(MemoryBudgetError, match=r"512 relabellings .* 12 × 12 label pairs .* 60 × 60 ke"):
         hoeffding(kernel, [0] * 12, probabilities=[0.3, 0.7], draws=512, memory="60MB")
     assert len(asked) == 1
 

@@ -367,7 +367,7 @@ def test_one_data_set_of_the_simulation_is_refitted_with_its_ridge() -> None:
         (
             {"n": 3, "ridge": 0.1, "without_replacement": True},
             OptionError,
-            r"`n` must be below the 3 points of the domain.*got 3.*ask `transfer`",
+            r"`n` must be below the 3 points of the domain.*got 3.*use `transfer`",
         ),
         ({"ridge": -1.0}, OptionError, r"`ridge` must be a finite number ≥ 0"),
         ({"noise": -1.0}, OptionError, r"`noise` must be a finite number ≥ 0"),

@@ -114,7 +114,7 @@ def learned(fitted: Fitted, at: At | Sequence[At] = None, *, kinds_at: float | N
     Cost:
         that of `trajectory`.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, _ = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.GradientFlow())

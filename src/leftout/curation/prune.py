@@ -129,7 +129,7 @@ def prune(
     Source:
         Smooth unique information, section 5 and figure 2c.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, query = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))

@@ -78,7 +78,7 @@ def prune_check(
     Cost:
         one training for each count above 0.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])

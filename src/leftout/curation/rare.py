@@ -67,7 +67,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
     Cost:
         that of `out_of_sample`, and n² for the neighbours.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> angles = torch.tensor([*range(20), *range(50, 70), 150, 151, 152, 153]) / 50
         >>> inputs, labels = torch.stack([angles.cos(), angles.sin()], dim=1), [0] * 20 + [1] * 24
@@ -115,7 +115,7 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
     Cost:
         n² for the kernel correlations.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> angles = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 3.0], dtype=torch.float64)
         >>> inputs = torch.stack([angles.cos(), angles.sin()], dim=1)

@@ -100,7 +100,7 @@ def subclasses(fitted: Fitted, query: Data, *, at: At = None, by: By = "function
     Source:
         Smooth unique information, section 5 and figure 9, where the subclasses are known.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> axes = torch.eye(3, dtype=torch.float64).repeat_interleave(torch.tensor([20, 40, 6]), dim=0)
         >>> noise = torch.randn(66, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -72,7 +72,7 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     Source:
         Rethinking influence functions, eq. 19.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> data = torch.eye(3, dtype=torch.float64), torch.tensor([3.0, 4.0, 0.0])
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), data, rule=lo.Ridge(0.1))

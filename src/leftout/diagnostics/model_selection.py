@@ -138,7 +138,7 @@ def choose_kernel(
     Cost:
         for each kernel its Gram matrix and `out_of_sample`; for a label-dependent one, n more fits.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, _ = lo.load("digits", n_train=40, n_query=10)
         >>> kernels = {"deep": lo.kernels.ReLU(1), "two-layer": lo.kernels.TwoLayerReLU()}
@@ -219,7 +219,7 @@ def choose_strength(
         the base kernel once; fitting the labels without each example once, and n³/3 for each of them and each
         strength; 4n³/3 for each strength for its eigenvalues.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, _ = lo.load("digits", n_train=20, n_query=10)
         >>> kernel = lo.kernels.LabelAware(lo.kernels.ReLU(1))

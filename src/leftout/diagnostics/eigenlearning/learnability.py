@@ -95,7 +95,7 @@ def learnability(
         Simon, Dickens & DeWeese 2021, "Neural tangent kernel eigenvalues accurately predict
         generalization"; the review, section 4 and appendix C.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> found = lo.learnability(torch.eye(4), torch.tensor([1.0, -1.0, 1.0, -1.0]), n=2)
         >>> found.kappa, found.learnability.tolist()  # four equal modes share two examples
@@ -144,7 +144,7 @@ def from_modes(
     Raises:
         ShapeError, DataError, OptionError: as for `learnability`; more modes than points.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> found = lo.from_modes([1.0, 0.5, 0.1], [1.0, 0.0, 0.0], n=2)
         >>> [round(share, 3) for share in found.learnability.tolist()], round(found.total_learnability, 9)

@@ -53,7 +53,7 @@ def transfer(gram: Any, rows: Any, *, ridge: float = 0.0, basis: Any = None) -> 
     Cost:
         n³/3 + 2 M n r + 2 n² r, and 9 M³ for eigenfunctions.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> gram = torch.ones(3, 3) + torch.eye(3)
         >>> round(float(lo.transfer(gram, [0, 1]).trace()), 9)  # no free lunch: the number of examples
@@ -88,7 +88,7 @@ def data_learnability(gram: Any, functions: Any, rows: Any, *, ridge: float = 0.
     Cost:
         n³/3 + 2 (M n + n²) k.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> gram, constant = torch.ones(3, 3) + torch.eye(3), torch.ones(3)
         >>> round(float(lo.data_learnability(gram, constant, [0, 1])), 3)

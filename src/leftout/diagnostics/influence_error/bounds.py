@@ -76,7 +76,7 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
     Source:
         Rethinking influence functions, theorem 3, eq. 16.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, query = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
@@ -140,7 +140,7 @@ def upper(
         follows; eq. 79 drops a factor 1/π of the arccos, which only loosens the bound. γ is
         measured: n max A_i² / |α(x_i)|², α(x_i) row i of K(K + λI)⁻¹.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, query = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
@@ -202,7 +202,7 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
     Source:
         Rethinking influence functions, proposition 2, eq. 14.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, query = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))
@@ -268,7 +268,7 @@ def limit(
     Source:
         Rethinking influence functions, proposition 1, eq. 13.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])

@@ -56,7 +56,7 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
     Source:
         Rethinking influence functions, figures 2, 3, 9 and 10.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, query = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))

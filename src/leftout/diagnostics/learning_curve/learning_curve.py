@@ -61,7 +61,7 @@ def learning_curve(
         eigenlearning (Simon, Dickens & DeWeese 2021) for κ and E0; that it holds along the ridge, Wei, Hu
         & Steinhardt 2022, "More than a toy".
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, _ = lo.load("digits", n_train=40, n_query=10)
         >>> fitted = lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge(0.1))

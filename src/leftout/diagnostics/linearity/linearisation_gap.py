@@ -132,7 +132,7 @@ def linearisation_gap(
         a pass over the training examples and two over the queries; with `retrain_examples` one training and
         one more for each example.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])

@@ -221,7 +221,7 @@ def linearity_test(
         Lee et al. 2019, "Wide neural networks of any depth evolve as linear models under gradient
         descent", theorem 2.1; the review's eqs. 2 to 4.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])

@@ -76,7 +76,7 @@ def elasticity(
         Chen, He & Su 2020, "Label-aware neural tangent kernel", equation 9 and section 3.2. As there, each
         ratio is for one pair of classes.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> train, _ = lo.load("digits", n_train=40, n_query=10)
         >>> ratio = lo.elasticity(lo.kernels.ReLU(1), train).ratio

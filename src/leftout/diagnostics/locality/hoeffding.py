@@ -95,7 +95,7 @@ def hoeffding(
         Chen, He & Su 2020, "Label-aware neural tangent kernel", lemma 2.2; the form with k_i is derived
         here.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> def kernel_of(labels):  # one entry, 1 + y_0 + y_0 y_1 with y = ±1
         ...     signs = 2.0 * labels - 1

@@ -91,7 +91,7 @@ def agreement(
         for N = queries × columns some 20 passes over N numbers for each resample, and 2 log₂ N more for
         kendall; half of it without `per_query`.
 
-    Examples:
+    Example:
         >>> import leftout as lo
         >>> scores, truth = [[1.0, 2.0, 3.0, 4.0]], [[2.0, 4.0, 6.0, 8.0]]
         >>> found = lo.agreement(scores, truth, top=2, measures=("pearson", "slope"), per_query=False)

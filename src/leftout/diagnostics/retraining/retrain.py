@@ -88,7 +88,7 @@ def retrain(
     Source:
         Rethinking influence functions, eq. 7.
 
-    Examples:
+    Example:
         >>> import leftout as lo, torch
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data, module = (inputs, torch.tensor([1.0, -1.0, 0.5])), torch.nn.Linear(2, 1).double()
