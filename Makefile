@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-TORCH := torch==2.13.0
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+TORCH := 2.13.0
+PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
 # Two processes of one thread each: tests are many and small.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
@@ -27,11 +27,17 @@ check: $(VENV)/installed-dev
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" src/leftout README.md docs
 
-# torch first and pinned: an unpinned one may bring gigabytes of CUDA.
+# torch first, and on Linux its CPU build by name: the plain one brings gigabytes of CUDA there. It comes from
+# where pip looks anyway, else from PyTorch's own index. A torch that is installed already is kept.
 $(VENV)/installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leftout needs Python 3.11 or newer")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $(TORCH)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "leftout needs Python 3.11 or newer")'
+	@test -x $(BIN)/python || { echo "Making an environment in $(VENV)."; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing torch and what leftout needs, some 400 MB: minutes on the first run."
+	@$(BIN)/python -c "import torch" 2>/dev/null || case "$$(uname -s)" in \
+		Linux) $(PIP) torch==$(TORCH)+cpu 2>/dev/null || \
+			$(PIP) torch==$(TORCH)+cpu --extra-index-url https://download.pytorch.org/whl/cpu ;; \
+		*) $(PIP) torch==$(TORCH) ;; \
+	esac
 	$(PIP) -e .
 	touch $@
 

@@ -70,7 +70,7 @@ def test_leave_one_out_keeps_its_promise_and_its_certificate(hard, loss) -> None
             truth = exact.changes(training(rule, time))
             allowed = promise(p, rule, time)
             assert difference(got, truth) <= allowed, (rule, time)
-            certificate = lo.certify(fitted, p.query, at=time, refits=1)
+            certificate = lo.certify(fitted, p.query, at=time, refit_examples=1)
             observed = np.abs(got - truth).max()
             assert observed <= certificate.quadrature + certificate.rounding, (rule, time)
             assert certificate.refit_difference <= 10 * allowed + 1e-9, (rule, time)
@@ -88,7 +88,7 @@ def test_the_quadrature_bound_holds_without_any_rounding(hard, loss) -> None:
             ((_, found),) = rule.quadratures([float(time)], total=N - 1, high=high)
             nodes, weights = found.nodes.tolist(), found.weights[0].tolist()
             observed = exact.quadrature_errors(training(rule, time), nodes, weights)
-            bound = lo.certify(fitted, p.query, at=time, refits=0).quadrature
+            bound = lo.certify(fitted, p.query, at=time, refit_examples=0).quadrature
             assert np.abs(observed).max() <= bound, (rule, time)
 
 

@@ -63,7 +63,7 @@ def test_refits_agree_and_say_what_they_compare(rule, time) -> None:
     p = problem(N, 4, 3)
     start = np.random.default_rng(2).standard_normal(p.targets.shape)
     fitted = p.fitted(rule, Started(p.whole, start))
-    found = lo.certify(fitted, p.query, at=time, refits=5, seed=3)
+    found = lo.certify(fitted, p.query, at=time, refit_examples=5, seed=3)
     assert len(found.refits) == 5
     assert len({one.train for one in found.refits}) == 5
     moved = Problem(p.whole, N, p.targets - start)
@@ -89,8 +89,8 @@ def test_a_seed_chooses_the_examples() -> None:
 def test_no_refit_is_no_number_and_more_than_all_are_all() -> None:
     p = problem(4, 3)
     fitted = p.fitted(lo.Ridge(0.1))
-    assert math.isnan(lo.certify(fitted, p.query, refits=0).refit_difference)
-    assert len(lo.certify(fitted, p.query, refits=99).refits) == 4
+    assert math.isnan(lo.certify(fitted, p.query, refit_examples=0).refit_difference)
+    assert len(lo.certify(fitted, p.query, refit_examples=99).refits) == 4
 
 
 @pytest.mark.parametrize(

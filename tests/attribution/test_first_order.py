@@ -195,7 +195,7 @@ def test_the_memory_budget_changes_nothing_but_the_blocks(monkeypatch, frozen) -
     whole = p.fitted(rule_of("mean"))
     want = first_order(whole, p.query)
     small = p.fitted(rule_of("mean"))
-    small.memory = 100 * 6 * 8 * N  # a hundred queries at a time
+    small.rows.memory = 100 * 6 * 8 * N  # a hundred queries at a time
     seen = []
     cross = type(small).cross
     monkeypatch.setattr(type(small), "cross", lambda self, x: seen.append(len(x)) or cross(self, x))
@@ -247,7 +247,7 @@ def test_several_times_are_refused_too() -> None:
 def test_what_cannot_be_had_is_refused_as_elsewhere() -> None:
     p = problem(N, 1000)
     small = p.fitted(lo.Ridge(0.1))
-    small.memory = 100_000
+    small.rows.memory = 100_000
     words = "The result (1000 × 14) needs 112 kB, more than the budget of 100 kB. Keep only the mean"
     refused(MemoryBudgetError, words, lambda: first_order(small, p.query))
     first_order(small, p.query, mean=True)

@@ -220,11 +220,11 @@ def test_options_that_are_none_are_refused(as_users_run_it) -> None:
 def test_what_would_not_fit_is_refused_before_it_is_made() -> None:
     net = NETWORKS["three outputs, one kernel"]
     fitted = net.fitted(lo.Ridge(0.1))
-    fitted.memory = 20_000
+    fitted.rows.memory = 20_000
     with pytest.raises(lo.LeftoutError, match="The covariance of SGD in 27 directions needs"):
         information(fitted, net.query, smoothing=smoothing.SteadyState(0.01, batch=2))
     many = network(40, 40)
     fitted = many.fitted(lo.Ridge(0.1))
-    fitted.memory = 20_000
+    fitted.rows.memory = 20_000
     with pytest.raises(lo.LeftoutError, match=r"What the queries see, 40 × 40 numbers, needs"):
         information(fitted, many.query)

@@ -89,10 +89,10 @@ def test_blocks_of_queries_do_not_show(name) -> None:
             lo.leave_out(fitted, p.query, groups, at=times).values,
         ]
 
-    fitted.memory = 10**9
+    fitted.rows.memory = 10**9
     whole = answers()
     assert len(list(query_blocks(fitted, queries_of(fitted, p.query)))) == 1
-    fitted.memory = 6 * 8 * N * 100  # room for 100 queries, and for a few groups of duals
+    fitted.rows.memory = 6 * 8 * N * 100  # room for 100 queries, and for a few groups of duals
     assert len(list(query_blocks(fitted, queries_of(fitted, p.query)))) == 4
     assert_all_same(answers(), whole)
 

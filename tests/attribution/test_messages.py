@@ -286,13 +286,13 @@ def test_the_critical_rate_is_named_as_the_user_would_pass_it(loss, ridge) -> No
 
 
 def test_a_negative_number_of_refits_is_refused(fitted) -> None:
-    words = "`refits` must be a finite number ≥ 0; got -1."
-    refused(OptionError, words, lambda: lo.certify(fitted, P.query, refits=-1))
+    words = "`refit_examples` must be a finite number ≥ 0; got -1."
+    refused(OptionError, words, lambda: lo.certify(fitted, P.query, refit_examples=-1))
 
 
 def test_a_result_that_does_not_fit_is_refused_before_it_is_made(flow) -> None:
     small = P.fitted(lo.GradientFlow(1.0))
-    small.memory = 3000
+    small.rows.memory = 3000
     words = (
         "The result (20 × 3 × 10 × 1) needs 4.8 kB, more than the budget of 3 kB. Keep less of it: "
         "`top=` or `mean=True`; or ask for fewer queries or times."

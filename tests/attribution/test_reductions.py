@@ -57,7 +57,7 @@ def test_one_time_has_no_axis_in_a_reduction_either() -> None:
 def test_reductions_answer_where_the_whole_would_not_fit() -> None:
     p = problem(N, 400, 1)
     fitted = p.fitted(lo.Ridge(0.02))
-    fitted.memory = 150_000
+    fitted.rows.memory = 150_000
     times = [None] * 5
     with pytest.raises(lo.LeftoutError, match=r"The result \(5 × 400 × 13 × 1\) needs 208 kB"):
         lo.leave_one_out(fitted, p.query, at=times)

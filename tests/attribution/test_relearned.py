@@ -31,7 +31,7 @@ def losses(said: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def fresh(fitted, keep, query, labels=None):
     """Predictions of a model made of some examples and nothing else."""
-    train = fitted.train if labels is None else fitted.train.relabelled(labels)
+    train = fitted.train if labels is None else fitted.train.with_labels(labels)
     model = lo.fit(fitted.kernel.options, train.select(torch.tensor(keep)), rule=fitted.rule)
     return model.predict(query).numpy()
 
@@ -177,7 +177,7 @@ def test_a_kernel_with_negative_eigenvalues_is_solved_and_certified():
     assert values[0] < -0.05, "or the test says nothing"
     dual = np.linalg.solve(fitted.gram.numpy() + 0.05 * np.eye(N), fitted.train.targets.numpy())
     assert worst(fitted.predict(fitted.train), fitted.gram.numpy() @ dual) < LEARNED
-    certificate = lo.certify(fitted, query, refits=N)
+    certificate = lo.certify(fitted, query, refit_examples=N)
     assert certificate.smallest == pytest.approx(values[0])
     sizes = np.abs(values + 0.05)
     assert certificate.condition == pytest.approx(sizes.max() / sizes.min())
@@ -246,7 +246,7 @@ def test_a_model_that_was_asked_goes_when_nobody_holds_it():
     fitted, query = problem("kr-v1")
     lo.leave_one_out(fitted, query)
     lo.out_of_sample(fitted)
-    lo.certify(fitted, query, refits=1)
+    lo.certify(fitted, query, refit_examples=1)
     gone = weakref.ref(fitted)
     del fitted
     gc.collect()
@@ -258,7 +258,7 @@ def test_a_certificate_says_the_engine_s_own_numbers_where_they_are_known(monkey
     lo.leave_one_out(fitted, query)
     true = RefitEach.singles
     monkeypatch.setattr(RefitEach, "singles", lambda *asked: 2 * true(*asked))
-    assert lo.certify(fitted, query, refits=2).refit_difference > 0.1
+    assert lo.certify(fitted, query, refit_examples=2).refit_difference > 0.1
 
 
 def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
@@ -270,7 +270,7 @@ def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
         "refit_labels",
         lambda self, keep, *labels: taught.append(len(keep)) or true(self, keep, *labels),
     )
-    certificate = lo.certify(fitted, query, refits=2)
+    certificate = lo.certify(fitted, query, refit_examples=2)
     assert taught == [N - 1, N - 1]
     assert len(certificate.refits) == 2
     assert certificate.refit_difference < LEARNED

@@ -184,7 +184,7 @@ def test_one_query_at_a_time_is_all_of_them_and_in_little_memory_too(monkeypatch
     prior = kernel(started(p))
     whole = lo.leave_one_out(fitted, p.query, at=TIMES, spread=True, prior=prior)
     # As much as a fifth of the queries takes, so that they come one by one and examples in blocks.
-    monkeypatch.setattr(fitted, "memory", 30_000)
+    monkeypatch.setattr(fitted.rows, "memory", 30_000)
     parts = lo.leave_one_out(fitted, p.query, at=TIMES, spread=True, prior=prior)
     for name in whole:
         assert_same(parts[name], whole[name], rtol=1e-10)
@@ -281,16 +281,16 @@ def test_a_prior_that_is_no_kernel_is_refused() -> None:
 def test_what_does_not_fit_is_refused_before_anything_is_allocated(monkeypatch) -> None:
     p = problem(N, 3)
     fitted, prior = p.fitted(lo.GradientFlow(1.0)), kernel(started(p))
-    monkeypatch.setattr(fitted, "memory", 500)
+    monkeypatch.setattr(fitted.rows, "memory", 500)
     with pytest.raises(MemoryBudgetError, match=r"The result \(3 × 1 × 3 × 9 × 1\) needs 648 B"):
         lo.leave_one_out(fitted, p.query, spread=True, prior=prior)
-    monkeypatch.setattr(fitted, "memory", 1_500)
+    monkeypatch.setattr(fitted.rows, "memory", 1_500)
     with pytest.raises(MemoryBudgetError, match="The prior of 9 examples needs"):
         lo.leave_one_out(fitted, p.query, spread=True, prior=prior)
     # Kernel matrices take 145 kB, what removals take of 60 examples in ρ > 15 directions 165 kB.
     p = problem(60, 1)
     fitted, prior = p.fitted(lo.GradientFlow(1.0)), kernel(started(p))
-    monkeypatch.setattr(fitted, "memory", 150_000)
+    monkeypatch.setattr(fitted.rows, "memory", 150_000)
     with pytest.raises(MemoryBudgetError, match="What 60 examples take with them"):
         lo.leave_one_out(fitted, p.query, at=30.0, spread=True, prior=prior)
 

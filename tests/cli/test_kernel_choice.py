@@ -18,9 +18,8 @@ from leftout.cli.kernel_choice import ResolvedKernel, resolve_kernel
 from leftout.cli.main import app
 from leftout.cli.model import rule_of
 from leftout.core.errors import OptionError
-from leftout.diagnostics.model_selection import STRENGTHS, Candidate, Selection
-from leftout.planning.label_aware_cost import FOLLOWED
-from leftout.planning.machine import Curve, Lessons
+from leftout.diagnostics.model_selection import POSITIVE_SHARE, STRENGTHS, Candidate, Selection
+from leftout.planning.machine import LabelFitTimings, SecondsBySize
 from leftout.report.kernel_choice_panel import selection_rows, selection_verdict
 from planning.test_plan import FREE
 
@@ -101,9 +100,9 @@ def test_data_are_loaded_once_for_each_scaling(monkeypatch):
 
 
 def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(monkeypatch):
-    lessons = Lessons(Curve((1,), (1.0,)), first=0.0, again=0.0, own=0.0, asked=0.0)
-    price = dataclasses.replace(FREE, lessons=lessons, eigh=Curve((1,), (10.0,)))
-    plain = dataclasses.replace(FREE, cholesky=Curve((1,), (1.0,)), eigh=Curve((1,), (10.0,)))
+    label_fits = LabelFitTimings(SecondsBySize((1,), (1.0,)), fit=0.0, refit=0.0, at_input=0.0, at_pair=0.0)
+    price = dataclasses.replace(FREE, label_fits=label_fits, eigh=SecondsBySize((1,), (10.0,)))
+    plain = dataclasses.replace(FREE, cholesky=SecondsBySize((1,), (1.0,)), eigh=SecondsBySize((1,), (10.0,)))
     monkeypatch.setattr(
         choosing,
         "with_kernel",
@@ -122,7 +121,7 @@ def test_a_forecast_is_priced_by_the_machine_and_takes_the_rule_and_the_time(mon
     assert finite.seconds(relu, train) == pytest.approx(10 * n**3)
     # Each strength has a spectrum besides.
     assert end.seconds(aware, train) == pytest.approx((n * taught + 10 * s) * n**3)
-    assert finite.seconds(aware, train) == pytest.approx((n * FOLLOWED * taught + s) * 10 * n**3)
+    assert finite.seconds(aware, train) == pytest.approx((n * POSITIVE_SHARE * taught + s) * 10 * n**3)
 
 
 @pytest.mark.parametrize(

@@ -282,7 +282,7 @@ def test_rounds_must_fit(by) -> None:
     fitted = lo.fit(lo.kernels.TwoLayerReLU(), train)
     # Of 40² numbers, 8 bytes each: 10 for a kernel matrix to the queries, 11 for rounds. The budget is
     # made smaller after the fit.
-    fitted.memory = 130_000
+    fitted.rows.memory = 130_000
     with pytest.raises(MemoryBudgetError, match="An order of 40 examples in rounds, 40 rows, needs 141 kB"):
         prune(fitted, query, order="iterative", by=by)
     assert len(prune(fitted, query, by=by, shares=()).order) == 40

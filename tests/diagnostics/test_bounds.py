@@ -170,7 +170,7 @@ def test_the_order_of_the_training_examples_does_not_matter() -> None:
 def test_blocks_of_queries_and_means_over_them_change_nothing() -> None:
     p = problem(N, 300, 2)
     whole, blocked = p.fitted(lo.Ridge(0.5)), p.fitted(lo.Ridge(0.5))
-    blocked.memory = 150_000  # a hundred and thirty queries at a time
+    blocked.rows.memory = 150_000  # a hundred and thirty queries at a time
     for ask in (lower, terms):
         want, got = ask(whole, p.query), ask(blocked, p.query)
         mean = ask(blocked, p.query, mean=True)
@@ -233,7 +233,7 @@ def test_a_mean_of_losses_under_a_ridge_is_refused(ask) -> None:
 def test_too_large_a_result_is_refused_before_it_is_made(monkeypatch) -> None:
     p = problem(N, M)
     fitted = p.fitted(lo.Ridge(0.5))
-    monkeypatch.setattr(fitted, "memory", 8 * 4 * M * N - 1)
+    monkeypatch.setattr(fitted.rows, "memory", 8 * 4 * M * N - 1)
     words = f"The result (4 × {M} × {N}) needs 1.54 kB"
     for ask in (lower, terms):
         with pytest.raises(MemoryBudgetError, match=re.escape(words)):

@@ -148,7 +148,7 @@ def test_an_influence_of_0_where_the_classical_is_not_is_infinitely_wrong(monkey
 def test_blocks_of_queries_change_nothing() -> None:
     p = problem(N, 300, 2)
     whole, small = p.fitted(lo.Ridge(0.5)), p.fitted(lo.Ridge(0.5))
-    small.memory = 60_000  # sixty queries at a time
+    small.rows.memory = 60_000  # sixty queries at a time
     want, got = error_rates(whole, p.query), error_rates(small, p.query)
     for name in want:
         # Rates of pairs near 0 carry their rounding; sums do not.
@@ -166,7 +166,7 @@ def test_bad_ridges_and_too_many_pairs_are_refused(monkeypatch) -> None:
     mean = p.fitted(lo.Ridge(0.5, "mean"))
     with pytest.raises(OptionError, match="`fitted` must be trained on a sum of losses"):
         error_rates(mean, p.query)
-    monkeypatch.setattr(fitted, "memory", 16 * 4 * N - 1)
+    monkeypatch.setattr(fitted.rows, "memory", 16 * 4 * N - 1)
     words = f"The rates of all pairs (4 × {N}, twice) needs 640 B"
     with pytest.raises(MemoryBudgetError, match=re.escape(words)):
         error_rates(fitted, p.query)

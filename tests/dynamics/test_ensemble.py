@@ -194,7 +194,7 @@ def test_what_cannot_be_is_refused() -> None:
 def test_a_covariance_that_does_not_fit_is_refused(monkeypatch) -> None:
     p = problem(N, 10)
     fitted = p.fitted(lo.Ridge(1.0))
-    monkeypatch.setattr(fitted, "memory", 2_000)
+    monkeypatch.setattr(fitted.rows, "memory", 2_000)
     for asked in (posterior, ensemble):
         with pytest.raises(MemoryBudgetError, match="The covariance of 10 queries needs"):
             asked(fitted, p.query[0], covariance=True)

@@ -205,7 +205,7 @@ class TestRemembered:
         fitted, calls = self.counted(monkeypatch, lo.kernels.ReLU(1))
         queries = torch.tensor(numbers(6, 4))
         fresh = [fitted.cross(queries), fitted.cross(queries[2:5])]
-        fitted.remember(queries)
+        fitted.rows.keep_comparison(queries)
         before = len(calls)
         assert torch.equal(fitted.cross(queries), fresh[0])
         assert torch.equal(fitted.cross(queries[2:5]), fresh[0][2:5])
@@ -216,11 +216,11 @@ class TestRemembered:
     def test_nothing_is_kept_beyond_an_eighth_of_the_memory(self, monkeypatch):
         fitted, calls = self.counted(monkeypatch, lo.kernels.ReLU(1), n=90)
         queries = torch.tensor(numbers(60, 4))
-        monkeypatch.setattr(fitted, "memory", 8 * 8 * 60 * 90 - 1)
-        fitted.remember(queries)
+        monkeypatch.setattr(fitted.rows, "memory", 8 * 8 * 60 * 90 - 1)
+        fitted.rows.keep_comparison(queries)
         assert not calls
-        monkeypatch.setattr(fitted, "memory", 8 * 8 * 60 * 90)
-        fitted.remember(queries)
+        monkeypatch.setattr(fitted.rows, "memory", 8 * 8 * 60 * 90)
+        fitted.rows.keep_comparison(queries)
         assert len(calls) == 1
 
     def test_a_kernel_that_sees_labels_keeps_its_pairs(self):
@@ -228,10 +228,13 @@ class TestRemembered:
         fitted = lo.fit(aware, (numbers(9, 4), np.arange(9) % 2))
         queries = torch.tensor(numbers(6, 4))
         fresh = fitted.cross(queries)
-        fitted.remember(queries)
-        assert fitted.compared(queries[1:3]).kernel.data_ptr() == (
-            fitted.compared(queries).kernel[1:].data_ptr()
+        fitted.rows.keep_comparison(queries)
+        assert fitted.rows.compare(queries[1:3]).pairs.kernel.data_ptr() == (
+            fitted.rows.compare(queries).pairs.kernel[1:].data_ptr()
         )
         torch.testing.assert_close(fitted.cross(queries[1:3]), fresh[1:3], rtol=1e-12, atol=1e-12)
         frozen = fitted.freeze_labels()
-        assert frozen.compared(queries).kernel.data_ptr() == fitted.compared(queries).kernel.data_ptr()
+        assert (
+            frozen.rows.compare(queries).pairs.kernel.data_ptr()
+            == fitted.rows.compare(queries).pairs.kernel.data_ptr()
+        )

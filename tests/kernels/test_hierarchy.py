@@ -249,7 +249,7 @@ def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectatio
     assert np.sqrt(np.square(found).mean()) == pytest.approx(1, abs=0.5)
     assert fitted_hierarchy("relu", expectation="orthants").distortion(inputs) is None
     fitted = lo.fit(asked, (inputs, labels))
-    certificate = lo.certify(fitted, (inputs[:2], labels[:2]), refits=0)
+    certificate = lo.certify(fitted, (inputs[:2], labels[:2]), refit_examples=0)
     assert certificate.approximation == measured.record
 
 
@@ -271,7 +271,7 @@ def test_a_doubt_is_said_once_however_often_it_is_refitted() -> None:
     narrow = NeuralTangentHierarchy(width=20, neurons=160, activation="gelu")
     with pytest.warns(ExpansionWarning):
         fitted = lo.fit(narrow, (inputs, labels))
-    lo.certify(fitted, (inputs[:2], labels[:2]), refits=2)  # a warning is an error here
+    lo.certify(fitted, (inputs[:2], labels[:2]), refit_examples=2)  # a warning is an error here
 
 
 def test_inputs_beyond_what_numbers_reach_are_doubted_in_words() -> None:

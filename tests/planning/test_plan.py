@@ -12,17 +12,16 @@ import torch
 from typer.testing import CliRunner
 
 import leftout as lo
-from leftout.attribution.engine.group_removal import refit_is_cheaper
-from leftout.attribution.trajectory import COUNT
+from leftout.attribution.trajectory import COUNT, DECADES
 from leftout.cli.main import app
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.planning import plan as plan_module
-from leftout.planning.cost import DECADES, REFACTORED, Cost, Work
-from leftout.planning.machine import Curve, Machine, machine
+from leftout.planning.cost import REFACTORED, Cost, PlannedAudit
+from leftout.planning.machine import Machine, SecondsBySize, measure_machine
 from leftout.planning.plan import Plan, Step, plan
 
 KERNEL = lo.kernels.TwoLayerReLU()
-NOTHING = Curve((1, 2), (1e-300, 1e-300))
+NOTHING = SecondsBySize((1, 2), (1e-300, 1e-300))
 
 FREE = Machine(
     flops=math.inf,
@@ -42,7 +41,7 @@ FREE = Machine(
 )
 """A machine on which everything is done at once: tests put a price on one thing at a time."""
 
-CUBIC = Curve((100, 200), (1e-3, 8e-3))
+CUBIC = SecondsBySize((100, 200), (1e-3, 8e-3))
 
 USUAL = Machine(
     flops=4e10,
@@ -72,21 +71,21 @@ RULES = {
 }
 
 
-def work(n=1000, m=200, k=10, *, rule="end", budget=10**10):
-    made, at = RULES[rule]
-    times = tuple(sorted(made.time(one) for one in at))
-    return Work(n=n, m=m, k=k, rule=made, times=times, refits=3, budget=budget)
+def planned_audit(n=1000, m=200, k=10, *, name="end", budget=10**10):
+    rule, at = RULES[name]
+    times = tuple(sorted(rule.time(time) for time in at))
+    return PlannedAudit(n=n, m=m, k=k, rule=rule, times=times, refit_examples=3, budget=budget)
 
 
-def planned(asked, price=USUAL):
+def plan_of(asked_for, price=USUAL):
     """Return a plan without a trial of this machine."""
-    steps = plan_module._steps(Cost(asked, price), 0, pictures=True)
-    return Plan(asked, tuple(steps), 0, plan_module._most(Cost(asked, price)))
+    steps = plan_module._steps(Cost(asked_for, price), 0, pictures=True)
+    return Plan(asked_for, tuple(steps), 0, plan_module._most(Cost(asked_for, price)))
 
 
 @pytest.fixture
 def usual(monkeypatch):
-    monkeypatch.setattr(plan_module, "machine", lambda *_, **__: USUAL)
+    monkeypatch.setattr(plan_module, "measure_machine", lambda *_, **__: USUAL)
 
 
 @pytest.fixture(scope="module")
@@ -123,71 +122,70 @@ def test_a_plan_has_a_row_for_each_step_and_adds_them_up(usual, digits):
 
 
 def test_methods_say_which_factorisation_is_made():
-    assert "Cholesky" in planned(work(rule="end")).steps[1].method
-    assert "again" in planned(work(rule="mean loss, end")).steps[1].method
-    assert planned(work(rule="one time")).steps[1].method == "eigendecomposition"
-    assert planned(work(rule="times and end")).steps[1].method == (
+    assert "Cholesky" in plan_of(planned_audit(name="end")).steps[1].method
+    assert "again" in plan_of(planned_audit(name="mean loss, end")).steps[1].method
+    assert plan_of(planned_audit(name="one time")).steps[1].method == "eigendecomposition"
+    assert plan_of(planned_audit(name="times and end")).steps[1].method == (
         "Cholesky and inverse and eigendecomposition"
     )
-    assert planned(work(rule="beginning")).steps[1].method == "none"
+    assert plan_of(planned_audit(name="beginning")).steps[1].method == "none"
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_more_examples_queries_outputs_never_take_less(rule):
-    small = planned(work(500, 100, 2, rule=rule))
+@pytest.mark.parametrize("name", RULES)
+def test_more_examples_queries_outputs_never_take_less(name):
+    small = plan_of(planned_audit(500, 100, 2, name=name))
     for more in ((501, 100, 2), (4000, 100, 2), (500, 900, 2), (500, 100, 10)):
-        large = planned(work(*more, rule=rule))
+        large = plan_of(planned_audit(*more, name=name))
         assert large.seconds > small.seconds
         assert large.memory >= small.memory
 
 
 def test_more_times_take_more():
-    one, three = planned(work(rule="one time")), planned(work(rule="three times"))
+    one, three = plan_of(planned_audit(name="one time")), plan_of(planned_audit(name="three times"))
     assert three.seconds > one.seconds
     assert three.memory > one.memory
     # But not thrice: the eigendecomposition is made once.
     assert three.seconds < 3 * one.seconds
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_a_rule_with_training_time_is_followed_over_it(rule):
-    asked = work(rule=rule)
-    names = [step.name for step in planned(asked).steps]
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_with_training_time_is_followed_over_it(name):
+    names = [step.name for step in plan_of(planned_audit(name=name)).steps]
     # Ridge has no time, and at time 0 nothing has been learned.
-    assert ("training curve" in names) == (rule not in ("end", "mean loss, end", "beginning"))
+    assert ("training curve" in names) == (name not in ("end", "mean loss, end", "beginning"))
 
 
 def test_the_end_of_a_flow_takes_the_spectrum_for_its_curve():
     flow, ridge = (
-        Work(1000, 200, 10, one, (math.inf,), 3, 10**10) for one in (lo.GradientFlow(), lo.Ridge())
+        PlannedAudit(1000, 200, 10, rule, (math.inf,), 3, 10**10) for rule in (lo.GradientFlow(), lo.Ridge())
     )
-    assert planned(flow).steps[1].method == "Cholesky and inverse and eigendecomposition"
-    assert Cost(flow, USUAL).kept == Cost(ridge, USUAL).kept + 8 * 1000**2
-    assert planned(flow).seconds > planned(ridge).seconds
+    assert plan_of(flow).steps[1].method == "Cholesky and inverse and eigendecomposition"
+    assert Cost(flow, USUAL).model_bytes == Cost(ridge, USUAL).model_bytes + 8 * 1000**2
+    assert plan_of(flow).seconds > plan_of(ridge).seconds
 
 
 def test_a_curve_shares_nodes_in_a_decade_and_a_product_between_its_times():
     n, k = 300, 4
-    cost = Cost(work(n, 600, k, rule="one time"), dataclasses.replace(FREE, flops=1.0))
+    cost = Cost(planned_audit(n, 600, k, name="one time"), dataclasses.replace(FREE, flops=1.0))
     of_a_decade = 2 * n * n * 2 * 40 * (k + 1) + 2 * n * n * 80  # R y and diag R, and diag K R
-    assert cost.learned() == DECADES * of_a_decade + (COUNT + 1) * 2 * n * n * k
+    assert cost.training_curve() == DECADES * of_a_decade + (COUNT + 1) * 2 * n * n * k
 
 
 def test_time_0_needs_no_factorisation():
-    cost = Cost(work(rule="beginning"), USUAL)
+    cost = Cost(planned_audit(name="beginning"), USUAL)
     assert cost.factorisations() == 0
-    assert cost.kept == cost.square
+    assert cost.model_bytes == cost.square
 
 
 def test_scores_at_the_end_are_one_product_for_all_outputs():
     n, m, k = 300, 70, 4
-    cost = Cost(work(n, m, k), dataclasses.replace(FREE, flops=1.0))
+    cost = Cost(planned_audit(n, m, k), dataclasses.replace(FREE, flops=1.0))
     assert cost.scores() == 2 * m * n * n
 
 
 def test_scores_at_finite_times_share_nodes_but_not_products():
     n, m, k = 300, 600, 4  # three blocks of queries
-    cost = Cost(work(n, m, k, rule="three times"), dataclasses.replace(FREE, flops=1.0))
+    cost = Cost(planned_audit(n, m, k, name="three times"), dataclasses.replace(FREE, flops=1.0))
     resolvents = 2 * n * n * 2 * 40 * (k + 1)  # 40 nodes, complex; times 1 to 10, and 100
     coefficients = 2 * n * 80 * n
     products = 2 * m * n * n
@@ -195,38 +193,30 @@ def test_scores_at_finite_times_share_nodes_but_not_products():
 
 
 def test_mean_loss_is_factored_again_and_again():
-    once = Curve((1, 2), (1.0, 1.0))
+    once = SecondsBySize((1, 2), (1.0, 1.0))
     price = dataclasses.replace(FREE, cholesky=once)
     # Beyond its sizes the curve grows with n³; twice as far is eight times as long.
-    assert Cost(work(2), price).factorisations() == pytest.approx(1)
-    mean = Cost(work(2, rule="mean loss, end"), price)
+    assert Cost(planned_audit(2), price).factorisations() == pytest.approx(1)
+    mean = Cost(planned_audit(2, name="mean loss, end"), price)
     assert mean.factorisations() == pytest.approx(1 + REFACTORED)
 
 
 def test_eigendecompositions_are_one_of_all_and_one_of_each_rest():
-    price = dataclasses.replace(FREE, eigh=Curve((1, 2), (1.0, 8.0)))  # n³ seconds
-    cost = Cost(work(1000, rule="one time"), price)
+    price = dataclasses.replace(FREE, eigh=SecondsBySize((1, 2), (1.0, 8.0)))  # n³ seconds
+    cost = Cost(planned_audit(1000, name="one time"), price)
     assert cost.factorisations() == pytest.approx(1000**3)
     # Without 20, 30 and 50 %, and 4 small ones of the Lanczos matrices elsewhere.
     assert cost.redundant() == pytest.approx(800**3 + 700**3 + 500**3)
 
 
-@pytest.mark.parametrize("rule", sorted(set(RULES) - {"beginning"}))
-def test_it_is_known_which_groups_are_fitted_afresh(rule, digits):
-    asked = work(rule=rule)
-    judged = (asked.times[-1],)
-    for gone in range(1, 1000, 7):
-        assert asked.afresh(gone) == refit_is_cheaper(asked.rule, judged, asked.n, gone)
-
-
 def test_the_groups_are_those_of_redundant(digits):
     train, query = digits
     found = lo.audit(KERNEL, train, query)
-    assert (0, *work(len(train), len(query)).groups) == found.findings.redundant.counts
+    assert (0, *planned_audit(len(train), len(query)).groups) == found.findings.redundant.counts
 
 
 def test_too_little_memory_is_refused_with_the_number_that_fits():
-    found = planned(work(3000, budget=200 * 10**6))
+    found = plan_of(planned_audit(3000, budget=200 * 10**6))
     assert not found.fits
     assert found.summary.endswith("it does not fit.")
     with pytest.raises(
@@ -235,12 +225,12 @@ def test_too_little_memory_is_refused_with_the_number_that_fits():
         rf"take `n_train` ≤ {found.most}, or raise `memory`\.",
     ):
         found.check()
-    assert planned(work(found.most, budget=200 * 10**6)).fits
-    assert not planned(work(found.most + 1, budget=200 * 10**6)).fits
+    assert plan_of(planned_audit(found.most, budget=200 * 10**6)).fits
+    assert not plan_of(planned_audit(found.most + 1, budget=200 * 10**6)).fits
 
 
 def test_where_no_number_of_examples_fits_none_is_advised():
-    found = planned(work(3000, budget=10**6))
+    found = plan_of(planned_audit(3000, budget=10**6))
     with pytest.raises(MemoryBudgetError, match=r"more than the budget of 1 MB: raise `memory`\."):
         found.check()
 
@@ -249,13 +239,13 @@ def test_where_no_number_of_examples_fits_none_is_advised():
     ("seconds", "said"), [(0.314, "0.31 s"), (42.4, "42 s"), (100, "1.7 minutes"), (7000, "1.9 hours")]
 )
 def test_seconds_are_said_in_a_fitting_unit(seconds, said):
-    found = Plan(work(), (Step("all", seconds, 0, ""),), 0, 1)
+    found = Plan(planned_audit(), (Step("all", seconds, 0, ""),), 0, 1)
     assert f"about {said} and" in found.summary
 
 
 def test_what_audit_would_refuse_is_refused(usual, digits):
-    with pytest.raises(OptionError, match="`refits` must be a finite number ≥ 0; got -1"):
-        plan(KERNEL, *digits, rule=lo.Ridge(1.0), refits=-1)
+    with pytest.raises(OptionError, match="`refit_examples` must be a finite number ≥ 0; got -1"):
+        plan(KERNEL, *digits, rule=lo.Ridge(1.0), refit_examples=-1)
     with pytest.raises(OptionError, match="`at` must be None under Ridge"):
         plan(KERNEL, *digits, rule=lo.Ridge(1.0), at=[3])
     with pytest.raises(OptionError, match="`device` must be one that this machine has"):
@@ -265,7 +255,7 @@ def test_what_audit_would_refuse_is_refused(usual, digits):
 
 
 def test_a_curve_goes_through_its_points_and_on_with_n_cubed():
-    curve = Curve((10, 100), (1e-3, 1e-1))
+    curve = SecondsBySize((10, 100), (1e-3, 1e-1))
     assert curve(0) == 0
     assert [curve(10), curve(100)] == pytest.approx([1e-3, 1e-1])
     assert curve(math.sqrt(1000)) == pytest.approx(1e-2)  # a straight line of logarithms
@@ -274,15 +264,15 @@ def test_a_curve_goes_through_its_points_and_on_with_n_cubed():
 
 
 def test_this_machine_can_be_measured(digits):
-    found = machine(KERNEL, digits[0], device=torch.device("cpu"))
-    assert found.lessons is None, "of a kernel that sees no labels"
-    rates = {name: value for name, value in vars(found).items() if name != "lessons"}
-    for name, value in rates.items():
-        for one in value.seconds if isinstance(value, Curve) else (value,):
+    found = measure_machine(KERNEL, digits[0], device=torch.device("cpu"))
+    assert found.label_fits is None, "of a kernel that sees no labels"
+    speeds = {name: speed for name, speed in vars(found).items() if name != "label_fits"}
+    for name, speed in speeds.items():
+        for one in speed.seconds if isinstance(speed, SecondsBySize) else (speed,):
             # Of an infinitely wide network nothing is paid for an example by itself.
             assert (one == 0) if name == "example" else (0 < one < math.inf), name
     tables = dataclasses.replace(digits[0], images=None)
-    assert machine(KERNEL, tables, device=torch.device("cpu")).picture == 0
+    assert measure_machine(KERNEL, tables, device=torch.device("cpu")).picture == 0
 
 
 def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> None:
@@ -291,19 +281,20 @@ def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> No
         torch.nn.Flatten(), torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
     )
     kernel = lo.kernels.Empirical(module)
-    found = machine(kernel, digits[0], device=torch.device("cpu"))
+    found = measure_machine(kernel, digits[0], device=torch.device("cpu"))
     assert found.example >= 0
     assert found.gram >= 0
     assert found.example + found.gram > 0
     train, query = (one.select(range(20)) for one in digits)
     plan = plan_module.plan(kernel, train, query, rule=lo.Ridge(1.0))
-    assert (plan.work.n, plan.work.m, plan.work.k, plan.work.each) == (200, 200, 1, 10)
+    asked_for = plan.audit
+    assert (asked_for.n, asked_for.m, asked_for.k, asked_for.outputs_per_example) == (200, 200, 1, 10)
     assert plan.summary.startswith("20 training examples and 20 queries take")
 
 
 def test_rows_of_an_example_are_paid_for_once_each() -> None:
     price = dataclasses.replace(FREE, example=0.5)
-    assert Cost(work(n=30), price).kernel() == 15
+    assert Cost(planned_audit(n=30), price).kernel() == 15
 
 
 def test_the_command_shows_the_plan_and_says_when_it_does_not_fit(usual):
@@ -326,7 +317,7 @@ from leftout.planning.machine import Machine
 from test_plan import USUAL, KERNEL
 
 train, query = lo.load("digits", n_train=1000, n_query=60)
-planner.machine = lambda *_, **__: USUAL
+planner.measure_machine = lambda *_, **__: USUAL
 found = planner.plan(KERNEL, train, query, rule=lo.GradientFlow(), at=[10.0])
 lo.audit(KERNEL, train, query, rule=lo.GradientFlow(), at=[10.0], out=sys.argv[1])
 status = Path("/proc/self/status")

@@ -7,7 +7,7 @@ Three kinds of evidence: a *proved* bound on what the quadrature adds to any pre
 an *estimate* of what rounding adds, 10 eps (s_max + λ) μ^(−3/2) √k(x, x) ‖Y − f_0‖ with
 μ = max(s_min + λ, 1/ηt): g moves by at most that much when K moves by 10 eps s_max (for descent just
 below the critical rate, g is steeper at s_max, and its slope there counts); and a few examples
-*really* left out (`refits`).
+*really* left out (`refit_examples`).
 
 Where labels have made K indefinite there is no √k(x, x). With r and μ the largest and the least |s + λ|,
 no prediction at the end of training is further from f_0 than ‖k(x, X)‖ ‖Y − f_0‖ / μ, and rounding moves it
@@ -22,15 +22,16 @@ from torch import Tensor
 
 from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.query_blocks import queries_of, query_blocks
-from leftout.attribution.refit_examples import refit_examples
+from leftout.attribution.refit_examples import compare_refits
 from leftout.core.certificate import Certificate
 from leftout.core.checks import check_at_least, check_seed
+from leftout.core.work import WorkCount
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 from leftout.kernels import assemble
-from leftout.solvers.krylov import largest_eigenvalue
+from leftout.solvers.krylov import filtered_vector_work, largest_eigenvalue
 from leftout.solvers.quadrature import quadrature_error
 
 EPS = torch.finfo(torch.float64).eps
@@ -38,11 +39,13 @@ BACKWARD = 10.0
 """A backward-stable factorisation perturbs K by a small multiple of eps·s_max; ten is generous."""
 
 
-def certify(fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed: int = 0) -> Certificate:
+def certify(
+    fitted: Fitted, query: Data, *, at: At = None, refit_examples: int = 3, seed: int = 0
+) -> Certificate:
     """Return the evidence for the leave-one-out changes at one training time.
 
     Args:
-        refits: random training examples to leave out really, each in one random output.
+        refit_examples: random training examples to leave out really, each in one random output.
         seed: chooses them.
 
     Cost:
@@ -57,13 +60,13 @@ def certify(fitted: Fitted, query: Data, *, at: At = None, refits: int = 3, seed
         >>> certificate.refit_difference < 1e-9
         True
     """
-    check_at_least("refits", refits, 0)
+    check_at_least("refit_examples", refit_examples, 0)
     check_seed(seed)
     examples = queries_of(fitted, query)
     engine = engine_at(fitted, at)
     time, total = engine.time, engine.total or len(fitted)
     generator = torch.Generator().manual_seed(seed)
-    comparisons = refit_examples(engine, examples, count=refits, generator=generator)
+    comparisons = compare_refits(engine, examples, count=refit_examples, generator=generator)
     fitted = fitted.freeze_labels()  # what follows is about the matrix as it is
     indefinite = time == math.inf and not fitted.kernel.definite
     sizes = (_indefinite if indefinite else _positive)(fitted, examples, time, total, generator)
@@ -203,3 +206,8 @@ def _residual(fitted: Fitted, total: float, time: float, reach: float) -> float:
 def _relative(rest: Tensor, size: Tensor) -> float:
     """Return ‖rest‖ / size; ‖rest‖ where the size is zero, as with targets of zero."""
     return float(rest.norm() / size) if float(size) > 0 else float(rest.norm())
+
+
+def certificate_work(n: int, refits: int) -> WorkCount:
+    """Return the work of `certify`: refits by Lanczos, and half of one for the ends of the spectrum."""
+    return (refits + 0.5) * filtered_vector_work(n)

@@ -23,10 +23,12 @@ from leftout.attribution.initialisation_spread import with_spread
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
+from leftout.core.work import WorkCount, thin_product
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At
 from leftout.kernels.base import Kernel
+from leftout.solvers.resolvent import left_out_diagonal_work
 
 
 @overload
@@ -202,6 +204,12 @@ def out_of_sample(fitted: Fitted, at: At | Sequence[At] = None) -> Float64[Tenso
     times = fitted.times(at)
     predictions = [engine.out_of_sample() for engine in engines(fitted, times)]
     return predictions[0].clone() if is_scalar(at) else torch.stack(predictions)
+
+
+def out_of_sample_work(n: int, k: int, time: float) -> WorkCount:
+    """Return the work of `out_of_sample` at one time, the model's resolvents at hand."""
+    work = dual_work(n, time) + thin_product(n)
+    return work + k * left_out_diagonal_work(n) if 0 < time < math.inf else work
 
 
 def _extremes(change: Float64[Tensor, "b n"], top: int) -> Float64[Tensor, "b four top"]:

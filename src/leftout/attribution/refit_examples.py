@@ -10,7 +10,7 @@ from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 
 
-def refit_examples(
+def compare_refits(
     engine: EngineAtTime, query: Examples, *, count: int, generator: torch.Generator
 ) -> tuple[Refit, ...]:
     """Return a few random leave-one-out columns beside those of models fitted without.

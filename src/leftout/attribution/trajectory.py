@@ -23,13 +23,18 @@ from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.core.blocks import check_fits
 from leftout.core.errors import OptionError
 from leftout.core.progress import with_progress
+from leftout.core.work import WorkCount, passes, product
 from leftout.data.examples import Examples
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
-from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes
+from leftout.solvers.quadrature import NODES
+from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes, resolvents_work
 
 COUNT = 30
 """Times of a curve where none are given: about five per decade."""
+
+DECADES = 7
+"""Of training time on a curve, where its work is counted: 5 to 8 on pictures, as the spectrum spreads."""
 
 MOVED, SETTLED = 0.1, 5.0
 """τσ at which a mode has learned a tenth of its share, and all but e⁻⁵ < 1 % of it."""
@@ -76,7 +81,7 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
     n, k = len(fitted), fitted.outputs
     check_fits(
         f"A trajectory of {len(times)} × {n} × {k} predictions",
-        len(times) * time_bytes(fitted),
+        len(times) * time_bytes(fitted.residual.numel()),
         fitted.memory,
         advice="Ask for fewer times.",
     )
@@ -110,9 +115,26 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
     return xr.Dataset(by_name, attrs=attrs | end)
 
 
-def time_bytes(fitted: Fitted) -> int:
-    """Return the bytes that a trajectory holds for each of its times: predictions, duals, changes."""
-    return 4 * 8 * fitted.residual.numel()
+def time_bytes(numbers: int) -> int:
+    """Return the bytes that a trajectory holds for a time of so many predictions: they, duals and changes."""
+    return 4 * 8 * numbers
+
+
+def trajectory_bytes(n: int, k: int, times: int) -> int:
+    """Return the bytes of a trajectory of so many times, and of the resolvents of a window."""
+    return times * time_bytes(n * k) + 3 * 16 * NODES * n * (k + 1)
+
+
+def trajectory_work(n: int, k: int, times: int) -> WorkCount:
+    """Return the work of a trajectory: resolvents for each decade, a product for each of so many times."""
+    of_a_decade = resolvents_work(n, k) + product(n, n, 2 * NODES)
+    of_a_time = dual_work(n, 1.0) + product(n, n, k) + passes(NODES * n * k, 2)
+    return DECADES * of_a_decade + times * of_a_time
+
+
+def has_training_curve(rule: Rule, last: float) -> bool:
+    """Return whether training has times between its beginning and the last one asked about."""
+    return not isinstance(rule, Ridge) and last > 0
 
 
 def check_timed(rule: Rule) -> None:

@@ -17,7 +17,7 @@ from leftout.attribution.engine.labelled_result import SIGN, attributes, labelle
 from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.leave_one_out import out_of_sample
-from leftout.attribution.trajectory import training_times
+from leftout.attribution.trajectory import has_training_curve, training_times
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, abandon_run, finish_run, prepare_run
@@ -44,7 +44,7 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
-from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
@@ -267,7 +267,9 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         rare=rare(fitted, at=last_time),
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
-        certificate=certify(fitted, query, at=last_time, refits=request.refit_examples, seed=request.seed),
+        certificate=certify(
+            fitted, query, at=last_time, refit_examples=request.refit_examples, seed=request.seed
+        ),
         learned=_learned_over_time(fixed, times),
         linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
@@ -325,7 +327,7 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
 
 def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:
     """Return when each example was learned, on a curve that holds all times asked for."""
-    if isinstance(fitted.rule, Ridge) or times[-1] == 0:
+    if not has_training_curve(fitted.rule, times[-1]):
         return None
     return learned(fitted, [*training_times(fitted), *times], kinds_at=times[-1])
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from leftout.core.errors import NotPositiveError
 from leftout.diagnostics.learning_curve.learning_curve import FEWEST, learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
+from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Ridge
 
 STEPS = 4
 """Sizes asked for, each a root of two more: up to four times the examples."""
@@ -36,7 +36,7 @@ def audit_learning_curve(
         under ridge the spectrum of half of the examples, 18 (r/2)³ in all; else 9r³ beside the spectrum.
     """
     n = len(fitted)
-    halved = isinstance(fitted.rule, Ridge)
+    halved = takes_half(fitted.rule)
     fewest = FEWEST * (2 if halved else 1)
     if n < fewest or not bool(fitted.residual.any()):
         return None, f"It takes {fewest} examples or more that are not all alike."

@@ -101,7 +101,7 @@ def _show_plan(arguments: AuditArguments, resolved: ResolvedKernel) -> None:
         resolved.query,
         rule=rule_of(arguments),
         at=arguments.times,
-        refits=arguments.refit_examples,
+        refit_examples=arguments.refit_examples,
         device=arguments.device,
         memory=arguments.memory,
     )

@@ -23,7 +23,7 @@ def plan_command(arguments: PlanArguments) -> None:
         query,
         rule=rule_of(arguments),
         at=arguments.times,
-        refits=arguments.refit_examples,
+        refit_examples=arguments.refit_examples,
         started=started,
         device=arguments.device,
         memory=arguments.memory,

@@ -36,9 +36,9 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.pairwise.options import AUTO, Estimator
 from leftout.planning.cost import Cost
-from leftout.planning.label_aware_cost import teaching
+from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import Machine, bare_machine, with_kernel
-from leftout.planning.plan import work_of
+from leftout.planning.plan import planned_audit
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
 
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -197,18 +197,20 @@ class _Trial:
     def seconds(self, kernel: Kernel | LabelDependentKernel, train: Examples) -> float:
         """Return about how long the leave-one-out loss of a kernel takes, or the choice of its strength."""
         device = _device(self.arguments, train)
-        work = work_of(
+        work = planned_audit(
             kernel,
             train,
             train,
             rule=self.rule,
             at=[comparison_time(self.arguments)],
-            refits=0,
+            refit_examples=0,
             budget=memory_budget(self.arguments.memory, device=device),
         )
         cost = Cost(work, with_kernel(self.machine, kernel, train, device=device))
         return (
-            teaching(kernel, cost).choosing if isinstance(kernel, LabelDependentKernel) else cost.left_out()
+            label_fit_cost(kernel, cost).choosing
+            if isinstance(kernel, LabelDependentKernel)
+            else cost.left_out()
         )
 
 

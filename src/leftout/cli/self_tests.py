@@ -150,7 +150,7 @@ def _leave_one_out() -> Iterator[SelfTest]:
             dual = _dual(fitted.gram[keep][:, keep], fitted.residual[keep], rule, at)
             changes.append(with_all - cross[:, keep] @ dual)
         off = np.abs(effects - torch.stack(changes, dim=1).numpy()).max()
-        bound = certify(fitted, query, at=at, refits=0)
+        bound = certify(fitted, query, at=at, refit_examples=0)
         # Proved for the quadrature; rounding is estimated, once for the engine, once for refits.
         yield SelfTest(f"leave-one-out, {name}", float(off), bound.quadrature + 2 * bound.rounding)
 
@@ -218,7 +218,7 @@ def _devices() -> Iterator[SelfTest]:
         there = fit(KERNEL, train, rule=rule, device="cuda")
         ours = leave_one_out(here, query, at=at, of="prediction").values
         theirs = leave_one_out(there, query, at=at, of="prediction").values
-        bound = certify(here, query, at=at, refits=0)
+        bound = certify(here, query, at=at, refit_examples=0)
         allowed = 2 * (bound.quadrature + bound.rounding)
         yield SelfTest(f"GPU against CPU, {name}", float(np.abs(ours - theirs).max()), allowed)
 

@@ -154,7 +154,7 @@ def learned(fitted: Fitted, at: At | Sequence[At] = None, *, kinds_at: float | N
 def _learning_curve_rows(fitted: Fitted, times: Sequence[float]) -> xr.Dataset:
     """Return losses and margins at all times, computed for as many times at once as fit the memory."""
     curves = []
-    for block in blocks(len(times), max(1, fitted.memory // time_bytes(fitted))):
+    for block in blocks(len(times), max(1, fitted.memory // time_bytes(fitted.residual.numel()))):
         curve = trajectory(fitted, times[block])
         curves.append(curve.drop_vars(["fitted", "left_out"]).drop_dims("output", errors="ignore"))
     return xr.concat(curves, dim="at", data_vars="all")

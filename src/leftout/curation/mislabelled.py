@@ -9,6 +9,7 @@ The reasons are terms of the left-out prediction, f(x_i) = Σ_j k(x_i, x_j) u_j:
 terms favour the suggested class over the given one most.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,9 +20,11 @@ from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import with_progress
+from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, thin_product
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.solvers.resolvent import group_sum_work
 
 NEIGHBOURS = 5
 """Opposing training examples named for each suspect: as many as fit one line."""
@@ -164,3 +167,14 @@ def _opposing_examples(
     best = terms.topk(min(NEIGHBOURS, len(terms) - 1))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     return tuple(Neighbour(j, pull) for j, pull in pairs if pull > 0 and j != row)
+
+
+DOUBTED = 0.05
+"""Share of the labels that is assumed to be doubted where the work is counted."""
+
+
+def suspects_work(n: int, k: int, time: float) -> WorkCount:
+    """Return the work of the reasons for the labels assumed to be doubted, left-out predictions at hand."""
+    finite = 0 < time < math.inf
+    terms = group_sum_work(n, k) + thin_product(n) if finite else NO_WORK
+    return DOUBTED * n * (calls(100) + operations(Operation.SECOND, 2e-4) + terms)

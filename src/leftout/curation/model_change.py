@@ -16,11 +16,14 @@ from torch import Tensor
 
 from leftout.attribution.engine.base import EditEngine
 from leftout.attribution.engine.edit_engines import edit_engines
+from leftout.attribution.engine.end_of_training import singles_at_end_work
+from leftout.attribution.engine.finite_time import singles_at_time_work
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_blocks
 from leftout.attribution.information import Measure
 from leftout.attribution.weight_noise import Isotropic
 from leftout.core.blocks import blocks
 from leftout.core.progress import with_progress
+from leftout.core.work import NO_WORK, WorkCount, allocation, passes, product
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 
@@ -41,8 +44,8 @@ def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float6
     (engine,) = edit_engines(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
         return weight_change_without_each(engine, time)
-    fitting = max(1, fitted.memory // (8 * 8 * len(fitted) * fitted.outputs))
-    query_parts = query_blocks(fitted, query, size=min(QUERIES, fitting))
+    size = queries_at_once(len(fitted), fitted.outputs, fitted.memory)
+    query_parts = query_blocks(fitted, query, size=size)
     return prediction_change_without_each(engine, query_parts, queries=len(query))
 
 
@@ -69,3 +72,25 @@ def weight_change_without_each(engine: EditEngine, time: float) -> Float64[Tenso
     for columns in with_progress(column_blocks, what="leaving one out"):
         total[columns] = measure(engine.single_duals(columns), end=time == math.inf)
     return total / 2
+
+
+def queries_at_once(n: int, k: int, memory: int) -> int:
+    """Return the queries of a block for n examples with k outputs: what an eighth of the memory holds."""
+    return min(QUERIES, max(1, memory // (8 * 8 * n * k)))
+
+
+def model_change_work(m: int, n: int, k: int, time: float, memory: int) -> WorkCount:
+    """Return the work of `model_change` by function, the model's resolvents at hand."""
+    if time == 0:
+        return NO_WORK
+    if time == math.inf:
+        singles = singles_at_end_work(m, n, k)
+    else:
+        blocks = math.ceil(m / queries_at_once(n, k, memory))
+        singles = product(m, n, n) + singles_at_time_work(m, n, k, blocks) + k * passes(m * n)
+    return singles + k * passes(m * n, 7) + allocation(m * n * k)
+
+
+def model_change_bytes(m: int, n: int, k: int, memory: int) -> int:
+    """Return the bytes of what changes at a block of queries."""
+    return 2 * 8 * min(m, queries_at_once(n, k, memory)) * n * k

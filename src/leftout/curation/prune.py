@@ -153,7 +153,7 @@ def prune(
     fitted.check_kernel_fixed()
     examples = queries_of(fitted, query)
     n = len(fitted)
-    counts = [0, *sorted({max(1, min(n - 1, round(s * n))) for s in fractions if n > 1})]
+    counts = [0, *removal_counts(n, fractions)]
     if order == "random":
         generator = torch.Generator().manual_seed(int(seed))
         rows, information = torch.randperm(n, generator=generator).tolist(), None
@@ -179,6 +179,11 @@ def prune(
         train=fitted.train.fingerprint,
         query=examples.fingerprint,
     )
+
+
+def removal_counts(n: int, shares: Iterable[float]) -> list[int]:
+    """Return how many of n examples go for each share: at least one, and never all."""
+    return sorted({max(1, min(n - 1, round(share * n))) for share in shares if n > 1})
 
 
 def one_time(fitted: Fitted, at: At) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.blocks import blocks
+from leftout.core.work import WorkCount, passes
 from leftout.curation.mislabelled import label_margins
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -173,3 +174,8 @@ def _why_rare(loss: float, fence: float, agreement: float) -> str:
         f"Predicted without it, its loss is {loss:.3g}, beyond {fence:.3g} which few reach{shared}: "
         "there are too few like it."
     )
+
+
+def neighbours_work(n: int) -> WorkCount:
+    """Return the work of the nearest few, the nearest ten and the nearest of each example."""
+    return passes(n * n, 30)

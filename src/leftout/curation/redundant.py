@@ -1,10 +1,15 @@
 """Redundant training examples: `prune`, with the shares and the tolerance of an audit."""
 
+from collections.abc import Sequence
+
+from leftout.attribution.engine.group_removal import group_bytes, group_work
 from leftout.core.checks import check_between
-from leftout.curation.prune import Pruned, prune
+from leftout.core.work import NO_WORK, WorkCount, product, total_work
+from leftout.curation.model_change import model_change_bytes, model_change_work
+from leftout.curation.prune import Pruned, prune, removal_counts
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import At
+from leftout.dynamics.fitted import Fitted, dual_work
+from leftout.dynamics.rules import At, Rule
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -29,3 +34,25 @@ def redundant(
     for fraction in fractions:
         check_between("fractions", fraction, 0, 1)
     return prune(fitted, query, at=at, shares=fractions, tolerance=tolerance)
+
+
+def redundant_groups(examples: int) -> tuple[int, ...]:
+    """Return the sizes of the groups whose joint removal an audit tries."""
+    return tuple(removal_counts(examples, FRACTIONS))
+
+
+def redundant_work(
+    m: int, n: int, k: int, rule: Rule, time: float, groups: Sequence[int], *, memory: int
+) -> WorkCount:
+    """Return the work of `redundant` with groups of so many rows, the model's resolvents at hand."""
+    removals = total_work(group_work(rule, time, n, size, k) for size in groups) if time > 0 else NO_WORK
+    effects = product(m, n, k * len(groups))
+    return model_change_work(m, n, k, time, memory) + 2 * dual_work(n, time) + removals + effects
+
+
+def redundant_bytes(
+    m: int, n: int, k: int, rule: Rule, time: float, groups: Sequence[int], *, memory: int
+) -> int:
+    """Return the bytes of a block of changes, or of the largest fit of what remains if that is more."""
+    refits = max((group_bytes(rule, time, n, size) for size in groups), default=0)
+    return max(model_change_bytes(m, n, k, memory), refits)

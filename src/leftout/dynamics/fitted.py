@@ -19,6 +19,7 @@ from torch import Tensor
 
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.data.examples import Examples
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.factorisations import Factorisations
@@ -32,7 +33,7 @@ from leftout.solvers.spectrum import Spectrum
 
 T = TypeVar("T")
 
-KEPT = 6
+KEPT = 16
 """Things derived from a model that are kept with it, the last ones used."""
 
 
@@ -315,3 +316,11 @@ def check_outputs(what: str, outputs: int | None, train: Examples) -> None:
         f"`train` must have a column of targets for each output: {what} {outputs} outputs, the "
         f"targets have {columns}.{two}"
     )
+
+
+def dual_work(n: int, time: float) -> WorkCount:
+    """Return the work of `Fitted.dual` for n rows, once the factor or the spectrum is there."""
+    if time == 0:
+        return NO_WORK
+    # A solve copies the factor.
+    return 2 * thin_product(n) + (allocation(n * n) if time == math.inf else NO_WORK)

@@ -15,6 +15,10 @@ MATRICES_OF_PAIRS = 3
 """Matrices of pairs that are kept beside K(queries, X) for a kernel that is fitted to labels."""
 
 
+COMPARISON_SHARE = 8
+"""A comparison that takes more than one of so many parts of the memory is not kept."""
+
+
 @final
 class KernelRows:
     """Rows of a kernel over the training inputs.
@@ -66,10 +70,10 @@ class KernelRows:
     def keep_comparison(self, queries: Float[Tensor, "m ..."]) -> None:
         """Compare queries with the training inputs once, and keep that for them and slices of them.
 
-        Nothing is kept where an eighth of the memory would not hold it.
+        Nothing is kept where `comparison_is_kept` says that it is too large.
         """
         size = 8 * self.matrices * len(queries) * self.outputs_per_example * len(self.gram)
-        if size <= self.memory // 8:
+        if comparison_is_kept(size, self.memory):
             self._last = (queries, self.compare(queries))
 
     def compare(self, queries: Float[Tensor, "m ..."]) -> Comparison:
@@ -137,3 +141,8 @@ class KernelRows:
             return rows.clone()
         pairs = torch.unflatten(torch.unflatten(rows, 1, (-1, outputs)), 0, (-1, outputs))  # (e, b, n, b)
         return pairs.diagonal(dim1=1, dim2=3).sum(2)
+
+
+def comparison_is_kept(size: int, memory: int) -> bool:
+    """Return whether a comparison of so many bytes is kept."""
+    return size <= memory // COMPARISON_SHARE

@@ -13,9 +13,10 @@ from torch import Tensor
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.core.work import Operation, WorkCount, allocation, operations
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
-from leftout.kernels.tiles import TileWork
+from leftout.kernels.tiles import BLOCK, TEMPORARIES, TileWork
 
 ROWS = 1024
 """Inputs of a diagonal that are evaluated together."""
@@ -209,3 +210,21 @@ def _rows_of(numbers: list[int], outputs_per_example: int) -> Tensor:
     """Return the rows of the matrix that belong to these inputs."""
     of_inputs = torch.tensor(numbers, dtype=torch.int64)
     return (of_inputs[:, None] * outputs_per_example + torch.arange(outputs_per_example)).flatten()
+
+
+def gram_work(n: int) -> WorkCount:
+    """Return the work of the kernel matrix of n rows: one triangle of tiles, each written twice."""
+    pairs = n * (n + min(n, BLOCK["cpu"])) / 2
+    return operations(Operation.KERNEL_ROW, n) + operations(Operation.GRAM_PAIR, pairs) + allocation(n * n)
+
+
+def gram_bytes(n: int) -> int:
+    """Return the bytes of the kernel matrix of n rows and of its temporaries."""
+    return 8 * n**2 + TEMPORARIES * 8 * min(n, BLOCK["cpu"]) ** 2
+
+
+def cross_work(m: int, n: int) -> WorkCount:
+    """Return the work of the kernel between m rows of queries and n of training."""
+    # What a network makes of training examples is kept; that of queries is made each time.
+    pairs = operations(Operation.CROSS_PAIR, m * n)
+    return operations(Operation.KERNEL_ROW, m) + pairs + allocation(m * n)

@@ -4,6 +4,7 @@
 inputs; fitted to fewer of the examples, or to other labels, it is another kernel (`refit`).
 """
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
+from leftout.core.work import Operation, WorkCount, operations
 from leftout.kernels.base import Comparison, Kernel, KernelOfSubset, Normalise, RefitKernel
 
 
@@ -161,3 +163,23 @@ class LabelDependentKernel(ABC):
 
 AnyKernel = Kernel | LabelDependentKernel
 """What `fit` takes: a kernel, or the options of one that is fitted to labels first."""
+
+
+def label_fit_work(n: int) -> WorkCount:
+    """Return the work of fitting a kernel to the labels of n examples, its base kernel at hand."""
+    return operations(Operation.LABEL_FIT_PAIR, n * n)
+
+
+def label_refit_work(n: int) -> WorkCount:
+    """Return the work of fitting it to all labels but one, from what is known of all."""
+    return operations(Operation.LABEL_REFIT_PAIR, n * n)
+
+
+def label_input_work(n: int) -> WorkCount:
+    """Return the work of a refitted kernel between one input and the training inputs."""
+    return operations(Operation.LABEL_INPUT_PAIR, n * n)
+
+
+def label_cross_work(m: int, n: int, *, size: int) -> WorkCount:
+    """Return the work of a refitted kernel between m inputs, in blocks of `size`, and the training inputs."""
+    return math.ceil(m / size) * label_input_work(n) + operations(Operation.LABEL_CROSS_PAIR, m * n)

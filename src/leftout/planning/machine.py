@@ -1,8 +1,8 @@
-"""How fast is this machine, for the kinds of work of which an audit is made? A second of each is tried.
+"""The speeds of this machine, measured for each kind of operation of which an audit is made.
 
 Rates are measured where they stop depending on the size, or as a curve where they never do: half of a
 small eigendecomposition is overhead, so its seconds at several sizes are kept. What is measured is the
-machine as it is now, with whatever else runs on it.
+machine as it is now, with whatever other programs run on it.
 """
 
 import copy
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from leftout.core.work import Operation, WorkCount
 from leftout.data.examples import Examples
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
@@ -48,19 +49,19 @@ TRIED = 256
 PICTURES = 256
 """Pictures that are packed for the report."""
 
-TAUGHT = (24, 400)
-"""Examples that teach a kernel that sees labels: from so few to so many, as can be afforded."""
+LABEL_FITTED = (24, 400)
+"""Fewest and most examples to whose labels a kernel is fitted, as many as can be afforded."""
 
 PATIENCE = 0.15
 """Seconds after which a measurement is not repeated."""
 
-LESSON = 0.5
-"""Seconds of teaching from which it grows with n²: below, a hierarchy mostly draws its neurons."""
+LONG_FIT = 0.5
+"""Seconds of fitting labels from which they grow with n²: below, a hierarchy mostly draws its neurons."""
 
 
 @dataclass(frozen=True)
-class Curve:
-    """Seconds of something that costs n³, at several n."""
+class SecondsBySize:
+    """Seconds of an operation that costs n³, at several n."""
 
     sizes: tuple[int, ...]
     seconds: tuple[float, ...]
@@ -75,27 +76,27 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """What teaching a kernel labels takes, beside the kernel that it builds on.
+class LabelFitTimings:
+    """Seconds of fitting a kernel to labels, beside the kernel that it builds on.
 
     Attributes:
-        indefinite: seconds to factor a matrix of side n that may have negative eigenvalues.
-        first: seconds a pair of training examples to teach it by all of them.
-        again: seconds a pair to teach it by all but one, from what is known of them.
-        own: seconds a pair to ask a kernel that was taught again about one input.
-        asked: seconds for each input that it is asked about beside, and each training example.
+        indefinite: to factor a matrix of side n that may have negative eigenvalues.
+        fit: for each pair of training examples, to fit it to the labels of all.
+        refit: for each pair, to fit it to all labels but one, from what is known of all.
+        at_input: for each pair, to evaluate a refitted kernel at one input.
+        at_pair: for each further input, and each training example.
     """
 
-    indefinite: Curve
-    first: float
-    again: float
-    own: float
-    asked: float
+    indefinite: SecondsBySize
+    fit: float
+    refit: float
+    at_input: float
+    at_pair: float
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What was measured.
+    """Measured speeds.
 
     Attributes:
         flops: float64 operations a second of a matrix product.
@@ -110,13 +111,13 @@ class Machine:
         ranked: seconds a score to find the strongest.
         stored: seconds a score to write and read back.
         picture: seconds to pack a picture; 0 for tables.
-        lessons: of a kernel that sees labels; None of one that does not.
+        label_fits: of a kernel that is fitted to labels; None of another.
     """
 
     flops: float
-    cholesky: Curve
-    inverse: Curve
-    eigh: Curve
+    cholesky: SecondsBySize
+    inverse: SecondsBySize
+    eigh: SecondsBySize
     streamed: float
     fresh: float
     thin: float
@@ -127,50 +128,91 @@ class Machine:
     ranked: float
     stored: float
     picture: float
-    lessons: Lessons | None = None
+    label_fits: LabelFitTimings | None = None
+
+    def seconds(self, work: WorkCount) -> float:
+        """Return how long this work takes."""
+        prices = self._prices
+        total = 0.0
+        for (operation, side), number in work.counts.items():
+            price = prices[operation]
+            total += number * (price(side) if isinstance(price, SecondsBySize) else price)
+        return total
+
+    @property
+    def _prices(self) -> dict[Operation, float | SecondsBySize]:
+        """Return the seconds of an operation of each kind."""
+        prices: dict[Operation, float | SecondsBySize] = {
+            Operation.FLOP: 1 / self.flops,
+            Operation.THIN_PRODUCT: self.thin,
+            Operation.STREAMED_BYTE: 1 / self.streamed,
+            Operation.ALLOCATED_BYTE: 1 / self.fresh,
+            Operation.CALL: self.call,
+            Operation.SECOND: 1.0,
+            Operation.CHOLESKY: self.cholesky,
+            Operation.INVERSE: self.inverse,
+            Operation.EIGENPAIRS: self.eigh,
+            Operation.KERNEL_ROW: self.example,
+            Operation.GRAM_PAIR: self.gram,
+            Operation.CROSS_PAIR: self.cross,
+            Operation.RANKED_SCORE: self.ranked,
+            Operation.STORED_SCORE: self.stored,
+            Operation.PICTURE: self.picture,
+        }
+        if self.label_fits is not None:
+            prices |= {
+                Operation.INDEFINITE: self.label_fits.indefinite,
+                Operation.LABEL_FIT_PAIR: self.label_fits.fit,
+                Operation.LABEL_REFIT_PAIR: self.label_fits.refit,
+                Operation.LABEL_INPUT_PAIR: self.label_fits.at_input,
+                Operation.LABEL_CROSS_PAIR: self.label_fits.at_pair,
+            }
+        return prices
 
 
-def machine(kernel: Kernel | LabelDependentKernel, examples: Examples, *, device: torch.device) -> Machine:
-    """Return how fast this machine is.
+def measure_machine(
+    kernel: Kernel | LabelDependentKernel, examples: Examples, *, device: torch.device
+) -> Machine:
+    """Return the speeds of this machine, a kernel tried as well.
 
     Args:
         kernel, examples: the kernel is tried between some of the examples.
         device: where everything is computed.
 
     Cost:
-        a second or two, and 200 MB; a second more for a kernel that sees labels, five for a hierarchy.
+        a second or two, and 200 MB; a second more for a kernel fitted to labels, five for a hierarchy.
     """
     return with_kernel(bare_machine(examples, device=device), kernel, examples, device=device)
 
 
 def bare_machine(examples: Examples, *, device: torch.device, most: float = math.inf) -> Machine:
-    """Return how fast this machine is, no kernel tried.
+    """Return the speeds of this machine, no kernel tried.
 
     Args:
         most: side of the largest matrix that will be factored.
     """
     generator = torch.Generator().manual_seed(0)
-    timed = _Clock(device)
+    clock = _Clock(device)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(device)
 
-    left, right = draw(QUERIES, INNER), draw(INNER, INNER)
+    block, square = draw(QUERIES, INNER), draw(INNER, INNER)
     large = draw(LARGE // (8 * INNER), INNER)
     small = draw(1)
     # Eigenvectors lie by columns, where products with a few columns are slowest.
-    few = draw(len(large), examples.encoding.outputs)
-    cholesky, inverse, eigh = _factorisations(timed, draw, _sizes(most))
-    ranked, stored, picture = _report(_Clock(torch.device("cpu")), examples)
+    columns = draw(len(large), examples.encoding.outputs)
+    cholesky, inverse, eigh = _factorisation_seconds(clock, draw, _sizes(most))
+    ranked, stored, picture = _report_seconds(_Clock(torch.device("cpu")), examples)
     return Machine(
-        flops=2 * QUERIES * INNER**2 / timed(lambda: left @ right),
+        flops=2 * QUERIES * INNER**2 / clock(lambda: block @ square),
         cholesky=cholesky,
         inverse=inverse,
         eigh=eigh,
-        streamed=8 * large.numel() / timed(lambda: large @ right[0]),
-        fresh=8 * large.numel() / timed(large.clone),
-        thin=timed(lambda: large.T @ few) / large.numel(),
-        call=timed(lambda: small.add_(1.0)),
+        streamed=8 * large.numel() / clock(lambda: large @ square[0]),
+        fresh=8 * large.numel() / clock(large.clone),
+        thin=clock(lambda: large.T @ columns) / large.numel(),
+        call=clock(lambda: small.add_(1.0)),
         example=0.0,
         gram=0.0,
         cross=0.0,
@@ -181,21 +223,21 @@ def bare_machine(examples: Examples, *, device: torch.device, most: float = math
 
 
 def with_kernel(
-    found: Machine, kernel: Kernel | LabelDependentKernel, examples: Examples, *, device: torch.device
+    machine: Machine, kernel: Kernel | LabelDependentKernel, examples: Examples, *, device: torch.device
 ) -> Machine:
     """Return the same machine, a kernel tried between some of the examples.
 
     Raises:
-        LeftoutError: examples that the kernel is not defined on, or that cannot teach it.
+        LeftoutError: examples that the kernel is not defined on, or to whose labels it cannot be fitted.
     """
-    timed = _Clock(device)
-    lessons = None
+    clock = _Clock(device)
+    label_fits = None
     if isinstance(kernel, LabelDependentKernel):
         kernel.check("inputs", examples.inputs)
-        lessons = _lessons(timed, kernel, examples, device, _sizes(len(examples)))
+        label_fits = _label_fit_timings(clock, kernel, examples, device, _sizes(len(examples)))
     base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
-    example, gram, cross = _kernel(timed, base, examples, device)
-    return replace(found, example=example, gram=gram, cross=cross, lessons=lessons)
+    example, gram, cross = _kernel_seconds(clock, base, examples, device)
+    return replace(machine, example=example, gram=gram, cross=cross, label_fits=label_fits)
 
 
 def _sizes(most: float) -> tuple[int, ...]:
@@ -211,15 +253,15 @@ class _Clock:
 
     def __call__(self, work: Callable[[], object]) -> float:
         """Return the median seconds of a few calls, after one that warms up unless it was long."""
-        first = self._once(work)
+        first = self._seconds(work)
         if first > PATIENCE:
             return first
-        seconds = [self._once(work)]
+        seconds = [self._seconds(work)]
         while sum(seconds) < PATIENCE and len(seconds) < 7:
-            seconds.append(self._once(work))
+            seconds.append(self._seconds(work))
         return median(seconds)
 
-    def _once(self, work: Callable[[], object]) -> float:
+    def _seconds(self, work: Callable[[], object]) -> float:
         began = time.perf_counter()
         work()
         if self.device.type == "cuda":
@@ -233,10 +275,10 @@ def _well_conditioned(rows: Tensor) -> Tensor:
     return matrix
 
 
-def _factorisations(
-    timed: _Clock, draw: Callable[..., Tensor], sizes: tuple[int, ...]
-) -> tuple[Curve, Curve, Curve]:
-    """Return curves of Cholesky, inverse and eigendecomposition of a well-conditioned matrix."""
+def _factorisation_seconds(
+    clock: _Clock, draw: Callable[..., Tensor], sizes: tuple[int, ...]
+) -> tuple[SecondsBySize, SecondsBySize, SecondsBySize]:
+    """Return the seconds of Cholesky, inverse and eigendecomposition of a well-conditioned matrix."""
     seconds = []
     for n in sizes:
         matrix = _well_conditioned(draw(n, n))
@@ -246,100 +288,99 @@ def _factorisations(
             partial(torch.cholesky_inverse, lower),
             partial(torch.linalg.eigh, matrix),
         )
-        seconds.append([timed(work) for work in works])
-    cholesky, inverse, eigh = (Curve(sizes, each) for each in zip(*seconds, strict=True))
+        seconds.append([clock(work) for work in works])
+    cholesky, inverse, eigh = (SecondsBySize(sizes, of_kind) for of_kind in zip(*seconds, strict=True))
     return cholesky, inverse, eigh
 
 
-def _lessons(
-    timed: _Clock,
+def _label_fit_timings(
+    clock: _Clock,
     kernel: LabelDependentKernel,
     examples: Examples,
     device: torch.device,
     sizes: tuple[int, ...],
-) -> Lessons:
-    """Return what teaching takes, by a try on some of the examples."""
+) -> LabelFitTimings:
+    """Return what fitting to labels takes, by a try on a subset of the examples."""
     generator = torch.Generator().manual_seed(0)
     factored = []
     for n in sizes:
         rows = torch.randn((n, n), generator=generator, dtype=torch.float64).to(device)
-        factored.append(timed(partial(factor_indefinite, _well_conditioned(rows), ridge=1.0)))
-    teach, n = _pupil(timed, kernel, examples, device)
-    taught = teach()
+        factored.append(clock(partial(factor_indefinite, _well_conditioned(rows), ridge=1.0)))
+    fit, n = _affordable_fit(clock, kernel, examples, device)
+    fitted = fit()
     keep = torch.arange(n - 1, device=device)
-    lean = taught.refit_labels(keep).without_gram()
-    # Turned round: inputs in the order in which they taught the kernel are known to it.
-    queries = taught.compare(taught.inputs[:-1].flip(0))
-    one = taught.compare_training(slice(0, 1))
-    own, many = timed(partial(lean.cross, one)), timed(partial(lean.cross, queries))
-    return Lessons(
-        indefinite=Curve(sizes, tuple(factored)),
-        first=timed(lambda: teach().gram) / n**2,
-        again=timed(lambda: taught.refit_labels(keep).gram) / n**2,
-        own=own / n**2,
-        asked=max(0.0, many - own) / n**2,
+    lean = fitted.refit_labels(keep).without_gram()
+    # Reversed: inputs in the order in which the kernel was fitted to them are known to it.
+    queries = fitted.compare(fitted.inputs[:-1].flip(0))
+    single = fitted.compare_training(slice(0, 1))
+    at_input, at_queries = clock(partial(lean.cross, single)), clock(partial(lean.cross, queries))
+    return LabelFitTimings(
+        indefinite=SecondsBySize(sizes, tuple(factored)),
+        fit=clock(lambda: fit().gram) / n**2,
+        refit=clock(lambda: fitted.refit_labels(keep).gram) / n**2,
+        at_input=at_input / n**2,
+        at_pair=max(0.0, at_queries - at_input) / n**2,
     )
 
 
-def _pupil(
-    timed: _Clock, kernel: LabelDependentKernel, examples: Examples, device: torch.device
+def _affordable_fit(
+    clock: _Clock, kernel: LabelDependentKernel, examples: Examples, device: torch.device
 ) -> tuple[Callable[[], FittedLabelKernel], int]:
-    """Return what teaches a kernel, and by how many of the examples, as many as can be afforded."""
+    """Return what fits a kernel to labels, and of how many examples: as many as can be afforded."""
     kernel.check_has_classes(examples.labels)
     classes = 1 if examples.labels is None else int(examples.labels.max()) + 1
-    few, most = (min(count, len(examples)) for count in TAUGHT)
+    size, most = (min(count, len(examples)) for count in LABEL_FITTED)
     if isinstance(kernel, LabelAware):
-        # What its base says is looked at, and not made again: any base will do, and this one is cheap.
+        # The values of its base are read, and not made again: any base will do, and this one is cheap.
         kernel = replace(kernel, base=ReLU(1, bias_variance=1.0), strength=1.0)
-        few = most
+        size = most
 
-    def teaching(count: int) -> Callable[[], FittedLabelKernel]:
+    def fit_to(count: int) -> Callable[[], FittedLabelKernel]:
         rows = torch.linspace(0, len(examples) - 1, count).long()
-        # Labels are made up: some of the examples may be of one class, and what labels say costs nothing.
+        # Labels are made up: a subset may be of one class, and what the labels are costs nothing.
         labels = torch.arange(count) % max(2, classes)
         return partial(
             kernel.fit_labels, examples.inputs[rows], labels, examples.targets[rows], device=device
         )
 
-    def lesson(count: int) -> Callable[[], Tensor]:
-        teach = teaching(count)
-        return lambda: teach().gram
+    def gram_of(count: int) -> Callable[[], Tensor]:
+        fit = fit_to(count)
+        return lambda: fit().gram
 
-    while few < most and timed(lesson(few)) < LESSON:
-        few = min(2 * few, most)
-    return teaching(few), few
+    while size < most and clock(gram_of(size)) < LONG_FIT:
+        size = min(2 * size, most)
+    return fit_to(size), size
 
 
-def _kernel(
-    timed: _Clock, kernel: Kernel, examples: Examples, device: torch.device
+def _kernel_seconds(
+    clock: _Clock, kernel: Kernel, examples: Examples, device: torch.device
 ) -> tuple[float, float, float]:
     """Return seconds a row, and seconds a pair of rows, of a batch with itself and with another.
 
-    Of an infinitely wide network all is in the pairs. Of a finite one two sizes tell what its passes
-    cost and what the products; what it keeps of inputs that it has seen is not counted.
+    Of an infinitely wide network all of it is in the pairs. Of a finite one two sizes tell the cost of its
+    passes from that of the products; what it keeps of inputs that it has seen is not counted.
     """
     inputs = examples.inputs[:ROWS].to(device)
     if not isinstance(kernel, Empirical):
-        inputs = inputs[: _affordable(timed, kernel, inputs)]
+        inputs = inputs[: _affordable(clock, kernel, inputs)]
         half = max(1, len(inputs) // 2)
-        gram = timed(partial(assemble.gram, kernel, inputs))
-        cross = timed(partial(assemble.cross, kernel, inputs[:half], inputs))
+        gram = clock(partial(assemble.gram, kernel, inputs))
+        cross = clock(partial(assemble.cross, kernel, inputs[:half], inputs))
         return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
     kernel.check("inputs", inputs)
-    each = kernel.outputs or 1
-    sizes = [each * len(inputs[:TRIED]), each * max(1, len(inputs[:TRIED]) // 4)]
+    outputs = kernel.outputs or 1
+    sizes = [outputs * len(inputs[:TRIED]), outputs * max(1, len(inputs[:TRIED]) // 4)]
     # Of a fresh copy, for a kernel keeps what it made of inputs that it has seen.
-    seconds = [timed(partial(_fresh_gram, kernel, inputs[: size // each])) for size in sizes]
-    a_row = [took / size for took, size in zip(seconds, sizes, strict=True)]
+    a_row = [clock(partial(_fresh_gram, kernel, inputs[: size // outputs])) / size for size in sizes]
     pair = max(0.0, (a_row[0] - a_row[1]) / max(1, sizes[0] - sizes[1]))
     return max(0.0, a_row[0] - pair * sizes[0]), pair, 2 * pair
 
 
-def _affordable(timed: _Clock, kernel: Kernel, inputs: Tensor) -> int:
+def _affordable(clock: _Clock, kernel: Kernel, inputs: Tensor) -> int:
     """Return how many examples a kernel is tried between: fewer where a pair is dear, as of images."""
     tried = 2
     # Twice as many examples are four times as many pairs.
-    while tried < len(inputs) and timed(partial(assemble.gram, kernel, inputs[:tried])) < PATIENCE / 4:
+    while tried < len(inputs) and clock(partial(assemble.gram, kernel, inputs[:tried])) < PATIENCE / 4:
         tried *= 2
     return min(tried, len(inputs))
 
@@ -348,10 +389,10 @@ def _fresh_gram(kernel: Empirical, inputs: Tensor) -> Tensor:
     return assemble.gram(copy.deepcopy(kernel), inputs)
 
 
-def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:
+def _report_seconds(clock: _Clock, examples: Examples) -> tuple[float, float, float]:
     """Return seconds to rank a score, to store one, and to pack a picture."""
     scores = np.random.default_rng(0).standard_normal((QUERIES, INNER))
-    ranked = timed(lambda: np.argpartition(scores, -12, axis=1))
+    ranked = clock(lambda: np.argpartition(scores, -12, axis=1))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         store.create_store(
@@ -362,13 +403,13 @@ def _report(timed: _Clock, examples: Examples) -> tuple[float, float, float]:
             attrs={},
         )
 
-        def kept() -> None:
+        def write_and_read() -> None:
             store.write_block(folder, 0, scores[None])
             store.open_store(folder)["influence"].to_numpy()
 
-        stored = timed(kept)
+        stored = clock(write_and_read)
     picture = 0.0
     if examples.images is not None:
-        some = [examples.images[row] for row in range(min(PICTURES, len(examples)))]
-        picture = timed(lambda: atlas(some, side=64)) / len(some)
+        images = [examples.images[row] for row in range(min(PICTURES, len(examples)))]
+        picture = clock(lambda: atlas(images, side=64)) / len(images)
     return ranked / scores.size, stored / scores.size, picture

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_rows
 from leftout.core.errors import NotPositiveError
+from leftout.core.work import Operation, WorkCount, allocation, operations
 from leftout.solvers.factor import Factor
 from leftout.solvers.krylov import norm_by_powers
 
@@ -89,3 +90,13 @@ def _singular_error(ridge: float, why: str) -> NotPositiveError:
         f"`gram` + {ridge:g}·I is not positive definite to rounding: {why}. Pass a larger `ridge`, "
         "ask for a finite training time, or drop repeated inputs. No jitter was added."
     )
+
+
+def cholesky_work(n: int) -> WorkCount:
+    """Return the work of `factor_cholesky`."""
+    return operations(Operation.CHOLESKY, side=n) + allocation(2 * n * n)
+
+
+def inverse_work(n: int) -> WorkCount:
+    """Return the work of the inverse of a factored n × n matrix."""
+    return operations(Operation.INVERSE, side=n) + allocation(n * n)

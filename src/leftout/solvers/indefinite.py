@@ -14,6 +14,7 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_rows
 from leftout.core.errors import NotPositiveError
+from leftout.core.work import Operation, WorkCount, operations
 from leftout.solvers.factor import Factor
 from leftout.solvers.krylov import norm_by_powers
 
@@ -95,3 +96,8 @@ def factor_indefinite(gram: Float64[Tensor, "n n"], *, ridge: float) -> Indefini
             f"{nearest:.1g} of the largest. Take another `strength` or a larger `ridge`. No jitter was added."
         )
     return IndefiniteFactor(compact=compact, pivots=pivots, ridge=ridge, nearest=nearest)
+
+
+def indefinite_work(n: int) -> WorkCount:
+    """Return the work of `factor_indefinite`."""
+    return operations(Operation.INDEFINITE, side=n)

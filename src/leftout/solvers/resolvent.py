@@ -21,8 +21,9 @@ from jaxtyping import Complex128, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
+from leftout.core.work import WorkCount, calls, passes, product
 from leftout.solvers.diagonal_blocks import solve_blocks
-from leftout.solvers.quadrature import Quadrature
+from leftout.solvers.quadrature import NODES, Quadrature
 from leftout.solvers.spectrum import ROWS, Spectrum, real_times_complex
 
 Rows = slice | Int64[Tensor, " chosen"]
@@ -236,3 +237,28 @@ def filtered_coordinates(
 ) -> Float64[Tensor, "r c"]:
     """Return Vᵀ g(K) y, exactly: g at the eigenvalues."""
     return function(spectrum.values)[:, None] * spectrum.coordinates(data)
+
+
+def resolvents_work(n: int, k: int) -> WorkCount:
+    """Return the work of `resolvents` at the nodes of one window of times, for n rows and k columns."""
+    return product(n, n, 2 * NODES * (k + 1)) + passes(NODES * n * k, 12)
+
+
+def resolvents_bytes(n: int, k: int) -> int:
+    """Return the bytes of `Resolvents` at the nodes of one window of times, and of their ratios."""
+    return 16 * NODES * n * (2 * k + 1)
+
+
+def coefficients_work(n: int) -> WorkCount:
+    """Return the work of `coefficients` for all examples, of one column."""
+    return product(n, 2 * NODES, n) + passes(n * n, 5)
+
+
+def left_out_diagonal_work(n: int) -> WorkCount:
+    """Return the work of `left_out_diagonal`, of one column."""
+    return coefficients_work(n) + passes(n * n, 4)
+
+
+def group_sum_work(n: int, k: int) -> WorkCount:
+    """Return the work of adding up what a group changes, (n, k) complex numbers, over the nodes."""
+    return NODES * (calls(15) + passes(n * k, 10))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.errors import NotPositiveError
+from leftout.core.work import Operation, WorkCount, allocation, operations
 
 ROWS = 1024
 """Rows of V squared at a time: the temporary is ROWS × r, never n × r."""
@@ -92,3 +93,8 @@ def spectrum_of(gram: Float64[Tensor, "n n"], *, made_in: torch.dtype = torch.fl
             f"largest {high:.3g}. Check that the kernel is one; nothing was clipped."
         )
     return Spectrum(values=values, vectors=vectors)
+
+
+def spectrum_work(n: int) -> WorkCount:
+    """Return the work of `spectrum_of`: eigenpairs, workspace of twice their size, and the order reversed."""
+    return operations(Operation.EIGENPAIRS, side=n) + allocation(4 * n * n)

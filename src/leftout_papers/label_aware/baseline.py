@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from leftout_papers.label_aware.draws import Draw
-from leftout_papers.smooth_information.networks import seeded
+from leftout_papers.smooth_information.networks import build_with_seed
 
 RATE = 3e-4
 FEW = 2000
@@ -40,7 +40,7 @@ def network(
             count = features(torch.zeros(1, *shape)).shape[1]
         return nn.Sequential(features, nn.Linear(count, outputs))
 
-    return seeded(build, seed)
+    return build_with_seed(build, seed)
 
 
 def trained_accuracy(

@@ -1,8 +1,8 @@
-"""Figure 10: do adversarial examples carry more information than the pictures they were made of?
+"""Figure 10: do adversarial examples carry more information than the pictures they were made from?
 
 A pretrained network is trained further; a tenth of the examples is moved by ε along the sign of the
-gradient of the loss, so that it errs (FGSM). A second pretrained network, with another last layer, is then
-asked what each training example tells it, linearised.
+gradient of the loss, so that the network misclassifies them (FGSM). The information of every training
+example is then measured for a second pretrained network, with another last layer, linearised.
 """
 
 from dataclasses import replace
@@ -17,7 +17,7 @@ import leftout as lo
 from leftout_papers.drawing import panels, show_image
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.smooth_information.networks import pretrained
+from leftout_papers.smooth_information.networks import pretrained_network
 from leftout_papers.smooth_information.scores import (
     DIGITS,
     RESNET,
@@ -26,17 +26,17 @@ from leftout_papers.smooth_information.scores import (
     more_often,
     more_on_average,
     ratio,
-    scored,
+    score_network,
 )
 from leftout_papers.smooth_information.task import Counts, pair, pixels_of, standard
 
 SHARE = 0.1
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
-"""ε, in units of black to white: the paper's, and what it takes where that fools too few."""
+"""ε, in units of black to white: the paper's, and larger ones that are tried where it fools too few."""
 
 COUNTS: Counts = {Size.QUICK: (40, 30), Size.USUAL: (300, 300), Size.PAPER: (1000, 1000)}
 STEPS = {Size.QUICK: 30, Size.USUAL: 200, Size.PAPER: 1000}
-"""Of training further."""
+"""Steps of training further."""
 
 SHOWN = 4
 
@@ -46,7 +46,7 @@ def binary(material: Material) -> Outcome:
     examples, query = pair(material, COUNTS)
     schedule = RESNET if material.name == "cifar10" else DIGITS
     trained = lo.train(
-        pretrained(material, seed=material.seed),
+        pretrained_network(material, seed=material.seed),
         examples,
         rule=schedule.rule,
         steps=STEPS[material.size],
@@ -54,14 +54,14 @@ def binary(material: Material) -> Outcome:
         device=material.device,
         memory=material.memory,
     )
-    size, moved, chosen = _attacked(material, trained.module, examples)
+    size, moved, chosen = _smallest_attack(material, trained.module, examples)
     changed = examples.inputs.clone()
     changed[torch.from_numpy(chosen)] = moved[torch.from_numpy(chosen)]
     attacked = replace(examples, inputs=changed)
-    fresh = pretrained(material, seed=material.seed + 1)
-    scores, right = scored(material, fresh, attacked, query, schedule)
+    fresh = pretrained_network(material, seed=material.seed + 1)
+    scores, right = score_network(material, fresh, attacked, query, schedule)
     times, area = ratio(scores, chosen), auc(scores, chosen)
-    before, _ = scored(material, fresh, examples, query, schedule)
+    before, _ = score_network(material, fresh, examples, query, schedule)
     itself = float(np.median(scores[chosen] / before[chosen]))
     rows = (
         Row(
@@ -84,7 +84,7 @@ def binary(material: Material) -> Outcome:
         ),
         Row("ε that makes a tenth err", "0.01", f"{size:g}"),
     )
-    result = {
+    record = {
         "examples": len(examples),
         "queries": len(query),
         "adversarial": np.flatnonzero(chosen).tolist(),
@@ -98,29 +98,29 @@ def binary(material: Material) -> Outcome:
         "information": scores.tolist(),
         "information_before": before.tolist(),
     }
-    return Outcome(rows, result, _figure(examples, attacked, scores, chosen), _notes(material, size))
+    return Outcome(rows, record, _figure(examples, attacked, scores, chosen), _notes(material, size))
 
 
 def sign_attack(module: nn.Module, examples: lo.Examples, size: float) -> Float64[Tensor, "n c h w"]:
-    """Return inputs moved by `size` in every pixel, up the loss, within black and white."""
+    """Return inputs with every pixel moved by `size` so that the loss rises, within black and white."""
     pixels = pixels_of(examples.inputs)
     like = next(module.parameters())
-    given = pixels.to(like, copy=True).requires_grad_()
-    loss = (module(standard(given)) - examples.targets.to(like)).square().sum() / 2
-    steep = torch.autograd.grad(loss, given)[0].to(pixels)
+    leaf = pixels.to(like, copy=True).requires_grad_()
+    loss = (module(standard(leaf)) - examples.targets.to(like)).square().sum() / 2
+    steep = torch.autograd.grad(loss, leaf)[0].to(pixels)
     return standard((pixels + size * steep.sign()).clamp(0, 1))
 
 
-def _attacked(
+def _smallest_attack(
     material: Material, module: nn.Module, examples: lo.Examples
 ) -> tuple[float, Tensor, Bool[np.ndarray, " n"]]:
-    """Return the first ε that makes enough of them err, all moved by it, and a tenth that does."""
+    """Return the first ε that fools a tenth of the examples, all inputs moved by it, and that tenth."""
     assert examples.labels is not None
     wanted = round(SHARE * len(examples))
-    right = _said(module, examples.inputs, examples) == examples.labels
+    right = _predicted_labels(module, examples.inputs, examples) == examples.labels
     for size in SIZES:
         moved = sign_attack(module, examples, size)
-        fooled = right & (_said(module, moved, examples) != examples.labels)
+        fooled = right & (_predicted_labels(module, moved, examples) != examples.labels)
         if int(fooled.sum()) >= wanted or size == SIZES[-1]:
             break
     rows = fooled.nonzero().flatten()
@@ -130,7 +130,7 @@ def _attacked(
     return size, moved, chosen
 
 
-def _said(module: nn.Module, inputs: Tensor, examples: lo.Examples) -> Tensor:
+def _predicted_labels(module: nn.Module, inputs: Tensor, examples: lo.Examples) -> Tensor:
     like = next(module.parameters())
     with torch.no_grad():
         outputs = module(inputs.to(like)).double().cpu()
@@ -163,8 +163,8 @@ def _figure(
     axes = figure.add_subplot(grid[:, :6])
     draw_groups(axes, {"as it is": scores[~chosen], "adversarial": scores[chosen]})
     for place, row in enumerate(np.flatnonzero(chosen)[:SHOWN]):
-        for line, part in enumerate((examples, attacked)):
-            picture = pixels_of(part.inputs[row : row + 1])[0].permute(1, 2, 0).numpy()
+        for line, pictures in enumerate((examples, attacked)):
+            picture = pixels_of(pictures.inputs[row : row + 1])[0].permute(1, 2, 0).numpy()
             picture = picture[..., 0] if picture.shape[-1] == 1 else picture
             title = ("as it is", "adversarial")[line] if place == 0 else ""
             show_image(figure.add_subplot(grid[line, 6 + place]), picture, title)

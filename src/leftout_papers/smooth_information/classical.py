@@ -1,4 +1,4 @@
-"""What do classical influence functions say, by the recursion the paper uses? And by its sum?
+"""Classical influence functions: by the recursion that the paper uses, and by the sum of its series.
 
 Removing example i from the mean loss moves the weights by dw = (1/n) C⁻¹ g_i, g_i its gradient with the
 penalty, C the curvature. LiSSA replaces C⁻¹ with
@@ -10,7 +10,8 @@ Gauss-Newton matrix C = JᵀJ/n + λ at the trained weights, h is a function of 
 
     h(A) Jᵀ = Jᵀ h(Θ/n + μ),      h(A) v = h(μ) v + Jᵀ k(Θ) J v,    k(σ) = (h(σ/n + μ) − h(μ)) / σ
 
-with μ = λ + damping · s and v = w − w_0, whose multiple the penalty's gradient is: all examples at once.
+with μ = λ + damping · s and v = w − w_0, of which the penalty's gradient is a multiple. This gives the
+effects of all examples at once.
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from leftout.core import memory_budget
 from leftout.dynamics import Curvature
 from leftout_papers.material import Material
 from leftout_papers.smooth_information.retrained import Effects
-from leftout_papers.smooth_information.scores import Schedule, linearised
+from leftout_papers.smooth_information.scores import Schedule, linearised_fit
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Recursion:
 
 
 LISSA = Recursion()
-"""The paper's."""
+"""The settings of the paper."""
 
 
 def series(material: Material, trained: lo.Trained, query: lo.Examples, settings: Recursion) -> Effects:
@@ -62,24 +63,24 @@ def series(material: Material, trained: lo.Trained, query: lo.Examples, settings
     """
     ridge = trained.rule.ridge
     n, shift = len(trained.train), settings.shift(ridge)
-    fitted = linearised(material, trained.module, trained.train, Schedule(trained.rate, 0))
+    fitted = linearised_fit(material, trained.module, trained.train, Schedule(trained.rate, 0))
     kernel = fitted.kernel
     assert isinstance(kernel, lo.kernels.Empirical)
     values, vectors = torch.linalg.eigh(fitted.gram)
     inside = settings.filter(values.clamp(min=0) / n + shift)
     alone = float(settings.filter(torch.tensor([shift], dtype=torch.float64)))
-    moved = _moved(trained)
+    moved = _weight_change(trained)
     along = kernel.push_forward(trained.train.inputs, moved).to(fitted.gram)[:, 0]  # J v
-    kept = values > len(values) * torch.finfo(torch.float64).eps * values[-1]
-    more = torch.where(kept, (inside - alone) / values, 0)
+    positive = values > len(values) * torch.finfo(torch.float64).eps * values[-1]
+    more = torch.where(positive, (inside - alone) / values, 0)
     # dw_i = Jᵀ dual_i + share · v
     dual = vectors * inside @ (vectors.T * -fitted.residual[:, 0]) / n
     dual += ridge / n * (vectors @ (more * (vectors.T @ along)))[:, None]
     share = ridge / n * alone
-    size = sum(float(one.square().sum()) for one in moved.values())
+    size = sum(float(change.square().sum()) for change in moved.values())
     weights = (dual * (fitted.gram @ dual)).sum(0) + 2 * share * (along @ dual) + share**2 * size
-    asked = kernel.push_forward(query.inputs, moved).to(fitted.gram)
-    predictions = (fitted.cross(query.inputs) @ dual + share * asked).square().sum(0)
+    along_query = kernel.push_forward(query.inputs, moved).to(fitted.gram)
+    predictions = (fitted.cross(query.inputs) @ dual + share * along_query).square().sum(0)
     return Effects(weights.cpu().numpy(), predictions.cpu().numpy())
 
 
@@ -104,23 +105,23 @@ def recursion(
         generator=material.generator(9),
     )
     ask = solver.prepare(matrix, matrix.side, device=matrix.device, examples=n, memory=budget // 2)
-    where = torch.tensor(rows)
-    pulls = matrix.gradients(trained.train.inputs[where], trained.train.targets[where])
-    moved = _moved(trained)
+    indices = torch.tensor(rows)
+    pulls = matrix.gradients(trained.train.inputs[indices], trained.train.targets[indices])
+    moved = _weight_change(trained)
     pulls += rule.ridge * torch.cat([change.flatten() for change in moved.values()]).to(pulls)[:, None]
-    found = ask(pulls).value
-    tangents = matrix.unflat(found.T)
+    changes = ask(pulls).value
+    tangents = matrix.unflat(changes.T)
     kernel = lo.kernels.Empirical(trained.module, memory=material.memory)
     predictions = [
         float(kernel.push_forward(query.inputs, {k: v[i] for k, v in tangents.items()}).square().sum())
         for i in range(len(rows))
     ]
     return Effects(
-        found.square().sum(0).cpu().numpy(), torch.tensor(predictions, dtype=torch.float64).numpy()
+        changes.square().sum(0).cpu().numpy(), torch.tensor(predictions, dtype=torch.float64).numpy()
     )
 
 
-def _moved(trained: lo.Trained) -> dict[str, Tensor]:
+def _weight_change(trained: lo.Trained) -> dict[str, Tensor]:
     """Return w − w_0."""
     then = dict(trained.initial.named_parameters())
     return {

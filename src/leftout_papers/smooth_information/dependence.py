@@ -1,4 +1,4 @@
-"""Figure 5: is what is informative to one network informative to another, from another start, later on?
+"""Figure 5: are the same examples informative to other networks, initial weights and training lengths?
 
 Pearson correlations of the information of all training examples, between architectures, between initial
 last layers of one pretrained network, and between training lengths.
@@ -18,14 +18,21 @@ import leftout as lo
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained
-from leftout_papers.smooth_information.scores import DIGITS, MLP, RESNET, Schedule, linearised, scored
+from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained_network
+from leftout_papers.smooth_information.scores import (
+    DIGITS,
+    MLP,
+    RESNET,
+    Schedule,
+    linearised_fit,
+    score_network,
+)
 from leftout_papers.smooth_information.task import Counts, pair
 
 COUNTS: Counts = {Size.QUICK: (40, 30), Size.USUAL: (600, 600), Size.PAPER: (1000, 1000)}
 STARTS = {Size.QUICK: 2, Size.USUAL: 5, Size.PAPER: 10}
 LENGTHS = (100, 300, 1000, 3000, 10_000)
-"""Steps."""
+"""Numbers of training steps."""
 
 BEGINNING = 0.364, 0.066
 """Published correlation between initial last layers, and its spread."""
@@ -34,7 +41,7 @@ SCRATCH = Schedule(1e-2, 1000)
 
 
 @dataclass(frozen=True)
-class Found:
+class InformationScores:
     """Information by architecture, by initial last layer and by training length."""
 
     architectures: dict[str, Float64[np.ndarray, " n"]]
@@ -44,14 +51,14 @@ class Found:
 
 def binary(material: Material) -> Outcome:
     """Run figure 5."""
-    found = _found(material)
-    names = list(found.architectures)
-    matrix = np.corrcoef(np.stack(list(found.architectures.values())))
-    starts = np.array([np.corrcoef(*two)[0, 1] for two in combinations(found.starts, 2)])
-    lengths = np.corrcoef(found.lengths)
+    scores = _information_scores(material)
+    names = list(scores.architectures)
+    matrix = np.corrcoef(np.stack(list(scores.architectures.values())))
+    starts = np.array([np.corrcoef(*two)[0, 1] for two in combinations(scores.starts, 2)])
+    lengths = np.corrcoef(scores.lengths)
     apart = matrix[np.triu_indices(len(names), 1)]
     next_to = np.diag(lengths, 1)
-    count = found.starts.shape[1]
+    count = scores.starts.shape[1]
     mean, spread = float(starts.mean()), float(starts.std())
     rows = (
         Row(
@@ -73,16 +80,16 @@ def binary(material: Material) -> Outcome:
             bool(next_to.min() > 0.5),
         ),
     )
-    result: dict[str, Any] = {
-        "examples": found.starts.shape[1],
+    record: dict[str, Any] = {
+        "examples": scores.starts.shape[1],
         "architectures": {"names": names, "correlation": matrix.tolist()},
         "starts": starts.tolist(),
         "lengths": {"steps": list(LENGTHS), "correlation": lengths.tolist()},
     }
-    return Outcome(rows, result, _figure(names, matrix, lengths), _notes(material))
+    return Outcome(rows, record, _figure(names, matrix, lengths), _notes(material))
 
 
-def _found(material: Material) -> Found:
+def _information_scores(material: Material) -> InformationScores:
     train, query = pair(material, COUNTS)
     seed = material.seed
     schedule = RESNET if material.name == "cifar10" else DIGITS
@@ -92,22 +99,23 @@ def _found(material: Material) -> Found:
         "MLP": (perceptron(material, shape), MLP),
         "MLP, two layers": (perceptron(material, shape, hidden=2), MLP),
         "CNN": (convolutional(shape, seed=seed), SCRATCH),
-        last: (pretrained(material, seed=seed), schedule),
+        last: (pretrained_network(material, seed=seed), schedule),
     }
     architectures = {
-        name: scored(material, network, train, query, how)[0] for name, (network, how) in networks.items()
+        name: score_network(material, network, train, query, plan)[0]
+        for name, (network, plan) in networks.items()
     }
-    others = [
-        scored(material, pretrained(material, seed=seed + 1 + k), train, query, schedule)[0]
+    other_starts = [
+        score_network(material, pretrained_network(material, seed=seed + 1 + k), train, query, schedule)[0]
         for k in range(STARTS[material.size] - 1)
     ]
-    fitted = linearised(material, networks[last][0], train, schedule)
+    fitted = linearised_fit(material, networks[last][0], train, schedule)
     lengths = lo.information(fitted, query, at=LENGTHS)["function"].values
-    return Found(architectures, np.stack([architectures[last], *others]), lengths)
+    return InformationScores(architectures, np.stack([architectures[last], *other_starts]), lengths)
 
 
 def _positive(correlations: Float64[np.ndarray, " c"], n: int) -> Holds:
-    """Return whether all of them can be told from none, of n examples: Fisher's transformation."""
+    """Return whether all correlations over n examples differ from 0, by Fisher's transformation."""
     doubt = float(np.tanh(2 / np.sqrt(n - 3)))
     if correlations.min() > doubt:
         return True

@@ -1,4 +1,4 @@
-"""Figures 1 and 4: which examples are informative? Typical ones least, hard and rare ones most."""
+"""Figures 1 and 4: typical examples are the least informative, hard and rare ones the most."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from leftout_papers.drawing import BLUE, INK, panels, show_image
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material
 from leftout_papers.smooth_information.mislabelled import FEW
-from leftout_papers.smooth_information.networks import perceptron, pretrained
+from leftout_papers.smooth_information.networks import perceptron, pretrained_network
 from leftout_papers.smooth_information.scores import (
     DIGITS,
     MLP,
@@ -21,7 +21,8 @@ from leftout_papers.smooth_information.scores import (
     Schedule,
     auc,
     edges,
-    linearised,
+    flag_rows,
+    linearised_fit,
     more_often,
     more_on_average,
     ratio,
@@ -30,17 +31,17 @@ from leftout_papers.smooth_information.task import FIVE, OTHER_FIVE, PAIRS, THOU
 
 SHOWN = 10
 RARE = 0.25
-"""Share that is left of one class, where the paper's rare classes are asked about."""
+"""Share of one class that is kept, to make it rare like some classes of the paper."""
 
 
 def binary(material: Material) -> Outcome:
     """Run figure 4: two classes."""
     train, query = pair(material, THOUSAND)
     if material.name == "cifar10":
-        network, schedule = pretrained(material, seed=material.seed), RESNET
+        network, schedule = pretrained_network(material, seed=material.seed), RESNET
     else:
         network, schedule = perceptron(material, train.inputs.shape[1:]), MLP
-    fitted, scores = _scored(material, network, train, query, schedule)
+    fitted, scores = _fit_and_score(material, network, train, query, schedule)
     names = PAIRS[material.name]
     assert train.labels is not None
     second = train.labels.numpy() == 1
@@ -64,11 +65,11 @@ def classes(material: Material) -> Outcome:
     names = FIVE[material.name]
     train, query = pictures(material, FEW[material.size], names)
     assert train.labels is not None
-    left = max(2, round(RARE * int((train.labels == 0).sum())))
-    train = thin_class(train, names[0], left, generator=material.generator(1)).examples
-    network = pretrained(material, outputs=len(names), seed=material.seed, without=OTHER_FIVE)
+    count = max(2, round(RARE * int((train.labels == 0).sum())))
+    train = thin_class(train, names[0], count, generator=material.generator(1)).examples
+    network = pretrained_network(material, outputs=len(names), seed=material.seed, without=OTHER_FIVE)
     schedule = replace(RESNET if material.name == "cifar10" else DIGITS, steps=2000)
-    fitted, scores = _scored(material, network, train, query, schedule)
+    fitted, scores = _fit_and_score(material, network, train, query, schedule)
     assert train.labels is not None
     rare = train.labels.numpy() == 0
     times, area = ratio(scores, rare), auc(scores, rare)
@@ -78,22 +79,22 @@ def classes(material: Material) -> Outcome:
         f"ratio of means {times:.1f}, AUC {area:.3f}",
         more_on_average(scores, rare),
     )
-    what = (
+    stand_in = (
         "five classes of CIFAR-10 and a ResNet-20 that learned CIFAR-10"
         if material.name == "cifar10"
         else "digits 0 to 4 and four convolutional layers that learned 5 to 9"
     )
     note = (
-        f"For iCassava and a ResNet-18 of ImageNet: {what}. Of class {names[0]} only {RARE:.0%} are "
+        f"For iCassava and a ResNet-18 of ImageNet: {stand_in}. Of class {names[0]} only {RARE:.0%} are "
         "kept, for the rare classes there.",
     )
     return _outcome(fitted, query, schedule, scores, names, (row,), note)
 
 
-def _scored(
+def _fit_and_score(
     material: Material, network: nn.Module, train: lo.Examples, query: lo.Examples, schedule: Schedule
 ) -> tuple[lo.Fitted, Float64[np.ndarray, " n"]]:
-    fitted = linearised(material, network, train, schedule)
+    fitted = linearised_fit(material, network, train, schedule)
     return fitted, lo.information(fitted, query, at=schedule.steps)["function"].values
 
 
@@ -107,7 +108,7 @@ def _outcome(
     notes: tuple[str, ...],
 ) -> Outcome:
     train = fitted.train
-    error, wrong = _without_itself(fitted, schedule)
+    error, wrong = _left_out_errors(fitted, schedule)
     order = np.argsort(scores, kind="stable")
     least, most = order[:SHOWN], order[::-1][:SHOWN]
     small = float((scores < scores.mean()).mean())
@@ -117,14 +118,14 @@ def _outcome(
         Row(
             f"left-out error |y − f|² of the {SHOWN} most informative",
             "challenging and atypical",
-            _described(error, wrong, most),
-            more_often(error, _among(most, len(scores))),
+            _error_text(error, wrong, most),
+            more_often(error, flag_rows(most, len(scores))),
         ),
         Row(
             f"left-out error of the {SHOWN} least informative",
             "typical and easy",
-            _described(error, wrong, least),
-            more_often(-error, _among(least, len(scores))),
+            _error_text(error, wrong, least),
+            more_often(-error, flag_rows(least, len(scores))),
         ),
         Row(
             "examples with less information than the mean",
@@ -134,7 +135,7 @@ def _outcome(
         ),
         *more,
     )
-    result = {
+    record = {
         "examples": len(train),
         "queries": len(query),
         "rate": schedule.rate,
@@ -146,27 +147,21 @@ def _outcome(
         "misclassified_without_itself": float(wrong.mean()),
         "misclassified_without_itself_of_most": float(wrong[most].mean()),
     }
-    return Outcome(rows, result, _figure(train, scores, least, most, names), notes)
+    return Outcome(rows, record, _figure(train, scores, least, most, names), notes)
 
 
-def _without_itself(
+def _left_out_errors(
     fitted: lo.Fitted, schedule: Schedule
 ) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Return the left-out error of every training example, and whether that is another class."""
+    """Return the left-out error of every training example, and whether the prediction is another class."""
     train = fitted.train
     assert train.labels is not None
-    said = lo.out_of_sample(fitted, at=schedule.steps).cpu()
-    error = (train.targets - said).square().sum(1)
-    return error.numpy(), (train.encoding.decode(said) != train.labels).numpy()
+    predictions = lo.out_of_sample(fitted, at=schedule.steps).cpu()
+    error = (train.targets - predictions).square().sum(1)
+    return error.numpy(), (train.encoding.decode(predictions) != train.labels).numpy()
 
 
-def _among(rows: Int64[np.ndarray, " s"], n: int) -> Bool[np.ndarray, " n"]:
-    found = np.zeros(n, dtype=bool)
-    found[rows] = True
-    return found
-
-
-def _described(
+def _error_text(
     error: Float64[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"], rows: Int64[np.ndarray, " s"]
 ) -> str:
     return (
@@ -194,15 +189,15 @@ def _figure(
     axes.set_ylabel("examples")
     for line, (label, rows) in enumerate((("least informative", least), ("most informative", most))):
         for place, row in enumerate(rows):
-            one = figure.add_subplot(grid[line, 4 + place])
-            show_image(one, train.images[row], names[int(train.labels[row])])
+            tile = figure.add_subplot(grid[line, 4 + place])
+            show_image(tile, train.images[row], names[int(train.labels[row])])
             if place == 0:
-                one.text(
+                tile.text(
                     -0.15,
                     0.5,
                     label,
                     rotation=90,
-                    transform=one.transAxes,
+                    transform=tile.transAxes,
                     ha="right",
                     va="center",
                     fontsize=9,

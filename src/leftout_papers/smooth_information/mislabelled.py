@@ -15,7 +15,7 @@ from leftout.data import flip_labels
 from leftout_papers.drawing import BLUE, FAINT, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.smooth_information.networks import perceptron, pretrained
+from leftout_papers.smooth_information.networks import perceptron, pretrained_network
 from leftout_papers.smooth_information.scores import (
     DIGITS,
     MLP,
@@ -23,10 +23,11 @@ from leftout_papers.smooth_information.scores import (
     Schedule,
     auc,
     draw_groups,
+    flag_rows,
     more_often,
     more_on_average,
     ratio,
-    scored,
+    score_network,
 )
 from leftout_papers.smooth_information.task import FIVE, OTHER_FIVE, PAIRS, THOUSAND, Counts, halves, pictures
 
@@ -40,10 +41,10 @@ def binary(material: Material) -> Outcome:
     train, query = pictures(material, THOUSAND[material.size], PAIRS[material.name])
     planted = flip_labels(train, FLIPPED, generator=material.generator(2))
     if material.name == "cifar10":
-        network, schedule = pretrained(material, seed=material.seed), RESNET
+        network, schedule = pretrained_network(material, seed=material.seed), RESNET
     else:
         network, schedule = perceptron(material, train.inputs.shape[1:]), MLP
-    wrong = _flags(len(train), planted.rows.numpy())
+    wrong = flag_rows(planted.rows.numpy(), len(train))
     return _outcome(
         material,
         network,
@@ -59,7 +60,7 @@ def classes(material: Material) -> Outcome:
     """Run figure 2b: five classes, pretrained network."""
     train, query = pictures(material, FEW[material.size], FIVE[material.name])
     planted = flip_labels(train, FLIPPED, generator=material.generator(2))
-    network = pretrained(material, outputs=5, seed=material.seed, without=OTHER_FIVE)
+    network = pretrained_network(material, outputs=5, seed=material.seed, without=OTHER_FIVE)
     schedule = replace(RESNET if material.name == "cifar10" else DIGITS, steps=2000)
     return _outcome(
         material,
@@ -67,15 +68,9 @@ def classes(material: Material) -> Outcome:
         schedule,
         planted.examples,
         query,
-        _flags(len(train), planted.rows.numpy()),
+        flag_rows(planted.rows.numpy(), len(train)),
         "iCassava, ResNet-18",
     )
-
-
-def _flags(n: int, rows: np.ndarray) -> Bool[np.ndarray, " n"]:
-    found = np.zeros(n, dtype=bool)
-    found[rows] = True
-    return found
 
 
 def _outcome(
@@ -87,7 +82,7 @@ def _outcome(
     wrong: Bool[np.ndarray, " n"],
     published: str,
 ) -> Outcome:
-    scores, right = scored(material, network, train, query, schedule)
+    scores, right = score_network(material, network, train, query, schedule)
     area, times = auc(scores, wrong), ratio(scores, wrong)
     order = np.argsort(-scores, kind="stable")
     precision = float(wrong[order[: wrong.sum()]].mean())
@@ -111,7 +106,7 @@ def _outcome(
         ),
         Row("accuracy of the linearised network on queries", "not printed", f"{right:.1%}"),
     )
-    result = {
+    record = {
         "examples": len(train),
         "queries": len(query),
         "flipped": int(wrong.sum()),
@@ -124,32 +119,32 @@ def _outcome(
         "information": scores.tolist(),
         "wrong": np.flatnonzero(wrong).tolist(),
     }
-    return Outcome(rows, result, _figure(scores, wrong, area), _notes(material, published, train))
+    return Outcome(rows, record, _figure(scores, wrong, area), _notes(material, published, train))
 
 
 def _figure(scores: Float64[np.ndarray, " n"], wrong: Bool[np.ndarray, " n"], area: float) -> Figure:
     figure, grid = panels(2, width=4.6, height=3.4)
-    left, right = grid[0]
-    draw_groups(left, {"right label": scores[~wrong], "wrong label": scores[wrong]})
-    left.set_title("Information by label")
-    found = np.cumsum(wrong[np.argsort(-scores, kind="stable")])
+    histogram, curve = grid[0]
+    draw_groups(histogram, {"right label": scores[~wrong], "wrong label": scores[wrong]})
+    histogram.set_title("Information by label")
+    cumulative = np.cumsum(wrong[np.argsort(-scores, kind="stable")])
     looked = np.arange(1, len(scores) + 1) / len(scores)
-    right.plot(looked, found / wrong.sum(), color=BLUE)
-    right.plot([0, 1], [0, 1], color=FAINT, lw=1)
-    right.set_xlabel("share looked at, most informative first")
-    right.set_ylabel("share of wrong labels found")
-    right.set_title(f"Wrong labels found (AUC {area:.3f})")
+    curve.plot(looked, cumulative / wrong.sum(), color=BLUE)
+    curve.plot([0, 1], [0, 1], color=FAINT, lw=1)
+    curve.set_xlabel("share looked at, most informative first")
+    curve.set_ylabel("share of wrong labels found")
+    curve.set_title(f"Wrong labels found (AUC {area:.3f})")
     return figure
 
 
 def _notes(material: Material, published: str, train: lo.Examples) -> tuple[str, ...]:
     if published.startswith("iCassava"):
-        what = (
+        stand_in = (
             "five classes of CIFAR-10 and a ResNet-20 that learned CIFAR-10"
             if material.name == "cifar10"
             else "digits 0 to 4 and four convolutional layers that learned 5 to 9"
         )
-        return (f"For iCassava and a ResNet-18 of ImageNet: {what}. n = {len(train)}.",)
+        return (f"For iCassava and a ResNet-18 of ImageNet: {stand_in}. n = {len(train)}.",)
     if material.name == "cifar10":
         return (
             "CIFAR-10's cats and dogs for Kaggle's; a ResNet-20 that learned CIFAR-10, right labels of "

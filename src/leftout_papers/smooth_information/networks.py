@@ -1,4 +1,4 @@
-"""Which networks does the paper linearise? One wide layer, four convolutions, a pretrained ResNet.
+"""The networks that the paper linearises: one wide layer, four convolutions, a pretrained ResNet.
 
 All start from the defaults of PyTorch. A network is pretrained where its features come from another
 task: a ResNet-20 of CIFAR-10 stands in for those of ImageNet, and four convolutional layers that told
@@ -20,7 +20,7 @@ from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.task import OTHER_DIGITS, pictures
 
 WIDTH = {Size.QUICK: 128, Size.USUAL: 1024, Size.PAPER: 1024}
-"""Of a hidden layer."""
+"""Units of a hidden layer."""
 
 Built = TypeVar("Built", bound=nn.Module)
 
@@ -42,7 +42,7 @@ def perceptron(material: Material, shape: Sequence[int], *, outputs: int = 1, hi
             layers += [nn.Linear(ins, outs), nn.ReLU()]
         return nn.Sequential(*layers, readout(sizes[-1], outputs))
 
-    return seeded(build, material.seed)
+    return build_with_seed(build, material.seed)
 
 
 def convolutional(shape: Sequence[int], *, outputs: int = 1, seed: int = 0) -> nn.Module:
@@ -64,10 +64,10 @@ def convolutional(shape: Sequence[int], *, outputs: int = 1, seed: int = 0) -> n
             count = features(torch.zeros(1, *shape)).shape[1]
         return nn.Sequential(features, nn.Linear(count, 256), nn.ReLU(), readout(256, outputs))
 
-    return seeded(build, seed)
+    return build_with_seed(build, seed)
 
 
-def pretrained(
+def pretrained_network(
     material: Material, *, outputs: int = 1, seed: int = 0, without: Sequence[str] = OTHER_DIGITS
 ) -> nn.Module:
     """Return a network with features of another task and a new last layer, in eval mode.
@@ -84,20 +84,20 @@ def pretrained(
     network = convolutional((1, 28, 28), outputs=len(without))
     network.load_state_dict(learned)
     assert isinstance(network, nn.Sequential)
-    network[-1] = seeded(partial(readout, 256, outputs), seed)
+    network[-1] = build_with_seed(partial(readout, 256, outputs), seed)
     return network.eval()
 
 
 def resnet_weights(material: Material) -> Path:
     """Return the file of the ResNet's weights, in the folder of the data or beside it."""
-    found = weights_beside(material)
-    if found is None:
-        data = material.source.partition(":")[2]
+    path = weights_beside(material)
+    if path is None:
+        folder = material.source.partition(":")[2]
         raise OptionError(
             f"`data` must have the pretrained ResNet-20 beside it for this exhibit, as {WEIGHTS[0]}; "
-            f"there is none in {data!r} or the folder that holds it."
+            f"there is none in {folder!r} or the folder that holds it."
         )
-    return found
+    return path
 
 
 def weights_beside(material: Material) -> Path | None:
@@ -105,14 +105,14 @@ def weights_beside(material: Material) -> Path | None:
     named = material.source.partition(":")[2]
     data = Path(named).expanduser()
     places = [folder / name for folder in (data, data.parent) for name in WEIGHTS]
-    return next((one for one in places if named and one.is_file()), None)
+    return next((path for path in places if named and path.is_file()), None)
 
 
 def resnet20(weights: Path, *, outputs: int = 1, seed: int = 0) -> nn.Module:
     """Return the pretrained network with a new last layer, its batch statistics fixed."""
     network = ResNet20()
     network.load_state_dict(load_file(weights), strict=False)
-    network.linear = seeded(partial(readout, 64, outputs), seed)
+    network.linear = build_with_seed(partial(readout, 64, outputs), seed)
     return network.eval()
 
 
@@ -157,7 +157,7 @@ class Block(nn.Module):
 
 
 def readout(ins: int, outputs: int) -> nn.Linear:
-    """Return a last layer; a single output begins one half lower, as its targets do."""
+    """Return a last layer; the bias of a single output starts ½ lower, as its targets are ½ lower."""
     layer = nn.Linear(ins, outputs)
     if outputs == 1:
         with torch.no_grad():
@@ -165,8 +165,8 @@ def readout(ins: int, outputs: int) -> nn.Linear:
     return layer
 
 
-def seeded(build: Callable[[], Built], seed: int) -> Built:
-    """Return what `build` makes from a seed, whatever was drawn before; nobody else's draws change."""
+def build_with_seed(build: Callable[[], Built], seed: int) -> Built:
+    """Return what `build` makes with torch's generator seeded, and put its state back."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()

@@ -1,4 +1,4 @@
-"""What is in the paper, in its own order, and how its open questions are settled here."""
+"""The exhibits of the paper, in its order, and how its ambiguities are resolved here."""
 
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.smooth_information import (
@@ -29,7 +29,7 @@ INFORMATION = Publication(
         Exhibit("figure2a", "Which source is more informative", "classes", 5.0, sources.classes),
         Exhibit("figure2b", "Mislabelled examples, five classes", "classes", 2.0, mislabelled.classes),
         Exhibit("figure2c", "Data summarisation", "binary", 5.0, summarise.binary),
-        Exhibit("figure3", "Unique information below its bound", "simulated", 0.5, toy.simulated),
+        Exhibit("figure3", "Unique information below its bound", "simulated", 0.5, toy.simulate_regression),
         Exhibit("figure4", "Informative examples, two classes", "binary", 1.0, informative.binary),
         Exhibit(
             "figure5",
@@ -38,7 +38,13 @@ INFORMATION = Publication(
             3.0,
             dependence.binary,
         ),
-        Exhibit("figure7b", "Data summarisation by one network for another", "binary", 11.0, summarise.other),
+        Exhibit(
+            "figure7b",
+            "Data summarisation by one network for another",
+            "binary",
+            11.0,
+            summarise.binary_two_layers,
+        ),
         Exhibit("figure8", "Mislabelled examples, two classes", "binary", 1.0, mislabelled.binary),
         Exhibit("figure9", "Under-sampled sub-class", "binary", 3.0, subclass.binary),
         Exhibit("figure10", "Adversarial examples", "binary", 3.0, adversarial.binary),

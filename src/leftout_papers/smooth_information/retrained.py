@@ -1,4 +1,4 @@
-"""What really happens to weights and predictions when an example is left out? Training again.
+"""How weights and predictions change when an example is left out, by training again without it.
 
 FOLDER/KEY/ROW.json    the two numbers of one example, KEY a hash of network, data, rule and queries
 """
@@ -21,7 +21,7 @@ from leftout_papers.material import Material
 
 @dataclass(frozen=True)
 class Effects:
-    """What leaving out each of some examples does.
+    """Effects of leaving out each of several examples, one at a time.
 
     Attributes:
         weights: |w − w_without|².
@@ -32,14 +32,14 @@ class Effects:
     predictions: Float64[np.ndarray, " r"]
 
     def select(self, rows: list[int]) -> "Effects":
-        """Return those of some of them."""
+        """Return the effects of the given rows."""
         return Effects(self.weights[rows], self.predictions[rows])
 
 
-def of_training_again(
+def retrained_effects(
     material: Material, trained: lo.Trained, query: lo.Examples, rows: list[int]
 ) -> Effects:
-    """Return what training from the same initial weights without each of some examples changes.
+    """Return the effects of training again, from the same initial weights, without each of the rows.
 
     Finished trainings are kept in the material's folder, so that an interrupted run goes on.
     """
@@ -51,21 +51,23 @@ def of_training_again(
     device = next(trained.module.parameters()).device.type
     jobs = material.jobs or (1 if material.quick or device != "cpu" else cpu_count())
     if jobs == 1:
-        going = (_without(trained, query, row, folder) for row in rows)
+        going = (_effects_of_row(trained, query, row, folder) for row in rows)
     else:
         # One thread each: cores that share a small product wait for each other.
         work = Parallel(n_jobs=jobs, return_as="generator")
         going = work(delayed(_single)(trained, query, row, folder) for row in rows)
-    found = np.array(list(with_progress(going, what="training again", total=len(rows))))  # (r, 2)
-    return Effects(found[:, 0], found[:, 1])
+    effects = np.array(list(with_progress(going, what="training again", total=len(rows))))  # (r, 2)
+    return Effects(effects[:, 0], effects[:, 1])
 
 
 def _single(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None) -> tuple[float, float]:
     torch.set_num_threads(1)
-    return _without(trained, query, row, folder)
+    return _effects_of_row(trained, query, row, folder)
 
 
-def _without(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None) -> tuple[float, float]:
+def _effects_of_row(
+    trained: lo.Trained, query: lo.Examples, row: int, folder: Path | None
+) -> tuple[float, float]:
     path = None if folder is None else folder / f"{row}.json"
     if path is not None and path.exists():
         weights, predictions = json.loads(path.read_text())
@@ -83,8 +85,8 @@ def _without(trained: lo.Trained, query: lo.Examples, row: int, folder: Path | N
         parameters_to_vector(network.module.parameters()).detach().double() for network in (again, trained)
     )
     moved = again.predict(query) - trained.predict(query)
-    found = float((now - then).square().sum()), float(moved.square().sum())
+    effects = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
-        with atomic_write(path) as part:
-            part.write_text(json.dumps(found))
-    return found
+        with atomic_write(path) as unfinished:
+            unfinished.write_text(json.dumps(effects))
+    return effects

@@ -1,4 +1,4 @@
-"""How informative is every training example to a network, linearised where it stands?
+"""The information of every training example for a network that is linearised at its weights.
 
 F-SI at a number of steps of full-batch gradient descent, mean loss, as the paper's programs have it.
 """
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 from matplotlib.axes import Axes
 from scipy.stats import mannwhitneyu
 from sklearn.metrics import roc_auc_score
@@ -21,7 +21,7 @@ from leftout_papers.smooth_information.task import accuracy
 from leftout_papers.verdicts import SURE
 
 BINS = 40
-"""At most; and no more than one for eight examples, but eight."""
+"""The most bins of a histogram; one for eight examples where that is fewer, but at least eight."""
 
 PERMUTATIONS = 2000
 
@@ -56,24 +56,33 @@ DIGITS = Schedule(5e-4, 2000)
 """For the network that learned other digits: its largest eigenvalue forbids a larger rate."""
 
 
-def linearised(material: Material, network: nn.Module, train: lo.Examples, schedule: Schedule) -> lo.Fitted:
-    """Return the network, linear in its weights of now, ready to be trained."""
+def linearised_fit(
+    material: Material, network: nn.Module, train: lo.Examples, schedule: Schedule
+) -> lo.Fitted:
+    """Return the fit of the network linearised at its present weights."""
     kernel = lo.kernels.Empirical(network, memory=material.memory)
     return lo.fit(kernel, train, rule=schedule.rule, device=material.device, memory=material.memory)
 
 
-def scored(
+def score_network(
     material: Material, network: nn.Module, train: lo.Examples, query: lo.Examples, schedule: Schedule
 ) -> tuple[Float64[np.ndarray, " n"], float]:
     """Return F-SI of every training example, and the linearised network's accuracy on queries."""
-    fitted = linearised(material, network, train, schedule)
-    found: xr.Dataset = lo.information(fitted, query, at=schedule.steps)
+    fitted = linearised_fit(material, network, train, schedule)
+    information: xr.Dataset = lo.information(fitted, query, at=schedule.steps)
     right = accuracy(query, fitted.predict(query, schedule.steps))
-    return found["function"].values, right
+    return information["function"].values, right
+
+
+def flag_rows(rows: Int64[np.ndarray, " s"], n: int) -> Bool[np.ndarray, " n"]:
+    """Return n flags, set at the given rows."""
+    flags = np.zeros(n, dtype=bool)
+    flags[rows] = True
+    return flags
 
 
 def auc(scores: Float64[np.ndarray, " n"], flags: Bool[np.ndarray, " n"]) -> float:
-    """Return the chance that one with the flag scores above one without it."""
+    """Return the chance that an example with the flag scores above one without it."""
     return float(roc_auc_score(flags, scores))
 
 
@@ -89,7 +98,7 @@ def more_on_average(scores: Float64[np.ndarray, " n"], flags: Bool[np.ndarray, "
     shuffled = np.array([random.permutation(flags) for _ in range(PERMUTATIONS)])  # (p, n)
     inside = shuffled @ scores / flags.sum()
     outside = (scores.sum() - shuffled @ scores) / (~flags).sum()
-    return _sure(float((inside - outside >= apart).mean()), float((inside - outside <= apart).mean()))
+    return _verdict(float((inside - outside >= apart).mean()), float((inside - outside <= apart).mean()))
 
 
 def more_often(scores: Float64[np.ndarray, " n"], flags: Bool[np.ndarray, " n"]) -> Holds:
@@ -98,20 +107,20 @@ def more_often(scores: Float64[np.ndarray, " n"], flags: Bool[np.ndarray, " n"])
         float(mannwhitneyu(scores[flags], scores[~flags], alternative=way).pvalue)
         for way in ("greater", "less")
     )
-    return _sure(greater, less)
+    return _verdict(greater, less)
 
 
-def _sure(greater: float, less: float) -> Holds:
-    """Return a verdict from the chances of as much by accident, either way."""
+def _verdict(greater: float, less: float) -> Holds:
+    """Return a verdict from the p-values of a larger and of a smaller difference."""
     return True if greater < SURE else False if less < SURE else "open"
 
 
 def edges(values: Float64[np.ndarray, " n"]) -> list[float]:
-    """Return bins of equal ratio over positive values, as many as there is something to fill."""
+    """Return edges of bins of equal ratio over the positive values."""
     positive = values[values > 0]
     count = min(BINS, max(8, len(values) // 8))
-    found: list[float] = np.geomspace(positive.min(), positive.max() * (1 + 1e-9), count + 1).tolist()
-    return found
+    bins: list[float] = np.geomspace(positive.min(), positive.max() * (1 + 1e-9), count + 1).tolist()
+    return bins
 
 
 def draw_groups(axes: Axes, groups: dict[str, Float64[np.ndarray, " g"]]) -> None:

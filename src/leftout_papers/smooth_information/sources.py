@@ -25,13 +25,20 @@ from leftout_papers.smooth_information.scores import (
     more_often,
     more_on_average,
     ratio,
-    scored,
+    score_network,
 )
-from leftout_papers.smooth_information.task import COLOURED, Counts, pictures, pixels_of, resized, standard
+from leftout_papers.smooth_information.task import (
+    COLOURED,
+    Counts,
+    pictures,
+    pixels_of,
+    resize_pictures,
+    standard,
+)
 from leftout_papers.verdicts import both
 
 COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (100, 100), Size.PAPER: (1000, 1000)}
-"""Together; with ten outputs, the kernel has ten rows for each example."""
+"""Examples of both sources together; with ten outputs, the kernel has ten rows for each example."""
 
 SCHEDULE = Schedule(1e-4, 20_000)
 """The paper's."""
@@ -41,7 +48,7 @@ CLUTTER = 4
 
 
 @dataclass(frozen=True)
-class Mixed:
+class SourceMixture:
     """Two sources in one training set and one set of queries.
 
     Attributes:
@@ -59,20 +66,20 @@ def classes(material: Material) -> Outcome:
     """Run figure 2a."""
     plain = Material("digits", material.size, material.seed)
     half = tuple(count // 2 for count in COUNTS[material.size])
-    own = pictures(material, (half[0], half[1]), None)
+    original = pictures(material, (half[0], half[1]), None)
     generator = material.generator(5)
-    varied = [replace(one, inputs=_varied(one.inputs, generator)) for one in own]
+    varied = [replace(examples, inputs=_vary_digits(examples.inputs, generator)) for examples in original]
     name = "MNIST" if material.name == "mnist" else "digits"
-    compared = [_mixed((name, f"{name}, varied"), own, (varied[0], varied[1]))]
+    mixtures = [_mix_sources((name, f"{name}, varied"), original, (varied[0], varied[1]))]
     if material.name == "mnist":
-        other = pictures(plain, (half[0], half[1]), None)
-        compared.append(_mixed((name, "8 × 8 digits"), own, other))
-    rows, result = [], {}
-    figure, grid = panels(len(compared), width=4.8, height=3.4)
-    for axes, mixed in zip(grid[0], compared, strict=True):
+        added = pictures(plain, (half[0], half[1]), None)
+        mixtures.append(_mix_sources((name, "8 × 8 digits"), original, added))
+    rows, record = [], {}
+    figure, grid = panels(len(mixtures), width=4.8, height=3.4)
+    for axes, mixed in zip(grid[0], mixtures, strict=True):
         scores, right, network = _scores(material, mixed)
         times, area = ratio(scores, mixed.second), auc(scores, mixed.second)
-        planted = mixed is compared[0]
+        planted = mixed is mixtures[0]
         rows.append(
             Row(
                 f"information of {mixed.names[1]} against {mixed.names[0]}",
@@ -84,7 +91,7 @@ def classes(material: Material) -> Outcome:
                 else None,
             )
         )
-        result[mixed.names[1]] = {
+        record[mixed.names[1]] = {
             "examples": len(mixed.train),
             "queries": len(mixed.query),
             "network": network,
@@ -100,49 +107,49 @@ def classes(material: Material) -> Outcome:
     notes = (
         "SVHN is not here: digits on clutter, of any contrast and polarity, stand in for its variety, "
         "and the 8 × 8 digits of scikit-learn for another source.",
-        f"Network: {network}; the paper's is a ResNet-18 of ImageNet. {len(compared[0].train)} examples "
-        f"and {len(compared[0].query)} queries, the paper has 1000 of each.",
+        f"Network: {network}; the paper's is a ResNet-18 of ImageNet. {len(mixtures[0].train)} examples "
+        f"and {len(mixtures[0].query)} queries, the paper has 1000 of each.",
     )
-    return Outcome(tuple(rows), result, figure, notes)
+    return Outcome(tuple(rows), record, figure, notes)
 
 
-def _varied(inputs: Float64[Tensor, "n 1 h w"], generator: Generator) -> Tensor:
-    """Return digits on clutter, of a contrast and polarity of their own."""
+def _vary_digits(inputs: Float64[Tensor, "n 1 h w"], generator: Generator) -> Tensor:
+    """Return digits on clutter, each of a random contrast and polarity."""
     n = len(inputs)
 
     def draw(*shape: int) -> Tensor:
         return torch.rand(shape, generator=generator, dtype=torch.float64)
 
     ink = pixels_of(inputs)
-    clutter = resized(draw(n, 1, CLUTTER, CLUTTER), inputs.shape[-1])
+    clutter = resize_pictures(draw(n, 1, CLUTTER, CLUTTER), inputs.shape[-1])
     contrast = 0.4 + 0.6 * draw(n, 1, 1, 1)
-    found = 0.5 * clutter + contrast * ink * (1 - 0.5 * clutter)
+    picture = 0.5 * clutter + contrast * ink * (1 - 0.5 * clutter)
     dark = draw(n, 1, 1, 1) < 0.5
-    return standard(torch.where(dark, 1 - found, found))
+    return standard(torch.where(dark, 1 - picture, picture))
 
 
-def _mixed(
-    names: tuple[str, str], own: tuple[lo.Examples, lo.Examples], other: tuple[lo.Examples, lo.Examples]
-) -> Mixed:
-    joined = [_joined(one, two) for one, two in zip(own, other, strict=True)]
-    second = np.arange(len(joined[0])) >= len(own[0])
-    return Mixed(names, joined[0], joined[1], second)
+def _mix_sources(
+    names: tuple[str, str], first: tuple[lo.Examples, lo.Examples], added: tuple[lo.Examples, lo.Examples]
+) -> SourceMixture:
+    joined = [_concatenate(base, extra) for base, extra in zip(first, added, strict=True)]
+    second = np.arange(len(joined[0])) >= len(first[0])
+    return SourceMixture(names, joined[0], joined[1], second)
 
 
-def _joined(one: lo.Examples, other: lo.Examples) -> lo.Examples:
-    assert one.labels is not None
-    assert other.labels is not None
+def _concatenate(first: lo.Examples, added: lo.Examples) -> lo.Examples:
+    assert first.labels is not None
+    assert added.labels is not None
     return replace(
-        one,
-        inputs=torch.cat([one.inputs, other.inputs]),
-        targets=torch.cat([one.targets, other.targets]),
-        labels=torch.cat([one.labels, other.labels]),
-        ids=(*one.ids, *(f"{name} (other source)" for name in other.ids)),
+        first,
+        inputs=torch.cat([first.inputs, added.inputs]),
+        targets=torch.cat([first.targets, added.targets]),
+        labels=torch.cat([first.labels, added.labels]),
+        ids=(*first.ids, *(f"{name} (other source)" for name in added.ids)),
         images=None,
     )
 
 
-def _scores(material: Material, mixed: Mixed) -> tuple[Float64[np.ndarray, " n"], float, str]:
+def _scores(material: Material, mixed: SourceMixture) -> tuple[Float64[np.ndarray, " n"], float, str]:
     """Return information, accuracy, and the network's name: a pretrained one where there is one."""
     weights = None if material.quick else weights_beside(material)
     if weights is None:
@@ -152,8 +159,11 @@ def _scores(material: Material, mixed: Mixed) -> tuple[Float64[np.ndarray, " n"]
         network = resnet20(weights, outputs=10, seed=material.seed)
         name = "ResNet-20 pretrained on CIFAR-10"
         train, query = (
-            replace(one, inputs=standard(resized(pixels_of(one.inputs), COLOURED).repeat(1, 3, 1, 1)))
-            for one in (mixed.train, mixed.query)
+            replace(
+                examples,
+                inputs=standard(resize_pictures(pixels_of(examples.inputs), COLOURED).repeat(1, 3, 1, 1)),
+            )
+            for examples in (mixed.train, mixed.query)
         )
-    scores, right = scored(material, network, train, query, SCHEDULE)
+    scores, right = score_network(material, network, train, query, SCHEDULE)
     return scores, right, name

@@ -1,6 +1,6 @@
 """Figure 9: are the few examples of an under-sampled sub-class more informative?
 
-Pets are many dogs and few cats, one class against deer; nobody tells the network which is which.
+Pets are many dogs and few cats, one class against deer; the network is not told the sub-class.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from leftout.data import thin_class
 from leftout_papers.drawing import panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.smooth_information.networks import pretrained
+from leftout_papers.smooth_information.networks import pretrained_network
 from leftout_papers.smooth_information.scores import (
     DIGITS,
     Schedule,
@@ -22,17 +22,17 @@ from leftout_papers.smooth_information.scores import (
     more_often,
     more_on_average,
     ratio,
-    scored,
+    score_network,
 )
 from leftout_papers.smooth_information.task import halves, pictures
 
 NAMES = {"cifar10": ("cat", "dog", "deer"), "mnist": ("4", "9", "7"), "digits": ("4", "9", "7")}
-"""The few, the many of the same class, and the other class."""
+"""The rare sub-class, the common one of the same class, and the other class."""
 
 WITHOUT = ("0", "1", "2", "3", "5", "6", "8")
 
 COUNTS = {Size.QUICK: (6, 24, 30), Size.USUAL: (50, 1000, 300), Size.PAPER: (200, 4000, 1000)}
-"""Of the few, of each of the others, and of each among queries."""
+"""Training examples of the rare sub-class, of each of the others, and queries of each."""
 
 SCHEDULE = Schedule(1e-4, 10_000)
 """The paper's; for digits its rate is what their network allows."""
@@ -49,19 +49,19 @@ class Pets:
 
 def binary(material: Material) -> Outcome:
     """Run figure 9."""
-    few, many, other = NAMES[material.name]
+    rare, common, opposite = NAMES[material.name]
     pets = _pets(material)
-    network = pretrained(material, seed=material.seed, without=WITHOUT)
+    network = pretrained_network(material, seed=material.seed, without=WITHOUT)
     schedule = SCHEDULE if material.name == "cifar10" else DIGITS
-    scores, right = scored(material, network, pets.train, pets.query, schedule)
+    scores, right = score_network(material, network, pets.train, pets.query, schedule)
     inside = pets.kind < 2
     mine = scores[inside], pets.kind[inside] == 0
     times, area = ratio(*mine), auc(*mine)
-    groups = {f"{name}": scores[pets.kind == place] for place, name in enumerate((few, many, other))}
+    groups = {f"{name}": scores[pets.kind == place] for place, name in enumerate((rare, common, opposite))}
     rows = (
         Row(
-            f"mean information of {few} ({len(groups[few])}) over that of {many} ({len(groups[many])}), "
-            "both in one class",
+            f"mean information of {rare} ({len(groups[rare])}) over that of {common} "
+            f"({len(groups[common])}), both in one class",
             "more on average (drawn only)",
             f"{times:.2f}",
             more_on_average(*mine),
@@ -74,7 +74,7 @@ def binary(material: Material) -> Outcome:
         ),
         Row("accuracy of the linearised network on queries", "not printed", f"{right:.1%}"),
     )
-    result = {
+    record = {
         "counts": {name: len(values) for name, values in groups.items()},
         "queries": len(pets.query),
         "rate": schedule.rate,
@@ -86,31 +86,31 @@ def binary(material: Material) -> Outcome:
     }
     figure, grid = panels(1, width=5.6, height=3.6)
     draw_groups(grid[0, 0], groups)
-    grid[0, 0].set_title(f"Information by sub-class: {few} and {many} against {other}")
-    return Outcome(rows, result, figure, _notes(material, pets))
+    grid[0, 0].set_title(f"Information by sub-class: {rare} and {common} against {opposite}")
+    return Outcome(rows, record, figure, _notes(material, pets))
 
 
 def _pets(material: Material) -> Pets:
-    few, many, queries = COUNTS[material.size]
-    train, query = pictures(material, (3 * many, 3 * queries), NAMES[material.name])
+    rare, common, queries = COUNTS[material.size]
+    train, query = pictures(material, (3 * common, 3 * queries), NAMES[material.name])
     assert train.labels is not None
-    there = int((train.labels == 0).sum())
-    # Where there are fewer of all, as of the embedded digits, in the same proportion.
-    left = min(few, max(2, round(few * there / many)))
-    train = thin_class(train, NAMES[material.name][0], left, generator=material.generator(6)).examples
+    available = int((train.labels == 0).sum())
+    # A small data set, such as the embedded digits, keeps the same proportion.
+    count = min(rare, max(2, round(rare * available / common)))
+    train = thin_class(train, NAMES[material.name][0], count, generator=material.generator(6)).examples
     assert train.labels is not None
     return Pets(_one_class(train), _one_class(query), train.labels.numpy())
 
 
 def _one_class(examples: lo.Examples) -> lo.Examples:
-    """Return the few and the many as one class."""
+    """Return the examples with the rare and the common sub-class as one class."""
     assert examples.labels is not None
     labels = (examples.labels == 2).long()
     return halves(replace(examples, labels=labels))
 
 
 def _notes(material: Material, pets: Pets) -> tuple[str, ...]:
-    few, many, other = NAMES[material.name]
+    rare, common, opposite = NAMES[material.name]
     sizes = f"{(pets.kind == 0).sum()} + {(pets.kind == 1).sum()} against {(pets.kind == 2).sum()}"
     if material.name == "cifar10":
         return (
@@ -119,6 +119,6 @@ def _notes(material: Material, pets: Pets) -> tuple[str, ...]:
             "ImageNet.",
         )
     return (
-        f"For cats and dogs against deer: {few} and {many} against {other}, {sizes}, and four "
+        f"For cats and dogs against deer: {rare} and {common} against {opposite}, {sizes}, and four "
         "convolutional layers that learned the other seven digits.",
     )

@@ -1,9 +1,9 @@
 """Figures 2c and 7b: how well does a network do without the least, or the most, informative examples?
 
 Orders of removal by the linearised network: least informative first, most informative first, least
-informative asked again of what remains, and random. Its accuracy without the first so many is known without
-training; the network itself is trained again at some shares. Figure 7b trains another network, of two
-layers, on what the one-layer network chose.
+informative scored again among those that remain, and random. The linearised network is fitted without the
+first of each order in closed form; the network itself is trained again at the same shares. Figure 7b trains
+another network, of two layers, on what the one-layer network chose.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from leftout_papers.drawing import BLUE, GREEN, ORANGE, RED, panels
 from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.networks import perceptron
-from leftout_papers.smooth_information.scores import Schedule, linearised
+from leftout_papers.smooth_information.scores import Schedule, linearised_fit
 from leftout_papers.smooth_information.task import Counts, accuracy, pair
 
 COUNTS: Counts = {Size.QUICK: (40, 40), Size.USUAL: (300, 1000), Size.PAPER: (1000, 1000)}
@@ -35,7 +35,7 @@ RANDOM = {Size.QUICK: 1, Size.USUAL: 3, Size.PAPER: 5}
 """Random orders, of which the mean is shown."""
 
 LITTLE = 0.03
-"""Loss of accuracy that is still a little effect."""
+"""The largest loss of accuracy that counts as a little effect."""
 
 NAMES: dict[str, str] = {
     "least": "bottom",
@@ -68,8 +68,8 @@ def binary(material: Material) -> Outcome:
     return _outcome(material, hidden=1)
 
 
-def other(material: Material) -> Outcome:
-    """Run figure 7b: a network of two layers is trained on what one of one layer chose."""
+def binary_two_layers(material: Material) -> Outcome:
+    """Run figure 7b: a two-layer network is trained on the examples that a one-layer network chose."""
     return _outcome(material, hidden=2)
 
 
@@ -77,27 +77,27 @@ def _outcome(material: Material, *, hidden: int) -> Outcome:
     examples, query = pair(material, COUNTS)
     schedule = Schedule(RATE, STEPS[material.size])
     shape = tuple(examples.inputs.shape[1:])
-    fitted = linearised(material, perceptron(material, shape), examples, schedule)
+    fitted = linearised_fit(material, perceptron(material, shape), examples, schedule)
     orders = _orders(material, fitted, query, schedule)
     network = perceptron(material, shape, hidden=hidden)
-    right = _trained_again(material, network, examples, query, schedule, orders)
+    right = _retrained_accuracies(material, network, examples, query, schedule, orders)
     curves: dict[str, Curve] = {}
     for kind in NAMES:
-        chosen = [i for i, one in enumerate(orders) if one.kind == kind]
+        chosen = [i for i, order in enumerate(orders) if order.kind == kind]
         predicted = np.mean([orders[i].predicted for i in chosen], axis=0)
         retrained = np.mean([right[i] for i in chosen], axis=0)
         shares = tuple(count / len(examples) for count in orders[chosen[0]].counts)
         curves[kind] = Curve(shares, tuple(predicted.tolist()), tuple(retrained.tolist()))
-    result: dict[str, Any] = {
+    record: dict[str, Any] = {
         "examples": len(examples),
         "queries": len(query),
         "rate": schedule.rate,
         "steps": schedule.steps,
         "layers_trained": hidden,
-        "curves": {NAMES[kind]: vars(one) for kind, one in curves.items()},
+        "curves": {NAMES[kind]: vars(curve) for kind, curve in curves.items()},
     }
     rows = _rows(curves, len(query), hidden)
-    return Outcome(rows, result, _figure(curves, hidden), _notes(material, len(examples)))
+    return Outcome(rows, record, _figure(curves, hidden), _notes(material, len(examples)))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Removal:
     Attributes:
         rows: of training examples, first to go first.
         counts: how many go at each share, beginning with 0.
-        predicted: accuracy of the linearised network without so many.
+        predicted: accuracy of the linearised network at each count.
     """
 
     kind: str
@@ -128,23 +128,25 @@ def _orders(material: Material, fitted: lo.Fitted, query: lo.Examples, schedule:
     for k in range(RANDOM[material.size]):
         orders.append(("random", torch.randperm(n, generator=material.generator(20 + k)).tolist()))
     return [
-        Removal(kind, tuple(rows), counts, tuple(_predicted(fitted, query, rows, counts, schedule)))
+        Removal(
+            kind, tuple(rows), counts, tuple(_predicted_accuracies(fitted, query, rows, counts, schedule))
+        )
         for kind, rows in orders
     ]
 
 
-def _predicted(
+def _predicted_accuracies(
     fitted: lo.Fitted, query: lo.Examples, rows: list[int], counts: Sequence[int], schedule: Schedule
 ) -> Iterator[float]:
-    """Yield the accuracy of the linearised network trained without the first so many rows."""
+    """Yield the accuracy of the linearised network without the first `count` rows, for each count."""
     for count in counts:
-        # Fitted afresh: without so many the exact effect of their removal is no cheaper.
+        # Fitted again: with so many rows removed, the exact effect of their removal is no cheaper.
         rest = fitted.train.select(sorted(rows[count:]))
         model = lo.fit(fitted.kernel, rest, rule=fitted.rule, device=fitted.device, memory=fitted.memory)
         yield accuracy(query, model.predict(query, schedule.steps))
 
 
-def _trained_again(
+def _retrained_accuracies(
     material: Material,
     network: nn.Module,
     examples: lo.Examples,
@@ -152,7 +154,7 @@ def _trained_again(
     schedule: Schedule,
     orders: list[Removal],
 ) -> list[list[float]]:
-    """Return the accuracy of the network trained without the first so many of each order."""
+    """Return the accuracy of the network trained without the first rows of each order, for each count."""
     trained = lo.train(
         network,
         examples,
@@ -162,7 +164,7 @@ def _trained_again(
         device=material.device,
         memory=material.memory,
     )
-    groups = [list(one.rows[:count]) for one in orders for count in one.counts[1:]]
+    groups = [list(order.rows[:count]) for order in orders for count in order.counts[1:]]
     folder = None
     if material.folder is not None:
         folder = material.folder / f"pruned-{material.name}-{len(examples)}-{trained.record['initial']}"
@@ -174,50 +176,50 @@ def _trained_again(
         accuracy(query, everyone - everyone.new_tensor(change.values[:, place]))
         for place in range(len(groups))
     ]
-    each = len(orders[0].counts) - 1
-    whole = accuracy(query, everyone)
-    return [[whole, *right[i * each : (i + 1) * each]] for i in range(len(orders))]
+    per_order = len(orders[0].counts) - 1
+    full = accuracy(query, everyone)
+    return [[full, *right[i * per_order : (i + 1) * per_order]] for i in range(len(orders))]
 
 
 def _rows(curves: dict[str, Curve], queries: int, hidden: int) -> tuple[Row, ...]:
-    whole = curves["least"].retrained[0]
+    full = curves["least"].retrained[0]
     # Two standard errors of a difference of two shares, as if queries were independent.
-    noise = 2 * float(np.sqrt(2 * whole * (1 - whole) / queries))
+    noise = 2 * float(np.sqrt(2 * full * (1 - full) / queries))
 
-    def compared(quantity: str, published: str, one: float, two: float, detail: str) -> Row:
-        sure = abs(one - two) > noise
-        return Row(quantity, published, f"{detail}, ±{noise:.1%}", bool(one > two) if sure else "open")
+    def comparison_row(quantity: str, published: str, larger: float, smaller: float, detail: str) -> Row:
+        sure = abs(larger - smaller) > noise
+        return Row(quantity, published, f"{detail}, ±{noise:.1%}", bool(larger > smaller) if sure else "open")
 
     least, most = curves["least"], curves["most"]
     again, chance = curves["iterative"], curves["random"]
-    loss = whole - least.at(0.4)
+    loss = full - least.at(0.4)
     pairs = [
         abs(predicted - trained)
-        for one in curves.values()
-        for predicted, trained in zip(one.predicted, one.retrained, strict=True)
+        for curve in curves.values()
+        for predicted, trained in zip(curve.predicted, curve.retrained, strict=True)
     ]
     return (
         Row(
             "accuracy lost without the 40 % least informative",
             "little effect",
-            f"{loss:+.1%} of {whole:.1%}, ±{noise:.1%}",
+            f"{loss:+.1%} of {full:.1%}, ±{noise:.1%}",
             "open" if noise > LITTLE else bool(loss <= LITTLE),
         ),
-        compared(
+        comparison_row(
             "without the most informative 40 %: worse than without the least",
             "the most impact",
             least.at(0.4),
             most.at(0.4),
             f"{most.at(0.4):.1%} against {least.at(0.4):.1%}; random {chance.at(0.4):.1%}",
         ),
-        compared(
+        comparison_row(
             "asked again after each round, 90 % removed",
             "greatly better than once",
             again.at(0.9),
             least.at(0.9),
             f"{again.at(0.9):.1%} against {least.at(0.9):.1%}",
         ),
-        compared(
+        comparison_row(
             "95 % removed: without the least informative worse than without the most",
             "worse",
             most.at(0.95),
@@ -251,13 +253,13 @@ def _notes(material: Material, n: int) -> tuple[str, ...]:
 def _figure(curves: dict[str, Curve], hidden: int) -> Figure:
     figure, grid = panels(1, width=6.0, height=3.9)
     axes = grid[0, 0]
-    for kind, one in curves.items():
+    for kind, curve in curves.items():
         colour = COLOURS[kind]
-        axes.plot(one.shares, one.retrained, "o-", ms=3.5, color=colour, label=NAMES[kind])
-        axes.plot(one.shares, one.predicted, ":", color=colour, lw=1)
+        axes.plot(curve.shares, curve.retrained, "o-", ms=3.5, color=colour, label=NAMES[kind])
+        axes.plot(curve.shares, curve.predicted, ":", color=colour, lw=1)
     axes.set_xlabel("share of training examples removed")
     axes.set_ylabel("accuracy on queries")
-    what = "network" if hidden == 1 else "two-layer network"
-    axes.set_title(f"{what.capitalize()} trained without them (dotted: linearised, one layer)")
+    trained = "network" if hidden == 1 else "two-layer network"
+    axes.set_title(f"{trained.capitalize()} trained without them (dotted: linearised, one layer)")
     axes.legend(fontsize=8)
     return figure

@@ -1,8 +1,8 @@
-"""Table 1: does the linearised network say what training again says, and better than influence functions?
+"""Table 1: effects by the linearised network and by influence functions, against training again.
 
 An example is left out of full-batch gradient descent from the same initial weights: |w − w_without|², and
 Σ over queries of (f − f_without)², of the linearised network and of the classical influence function,
-are correlated with those of networks trained again. Intervals are of the removed examples.
+are correlated with those of networks trained again. Intervals are bootstraps of the removed examples.
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from leftout_papers.drawing import BLUE, FAINT, ORANGE, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.smooth_information.classical import LISSA, Recursion, recursion, series
-from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained
-from leftout_papers.smooth_information.retrained import Effects, of_training_again
-from leftout_papers.smooth_information.scores import Schedule, linearised
+from leftout_papers.smooth_information.networks import convolutional, perceptron, pretrained_network
+from leftout_papers.smooth_information.retrained import Effects, retrained_effects
+from leftout_papers.smooth_information.scores import Schedule, linearised_fit
 from leftout_papers.smooth_information.task import pair
 
-What = Literal["weights", "predictions"]
-WHATS: tuple[What, ...] = ("weights", "predictions")
+Quantity = Literal["weights", "predictions"]
+QUANTITIES: tuple[Quantity, ...] = ("weights", "predictions")
 RIDGES = (0.0, 1.0)
 """Under the mean loss; the second is the paper's λ = 10³ with n = 1000."""
 
@@ -54,7 +54,7 @@ class Case:
         rate: of training.
         scales: by size.
         recursion: of the influence function.
-        published: by what and ridge, of linearisation and influence functions.
+        published: by quantity and ridge, of linearisation and influence functions.
         checked: whether the recursion itself is run on a few examples.
     """
 
@@ -62,7 +62,7 @@ class Case:
     rate: float
     scales: dict[Size, Scale]
     recursion: Recursion
-    published: dict[tuple[What, float], tuple[float, float]]
+    published: dict[tuple[Quantity, float], tuple[float, float]]
     checked: bool = False
 
 
@@ -119,7 +119,7 @@ RESNET = Case(
 
 
 @dataclass(frozen=True)
-class Correlated:
+class Correlation:
     """Pearson R with its interval."""
 
     value: float
@@ -131,11 +131,11 @@ class Correlated:
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A case at one ridge: effects of the same removed examples by three ways, and what R they have.
+class Comparison:
+    """A case at one ridge: effects of the same removed examples, computed in three ways.
 
     Attributes:
-        difference: of closed form and recursion in |dw|², relative; None where it was not taken.
+        difference: of closed form and recursion in |dw|², relative; None where it was not computed.
     """
 
     case: Case
@@ -145,26 +145,26 @@ class Compared:
     truth: Effects
     difference: float | None
 
-    def correlation(self, what: What, of: Literal["linear", "classical"]) -> Correlated:
+    def correlation(self, quantity: Quantity, of: Literal["linear", "classical"]) -> Correlation:
         """Return how well predicted effects correlate with those of training again."""
         predicted: Effects = getattr(self, of)
-        return correlated(getattr(predicted, what), getattr(self.truth, what))
+        return correlation_with_interval(getattr(predicted, quantity), getattr(self.truth, quantity))
 
 
 def binary(material: Material) -> Outcome:
     """Run table 1."""
     cases = (RESNET,) if material.name == "cifar10" else (MLP, SCRATCH, PRETRAINED)
-    found = [compared(material, case, ridge) for case in cases for ridge in RIDGES]
-    rows = [_row(material, one, what) for what in WHATS for one in found]
-    rows += _claims(found)
-    result = {
-        "cases": [_record(material, one) for one in found],
+    comparisons = [compare_effects(material, case, ridge) for case in cases for ridge in RIDGES]
+    rows = [_row(material, comparison, quantity) for quantity in QUANTITIES for comparison in comparisons]
+    rows += _claims(comparisons)
+    record = {
+        "cases": [_record(material, comparison) for comparison in comparisons],
         "sizes": {case.label: vars(case.scales[material.size]) for case in cases},
     }
-    return Outcome(tuple(rows), result, _figure(found), _notes(material, cases, found))
+    return Outcome(tuple(rows), record, _figure(comparisons), _notes(material, cases, comparisons))
 
 
-def compared(material: Material, case: Case, ridge: float) -> Compared:
+def compare_effects(material: Material, case: Case, ridge: float) -> Comparison:
     """Return the effects of leaving examples out, predicted and actual."""
     scale = case.scales[material.size]
     counts = dict.fromkeys(Size, (scale.examples, scale.queries))
@@ -172,10 +172,10 @@ def compared(material: Material, case: Case, ridge: float) -> Compared:
     schedule = Schedule(case.rate, scale.steps, ridge)
     network = _network(material, case, examples)
     rows = np.sort(np.random.default_rng(material.seed).permutation(len(examples))[: scale.removed]).tolist()
-    found = lo.information(linearised(material, network, examples, schedule), query, at=scale.steps).isel(
-        train=rows
-    )
-    linear = Effects(2 * found["weights"].values, 2 * len(query) * found["function"].values)
+    information = lo.information(
+        linearised_fit(material, network, examples, schedule), query, at=scale.steps
+    ).isel(train=rows)
+    linear = Effects(2 * information["weights"].values, 2 * len(query) * information["function"].values)
     trained = lo.train(
         network,
         examples,
@@ -186,22 +186,24 @@ def compared(material: Material, case: Case, ridge: float) -> Compared:
         memory=material.memory,
     )
     classical, difference = _classical(material, case, trained, query, rows)
-    truth = of_training_again(material, trained, query, rows)
-    return Compared(case, ridge, linear, classical, truth, difference)
+    truth = retrained_effects(material, trained, query, rows)
+    return Comparison(case, ridge, linear, classical, truth, difference)
 
 
-def correlated(predicted: Float64[np.ndarray, " r"], actual: Float64[np.ndarray, " r"]) -> Correlated:
+def correlation_with_interval(
+    predicted: Float64[np.ndarray, " r"], actual: Float64[np.ndarray, " r"]
+) -> Correlation:
     """Return Pearson R over removed examples, with its bootstrap interval."""
-    found = lo.agreement(predicted[None], actual[None], measures=("pearson",), per_query=False)
-    one = found.sel(measure="pearson")
-    return Correlated(*(float(one[name]) for name in ("pooled", "pooled_low", "pooled_high")))
+    agreement = lo.agreement(predicted[None], actual[None], measures=("pearson",), per_query=False)
+    pearson = agreement.sel(measure="pearson")
+    return Correlation(*(float(pearson[name]) for name in ("pooled", "pooled_low", "pooled_high")))
 
 
-def above(one: Correlated, other: Correlated) -> Holds:
-    """Return whether one is larger than another; open where their intervals overlap."""
-    if one.low > other.high:
+def above(first: Correlation, second: Correlation) -> Holds:
+    """Return whether the first is larger than the second; open where their intervals overlap."""
+    if first.low > second.high:
         return True
-    return False if one.high < other.low else "open"
+    return False if first.high < second.low else "open"
 
 
 def _network(material: Material, case: Case, examples: lo.Examples) -> nn.Module:
@@ -210,51 +212,52 @@ def _network(material: Material, case: Case, examples: lo.Examples) -> nn.Module
         return perceptron(material, shape)
     if case is SCRATCH:
         return convolutional(shape, seed=material.seed)
-    return pretrained(material, seed=material.seed)
+    return pretrained_network(material, seed=material.seed)
 
 
 def _classical(
     material: Material, case: Case, trained: lo.Trained, query: lo.Examples, rows: list[int]
 ) -> tuple[Effects, float | None]:
-    """Return what influence functions say, and by how much closed form and recursion differ."""
+    """Return effects by influence functions, and by how much closed form and recursion differ."""
     settings = case.recursion
     if material.size is Size.PAPER:
         return recursion(material, trained, query, rows, settings), None
     closed = series(material, trained, query, settings).select(rows)
     if not case.checked or material.quick:
         return closed, None
-    few = recursion(material, trained, query, rows[:CHECKED], settings)
-    apart = np.abs(closed.weights[:CHECKED] - few.weights).sum() / few.weights.sum()
+    checked = recursion(material, trained, query, rows[:CHECKED], settings)
+    apart = np.abs(closed.weights[:CHECKED] - checked.weights).sum() / checked.weights.sum()
     return closed, float(apart)
 
 
-def _row(material: Material, one: Compared, what: What) -> Row:
-    published = one.case.published[what, one.ridge]
-    linear, classical = (one.correlation(what, of) for of in ("linear", "classical"))
+def _row(material: Material, comparison: Comparison, quantity: Quantity) -> Row:
+    published = comparison.case.published[quantity, comparison.ridge]
+    linear, classical = (comparison.correlation(quantity, of) for of in ("linear", "classical"))
     holds: Holds = "open"  # other sizes may have other correlations
     if material.size is Size.PAPER:
         near = (
-            abs(each.value - printed) <= CLOSE
-            for each, printed in zip((linear, classical), published, strict=True)
+            abs(correlation.value - printed) <= CLOSE
+            for correlation, printed in zip((linear, classical), published, strict=True)
         )
         holds = all(near)
     return Row(
-        f"R of {what}, {one.case.label}, λ = {'0' if one.ridge == 0 else 'n'}: linearised / influence",
+        f"R of {quantity}, {comparison.case.label}, λ = {'0' if comparison.ridge == 0 else 'n'}: "
+        "linearised / influence",
         f"{published[0]:.3f} / {published[1]:.3f} (n = 1000)",
         f"{linear} / {classical}",
         holds,
     )
 
 
-def _claims(found: list[Compared]) -> list[Row]:
-    """Return what the paper says of the table, and whether it can be said here."""
+def _claims(comparisons: list[Comparison]) -> list[Row]:
+    """Return the paper's statements on the table, and whether they hold here."""
     pairs = [
-        (one.correlation(what, "linear"), one.correlation(what, "classical"))
-        for one in found
-        for what in WHATS
+        (comparison.correlation(quantity, "linear"), comparison.correlation(quantity, "classical"))
+        for comparison in comparisons
+        for quantity in QUANTITIES
     ]
     better = sum(linear.value > classical.value for linear, classical in pairs)
-    sure = [above(*each) for each in pairs]
+    sure = [above(*correlations) for correlations in pairs]
     rows = [
         Row(
             "linearisation correlates better than influence functions",
@@ -264,51 +267,59 @@ def _claims(found: list[Compared]) -> list[Row]:
             "open" if sure.count(True) == sure.count(False) else sure.count(True) > sure.count(False),
         )
     ]
-    by_case = {case: [one for one in found if one.case is case] for case in (MLP, SCRATCH, PRETRAINED)}
+    by_case = {
+        case: [comparison for comparison in comparisons if comparison.case is case]
+        for case in (MLP, SCRATCH, PRETRAINED)
+    }
     if by_case[MLP]:
-        values = [one.correlation(what, "linear") for one in by_case[MLP] for what in WHATS]
-        least = min(values, key=lambda each: each.value)
+        values = [
+            comparison.correlation(quantity, "linear")
+            for comparison in by_case[MLP]
+            for quantity in QUANTITIES
+        ]
+        least = min(values, key=lambda correlation: correlation.value)
         holds: Holds = True if least.low >= 0.9 else "open" if least.high >= 0.9 else False
         rows.append(Row("R of the linearised wide network", "0.977 to 0.993", f"{least} at least", holds))
     for plain, better_start in zip(by_case[SCRATCH], by_case[PRETRAINED], strict=True):
-        rows += [_pretraining(plain, better_start, what) for what in WHATS]
+        rows += [_pretraining_row(plain, better_start, quantity) for quantity in QUANTITIES]
     return rows
 
 
-def _pretraining(plain: Compared, other: Compared, what: What) -> Row:
-    one, two = plain.correlation(what, "linear"), other.correlation(what, "linear")
-    holds = above(two, one)
+def _pretraining_row(plain: Comparison, pretrained: Comparison, quantity: Quantity) -> Row:
+    before, after = plain.correlation(quantity, "linear"), pretrained.correlation(quantity, "linear")
+    holds = above(after, before)
     return Row(
-        f"pretraining makes the linearised CNN right, {what}, λ = {'0' if plain.ridge == 0 else 'n'}",
-        f"R {plain.case.published[what, plain.ridge][0]:.3f} → "
-        f"{other.case.published[what, plain.ridge][0]:.3f}",
-        f"R {one} → {two}",
+        f"pretraining makes the linearised CNN right, {quantity}, λ = {'0' if plain.ridge == 0 else 'n'}",
+        f"R {plain.case.published[quantity, plain.ridge][0]:.3f} → "
+        f"{pretrained.case.published[quantity, plain.ridge][0]:.3f}",
+        f"R {before} → {after}",
         holds,
     )
 
 
-def _record(material: Material, one: Compared) -> dict[str, Any]:
+def _record(material: Material, comparison: Comparison) -> dict[str, Any]:
     return {
-        "case": one.case.label,
-        "ridge_of_mean_loss": one.ridge,
-        "rate": one.case.rate,
-        "recursion": vars(one.case.recursion),
-        "closed_form_against_recursion": one.difference,
+        "case": comparison.case.label,
+        "ridge_of_mean_loss": comparison.ridge,
+        "rate": comparison.case.rate,
+        "recursion": vars(comparison.case.recursion),
+        "closed_form_against_recursion": comparison.difference,
         "pearson": {
-            what: {of: vars(one.correlation(what, of)) for of in ("linear", "classical")} for what in WHATS
+            quantity: {of: vars(comparison.correlation(quantity, of)) for of in ("linear", "classical")}
+            for quantity in QUANTITIES
         },
         "effects": {
-            name: {what: getattr(effects, what).tolist() for what in WHATS}
+            name: {quantity: getattr(effects, quantity).tolist() for quantity in QUANTITIES}
             for name, effects in (
-                ("linear", one.linear),
-                ("classical", one.classical),
-                ("retrained", one.truth),
+                ("linear", comparison.linear),
+                ("classical", comparison.classical),
+                ("retrained", comparison.truth),
             )
         },
     }
 
 
-def _notes(material: Material, cases: tuple[Case, ...], found: list[Compared]) -> tuple[str, ...]:
+def _notes(material: Material, cases: tuple[Case, ...], comparisons: list[Comparison]) -> tuple[str, ...]:
     notes = ["λ = n is the paper's 10³ with n = 1000. Intervals are bootstraps of the removed examples."]
     if material.size is not Size.PAPER:
         sizes = "; ".join(
@@ -320,7 +331,7 @@ def _notes(material: Material, cases: tuple[Case, ...], found: list[Compared]) -
             f"The paper removes each of 1000 examples in turn. Here {sizes}: what two cores can do; "
             "--paper-size runs the paper's own on a GPU."
         )
-        apart = [one.difference for one in found if one.difference is not None]
+        apart = [comparison.difference for comparison in comparisons if comparison.difference is not None]
         notes.append(
             "Influence functions: the recursion of LiSSA in the paper's settings (scale 1000; damping "
             "0.01 where λ = 0, which is 10 in the curvature's units), of all examples and with "
@@ -345,17 +356,23 @@ def _notes(material: Material, cases: tuple[Case, ...], found: list[Compared]) -
     return tuple(notes)
 
 
-def _figure(found: list[Compared]) -> Figure:
-    figure, grid = panels(len(found), len(WHATS), width=3.0, height=2.9)
-    for line, what in zip(grid, WHATS, strict=True):
-        for axes, one in zip(line, found, strict=True):
-            truth = getattr(one.truth, what)
+def _figure(comparisons: list[Comparison]) -> Figure:
+    figure, grid = panels(len(comparisons), len(QUANTITIES), width=3.0, height=2.9)
+    for line, quantity in zip(grid, QUANTITIES, strict=True):
+        for axes, comparison in zip(line, comparisons, strict=True):
+            truth = getattr(comparison.truth, quantity)
             for of, colour, label in (
                 ("classical", ORANGE, "influence function"),
                 ("linear", BLUE, "linearised"),
             ):
                 axes.scatter(
-                    getattr(getattr(one, of), what), truth, s=9, alpha=0.7, lw=0, color=colour, label=label
+                    getattr(getattr(comparison, of), quantity),
+                    truth,
+                    s=9,
+                    alpha=0.7,
+                    lw=0,
+                    color=colour,
+                    label=label,
                 )
             ends = [truth.min(), truth.max()]
             axes.plot(ends, ends, color=FAINT, lw=1, zorder=0)
@@ -363,9 +380,9 @@ def _figure(found: list[Compared]) -> Figure:
             axes.set_yscale("log")
             axes.xaxis.set_minor_formatter(NullFormatter())
             axes.yaxis.set_minor_formatter(NullFormatter())
-            ridge = "λ = 0" if one.ridge == 0 else "λ = n"
-            axes.set_title(f"{one.case.label.partition(' (')[0]}, {ridge}", fontsize=8.5)
-            axes.set_xlabel(f"predicted change of {what}", fontsize=8)
+            ridge = "λ = 0" if comparison.ridge == 0 else "λ = n"
+            axes.set_title(f"{comparison.case.label.partition(' (')[0]}, {ridge}", fontsize=8.5)
+            axes.set_xlabel(f"predicted change of {quantity}", fontsize=8)
             axes.tick_params(labelsize=7)
         line[0].set_ylabel("trained again", fontsize=8)
     grid[0, 0].legend(fontsize=7, markerscale=2)

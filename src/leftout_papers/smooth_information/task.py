@@ -1,4 +1,4 @@
-"""What do the networks of this paper see? Pictures scaled as theirs, and 0 or 1 to predict.
+"""The data of this paper: pictures scaled as its networks expect them, with 0 or 1 to predict.
 
 Grey pictures are (x − 0.456) / 0.224 on 28 × 28 pixels; colour pictures are scaled as those of ImageNet.
 Two classes are one number, 0 or 1, of which one half is taken off here, as it is of the network
@@ -20,7 +20,7 @@ Counts = dict[Size, tuple[int, int]]
 """Training examples and queries, by size."""
 
 THOUSAND: Counts = {Size.QUICK: (48, 40), Size.USUAL: (1000, 1000), Size.PAPER: (1000, 1000)}
-"""As in most of the paper's experiments."""
+"""The sizes of most of the paper's experiments."""
 
 PAIRS = {"mnist": ("4", "9"), "digits": ("4", "9"), "cifar10": ("cat", "dog")}
 """The two classes of a binary exhibit."""
@@ -54,8 +54,8 @@ def pictures(
     material: Material, counts: tuple[int, int], classes: Sequence[str] | None
 ) -> tuple[lo.Examples, lo.Examples]:
     """Return training examples and queries, scaled; of the embedded digits as many as there are."""
-    found = [_scaled(one) for one in _loaded(material, counts, classes)]
-    return found[0], found[1]
+    train, query = map(_scale_pictures, _load_pictures(material, counts, classes))
+    return train, query
 
 
 def halves(examples: lo.Examples) -> lo.Examples:
@@ -67,31 +67,31 @@ def halves(examples: lo.Examples) -> lo.Examples:
 
 def accuracy(examples: lo.Examples, predictions: Float64[Tensor, "m k"]) -> float:
     """Return the share of examples that predictions put into the right class."""
-    found = examples.accuracy(predictions.cpu())
-    assert found is not None, "exhibits have classes"
-    return found
+    share = examples.accuracy(predictions.cpu())
+    assert share is not None, "exhibits have classes"
+    return share
 
 
 def standard(pixels: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
     """Return pixels in [0, 1] as the networks take them."""
-    mean, spread = _scale(pixels)
+    mean, spread = _channel_scale(pixels)
     return (pixels - mean) / spread
 
 
 def pixels_of(inputs: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-    """Return what the networks take as pixels in [0, 1] again."""
-    mean, spread = _scale(inputs)
+    """Return the pixels in [0, 1] of the networks' inputs: the inverse of `standard`."""
+    mean, spread = _channel_scale(inputs)
     return inputs * spread + mean
 
 
-def resized(pixels: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n c side side"]:
+def resize_pictures(pixels: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n c side side"]:
     """Return pictures of another size, interpolated linearly."""
     if pixels.shape[-2:] == (side, side):
         return pixels
     return torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear")
 
 
-def _loaded(
+def _load_pictures(
     material: Material, counts: tuple[int, int], classes: Sequence[str] | None
 ) -> tuple[lo.Examples, lo.Examples]:
     n_train, n_query = counts
@@ -103,14 +103,14 @@ def _loaded(
     )
 
 
-def _scaled(examples: lo.Examples) -> lo.Examples:
+def _scale_pictures(examples: lo.Examples) -> lo.Examples:
     inputs = examples.inputs
     if inputs.ndim == 3:
-        inputs = resized(inputs[:, None], SIDE)  # (n, 1, 28, 28)
+        inputs = resize_pictures(inputs[:, None], SIDE)  # (n, 1, 28, 28)
     return replace(examples, inputs=standard(inputs))
 
 
-def _scale(pixels: Tensor) -> tuple[Tensor, Tensor]:
+def _channel_scale(pixels: Tensor) -> tuple[Tensor, Tensor]:
     chosen = GREY if pixels.shape[1] == 1 else COLOUR
-    mean, spread = (pixels.new_tensor(one)[:, None, None] for one in chosen)
+    mean, spread = (pixels.new_tensor(values)[:, None, None] for values in chosen)
     return mean, spread

@@ -30,7 +30,7 @@ CENTRE, SPREAD = 1.0, 0.25
 EPOCHS = {Size.QUICK: 30, Size.USUAL: 200, Size.PAPER: 200}
 CHAINS = {Size.QUICK: 10, Size.USUAL: 20, Size.PAPER: 100}
 EXAMPLES = {Size.QUICK: 30, Size.USUAL: 200, Size.PAPER: 1000}
-"""The examples that z is one of, each as likely: z_i is each of them in turn, r a mixture over all."""
+"""Number of equally likely values of z: z_i is each of them in turn, r the mixture over all."""
 
 POINTS = 500
 """Draws of weights at which log densities are averaged."""
@@ -44,49 +44,49 @@ class Normal:
     covariance: Float64[Tensor, "b d d"]
 
     def log_density(self, points: Float64[Tensor, "s d"]) -> Float64[Tensor, "b s"]:
-        """Return the log density of each at every point."""
+        """Return the log density of each distribution at every point."""
         lower = torch.linalg.cholesky(self.covariance)
         apart = (points - self.mean[:, None]).mT  # (b, d, s)
         square = torch.linalg.solve_triangular(lower, apart, upper=False).square().sum(1)
         volume = lower.diagonal(dim1=1, dim2=2).log().sum(1)
         constant = points.shape[1] / 2 * math.log(2 * math.pi)
-        found: Tensor = -square / 2 - volume[:, None] - constant
-        return found
+        density: Tensor = -square / 2 - volume[:, None] - constant
+        return density
 
 
-def simulated(material: Material) -> Outcome:
+def simulate_regression(material: Material) -> Outcome:
     """Run figure 3."""
     size, generator = material.size, material.generator(3)
-    inputs, targets = drawn(2 * EACH - 1, generator)
+    inputs, targets = draw_examples(2 * EACH - 1, generator)
     count, epochs = EXAMPLES[size], EPOCHS[size]
-    more = drawn(count, generator)
+    more = draw_examples(count, generator)
     with_one = (
         torch.cat([inputs.expand(count, -1, -1), more[0][:, None]], dim=1),
         torch.cat([targets.expand(count, -1), more[1][:, None]], dim=1),
     )
-    found = weights_of(*with_one, chains=CHAINS[size], epochs=epochs, generator=generator)
+    weights = weights_of(*with_one, chains=CHAINS[size], epochs=epochs, generator=generator)
     alone = weights_of(
         inputs[None], targets[None], chains=20 * CHAINS[size], epochs=epochs, generator=generator
     )
-    information, divergence = informations(found, alone)
-    below = divergence_of_mixture(found, alone)
+    information, divergence = informations(weights, alone)
+    below = divergence_of_mixture(weights, alone)
     ours = int((divergence - 3.0).abs().argmin())
     rows = _rows(information, divergence, below, ours)
-    result = {
+    record = {
         "information": information.tolist(),
         "divergence": divergence.tolist(),
         "divergence_of_mixture": below,
         "epochs": epochs,
         "chains": CHAINS[size],
     }
-    figure = _figure(inputs, targets, more, ours, found, alone, information, divergence)
+    figure = _figure(inputs, targets, more, ours, weights, alone, information, divergence)
     note = (
         f"The paper does not say where its classes lie: here at ∓({CENTRE:g}, {CENTRE:g}), with standard "
         f"deviation {SPREAD:g}, labels ∓1; nor how it estimated the distributions: here normal fits to "
         f"SGD's weights at the ends of epochs in the later half, r a mixture over {count} examples, each "
         "z in turn."
     )
-    return Outcome(rows, result, figure, (note,))
+    return Outcome(rows, record, figure, (note,))
 
 
 def _rows(
@@ -120,12 +120,12 @@ def _rows(
 
 
 def _below(apart: float, exact: float) -> Holds:
-    """Return whether KL exceeds I, known as well as their difference agrees with what it must be."""
+    """Return whether KL exceeds I by more than twice the error of the measured difference KL − I."""
     doubt = 2 * abs(apart - exact)
     return True if apart > doubt else False if apart < -doubt else "open"
 
 
-def drawn(count: int, generator: Generator) -> tuple[Float64[Tensor, "n 2"], Float64[Tensor, " n"]]:
+def draw_examples(count: int, generator: Generator) -> tuple[Float64[Tensor, "n 2"], Float64[Tensor, " n"]]:
     """Return examples of the two classes in turn."""
     targets = torch.where(torch.arange(count) % 2 == 0, 1.0, -1.0).double()
     noise = torch.randn(count, 2, generator=generator, dtype=torch.float64)
@@ -145,70 +145,70 @@ def weights_of(
     points = inputs.repeat_interleave(chains, 0)  # (b c, n, d)
     values = targets.repeat_interleave(chains, 0)
     weights = torch.zeros(len(points), d, dtype=torch.float64)
-    kept = []
+    snapshots = []
     for epoch in range(epochs):
         order = torch.rand(len(points), n, generator=generator).argsort(1)
-        for part in torch.split(order, BATCH, dim=1):
-            x = points.gather(1, part[..., None].expand(-1, -1, d))  # (b c, batch, d)
-            error = torch.einsum("cbd,cd->cb", x, weights) - values.gather(1, part)
-            weights = weights - RATE * torch.einsum("cb,cbd->cd", error, x) / part.shape[1]
+        for batch in torch.split(order, BATCH, dim=1):
+            x = points.gather(1, batch[..., None].expand(-1, -1, d))  # (b c, batch, d)
+            error = torch.einsum("cbd,cd->cb", x, weights) - values.gather(1, batch)
+            weights = weights - RATE * torch.einsum("cb,cbd->cd", error, x) / batch.shape[1]
         if epoch >= epochs // 2:
-            kept.append(weights)
-    together = torch.stack(kept, dim=1).view(sets, chains, -1, d)
+            snapshots.append(weights)
+    together = torch.stack(snapshots, dim=1).view(sets, chains, -1, d)
     return together.reshape(sets, -1, d)
 
 
 def normal(draws: Float64[Tensor, "b s d"]) -> Normal:
-    """Return the normal distributions that draws are of."""
+    """Return the normal distributions that fit the draws."""
     mean = draws.mean(1)
     centred = draws - mean[:, None]
     return Normal(mean, centred.mT @ centred / (draws.shape[1] - 1))
 
 
-def divergences(one: Normal, other: Normal) -> Float64[Tensor, " b"]:
-    """Return KL(one ‖ other), each of the first from the only one of the second."""
-    inverse = torch.linalg.inv(other.covariance)
-    apart = other.mean - one.mean
-    trace = (inverse @ one.covariance).diagonal(dim1=1, dim2=2).sum(1)
+def divergences(first: Normal, second: Normal) -> Float64[Tensor, " b"]:
+    """Return KL(first ‖ second) of each distribution of the first from the single one of the second."""
+    inverse = torch.linalg.inv(second.covariance)
+    apart = second.mean - first.mean
+    trace = (inverse @ first.covariance).diagonal(dim1=1, dim2=2).sum(1)
     square = torch.einsum("bi,bij,bj->b", apart, inverse.expand(len(apart), -1, -1), apart)
-    volumes = torch.logdet(other.covariance) - torch.logdet(one.covariance)
-    found: Tensor = (trace + square - one.mean.shape[1] + volumes) / 2
-    return found
+    volumes = torch.logdet(second.covariance) - torch.logdet(first.covariance)
+    divergence: Tensor = (trace + square - first.mean.shape[1] + volumes) / 2
+    return divergence
 
 
 def informations(
-    found: Float64[Tensor, "b s d"], alone: Float64[Tensor, "1 t d"]
+    weights: Float64[Tensor, "b s d"], alone: Float64[Tensor, "1 t d"]
 ) -> tuple[Float64[Tensor, " b"], Float64[Tensor, " b"]]:
     """Return I and KL of each example, r being the mixture over them.
 
     Args:
-        found: weights with each example in its turn.
-        alone: weights without any of them.
+        weights: with each example in its turn.
+        alone: without any of them.
     """
-    laws = normal(found)
-    parts = []
-    for place, points in enumerate(_few(found)):
+    laws = normal(weights)
+    differences = []
+    for place, points in enumerate(_thin_draws(weights)):
         densities = laws.log_density(points)
-        parts.append((densities[place] - _of_mixture(densities)).mean())
-    return torch.stack(parts), divergences(laws, normal(alone))
+        differences.append((densities[place] - _of_mixture(densities)).mean())
+    return torch.stack(differences), divergences(laws, normal(alone))
 
 
-def divergence_of_mixture(found: Float64[Tensor, "b s d"], alone: Float64[Tensor, "1 t d"]) -> float:
+def divergence_of_mixture(weights: Float64[Tensor, "b s d"], alone: Float64[Tensor, "1 t d"]) -> float:
     """Return KL(r ‖ p(w | S_−i))."""
-    laws, without = normal(found), normal(alone)
-    parts = [
+    laws, without = normal(weights), normal(alone)
+    differences = [
         (_of_mixture(laws.log_density(points)) - without.log_density(points)[0]).mean()
-        for points in _few(found)
+        for points in _thin_draws(weights)
     ]
-    return float(torch.stack(parts).mean())
+    return float(torch.stack(differences).mean())
 
 
-def _few(found: Float64[Tensor, "b s d"]) -> Float64[Tensor, "b c d"]:
-    return found[:, :: max(1, found.shape[1] // POINTS)]
+def _thin_draws(weights: Float64[Tensor, "b s d"]) -> Float64[Tensor, "b c d"]:
+    return weights[:, :: max(1, weights.shape[1] // POINTS)]
 
 
 def _of_mixture(densities: Float64[Tensor, "b s"]) -> Float64[Tensor, " s"]:
-    """Return the log density of the mixture of all."""
+    """Return the log density of the mixture of all distributions."""
     together: Tensor = torch.logsumexp(densities, 0)
     return together - math.log(len(densities))
 
@@ -218,24 +218,24 @@ def _figure(
     targets: Tensor,
     more: tuple[Tensor, Tensor],
     ours: int,
-    found: Tensor,
+    weights: Tensor,
     alone: Tensor,
     information: Tensor,
     divergence: Tensor,
 ) -> Figure:
     figure, grid = panels(3, width=4.2, height=3.6)
-    data, laws, pairs = grid[0]
+    plane, laws, pairs = grid[0]
     for sign, colour in ((-1.0, BLUE), (1.0, ORANGE)):
-        some = inputs[targets == sign]
-        data.scatter(some[:, 0], some[:, 1], s=10, color=colour, label=f"class {sign:+.0f}")
+        members = inputs[targets == sign]
+        plane.scatter(members[:, 0], members[:, 1], s=10, color=colour, label=f"class {sign:+.0f}")
     x, y = more[0][ours].tolist()
-    data.scatter([x], [y], s=60, marker="*", color=RED, label=f"zᵢ, class {more[1][ours]:+.0f}")
-    data.set_title("Data")
-    data.legend(fontsize=7)
-    _draw_law(laws, normal(found[ours : ours + 1]), RED, "p(w | S)")
+    plane.scatter([x], [y], s=60, marker="*", color=RED, label=f"zᵢ, class {more[1][ours]:+.0f}")
+    plane.set_title("Data")
+    plane.legend(fontsize=7)
+    _draw_law(laws, normal(weights[ours : ours + 1]), RED, "p(w | S)")
     _draw_law(laws, normal(alone), BLUE, "p(w | S₋ᵢ)")
-    whole = found.flatten(0, 1)[None]
-    _draw_law(laws, normal(whole), ORANGE, "E over z' of p(w | S₋ᵢ, z')")
+    mixture = weights.flatten(0, 1)[None]
+    _draw_law(laws, normal(mixture), ORANGE, "E over z' of p(w | S₋ᵢ, z')")
     laws.set_title("Weights: one and two standard deviations")
     laws.legend(fontsize=7)
     pairs.scatter(divergence, information, s=12, color=BLUE)

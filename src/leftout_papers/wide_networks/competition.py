@@ -1,4 +1,4 @@
-"""Do modes compete? A larger eigenvalue teaches its own mode more, and every other mode less (eqs. 9 and 10).
+"""Modes compete: a larger eigenvalue helps its own mode to be learned and hinders all others (eqs. 9, 10).
 
 dT_jj / dλ_i on random data sets of circle and hypercube, exactly, against differences of refitted models and,
 on the mean, against the derivative of λ / (λ + κ).
@@ -30,25 +30,25 @@ STEP = 1e-5
 """Relative step of an eigenvalue: the difference is off by its square, and by rounding over it."""
 
 ROUNDING = 1e-9
-"""Relative to the largest of a data set, what of a derivative is rounding."""
+"""Relative to the largest derivative: smaller ones of the wrong sign are rounding."""
 
 
-def simulated(material: Material) -> Outcome:
-    """Run derivatives on both domains."""
-    found = {name: _measured(material, name) for name in DOMAINS}
-    rows = [row for name in DOMAINS for row in _rows(name, found[name])]
+def simulate_modes(material: Material) -> Outcome:
+    """Compare derivatives on both domains."""
+    domains = {name: _measure_domain(material, name) for name in DOMAINS}
+    rows = [row for name in DOMAINS for row in _rows(name, domains[name])]
     notes = (
         "Relative derivatives λ_i dL_j / dλ_i, one eigenvalue of one mode changing alone, eigenfunctions "
         "held. Modes are in the order of their eigenvalues.",
     )
-    result = {"sets": SETS[material.size], "domains": found}
-    return Outcome(tuple(rows), result, _figure(found), notes)
+    record = {"sets": SETS[material.size], "domains": domains}
+    return Outcome(tuple(rows), record, _figure(domains), notes)
 
 
-def _measured(material: Material, name: str) -> dict[str, Any]:
+def _measure_domain(material: Material, name: str) -> dict[str, Any]:
     domain, n = DOMAINS[name], EXAMPLES[name]
     gram = KERNEL.block(domain.points, domain.points)
-    values, vectors = (part.flip(-1) for part in torch.linalg.eigh(gram))
+    values, vectors = (tensor.flip(-1) for tensor in torch.linalg.eigh(gram))
     generator = material.independent("competition", name)
     draws, differences = [], []
     for number in range(SETS[material.size]):
@@ -57,20 +57,23 @@ def _measured(material: Material, name: str) -> dict[str, Any]:
         exact = values[:, None] / domain.count * transfer_derivatives(gram, rows)
         draws.append(exact)
         if number < CHECKED:
-            mode = _one(domain.count, generator)
+            mode = _random_mode(domain.count, generator)
             numeric = _difference(values, vectors, rows, mode)
             differences.append(float((numeric - exact[mode]).abs().max()))
     every = torch.stack(draws)  # (set, i, j)
     theory = lo.from_modes(values / domain.count, torch.zeros_like(values), n=n)
     predicted = torch.stack([_relative(theory, mode) for mode in range(domain.count)])
-    own = every.diagonal(dim1=1, dim2=2)
-    others = every - torch.diag_embed(own)
+    diagonal = every.diagonal(dim1=1, dim2=2)
+    off_diagonal = every - torch.diag_embed(diagonal)
     allowed = ROUNDING * float(every.abs().max())
     return {
         "n": n,
         "modes": domain.count,
-        "own": [int((own >= -allowed).sum()), own.numel()],
-        "others": [int((others <= allowed).sum()) - own.numel(), others.numel() - own.numel()],
+        "own": [int((diagonal >= -allowed).sum()), diagonal.numel()],
+        "others": [
+            int((off_diagonal <= allowed).sum()) - diagonal.numel(),
+            off_diagonal.numel() - diagonal.numel(),
+        ],
         "difference": max(differences),
         "mean": every.mean(0).tolist(),
         "predicted": predicted.tolist(),
@@ -81,7 +84,7 @@ def _relative(theory: lo.Learnability, mode: int) -> Float64[Tensor, " r"]:
     return theory.eigenvalues[mode] * theory.derivatives(mode)
 
 
-def _one(count: int, generator: Generator) -> int:
+def _random_mode(count: int, generator: Generator) -> int:
     return int(torch.randint(count, (1,), generator=generator))
 
 
@@ -98,24 +101,29 @@ def _difference(
     return (ends[1] - ends[0]) / (2 * STEP)
 
 
-def _rows(name: str, found: dict[str, Any]) -> tuple[Row, ...]:
-    own, others = found["own"], found["others"]
-    mean, predicted = np.array(found["mean"]), np.array(found["predicted"])
+def _rows(name: str, domain: dict[str, Any]) -> tuple[Row, ...]:
+    diagonal, off_diagonal = domain["own"], domain["others"]
+    mean, predicted = np.array(domain["mean"]), np.array(domain["predicted"])
     off = np.abs(mean - predicted).max()
-    setting = f"{name}, {found['modes']} modes, n = {found['n']}"
+    setting = f"{name}, {domain['modes']} modes, n = {domain['n']}"
     return (
-        Row(f"{setting}: dL(φ_i) / dλ_i ≥ 0", "always (eq. 9)", f"{own[0]} of {own[1]}", own[0] == own[1]),
+        Row(
+            f"{setting}: dL(φ_i) / dλ_i ≥ 0",
+            "always (eq. 9)",
+            f"{diagonal[0]} of {diagonal[1]}",
+            diagonal[0] == diagonal[1],
+        ),
         Row(
             f"{setting}: dL(φ_j) / dλ_i ≤ 0, j ≠ i",
             "always (eq. 10)",
-            f"{others[0]} of {others[1]}",
-            others[0] == others[1],
+            f"{off_diagonal[0]} of {off_diagonal[1]}",
+            off_diagonal[0] == off_diagonal[1],
         ),
         Row(
             f"{setting}: largest difference from refitted models",
             "0 (eqs. 39 and 40)",
-            f"{found['difference']:.0e}",
-            found["difference"] < 1e-6,
+            f"{domain['difference']:.0e}",
+            domain["difference"] < 1e-6,
         ),
         Row(
             f"{setting}: mean over data sets against the derivative of λ / (λ + κ), largest difference",
@@ -125,14 +133,14 @@ def _rows(name: str, found: dict[str, Any]) -> tuple[Row, ...]:
     )
 
 
-def _figure(found: dict[str, Any]) -> Figure:
-    figure, grid = panels(2 * len(found), width=3.6, height=3.4)
-    for place, (name, one) in enumerate(found.items()):
-        # What modes take from each other is small beside what they gain: the diagonal saturates.
-        reach = np.abs(one["predicted"] - np.diag(np.diag(one["predicted"]))).max()
+def _figure(domains: dict[str, Any]) -> Figure:
+    figure, grid = panels(2 * len(domains), width=3.6, height=3.4)
+    for place, (name, domain) in enumerate(domains.items()):
+        # Off the diagonal derivatives are small: colours span those, and the diagonal saturates.
+        reach = np.abs(domain["predicted"] - np.diag(np.diag(domain["predicted"]))).max()
         for offset, key in enumerate(("mean", "predicted")):
             axes = grid[0, 2 * place + offset]
-            shown = axes.imshow(one[key], cmap="RdBu_r", vmin=-reach, vmax=reach)
+            shown = axes.imshow(domain[key], cmap="RdBu_r", vmin=-reach, vmax=reach)
             axes.set(
                 title=f"{name}: {'measured' if key == 'mean' else key}",
                 xlabel="learned mode j",

@@ -1,11 +1,11 @@
-"""The critical learning rate: where does descent stop converging, as predicted and as seen?
+"""The critical learning rate, beyond which descent no longer converges: predicted and observed.
 
     2 / s_max            beyond which the linearised network diverges, step by step by |1 − η s_max|
     2 / (s_min + s_max)  up to which its slowest mode sets the pace, ‖f_t − y‖ ≤ (1 − η s_min)^t ‖f_0 − y‖
 
-s of the tangent kernel at w_0, or of its limit. A network just above leaves, too, but need not go for
-good: on its way its kernel falls, until the rate is no longer too large for it. So what is looked for
-is whether the loss ever rises above where it began.
+s of the tangent kernel at w_0, or of its limit. Just above 2 / s_max the loss of a network rises, too, but it
+may fall again: the kernel shrinks on the way, until the rate is no longer too large for it. So a descent is
+said to leave if its loss ever exceeds the loss at w_0.
 """
 
 from collections.abc import Iterator
@@ -41,13 +41,13 @@ SHARES = (0.5, 0.9, 0.95, 1.05, 1.1, 1.5, 2.5)
 
 BELOW, ABOVE = 0.95, 1.05
 CLOSE = 0.05
-"""Deviation of the rate that is seen, as wide as the gap between just below and just above."""
+"""Deviation of the observed rate that counts as agreement, as wide as the gap from `BELOW` to `ABOVE`."""
 
 LEFT = 1 + 1e-9
-"""Times the loss at w_0 beyond which it has left: more than rounding."""
+"""Multiple of the loss at w_0 beyond which a descent has left: more than rounding."""
 
 LOST = 1e6
-"""Times the loss at w_0 beyond which it is gone for good."""
+"""Multiple of the loss at w_0 beyond which a descent is lost for good."""
 
 BISECTIONS = 10
 """Of the rates between half and twice the predicted one: to 0.15 % of it."""
@@ -59,7 +59,7 @@ class Run:
 
     Attributes:
         left: whether the loss rose above its start.
-        lost: whether the loss left for good.
+        lost: whether it rose beyond return.
         loss: the last loss relative to the first.
         peak: the largest loss on the way, relative to the first.
     """
@@ -72,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """A network at w_0, from where descents begin, and the spectrum of its kernel there."""
+    """A network at its initial weights w_0, and the spectrum of its kernel there."""
 
     network: nn.Module
     train: Pair
@@ -84,7 +84,7 @@ class Start:
         return 2 / float(self.eigenvalues[-1])
 
     def residuals(self, rate: float, steps: int) -> Iterator[Tensor]:
-        """Yield f_t − y from t = 0 on, (n, 1), until the loss is gone for good."""
+        """Yield f_t − y from t = 0 on, (n, 1), until the descent is lost."""
         inputs, targets = self.train
         weights = {name: weight.detach() for name, weight in self.network.named_parameters()}
         limit = float("inf")
@@ -103,21 +103,21 @@ class Start:
                 for (name, weight), slope in zip(weights.items(), slopes, strict=True)
             }
 
-    def run(self, share: float, steps: int) -> Run:
-        """Return what becomes of the network at a share of the critical rate."""
+    def descend(self, share: float, steps: int) -> Run:
+        """Return the descent at a share of the critical rate."""
         residuals = torch.cat(list(self.residuals(share * self.critical, steps)), dim=1)  # (n, t)
         losses = residuals.square().sum(0)
         losses = losses / losses[0]
         lost = not bool(losses[-1] <= LOST)
-        left = lost or bool((losses > LEFT).any())
-        return Run(left, lost, float(losses[-1]), float(losses.max()))
+        has_left = lost or bool((losses > LEFT).any())
+        return Run(has_left, lost, float(losses[-1]), float(losses.max()))
 
-    def seen(self, steps: int) -> float:
-        """Return the rate from which on it leaves, relative to the critical one, by bisection."""
+    def observed_rate(self, steps: int) -> float:
+        """Return the rate from which on descent leaves, relative to the critical one, by bisection."""
         low, high = -1.0, 1.0
         for _ in range(BISECTIONS):
             middle = (low + high) / 2
-            low, high = (low, middle) if self.run(2**middle, steps).left else (middle, high)
+            low, high = (low, middle) if self.descend(2**middle, steps).left else (middle, high)
         return float(2 ** ((low + high) / 2))
 
     def pace(self, steps: int) -> float:
@@ -130,12 +130,12 @@ class Start:
 
 
 def rates(material: Material) -> Outcome:
-    """Run the critical rate, predicted and seen."""
+    """Compare the critical rate, predicted and observed."""
     train, _ = problem(material.generator())
     widths, seeds = WIDTHS[material.size], range(SEEDS[material.size])
     steps = STEPS[material.size]
     names = [activation for activation, _ in ACTIVATIONS]
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    networks: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     todo = list(product(ACTIVATIONS, widths, seeds))
     for (activation, variance), width, seed in with_progress(todo, what="critical rates"):
         network = WideNetwork(
@@ -145,23 +145,23 @@ def rates(material: Material) -> Outcome:
             weight_variance=variance,
             generator=material.independent("critical", activation, width, seed),
         )
-        start = started(network, train, material)
-        runs = {share: start.run(share, steps) for share in SHARES}
-        found[activation].append(
+        start = descent_start(network, train, material)
+        runs = {share: start.descend(share, steps) for share in SHARES}
+        networks[activation].append(
             {
                 "width": width,
                 "seed": seed,
                 "critical": start.critical,
-                "seen": start.seen(steps),
+                "seen": start.observed_rate(steps),
                 "pace": start.pace(steps),
-                "runs": {str(share): vars(one) for share, one in runs.items()},
+                "runs": {str(share): vars(run) for share, run in runs.items()},
             }
         )
-    return _outcome(found, widths, _limit(train))
+    return _outcome(networks, widths, _limit(train))
 
 
-def started(network: nn.Module, train: Pair, material: Material) -> Start:
-    """Return a network at the weights that it has."""
+def descent_start(network: nn.Module, train: Pair, material: Material) -> Start:
+    """Return the start of descents from the network's present weights."""
     gram = lo.kernels.gram(lo.kernels.Empirical(network), train[0], memory=material.memory)
     return Start(network, train, torch.linalg.eigvalsh(gram))
 
@@ -171,9 +171,9 @@ def _limit(train: Pair) -> float:
     return 2 / float(torch.linalg.eigvalsh(lo.kernels.gram(lo.kernels.ReLU(1), train[0]))[-1])
 
 
-def _outcome(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], limit: float) -> Outcome:
-    rows = [row for name, runs in found.items() for row in _rows(name, runs, widths[-1])]
-    near = np.array([one["critical"] for one in found["relu"] if one["width"] == widths[-1]])
+def _outcome(networks: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], limit: float) -> Outcome:
+    rows = [row for name, runs in networks.items() for row in _rows(name, runs, widths[-1])]
+    near = np.array([run["critical"] for run in networks["relu"] if run["width"] == widths[-1]])
     off = np.abs(near / limit - 1)
     rows.append(
         Row(
@@ -185,8 +185,8 @@ def _outcome(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], li
     )
     return Outcome(
         tuple(rows),
-        {"limit_of_relu": limit, "networks": found},
-        _figure(found, widths),
+        {"limit_of_relu": limit, "networks": networks},
+        _figure(networks, widths),
         (
             "A network leaves where its loss rises above its start. Above the critical rate the linearised "
             "network then diverges; a finite one may come back once its kernel has fallen, and the "
@@ -196,35 +196,35 @@ def _outcome(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...], li
 
 
 def _rows(name: str, runs: list[dict[str, Any]], width: int) -> list[Row]:
-    """Return what is claimed of the widest networks."""
-    wide = [one for one in runs if one["width"] == width]
-    seen = np.array([one["seen"] for one in wide])
-    below, above = ([one["runs"][str(share)] for one in wide] for share in (BELOW, ABOVE))
-    stayed = sum(not one["left"] and one["peak"] <= 1 for one in below)
-    left, lost = (sum(one[what] for one in above) for what in ("left", "lost"))
-    pace = max(one["pace"] for one in wide)
-    what = f"{name}, width {width:,}"
+    """Return the statements on the widest networks."""
+    wide = [run for run in runs if run["width"] == width]
+    observed = np.array([run["seen"] for run in wide])
+    below, above = ([run["runs"][str(share)] for run in wide] for share in (BELOW, ABOVE))
+    stayed = sum(not run["left"] and run["peak"] <= 1 for run in below)
+    leaving, lost = (sum(run[key] for run in above) for key in ("left", "lost"))
+    pace = max(run["pace"] for run in wide)
+    setting = f"{name}, width {width:,}"
     return [
         Row(
-            f"{what}: rate from which on descent leaves, relative to 2 / s_max",
+            f"{setting}: rate from which on descent leaves, relative to 2 / s_max",
             "1",
-            f"{seen.mean():.3f} ({seen.min():.3f} to {seen.max():.3f})",
-            bool(np.abs(seen - 1).max() <= CLOSE) or "open",
+            f"{observed.mean():.3f} ({observed.min():.3f} to {observed.max():.3f})",
+            bool(np.abs(observed - 1).max() <= CLOSE) or "open",
         ),
         Row(
-            f"{what}: at {BELOW:g} of it",
+            f"{setting}: at {BELOW:g} of it",
             "converges",
-            f"{stayed} of {len(wide)} fall, to {max(one['loss'] for one in below):.2g} of the loss",
+            f"{stayed} of {len(wide)} fall, to {max(run['loss'] for run in below):.2g} of the loss",
             stayed == len(wide),
         ),
         Row(
-            f"{what}: at {ABOVE:g} of it",
+            f"{setting}: at {ABOVE:g} of it",
             "diverges, if linear",
-            f"{left} of {len(wide)} leave, {lost} of them for good",
-            left == len(wide) or "open",
+            f"{leaving} of {len(wide)} leave, {lost} of them for good",
+            leaving == len(wide) or "open",
         ),
         Row(
-            f"{what}: ‖f_t − y‖ at 2 / (s_min + s_max), of (1 − η s_min)^t ‖f_0 − y‖",
+            f"{setting}: ‖f_t − y‖ at 2 / (s_min + s_max), of (1 − η s_min)^t ‖f_0 − y‖",
             "at most 1, if linear",
             f"{pace:.3f} at most",
             bool(pace <= 1 + CLOSE) or "open",
@@ -232,15 +232,15 @@ def _rows(name: str, runs: list[dict[str, Any]], width: int) -> list[Row]:
     ]
 
 
-def _figure(found: dict[str, list[dict[str, Any]]], widths: tuple[int, ...]) -> Figure:
+def _figure(networks: dict[str, list[dict[str, Any]]], widths: tuple[int, ...]) -> Figure:
     figure, grid = panels(2, width=4.4, height=3.4)
-    for (name, runs), colour in zip(found.items(), (BLUE, RED), strict=True):
+    for (name, runs), colour in zip(networks.items(), (BLUE, RED), strict=True):
         axes = grid[0, 0]
-        axes.plot([one["width"] for one in runs], [one["seen"] for one in runs], ".", color=colour)
-        middle = [np.mean([one["seen"] for one in runs if one["width"] == width]) for width in widths]
+        axes.plot([run["width"] for run in runs], [run["seen"] for run in runs], ".", color=colour)
+        middle = [np.mean([run["seen"] for run in runs if run["width"] == width]) for width in widths]
         axes.semilogx(widths, middle, color=colour, label=name)
-        wide = [one["runs"] for one in runs if one["width"] == widths[-1]]
-        peaks = [np.mean([np.log10(one[str(share)]["peak"]) for one in wide]) for share in SHARES]
+        wide = [run["runs"] for run in runs if run["width"] == widths[-1]]
+        peaks = [np.mean([np.log10(run[str(share)]["peak"]) for run in wide]) for share in SHARES]
         grid[0, 1].plot(SHARES, 10 ** np.array(peaks), "o-", color=colour, label=name)
     grid[0, 0].axhline(1, color=FAINT, ls="--", lw=0.8)
     grid[0, 0].set_xlabel("width")

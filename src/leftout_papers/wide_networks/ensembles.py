@@ -1,4 +1,4 @@
-"""What do many trained networks say, each from random weights, and how far do influences differ?
+"""Means and variances over many trained networks, of predictions and influences, against closed forms.
 
     f_t ~ Gaussian process:  mean  K(x, X) g_t(K) Y,    variance  Var [f_0(x) − K(x, X) g_t(K) f_0(X)]
 
@@ -34,10 +34,10 @@ WIDTHS = {Size.QUICK: (64, 256), Size.USUAL: (64, 256, 1024), Size.PAPER: (64, 2
 MEMBERS = {Size.QUICK: 40, Size.USUAL: 100, Size.PAPER: 400}
 
 SURE = 3.0
-"""Standard errors within which a ratio agrees: some dozen are compared, and their tails are heavy."""
+"""Standard errors within which a ratio agrees: about a dozen are compared, and their tails are heavy."""
 
 COARSE = 0.5
-"""A ratio whose interval reaches further than this cannot agree."""
+"""The largest half-width of the interval of a ratio, relative to it, that can agree with 1."""
 
 Weights = dict[str, Tensor]
 
@@ -48,15 +48,15 @@ class Runs:
 
     Attributes:
         everyone: trained on all examples.
-        without: and without each of a few.
+        without: trained without each of the examples `LEFT_OUT`.
     """
 
     everyone: Float64[Tensor, "t s m"]
     without: Float64[Tensor, "left t s m"]
 
 
-def simulated(material: Material) -> Outcome:
-    """Run the ensemble."""
+def simulate_ensembles(material: Material) -> Outcome:
+    """Compare the ensembles with their closed forms."""
     size = material.size
     (inputs, targets), (points, wanted) = circle(QUERIES[size])
     steps, widths = STEPS[size], WIDTHS[size]
@@ -64,33 +64,33 @@ def simulated(material: Material) -> Outcome:
     rate = 1 / (largest + RIDGE)
     fitted = lo.fit(KERNEL, (inputs, targets), rule=lo.GradientDescent(rate, RIDGE))
     runs = {
-        width: trained(material, width, fitted, points, steps)
+        width: train_networks(material, width, fitted, points, steps)
         for width in with_progress(widths, what="ensembles of networks", total=len(widths))
     }
-    said = lo.ensemble(fitted, points, at=list(steps), covariance=True)
+    theory = lo.ensemble(fitted, points, at=list(steps), covariance=True)
     scores = {
         of: lo.leave_one_out(fitted, (points, wanted), at=list(steps), of=of, spread=True)
         for of in ("prediction", "loss")
     }
     spreads = {
-        of: torch.from_numpy(one["spread"].values.reshape(len(steps), len(points), -1))[:, :, LEFT_OUT]
-        for of, one in scores.items()
+        of: torch.from_numpy(labelled["spread"].values.reshape(len(steps), len(points), -1))[:, :, LEFT_OUT]
+        for of, labelled in scores.items()
     }
-    ratios = {width: _ratios(one, said, spreads, wanted) for width, one in runs.items()}
-    rows = _rows(widths, steps, runs[widths[-1]], said, ratios)
-    result: dict[str, Any] = {
+    ratios = {width: _ratios(run, theory, spreads, wanted) for width, run in runs.items()}
+    rows = _rows(widths, steps, runs[widths[-1]], theory, ratios)
+    record: dict[str, Any] = {
         "steps": list(steps),
         "widths": list(widths),
         "members": MEMBERS[size],
         "rate": rate,
         "ridge": RIDGE,
         "left_out": list(LEFT_OUT),
-        "mean": said.mean[..., 0].tolist(),
-        "variance": said.variance[..., 0].tolist(),
+        "mean": theory.mean[..., 0].tolist(),
+        "variance": theory.variance[..., 0].tolist(),
         "ratios": {str(w): r for w, r in ratios.items()},
-        "spread": {of: one.tolist() for of, one in spreads.items()},
+        "spread": {of: spread.tolist() for of, spread in spreads.items()},
     }
-    figure = _figure(fitted, points, steps, runs[widths[-1]], said, spreads, widths, ratios)
+    figure = _figure(fitted, points, steps, runs[widths[-1]], theory, spreads, widths, ratios)
     notes = (
         f"{MEMBERS[size]} erf networks of each width, {EXAMPLES} examples on the circle, descent at "
         f"{rate:.3g} = 1 / (s_max + λ), λ = {RIDGE:g}. A ratio is of sums over queries (and the "
@@ -98,7 +98,7 @@ def simulated(material: Material) -> Outcome:
         f"{SURE:g}.",
         "The review prints no numbers for this; the formula is that of Lee et al., section 2.3.",
     )
-    return Outcome(rows, result, figure, notes)
+    return Outcome(rows, record, figure, notes)
 
 
 def circle(count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -113,20 +113,20 @@ def circle(count: int) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     return at(2 * math.pi * place.pow(1.3)), at(2 * math.pi * around)
 
 
-def trained(
+def train_networks(
     material: Material, width: int, fitted: lo.Fitted, points: Float64[Tensor, "m d"], steps: tuple[int, ...]
 ) -> Runs:
-    """Return what networks from independent weights predict, with all examples and without some."""
-    start = drawn(material, width, points.shape[1])
+    """Return predictions of networks from independent weights, with all examples and without some."""
+    start = draw_weights(material, width, points.shape[1])
     n = len(fitted)
     keeps = [torch.ones(n, dtype=torch.float64) for _ in range(1 + len(LEFT_OUT))]
     for keep, row in zip(keeps[1:], LEFT_OUT, strict=True):
         keep[row] = 0
-    found = [_descended(start, fitted, keep, points, steps) for keep in keeps]
-    return Runs(found[0], torch.stack(found[1:]))
+    predictions = [_descend(start, fitted, keep, points, steps) for keep in keeps]
+    return Runs(predictions[0], torch.stack(predictions[1:]))
 
 
-def drawn(material: Material, width: int, features: int) -> Weights:
+def draw_weights(material: Material, width: int, features: int) -> Weights:
     """Return the weights of networks, side by side."""
     networks = [
         WideNetwork(
@@ -135,9 +135,9 @@ def drawn(material: Material, width: int, features: int) -> Weights:
             activation="erf",
             weight_variance=KERNEL.weight_variance,
             bias_variance=KERNEL.bias_variance,
-            generator=material.independent("ensemble", width, one),
+            generator=material.independent("ensemble", width, member),
         )
-        for one in range(MEMBERS[material.size])
+        for member in range(MEMBERS[material.size])
     ]
     return {
         name: torch.stack([net.get_parameter(name).detach() for net in networks])
@@ -154,7 +154,7 @@ def outputs(weights: Weights, inputs: Float64[Tensor, "a d"]) -> Float64[Tensor,
     return readout[:, 0] + b * weights["biases.1"]
 
 
-def _descended(
+def _descend(
     start: Weights,
     fitted: lo.Fitted,
     keep: Float64[Tensor, " n"],
@@ -165,42 +165,45 @@ def _descended(
     rule = fitted.rule
     assert isinstance(rule, lo.GradientDescent)
     inputs, targets = fitted.train.inputs, fitted.train.targets[:, 0]
-    weights, found = start, []
+    weights, predictions = start, []
     for step in range(steps[-1] + 1):
         if step in steps:
-            found.append(outputs(weights, points))
-        own = {name: one.clone().requires_grad_() for name, one in weights.items()}
-        loss = (keep * (outputs(own, inputs) - targets).square()).sum() / 2
-        slopes = torch.autograd.grad(loss, list(own.values()))
+            predictions.append(outputs(weights, points))
+        leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+        loss = (keep * (outputs(leaves, inputs) - targets).square()).sum() / 2
+        slopes = torch.autograd.grad(loss, list(leaves.values()))
         weights = {
             name: weights[name] - rule.rate * (slope + rule.ridge * (weights[name] - start[name]))
             for name, slope in zip(weights, slopes, strict=True)
         }
-    return torch.stack(found)
+    return torch.stack(predictions)
 
 
 def _ratios(
-    runs: Runs, said: lo.Ensemble, spreads: dict[str, Tensor], wanted: Float64[Tensor, "m 1"]
+    runs: Runs, theory: lo.Ensemble, spreads: dict[str, Tensor], wanted: Float64[Tensor, "m 1"]
 ) -> dict[str, list[tuple[float, float]]]:
     """Return measured over closed form, with its standard error, at each time but of influence at 0.
 
-    Of sums over queries, and over left-out examples: of variances, and of squared spreads.
+    Variances and squared spreads are summed over queries and left-out examples first.
     """
     change = runs.everyone[None] - runs.without  # (left, t, s, m)
     target = wanted[:, 0]
     loss = ((runs.without - target).square() - (runs.everyone[None] - target).square()) / 2
-    found = {
-        "variance": [jackknifed(one, float(said.variance[t].sum())) for t, one in enumerate(runs.everyone)]
+    ratios = {
+        "variance": [
+            jackknife_ratio(predictions, float(theory.variance[t].sum()))
+            for t, predictions in enumerate(runs.everyone)
+        ]
     }
     for name, values in (("prediction", change), ("loss", loss)):
-        found[name] = [
-            jackknifed(values[:, t].permute(1, 0, 2).flatten(1), float(spreads[name][t].square().sum()))
+        ratios[name] = [
+            jackknife_ratio(values[:, t].permute(1, 0, 2).flatten(1), float(spreads[name][t].square().sum()))
             for t in range(1, len(runs.everyone))
         ]
-    return found
+    return ratios
 
 
-def jackknifed(values: Float64[Tensor, "s a"], expected: float) -> tuple[float, float]:
+def jackknife_ratio(values: Float64[Tensor, "s a"], expected: float) -> tuple[float, float]:
     """Return the sum of variances over networks, over what is expected, and its standard error."""
     count = len(values)
     squares = (values - values.mean(0)).square()
@@ -214,13 +217,13 @@ def _rows(
     widths: tuple[int, ...],
     steps: tuple[int, ...],
     widest: Runs,
-    said: lo.Ensemble,
+    theory: lo.Ensemble,
     ratios: dict[int, dict[str, list[tuple[float, float]]]],
 ) -> tuple[Row, ...]:
     top = widths[-1]
     rows = []
     for t, step in enumerate(steps):
-        ratio, doubt = distance_of_means(widest.everyone[t], said, t)
+        ratio, doubt = distance_of_means(widest.everyone[t], theory, t)
         rows.append(
             Row(
                 f"mean of predictions after {step} steps, width {top}: squared distance from the closed "
@@ -234,9 +237,11 @@ def _rows(
         rows.append(
             _ratio_row(f"variance of predictions after {step} steps", top, ratios[top]["variance"][t])
         )
-    for name, what in (("prediction", "change of predictions"), ("loss", "influence on the loss")):
+    for name, quantity in (("prediction", "change of predictions"), ("loss", "influence on the loss")):
         for t, step in enumerate(steps[1:]):
-            rows.append(_ratio_row(f"squared spread, {what}, after {step} steps", top, ratios[top][name][t]))
+            rows.append(
+                _ratio_row(f"squared spread, {quantity}, after {step} steps", top, ratios[top][name][t])
+            )
     first, last = (ratios[width]["prediction"][-1][0] for width in (widths[0], top))
     rows.append(
         Row(
@@ -248,29 +253,29 @@ def _rows(
     return tuple(rows)
 
 
-def distance_of_means(values: Float64[Tensor, "s m"], said: lo.Ensemble, t: int) -> tuple[float, float]:
+def distance_of_means(values: Float64[Tensor, "s m"], theory: lo.Ensemble, t: int) -> tuple[float, float]:
     """Return |mean − closed form|² over its expectation tr C / members, and that ratio's deviation."""
-    assert said.covariance is not None
-    covariance = said.covariance[t]
+    assert theory.covariance is not None
+    covariance = theory.covariance[t]
     trace = float(covariance.trace())
-    square = float((values.mean(0) - said.mean[t, :, 0]).square().sum())
+    square = float((values.mean(0) - theory.mean[t, :, 0]).square().sum())
     return square * len(values) / trace, math.sqrt(2) * float(covariance.norm()) / trace
 
 
-def _ratio_row(what: str, width: int, ratio: tuple[float, float]) -> Row:
-    value, error = ratio
+def _ratio_row(quantity: str, width: int, ratio: tuple[float, float]) -> Row:
+    estimate, error = ratio
     return Row(
-        f"{what}, width {width}, measured over closed form",
+        f"{quantity}, width {width}, measured over closed form",
         "1, in the limit",
-        f"{value:.2f} ± {2 * error:.2f}",
-        is_one(value, error),
+        f"{estimate:.2f} ± {2 * error:.2f}",
+        is_one(estimate, error),
     )
 
 
-def is_one(value: float, error: float) -> Holds:
-    """Return whether a ratio is 1 as well as it is known: what is known of a variance is a share of it."""
-    share = error / value
-    if abs(math.log(value)) > SURE * share:
+def is_one(ratio: float, error: float) -> Holds:
+    """Return whether a ratio agrees with 1, by its logarithm: the error of a variance is relative."""
+    share = error / ratio
+    if abs(math.log(ratio)) > SURE * share:
         return False
     return True if SURE * share < COARSE else "open"
 
@@ -280,14 +285,14 @@ def _figure(
     points: Float64[Tensor, "m d"],
     steps: tuple[int, ...],
     widest: Runs,
-    said: lo.Ensemble,
+    theory: lo.Ensemble,
     spreads: dict[str, Tensor],
     widths: tuple[int, ...],
     ratios: dict[int, dict[str, list[tuple[float, float]]]],
 ) -> Figure:
     figure, grid = panels(4, width=4.0, height=3.5)
     for axes, t in zip(grid[0], (0, len(steps) - 1), strict=False):
-        _draw_band(axes, fitted, points, widest.everyone[t], said, t)
+        _draw_band(axes, fitted, points, widest.everyone[t], theory, t)
         axes.set_title(f"After {steps[t]} steps, width {widths[-1]}")
     scatter, trend = grid[0, 2:]
     ours = (widest.everyone[None] - widest.without).std(2)[:, -1].T  # (m, left)
@@ -317,19 +322,19 @@ def _draw_band(
     fitted: lo.Fitted,
     points: Float64[Tensor, "m d"],
     values: Float64[Tensor, "s m"],
-    said: lo.Ensemble,
+    theory: lo.Ensemble,
     t: int,
 ) -> None:
     """Draw mean and two standard deviations, of the formula as a band and of networks as marks."""
     angle = torch.atan2(points[:, 1], points[:, 0]) % (2 * math.pi)
-    mean, deviation = said.mean[t, :, 0], said.deviation[t, :, 0]
+    mean, deviation = theory.mean[t, :, 0], theory.deviation[t, :, 0]
     axes.fill_between(angle, mean - 2 * deviation, mean + 2 * deviation, color=BLUE, alpha=0.2, lw=0)
     axes.plot(angle, mean, color=BLUE, label="closed form: mean ± 2 deviations")
     axes.errorbar(
         angle, values.mean(0), 2 * values.std(0), fmt="o", ms=3, lw=1, color=ORANGE, label="networks"
     )
     train = fitted.train
-    where = torch.atan2(train.inputs[:, 1], train.inputs[:, 0]) % (2 * math.pi)
-    axes.plot(where, train.targets[:, 0], "x", color=RED, label="examples")
+    train_angle = torch.atan2(train.inputs[:, 1], train.inputs[:, 0]) % (2 * math.pi)
+    axes.plot(train_angle, train.targets[:, 0], "x", color=RED, label="examples")
     axes.set_xlabel("angle")
     axes.legend(fontsize=7)

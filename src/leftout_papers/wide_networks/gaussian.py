@@ -1,4 +1,4 @@
-"""Appendix A.1: when is a random network of one hidden layer a Gaussian process, as Neal has it?
+"""Appendix A.1: a wide random network of one hidden layer is nearly a Gaussian process (Neal).
 
     f(x) = √b c + sqrt(w / H) Σ_j v_j h_j(x),    h_j(x) = σ(sqrt(w / d) u_j·x + √b a_j),
 
@@ -39,20 +39,20 @@ WIDTHS = {
 }
 NETWORKS = {Size.QUICK: 8_000, Size.USUAL: 40_000, Size.PAPER: 100_000}
 GROUPS = 8
-"""Networks are judged in so many independent parts: what they differ by is how well they know."""
+"""Number of independent groups of networks, whose spread gives the errors of estimates."""
 
 ROOM = 0.05
 """How far the end of an exponent's interval may lie from the exponent to agree with it."""
 
 SURE = 4.0
-"""Standard errors at which a number differs, of the some twenty that are compared."""
+"""Standard errors at which a number differs: about twenty are compared."""
 
 HIDDEN = 2**22
 """Hidden units held at once."""
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class RandomNetworks:
     """Random networks of one width.
 
     Attributes:
@@ -64,36 +64,36 @@ class Drawn:
     kernels: Float64[Tensor, "s p p"]
 
 
-def simulated(material: Material) -> Outcome:
-    """Run Neal's limit."""
-    points = inputs(material.generator(11))
+def simulate_networks(material: Material) -> Outcome:
+    """Compare random networks with Neal's limit."""
+    points = draw_points(material.generator(11))
     widths, count = WIDTHS[material.size], NETWORKS[material.size]
     rows: list[Row] = []
-    result: dict[str, Any] = {"widths": list(widths), "networks": count}
-    shown: dict[str, dict[int, Drawn]] = {}
+    record: dict[str, Any] = {"widths": list(widths), "networks": count}
+    shown: dict[str, dict[int, RandomNetworks]] = {}
     for sigma in SIGMA:
         drawn = {
-            width: networks(sigma, width, points, count, material.independent(sigma, width))
+            width: draw_networks(sigma, width, points, count, material.independent(sigma, width))
             for width in with_progress(widths, what=f"random {sigma} networks", total=len(widths))
         }
         shown[sigma] = drawn
-        found = measured(sigma, points, drawn)
-        rows += _rows(sigma, widths, found)
-        result[sigma] = found
+        measured = measure_networks(sigma, points, drawn)
+        rows += _rows(sigma, widths, measured)
+        record[sigma] = measured
     notes = (
         f"{count:,} networks of each width, inputs of norm √d in d = {FEATURES} dimensions, weight variance "
         f"{WEIGHT_VARIANCE:g} over fan-in and bias variance {BIAS_VARIANCE:g}.",
         "At any width the covariance over networks is the kernel of the limit; what widens brings about is "
         "that each network has it by itself, and that the distribution becomes normal.",
     )
-    return Outcome(tuple(rows), result, _figure(widths, result, shown, points), notes)
+    return Outcome(tuple(rows), record, _figure(widths, record, shown, points), notes)
 
 
-def inputs(generator: Generator) -> Float64[Tensor, "p d"]:
-    """Return the points at which networks are looked at, of norm √d."""
+def draw_points(generator: Generator) -> Float64[Tensor, "p d"]:
+    """Return the points at which networks are evaluated, of norm √d."""
     drawn = torch.randn(POINTS, FEATURES, generator=generator, dtype=torch.float64)
-    found: Tensor = drawn / drawn.norm(dim=1, keepdim=True) * math.sqrt(FEATURES)
-    return found
+    points: Tensor = drawn / drawn.norm(dim=1, keepdim=True) * math.sqrt(FEATURES)
+    return points
 
 
 def kernel(sigma: str) -> lo.kernels.Kernel:
@@ -102,50 +102,50 @@ def kernel(sigma: str) -> lo.kernels.Kernel:
     return family(1, WEIGHT_VARIANCE, BIAS_VARIANCE, kind="nngp")
 
 
-def networks(
+def draw_networks(
     sigma: str, width: int, points: Float64[Tensor, "p d"], count: int, generator: Generator
-) -> Drawn:
+) -> RandomNetworks:
     """Return outputs and kernels of `count` random networks."""
     scaled = points.T * math.sqrt(WEIGHT_VARIANCE / points.shape[1])  # (d, p)
     outputs, kernels = [], []
     most = max(1, HIDDEN // (width * len(points)))
     for start in range(0, count, most):
-        some = min(most, count - start)
+        chunk = min(most, count - start)
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator, dtype=torch.float64)
 
-        bias = math.sqrt(BIAS_VARIANCE) * normal(some, width, 1)
-        hidden = SIGMA[sigma](normal(some, width, points.shape[1]) @ scaled + bias)  # (s, h, p)
-        readout = normal(some, 1, width) @ hidden * math.sqrt(WEIGHT_VARIANCE / width)
-        outputs.append(readout[:, 0] + math.sqrt(BIAS_VARIANCE) * normal(some, 1))
+        bias = math.sqrt(BIAS_VARIANCE) * normal(chunk, width, 1)
+        hidden = SIGMA[sigma](normal(chunk, width, points.shape[1]) @ scaled + bias)  # (s, h, p)
+        readout = normal(chunk, 1, width) @ hidden * math.sqrt(WEIGHT_VARIANCE / width)
+        outputs.append(readout[:, 0] + math.sqrt(BIAS_VARIANCE) * normal(chunk, 1))
         kernels.append(hidden.mT @ hidden * (WEIGHT_VARIANCE / width) + BIAS_VARIANCE)
-    return Drawn(torch.cat(outputs), torch.cat(kernels))
+    return RandomNetworks(torch.cat(outputs), torch.cat(kernels))
 
 
-def measured(
-    sigma: str, points: Float64[Tensor, "p d"], drawn: dict[int, Drawn]
+def measure_networks(
+    sigma: str, points: Float64[Tensor, "p d"], drawn: dict[int, RandomNetworks]
 ) -> dict[str, list[float] | list[list[float]]]:
-    """Return, by width: how covariances and kernels differ from the limit, and kurtosis.
+    """Return the differences of covariances and kernels from the limit and the kurtosis, for each width.
 
     Covariances in standard errors, the largest of all entries; kernels and kurtosis by group.
     """
     limit = kernel(sigma).block(points, points)
     apart, covariance, deviation, excess, direct, doubt = [], [], [], [], [], []
-    for one in drawn.values():
-        products = one.outputs[:, :, None] * one.outputs[:, None]
+    for sample in drawn.values():
+        products = sample.outputs[:, :, None] * sample.outputs[:, None]
         error = products.std(0) / math.sqrt(len(products))
         apart.append(float(((products.mean(0) - limit).abs() / error).max()))
         covariance.append(float((products.mean(0) - limit).norm() / limit.norm()))
-        groups = one.kernels.chunk(GROUPS)
+        groups = sample.kernels.chunk(GROUPS)
         deviation.append(
-            [float((part - limit).square().sum((1, 2)).mean().sqrt() / limit.norm()) for part in groups]
+            [float((group - limit).square().sum((1, 2)).mean().sqrt() / limit.norm()) for group in groups]
         )
-        own = [part.diagonal(dim1=1, dim2=2) for part in groups]
-        excess.append([float((3 * part.var(0) / limit.diagonal().square()).mean()) for part in own])
-        found = np.array([_kurtosis(part) for part in one.outputs.chunk(GROUPS)])
-        direct.append(float(found.mean()))
-        doubt.append(float(found.std(ddof=1) / math.sqrt(GROUPS)))
+        diagonals = [group.diagonal(dim1=1, dim2=2) for group in groups]
+        excess.append([float((3 * values.var(0) / limit.diagonal().square()).mean()) for values in diagonals])
+        estimates = np.array([_kurtosis(values) for values in sample.outputs.chunk(GROUPS)])
+        direct.append(float(estimates.mean()))
+        doubt.append(float(estimates.std(ddof=1) / math.sqrt(GROUPS)))
     exact = [float(kurtosis(sigma, points, width).mean()) for width in drawn]
     return {
         "covariance_in_standard_errors": apart,
@@ -166,8 +166,8 @@ def kurtosis(sigma: str, points: Float64[Tensor, "p d"], width: int) -> Float64[
     hidden = SIGMA[sigma](variance.sqrt()[:, None] * torch.from_numpy(nodes))
     second, fourth = hidden.square() @ weights, hidden.pow(4) @ weights
     limit = WEIGHT_VARIANCE * second + BIAS_VARIANCE
-    found: Tensor = 3 * WEIGHT_VARIANCE**2 * (fourth - second.square()) / (width * limit.square())
-    return found
+    excess: Tensor = 3 * WEIGHT_VARIANCE**2 * (fourth - second.square()) / (width * limit.square())
+    return excess
 
 
 def _kurtosis(outputs: Float64[Tensor, "s p"]) -> float:
@@ -175,41 +175,41 @@ def _kurtosis(outputs: Float64[Tensor, "s p"]) -> float:
     return float((outputs.pow(4).mean(0) / outputs.square().mean(0).square()).mean() - 3)
 
 
-def _rows(sigma: str, widths: tuple[int, ...], found: dict[str, Any]) -> list[Row]:
-    slopes = [exponent(widths, np.array(found[name])) for name in ("kernel", "kurtosis_given_hidden")]
+def _rows(sigma: str, widths: tuple[int, ...], measured: dict[str, Any]) -> list[Row]:
+    slopes = [exponent(widths, np.array(measured[name])) for name in ("kernel", "kurtosis_given_hidden")]
     rows = [
         Row(
             f"{sigma}: covariance over networks and the NNGP kernel, at most",
             "equal (eqs. 50, 52)",
-            f"{max(found['covariance_in_standard_errors']):.1f} standard errors apart",
-            max(found["covariance_in_standard_errors"]) < SURE,
+            f"{max(measured['covariance_in_standard_errors']):.1f} standard errors apart",
+            max(measured["covariance_in_standard_errors"]) < SURE,
         )
     ]
-    for (slope, low, high), rate, what in zip(
+    for (slope, low, high), rate, quantity in zip(
         slopes, (-0.5, -1.0), ("one network's kernel from k", "excess kurtosis"), strict=True
     ):
         rows.append(
             Row(
-                f"{sigma}: {what}, exponent of the width",
+                f"{sigma}: {quantity}, exponent of the width",
                 f"tends to 0 (central limit theorem: {rate:g})",
                 f"{slope:.3f} (95 %: {low:.3f} to {high:.3f})",
                 exponent_is(rate, low, high),
             )
         )
     errors = [
-        abs(one - exact) / error
-        for one, exact, error in zip(
-            found["kurtosis"], found["kurtosis_exact"], found["kurtosis_error"], strict=True
+        abs(estimate - exact) / error
+        for estimate, exact, error in zip(
+            measured["kurtosis"], measured["kurtosis_exact"], measured["kurtosis_error"], strict=True
         )
     ]
-    few, many = found["kurtosis"][0], found["kurtosis"][-1]
+    narrow, wide = measured["kurtosis"][0], measured["kurtosis"][-1]
     rows.append(
         Row(
             f"{sigma}: excess kurtosis of outputs, width {widths[0]} → {widths[-1]}",
             "→ 0 (Gaussian)",
-            f"{few:.3f} → {many:.3f}; by formula {found['kurtosis_exact'][0]:.3f} → "
-            f"{found['kurtosis_exact'][-1]:.4f}",
-            # Of eight groups the error is known to a quarter: six of them are as rare as four.
+            f"{narrow:.3f} → {wide:.3f}; by formula {measured['kurtosis_exact'][0]:.3f} → "
+            f"{measured['kurtosis_exact'][-1]:.4f}",
+            # Eight groups give the error to a quarter: six such errors are as rare as four exact ones.
             max(errors) < 1.5 * SURE,
         )
     )
@@ -217,7 +217,7 @@ def _rows(sigma: str, widths: tuple[int, ...], found: dict[str, Any]) -> list[Ro
 
 
 def exponent_is(rate: float, low: float, high: float) -> Holds:
-    """Return whether an exponent known to lie in (low, high) is `rate`, as well as `ROOM` tells."""
+    """Return whether an exponent with the interval (low, high) is `rate`, to within `ROOM`."""
     if high < rate - ROOM or low > rate + ROOM:
         return False
     return True if rate - ROOM < low and high < rate + ROOM else "open"
@@ -225,8 +225,8 @@ def exponent_is(rate: float, low: float, high: float) -> Holds:
 
 def _figure(
     widths: tuple[int, ...],
-    result: dict[str, Any],
-    shown: dict[str, dict[int, Drawn]],
+    record: dict[str, Any],
+    shown: dict[str, dict[int, RandomNetworks]],
     points: Float64[Tensor, "p d"],
 ) -> Figure:
     figure, grid = panels(3, width=4.2, height=3.5)
@@ -243,19 +243,19 @@ def _figure(
     quantiles.set_title("Outputs of random networks")
     quantiles.legend(fontsize=8)
     for sigma, colour in zip(SIGMA, (BLUE, ORANGE), strict=True):
-        found = result[sigma]
-        kernels.loglog(widths, np.mean(found["kernel"], axis=1), "o", color=colour, label=sigma)
+        measured = record[sigma]
+        kernels.loglog(widths, np.mean(measured["kernel"], axis=1), "o", color=colour, label=sigma)
         tails.errorbar(
             widths,
-            found["kurtosis"],
-            2 * np.array(found["kurtosis_error"]),
+            measured["kurtosis"],
+            2 * np.array(measured["kurtosis_error"]),
             fmt="o",
             ms=4,
             color=colour,
             label=f"{sigma}: outputs",
         )
-        tails.plot(widths, found["kurtosis_exact"], color=colour, label=f"{sigma}: 3w²Var h² / Hk²")
-    first = float(np.mean(result["tanh"]["kernel"][0]))
+        tails.plot(widths, measured["kurtosis_exact"], color=colour, label=f"{sigma}: 3w²Var h² / Hk²")
+    first = float(np.mean(record["tanh"]["kernel"][0]))
     kernels.loglog(widths, first * (np.array(widths) / widths[0]) ** -0.5, "--", color=FAINT)
     kernels.set_xlabel("width")
     kernels.set_title("One network's kernel: RMS |k̂ − k| / |k|")

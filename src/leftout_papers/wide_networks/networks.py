@@ -1,4 +1,4 @@
-"""Do trained networks of finite width learn what the kernel's eigenvalues say, from width 20 up?
+"""Learnability of trained networks from width 20 up, beside that predicted from the kernel's eigenvalues.
 
 The paper's network of 4 hidden layers, one for each random data set and eigenfunction, by full-batch
 descent, with f_0 subtracted; its learnability ⟨φ, f − f_0⟩ over the domain (2000 random points of the sphere)
@@ -18,8 +18,8 @@ from leftout.data import Sphere
 from leftout_papers.drawing import BLUE, FAINT, GREEN, ORANGE, panels
 from leftout_papers.exhibit import Holds, Outcome, Row
 from leftout_papers.material import Material, Size
-from leftout_papers.wide_networks.setting import SETTINGS, PaperNetwork, Setting, learned
-from leftout_papers.wide_networks.training import gained
+from leftout_papers.wide_networks.setting import SETTINGS, PaperNetwork, Setting, kernel_learning
+from leftout_papers.wide_networks.training import train_stacked
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ PLANS = {
     Size.PAPER: Plan((20, 100, 500), (2, 4, 8, 16, 32, 64, 128, 256), 30, 10_000),
 }
 DEGREES = {"circle": (0, 2, 5), "hypercube": (0, 1, 3), "sphere": (0, 1, 2)}
-"""Those that n = 64 examples teach something of."""
+"""Degrees of which something is learned from n = 64 examples."""
 
 TOLERANCE = 1e-3
 """Mean squared error on the examples, of a target of mean square 1, at which training ends."""
@@ -51,50 +51,50 @@ AGREE = 0.1
 COLOURS = (BLUE, ORANGE, GREEN)
 
 
-def simulated(material: Material) -> Outcome:
+def simulate_networks(material: Material) -> Outcome:
     """Train networks on the three domains."""
     plan = PLANS[material.size]
-    found = [
-        _measured(material, setting, n, width)
+    measured = [
+        _measure_networks(material, setting, n, width)
         for setting in SETTINGS
         for n in plan.examples
         for width in plan.widths
     ]
-    rows = [_row(setting, width, found) for setting in SETTINGS for width in plan.widths]
-    result = {"sets": plan.sets, "steps": plan.steps, "tolerance": TOLERANCE, "networks": found}
-    left, whole = (sum(one[key] for one in found) for key in ("left", "trained"))
+    rows = [_row(setting, width, measured) for setting in SETTINGS for width in plan.widths]
+    summary = {"sets": plan.sets, "steps": plan.steps, "tolerance": TOLERANCE, "networks": measured}
+    unfinished, total = (sum(record[key] for record in measured) for key in ("left", "trained"))
     notes = (
         f"{plan.sets} random data sets for each n, a network of its own for each set and eigenfunction, of "
-        f"degrees {'; '.join(f'{name} {list(some)}' for name, some in DEGREES.items())}. Full-batch descent "
-        f"to a mean squared error of {TOLERANCE:g} or {plan.steps} steps: {left} of {whole} networks "
-        "stopped at the latter.",
+        f"degrees {'; '.join(f'{name} {list(degrees)}' for name, degrees in DEGREES.items())}. Full-batch "
+        f"descent to a mean squared error of {TOLERANCE:g} or {plan.steps} steps: {unfinished} of {total} "
+        "networks stopped at the latter.",
         "The paper descends at rate 0.5 for up to 10⁴ epochs, to 10⁻⁵; here each network at the inverse of "
         "the largest eigenvalue of its tangent kernel.",
         f"Agreement is a mean difference over degrees and n of at most {AGREE:g}.",
     )
-    return Outcome(tuple(rows), result, _figure(found, plan), notes)
+    return Outcome(tuple(rows), summary, _figure(measured, plan), notes)
 
 
-def _measured(material: Material, setting: Setting, n: int, width: int) -> dict[str, Any]:
+def _measure_networks(material: Material, setting: Setting, n: int, width: int) -> dict[str, Any]:
     plan = PLANS[material.size]
     places = [setting.degrees.index(degree) for degree in DEGREES[setting.name]]
     draws = material.independent("sets", setting.name, n)
-    samples = [setting.drawn(n, draws) for _ in range(plan.sets)]
-    kernel = torch.stack([learned(setting, sample).learnability[places] for sample in samples])
+    samples = [setting.draw(n, draws) for _ in range(plan.sets)]
+    kernel = torch.stack([kernel_learning(setting, sample).learnability[places] for sample in samples])
     queries, values = _queries(material, setting)
     inputs = torch.stack([sample.inputs for sample in samples for _ in places]).float()
     targets = torch.cat([sample.functions[:, places].T for sample in samples]).float()
     weights = material.independent("weights", setting.name, n, width)
-    shares, left, size = [], 0, max(1, CHUNK // (4 * width * width))
+    shares, unfinished, size = [], 0, max(1, CHUNK // (4 * width * width))
     for start in range(0, len(inputs), size):
-        some = slice(start, start + size)
-        networks = [PaperNetwork(width, inputs.shape[2], generator=weights) for _ in inputs[some]]
-        done = gained(
-            networks, inputs[some], targets[some], queries.float(), steps=plan.steps, tolerance=TOLERANCE
+        chunk = slice(start, start + size)
+        networks = [PaperNetwork(width, inputs.shape[2], generator=weights) for _ in inputs[chunk]]
+        trained = train_stacked(
+            networks, inputs[chunk], targets[chunk], queries.float(), steps=plan.steps, tolerance=TOLERANCE
         )
-        left += done.left
-        chosen = values[:, places].T.repeat(plan.sets, 1)[some]
-        shares.append((done.queries.double() * chosen).sum(1) / chosen.square().sum(1))
+        unfinished += trained.unfinished
+        chosen = values[:, places].T.repeat(plan.sets, 1)[chunk]
+        shares.append((trained.queries.double() * chosen).sum(1) / chosen.square().sum(1))
     network = torch.cat(shares).view(plan.sets, len(places))
     return {
         "domain": setting.name,
@@ -105,7 +105,7 @@ def _measured(material: Material, setting: Setting, n: int, width: int) -> dict[
         "error": (network.std(0) / math.sqrt(plan.sets)).tolist(),
         "kernel": kernel.mean(0).tolist(),
         "predicted": setting.predicted_learnability(n)[places].tolist(),
-        "left": left,
+        "left": unfinished,
         "trained": len(inputs),
     }
 
@@ -119,10 +119,12 @@ def _queries(material: Material, setting: Setting) -> tuple[Tensor, Tensor]:
     return setting.domain.points, setting.functions
 
 
-def _row(setting: Setting, width: int, found: list[dict[str, Any]]) -> Row:
-    some = [one for one in found if one["domain"] == setting.name and one["width"] == width]
+def _row(setting: Setting, width: int, measurements: list[dict[str, Any]]) -> Row:
+    records = [
+        record for record in measurements if record["domain"] == setting.name and record["width"] == width
+    ]
     measured, error, kernel, predicted = (
-        np.array([one[key] for one in some]) for key in ("measured", "error", "kernel", "predicted")
+        np.array([record[key] for record in records]) for key in ("measured", "error", "kernel", "predicted")
     )
     off = np.abs(measured - predicted)
     doubt = 2 * float(np.sqrt((error**2).sum())) / error.size
@@ -137,7 +139,7 @@ def _row(setting: Setting, width: int, found: list[dict[str, Any]]) -> Row:
     )
 
 
-def _figure(found: list[dict[str, Any]], plan: Plan) -> Figure:
+def _figure(measured: list[dict[str, Any]], plan: Plan) -> Figure:
     figure, grid = panels(len(SETTINGS), width=4.4, height=3.5, sharey=True)
     marks = ("s", "o", "^")
     fine = np.unique(np.round(np.geomspace(2, plan.examples[-1], 40)))
@@ -147,11 +149,15 @@ def _figure(found: list[dict[str, Any]], plan: Plan) -> Figure:
         for row, colour in enumerate(COLOURS):
             axes.plot(fine, curves[:, row], color=colour, lw=1.2)
             for width, mark in zip(plan.widths, marks, strict=False):
-                some = [one for one in found if one["domain"] == setting.name and one["width"] == width]
+                records = [
+                    record
+                    for record in measured
+                    if record["domain"] == setting.name and record["width"] == width
+                ]
                 axes.errorbar(
-                    [one["n"] for one in some],
-                    [one["measured"][row] for one in some],
-                    yerr=[one["error"][row] for one in some],
+                    [record["n"] for record in records],
+                    [record["measured"][row] for record in records],
+                    yerr=[record["error"][row] for record in records],
                     fmt=mark,
                     ms=4,
                     color=colour,

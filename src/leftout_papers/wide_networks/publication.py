@@ -1,4 +1,4 @@
-"""What the review shows, in its own order, and how its open questions are settled here."""
+"""The exhibits of the review, in its order, and how its ambiguities are resolved here."""
 
 from leftout_papers.exhibit import Exhibit, Publication
 from leftout_papers.wide_networks import (
@@ -26,39 +26,45 @@ REVIEW = Publication(
             3.0,
             critical_rate.rates,
         ),
-        Exhibit("neal", "Random networks are Gaussian processes", "simulated", 1.0, gaussian.simulated),
+        Exhibit(
+            "neal", "Random networks are Gaussian processes", "simulated", 1.0, gaussian.simulate_networks
+        ),
         Exhibit(
             "ensemble",
             "Mean, variance and spread of influence of many trained networks",
             "simulated",
             1.0,
-            ensembles.simulated,
+            ensembles.simulate_ensembles,
         ),
         Exhibit(
             "learnability",
             "Learnability predicted from eigenvalues and measured",
             "simulated",
             0.5,
-            learnability.simulated,
+            learnability.simulate_learnability,
         ),
         Exhibit(
             "networks",
             "Learnability of trained networks from width 20 up",
             "simulated",
             5.0,
-            networks.simulated,
+            networks.simulate_networks,
         ),
         Exhibit(
-            "conservation", "No free lunch: learnabilities sum to n", "simulated", 2.0, conservation.simulated
+            "conservation",
+            "No free lunch: learnabilities sum to n",
+            "simulated",
+            2.0,
+            conservation.simulate_conservation,
         ),
         Exhibit(
             "errors",
             "Test and training error and covariance of what is learned",
             "simulated",
             0.5,
-            errors.simulated,
+            errors.simulate_errors,
         ),
-        Exhibit("competition", "Modes compete to be learned", "simulated", 0.5, competition.simulated),
+        Exhibit("competition", "Modes compete to be learned", "simulated", 0.5, competition.simulate_modes),
     ),
     readings=(
         "Lemma 1 (e) and learnabilities in [0, 1] hold of eigenfunctions, not of every f as printed: of "

@@ -1,4 +1,4 @@
-"""On what does Simon et al. test their theory? Circle, hypercube and sphere, and a deep ReLU network.
+"""The domains and the network of Simon et al.: circle, hypercube and sphere, and a deep ReLU network.
 
 The network has 4 hidden layers, weight variance 2, bias variance 0.01 and a readout of weight
 variance 1 without bias. Its tangent kernel is that of a network whose readout is as all layers are,
@@ -26,14 +26,14 @@ Activation = Literal["relu", "erf", "tanh"]
 
 DEPTH, WEIGHT, BIAS = 4, 2.0, 0.01
 SQUARED = 24
-"""Degrees that matter to the square of the kernel: beyond, m λ² is below 1e-16 of the whole."""
+"""Degrees that matter to the square of the kernel: beyond, m λ² is below 1e-16 of the sum."""
 
 ALIKE = lo.kernels.ReLU(DEPTH, WEIGHT, BIAS)
 
 
-def tangent(left: Float[Tensor, "m d"], right: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
+def tangent(first: Float[Tensor, "m d"], second: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
     """Return the tangent kernel of the paper's network at infinite width."""
-    return (ALIKE.block(left, right) - BIAS) / 2
+    return (ALIKE.block(first, second) - BIAS) / 2
 
 
 KERNEL = lo.kernels.From(tangent, "tangent kernel of Simon et al.")
@@ -69,8 +69,8 @@ class PaperNetwork(nn.Module):
     def forward(self, inputs: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """Return the output of each input."""
         outputs = self.inside(inputs) - math.sqrt(BIAS) * self.inside.biases[-1]
-        found: Tensor = outputs[:, 0] / math.sqrt(self.inside.weight_variance)
-        return found
+        scaled: Tensor = outputs[:, 0] / math.sqrt(self.inside.weight_variance)
+        return scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class DataSet:
 
     Attributes:
         inputs: the points.
-        functions: an eigenfunction of each degree asked about, at the points.
+        functions: an eigenfunction of each degree shown, at the points.
         gram: the kernel between them.
         squared: the squared operator's kernel, (1/M) Σ_x k(·, x) k(x, ·), between them.
     """
@@ -92,7 +92,7 @@ class DataSet:
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """A domain of the paper, and the degrees it asks about."""
+    """A domain of the paper, and the degrees that it shows."""
 
     name: str
     domain: Circle | Hypercube | Sphere
@@ -105,13 +105,11 @@ class Setting:
 
     @cached_property
     def eigenvalues(self) -> Float64[Tensor, " degrees"]:
-        """Return those of the degrees asked about."""
+        """Return the eigenvalues of `degrees`."""
         return self.spectrum.eigenvalues[list(self.degrees)]
 
-    def predicted(
-        self, n: float, *, ridge: float = 0.0, without_replacement: bool = False
-    ) -> lo.Learnability:
-        """Return the theory's word; its outputs are the degrees asked about, a function of each."""
+    def predict(self, n: float, *, ridge: float = 0.0, without_replacement: bool = False) -> lo.Learnability:
+        """Return the theory's prediction, with one output for a function of each of `degrees`."""
         values, counts = self.spectrum.modes()
         chosen = torch.zeros(len(values), len(self.degrees), dtype=torch.float64)
         chosen[list(self.degrees), range(len(self.degrees))] = 1
@@ -129,16 +127,19 @@ class Setting:
         """Return L of the degrees without ridge; all of it is learned from all points."""
         if self.spectrum.points is not None and n >= self.spectrum.points:
             return torch.ones_like(self.eigenvalues)
-        return self.predicted(n).learnability[list(self.degrees)]
+        return self.predict(n).learnability[list(self.degrees)]
 
-    def drawn(self, n: int, generator: Generator) -> DataSet:
+    def draw(self, n: int, generator: Generator) -> DataSet:
         """Return n random points, different ones of a finite domain."""
         if isinstance(self.domain, Sphere):
             points = self.domain.sample(n, generator=generator)
             values = [self.domain.eigenfunction(degree, points) for degree in self.degrees]
             cosines = (points @ points.T / self.domain.radius**2).clamp(-1, 1)
             return DataSet(
-                points, torch.stack(values, dim=1), KERNEL.block(points, points), self._squared(cosines)
+                points,
+                torch.stack(values, dim=1),
+                KERNEL.block(points, points),
+                self._squared_kernel(cosines),
             )
         rows = torch.randperm(self.domain.count, generator=generator)[:n]
         cross = self._gram[:, rows]
@@ -158,7 +159,7 @@ class Setting:
         first = [self.domain.eigenfunctions(degree)[:, 0] for degree in self.degrees]
         return torch.stack(first, dim=1)
 
-    def _squared(self, cosines: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
+    def _squared_kernel(self, cosines: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
         """Return Σ m λ² Ĉ(cosine), which converges long before λ itself does."""
         assert isinstance(self.domain, Sphere)
         weights = (self.spectrum.multiplicities * self.spectrum.eigenvalues.square())[:SQUARED]
@@ -174,20 +175,20 @@ SETTINGS = (
 
 
 @dataclass(frozen=True, eq=False)
-class Learned:
-    """What kernel regression learned of one function of each degree, exactly over the domain."""
+class KernelLearning:
+    """Learnability and errors of kernel regression on one function of each degree, exact over the domain."""
 
     learnability: Float64[Tensor, " degrees"]
     test_error: Float64[Tensor, " degrees"]
     train_error: Float64[Tensor, " degrees"]
 
 
-def learned(setting: Setting, sample: DataSet, *, ridge: float = 0.0) -> Learned:
-    """Return what one data set teaches.
+def kernel_learning(setting: Setting, sample: DataSet, *, ridge: float = 0.0) -> KernelLearning:
+    """Return learnability and errors of kernel regression on one data set.
 
     ⟨φ, f̂⟩ = λ φ(D)·α of an eigenfunction, and ‖f̂‖² = αᵀ K²(D, D) α: no test points are drawn.
     """
     dual = factor_cholesky(sample.gram, ridge=ridge).solve(sample.functions)  # (n, degrees)
     share = setting.eigenvalues * (sample.functions * dual).sum(0)
     size = (dual * (sample.squared @ dual)).sum(0)
-    return Learned(share, 1 - 2 * share + size, (ridge * dual).square().mean(0))
+    return KernelLearning(share, 1 - 2 * share + size, (ridge * dual).square().mean(0))

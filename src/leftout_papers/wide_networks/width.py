@@ -64,21 +64,21 @@ def problem(generator: Generator) -> tuple[Pair, Pair]:
     return (inputs[:EXAMPLES], targets[:EXAMPLES]), (inputs[EXAMPLES:], targets[EXAMPLES:])
 
 
-def centred(network: WideNetwork, pair: Pair) -> Pair:
-    """Return a pair whose targets are counted from f_0: f − f_0 learns what it was asked to."""
+def centre_targets(network: WideNetwork, pair: Pair) -> Pair:
+    """Return the pair with f_0 added to the targets, so that f − f_0 learns the original ones."""
     inputs, targets = pair
     with torch.no_grad():
         return inputs, targets + network(inputs)
 
 
 def sweep(material: Material) -> Outcome:
-    """Run theorem 2.1."""
+    """Measure the suprema of theorem 2.1 at each width."""
     train, query = problem(material.generator())
     seeds, widths = range(SEEDS[material.size]), WIDTHS[material.size]
     cases = list(product(DEPTHS, ACTIVATIONS, TIMES))
     todo = [(case, width, seed) for case in cases for width in widths[case[0]] for seed in seeds]
     steps = {time: most // (QUICK_SHARE if material.quick else 1) for time, most in TIMES.items()}
-    found: dict[Case, list[dict[str, float]]] = {}
+    runs_by_case: dict[Case, list[dict[str, float]]] = {}
     for case, width, seed in with_progress(todo, what="width sweep"):
         depth, (activation, variance), time = case
         network = WideNetwork(
@@ -90,34 +90,34 @@ def sweep(material: Material) -> Outcome:
             generator=material.independent(depth, activation, width, seed),
         )
         rule = lo.GradientFlow() if time == "flow" else None
-        seen = lo.linearity_test(
+        test = lo.linearity_test(
             network,
-            centred(network, train),
+            centre_targets(network, train),
             query,
             rule=rule,
             steps=steps[time],
             memory=material.memory,
             device=material.device,
         )
-        found.setdefault(case, []).append(_told(seen, width))
+        runs_by_case.setdefault(case, []).append(_suprema(test, width))
     table = {
         case: {
-            name: np.array([one[name] for one in runs]).reshape(-1, len(seeds))  # (width, seed)
+            name: np.array([run[name] for run in runs]).reshape(-1, len(seeds))  # (width, seed)
             for name in (*MEASURES, "step_error")
         }
-        for case, runs in found.items()
+        for case, runs in runs_by_case.items()
     }
     return _outcome(table, widths, steps)
 
 
-def _told(seen: lo.LinearityTest, width: int) -> dict[str, float]:
+def _suprema(test: lo.LinearityTest, width: int) -> dict[str, float]:
     """Return the three suprema as the theorem has them."""
-    assert not seen.diverged, seen.status
+    assert not test.diverged, test.status
     return {
-        "outputs": seen.gap,
-        "weights": seen.weights * seen.weights_norm / width**0.5,
-        "kernel": seen.kernel * seen.kernel_norm,
-        "step_error": seen.step_error,
+        "outputs": test.gap,
+        "weights": test.weights * test.weights_norm / width**0.5,
+        "kernel": test.kernel * test.kernel_norm,
+        "step_error": test.step_error,
     }
 
 
@@ -138,7 +138,7 @@ def _outcome(
         for case, fits in slopes.items()
         for name, (slope, low, high) in fits.items()
     )
-    result: dict[str, Any] = {
+    record: dict[str, Any] = {
         "examples": EXAMPLES,
         "queries": QUERIES,
         "features": FEATURES,
@@ -146,13 +146,13 @@ def _outcome(
         "cases": {
             _name(case): {
                 "widths": list(widths[case[0]]),
-                **{name: one.tolist() for name, one in values.items()},
+                **{name: array.tolist() for name, array in values.items()},
                 "exponents": slopes[case],
             }
             for case, values in table.items()
         },
     }
-    return Outcome(rows, result, _figure(table, slopes, widths), _notes(table))
+    return Outcome(rows, record, _figure(table, slopes, widths), _notes(table))
 
 
 def _name(case: Case) -> str:
@@ -163,7 +163,7 @@ def _name(case: Case) -> str:
 
 def _notes(table: dict[Case, dict[str, np.ndarray]]) -> tuple[str, ...]:
     flows = [values for case, values in table.items() if case[2] == "flow"]
-    worst = max(float((one["step_error"] / one["outputs"]).max()) for one in flows)
+    worst = max(float((flow["step_error"] / flow["outputs"]).max()) for flow in flows)
     return (
         "The supremum is over snapshots, two to each doubling of the steps, of the root mean square "
         "over queries; of descent at half of each network's critical rate.",
@@ -188,8 +188,8 @@ def _figure(
         xs = widths[case[0]]
         for name, colour in COLOURS.items():
             middle = np.exp(np.log(values[name]).mean(1))
-            for one in values[name].T:
-                axes.loglog(xs, one, ".", color=colour, ms=3, alpha=0.5)
+            for seed_values in values[name].T:
+                axes.loglog(xs, seed_values, ".", color=colour, ms=3, alpha=0.5)
             axes.loglog(xs, middle, color=colour, label=f"{name} {slopes[case][name][0]:.2f}")
             reference = middle[0] * (np.array(xs) / xs[0]) ** RATE
             axes.loglog(xs, reference, "--", color=FAINT, lw=0.8)

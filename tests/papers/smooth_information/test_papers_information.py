@@ -53,7 +53,7 @@ def small(width=8, *, seed=0):
     def build():
         return nn.Sequential(nn.Flatten(), nn.Linear(784, width), nn.Tanh(), networks.readout(width, 1))
 
-    return networks.seeded(build, seed).double()
+    return networks.build_with_seed(build, seed).double()
 
 
 def few(n=12, m=8):
@@ -145,7 +145,7 @@ def test_networks_are_those_of_the_paper_and_of_their_seed():
 
 
 def test_only_the_last_layer_of_a_pretrained_network_is_new():
-    one, other = (networks.pretrained(QUICK, seed=seed) for seed in (0, 1))
+    one, other = (networks.pretrained_network(QUICK, seed=seed) for seed in (0, 1))
     same = [torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True)]
     assert same == [True] * (len(same) - 2) + [False, False]
     fresh = networks.convolutional((1, 28, 28))
@@ -173,7 +173,7 @@ def test_a_missing_resnet_is_named(tmp_path):
     material = Material(f"cifar10:{tmp_path / 'data'}", Size.QUICK)
     assert networks.weights_beside(material) is None
     with pytest.raises(lo.LeftoutError, match="must have the pretrained ResNet-20 beside it"):
-        networks.pretrained(material)
+        networks.pretrained_network(material)
     assert networks.weights_beside(QUICK) is None
 
 
@@ -212,7 +212,9 @@ def test_influence_functions_are_the_sum_of_the_recursion(ridge):
 @pytest.mark.parametrize("ridge", [0.0, 1.0])
 def test_the_recursion_itself_agrees_where_the_network_is_linear(ridge):
     train, query = few(10, 6)
-    linear = networks.seeded(lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0).double()
+    linear = networks.build_with_seed(
+        lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0
+    ).double()
     rule = lo.GradientDescent(5e-4, ridge=ridge, loss="mean")
     trained = lo.train(linear, train, rule=rule, steps=20, tolerance=None)
     settings = classical.Recursion(scale=1500.0, depth=30)
@@ -233,18 +235,20 @@ def test_a_long_recursion_without_damping_solves_the_system():
 
 def test_training_again_of_a_linear_network_is_what_linearisation_says(tmp_path):
     train, query = few(10, 6)
-    linear = networks.seeded(lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0).double()
+    linear = networks.build_with_seed(
+        lambda: nn.Sequential(nn.Flatten(), networks.readout(784, 1)), 0
+    ).double()
     material = Material(size=Size.QUICK, folder=tmp_path)
     schedule = scores.Schedule(5e-4, 25, ridge=0.5)
     trained = lo.train(linear, train, rule=schedule.rule, steps=25, tolerance=None)
-    truth = retrained.of_training_again(material, trained, query, [0, 3])
-    fitted = scores.linearised(material, linear, train, schedule)
+    truth = retrained.retrained_effects(material, trained, query, [0, 3])
+    fitted = scores.linearised_fit(material, linear, train, schedule)
     found = lo.information(fitted, query, at=25).isel(train=[0, 3])
     np.testing.assert_allclose(truth.weights, 2 * found["weights"], rtol=1e-8)
     np.testing.assert_allclose(truth.predictions, 2 * 6 * found["function"], rtol=1e-8)
     kept = next(tmp_path.glob("*/3.json"))
     kept.write_text("[1.0, 2.0]")
-    again = retrained.of_training_again(material, trained, query, [0, 3])
+    again = retrained.retrained_effects(material, trained, query, [0, 3])
     assert (again.weights[1], again.predictions[1]) == (1.0, 2.0)
     assert again.weights[0] == truth.weights[0]
 
@@ -253,13 +257,13 @@ def test_correlations_are_pearsons_and_are_told_apart_by_their_intervals():
     random = np.random.default_rng(0)
     one = random.standard_normal(30)
     other = one + 0.1 * random.standard_normal(30)
-    found = table.correlated(one, other)
+    found = table.correlation_with_interval(one, other)
     assert found.value == pytest.approx(np.corrcoef(one, other)[0, 1])
     assert found.low <= found.value <= found.high
-    high, low = table.Correlated(0.9, 0.8, 1.0), table.Correlated(0.1, 0.0, 0.3)
+    high, low = table.Correlation(0.9, 0.8, 1.0), table.Correlation(0.1, 0.0, 0.3)
     assert table.above(high, low) is True
     assert table.above(low, high) is False
-    assert table.above(high, table.Correlated(0.7, 0.5, 0.85)) == "open"
+    assert table.above(high, table.Correlation(0.7, 0.5, 0.85)) == "open"
 
 
 def test_effects_of_the_table_are_there_for_every_case_and_ridge(runs):
@@ -268,7 +272,7 @@ def test_effects_of_the_table_are_there_for_every_case_and_ridge(runs):
         (case.label, ridge) for case in (table.MLP, table.SCRATCH, table.PRETRAINED) for ridge in table.RIDGES
     ]
     for one in kept:
-        for what in table.WHATS:
+        for what in table.QUANTITIES:
             assert all(len(values[what]) == 3 for values in one["effects"].values())
 
 
@@ -315,7 +319,7 @@ def test_the_rare_ones_of_a_sub_class_share_their_class_with_the_many():
 
 def test_varied_digits_are_other_pictures_of_the_same_digits():
     own, _ = task.pictures(QUICK, (20, 10), None)
-    varied = sources._varied(own.inputs, torch.Generator().manual_seed(0))
+    varied = sources._vary_digits(own.inputs, torch.Generator().manual_seed(0))
     pixels = task.pixels_of(varied)
     assert float(pixels.min()) >= -1e-9
     assert float(pixels.max()) <= 1 + 1e-9
@@ -331,7 +335,7 @@ def test_varied_digits_are_other_pictures_of_the_same_digits():
 
 def test_sgd_of_the_toy_is_that_of_a_loop():
     generator = torch.Generator().manual_seed(4)
-    inputs, targets = toy.drawn(7, generator)
+    inputs, targets = toy.draw_examples(7, generator)
     state = generator.get_state()
     found = toy.weights_of(inputs[None], targets[None], chains=2, epochs=3, generator=generator)
     generator.set_state(state)
@@ -372,9 +376,9 @@ def test_predicted_accuracy_without_some_is_that_of_a_model_that_never_saw_them(
     train, query = few(14, 30)
     network = small()
     schedule = scores.Schedule(1e-3, 50)
-    fitted = scores.linearised(QUICK, network, train, schedule)
+    fitted = scores.linearised_fit(QUICK, network, train, schedule)
     rows = list(range(14))
-    found = list(summarise._predicted(fitted, query, rows, (0, 5), schedule))
+    found = list(summarise._predicted_accuracies(fitted, query, rows, (0, 5), schedule))
     model = lo.fit(fitted.kernel, train.select(rows[5:]), rule=schedule.rule)
     assert found[1] == task.accuracy(query, model.predict(query, 50))
     assert found[0] == task.accuracy(query, fitted.predict(query, 50))

@@ -16,12 +16,12 @@ QUICK = Material(size=Size.QUICK)
 
 @pytest.fixture(scope="module")
 def neal():
-    return gaussian.simulated(QUICK)
+    return gaussian.simulate_networks(QUICK)
 
 
 @pytest.fixture(scope="module")
 def ensemble():
-    return ensembles.simulated(QUICK)
+    return ensembles.simulate_ensembles(QUICK)
 
 
 @pytest.mark.parametrize("name", ["neal", "ensemble"])
@@ -43,7 +43,7 @@ def test_exponents_are_those_of_the_central_limit_theorem(neal) -> None:
 @pytest.mark.parametrize("sigma", gaussian.SIGMA)
 def test_kurtosis_by_formula_is_that_of_many_hidden_units(sigma) -> None:
     """Of a network of width 3: f given k̂ is normal, and k̂ is a mean of three units' squares."""
-    points = gaussian.inputs(torch.Generator().manual_seed(0))
+    points = gaussian.draw_points(torch.Generator().manual_seed(0))
     draw = np.random.default_rng(0)
     count = 400_000
     variance = 2.0 * float(points[0].square().mean()) + 0.1
@@ -58,8 +58,8 @@ def test_kurtosis_by_formula_is_that_of_many_hidden_units(sigma) -> None:
 
 def test_random_networks_are_those_of_the_library() -> None:
     """The kernel of a layer, of many networks of one unit: its mean and E[h⁴] of WideNetwork's."""
-    points = gaussian.inputs(torch.Generator().manual_seed(1))
-    drawn = gaussian.networks("tanh", 5, points, 20_000, torch.Generator().manual_seed(2))
+    points = gaussian.draw_points(torch.Generator().manual_seed(1))
+    drawn = gaussian.draw_networks("tanh", 5, points, 20_000, torch.Generator().manual_seed(2))
     outputs = torch.stack(
         [
             WideNetwork(
@@ -89,7 +89,7 @@ def test_networks_side_by_side_are_trained_as_one_is() -> None:
     (inputs, targets), (points, _) = ensembles.circle(4)
     rule = lo.GradientDescent(0.05, ensembles.RIDGE)
     fitted = lo.fit(ensembles.KERNEL, (inputs, targets), rule=rule)
-    runs = ensembles.trained(QUICK, 8, fitted, points, (0, 7))
+    runs = ensembles.train_networks(QUICK, 8, fitted, points, (0, 7))
     for member in (0, 5):
         network = WideNetwork(
             8, 2, activation="erf", bias_variance=0.1, generator=QUICK.independent("ensemble", 8, member)
@@ -105,7 +105,7 @@ def test_networks_side_by_side_are_trained_as_one_is() -> None:
 
 def test_a_jackknife_is_leaving_each_member_out() -> None:
     values = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    ratio, error = ensembles.jackknifed(values, 2.0)
+    ratio, error = ensembles.jackknife_ratio(values, 2.0)
     parts = np.array([np.delete(values.numpy(), s, axis=0).var(0, ddof=1).sum() / 2 for s in range(9)])
     assert ratio == pytest.approx(values.numpy().var(0, ddof=1).sum() / 2)
     assert error == pytest.approx(math.sqrt(8 / 9 * ((parts - parts.mean()) ** 2).sum()))

@@ -11,8 +11,8 @@ from leftout.data import Sphere
 from leftout_papers.material import Material, Size
 from leftout_papers.wide_networks import competition, conservation, errors, learnability, networks
 from leftout_papers.wide_networks.publication import REVIEW
-from leftout_papers.wide_networks.setting import KERNEL, SETTINGS, PaperNetwork, learned
-from leftout_papers.wide_networks.training import gained
+from leftout_papers.wide_networks.setting import KERNEL, SETTINGS, PaperNetwork, kernel_learning
+from leftout_papers.wide_networks.training import train_stacked
 from oracles.learnability import predict, share, tangent_of_relu
 from problems.networks import seeded
 
@@ -71,8 +71,8 @@ def test_the_network_is_that_of_the_kernel_on_the_mean() -> None:
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda one: one.name)
 @pytest.mark.parametrize("ridge", [0.0, 0.7])
 def test_what_a_data_set_teaches_is_what_refitting_says(setting, ridge) -> None:
-    sample = setting.drawn(12, seeded(3))
-    got = learned(setting, sample, ridge=ridge)
+    sample = setting.draw(12, seeded(3))
+    got = kernel_learning(setting, sample, ridge=ridge)
     if isinstance(setting.domain, Sphere):
         points = torch.cat([sample.inputs, setting.domain.sample(40_000, generator=seeded(4))])
         functions = torch.stack(
@@ -165,8 +165,10 @@ def test_trained_networks_gain_what_their_own_tangent_kernel_says() -> None:
     targets = torch.tensor([0.3, -0.2, 0.1])
     queries = torch.nn.functional.normalize(torch.randn(5, 4, generator=seeded(2)))
     made = [PaperNetwork(2000, 4, depth=1, generator=seeded(seed)) for seed in (1, 2)]
-    done = gained(made, inputs.expand(2, -1, -1), targets.expand(2, -1), queries, steps=2000, tolerance=1e-9)
-    assert done.left == 0
+    done = train_stacked(
+        made, inputs.expand(2, -1, -1), targets.expand(2, -1), queries, steps=2000, tolerance=1e-9
+    )
+    assert done.unfinished == 0
     assert float(done.train_error.max()) <= 1e-9
     rows = torch.cat([inputs, queries]).double().numpy()
     kernel = tangent_of_relu(rows, rows, 1, 2.0, 0.01, 1.0)
@@ -182,6 +184,6 @@ def test_networks_that_do_not_get_there_are_counted() -> None:
     inputs = torch.nn.functional.normalize(torch.randn(1, 3, 4, generator=seeded(1)), dim=2)
     targets = torch.tensor([[1.0, -1.0, 2.0]])
     made = [PaperNetwork(20, 4, generator=seeded())]
-    done = gained(made, inputs, targets, inputs[0], steps=3, tolerance=1e-9)
-    assert (done.left, done.steps) == (1, 3)
+    done = train_stacked(made, inputs, targets, inputs[0], steps=3, tolerance=1e-9)
+    assert (done.unfinished, done.steps) == (1, 3)
     assert float(done.train_error[0]) > 1e-9

@@ -124,7 +124,7 @@ def test_below_the_critical_rate_wide_networks_converge_and_far_above_they_are_g
 def straight():
     """A linear network, which is its own linearisation: f = w·x, K = x x'."""
     train, _ = width.problem(torch.Generator().manual_seed(3))
-    return critical_rate.started(linear(10), train, QUICK), train
+    return critical_rate.descent_start(linear(10), train, QUICK), train
 
 
 def test_a_linear_network_leaves_exactly_where_it_should(straight) -> None:
@@ -132,9 +132,9 @@ def test_a_linear_network_leaves_exactly_where_it_should(straight) -> None:
     values = np.linalg.eigvalsh((x @ x.T).numpy())
     assert_same(start.critical, 2 / values[-1])
     # Ten bisections of two octaves: 2^(2/1024) − 1 = 0.14 %, and a thousand steps tell 1.002 from 1.
-    assert start.seen(1000) == pytest.approx(1, abs=0.003)
-    assert not start.run(0.99, 500).left
-    above = start.run(1.3, 500)
+    assert start.observed_rate(1000) == pytest.approx(1, abs=0.003)
+    assert not start.descend(0.99, 500).left
+    above = start.descend(1.3, 500)
     assert above.left
     assert above.lost
 
@@ -145,13 +145,13 @@ def test_above_it_a_linear_network_grows_by_what_is_predicted(straight) -> None:
     residual = vectors.T @ next(start.residuals(0.0, 0)).numpy()
     factors = 1 - 1.1 * 2 / values[-1] * values
     want = ((factors[:, None] ** 20 * residual) ** 2).sum() / (residual**2).sum()
-    assert_same(start.run(1.1, 20).loss, want)
+    assert_same(start.descend(1.1, 20).loss, want)
 
 
 def test_the_pace_of_a_linear_network_is_at_most_the_one_promised() -> None:
     (x, y), _ = width.problem(torch.Generator().manual_seed(3))
     # Fewer examples than features, so that no mode stands still.
-    start = critical_rate.started(linear(10), (x[:6], y[:6]), QUICK)
+    start = critical_rate.descent_start(linear(10), (x[:6], y[:6]), QUICK)
     assert float(start.eigenvalues[0]) > 0.1
     assert start.pace(60) == pytest.approx(1, abs=1e-12)
     assert math.isclose(start.pace(0), 1)

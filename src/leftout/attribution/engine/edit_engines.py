@@ -7,8 +7,10 @@ from leftout.attribution.engine.base import EditEngine
 from leftout.attribution.engine.end_of_training import EndOfTraining
 from leftout.attribution.engine.finite_time import FiniteTime, SharedNodes
 from leftout.attribution.engine.initial import BeforeTraining
+from leftout.core.work import WorkCount
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.resolvent import resolvents_at_nodes
+from leftout.solvers.quadrature import windows
+from leftout.solvers.resolvent import resolvents_at_nodes, resolvents_bytes, resolvents_work
 
 
 def edit_engines(
@@ -35,7 +37,7 @@ def edit_engines(
     fitted.check_trainable(times, total=len(fitted))
     fitted.check_trainable(times, total=total, beyond=beyond)
     made: dict[float, EditEngine] = {0.0: BeforeTraining(fitted, total=total)}
-    finite = tuple(sorted({time for time in times if 0 < time < math.inf}))
+    finite = finite_times(times)
     if math.inf in times:
         made[math.inf] = EndOfTraining(fitted, total=total)
     if finite:
@@ -60,3 +62,18 @@ def _shared_nodes(
         )
         by_time |= {j: (shared, position) for position, j in enumerate(group)}
     return [by_time[j] for j in range(len(times))]
+
+
+def finite_times(times: Sequence[float]) -> tuple[float, ...]:
+    """Return the times that need the spectrum and share nodes, ascending, each once."""
+    return tuple(sorted({time for time in times if 0 < time < math.inf}))
+
+
+def nodes_work(n: int, k: int, times: Sequence[float]) -> WorkCount:
+    """Return the work of the resolvents at these times together, made once for a model."""
+    return len(windows(finite_times(times))) * resolvents_work(n, k)
+
+
+def nodes_bytes(n: int, k: int, times: Sequence[float]) -> int:
+    """Return the bytes of the resolvents at these times together."""
+    return len(windows(finite_times(times))) * resolvents_bytes(n, k)

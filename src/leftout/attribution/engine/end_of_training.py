@@ -23,6 +23,7 @@ from torch import Tensor
 from leftout.attribution.engine.base import EditEngine, columns_times_rows
 from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.core.errors import NotPositiveError
+from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 
@@ -157,3 +158,8 @@ class EndOfTraining(EditEngine):
         unexplained = self._by_example(residual - to_train.T @ self.dual)
         new = solve_blocks(schur, unexplained).flatten(0, 1)  # (a·b, c)
         return self.with_shift(columns_times_rows(solved, -new, outputs)), new
+
+
+def singles_at_end_work(m: int, n: int, k: int) -> WorkCount:
+    """Return the work of `EndOfTraining.singles` for all queries and examples; outputs share a product."""
+    return product(m, n, n) + k * passes(m * n)

@@ -13,11 +13,13 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.attribution.engine.base import EditEngine, columns_times_rows
-from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock
+from leftout.core.work import WorkCount, product
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.resolvent import (
     Resolvents,
     added_coordinates,
+    coefficients_work,
     edited_coordinates,
     group_left_out_coordinates,
     left_out_diagonal,
@@ -133,3 +135,13 @@ class FiniteTime(EditEngine):
         coordinates, new = added_coordinates(self.nodes.resolvents, to_train, to_itself, residual, self.place)
         change = torch.einsum("nr,rak->ank", self.fitted.spectrum.vectors, coordinates)
         return self.with_shift(change), new
+
+
+def singles_at_time_work(m: int, n: int, k: int, blocks: int) -> WorkCount:
+    """Return the work of `FiniteTime.singles` for all queries, in so many blocks, examples and outputs."""
+    return k * (blocks * coefficients_work(n) + product(m, n, n))
+
+
+def coordinates_bytes(n: int) -> int:
+    """Return the bytes of the coordinates of a block of examples, and of what they are made from."""
+    return 4 * 8 * n * min(n, COLUMNS)

@@ -13,10 +13,12 @@ from torch import Tensor
 
 from leftout.attribution.engine.base import EditEngine
 from leftout.attribution.engine.edit_engines import edit_engines
-from leftout.attribution.engine.refit import refit
+from leftout.attribution.engine.refit import refit, refit_bytes, refit_work
 from leftout.core.errors import DivergenceError
+from leftout.core.work import NO_WORK, Operation, WorkCount, allocation, operations, thin_product
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Rule
+from leftout.solvers.resolvent import group_sum_work, resolvents_work
 
 
 def group_duals(
@@ -88,3 +90,21 @@ def _by_refit(
     changes = -torch.stack([fitted.dual(time) for time in times])
     changes[:, fitted.rows.of_examples(model.keep)] += model.duals
     return changes
+
+
+def group_work(rule: Rule, time: float, n: int, size: int, k: int) -> WorkCount:
+    """Return the work of `group_duals` of one group, the model's own resolvents at hand."""
+    if refit_is_cheaper(rule, (time,), n, size):
+        return refit_work(n - size, time) + 4 * thin_product(n)
+    if time == math.inf:
+        solve = operations(Operation.FLOP, 2 * size**3 / 3)
+        return solve + allocation(2 * size * n) + thin_product(n)
+    # Under a mean of losses the nodes change with the size of the group; those without one row are there.
+    nodes = resolvents_work(n, k) if rule.loss == "mean" and size > 1 else NO_WORK
+    block = operations(Operation.FLOP, block_flops(n, size))
+    return nodes + block + group_sum_work(n, k) + thin_product(n)
+
+
+def group_bytes(rule: Rule, time: float, n: int, size: int) -> int:
+    """Return the bytes of fitting what remains without a group; 0 where the resolvents serve."""
+    return refit_bytes(n - size, time) if refit_is_cheaper(rule, (time,), n, size) else 0

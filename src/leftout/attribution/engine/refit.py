@@ -16,13 +16,16 @@ from torch import Tensor
 
 from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.core.errors import DataError
+from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.dynamics.factorisations import largest_of
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import Rule
 from leftout.kernels.base import RefitKernel
-from leftout.solvers.cholesky import factor_cholesky
-from leftout.solvers.indefinite import factor_indefinite
+from leftout.solvers.cholesky import cholesky_work, factor_cholesky
+from leftout.solvers.indefinite import factor_indefinite, indefinite_work
+from leftout.solvers.krylov import largest_eigenvalue_work
 from leftout.solvers.resolvent import filtered_coordinates
-from leftout.solvers.spectrum import spectrum_of
+from leftout.solvers.spectrum import spectrum_of, spectrum_work
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class RefitModel:
 
     keep: Int64[Tensor, " k"]
     kernel: RefitKernel | None
-    duals: Float64[Tensor, "t k c"]
+    duals: Float64[Tensor, "t rows c"]
 
     def predictions(self, queries: QueryBlock) -> Float64[Tensor, "t m c"]:
         """Return what is predicted at the queries, at each time."""
@@ -129,3 +132,22 @@ def refit_duals(
         else:
             duals.append(torch.zeros_like(residual))
     return torch.stack(duals)
+
+
+def refit_work(n: int, time: float) -> WorkCount:
+    """Return the work of `refit` to n rows where the kernel does not depend on labels: it is copied."""
+    return cholesky_work(n) if time == math.inf else spectrum_work(n) + allocation(2 * n * n)
+
+
+def refit_bytes(n: int, time: float) -> int:
+    """Return the bytes of the kernel matrix of n rows, copied, and of its factor or eigenvectors."""
+    return 8 * n**2 * (3 if time == math.inf else 5)
+
+
+def label_refit_duals_work(n: int, time: float, rule: Rule) -> WorkCount:
+    """Return the work of `refit_duals` with a kernel that is fitted to labels."""
+    if time == 0:
+        return NO_WORK
+    if time < math.inf:
+        return spectrum_work(n) + 2 * thin_product(n)
+    return indefinite_work(n) + (largest_eigenvalue_work(n) if rule.can_diverge else NO_WORK)

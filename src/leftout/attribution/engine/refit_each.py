@@ -6,7 +6,7 @@ compared once is kept: fitting the kernel again costs some n² numbers an exampl
 
 import math
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import final
 from weakref import proxy, ref
@@ -17,13 +17,22 @@ from torch import Tensor
 
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.engine.query_blocks import QueryBlock
-from leftout.attribution.engine.refit import RefitModel, refit
+from leftout.attribution.engine.refit import RefitModel, label_refit_duals_work, refit
 from leftout.core.blocks import check_fits
 from leftout.core.errors import ExpansionWarning
 from leftout.core.progress import with_progress
+from leftout.core.work import Operation, WorkCount, operations, total_work
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
-from leftout.kernels.label_dependent import FittedLabelKernel
+from leftout.dynamics.rules import Rule
+from leftout.kernels.assemble import gram_work
+from leftout.kernels.label_dependent import (
+    FittedLabelKernel,
+    label_cross_work,
+    label_fit_work,
+    label_input_work,
+    label_refit_work,
+)
 
 
 @final
@@ -38,7 +47,7 @@ class ModelsWithoutEach:
         self._last: tuple[tuple[ref[QueryBlock], int, int], Tensor] | None = None
         check_fits(
             f"A model without each of {len(fitted)} examples",
-            8 * len(fitted) * fitted.residual.numel(),
+            models_bytes(len(fitted), fitted.residual.shape[1]),
             fitted.memory,
             advice="Take fewer examples, or freeze the labels: fitted.freeze_labels().",
         )
@@ -120,3 +129,25 @@ class RefitEach(EngineAtTime):
                 memory=fitted.memory,
             )
         return lambda queries: (self.predictions(queries) - model.predict(queries.inputs, at))[:, output]
+
+
+def models_bytes(n: int, k: int) -> int:
+    """Return the bytes of the models without each example, at one time."""
+    return 8 * n * n * k
+
+
+def models_work(m: int, n: int, rule: Rule, times: Sequence[float], *, size: int) -> WorkCount:
+    """Return the work of the models without each example, and of their predictions at each time.
+
+    Args:
+        size: queries in a block.
+    """
+    of_each = label_refit_work(n) + label_cross_work(m, n, size=size) + label_input_work(n)
+    return n * total_work(of_each + label_refit_duals_work(n, time, rule) for time in times)
+
+
+def refit_from_scratch_work(m: int, n: int, rule: Rule, time: float, *, size: int) -> WorkCount:
+    """Return the work of `RefitEach.refit` of one example, and of what the engine says of it."""
+    kernel = gram_work(n) + label_fit_work(n) + operations(Operation.CROSS_PAIR, m * n)
+    fits = label_refit_duals_work(n, time, rule) + label_cross_work(m, n, size=size)
+    return kernel + label_refit_work(n) + 2 * fits

@@ -1,5 +1,6 @@
 """Changes of losses and predictions at a block of queries, without each training example."""
 
+import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
@@ -7,9 +8,13 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.attribution.engine.base import EngineAtTime
+from leftout.attribution.engine.edit_engines import finite_times
+from leftout.attribution.engine.end_of_training import singles_at_end_work
+from leftout.attribution.engine.finite_time import singles_at_time_work
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_block, query_rows
 from leftout.core.blocks import blocks
 from leftout.core.progress import with_progress
+from leftout.core.work import NO_WORK, WorkCount, passes, product
 from leftout.data.examples import Examples
 
 E = TypeVar("E", bound=EngineAtTime)
@@ -68,3 +73,20 @@ def prediction_changes(
         for output in range(k):
             total[:, columns, output] = -engine.singles(block, columns, output)
     return total
+
+
+def loss_changes_work(m: int, n: int, k: int, times: Sequence[float], *, size: int) -> WorkCount:
+    """Return the work of `loss_changes` of all queries at several times, in blocks of `size` queries.
+
+    Times share the queries' coordinates in the modes, at the end of training outputs share a product.
+    """
+    finite = finite_times(times)
+    at_end = singles_at_end_work(m, n, k) + k * passes(m * n, 5)
+    at_time = singles_at_time_work(m, n, k, math.ceil(m / size)) + k * passes(m * n, 5)
+    work = product(m, n, n) + len(finite) * at_time if finite else NO_WORK
+    return work + at_end if math.inf in times else work
+
+
+def block_bytes(rows: int, n: int, times: int) -> int:
+    """Return the bytes of a block of query rows at several times: the kernel, changes and temporaries."""
+    return 8 * rows * n * (6 + 2 * times)

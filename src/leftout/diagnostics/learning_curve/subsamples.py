@@ -14,10 +14,18 @@ from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import with_progress
+from leftout.core.work import NO_WORK, Operation, WorkCount, operations, passes, product, total_work
 from leftout.diagnostics.learning_curve.population_curve import WINDOW, PopulationCurve
-from leftout.diagnostics.learning_curve.ridge_path import RidgePath, held_out_path, left_out_path, path_ridges
+from leftout.diagnostics.learning_curve.ridge_path import (
+    POINTS,
+    RidgePath,
+    held_out_path,
+    left_out_path,
+    path_ridges,
+)
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.spectrum import Spectrum, spectrum_of
+from leftout.dynamics.rules import Ridge, Rule
+from leftout.solvers.spectrum import Spectrum, spectrum_of, spectrum_work
 
 PARTS = (4, 2)
 """Numbers of parts into which the examples are divided, in turn."""
@@ -130,3 +138,26 @@ def _check_not_singular(spectrum: Spectrum, ridge: float) -> None:
             f"is singular to rounding (smallest eigenvalue {spectrum.smallest:.2g}). Fit with a `ridge` "
             "> 0, or drop repeated inputs."
         )
+
+
+def takes_half(rule: Rule) -> bool:
+    """Return whether an audit foretells from half of its examples: where nothing else needs a spectrum."""
+    return isinstance(rule, Ridge)
+
+
+def backtest_work(n: int, k: int, *, has_spectrum: bool) -> WorkCount:
+    """Return the work of `backtest` for n rows: spectra of parts, and errors along the ridge."""
+    of_all = NO_WORK if has_spectrum else spectrum_work(n)
+    of_parts = total_work(
+        count * (spectrum_work(n // count) + product(n - n / count, n / count, n / count)) for count in PARTS
+    )
+    # Diagonals in complex numbers, twice; then a thin product for each ridge, of all and of the parts.
+    numbers = n * n * (1 + sum(1 - 1 / count for count in PARTS))
+    errors = operations(Operation.THIN_PRODUCT, POINTS * numbers) + passes(POINTS * n * k, 12)
+    return of_all + of_parts + product(n, n, 2 * (POINTS + 1)) + errors
+
+
+def backtest_bytes(n: int, *, has_spectrum: bool) -> int:
+    """Return the bytes of the largest spectrum made, with workspace, and of errors along the ridge."""
+    side = n // 2 if has_spectrum else n
+    return 6 * 8 * side**2 + 3 * 8 * POINTS * n
