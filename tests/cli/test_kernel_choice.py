@@ -290,8 +290,8 @@ def test_an_audit_of_a_kernel_that_sees_labels_teaches_it_again(tmp_path):
     scores = lo.open(out).scores.isel(at=0)
     np.testing.assert_allclose(scores, lo.leave_one_out(fitted, query), rtol=1e-9, atol=1e-13)
     page = (out / "report.html").read_text()
-    assert "taught again without each example" in page
-    assert "The kernel saw the labels." in page
+    assert "fitted again without each example" in page
+    assert "The kernel was fitted to the labels." in page
     again = CliRunner().invoke(app, ["audit", "digits", *words, *aware, "--out", str(out)])
     assert again.exit_code == 0, "a finished run is opened, not made again"
 

@@ -99,7 +99,7 @@ def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout
     assert code == 0
     assert "gap to your network" in out
     record = json.loads((folder / "run" / "run.json").read_text())
-    found = record["linearisation"]
+    found = record["linearisation_gap"]
     assert 0 < found["relative_gap"] < 1
     assert len(found["retraining"]["left_out"]) == 3
     assert record["command"]["options"]["retrain_examples"] == 3
@@ -113,7 +113,7 @@ def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout
     # The same again, from its record.
     assert leftout("audit", "--repeat", "run/run.json")[0] == 0
     again = json.loads((folder / "run-again" / "run.json").read_text())
-    assert again["linearisation"] == found
+    assert again["linearisation_gap"] == found
 
 
 def test_approximations_of_the_kernel_carry_their_measured_error(folder, leftout) -> None:
@@ -122,7 +122,7 @@ def test_approximations_of_the_kernel_carry_their_measured_error(folder, leftout
         assert leftout(*words, *more, "--out", f"run{number}")[0] == 0
         record = json.loads((folder / f"run{number}" / "run.json").read_text())
         assert 0 < record["certificate"]["approximation"]["frobenius"] < 1.5
-        assert record["linearisation"] is None
+        assert record["linearisation_gap"] is None
         page = (folder / f"run{number}" / "report.html").read_text()
         assert "Approximation of the kernel" in page
         assert "Does this speak for your network?" not in page
@@ -134,7 +134,7 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
     record = json.loads((folder / "head" / "run.json").read_text())
     assert record["computation"]["fitted"]["kernel"]["parameters"] == 70
     # Of the last layer alone the network is a linear function: no gap but that of float32.
-    assert record["linearisation"]["relative_gap"] < 1e-4
+    assert record["linearisation_gap"]["relative_gap"] < 1e-4
 
 
 @pytest.mark.parametrize(
