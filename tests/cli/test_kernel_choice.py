@@ -279,7 +279,7 @@ def test_a_run_of_a_kernel_that_was_named_is_no_answer_to_which(few, leftout, mo
     assert "second" in err
 
 
-def test_an_audit_of_a_kernel_that_sees_labels_teaches_it_again(tmp_path):
+def test_an_audit_of_a_kernel_that_sees_labels_fits_it_again(tmp_path):
     out = tmp_path / "run"
     words = ["--classes", "3,8", "--n-train", "40", "--n-query", "10", "--kernel", "relu"]
     aware = ["--label-aware", "kr-v1", "--strength", "0.1"]
@@ -303,7 +303,7 @@ def test_a_curve_of_a_kernel_that_sees_labels_says_that_it_is_kept():
     assert "The kernel saw all labels and is kept as they made it" in done.output
 
 
-def test_a_plan_foresees_the_teaching():
+def test_a_plan_foresees_the_fits():
     words = ["digits", "--n-train", "60", "--kernel", "relu", "--label-aware", "kr-v1"]
     done = CliRunner().invoke(app, ["plan", *words])
     assert done.exit_code == 0, done.output
