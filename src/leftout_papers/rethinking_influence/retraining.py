@@ -156,7 +156,11 @@ def _compared(
         memory=material.memory,
     )
     truth = lo.retrain(
-        trained, query, rows, jobs=material.jobs, out=_retrained(material, fitted, query, start, width)
+        trained,
+        query,
+        rows,
+        jobs=1 if material.quick else material.jobs,
+        out=_retrained(material, fitted, query, start, width),
     )
     scores, classical = scores.isel(train=rows), classical.isel(train=rows)
     exact, first = (lo.agreement(one, truth, top=points // TOP) for one in (scores, classical))
