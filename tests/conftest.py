@@ -16,6 +16,11 @@ PLACES = (
 )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest go first, so that no process waits for the last one."""
+    items.sort(key=lambda item: "papers" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real data sets; skip where there is none."""
