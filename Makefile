@@ -19,6 +19,7 @@ test: $(VENV)/installed-dev check
 
 test-slow: $(VENV)/installed-dev
 	$(TESTS) -m "slow"
+	CHECK_ANNOTATIONS=1 $(TESTS) -m "not slow and not gpu" tests/audit tests/cli tests/papers tests/report
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks
