@@ -290,7 +290,9 @@ def test_what_does_not_fit_is_told_after_one_evaluation() -> None:
         asked.append(labels)
         return torch.ones(60, 60)
 
-    with pytest.raises(MemoryBudgetError, match=r"512 relabellings, .* 12 × 12 label pairs .* 60 × 60 kernel"):
+    with pytest.raises(
+        MemoryBudgetError, match=r"512 relabellings, .* 12 × 12 label pairs .* 60 × 60 kernel"
+    ):
         hoeffding(kernel, [0] * 12, probabilities=[0.3, 0.7], draws=512, memory="60MB")
     assert len(asked) == 1
 

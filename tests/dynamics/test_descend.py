@@ -22,7 +22,7 @@ class Scripted(Objective):
         self.kernel = torch.diag(torch.tensor([top, 1.0, 0.5, 0.0], dtype=torch.float64))
         self.steps, self.calls, self.looks, self.rewound = 0, [], [], []
 
-    rounding = 0.0
+    rounding_error = 0.0
 
     def advance(self, rate, momentum=0.0):
         self.calls.append((rate, momentum))
