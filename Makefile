@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 TORCH := 2.13.0
 PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
-# Two processes of one thread each: tests are many and small.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=15
+# Two processes of one thread each: tests are many and small. Files run in the order of tests/conftest.py.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check types examples clean
 
 demo: $(VENV)/installed
 	$(BIN)/leftout audit digits --ridge 0.1 --out run
@@ -19,13 +19,20 @@ test: $(VENV)/installed-dev check
 
 test-slow: $(VENV)/installed-dev
 	$(TESTS) -m "slow"
+	CHECK_ANNOTATIONS=1 $(TESTS) -m "not slow and not gpu" tests/audit tests/cli tests/papers tests/report
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
+	@$(MAKE) --no-print-directory -j2 types examples
+
+types:
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" src/leftout README.md docs
+
+examples:
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" \
+		src/leftout src/leftout_papers README.md docs
 
 # torch first, and on Linux its CPU build by name: the plain one brings gigabytes of CUDA there. It comes from
 # where pip looks anyway, else from PyTorch's own index. A torch that is installed already is kept.

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -16,6 +17,15 @@ PLACES = (
 )
 
 
+TOGETHER = {"audit", "cli", "papers", "report"}
+"""Folders of tests that run the whole library: checking its annotations there takes as long again."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take longest go first, so that no process waits for the last one."""
+    items.sort(key=lambda item: "papers" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Return the folder of real data sets; skip where there is none."""
@@ -25,12 +35,27 @@ def shared_data() -> Path:
     pytest.skip("no real data: set LEFTOUT_DATA to a folder with mnist/ and cifar10.zip")
 
 
+@contextmanager
+def _annotations(checked: bool) -> Iterator[None]:
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", not checked)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def annotations(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Check annotations where one folder of the library is tested; `make test-slow` also does elsewhere."""
+    checked = "CHECK_ANNOTATIONS" in os.environ or TOGETHER.isdisjoint(request.path.parts)
+    with _annotations(checked):
+        yield
+
+
 @pytest.fixture
 def as_users_run_it() -> Iterator[None]:
     """Types are not enforced outside tests: what our own messages then say is tested with this."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+    with _annotations(False):
+        yield
 
 
 @pytest.fixture

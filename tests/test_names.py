@@ -135,7 +135,7 @@ def test_what_is_counted_is_noticed() -> None:
     assert locals_of(function) == {"some", "found", "one"}
     assert is_bare_participle("_made")
     assert not is_bare_participle("sort_candidates")
-    assert not is_bare_participle("feed")
+    assert not is_bare_participle("measure")
 
 
 if __name__ == "__main__":

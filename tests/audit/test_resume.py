@@ -143,6 +143,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, owner, name, be
     assert_same_results(folder, whole)
 
 
+@pytest.mark.slow
 def test_a_run_may_be_killed_again_and_again(tmp_path, whole) -> None:
     folder = tmp_path / "run"
     for owner, name, before, half, _ in DEATHS.values():

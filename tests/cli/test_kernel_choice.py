@@ -307,5 +307,5 @@ def test_a_plan_foresees_the_fits():
     words = ["digits", "--n-train", "60", "--kernel", "relu", "--label-aware", "kr-v1"]
     done = CliRunner().invoke(app, ["plan", *words])
     assert done.exit_code == 0, done.output
-    assert "teaching again" in done.output
+    assert "fitting to labels again" in done.output
     assert f"{60 * len(STRENGTHS)} fits of 59" in " ".join(done.output.split())

@@ -22,7 +22,7 @@ class Scripted(Objective):
         self.kernel = torch.diag(torch.tensor([top, 1.0, 0.5, 0.0], dtype=torch.float64))
         self.steps, self.calls, self.looks, self.rewound = 0, [], [], []
 
-    rounding = 0.0
+    rounding_error = 0.0
 
     def advance(self, rate, momentum=0.0):
         self.calls.append((rate, momentum))
@@ -45,7 +45,7 @@ class Scripted(Objective):
     def rewind(self):
         self.rewound.append(self.steps)
 
-    def trained(self):
+    def trained_module(self):
         raise NotImplementedError
 
 
@@ -53,7 +53,7 @@ def ran(objective, *, steps=100, tolerance=1e-3, rate=0.1, settling=False, unit=
     """Return the descent after its run; the gradient at w_0 is 1 and the objective 2."""
     goal = Goal(steps, tolerance, reference=1.0, ceiling=2.0, unit=unit)
     descent = Descent(objective, goal, rate=rate, settling=settling)
-    descent.run()
+    descent.descend()
     return descent
 
 
@@ -180,7 +180,7 @@ def test_the_steps_that_are_needed_are_told_from_the_pace() -> None:
 def test_where_there_is_nothing_to_learn_it_is_there_at_once() -> None:
     objective = Scripted(lambda step: (0.0, 0.0))
     descent = Descent(objective, Goal(9, 1e-6, 0.0, 0.0), rate=0.1, settling=True)
-    descent.run()
+    descent.descend()
     assert (descent.steps, descent.relative_gradient) == (0, 0.0)
 
 

@@ -68,7 +68,7 @@ def test_both_spaces_and_autograd_take_the_same_steps(n, d) -> None:
         one.mark()
         for momentum in (0.0, 0.3, 0.6, 0.6):
             one.advance(0.2, momentum)
-    weights = [one.trained().weights.detach() for one in objectives]
+    weights = [one.trained_module().weights.detach() for one in objectives]
     looks = [one.look() for one in objectives]
     drifts = [one.mean_gradient(0.2, 4) for one in objectives]
     for i in (1, 2):
@@ -90,7 +90,7 @@ def test_an_objective_knows_its_value_gradient_and_tangent_kernel(kind) -> None:
     one.advance(0.1)
     one.advance(0.1)
     initial, signs = arrays(net)
-    weights = arrays(one.trained())[0]
+    weights = arrays(one.trained_module())[0]
     parts = (weights, initial, signs, *numpy_of(x, y), 0.3)
     assert one.look().loss == pytest.approx(oracles.objective(*parts), rel=1e-12)
     steep = np.linalg.norm(oracles.gradient(*parts))
@@ -102,7 +102,7 @@ def test_an_objective_knows_its_value_gradient_and_tangent_kernel(kind) -> None:
     assert_same(one.tangent(vector).flatten(), kernel @ vector.flatten().numpy(), 1e-12)
     assert one.largest(rtol=1e-10) == pytest.approx(np.linalg.eigvalsh(kernel)[-1], rel=1e-9)
     one.rewind()
-    assert torch.equal(one.trained().weights, net.weights)
+    assert torch.equal(one.trained_module().weights, net.weights)
     assert_same(one.residual, oracles.outputs(initial, signs, x.numpy()) - y.numpy(), 1e-13)
 
 

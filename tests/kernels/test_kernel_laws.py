@@ -98,7 +98,8 @@ def test_rotating_the_inputs_changes_nothing(kernel: Kernel) -> None:
 @every_kernel
 @pytest.mark.parametrize("block", [1, 7, 23, 512])
 def test_block_sizes_change_only_the_rounding_of_a_product(kernel: Kernel, block: int) -> None:
-    rows, queries = unit(24), unit(9, seed=3)
+    n, m = (24, 9) if block > 1 else (6, 4)  # a call for every pair
+    rows, queries = unit(n), unit(m, seed=3)
     atol = ROUNDING * scale(kernel, rows)
     torch.testing.assert_close(gram(kernel, rows, block=block), gram(kernel, rows), rtol=0, atol=atol)
     torch.testing.assert_close(

@@ -114,8 +114,8 @@ def test_a_plan_has_a_row_for_each_step_and_adds_them_up(usual, digits):
     assert all(step.seconds > 0 and step.memory >= found.before > 0 for step in found.steps)
     assert found.fits
     assert re.fullmatch(
-        r"150 training examples and 30 queries take about [\d.]+ s and [\d.]+ MB at the peak, of "
-        r"which [\d.]+ MB are libraries and data\. The budget for the rest is [\d.]+ GB: it fits\.",
+        r"150 training examples and 30 queries take about [\d.]+ s and [\d.]+ [MG]B at the peak, of "
+        r"which [\d.]+ [MG]B are libraries and data\. The budget for the rest is [\d.]+ GB: it fits\.",
         found.summary,
     )
     found.check()

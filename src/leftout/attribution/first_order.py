@@ -63,6 +63,12 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
         10·cond(K + λI)·eps of the largest value. As a stand-in for `leave_one_out` it is off by
         about the leverage: too small by 1 − A_i where the second order does not matter.
 
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> lo.first_order(lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1)), query).dims
+        ('query', 'train')
+
     Source:
         Rethinking influence functions, proposition 1 and eq. 13; "mean" is ours.
     """

@@ -84,6 +84,15 @@ def influence_function(
         minimum by a relative gradient ε move it by as much. Minima of ReLU networks lie at kinks; the
         curvature is that of the piece the weights are in, which the limit of infinite width forgives.
 
+    Example:
+        >>> import leftout as lo, torch
+        >>> train, query = lo.load("digits", n_train=20, n_query=5, classes=[3, 8])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> network = lo.TwoLayerNetwork(200, 64, generator=generator)
+        >>> trained = lo.train(network, train, rule=lo.Ridge(1.0), tolerance=1e-4)
+        >>> lo.influence_function(trained, query).dims
+        ('query', 'train')
+
     Source:
         Rethinking influence functions, eq. 12; Koh & Liang 2017; "mean" is ours.
     """

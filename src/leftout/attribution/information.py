@@ -86,6 +86,12 @@ def information(
         `leave_one_out`; SteadyState multiplies by the condition of its correlation matrix. Modes of
         K that cannot be told from zero do not count at finite times (`modes`).
 
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> sorted(lo.information(lo.fit(lo.kernels.ReLU(1), train), query))
+        ['function', 'weights']
+
     Source:
         Smooth unique information, eqs. 5, 13 and 16 (with the square that it lacks there).
     """

@@ -72,6 +72,13 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
     Accuracy:
         that of `leave_one_out`.
 
+    Example:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.GradientFlow(1.0))
+        >>> lo.trajectory(fitted, [1.0, 10.0])["left_out_loss"].dims
+        ('at', 'train')
+
     Source:
         Rethinking influence functions, "Track influential samples during training", eq. 20 in the
         units of `GradientFlow`; exact at every time rather than the influence of the end.

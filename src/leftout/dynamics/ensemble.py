@@ -174,6 +174,12 @@ def ensemble(
         10·cond·eps of k_0(x, x), cond as in `leave_one_out`: a variance is a difference, and where
         rounding makes it negative it is 0.
 
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> lo.ensemble(lo.fit(lo.kernels.ReLU(1), train), query).variance.shape
+        torch.Size([10, 10])
+
     Source:
         Lee et al. 2019, "Wide neural networks of any depth evolve as linear models under gradient
         descent", equations 14 to 16 (there without ridge); Neal 1996 for the prior.
@@ -216,6 +222,12 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
 
     Accuracy:
         10·eps·cond(K + λI) of k(x, x); a variance that rounding makes negative is 0.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> lo.posterior(lo.fit(lo.kernels.ReLU(1, kind="nngp"), train), query).mean.shape
+        torch.Size([10, 10])
 
     Source:
         Rasmussen & Williams 2006, "Gaussian processes for machine learning", equations 2.25 and 2.26.

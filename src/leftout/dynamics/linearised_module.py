@@ -37,6 +37,14 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
     Cost:
         one factorisation, once; a forward and a backward pass over the training examples.
 
+    Example:
+        >>> import leftout as lo, torch
+        >>> module = torch.nn.Linear(2, 1).double()
+        >>> data = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double(), torch.tensor([1.0, -1.0]).double())
+        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> type(lo.linearised_module(fitted)).__name__
+        'Linear'
+
     Source:
         Smooth unique information, eq. 10 with w_0 added and its sign put right, appendix F.
     """

@@ -94,6 +94,14 @@ def train(
         c = O(m^-1/2), see `descend_two_layer`, and the two points are O(m^-1/2) apart. Under
         GradientDescent gates are exact and the mean gradient since the last look counts.
 
+    Example:
+        >>> import leftout as lo, torch
+        >>> examples, _ = lo.load("digits", n_train=20, n_query=5, classes=[3, 8])
+        >>> network = lo.TwoLayerNetwork(200, 64, generator=torch.Generator().manual_seed(0))
+        >>> trained = lo.train(network, examples, rule=lo.Ridge(1.0), tolerance=1e-4)
+        >>> trained.converged
+        True
+
     Source:
         Rethinking influence functions, equation 2 and appendix A.
     """

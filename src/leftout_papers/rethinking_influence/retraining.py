@@ -156,7 +156,8 @@ def _compare_width(
         memory=material.memory,
     )
     folder = _retraining_folder(material, fitted, query, start, width)
-    truth = lo.retrain(trained, query, rows, jobs=material.jobs, out=folder)
+    jobs = 1 if material.quick else material.jobs
+    truth = lo.retrain(trained, query, rows, jobs=jobs, out=folder)
     scores, classical = scores.isel(train=rows), classical.isel(train=rows)
     exact, first = (lo.agreement(influence, truth, top=points // TOP) for influence in (scores, classical))
     return Comparison(width, scores, classical, truth, exact, first)

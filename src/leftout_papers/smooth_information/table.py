@@ -66,7 +66,7 @@ class Case:
     checked: bool = False
 
 
-QUICK = Scale(12, 10, 3, 6)
+QUICK = Scale(10, 8, 3, 4)
 MLP = Case(
     "MLP, scratch",
     1e-3,

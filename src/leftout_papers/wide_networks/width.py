@@ -38,11 +38,11 @@ Time = Literal["descent", "flow"]
 TIMES: dict[Time, int] = {"descent": 150, "flow": 60}
 """Steps: of descent at half the critical rate; of the flow, about 1/s_max each once it has begun."""
 
-QUICK_SHARE = 3
+QUICK_SHARE = 6
 """How many times fewer steps a quick run takes."""
 
 WIDTHS: dict[Size, dict[int, tuple[int, ...]]] = {
-    Size.QUICK: {1: (64, 1024), 2: (32, 512)},
+    Size.QUICK: {1: (64, 512), 2: (32, 256)},
     Size.USUAL: {1: (64, 128, 256, 512, 1024, 2048), 2: (64, 128, 256, 512, 1024)},
     Size.PAPER: {1: (64, 128, 256, 512, 1024, 2048, 4096, 8192), 2: (64, 128, 256, 512, 1024, 2048, 4096)},
 }
