@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import leftout as lo
+from leftout.cli import command_influence
 from problems.runs import SMALL, refused, tree
 
 
@@ -103,3 +104,35 @@ def test_what_is_not_there_to_first_order_is_one_sentence(leftout, words, messag
     code, _, err = leftout("influence", "digits", *SMALL, "--method", "first-order", *words)
     assert code == 2
     assert message in err
+
+
+# One pass over the training examples, whatever is saved and shown.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--out", "all.csv"),
+        ("--of", "prediction", "--out", "all.csv"),
+        ("--of", "prediction", "--out", "all.csv", "--of-query", "digits/0064"),
+        ("--kernel", "erf", "--spread", "--out", "all.csv", "--of-query", "digits/0064"),
+    ],
+)
+def test_the_engine_runs_once(leftout, monkeypatch, words) -> None:
+    calls = []
+    engine = command_influence.leave_one_out
+    monkeypatch.setattr(
+        command_influence,
+        "leave_one_out",
+        lambda *arguments, **options: calls.append(options) or engine(*arguments, **options),
+    )
+    code, _, err = leftout("influence", "digits", *SMALL, *words)
+    assert (code, err, len(calls)) == (0, "", 1)
+
+
+def test_what_is_shown_does_not_depend_on_what_is_saved(leftout) -> None:
+    words = ("influence", "digits", *SMALL, "--ridge", "0.1")
+    shown = leftout(*words)[1]
+    assert leftout(*words, "--out", "loss.csv")[1] == shown
+    assert leftout(*words, "--of", "prediction", "--out", "prediction.csv")[1] == shown
