@@ -34,7 +34,7 @@ WIDTHS = {
     Size.PAPER: (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384),
 }
 SEEDS = {Size.QUICK: 2, Size.USUAL: 4, Size.PAPER: 12}
-STEPS = {Size.QUICK: 100, Size.USUAL: 400, Size.PAPER: 400}
+STEPS = {Size.QUICK: 80, Size.USUAL: 400, Size.PAPER: 400}
 
 SHARES = (0.5, 0.9, 0.95, 1.05, 1.1, 1.5, 2.5)
 """Of 2 / s_max of the kernel at w_0."""

@@ -38,7 +38,7 @@ Time = Literal["descent", "flow"]
 TIMES: dict[Time, int] = {"descent": 150, "flow": 60}
 """Steps: of descent at half the critical rate; of the flow, about 1/s_max each once it has begun."""
 
-QUICK_SHARE = 6
+QUICK_SHARE = 10
 """How many times fewer steps a quick run takes."""
 
 WIDTHS: dict[Size, dict[int, tuple[int, ...]]] = {
