@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import torch
 
 from leftout.core.errors import MemoryBudgetError, OptionError
+from leftout.core.free_memory import free_memory
 from leftout.core.wording import byte_size
 
 UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -15,15 +16,6 @@ def blocks(n: int, size: int) -> Iterator[slice]:
     """Yield slices covering 0…n, none longer than `size`; peak memory is one block."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
-
-
-def free_memory(device: torch.device | None = None) -> int:
-    """Return the bytes that a new allocation could take on `device` without swapping."""
-    if device is not None and device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    import psutil  # not every process asks
-
-    return int(psutil.virtual_memory().available)
 
 
 def memory_budget(memory: int | float | str | None, *, device: torch.device | None = None) -> int:
