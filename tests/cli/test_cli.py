@@ -309,7 +309,7 @@ WRONG = {
     "too little memory": (
         NOTHING,
         ("digits", "--memory", "1MB"),
-        "needs 40.4 MB, more than the budget of 1 MB",
+        "more than the budget of 1 MB: raise `memory`",
     ),
     "no such device": (
         NOTHING,
@@ -510,6 +510,7 @@ def test_a_warning_is_a_sentence_without_a_place_in_the_program(leftout) -> None
             "hierarchy",
             "--units",
             "4",
+            "--labels-frozen",
         )
     assert code == 0
     assert err.startswith("leftout: take care: `kernel` is an expansion in 1/width, and at width 4 ")

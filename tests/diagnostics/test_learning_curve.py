@@ -1,5 +1,6 @@
 """Does the curve foretell what larger samples show, and is nothing used twice?"""
 
+import math
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import leftout as lo
 from laws import assert_same
 from leftout.core.errors import NotPositiveError, OptionError
+from leftout.diagnostics.learning_curve.forecast import Forecast
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.diagnostics.learning_curve.subsamples import backtest
@@ -275,3 +277,9 @@ def test_what_cannot_be_foretold_is_refused() -> None:
         learning_curve(model(x[:, :20], y, lo.Ridge(0.0)), [60])
     with pytest.raises(OptionError, match=r"`confidence` must lie in \(0, 1\); got 1"):
         learning_curve(model(x, y), [60], confidence=1)
+
+
+def test_where_nobody_is_wrong_the_interval_has_no_upper_end_and_no_error() -> None:
+    forecast = Forecast(values=(1e-300, 0.1), half=(800.0, 0.5))
+    assert forecast.low == (0.0, pytest.approx(0.1 * math.exp(-0.5)))
+    assert forecast.high == (math.inf, pytest.approx(0.1 * math.exp(0.5)))

@@ -10,7 +10,8 @@ from leftout.attribution.engine import edit_engines, finite_time, group_removal
 from leftout.core.work import NO_WORK, Operation, operations
 from leftout.curation import model_change
 from leftout.dynamics import kernel_rows
-from leftout.planning.cost import Cost, PlannedAudit
+from leftout.planning.cost import Cost
+from leftout.planning.planned_audit import PlannedAudit
 from leftout.solvers import quadrature
 from planning.test_plan import FREE, SecondsBySize
 

@@ -16,9 +16,11 @@ from leftout.attribution.trajectory import COUNT, DECADES
 from leftout.cli.main import app
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.planning import plan as plan_module
-from leftout.planning.cost import REFACTORED, Cost, PlannedAudit
+from leftout.planning.cost import REFACTORED, Cost
 from leftout.planning.machine import Machine, SecondsBySize, measure_machine
+from leftout.planning.memory import AuditMemory
 from leftout.planning.plan import Plan, Step, plan
+from leftout.planning.planned_audit import PlannedAudit
 
 KERNEL = lo.kernels.TwoLayerReLU()
 NOTHING = SecondsBySize((1, 2), (1e-300, 1e-300))
@@ -79,8 +81,9 @@ def planned_audit(n=1000, m=200, k=10, *, name="end", budget=10**10):
 
 def plan_of(asked_for, price=USUAL):
     """Return a plan without a trial of this machine."""
-    steps = plan_module._steps(Cost(asked_for, price), 0, pictures=True)
-    return Plan(asked_for, tuple(steps), 0, plan_module._most(Cost(asked_for, price)))
+    memory = AuditMemory(asked_for, KERNEL)
+    steps = plan_module._steps(Cost(asked_for, price), memory, 0, pictures=True)
+    return Plan(asked_for, tuple(steps), 0, memory)
 
 
 @pytest.fixture
@@ -110,7 +113,7 @@ def test_a_plan_has_a_row_for_each_step_and_adds_them_up(usual, digits):
     ]
     assert found.steps[0].seconds == 2.5
     assert found.seconds == sum(step.seconds for step in found.steps)
-    assert found.memory == max(step.memory for step in found.steps)
+    assert found.peak == max(step.memory for step in found.steps)
     assert all(step.seconds > 0 and step.memory >= found.before > 0 for step in found.steps)
     assert found.fits
     assert re.fullmatch(
@@ -137,13 +140,13 @@ def test_more_examples_queries_outputs_never_take_less(name):
     for more in ((501, 100, 2), (4000, 100, 2), (500, 900, 2), (500, 100, 10)):
         large = plan_of(planned_audit(*more, name=name))
         assert large.seconds > small.seconds
-        assert large.memory >= small.memory
+        assert large.peak >= small.peak
 
 
 def test_more_times_take_more():
     one, three = plan_of(planned_audit(name="one time")), plan_of(planned_audit(name="three times"))
     assert three.seconds > one.seconds
-    assert three.memory > one.memory
+    assert three.peak > one.peak
     # But not thrice: the eigendecomposition is made once.
     assert three.seconds < 3 * one.seconds
 
@@ -160,7 +163,7 @@ def test_the_end_of_a_flow_takes_the_spectrum_for_its_curve():
         PlannedAudit(1000, 200, 10, rule, (math.inf,), 3, 10**10) for rule in (lo.GradientFlow(), lo.Ridge())
     )
     assert plan_of(flow).steps[1].method == "Cholesky and inverse and eigendecomposition"
-    assert Cost(flow, USUAL).model_bytes == Cost(ridge, USUAL).model_bytes + 8 * 1000**2
+    assert plan_of(flow).memory.model == plan_of(ridge).memory.model + 8 * 1000**2
     assert plan_of(flow).seconds > plan_of(ridge).seconds
 
 
@@ -172,9 +175,10 @@ def test_a_curve_shares_nodes_in_a_decade_and_a_product_between_its_times():
 
 
 def test_time_0_needs_no_factorisation():
-    cost = Cost(planned_audit(name="beginning"), USUAL)
-    assert cost.factorisations() == 0
-    assert cost.model_bytes == cost.square
+    asked_for = planned_audit(name="beginning")
+    memory = AuditMemory(asked_for, KERNEL)
+    assert Cost(asked_for, USUAL).factorisations() == memory.factorisation == 0
+    assert memory.model == memory.square
 
 
 def test_scores_at_the_end_are_one_product_for_all_outputs():
@@ -222,11 +226,11 @@ def test_too_little_memory_is_refused_with_the_number_that_fits():
     with pytest.raises(
         MemoryBudgetError,
         match=r"3000 training examples and 200 queries need \d+ MB, more than the budget of 200 MB: "
-        rf"take `n_train` ≤ {found.most}, or raise `memory`\.",
+        rf"take `n_train` ≤ {found.memory.most_examples}, or raise `memory`\.",
     ):
         found.check()
-    assert plan_of(planned_audit(found.most, budget=200 * 10**6)).fits
-    assert not plan_of(planned_audit(found.most + 1, budget=200 * 10**6)).fits
+    assert plan_of(planned_audit(found.memory.most_examples, budget=200 * 10**6)).fits
+    assert not plan_of(planned_audit(found.memory.most_examples + 1, budget=200 * 10**6)).fits
 
 
 def test_where_no_number_of_examples_fits_none_is_advised():
@@ -239,7 +243,8 @@ def test_where_no_number_of_examples_fits_none_is_advised():
     ("seconds", "said"), [(0.314, "0.31 s"), (42.4, "42 s"), (100, "1.7 minutes"), (7000, "1.9 hours")]
 )
 def test_seconds_are_said_in_a_fitting_unit(seconds, said):
-    found = Plan(planned_audit(), (Step("all", seconds, 0, ""),), 0, 1)
+    asked_for = planned_audit()
+    found = Plan(asked_for, (Step("all", seconds, 0, ""),), 0, AuditMemory(asked_for, KERNEL))
     assert f"about {said} and" in found.summary
 
 
@@ -326,7 +331,7 @@ if status.exists():  # ru_maxrss begins at the size of the process that started 
 else:
     unit = 1 if sys.platform == "darwin" else 1024
     peak = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(found.memory - found.before, peak - found.before)
+print(found.memory.peak, peak - found.before)
 """
 
 

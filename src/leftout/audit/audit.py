@@ -14,7 +14,7 @@ import xarray as xr
 from leftout.attribution.certify import certify
 from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
-from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.query_blocks import queries_like
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import has_training_curve, training_times
@@ -22,8 +22,9 @@ from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, abandon_run, finish_run, prepare_run
 from leftout.audit.summary import audit_settings
-from leftout.core.blocks import check_fits
+from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_at_least
+from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
@@ -36,7 +37,7 @@ from leftout.curation.redundant import redundant
 from leftout.curation.sources import named_sources, sources
 from leftout.curation.subclasses import subclasses_by
 from leftout.data.examples import Examples
-from leftout.data.pairs import Data
+from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.agreement import FEWEST
@@ -44,10 +45,12 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
-from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.planning.memory import AuditMemory
+from leftout.planning.planned_audit import planned_audit
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
 from leftout.storage import score_store as store
@@ -153,6 +156,7 @@ def audit(
 
     Raises:
         StoreError: `out` holds another computation.
+        MemoryBudgetError: `plan` says that it does not fit `memory`; nothing was computed.
         LeftoutError: whatever `fit` and `leave_one_out` refuse.
 
     Cost:
@@ -182,6 +186,7 @@ def audit(
         dtype=dtype,
         device=device,
         memory=memory,
+        on_disk=out is not None,
     )
     return run_audit(request, out)
 
@@ -200,16 +205,35 @@ def audit_request(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None,
     memory: int | float | str | None,
+    on_disk: bool = True,
 ) -> AuditRequest:
-    """Return a fitted model and the checked options of an audit; arguments as for `audit`."""
+    """Return a fitted model and the checked options of an audit; arguments as for `audit`.
+
+    Args:
+        on_disk: whether `run_audit` will be given a folder.
+
+    Raises:
+        MemoryBudgetError: it would not fit; raised before anything is computed.
+    """
     check_at_least("refit_examples", refit_examples, 0)
     selection = kernel if isinstance(kernel, Selection) else None
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
-    fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=memory)
+    train, rule = examples_of(train, name="train"), rule or Ridge()
+    query = queries_like(train, query)
+    kernel.check("inputs", train.inputs)
+    kernel.check("query", query.inputs)
+    budget = memory_budget(
+        memory, device=usable_device(device) if device is not None else train.inputs.device
+    )
+    asked_for = planned_audit(
+        kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget, on_disk=on_disk
+    )
+    AuditMemory(asked_for, kernel).check()
+    fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=budget)
     request = AuditRequest(
         fitted,
-        queries_of(fitted, query),
-        sorted(set(fitted.times(at))),
+        query,
+        list(asked_for.times),
         refit_examples,
         retrain_examples,
         seed,
@@ -286,19 +310,11 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
 def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
     """Return influence (at, query, train), in memory or in the store of a run."""
     fitted, query, times = request.fitted, request.query, request.times
-    n, m = len(fitted), len(query)
     attrs = attributes(fitted, query, of="loss", method="leave_one_out", sign=SIGN["loss"])
     unfinished = None if folder is None else folder.unfinished
     if folder is not None and unfinished is None:
         return folder.scores()
-    if unfinished is None:
-        check_fits(
-            f"A table of {len(times)} × {m} × {n} scores",
-            8 * len(times) * m * n,
-            fitted.memory,
-            advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
-        )
-    elif not (unfinished / store.DONE).exists():
+    if unfinished is not None and not (unfinished / store.DONE).exists():
         store.create_store(unfinished, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
     finished = set() if unfinished is None else store.finished_blocks(unfinished)
     blocks: list[np.ndarray] = []

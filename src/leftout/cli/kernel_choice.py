@@ -38,7 +38,7 @@ from leftout.kernels.pairwise.options import AUTO, Estimator
 from leftout.planning.cost import Cost
 from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import Machine, bare_machine, with_kernel
-from leftout.planning.plan import planned_audit
+from leftout.planning.planned_audit import planned_audit
 from leftout.report.kernel_choice_panel import selection_table, selection_verdict
 
 CANDIDATES: tuple[tuple[str, dict[str, Any]], ...] = (

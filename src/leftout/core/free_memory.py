@@ -58,6 +58,7 @@ def _control_groups(root: Path) -> Iterator[tuple[Path, str, str, str]]:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # no Linux
         return
+    mounts: tuple[str, ...]
     for line in lines:
         _, controllers, path = line.split(":", 2)
         if controllers == "":

@@ -8,11 +8,10 @@ first asked for and kept.
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 from typing import Any, TypeVar, final
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
@@ -194,11 +193,7 @@ class Fitted:
 
     def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
         """Return training times as numbers, inf for the end; raise if one is none of the rule's."""
-        values = at.tolist() if isinstance(at, np.ndarray | np.generic | Tensor) else at
-        sequence = list(values) if isinstance(values, Iterable) else [values]
-        if not sequence:
-            raise OptionError("`at` must hold at least one training time; got none.")
-        return tuple(self.rule.time(time) for time in sequence)
+        return self.rule.times(at)
 
     def check_trainable(
         self,

@@ -12,11 +12,12 @@ above. Without one example that is η/(n − 1) and (n − 1)λ: the filter itse
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, SupportsFloat, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,6 +59,14 @@ class Rule(ABC):
     @abstractmethod
     def time(self, at: At) -> float:
         """Return a training time as a number, inf for the end; raise if it is none of this rule's."""
+
+    def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
+        """Return training times as numbers, inf for the end; raise if one is none of this rule's."""
+        values = at.tolist() if isinstance(at, np.ndarray | np.generic | Tensor) else at
+        sequence = list(values) if isinstance(values, Iterable) else [values]
+        if not sequence:
+            raise OptionError("`at` must hold at least one training time; got none.")
+        return tuple(self.time(time) for time in sequence)
 
     @abstractmethod
     def filter(self, time: float, total: float) -> Filter:

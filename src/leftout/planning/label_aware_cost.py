@@ -1,4 +1,4 @@
-"""Seconds and bytes of a kernel that is fitted to labels, beside those of the kernel that it builds on.
+"""Seconds of a kernel that is fitted to labels, beside those of the kernel that it builds on.
 
 Without an example it is another kernel: at each training time it is fitted to labels n times, a model to it -
 n³/3 at the end of training, 9n³ at a finite time - and both are evaluated at the queries and at the example
@@ -7,18 +7,16 @@ left out. To choose among s strengths above 0, the kernel is fitted n times, and
 
 from dataclasses import dataclass
 
-from leftout.attribution.engine.refit_each import models_bytes, models_work, refit_from_scratch_work
+from leftout.attribution.engine.refit_each import models_work, refit_from_scratch_work
 from leftout.diagnostics.model_selection import STRENGTHS, choose_strength_work, fitted_strengths
 from leftout.kernels.label_dependent import LabelDependentKernel, label_cross_work, label_fit_work
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.planning.cost import Cost
+from leftout.planning.label_fit_memory import fits_without_each, stays
 from leftout.storage import score_store as store
 
 EVALUATIONS = 6
 """Times that an audit evaluates the kernel of all labels at all queries, beside once a training time."""
-
-MATRICES = 12
-"""Matrices of n² numbers: pairs, those of a subset of them, and temporaries."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,6 @@ class LabelFitCost:
         with_all: seconds of the kernel fitted to all labels.
         certified: seconds of the examples really left out; 0 where labels are frozen.
         fits: models that are made.
-        memory: bytes, beyond those of the process before.
         method: how it is done.
     """
 
@@ -40,7 +37,6 @@ class LabelFitCost:
     with_all: float
     certified: float
     fits: int
-    memory: int
     method: str
 
     @property
@@ -63,9 +59,8 @@ def label_fit_cost(kernel: LabelDependentKernel, cost: Cost) -> LabelFitCost:
     audit, seconds = cost.audit, cost.machine.seconds
     n, m, rule, last = audit.n, audit.m, audit.rule, audit.last_time
     chooses = isinstance(kernel, LabelAware) and kernel.strength is None
-    fixed = kernel.frozen or (isinstance(kernel, LabelAware) and kernel.strength == 0)
-    fits = 0 if fixed else n * sum(time > 0 for time in audit.times)
-    memory = 8 * n**2 * MATRICES + models_bytes(n, audit.k) * max(1, fits // n)
+    fits = fits_without_each(kernel, audit)
+    fixed = stays(kernel)
     if chooses:
         fits += round(n * fitted_strengths(last))
     method = f"{fits} fits of {n - 1} examples" if fits else "once, by all examples"
@@ -79,6 +74,5 @@ def label_fit_cost(kernel: LabelDependentKernel, cost: Cost) -> LabelFitCost:
         with_all=seconds(with_all),
         certified=0.0 if fixed else seconds(certified),
         fits=fits,
-        memory=memory,
         method=method + (f", {len(STRENGTHS)} strengths tried" if chooses else ""),
     )

@@ -8,7 +8,6 @@ pairs that is alive at once, and the blocks of queries beside them. The algorith
 `cost` adds it up, and `machine` measures the speeds.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,16 +18,17 @@ from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
-from leftout.core.errors import MemoryBudgetError
 from leftout.core.wording import byte_size, duration
 from leftout.curation.mislabelled import DOUBTED
 from leftout.data.examples import Examples
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.planning.cost import Cost, PlannedAudit, ascending_times
+from leftout.planning.cost import Cost
 from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import measure_machine
+from leftout.planning.memory import AuditMemory
+from leftout.planning.planned_audit import PlannedAudit, planned_audit
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Plan:
         audit: what was asked for.
         steps: in the order in which they are done.
         before: bytes that the process holds before it begins: libraries and data.
-        most: training examples that would fit the budget.
+        memory: bytes of the steps.
     """
 
     audit: PlannedAudit
     steps: tuple[Step, ...]
     before: int
-    most: int
+    memory: AuditMemory
 
     @property
     def seconds(self) -> float:
@@ -74,20 +74,20 @@ class Plan:
         return sum(step.seconds for step in self.steps)
 
     @property
-    def memory(self) -> int:
+    def peak(self) -> int:
         """Return the bytes of the process at its peak."""
         return max(step.memory for step in self.steps)
 
     @property
     def fits(self) -> bool:
         """Return whether what the audit allocates stays within the budget."""
-        return self.memory - self.before <= self.audit.budget
+        return self.memory.peak <= self.audit.budget
 
     @property
     def summary(self) -> str:
         """Return time and memory in two sentences."""
         return (
-            f"{self._sizes} take about {duration(self.seconds)} and {byte_size(self.memory)} at the "
+            f"{self.audit.sizes_text} take about {duration(self.seconds)} and {byte_size(self.peak)} at the "
             f"peak, of which {byte_size(self.before)} are libraries and data. The budget for the rest "
             f"is {byte_size(self.audit.budget)}: it {'fits' if self.fits else 'does not fit'}."
         )
@@ -98,19 +98,7 @@ class Plan:
         Raises:
             MemoryBudgetError: it does not; says how many training examples would.
         """
-        if self.fits:
-            return
-        less = f"take `n_train` ≤ {self.most}, or " if self.most > 1 else ""
-        raise MemoryBudgetError(
-            f"{self._sizes} need {byte_size(self.memory - self.before)}, more than the budget of "
-            f"{byte_size(self.audit.budget)}: {less}raise `memory`."
-        )
-
-    @property
-    def _sizes(self) -> str:
-        outputs = self.audit.outputs_per_example
-        n, m = self.audit.n // outputs, self.audit.m // outputs
-        return f"{n} training examples and {m} queries"
+        self.memory.check()
 
 
 def plan(
@@ -119,7 +107,7 @@ def plan(
     query: Examples,
     *,
     rule: Rule,
-    at: Sequence[At] = (None,),
+    at: At | Sequence[At] = None,
     refit_examples: int = 3,
     started: float = 0.0,
     device: torch.device | str | None = None,
@@ -151,94 +139,41 @@ def plan(
     audit = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
     )
-    cost = Cost(audit, measure_machine(kernel, train, device=usable))
+    cost, bytes_of = Cost(audit, measure_machine(kernel, train, device=usable)), AuditMemory(audit, kernel)
     steps = (
         Step("start and load", started, before, "measured just now"),
-        *_steps(cost, before, pictures=train.images is not None),
-        *_label_steps(kernel, cost, before),
+        *_steps(cost, bytes_of, before, pictures=train.images is not None),
     )
-    return Plan(audit, steps, before, _most(cost) // audit.outputs_per_example)
+    return Plan(audit, steps, before, bytes_of)
 
 
-def planned_audit(
-    kernel: Kernel | LabelDependentKernel,
-    train: Examples,
-    query: Examples,
-    *,
-    rule: Rule,
-    at: Sequence[At],
-    refit_examples: int,
-    budget: int,
-) -> PlannedAudit:
-    """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on."""
-    base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
-    outputs = base.outputs or 1
-    return PlannedAudit(
-        n=len(train) * outputs,
-        m=len(query) * outputs,
-        k=train.encoding.outputs // outputs,
-        outputs_per_example=outputs,
-        rule=rule,
-        times=ascending_times(rule, at),
-        refit_examples=refit_examples,
-        budget=budget,
-    )
-
-
-def _steps(cost: Cost, before: int, *, pictures: bool) -> list[Step]:
-    audit = cost.audit
+def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> list[Step]:
+    audit, bytes_of = cost.audit, memory.steps
     n, m, k = audit.n, audit.m, audit.k
     refits = audit.refitted_groups if audit.last_time > 0 else 0
     rows = [
-        ("kernel", cost.kernel(), cost.kernel_bytes(), f"{n} × {n}, one triangle"),
-        ("factorisation", cost.factorisations(), cost.factorisation_bytes(), _factorisation_method(audit)),
-        (
-            "scores",
-            cost.scores(),
-            cost.scores_bytes(),
-            f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk",
-        ),
-        (
-            "predictions",
-            cost.predictions(),
-            cost.solve_bytes(),
-            "at queries, and of each example without itself",
-        ),
-        ("labels", cost.labels(), cost.solve_bytes(), f"if {DOUBTED:.0%} of them are doubted"),
-        (
-            "redundant",
-            cost.redundant(),
-            cost.redundant_bytes(),
-            f"{len(audit.groups)} removals, {refits} by fitting the rest again",
-        ),
-        ("rare, outliers", cost.rare(), cost.solve_bytes(), "nearest neighbours"),
-        *_training_curve_rows(cost),
+        ("kernel", cost.kernel(), f"{n} × {n}, one triangle"),
+        ("factorisation", cost.factorisations(), _factorisation_method(audit)),
+        ("scores", cost.scores(), f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk"),
+        ("predictions", cost.predictions(), "at queries, and of each example without itself"),
+        ("labels", cost.labels(), f"if {DOUBTED:.0%} of them are doubted"),
+        ("redundant", cost.redundant(), f"{len(audit.groups)} removals, {refits} by fitting the rest again"),
+        ("rare, outliers", cost.rare(), "nearest neighbours"),
         (
             "learning curve",
             cost.learning_curve(),
-            cost.learning_curve_bytes(),
             f"from {audit.learning_curve_rows} × {audit.learning_curve_rows}, its halves and quarters",
         ),
-        ("certificate", cost.certificate(), cost.solve_bytes(), f"{audit.refit_examples} refits by Lanczos"),
-        ("report", cost.report(pictures=pictures), cost.report_bytes(), "tables and one page"),
+        ("certificate", cost.certificate(), f"{audit.refit_examples} refits by Lanczos"),
+        ("report", cost.report(pictures=pictures), "tables and one page"),
     ]
-    return [Step(name, seconds, before + memory, method) for name, seconds, memory, method in rows]
-
-
-def _label_steps(kernel: Kernel | LabelDependentKernel, cost: Cost, before: int) -> list[Step]:
-    """Return the step of the labels to which a kernel is fitted."""
-    if not isinstance(kernel, LabelDependentKernel):
-        return []
-    of_labels = label_fit_cost(kernel, cost)
-    name = "fitting to labels" + (" again" if of_labels.fits else "")
-    return [Step(name, of_labels.seconds, before + of_labels.memory, of_labels.method)]
-
-
-def _training_curve_rows(cost: Cost) -> list[tuple[str, float, int, str]]:
-    if not cost.audit.has_training_curve:
-        return []
-    method = f"left out at {COUNT} times from the first mode to the last"
-    return [("training curve", cost.training_curve(), cost.training_curve_bytes(), method)]
+    if audit.has_training_curve:
+        method = f"left out at {COUNT} times from the first mode to the last"
+        rows.insert(-3, ("training curve", cost.training_curve(), method))
+    if isinstance(memory.kernel, LabelDependentKernel):
+        of_labels = label_fit_cost(memory.kernel, cost)
+        rows.append(("fitting to labels", of_labels.seconds, of_labels.method))
+    return [Step(name, seconds, before + bytes_of[name], method) for name, seconds, method in rows]
 
 
 def _factorisation_method(audit: PlannedAudit) -> str:
@@ -249,14 +184,3 @@ def _factorisation_method(audit: PlannedAudit) -> str:
     if audit.has_training_curve:
         methods.append("eigendecomposition")
     return " and ".join(methods) or "none"
-
-
-def _most(cost: Cost) -> int:
-    """Return the largest number of training rows that fits the budget, 0 if none does."""
-    low, high = 0, cost.audit.n + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        smaller = dataclasses.replace(cost, audit=dataclasses.replace(cost.audit, n=middle))
-        memory = max(step.memory for step in _steps(smaller, 0, pictures=False))
-        low, high = (middle, high) if memory <= cost.audit.budget else (low, middle)
-    return low

@@ -1,0 +1,155 @@
+"""Bytes of the steps of an audit, beyond those that the process held before: counted before anything is made.
+
+8n² bytes for each matrix of training pairs that is alive at once, and the blocks of queries beside them.
+"""
+
+from dataclasses import dataclass, replace
+
+from leftout.attribution.engine.edit_engines import nodes_bytes
+from leftout.attribution.engine.finite_time import coordinates_bytes
+from leftout.attribution.engine.single_changes import block_bytes
+from leftout.attribution.trajectory import COUNT, trajectory_bytes
+from leftout.core.errors import MemoryBudgetError
+from leftout.core.wording import byte_size
+from leftout.curation.redundant import redundant_bytes
+from leftout.diagnostics.learning_curve.subsamples import backtest_bytes
+from leftout.dynamics.fitted import KEPT
+from leftout.kernels.assemble import gram_bytes
+from leftout.kernels.base import Kernel
+from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.planning.label_fit_memory import label_fit_bytes
+from leftout.planning.planned_audit import PlannedAudit
+from leftout.report.ranking import BLOCK_BYTES, LENGTH
+from leftout.storage import score_store as store
+
+LIBRARIES = 50 * 10**6
+"""Bytes of libraries that are loaded when first used, and of the report while it is made."""
+
+PAGE = 200
+"""Bytes for each example named beside a query, from its rank to the text of the page."""
+
+
+@dataclass(frozen=True)
+class AuditMemory:
+    """Bytes of each step of one audit."""
+
+    audit: PlannedAudit
+    kernel: Kernel | LabelDependentKernel
+
+    @property
+    def steps(self) -> dict[str, int]:
+        """Return the bytes held while each step is done, by its name.
+
+        Temporaries of neighbours and of the certificate were measured: one n × n matrix, and two.
+        """
+        audit, solving = self.audit, self.solving
+        steps = {
+            "kernel": gram_bytes(audit.n),
+            "factorisation": self.factorisation,
+            "scores": self.scoring,
+            "predictions": solving,
+            "labels": solving,
+            "redundant": self.scoring + redundant_bytes(*audit.removals, memory=audit.budget),
+            "rare, outliers": solving + self.square,
+            "learning curve": self.learning_curve,
+            "certificate": solving + 2 * self.square,
+            "report": self.scoring + self.report,
+        }
+        if audit.has_training_curve:
+            times = COUNT + len(audit.times)
+            steps["training curve"] = self.scoring + trajectory_bytes(audit.n, audit.k, times)
+        if isinstance(self.kernel, LabelDependentKernel):
+            steps["fitting to labels"] = label_fit_bytes(self.kernel, audit)
+        return steps
+
+    @property
+    def peak(self) -> int:
+        """Return the bytes of the step that needs most."""
+        return max(self.steps.values())
+
+    def check(self) -> None:
+        """Raise unless the budget holds the peak.
+
+        Raises:
+            MemoryBudgetError: it does not; says how many training examples it would hold.
+        """
+        peak, audit = self.peak, self.audit
+        if peak <= audit.budget:
+            return
+        most = self.most_examples
+        advice = [f"take `n_train` ≤ {most}"] * (most > 1)
+        advice += ["pass `out=` to keep the scores on disk"] * (not audit.on_disk) + ["raise `memory`"]
+        raise MemoryBudgetError(
+            f"{audit.sizes_text} need {byte_size(peak)}, more than the budget of "
+            f"{byte_size(audit.budget)}: {', or '.join(advice)}."
+        )
+
+    @property
+    def most_examples(self) -> int:
+        """Return the largest number of training examples that the budget holds, 0 if none does."""
+        audit = self.audit
+        low, high = 0, audit.n + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = replace(self, audit=replace(audit, n=middle)).peak <= audit.budget
+            low, high = (middle, high) if fits else (low, middle)
+        return low // audit.outputs_per_example
+
+    # --- held together in several steps -------------------------------------------------------------
+
+    @property
+    def square(self) -> int:
+        """Return the bytes of an n × n matrix."""
+        return 8 * self.audit.n**2
+
+    @property
+    def model(self) -> int:
+        """Return the bytes of what stays: kernel matrix; factor and inverse; eigenvectors."""
+        return self.square * (1 + 2 * self.audit.reaches_end + self.audit.has_training_curve)
+
+    @property
+    def factorisation(self) -> int:
+        """Return bytes while factoring: LAPACK's workspace for eigenvectors is twice as large."""
+        factored = 3 * self.square if self.audit.reaches_end else 0
+        if self.audit.has_training_curve:
+            return max(factored, self.model + 3 * self.square)
+        return factored
+
+    @property
+    def blocks(self) -> int:
+        """Return the bytes of blocks of queries and of resolvents, which the allocator keeps."""
+        audit = self.audit
+        n, times = audit.n, audit.finite_times
+        block = block_bytes(min(audit.m, store.BLOCK), n, len(audit.times))
+        if not times:
+            return block
+        # Left-out predictions of a time are kept beside its resolvents.
+        node_sets = (times, *audit.further_node_sets[: KEPT // 2])
+        nodes = sum(nodes_bytes(n, audit.k, times) for times in node_sets)
+        return block + nodes + coordinates_bytes(n)
+
+    @property
+    def scoring(self) -> int:
+        """Return bytes of what stays and of the blocks; scores that go to no folder are held twice once."""
+        audit = self.audit
+        tables = audit.keeps_comparison + 2 * len(audit.times) * (not audit.on_disk)
+        return LIBRARIES + self.model + 8 * audit.m * audit.n * tables + self.blocks
+
+    @property
+    def solving(self) -> int:
+        """Return bytes while predicting: solves copy the factor; all queries are predicted at once."""
+        audit = self.audit
+        return self.scoring + self.square * audit.reaches_end + 8 * audit.m * audit.n
+
+    @property
+    def report(self) -> int:
+        """Return bytes of ranking scores, and of the page, which names the strongest for every query."""
+        audit = self.audit
+        ranked = 4 * min(BLOCK_BYTES, 8 * audit.m * audit.n)
+        return ranked + PAGE * 2 * min(LENGTH, audit.n) * audit.m * len(audit.times)
+
+    @property
+    def learning_curve(self) -> int:
+        """Return bytes of the largest spectrum made for it, and of errors along the ridge."""
+        rows, has_spectrum = self.audit.learning_curve_rows, self.audit.has_training_curve
+        return self.scoring + backtest_bytes(rows, has_spectrum=has_spectrum)

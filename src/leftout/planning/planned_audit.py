@@ -1,0 +1,134 @@
+"""What an audit is asked for, and the decisions that follow from it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from leftout.attribution.engine.edit_engines import finite_times
+from leftout.attribution.engine.group_removal import refit_is_cheaper
+from leftout.attribution.trajectory import has_training_curve
+from leftout.curation.redundant import redundant_groups
+from leftout.data.examples import Examples
+from leftout.diagnostics.learning_curve.subsamples import takes_half
+from leftout.dynamics.kernel_rows import comparison_is_kept
+from leftout.dynamics.rules import At, Rule
+from leftout.kernels.base import Kernel
+from leftout.kernels.label_dependent import LabelDependentKernel
+
+
+@dataclass(frozen=True)
+class PlannedAudit:
+    """What an audit is asked for, and the decisions that follow from it.
+
+    Attributes:
+        n, m: rows of the kernel matrix of training examples and queries.
+        k: columns of a dual.
+        times: ascending, inf for the end.
+        refit_examples: examples really left out, for the certificate.
+        budget: bytes, which set the size of some blocks.
+        outputs_per_example: rows of an example.
+        on_disk: whether scores go to a folder, and not into memory.
+    """
+
+    n: int
+    m: int
+    k: int
+    rule: Rule
+    times: tuple[float, ...]
+    refit_examples: int
+    budget: int
+    outputs_per_example: int = 1
+    on_disk: bool = True
+
+    @property
+    def last_time(self) -> float:
+        """Return the time at which the lists are made."""
+        return self.times[-1]
+
+    @cached_property
+    def finite_times(self) -> tuple[float, ...]:
+        """Return the times that need the spectrum."""
+        return finite_times(self.times)
+
+    @property
+    def reaches_end(self) -> bool:
+        """Return whether the end of training is among the times."""
+        return self.last_time == math.inf
+
+    @property
+    def keeps_comparison(self) -> bool:
+        """Return whether the kernel between queries and examples is kept."""
+        return comparison_is_kept(8 * self.m * self.n, self.budget)
+
+    @property
+    def has_training_curve(self) -> bool:
+        """Return whether training is followed over its time, which takes the spectrum too."""
+        return has_training_curve(self.rule, self.last_time)
+
+    @property
+    def ridge_changes(self) -> bool:
+        """Return whether the ridge on K changes with the number of examples."""
+        return self.rule.effective_ridge(self.n) != self.rule.effective_ridge(self.n - 1)
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Return the rows of each group whose joint removal is tried."""
+        outputs = self.outputs_per_example
+        return tuple(outputs * size for size in redundant_groups(self.n // outputs))
+
+    @property
+    def refitted_groups(self) -> int:
+        """Return how many of these groups are removed by a fit of what remains."""
+        times = (self.last_time,)
+        return sum(refit_is_cheaper(self.rule, times, self.n, size) for size in self.groups)
+
+    @property
+    def learning_curve_rows(self) -> int:
+        """Return the rows of the examples from which the learning curve is foretold."""
+        outputs = self.outputs_per_example
+        return (self.n + outputs) // 2 if takes_half(self.rule) else self.n
+
+    @property
+    def further_node_sets(self) -> list[tuple[float, ...]]:
+        """Return the times whose resolvents are made beside those of all together: each by itself."""
+        times = self.finite_times
+        return [(time,) for time in times] if len(times) > 1 else []
+
+    @property
+    def removals(self) -> tuple[int, int, int, Rule, float, tuple[int, ...]]:
+        """Return the arguments of `redundant_work` and `redundant_bytes`."""
+        return self.m, self.n, self.k, self.rule, self.last_time, self.groups
+
+    @property
+    def sizes_text(self) -> str:
+        """Return how many examples and queries there are, as a person says it."""
+        outputs = self.outputs_per_example
+        return f"{self.n // outputs} training examples and {self.m // outputs} queries"
+
+
+def planned_audit(
+    kernel: Kernel | LabelDependentKernel,
+    train: Examples,
+    query: Examples,
+    *,
+    rule: Rule,
+    at: At | Sequence[At],
+    refit_examples: int,
+    budget: int,
+    on_disk: bool = True,
+) -> PlannedAudit:
+    """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on."""
+    base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
+    outputs = base.outputs or 1
+    return PlannedAudit(
+        n=len(train) * outputs,
+        m=len(query) * outputs,
+        k=train.encoding.outputs // outputs,
+        outputs_per_example=outputs,
+        rule=rule,
+        times=tuple(sorted(set(rule.times(at)))),
+        refit_examples=refit_examples,
+        budget=budget,
+        on_disk=on_disk,
+    )
