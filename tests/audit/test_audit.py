@@ -328,7 +328,7 @@ def test_bad_input_leaves_what_was_done_by_a_good_one(tmp_path, monkeypatch) -> 
 def test_scores_that_would_not_fit_are_refused_in_memory_and_kept_on_disk(tmp_path) -> None:
     rule = lo.GradientFlow(1.0, 0.1)
     times = [float(time) for time in range(1, 31)]
-    budget = 75 * 10**6
+    budget = 81 * 10**6
     with pytest.raises(MemoryBudgetError, match=r"or pass `out=` to keep the scores on disk, or raise"):
         small_audit(rule=rule, at=times, memory=budget)
     found = small_audit(tmp_path / "run", rule=rule, at=times, memory=budget)
