@@ -211,3 +211,13 @@ def _relative(rest: Tensor, size: Tensor) -> float:
 def certificate_work(n: int, refits: int) -> WorkCount:
     """Return the work of `certify`: refits by Lanczos, and half of one for the ends of the spectrum."""
     return (refits + 0.5) * filtered_vector_work(n)
+
+
+def certificate_bytes(n: int, ridge: float) -> int:
+    """Return the bytes of Lanczos's basis, its copy and eigenvectors of its tridiagonal matrix.
+
+    Args:
+        ridge: as it is added to K; without one the basis may grow to n vectors, with one it was two n × n
+            matrices at most on data of ten features.
+    """
+    return 8 * n**2 * (2 if ridge > 0 else 5)

@@ -67,6 +67,20 @@ def check_positive(name: str, number: Any) -> None:
         raise OptionError(f"`{name}` must be a finite number > 0; got {number!r}.")
 
 
+def check_scale(name: str, size: float, decades: int, *, advice: str) -> None:
+    """Raise unless a size is 0 or lies within so many powers of ten of 1: beyond, products leave the numbers.
+
+    Args:
+        size: the largest absolute value of what is named.
+        advice: what to change, as a sentence.
+    """
+    if size and not 10.0**-decades <= size <= 10.0**decades:
+        raise OptionError(
+            f"`{name}` must be 0 or lie between 1e-{decades} and 1e{decades}, or numbers of double precision "
+            f"would overflow or vanish on the way; got {size:.3g}. {advice}"
+        )
+
+
 def check_between(name: str, number: Any, low: float, high: float) -> None:
     """Raise unless low < number < high (NaN fails too)."""
     if not is_real(number) or not low < number < high:

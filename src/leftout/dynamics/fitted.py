@@ -24,6 +24,7 @@ from leftout.data.pairs import inputs_of
 from leftout.dynamics.factorisations import Factorisations
 from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.scales import check_kernel_scale, check_residual_scale
 from leftout.kernels.base import Kernel
 from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.factor import Factor
@@ -61,6 +62,8 @@ class Fitted:
         )
         targets = train.targets.to(self.device)
         self.residual = self.by_row(targets - self.initial(train.inputs))
+        check_kernel_scale(rows.gram.diagonal())
+        check_residual_scale(self.residual)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __len__(self) -> int:

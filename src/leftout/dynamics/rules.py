@@ -24,6 +24,7 @@ from torch import Tensor
 from leftout.core.checks import check_at_least, check_choice, check_positive
 from leftout.core.errors import DivergenceError, OptionError
 from leftout.dynamics.options import Loss
+from leftout.dynamics.scales import check_ridge_scale, check_time_scale
 from leftout.solvers.quadrature import (
     FEW_STEPS,
     Quadrature,
@@ -114,6 +115,7 @@ class Ridge(Rule):
 
     def __post_init__(self) -> None:
         check_at_least("ridge", self.ridge, 0)
+        check_ridge_scale(self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
@@ -158,15 +160,19 @@ class GradientFlow(Rule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
+        check_time_scale(self.rate, 1.0)
         check_at_least("ridge", self.ridge, 0)
+        check_ridge_scale(self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
         if at is None:
             return math.inf
-        if not isinstance(at, Real) or isinstance(at, bool) or not float(at) >= 0:
+        time = _number(at)
+        if not time >= 0:
             raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {at!r}.")
-        return float(at)
+        check_time_scale(self.rate, time)
+        return time
 
     def effective_time(self, time: float, total: float) -> float:
         return time * self.rate / (total if self.loss == "mean" else 1)
@@ -214,16 +220,18 @@ class GradientDescent(Rule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
+        check_time_scale(self.rate, 1.0)
         check_at_least("ridge", self.ridge, 0)
+        check_ridge_scale(self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
         if at is None:
             return math.inf
-        if isinstance(at, Real) and not isinstance(at, bool):
-            steps = float(at)
-            if steps >= 0 and (steps == math.inf or steps.is_integer()):
-                return steps
+        steps = _number(at)
+        if steps >= 0 and (steps == math.inf or steps.is_integer()):
+            check_time_scale(self.rate, steps)
+            return steps
         raise OptionError(f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}.")
 
     def step(self, total: float) -> float:
@@ -284,3 +292,13 @@ class GradientDescent(Rule):
             )
             quadratures.append((positions, nodes))
         return quadratures
+
+
+def _number(at: object) -> float:
+    """Return a training time as a number, NaN where it is none."""
+    if not isinstance(at, Real) or isinstance(at, bool):
+        return math.nan
+    try:
+        return float(at)
+    except OverflowError:  # a whole number beyond 1e308
+        return math.nan

@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass, replace
 
+from leftout.attribution.certify import certificate_bytes
 from leftout.attribution.engine.edit_engines import nodes_bytes
 from leftout.attribution.engine.finite_time import coordinates_bytes
 from leftout.attribution.engine.single_changes import block_bytes
@@ -40,7 +41,7 @@ class AuditMemory:
     def steps(self) -> dict[str, int]:
         """Return the bytes held while each step is done, by its name.
 
-        Temporaries of neighbours and of the certificate were measured: one n × n matrix, and two.
+        Temporaries of neighbours were measured: an n × n matrix.
         """
         audit, solving = self.audit, self.solving
         steps = {
@@ -52,7 +53,7 @@ class AuditMemory:
             "redundant": self.scoring + redundant_bytes(*audit.removals, memory=audit.budget),
             "rare, outliers": solving + self.square,
             "learning curve": self.learning_curve,
-            "certificate": solving + 2 * self.square,
+            "certificate": solving + certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n)),
             "report": self.scoring + self.report,
         }
         if audit.has_training_curve:
