@@ -1,6 +1,6 @@
 """Which training examples go together? Groups as a caller gives them, checked and named."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, SupportsIndex
 
 import torch
@@ -11,7 +11,7 @@ from leftout.core.checks import row_numbers
 from leftout.core.errors import OptionError
 
 Group = Iterable[SupportsIndex]
-Groups = Sequence[Group] | Mapping[Any, Group]
+Groups = Iterable[Group] | Mapping[Any, Group]
 
 
 def named_groups(groups: Groups, n: int) -> tuple[list[str], list[Int64[Tensor, " _"]]]:
@@ -23,22 +23,23 @@ def named_groups(groups: Groups, n: int) -> tuple[list[str], list[Int64[Tensor, 
     Raises:
         OptionError: no group or an empty one, a row number out of range or repeated within a group.
     """
-    names = list(groups) if isinstance(groups, Mapping) else range(len(groups))
-    members = groups.values() if isinstance(groups, Mapping) else groups
-    rows = [_rows(group, name, n) for name, group in zip(names, members, strict=True)]
+    if not isinstance(groups, Iterable) or isinstance(groups, str | bytes):
+        raise OptionError(f"`groups` must be a list of groups of row numbers, or a mapping; got {groups!r}.")
+    named = groups if isinstance(groups, Mapping) else dict(enumerate(groups))
+    rows = [_rows(group, name, n) for name, group in named.items()]
     if not rows:
         raise OptionError("`groups` must hold at least one group of row numbers; got none.")
-    return [str(name) for name in names], rows
+    return [str(name) for name in named], rows
 
 
 def _rows(group: Group, name: Any, n: int) -> Int64[Tensor, " g"]:
     """Return the row numbers of a group, checked."""
-    rows = torch.tensor(row_numbers(f"groups[{name!r}]", group), dtype=torch.long)
-    if not len(rows):
+    rows = row_numbers(f"groups[{name!r}]", group)
+    if not rows:
         raise OptionError(f"`groups`: group {name!r} is empty; name at least one training row.")
-    outside = rows[(rows < 0) | (rows >= n)]
-    if len(outside):
-        raise OptionError(f"`groups`: group {name!r} names row {int(outside[0])}; rows go from 0 to {n - 1}.")
-    if len(set(rows.tolist())) < len(rows):
+    outside = [row for row in rows if not 0 <= row < n]
+    if outside:
+        raise OptionError(f"`groups`: group {name!r} names row {outside[0]}; rows go from 0 to {n - 1}.")
+    if len(set(rows)) < len(rows):
         raise OptionError(f"`groups`: group {name!r} names a row twice; name each once.")
-    return rows
+    return torch.tensor(rows, dtype=torch.long)
