@@ -6,6 +6,9 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import DataError
 from leftout.data.data_name import check_file
 
+BYTES_PER_CELL = 64
+"""Most that a number of a table takes while examples are made of it: eight copies in double precision."""
+
 
 def file_bytes(path: Path) -> bytes:
     """Return the content of an ordinary file.
