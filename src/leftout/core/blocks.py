@@ -4,6 +4,11 @@ from collections.abc import Iterator
 
 import torch
 
+try:
+    from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+except ImportError:  # Windows
+    getrlimit, RLIMIT_AS, RLIM_INFINITY = None, 0, -1  # type: ignore[assignment]
+
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.core.wording import byte_size
 
@@ -18,12 +23,19 @@ def blocks(n: int, size: int) -> Iterator[slice]:
 
 
 def free_memory(device: torch.device | None = None) -> int:
-    """Return the bytes that a new allocation could take on `device` without swapping."""
+    """Return the bytes that a new allocation could take on `device` without swapping.
+
+    A limit of the process's address space (`ulimit -v`) counts, where the system has one.
+    """
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     import psutil  # not every process asks
 
-    return int(psutil.virtual_memory().available)
+    available = int(psutil.virtual_memory().available)
+    limit = getrlimit(RLIMIT_AS)[0] if getrlimit is not None else RLIM_INFINITY
+    if limit == RLIM_INFINITY:
+        return available
+    return max(0, min(available, limit - int(psutil.Process().memory_info().vms)))
 
 
 def memory_budget(memory: int | float | str | None, *, device: torch.device | None = None) -> int:

@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
+from leftout.core.checks import check_kind
 from leftout.core.errors import ShapeError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
@@ -30,7 +31,9 @@ def queries_of(fitted: Fitted, query: Data) -> Examples:
 
     Raises:
         ShapeError, DataError: other inputs or classes than those of training.
+        OptionError: no fitted model.
     """
+    check_kind("fitted", fitted, Fitted, what="a fitted model, from leftout.fit(kernel, train)")
     examples = queries_like(fitted.train, query)
     fitted.kernel.check("query", examples.inputs)
     return examples
