@@ -3,7 +3,8 @@
 Rows are numbered as in a spreadsheet: the line of names is row 1, the first example row 2. A first line that
 may be an example is refused until `header` says what it is.
 
-Memory: 64 bytes a cell and its text at most, plus 64 a row, while the file is read.
+Memory: at most 64 times the size of the file, and that only where cells are single digits: a cell is held
+as text, then as number, and its row has a name. Where texts are long it is a few times its size.
 """
 
 import csv

@@ -6,8 +6,11 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import DataError
 from leftout.data.data_name import check_file
 
-BYTES_PER_CELL = 64
-"""Most that a number of a table takes while examples are made of it: eight copies in double precision."""
+BYTES_PER_NUMBER = 48
+"""Most that a number of a table or array takes while examples are made of it: six doubles."""
+
+BYTES_PER_PIXEL = 25
+"""The same of a byte of a picture: itself and three doubles."""
 
 
 def file_bytes(path: Path) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from leftout.core.errors import DataError, LeftoutError, MemoryBudgetError
 from leftout.data.columns import Column, first_repeat, integer_array
 from leftout.data.data_name import check_file
-from leftout.data.files import BYTES_PER_CELL, check_allocation
+from leftout.data.files import BYTES_PER_NUMBER, check_allocation
 from leftout.data.zipped import reason
 
 try:
@@ -77,7 +77,7 @@ def _check_declared(metadata: Any, path: Path) -> None:
     check_allocation(f"`{path}`, unpacked,", sum(max(size, 0) for size in sizes))
     cells = max(metadata.num_rows, 0) * max(metadata.num_columns, 0)
     check_allocation(
-        f"`{path}`, a table of {metadata.num_rows} × {metadata.num_columns},", BYTES_PER_CELL * cells
+        f"`{path}`, a table of {metadata.num_rows} × {metadata.num_columns},", BYTES_PER_NUMBER * cells
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from leftout.core.errors import DataError, OptionError
 from leftout.data.conversion import doubles
 from leftout.data.data_source import InputRows
-from leftout.data.files import BYTES_PER_CELL, check_allocation
+from leftout.data.files import BYTES_PER_NUMBER, BYTES_PER_PIXEL, check_allocation
 
 CHANNELS = 3
 WHITE = 255.0
@@ -21,7 +21,12 @@ WHITE = 255.0
 
 
 def rows_of_images(images: np.ndarray) -> InputRows:
-    """Return the rows of uint8 pictures, (n, h, w) or (n, h, w, 3)."""
+    """Return the rows of uint8 pictures, (n, h, w) or (n, h, w, 3).
+
+    Raises:
+        MemoryBudgetError: they would not fit as inputs; nothing is made then.
+    """
+    check_allocation(f"An array of pictures {images.shape} as inputs", BYTES_PER_PIXEL * images.size)
     return InputRows(inputs=channels_first(images) / WHITE, images=images)
 
 
@@ -88,7 +93,7 @@ def rows_of_array(array: np.ndarray, white: float | None) -> InputRows:
     Raises:
         MemoryBudgetError: their copies in double precision would not fit; nothing is made then.
     """
-    check_allocation(f"An array of {array.shape} in double precision", BYTES_PER_CELL * array.size)
+    check_allocation(f"An array of {array.shape} in double precision", BYTES_PER_NUMBER * array.size)
     if white is None:
         features = doubles(array.reshape(len(array), -1))  # (n, d)
         columns = tuple(f"x{number}" for number in range(features.shape[1]))

@@ -16,7 +16,7 @@ from leftout.data.columns import ID, Column, integer_array
 from leftout.data.conversion import LARGEST_WHOLE, as_array, check_whole_numbers, doubles, kind_of
 from leftout.data.csv_file import csv_columns
 from leftout.data.data_source import DataSource, InputRows
-from leftout.data.files import BYTES_PER_CELL, check_allocation
+from leftout.data.files import BYTES_PER_NUMBER, check_allocation
 from leftout.data.options import Task
 from leftout.data.parquet_file import parquet_columns
 from leftout.data.split import named_splits
@@ -124,7 +124,7 @@ def table(
         rows, is_query, unused = named_splits(source, list(map(str, by_name[SPLIT].values.tolist())))
     if ID in by_name and goal.name != ID:
         names = _names(by_name[ID], names, source)
-    size = BYTES_PER_CELL * len(names) * len(features)
+    size = BYTES_PER_NUMBER * len(names) * len(features)
     check_allocation(f"`{source}`, a table of {len(names)} × {len(features)},", size)
     cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
     headings = tuple(column.name for column in features)
