@@ -182,7 +182,7 @@ def _row_array(name: str, row: Any) -> np.ndarray:
         return as_array(name, [row]).reshape(())
     if isinstance(row, Tensor | np.ndarray) and row.ndim == 0:
         return as_array(name, row[None]).reshape(())
-    if isinstance(row, Tensor | np.ndarray | list | tuple):
+    if isinstance(row, Tensor | np.ndarray | list | tuple) or hasattr(row, "isna"):
         return as_array(name, row)
     raise DataError(
         f"`{name}` must be tensors, arrays or numbers; got {type(row).__name__}. Turn pictures "

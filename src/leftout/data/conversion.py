@@ -35,7 +35,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
         values = _tensor_values(name, values)
     elif isinstance(values, np.ma.MaskedArray):
         check_all_present(name, np.ma.getmaskarray(values), "masked")
-    elif hasattr(values, "iloc"):
+    elif hasattr(values, "isna"):
         return _pandas_array(name, values)
     elif isinstance(values, list | tuple):
         return _list_array(name, values)
@@ -117,7 +117,7 @@ def _tensor_values(name: str, tensor: Tensor) -> Any:
 
 def _pandas_array(name: str, values: Any) -> np.ndarray:
     """Return a column of pandas, or the numbers of a frame, each column by itself so that none is rounded."""
-    if getattr(values, "ndim", 1) == 1:
+    if values.ndim == 1:
         _check_column_present(name, values)
         return _plain_array(name, values.to_numpy())
     columns = []
@@ -152,10 +152,9 @@ def _list_array(name: str, values: list[Any] | tuple[Any, ...]) -> np.ndarray:
     """Return a list; one of texts, or of integers that numpy would make floats, as objects."""
     leaves = _leaves(values)
     types = set(map(type, leaves))
-    for leaf in leaves if types & {np.ma.MaskedArray, np.ma.core.MaskedConstant} else ():
-        if isinstance(leaf, np.ma.MaskedArray):
-            check_all_present(name, np.ma.getmaskarray(leaf), "masked")
-    whole = any(issubclass(kind, Integral) for kind in types)
+    if any(issubclass(kind, np.ma.MaskedArray) for kind in types):
+        check_all_present(name, np.array([_has_mask(row) for row in values]), "masked")
+    whole = any(issubclass(kind, Integral) and kind is not bool for kind in types)
     simple = all(issubclass(kind, Real) and not issubclass(kind, bool | np.bool_) for kind in types)
     odd = any(issubclass(kind, str | type(None)) for kind in types)
     try:
@@ -167,6 +166,12 @@ def _list_array(name: str, values: list[Any] | tuple[Any, ...]) -> np.ndarray:
     if whole and array.ndim == 1 and types & {bool, np.bool_}:
         raise _mixture_error(name, np.array(values, dtype=object))
     return _plain_array(name, array)
+
+
+def _has_mask(row: Any) -> bool:
+    """Return whether anything in a row is masked."""
+    leaves = _leaves([row])
+    return any(np.ma.getmaskarray(leaf).any() for leaf in leaves if isinstance(leaf, np.ma.MaskedArray))
 
 
 def _leaves(values: Sequence[Any]) -> list[Any]:

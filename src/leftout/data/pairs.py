@@ -53,7 +53,7 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
     notes: list[str] = []
     if encoding is None:
         coded = raw_targets(f"{name} targets", raw)
-        note = float_class_note(f"`{name} targets`", coded)
+        note = float_class_note(f"`{name} targets`", coded, advice="pass integers or texts")
         notes += [note] if note else []
         labels, targets, encoding = _encode(coded)
     else:

@@ -81,7 +81,7 @@ def frame_columns(frame: Any) -> tuple[list[Column], list[str]]:
             values = np.zeros(len(cells), dtype=present.dtype)
             values[np.asarray(cells.notna(), dtype=bool)] = present
         columns.append(Column(name, kind, doubles(values) if kind == "number" else values, missing))
-    return columns, list(map(str, frame.index))
+    return columns, [f"row {label}" for label in frame.index]
 
 
 def table(
@@ -129,10 +129,9 @@ def table(
     cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
     headings = tuple(column.name for column in features)
     targets = raw_targets(goal.name, goal.values[rows], task=task, rows=[names[row] for row in rows])
+    default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
     notes = [
-        None
-        if target is not None
-        else f"the target is {goal.name!r}, the last column (`target` names another)",
+        default if target is None else None,
         float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
     ]
     return DataSource(

@@ -18,6 +18,8 @@ from leftout.data.options import Task
 FEW_VALUES = 20
 """Floats that are all whole, with at most this many values, may have been meant as classes."""
 
+AS_CLASSES = "store them as integers, or say so with `task` (--task classification)"
+
 
 @dataclass(frozen=True, eq=False)
 class RawTargets:
@@ -74,7 +76,7 @@ def raw_targets(
     return RawTargets(labels, tuple(map(str, distinct)), None)
 
 
-def float_class_note(name: str, raw: RawTargets) -> str | None:
+def float_class_note(name: str, raw: RawTargets, *, advice: str = AS_CLASSES) -> str | None:
     """Return the sentence that floats which look like classes are taken as numbers, or None."""
     if raw.numbers is None or raw.numbers.shape[1] != 1:
         return None
@@ -84,7 +86,7 @@ def float_class_note(name: str, raw: RawTargets) -> str | None:
     shown = ", ".join(f"{number:g}" for number in distinct[:5]) + (", …" if len(distinct) > 5 else "")
     return (
         f"{name} holds floats of {len(distinct)} values, {shown}: they are numbers to predict (regression). "
-        "If they are classes, store them as integers, or say so with `task` (--task classification)."
+        f"If they are classes, {advice}."
     )
 
 
