@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 
 try:
-    from resource import RLIM_INFINITY, RLIMIT_AS, getrlimit
+    import resource
 except ImportError:  # Windows
-    getrlimit, RLIMIT_AS, RLIM_INFINITY = None, 0, -1  # type: ignore[assignment]
+    resource = None  # type: ignore[assignment]
 
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.core.wording import byte_size
@@ -32,8 +32,10 @@ def free_memory(device: torch.device | None = None) -> int:
     import psutil  # not every process asks
 
     available = int(psutil.virtual_memory().available)
-    limit = getrlimit(RLIMIT_AS)[0] if getrlimit is not None else RLIM_INFINITY
-    if limit == RLIM_INFINITY:
+    if resource is None:
+        return available
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
         return available
     return max(0, min(available, limit - int(psutil.Process().memory_info().vms)))
 

@@ -104,8 +104,8 @@ def check_all_present(name: str, absent: np.ndarray, word: str) -> None:
 
 def _tensor_values(name: str, tensor: Tensor) -> Any:
     if torch.masked.is_masked_tensor(tensor):
-        check_all_present(name, ~tensor.get_mask().cpu().numpy(), "masked")  # type: ignore[attr-defined]
-        tensor = tensor.get_data()  # type: ignore[attr-defined]
+        check_all_present(name, ~tensor.get_mask().cpu().numpy(), "masked")  # type: ignore[no-untyped-call]
+        tensor = tensor.get_data()  # type: ignore[no-untyped-call]
     if tensor.is_meta:
         raise DataError(f"`{name}` must hold numbers; it is a tensor on the device meta, which has none.")
     try:
@@ -154,7 +154,7 @@ def _list_array(name: str, values: list[Any] | tuple[Any, ...]) -> np.ndarray:
     types = set(map(type, leaves))
     if any(issubclass(kind, np.ma.MaskedArray) for kind in types):
         check_all_present(name, np.array([_has_mask(row) for row in values]), "masked")
-    whole = any(issubclass(kind, Integral) and kind is not bool for kind in types)
+    whole = any(issubclass(kind, Integral) and not issubclass(kind, bool) for kind in types)
     simple = all(issubclass(kind, Real) and not issubclass(kind, bool | np.bool_) for kind in types)
     odd = any(issubclass(kind, str | type(None)) for kind in types)
     try:
@@ -176,7 +176,8 @@ def _has_mask(row: Any) -> bool:
 
 def _leaves(values: Sequence[Any]) -> list[Any]:
     """Return what is in nested lists, in no order."""
-    leaves, stack = [], [values]
+    leaves: list[Any] = []
+    stack = [values]
     while stack:
         for entry in stack.pop():
             (stack if isinstance(entry, list | tuple) else leaves).append(entry)

@@ -225,7 +225,8 @@ def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
         pictures.append(picture)
     if len({picture.ndim for picture in pictures}) > 1:
         pictures = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
-    note = f"{len(turned)} pictures were turned as their EXIF orientation says, the first {turned[:1]}"
+    count = f"{len(turned)} of {len(paths)} pictures"
+    note = f"{count} were turned as their EXIF orientation says, the first {turned[:1]}"
     return replace(rows_of_images(np.stack(pictures)), notes=(note,) if turned else ())
 
 

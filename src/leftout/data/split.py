@@ -134,7 +134,7 @@ def _traded(counts: np.ndarray, bound: np.ndarray, moves: int) -> np.ndarray:
         heapq.heapreplace(takers, (below + 1, taker))
         distance[giver] -= 1
         distance[taker] += 1
-    return np.array(distance, dtype=np.int64) + bound
+    return np.asarray(bound + np.array(distance, dtype=np.int64))
 
 
 def named_splits(source: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:

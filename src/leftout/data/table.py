@@ -127,8 +127,9 @@ def table(
     size = BYTES_PER_NUMBER * len(names) * len(features)
     check_allocation(f"`{source}`, a table of {len(names)} × {len(features)},", size)
     cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
+    ids = [names[row] for row in rows.tolist()]
     headings = tuple(column.name for column in features)
-    targets = raw_targets(goal.name, goal.values[rows], task=task, rows=[names[row] for row in rows])
+    targets = raw_targets(goal.name, goal.values[rows], task=task, rows=ids)
     default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
     notes = [
         default if target is None else None,
@@ -136,7 +137,7 @@ def table(
     ]
     return DataSource(
         name=source,
-        ids=[names[row] for row in rows],
+        ids=ids,
         targets=targets,
         read=lambda chosen: InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings),
         is_query=is_query,

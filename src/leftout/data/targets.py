@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.data.conversion import as_array, check_whole_numbers, doubles, kind_of
@@ -110,7 +109,7 @@ def joined_targets(
     return raw_targets(name, np.concatenate([train, query]), task=task)
 
 
-def target_array(name: str, values: Tensor | np.ndarray | Sequence[Any]) -> np.ndarray:
+def target_array(name: str, values: Any) -> np.ndarray:
     """Return targets as an array of integers, truth values, texts (objects) or floats, (n,) or (n, k).
 
     Raises:
