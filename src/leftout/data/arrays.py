@@ -87,13 +87,20 @@ def _loader_arrays(loader: DataLoader[Any], name: str) -> tuple[np.ndarray, np.n
             f"`{name}` must be a loader of all its examples; this one has `drop_last=True`. Make "
             "it with `drop_last=False`."
         )
-    if not _length(loader.dataset, name):
+    count = _length(loader.dataset, name)
+    if not count:
         raise DataError(f"`{name}` must hold at least one example; its loader is empty.")
     automatic = loader.batch_size is not None or loader.batch_sampler is not None
 
     def reading() -> tuple[np.ndarray, np.ndarray]:
         batches = [_checked_pair(batch, name, row) for row, batch in enumerate(_batches(loader, name))]
-        return _joined_batches(batches, name) if automatic else _stack_pairs(batches, name)
+        arrays = _joined_batches(batches, name) if automatic else _stack_pairs(batches, name)
+        if batches and len(arrays[0]) != count:  # a StopIteration of the data set ends its loader silently
+            raise DataError(
+                f"`{name}` must return all its examples; its data set says {count}, its loader returned "
+                f"{len(arrays[0])}. Do not drop any on the way."
+            )
+        return arrays
 
     # Workers start anew for each reading.
     return _repeated(reading, name, most=8 if loader.num_workers else READINGS)
