@@ -430,16 +430,16 @@ def test_the_command_line_says_it_first_and_run_json_keeps_it(leftout) -> None:
     with open("t.csv", "w") as file:
         file.write(f"a,b,y\n{rows}")
     options = ("audit", "t.csv", "--kernel", "relu", "--refit-examples", 1)
-    status, _, err = leftout(*options)
-    assert status == 0, err
-    first, second = err.splitlines()[:2]
-    assert first.startswith("leftout: note: the target is 'y', the last column")
-    assert second.startswith("leftout: note: the target 'y' holds floats of 2 values, 0, 1")
+    status, out, err = leftout(*options)
+    assert (status, err) == (0, "")
+    first, second = out.splitlines()[:2]
+    assert first.startswith("note: the target is 'y', the last column")
+    assert second.startswith("note: the target 'y' holds floats of 2 values, 0, 1")
     with open("run/run.json") as file:
         record = json.load(file)
-    assert [f"leftout: note: {note}" for note in record["preparation"]["train"]["notes"]] == [first, second]
-    status, _, err = leftout(*options, "--target", "y", "--task", "classification", "--out", "classes")
-    assert (status, "note" in err) == (0, False), err
+    assert [f"note: {note}" for note in record["preparation"]["train"]["notes"]] == [first, second]
+    status, out, err = leftout(*options, "--target", "y", "--task", "classification", "--out", "classes")
+    assert (status, "note: " in out) == (0, False), err
     status, _, err = leftout(*options, "--columns", "b", "--out", "columns")
     assert status == 0, err
     with open("columns/run.json") as file:

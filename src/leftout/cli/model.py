@@ -1,6 +1,5 @@
 """Kernels, rules and data from the options of a command."""
 
-import sys
 from collections.abc import Callable
 
 from leftout.cli.arguments import Arguments
@@ -87,7 +86,7 @@ def rule_of(arguments: Arguments) -> Rule:
 def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:
     """Return training examples and queries, scaled for the kernel unless another scaling is given.
 
-    What was taken for granted is said first, on standard error, and kept in `preparation`.
+    What was taken for granted is printed first, and kept in `preparation`.
     Targets of a user's own network are not centred by default, and two classes get two columns where it has
     two outputs. A column of the table that says where examples come from is no feature.
     """
@@ -118,7 +117,7 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         pictures=arguments.yes_no("pictures"),
     )
     for note in train.preparation.get("notes", ()):
-        print(f"leftout: note: {plain(note, 2000)}", file=sys.stderr)
+        print(f"note: {plain(note, 2000)}")
     base = kernel.base if isinstance(kernel, LabelAware) else kernel
     if not isinstance(base, Empirical):
         return train, query
