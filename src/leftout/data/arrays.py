@@ -40,7 +40,7 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise DataError(
             f"`{name}` must be Examples, a pair (inputs, targets), a Dataset or a DataLoader; got "
-            f"{type(pair).__name__}."
+            f"{type(pair).__name__}. `leftout.load` makes Examples of tables, files and dictionaries."
         )
     inputs = input_array(f"{name} inputs", inputs)
     targets = target_array(f"{name} targets", targets)

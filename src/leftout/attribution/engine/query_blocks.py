@@ -8,11 +8,10 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_kind
 from leftout.core.errors import ShapeError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.kernels.base import Comparison
 
@@ -33,7 +32,7 @@ def queries_of(fitted: Fitted, query: Data) -> Examples:
         ShapeError, DataError: other inputs or classes than those of training.
         OptionError: no fitted model.
     """
-    check_kind("fitted", fitted, Fitted, what="a fitted model, from leftout.fit(kernel, train)")
+    check_fitted(fitted)
     examples = queries_like(fitted.train, query)
     fitted.kernel.check("query", examples.inputs)
     return examples
