@@ -7,6 +7,7 @@ import pkgutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import leftout
 
@@ -54,3 +55,38 @@ def test_no_public_name_of_a_room_is_hidden_by_a_file(room: str) -> None:
     """A file of the name of a function would take its place once imported."""
     window = WINDOWS[f"{room}."]
     assert not set(window.__all__) & {module.name for module in pkgutil.iter_modules(window.__path__)}
+
+
+QUESTIONS = [
+    name
+    for name, (module, own_name) in SHOWN.items()
+    if inspect.isfunction(getattr(module, own_name))
+    and next(iter(inspect.signature(getattr(module, own_name)).parameters), "") == "fitted"
+]
+"""Functions that are asked of a fitted model."""
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_to_what_is_no_model_says_how_one_is_made(name) -> None:
+    inputs, targets = torch.eye(8), torch.arange(8) % 2
+    examples = leftout.fit(leftout.kernels.ReLU(1), (inputs, targets)).train
+    needed: dict = {
+        "query": (inputs, targets),
+        "inputs": inputs,
+        "groups": [[0]],
+        "source": ["a", "b"] * 4,
+        "index": [0],
+        "target": [1],
+        "weight": 0.5,
+        "targets": targets,
+        "n": [16],
+        "clusters": [0] * 8,
+    }
+    module, own_name = SHOWN[name]
+    question = getattr(module, own_name)
+    required = [p for p in inspect.signature(question).parameters.values() if p.default is p.empty]
+    others = {parameter.name: needed[parameter.name] for parameter in required[1:]}
+    for wrong in (examples, (inputs, targets), leftout.kernels.ReLU(1), "relu", None):
+        with pytest.raises(leftout.LeftoutError, match="`fitted` must be a model, from `fit`"):
+            question(wrong, **others)

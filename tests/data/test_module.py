@@ -42,7 +42,7 @@ def test_a_dataset_and_pictures_are_welcome(written) -> None:
         "x = torch.arange(12 * 4 * 5).reshape(12, 4, 5)\n"
         "    return torch.utils.data.TensorDataset(x, torch.arange(12) % 3), (x, x[:, 0, 0] % 3)"
     )
-    train, _ = load(source, normalise=None)
+    train, _ = load(source, normalise=None, pictures=True)
     assert train.images.shape == (12, 4, 5)
     assert np.array_equal(train.inputs.numpy() * 255, np.arange(240).reshape(12, 4, 5))
 

@@ -162,7 +162,7 @@ def test_an_empty_table_is_refused(path) -> None:
         ('a,b\n1,"2\n', "must be comma-separated text; got"),
         ("a,b\n1,\x002\n", "it holds a zero byte"),
         ("a,b\n1," + "x" * 200_000 + "\n", "must be comma-separated text; got field larger"),
-        ("a,b\n,1\n,2\n", "column 'a' has none|'a' hold text"),
+        ("a,b\n,1\n,2\n", "'a' is missing .NaN. in every row"),
     ],
 )
 def test_text_that_is_no_table_is_refused(tmp_path, text, match) -> None:
@@ -199,7 +199,7 @@ def test_rows_are_counted_as_a_spreadsheet_counts_them(tmp_path) -> None:
         (["a", "", "b"], "text", ["a", "", "b"], 1),
         (["", ""], "text", ["", ""], 0),
         (["1_000", "2"], "text", ["1_000", "2"], None),
-        (["1" * 19, "2"], "number", [float("1" * 19), 2], None),
+        (["1" * 19, "2"], "integer", [int("1" * 19), 2], None),
         (["٣", "4"], "text", ["٣", "4"], None),
     ],
 )
@@ -239,7 +239,7 @@ def test_dates_lists_and_huge_numbers_are_refused(tmp_path) -> None:
     frame = FRAME.assign(day=pd.date_range("2020", periods=N))
     refused(path, "`day` in .* must hold numbers or texts; its type is timestamp", frame)
     frame = FRAME.assign(big=np.full(N, 2**63, dtype=np.uint64))
-    refused(path, r"`big` in .* must lie below 2\^63; got 9223372036854775808", frame)
+    refused(path, r"`column big of .*` .* row 1 holds 9223372036854775808", frame[["big", "kind"]])
 
 
 def test_large_class_numbers_are_not_rounded(path) -> None:

@@ -26,7 +26,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.checks import check_at_least, check_index, row_numbers
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.solvers.krylov import largest_eigenvalue
 
@@ -61,6 +61,7 @@ def relabel(
         >>> lo.relabel(fitted, query, 3, "7").dims
         ('query', 'edit')
     """
+    check_fitted(fitted)
     check_of(of)
     rows = _rows(fitted, index)
     examples = queries_of(fitted, query)
@@ -102,6 +103,7 @@ def reweight(
         >>> lo.reweight(fitted, query, [0, 1], 2.0).dims
         ('query', 'edit')
     """
+    check_fitted(fitted)
     check_of(of)
     check_at_least("weight", weight, 0)
     rows = _rows(fitted, index)
@@ -154,6 +156,7 @@ def add(
         >>> lo.add(fitted, query, query.inputs[:2], ["3", "7"]).dims
         ('query', 'edit')
     """
+    check_fitted(fitted)
     check_of(of)
     examples = queries_of(fitted, query)
     points = torch.as_tensor(inputs, dtype=torch.float64)

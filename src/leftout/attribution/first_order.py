@@ -32,7 +32,7 @@ from leftout.core.errors import OptionError
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 
 INTERPOLATED = "identically 0: with ridge 0 the training residuals are 0, and so are all derivatives"
@@ -72,6 +72,7 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
     Source:
         Rethinking influence functions, proposition 1 and eq. 13; "mean" is ours.
     """
+    check_fitted(fitted)
     if fitted.rule.time(at) != math.inf:
         raise OptionError(
             "`at` must be None, the end of training: the classical influence function is the "

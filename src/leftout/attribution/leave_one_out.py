@@ -25,7 +25,7 @@ from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.work import WorkCount, thin_product
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted, dual_work
+from leftout.dynamics.fitted import Fitted, check_fitted, dual_work
 from leftout.dynamics.rules import At
 from leftout.kernels.base import Kernel
 from leftout.solvers.resolvent import left_out_diagonal_work
@@ -201,6 +201,7 @@ def out_of_sample(fitted: Fitted, at: At | Sequence[At] = None) -> Float64[Tenso
         >>> lo.out_of_sample(lo.fit(lo.kernels.ReLU(1), train)).shape
         torch.Size([40, 10])
     """
+    check_fitted(fitted)
     times = fitted.times(at)
     predictions = [engine.out_of_sample() for engine in engines(fitted, times)]
     return predictions[0].clone() if is_scalar(at) else torch.stack(predictions)

@@ -14,7 +14,7 @@ from leftout.attribution.engine.labelled_result import SIGN, Of, check_of
 from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.groups import Groups, named_groups
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 
 
@@ -47,6 +47,7 @@ def leave_out(
         >>> lo.leave_out(fitted, query, {"first ten": range(10), "pair": [3, 7]}).sizes["group"]
         2
     """
+    check_fitted(fitted)
     check_of(of)
     names, rows = named_groups(groups, len(fitted))
     examples = queries_of(fitted, query)

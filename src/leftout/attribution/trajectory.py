@@ -25,7 +25,7 @@ from leftout.core.errors import OptionError
 from leftout.core.progress import with_progress
 from leftout.core.work import WorkCount, passes, product
 from leftout.data.examples import Examples
-from leftout.dynamics.fitted import Fitted, dual_work
+from leftout.dynamics.fitted import Fitted, check_fitted, dual_work
 from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
 from leftout.solvers.quadrature import NODES
 from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes, resolvents_work
@@ -83,6 +83,7 @@ def trajectory(fitted: Fitted, at: At | Sequence[At] = None) -> xr.Dataset:
         Rethinking influence functions, "Track influential samples during training", eq. 20 in the
         units of `GradientFlow`; exact at every time rather than the influence of the end.
     """
+    check_fitted(fitted)
     check_timed(fitted.rule)
     times = training_times(fitted) if at is None else fitted.times(at)
     n, k = len(fitted), fitted.outputs

@@ -122,6 +122,11 @@ class Arguments(
         """Return the training times asked for; the end where none was."""
         return list(self.at) or [None]
 
+    def yes_no(self, name: str) -> bool | None:
+        """Return an option that is "yes" or "no" as a truth value; None where it was not given."""
+        answer = getattr(self, name)
+        return None if answer is None else answer == "yes"
+
     @property
     def strength_number(self) -> float | None:
         """Return the strength of labels; None where it is to be chosen."""

@@ -58,7 +58,8 @@ def audit_command(arguments: AuditArguments) -> None:
                 at=arguments.times,
                 refit_examples=arguments.refit_examples,
                 retrain_examples=arguments.retrain_examples,
-                provenance=provenance and provenance_names(provenance, arguments.data, resolved.train),
+                provenance=provenance
+                and provenance_names(provenance, arguments.data, resolved.train, arguments.yes_no("header")),
                 seed=arguments.seed,
                 device=arguments.device,
                 memory=arguments.memory,

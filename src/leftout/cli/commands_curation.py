@@ -129,7 +129,7 @@ def rare_command(arguments: RareArguments) -> None:
 def sources_command(arguments: SourcesArguments) -> None:
     """Print what each source is worth, and save the table where asked."""
     fitted, query, at = fit_model(arguments)
-    names = provenance_names(arguments.provenance, arguments.data, fitted.train)
+    names = provenance_names(arguments.provenance, arguments.data, fitted.train, arguments.yes_no("header"))
     comparison = sources(fitted, query, names, at=at)
     if arguments.out is not None:
         frame = comparison.to_frame()

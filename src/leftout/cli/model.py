@@ -7,6 +7,7 @@ from leftout.cli.module_file import network
 from leftout.cli.options import FAMILIES_BY_KERNEL, ProvenanceOptions
 from leftout.cli.provenance_names import feature_columns
 from leftout.core.errors import OptionError
+from leftout.core.wording import plain
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
@@ -85,6 +86,7 @@ def rule_of(arguments: Arguments) -> Rule:
 def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:
     """Return training examples and queries, scaled for the kernel unless another scaling is given.
 
+    What was taken for granted is printed first, and kept in `preparation`.
     Targets of a user's own network are not centred by default, and two classes get two columns where it has
     two outputs. A column of the table that says where examples come from is no feature.
     """
@@ -103,8 +105,19 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         normalise=None if normalise == "none" else normalise,
         centre=centre,
         target=arguments.target,
-        columns=feature_columns(provenance, arguments.data, arguments.target),
+        columns=feature_columns(
+            provenance,
+            arguments.data,
+            arguments.target,
+            columns=arguments.columns,
+            header=arguments.yes_no("header"),
+        ),
+        header=arguments.yes_no("header"),
+        task=arguments.task,
+        pictures=arguments.yes_no("pictures"),
     )
+    for note in train.preparation.get("notes", ()):
+        print(f"note: {plain(note, 2000)}")
     base = kernel.base if isinstance(kernel, LabelAware) else kernel
     if not isinstance(base, Empirical):
         return train, query

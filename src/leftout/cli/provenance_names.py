@@ -12,13 +12,15 @@ from leftout.core.wording import name_list
 from leftout.data.columns import ID, Column
 from leftout.data.data_name import TABLES
 from leftout.data.examples import Examples
-from leftout.data.table import READERS, SPLIT
+from leftout.data.table import SPLIT, table_columns
 
 SOURCE = "source"
 """Name of the column, in a file, that says where an example comes from."""
 
 
-def provenance_names(provenance: str | None, data: str, train: Examples) -> list[str]:
+def provenance_names(
+    provenance: str | None, data: str, train: Examples, header: bool | None = None
+) -> list[str]:
     """Return where each training example comes from.
 
     Raises:
@@ -40,7 +42,7 @@ def provenance_names(provenance: str | None, data: str, train: Examples) -> list
                 f"`{provenance}` must have the columns 'id' and 'source'; it has {name_list(columns)}."
             )
     else:
-        columns, ids = _table(data)
+        columns, ids = _table(data, header)
         column = columns[provenance]
     if column.missing is not None:
         raise DataError(
@@ -61,20 +63,32 @@ def is_table(name: str) -> bool:
     return Path(name).suffix.lower() in TABLES
 
 
-def feature_columns(provenance: str | None, data: str, target: str | None) -> list[str] | None:
-    """Return the columns to predict from where the provenance is a column, None where all others are.
+def feature_columns(
+    provenance: str | None,
+    data: str,
+    target: str | None,
+    *,
+    columns: str | None = None,
+    header: bool | None = None,
+) -> list[str] | None:
+    """Return the columns to predict from: those given, or all but that of provenance; None for all others.
+
+    Args:
+        columns: names separated by commas.
+        header: whether the first line of a .csv names its columns; None: as `load` decides.
 
     Raises:
         OptionError: no such column, or the one that is predicted.
     """
+    chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     if provenance is None or is_table(provenance):
-        return None
+        return chosen
     if not is_table(data):
         raise OptionError(
             f"--provenance {provenance!r} must be a file with columns id and source (.csv, .parquet): only a "
             f"table has columns of its own, and {data!r} is none."
         )
-    names = [name for name in _table(data)[0] if name not in (ID, SPLIT)]
+    names = [name for name in _table(data, header)[0] if name not in (ID, SPLIT)]
     predicted = target or names[-1]
     if provenance not in names:
         raise OptionError(
@@ -85,13 +99,14 @@ def feature_columns(provenance: str | None, data: str, target: str | None) -> li
         raise OptionError(
             f"--provenance {provenance!r} is the column that is predicted; name another with --target."
         )
+    if chosen is not None:
+        return chosen
     return [name for name in names if name not in (provenance, predicted)]
 
 
-def _table(name: str) -> tuple[dict[str, Column], list[str]]:
+def _table(name: str, header: bool | None = None) -> tuple[dict[str, Column], list[str]]:
     """Return the columns of a table by name, and the ids of its rows as `load` names them."""
-    path = Path(name).expanduser()
-    every_column, ids = READERS[path.suffix.lower()](path)
+    every_column, ids = table_columns(Path(name).expanduser(), header)
     columns = {column.name: column for column in every_column}
     if ID in columns:
         ids = [str(number) for number in columns[ID].values.tolist()]

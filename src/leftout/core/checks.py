@@ -31,6 +31,30 @@ def check_finite(name: str, tensor: Tensor) -> None:
     )
 
 
+def check_whole_kept(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
+    """Raise where a whole number would become another one in this precision, naming the first such row.
+
+    A float32 module sees 16777217 as 16777216: as an id it is another one. Numbers beyond 2^53 are not looked
+    at, as double precision has no odd ones there.
+    """
+    if not tensor.dtype.is_floating_point or torch.finfo(dtype).eps <= torch.finfo(tensor.dtype).eps:
+        return
+    sizes = tensor.abs()
+    if not bool(((sizes > 2 / torch.finfo(dtype).eps) & (sizes <= 2.0**53)).any()):
+        return
+    other = (sizes <= 2.0**53) & (tensor == tensor.round()) & (tensor.to(dtype).to(tensor.dtype) != tensor)
+    rows = other.reshape(len(other), -1).any(1).nonzero().flatten()
+    if len(rows):
+        row = int(rows[0])
+        number = float(tensor[row][other[row]].flatten()[0])
+        kind = str(dtype).removeprefix("torch.")
+        raise DataError(
+            f"`{name}` must hold whole numbers that the module's {kind} holds; row {row} has {number:.0f}, "
+            f"which becomes {float(torch.tensor(number, dtype=dtype)):.0f} ({len(rows)} of {len(tensor)} "
+            "rows have such ones). Call module.double(), or number the ids anew from 0."
+        )
+
+
 def check_kind(name: str, argument: object, kind: type | tuple[type, ...], *, what: str) -> None:
     """Raise unless `argument` is an instance of a class.
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
+from leftout.core.checks import check_whole_kept
 from leftout.core.errors import LeftoutError, OptionError, ShapeError
 
 Parameters = dict[str, Tensor]
@@ -219,8 +220,10 @@ def check_takes(module: nn.Module, inputs: Tensor, *, name: str, as_given: bool 
 
     Raises:
         ShapeError: the module fails on them; its exception is the cause of ours.
+        DataError: whole numbers that the module's dtype does not hold.
     """
     like = next(iter(parameters_of(module).values()))
+    check_whole_kept(name, inputs, like.dtype)
     try:
         # A tensor without an axis of rows has no first three.
         first = inputs[:ROWS_TRIED] if inputs.ndim > 1 else inputs

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float64
 from leftout.attribution.trajectory import time_bytes, training_times, trajectory
 from leftout.core.blocks import blocks
 from leftout.core.errors import OptionError
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At, GradientDescent
 
 HALF = 0.5
@@ -124,6 +124,7 @@ def learned(fitted: Fitted, at: At | Sequence[At] = None, *, kinds_at: float | N
         >>> found.stop.suggested  # the left-out loss still falls at the last time
         False
     """
+    check_fitted(fitted)
     times = training_times(fitted) if at is None else fitted.times(at)
     kinds_times = () if kinds_at is None else fitted.times(kinds_at)
     times = tuple(sorted({*times, *kinds_times}))

@@ -24,7 +24,7 @@ from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.reduced_model import removal_rounds, smallest_first
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At, Rule
 
 Order = Literal["least", "most", "random", "iterative"]
@@ -139,6 +139,7 @@ def prune(
         >>> pruned.order[:4]  # the least informative examples, first to go first
         (16, 26, 15, 36)
     """
+    check_fitted(fitted)
     check_choice("order", order, ORDERS)
     check_choice("by", by, MEASURES)
     if shares is not None and not isinstance(shares, Iterable):

@@ -18,7 +18,7 @@ from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.blocks import blocks
 from leftout.core.work import WorkCount, passes
 from leftout.curation.mislabelled import label_margins
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 
 NEAREST = 3
@@ -75,6 +75,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
         >>> [(example.row, example.agreement) for example in lo.rare(fitted)]  # at the border of a class
         [(20, 1.0)]
     """
+    check_fitted(fitted)
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
     loss = (predicted - train.targets).square().sum(1) / 2
@@ -123,6 +124,7 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
         >>> [(outlier.row, round(outlier.similarity, 2)) for outlier in lo.outliers(fitted)]
         [(6, -0.02)]
     """
+    check_fitted(fitted)
     if len(fitted) < 4:
         return ()
     similarity = neighbours(fitted, 1)[0][:, 0]

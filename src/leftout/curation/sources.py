@@ -28,7 +28,7 @@ from leftout.core.checks import check_count, check_seed
 from leftout.core.errors import OptionError
 from leftout.curation.prune import one_time
 from leftout.data.pairs import Data
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 
 DRAWS = 2000
@@ -149,6 +149,7 @@ def sources(
         >>> found.differences[0].clear
         False
     """
+    check_fitted(fitted)
     check_count("draws", draws)
     check_seed(seed)
     time = one_time(fitted, at)

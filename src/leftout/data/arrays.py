@@ -1,10 +1,13 @@
 """Arrays of inputs and targets from a pair `(inputs, targets)`, a Dataset or a DataLoader.
 
-Row i must stay example i. A loader that shuffles or drops examples, or a data set that returns another
-input each time, would number its examples differently on the next reading; both are refused.
+Row i must stay example i. A loader that shuffles or drops examples would number its examples differently on
+the next reading, and a data set that draws its inputs or targets anew would be another one; both are
+refused. Every item is read twice, and all again until READINGS comparisons are made: items that differ from
+their first reading with probability p each time pass with probability at most (1 − p)^READINGS.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
-from leftout.core.errors import DataError, ShapeError
-from leftout.data.targets import as_array, doubles, target_array
+from leftout.core.errors import DataError, LeftoutError, ShapeError
+from leftout.data.conversion import as_array, check_whole_numbers, doubles, kind_of
+from leftout.data.targets import target_array
+
+READINGS = 512
+"""Least number of items that are read again and compared with their first reading."""
 
 
 def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +40,7 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     else:
         raise DataError(
             f"`{name}` must be Examples, a pair (inputs, targets), a Dataset or a DataLoader; got "
-            f"{type(pair).__name__}."
+            f"{type(pair).__name__}. `leftout.load` makes Examples of tables, files and dictionaries."
         )
     inputs = input_array(f"{name} inputs", inputs)
     targets = target_array(f"{name} targets", targets)
@@ -45,15 +52,17 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def input_array(name: str, inputs: Any) -> np.ndarray:
-    """Return real numbers, one row per example."""
+    """Return real numbers, one row per example, that are exact in double precision if they are whole."""
     array = as_array(name, inputs)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.kind not in "biuf" and kind_of(array) != "integers":
+        texts = " of texts" if kind_of(array) == "texts" else ""
         raise DataError(
-            f"`{name}` must hold real numbers; got dtype {array.dtype}. Encode them as "
+            f"`{name}` must hold real numbers; got dtype {array.dtype}{texts}. Encode them as "
             "numbers, complex ones as their two parts."
         )
     if 0 in array.shape:
         raise ShapeError(f"`{name}` must hold at least one example and feature; got {array.shape}.")
+    check_whole_numbers(name, array)
     return array
 
 
@@ -78,17 +87,38 @@ def _loader_arrays(loader: DataLoader[Any], name: str) -> tuple[np.ndarray, np.n
             f"`{name}` must be a loader of all its examples; this one has `drop_last=True`. Make "
             "it with `drop_last=False`."
         )
-    _check_repeats(loader.dataset, name)
-    # Iterating draws a seed for the workers from the global generator; it stays where it was.
-    with torch.random.fork_rng(devices=[]):
-        batches = [_checked_pair(batch, name, row) for row, batch in enumerate(loader)]
-    if loader.batch_size is None and loader.batch_sampler is None:
-        return _stack_pairs(batches, name)
-    if not batches:
+    count = _length(loader.dataset, name)
+    if not count:
         raise DataError(f"`{name}` must hold at least one example; its loader is empty.")
+    automatic = loader.batch_size is not None or loader.batch_sampler is not None
+
+    def reading() -> tuple[np.ndarray, np.ndarray]:
+        batches = [_checked_pair(batch, name, row) for row, batch in enumerate(_batches(loader, name))]
+        arrays = _joined_batches(batches, name) if automatic else _stack_pairs(batches, name)
+        if batches and len(arrays[0]) != count:  # a StopIteration of the data set ends its loader silently
+            raise DataError(
+                f"`{name}` must return all its examples; its data set says {count}, its loader returned "
+                f"{len(arrays[0])}. Do not drop any on the way."
+            )
+        return arrays
+
+    # Workers start anew for each reading.
+    return _repeated(reading, name, most=8 if loader.num_workers else READINGS)
+
+
+def _batches(loader: DataLoader[Any], name: str) -> list[Any]:
+    try:
+        return list(loader)
+    except LeftoutError:
+        raise
+    except Exception as error:
+        raise _failure(name, "its loader was read", error) from error
+
+
+def _joined_batches(batches: Sequence[tuple[Any, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
     columns = [[as_array(name, batch) for batch in column] for column in zip(*batches, strict=True)]
     try:
-        inputs, targets = (np.concatenate(column) for column in columns)
+        inputs, targets = (np.concatenate(_of_one_type(name, column)) for column in columns)
     except ValueError as error:
         raise ShapeError(f"`{name}` must yield batches of one shape: {error}.") from error
     return inputs, targets
@@ -98,8 +128,32 @@ def _dataset_arrays(dataset: Dataset[Any], name: str) -> tuple[np.ndarray, np.nd
     """Return the items of a map-style data set, 0 … len − 1."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise _stream_error(name)
-    _check_repeats(dataset, name)
-    return _stack_pairs([_checked_pair(dataset[row], name, row) for row in range(len(dataset))], name)
+    count = _length(dataset, name)
+    return _repeated(lambda: _stack_pairs([_item(dataset, name, row) for row in range(count)], name), name)
+
+
+def _length(dataset: Any, name: str) -> int:
+    try:
+        return len(dataset)
+    except Exception as error:
+        raise _failure(name, "its length was asked for", error) from error
+
+
+def _item(dataset: Any, name: str, row: int) -> tuple[Any, Any]:
+    """Return item `row`; whatever the data set raises becomes an error of ours that shows it."""
+    try:
+        pair = dataset[row]
+    except LeftoutError:
+        raise
+    except Exception as error:
+        raise _failure(name, f"item {row} was asked for", error) from error
+    return _checked_pair(pair, name, row)
+
+
+def _failure(name: str, when: str, error: Exception) -> DataError:
+    return DataError(
+        f"`{name}` must return its examples; it raised {type(error).__name__}: {error} when {when}."
+    )
 
 
 def _stack_pairs(pairs: Sequence[tuple[Any, Any]], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -107,21 +161,36 @@ def _stack_pairs(pairs: Sequence[tuple[Any, Any]], name: str) -> tuple[np.ndarra
         raise DataError(f"`{name}` must hold at least one example; it is empty.")
     columns = []
     for side, column in zip(("inputs", "targets"), zip(*pairs, strict=True), strict=True):
-        rows = [_row_array(f"{name} {side}", row) for row in column]
+        rows = [_row_array(f"{name} {side}[{i}]", row) for i, row in enumerate(column)]
         odd = next((i for i, row in enumerate(rows) if row.shape != rows[0].shape), None)
         if odd is not None:
             raise ShapeError(
                 f"`{name} {side}` must have one shape; item 0 has {rows[0].shape}, item {odd} "
                 f"{rows[odd].shape}."
             )
-        columns.append(np.stack(rows))
+        columns.append(np.stack(_of_one_type(f"{name} {side}", rows)))
     return columns[0], columns[1]
+
+
+def _of_one_type(name: str, rows: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Return rows that numpy joins without rounding an integer."""
+    types = {row.dtype for row in rows}
+    if len(types) > 1 and all(dtype.kind in "iuO" for dtype in types):
+        return [row.astype(object) for row in rows]
+    if len(types) > 1:
+        for place, row in enumerate(rows):
+            check_whole_numbers(f"{name}[{place}]", row[None])
+    return rows
 
 
 def _row_array(name: str, row: Any) -> np.ndarray:
     """Return one input or target, possibly a single number."""
-    if isinstance(row, Tensor | np.ndarray | list | tuple | int | float | str | np.generic):
-        return as_array(name, [row] if np.ndim(row) == 0 else row).reshape(np.shape(row))
+    if isinstance(row, int | float | str | np.generic):
+        return as_array(name, [row]).reshape(())
+    if isinstance(row, Tensor | np.ndarray) and row.ndim == 0:
+        return as_array(name, row[None]).reshape(())
+    if isinstance(row, Tensor | np.ndarray | list | tuple) or hasattr(row, "isna"):
+        return as_array(name, row)
     raise DataError(
         f"`{name}` must be tensors, arrays or numbers; got {type(row).__name__}. Turn pictures "
         "into tensors with a transform."
@@ -137,19 +206,38 @@ def _checked_pair(pair: Any, name: str, row: int) -> tuple[Any, Any]:
     return pair[0], pair[1]
 
 
-def _check_repeats(dataset: Any, name: str) -> None:
-    """Raise when the first example differs from one reading to the next, as under augmentation."""
-    if not len(dataset):
-        raise DataError(f"`{name}` must hold at least one example; it is empty.")
-    # A transform may draw from the global generator; asking twice must not move the caller's.
+def _repeated(
+    reading: Callable[[], tuple[np.ndarray, np.ndarray]], name: str, most: int = READINGS
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs and targets, read at least twice; raise where an example differs between readings.
+
+    Args:
+        most: readings beside the first, where READINGS asks for more.
+    """
+    # Iterating a loader, and random transforms, draw from the global generator: it stays where it was.
     with torch.random.fork_rng(devices=[]):
-        first, second = (
-            _row_array(f"{name} inputs", _checked_pair(dataset[0], name, 0)[0]) for _ in range(2)
-        )
-    if first.shape != second.shape or not np.array_equal(first, second, equal_nan=first.dtype.kind == "f"):
+        first = reading()
+        for _ in range(min(most, math.ceil(READINGS / len(first[0])))):
+            for side, before, after in zip(("input", "target"), first, reading(), strict=True):
+                _check_same(name, side, before, after)
+    return first
+
+
+def _check_same(name: str, side: str, before: np.ndarray, after: np.ndarray) -> None:
+    """Raise at the first example that differs from one reading to the next."""
+    row = None
+    if before.shape != after.shape:
+        row = min(len(before), len(after)) if len(before) != len(after) else 0
+    else:
+        differ = before != after
+        if before.dtype.kind == after.dtype.kind == "f":
+            differ &= ~(np.isnan(before) & np.isnan(after))
+        rows = np.flatnonzero(differ.reshape(len(differ), -1).any(1))
+        row = int(rows[0]) if len(rows) else None
+    if row is not None:
         raise DataError(
-            f"`{name}` must return the same input every time; its first example differs from one "
-            "reading to the next. Remove random transforms."
+            f"`{name}` must return the same {side} every time; example {row} differs from one reading to the "
+            "next. Remove random transforms, or draw once and pass a pair (inputs, targets)."
         )
 
 

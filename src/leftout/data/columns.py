@@ -1,7 +1,8 @@
 """The type of a column of a table: one type for every cell, or text.
 
 A column of texts is numbers when every cell that is not missing is one. What counts as missing is
-listed here, and a missing cell is refused by name: nothing is filled in.
+listed here, and a missing cell is refused by name: nothing is filled in. Codes with leading zeros are texts:
+"0123" and "123" are two of them, and one number.
 """
 
 import re
@@ -18,7 +19,8 @@ ID = "id"
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
 TRUTHS = {"true": True, "false": False}
-INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
+CODE = re.compile(r"[+-]?0[0-9]+")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity)", re.I)
 
 
@@ -27,44 +29,80 @@ class Column:
     """A named column.
 
     Attributes:
-        kind: the type of every cell.
-        values: int64, float64, bool or texts, as `kind` says; without meaning where a cell is missing.
+        kind: the type of every cell; "text" where all are missing.
+        values: int64, float64, bool or objects (texts, integers beyond 64 bits), as `kind` says; without
+            meaning where a cell is missing.
         missing: the first missing cell, or None.
+        empty: whether all are missing.
+        code: the first cell with a leading zero, which made numbers texts, or None.
+        rounded: the first whole number that is not what its float64 is, or None.
     """
 
     name: str
     kind: Kind
     values: np.ndarray
     missing: int | None = None
+    empty: bool = False
+    code: int | None = None
+    rounded: int | None = None
 
 
 def name_column(name: str, cells: Sequence[str]) -> Column:
     """Return the column of row names, unconverted: "007" is not 7, and "NA" may be a name."""
     cells = [cell.strip() for cell in cells]
     empty = next((row for row, cell in enumerate(cells) if not cell), None)
-    return Column(name, "text", np.array(cells), empty)
+    return Column(name, "text", text_array(cells), empty)
 
 
 def text_column(name: str, cells: Sequence[str]) -> Column:
     """Return the column of numbers, truth values or texts that the cells of a text file stand for."""
     cells = [cell.strip() for cell in cells]
-    present = [cell for cell in cells if cell.lower() not in MISSING]
-    gap = next((row for row, cell in enumerate(cells) if cell.lower() in MISSING), None)
+    present = [cell for cell in cells if not is_missing(cell)]
+    gap = next((row for row, cell in enumerate(cells) if is_missing(cell)), None)
     if not present:
-        return Column(name, "text", np.array(cells), missing=gap)
-    if all(INTEGER.fullmatch(cell) for cell in present):
-        values = np.array([_or_zero(cell) for cell in cells], dtype=np.int64)
-        return Column(name, "integer", values, gap)
+        return Column(name, "text", text_array(cells), gap, empty=True)
     if all(NUMBER.fullmatch(cell) for cell in present):
+        code = next((row for row, cell in enumerate(cells) if CODE.fullmatch(cell)), None)
+        if code is not None:
+            return Column(name, "text", text_array(cells), gap, code=code)
+        if all(INTEGER.fullmatch(cell) for cell in present):
+            whole = [int(cell) if INTEGER.fullmatch(cell) else 0 for cell in cells]
+            return Column(name, "integer", integer_array(whole), gap)
         numbers = [float(cell) if NUMBER.fullmatch(cell) else 0.0 for cell in cells]
-        return Column(name, "number", np.array(numbers), gap)
+        return Column(name, "number", np.array(numbers), gap, rounded=_first_rounded(cells))
     if all(cell.lower() in TRUTHS for cell in present):
         truths = [TRUTHS.get(cell.lower(), False) for cell in cells]
         return Column(name, "truth", np.array(truths), gap)
     # In a column of words, "none" and "NA" are words; only an empty cell is missing.
     empty = next((row for row, cell in enumerate(cells) if not cell), None)
-    return Column(name, "text", np.array(cells), empty)
+    return Column(name, "text", text_array(cells), empty)
 
 
-def _or_zero(cell: str) -> int:
-    return int(cell) if INTEGER.fullmatch(cell) else 0
+def is_missing(cell: str) -> bool:
+    """Return whether the cell of a text file stands for a missing value, unless its column holds words."""
+    return len(cell) <= 4 and cell.lower() in MISSING
+
+
+def first_repeat(names: Sequence[str]) -> str | None:
+    """Return the first name that is there a second time, or None; linear in their number."""
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
+def text_array(cells: Sequence[str]) -> np.ndarray:
+    """Return texts as objects: as fixed-width text each would take the width of the longest."""
+    texts = np.empty(len(cells), dtype=object)
+    texts[:] = cells
+    return texts
+
+
+def integer_array(numbers: Sequence[int]) -> np.ndarray:
+    """Return integers as int64 or, where one is beyond 64 bits, as objects."""
+    small = min(numbers) >= -(2**63) and max(numbers) < 2**63
+    return np.array(numbers, dtype=np.int64 if small else object)
+
+
+def _first_rounded(cells: Sequence[str]) -> int | None:
+    """Return the first cell with a whole number that double precision does not hold."""
+    long = ((row, cell) for row, cell in enumerate(cells) if len(cell) > 15 and INTEGER.fullmatch(cell))
+    return next((row for row, cell in long if int(cell) != int(float(cell))), None)

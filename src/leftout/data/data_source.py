@@ -22,6 +22,8 @@ class InputRows:
     images: np.ndarray | None = None
     table: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+    """What was done to these inputs that a person should know."""
 
     def span(self, rows: slice) -> "InputRows":
         """Return consecutive rows of these."""
@@ -30,6 +32,7 @@ class InputRows:
             images=None if self.images is None else self.images[rows],
             table=None if self.table is None else self.table[rows],
             columns=self.columns,
+            notes=self.notes,
         )
 
 
@@ -44,7 +47,7 @@ class DataSource:
         read: inputs of the given row numbers, in the given order.
         is_query: (n,) bool, true where the data set says "query"; None: to be split by seed.
         share: of the rows, the fraction that becomes queries in a split by seed.
-        record: what the reader adds to `Examples.preparation`.
+        record: what the reader adds to `Examples.preparation`; its "notes" are shown first.
     """
 
     name: str

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.data.options import Centre
@@ -38,10 +39,25 @@ class Encoding:
         return len(self.offset)
 
     def encode(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n k"]:
-        """Return the targets of class numbers."""
+        """Return the targets of class numbers.
+
+        Raises:
+            MemoryBudgetError: they would not fit into the free memory; nothing is made then.
+        """
         assert self.classes is not None
+        n, k = len(labels), self.outputs
+        check_fits(
+            f"The targets of {n} examples in {k} columns, one each for {len(self.classes)} classes,",
+            8 * n * k,
+            memory_budget(None),
+            advice="Take fewer examples or classes, or floats where they are numbers to predict.",
+        )
         offset = torch.tensor(self.offset, dtype=torch.float64)
-        return _columns(labels, len(self.classes), self.outputs) - offset
+        if k == 1:
+            return (2.0 * labels.double() - 1)[:, None] - offset  # (n, 1)
+        targets = (0.0 - offset).repeat(n, 1)  # (n, c), in place: the largest array of many classes
+        targets[torch.arange(n), labels] = 1.0 - offset[labels]
+        return targets
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
         """Return the class number with the largest prediction."""
@@ -100,13 +116,13 @@ def encoding_of_classes(
     if width != count and (count, width) != (2, 1):
         allowed = "1 or 2" if count == 2 else str(count)
         raise OptionError(f"`outputs` must be {allowed} for {count} classes; got {outputs}.")
-    columns = _columns(labels, count, width)
     if centre == "mean":
-        offset = columns.mean(0)
+        counts = torch.bincount(labels, minlength=count)  # (c,)
+        offset = (counts if width > 1 else counts[1:] - counts[:1]).double() / len(labels)
     elif centre == "uniform" and width > 1:
         offset = torch.full((count,), 1 / count, dtype=torch.float64)
     else:
-        offset = torch.zeros(columns.shape[1], dtype=torch.float64)
+        offset = torch.zeros(width, dtype=torch.float64)
     return Encoding(classes=classes, offset=tuple(offset.tolist()), centre=centre)
 
 
@@ -123,9 +139,3 @@ def encoding_of_numbers(targets: Float64[Tensor, "n k"], *, centre: Centre = "me
         raise ShapeError(f"`targets` must have shape (n, k); got {tuple(targets.shape)}.")
     offset = targets.mean(0) if centre == "mean" else torch.zeros_like(targets[0])
     return Encoding(classes=None, offset=tuple(offset.tolist()), centre=centre)
-
-
-def _columns(labels: Tensor, count: int, width: int) -> Tensor:
-    if width == 1:
-        return (2.0 * labels.double() - 1)[:, None]  # (n, 1)
-    return torch.nn.functional.one_hot(labels, count).double()  # (n, c)

@@ -6,6 +6,12 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.errors import DataError
 from leftout.data.data_name import check_file
 
+BYTES_PER_NUMBER = 48
+"""Most that a number of a table or array takes while examples are made of it: six doubles."""
+
+BYTES_PER_PIXEL = 28
+"""The same of a byte of a picture: three doubles, and copies of itself."""
+
 
 def file_bytes(path: Path) -> bytes:
     """Return the content of an ordinary file.

@@ -8,16 +8,17 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from leftout.core.errors import DataError
 from leftout.core.progress import with_progress
 from leftout.core.wording import byte_size
+from leftout.data.columns import text_array
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import check_allocation, file_bytes
 from leftout.data.pixels import WHITE, rows_of_images
@@ -28,6 +29,9 @@ from leftout.data.zipped import member_bytes, open_zip, reason
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 """Decoders that may run. Others are refused whatever the file's name says: some call programs."""
+
+ORIENTATION, UPRIGHT = 0x0112, 1
+"""The EXIF tag that says how a camera was held, and its value for upright."""
 
 LARGEST_FILE = 2**28
 LARGEST_PICTURE = 2**24
@@ -139,7 +143,7 @@ def _source_of_listing(listing: Listing, source: str) -> DataSource:
     if splits is not None:
         rows, is_query, unused = named_splits(source, splits)
     paths = [listing.paths[row] for row in rows]
-    targets = raw_targets("classes", np.array(classes)[rows])
+    targets = raw_targets("classes", text_array([classes[row] for row in rows]))
     return DataSource(
         name=source,
         ids=paths,
@@ -203,10 +207,12 @@ def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
         DataError: two pictures of different size, or one that cannot be decoded.
     """
     pictures: list[np.ndarray] = []
+    turned: list[str] = []
     contents: Iterable[bytes] = listing.contents(paths)
     contents = with_progress(contents, what="decoding pictures", total=len(paths))
     for path, content in zip(paths, contents, strict=True):
         picture = decode_picture(content, path)
+        turned += [path] if is_turned(content) else []
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             first, second = (f"{p.shape[1]} × {p.shape[0]}" for p in (pictures[0], picture))
             raise DataError(
@@ -219,11 +225,13 @@ def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
         pictures.append(picture)
     if len({picture.ndim for picture in pictures}) > 1:
         pictures = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
-    return rows_of_images(np.stack(pictures))
+    count = f"{len(turned)} of {len(paths)} pictures"
+    note = f"{count} were turned as their EXIF orientation says, the first {turned[:1]}"
+    return replace(rows_of_images(np.stack(pictures)), notes=(note,) if turned else ())
 
 
 def decode_picture(content: bytes, name: str) -> np.ndarray:
-    """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour.
+    """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour, upright as its EXIF data say.
 
     Raises:
         DataError: damaged, of no known format, too large, animated, transparent, or of more than
@@ -239,6 +247,7 @@ def decode_picture(content: bytes, name: str) -> np.ndarray:
             with Image.open(BytesIO(content), formats=FORMATS) as image:
                 _check_picture(image, name)
                 image.load()
+                ImageOps.exif_transpose(image, in_place=True)
                 return _pixels(image, name)
     except DataError:
         raise
@@ -247,6 +256,12 @@ def decode_picture(content: bytes, name: str) -> np.ndarray:
         raise DataError(
             f"`{name}` cannot be decoded as a picture: {reason(error)}. Repair or remove it."
         ) from error
+
+
+def is_turned(content: bytes) -> bool:
+    """Return whether EXIF data of a picture that can be decoded say that it must be turned or mirrored."""
+    with Image.open(BytesIO(content), formats=FORMATS) as image:
+        return image.getexif().get(ORIENTATION, UPRIGHT) in range(2, 9)
 
 
 def _check_picture(image: Image.Image, name: str) -> None:

@@ -7,6 +7,10 @@
     FILE.csv, FILE.parquet     a table
     FILE.py:function           a function of yours
 
+or from what a program holds: a DataFrame, a pair of arrays or of pairs, a dictionary of arrays. Whatever was
+taken for granted is a sentence in `Examples.preparation["notes"]`: the last column as target, arrays as
+pictures, floats as numbers.
+
 Rows are chosen first, then read, then scaled, then their targets are coded; each step is written
 into `Examples.preparation`.
 """
@@ -31,11 +35,12 @@ from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encodi
 from leftout.data.examples import Examples
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
-from leftout.data.module import ExamplePair, module, source_of_pair
+from leftout.data.module import returned_by
 from leftout.data.normalise import NORMALISATIONS, normalise_inputs
-from leftout.data.options import Centre, Normalise
+from leftout.data.objects import ExamplePair, is_frame, source_of_object
+from leftout.data.options import Centre, Normalise, Task
 from leftout.data.split import RowSplit, split_rows
-from leftout.data.table import table
+from leftout.data.table import frame_columns, table, table_columns
 from leftout.data.targets import RawTargets
 
 READERS: dict[str, Callable[[Path, str], DataSource]] = {
@@ -43,13 +48,12 @@ READERS: dict[str, Callable[[Path, str], DataSource]] = {
     "mnist": mnist,
     "cifar10": cifar10,
     "folder": image_folder,
-    ".npz": npz,
     ".zip": image_zip,
 }
 
 
 def load(
-    data: str | Path | tuple[Any, Any] = "digits",
+    data: Any = "digits",
     *,
     classes: Sequence[str | int] | None = None,
     n_train: int | None = None,
@@ -60,12 +64,16 @@ def load(
     outputs: int | None = None,
     target: str | None = None,
     columns: Sequence[str] | None = None,
+    header: bool | None = None,
+    task: Task | None = None,
+    pictures: bool | None = None,
 ) -> tuple[Examples, Examples]:
     """Return training examples and queries.
 
     Args:
-        data: a name as in the list above; or a pair (train, query) of pairs (inputs, targets); or of
-            Examples, which come back unchanged, however `normalise` is set.
+        data: a name as in the list above; a DataFrame of pandas; a pair (inputs, targets), a Dataset or a
+            DataLoader of such, which the seed splits; a pair (train, query) of these, or of Examples, which
+            come back unchanged, however `normalise` is set; or a dictionary of arrays named as in a .npz.
         classes: names, or numbers where names are words; selects them and sets their order.
         n_train: how many to take, each class in its proportion; None takes all.
         n_query: likewise.
@@ -74,8 +82,12 @@ def load(
         centre: see `leftout.data.encoding`; None is "uniform" for classes, "mean" for numbers.
         outputs: columns that classes are coded in: 2 gives two classes one each, for a network with
             two outputs; None is one column of ∓1 for two classes, and one each for more.
-        target: the column of a table to predict; None is the last.
+        target: the column of a table to predict; None is the last, and a note says so.
         columns: the columns of a table to predict from; None is all others.
+        header: whether the first line of a .csv names its columns; None: it does, and one that may be an
+            example is refused.
+        task: whether targets are classes or numbers; None goes by their type: floats are numbers.
+        pictures: whether arrays are pictures; None goes by shape, type and range, see `leftout.data.pixels`.
 
     Raises:
         DataError: the data are missing, damaged or not what their name says.
@@ -93,35 +105,55 @@ def load(
     check_choice("normalise", normalise, NORMALISATIONS)
     check_choice("centre", centre, (None, *CENTRES))
     check_seed(seed)
-    source = _data_source(data, target=target, columns=columns)
+    check_choice("task", task, (None, "classification", "regression"))
+    for name, choice in (("header", header), ("pictures", pictures)):
+        check_choice(name, choice, (None, True, False))
+    of_table = {"target": target, "columns": columns, "header": header}
+    source = _data_source(data, of_table=of_table, task=task, pictures=pictures)
     if not isinstance(source, DataSource):
-        _check_untouched(classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs)
+        _check_untouched(
+            classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs, task=task
+        )
         return source
     split = split_rows(source, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
     return _examples(source, split, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
 
 
 def _data_source(
-    data: str | Path | tuple[Any, Any] | list[Any], *, target: str | None, columns: Sequence[str] | None
+    data: Any, *, of_table: dict[str, Any], task: Task | None, pictures: bool | None
 ) -> DataSource | ExamplePair:
     """Return the rows that the reader for `data` lists, or Examples that are ready."""
-    pair = isinstance(data, tuple | list)
-    text = "pair" if pair else str(data)
-    kind, path = ("pair", Path()) if pair else parse_data_name(text)
-    if kind in TABLES:
-        return table(path, text, target=target, columns=columns)
-    for name, option in (("target", target), ("columns", columns)):
-        if option is not None:
-            raise OptionError(
-                f"`{name}` must be left out unless the data are a table (.csv, .parquet); got "
-                f"{option!r} for `{text}`."
-            )
-    if isinstance(data, tuple | list):
-        return source_of_pair(data, text)
+    named = isinstance(data, str | Path)
+    kind, path = parse_data_name(str(data)) if named else ("object", Path())
+    text = str(data) if named else "pair" if isinstance(data, tuple | list) else "data"
+    if kind in TABLES or is_frame(data):
+        options = {name: of_table[name] for name in ("target", "columns")}
+        _check_left_out(text, "arrays", pictures=pictures)
+        if is_frame(data):
+            _check_left_out(text, "a .csv", header=of_table["header"])
+            return table(*frame_columns(data), text, form="frame", task=task, **options)
+        every, names = table_columns(path, of_table["header"])
+        return table(every, names, text, form=kind.lstrip("."), task=task, **options)
+    _check_left_out(text, "a table (.csv, .parquet, DataFrame)", **of_table)
+    if kind in READERS:
+        _check_left_out(text, "arrays or a table", pictures=pictures, task=task)
+        return READERS[kind](path, text)
+    if kind == ".npz":
+        return npz(path, text, task=task, pictures=pictures)
     if kind == "function":
-        source = module(text)
-        return source if isinstance(source, DataSource) else _with_origin(source, text)
-    return READERS[kind](path, text)
+        data = returned_by(text, "(train, query)")
+    source = source_of_object(data, text, task=task, pictures=pictures)
+    if isinstance(source, DataSource) or kind != "function":
+        return source
+    return _with_origin(source, text)
+
+
+def _check_left_out(source: str, wanted: str, **options: Any) -> None:
+    for name, choice in options.items():
+        if choice is not None:
+            raise OptionError(
+                f"`{name}` must be left out unless the data are {wanted}; got {choice!r} for `{source}`."
+            )
 
 
 def _with_origin(pair: ExamplePair, name: str) -> ExamplePair:
@@ -174,6 +206,7 @@ def _examples(
         "n_train": n,
         "n_query": len(split.query),
         "classes": None if encoding.classes is None else list(encoding.classes),
+        "notes": [*source.record.get("notes", ()), *rows.notes],
     }
     return (
         _encoded_examples(train_rows, train, split.train_targets, encoding, train_ids, preparation),

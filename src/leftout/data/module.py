@@ -9,25 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from leftout.core.errors import DataError
-from leftout.data.archive import source_of_arrays
-from leftout.data.arrays import pair_arrays
-from leftout.data.data_source import DataSource
-from leftout.data.examples import Examples
 from leftout.data.files import file_bytes
-
-ExamplePair = tuple[Examples, Examples]
-
-
-def module(source: str) -> DataSource | ExamplePair:
-    """Return the data that the function of a file returns.
-
-    Args:
-        source: "FILE.py:function"; modules beside FILE.py can be imported by it.
-
-    Raises:
-        DataError: as `returned_by`; or what came back is no pair.
-    """
-    return source_of_pair(returned_by(source, "(train, query)"), source)
 
 
 def returned_by(source: str, wanted: str) -> Any:
@@ -63,34 +45,3 @@ def returned_by(source: str, wanted: str) -> Any:
         ) from error
     finally:
         sys.path.remove(beside)
-
-
-def source_of_pair(pair: Any, source: str) -> DataSource | ExamplePair:
-    """Return a pair of Examples unchanged, or the rows of a pair of pairs (inputs, targets).
-
-    Raises:
-        DataError: neither; or one of each.
-    """
-    if not isinstance(pair, tuple | list) or len(pair) != 2:
-        length = f" of {len(pair)}" if isinstance(pair, tuple | list) else ""
-        raise DataError(
-            f"`{source}` must be a pair (train, query), each Examples or a pair (inputs, targets); "
-            f"got {type(pair).__name__}{length}."
-        )
-    train, query = pair
-    if isinstance(train, Examples) and isinstance(query, Examples):
-        if train.encoding != query.encoding:
-            raise DataError(
-                f"`{source}` must code training and query targets alike; got {train.encoding} and "
-                f"{query.encoding}. Make the queries with the encoding of the training examples."
-            )
-        return train, query
-    if isinstance(train, Examples) or isinstance(query, Examples):
-        raise DataError(
-            f"`{source}` must be two Examples, or two pairs (inputs, targets); got "
-            f"{type(train).__name__} and {type(query).__name__}."
-        )
-    inputs, targets = {}, {}
-    for name, side in (("train", train), ("query", query)):
-        inputs[name], targets[f"{name} targets"] = pair_arrays(side, name)
-    return source_of_arrays(source, inputs, targets)

@@ -32,7 +32,8 @@ def to_norm(inputs: Float64[Tensor, "n ..."], ids: Sequence[str], *, norm: float
     if len(zero):
         raise DataError(
             f"`inputs` must not be zero to be scaled to a norm; {ids[int(zero[0])]} is "
-            f"({len(zero)} of {len(rows)} are). Drop it, or use `normalise='standard'` or None."
+            f"({len(zero)} of {len(rows)} are). Drop it; or use "
+            "`normalise='standard'` or None with a kernel for rows of any norm, such as ReLU (--kernel relu)."
         )
     rows = rows / largest  # first, so that the squares neither overflow nor vanish
     rows = rows * (norm / torch.linalg.vector_norm(rows, dim=1, keepdim=True))
@@ -70,6 +71,9 @@ def normalise_inputs(
             which = constant.flatten().nonzero().flatten().tolist()
             record["constant_columns"] = [names[place] for place in which]
         elif bool(constant):
-            raise DataError("`inputs` must differ to be standardised; all pixels have one value.")
+            raise DataError(
+                "`inputs` must differ to be standardised; all pixels have one value in all training inputs. "
+                "Take other examples."
+            )
         train, query = (train - mean) / scale, (query - mean) / scale
     return train, query, record

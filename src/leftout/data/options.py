@@ -7,6 +7,8 @@ from leftout.core.options import OptionRecord, option
 
 Normalise = Literal["unit", "sphere", "standard"]
 Centre = Literal["uniform", "mean", "none"]
+Task = Literal["classification", "regression"]
+YesNo = Literal["yes", "no"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,14 @@ class DataOptions(OptionRecord):
     n_query: int | None = option(None, "Queries to take; all by default.")
     classes: str | None = option(None, "Classes to keep, in this order: 7,9.")
     target: str | None = option(None, "Column to predict in a table; the last by default.")
+    columns: str | None = option(None, "Columns of a table to predict from: a,b; all others by default.")
+    header: YesNo | None = option(None, "Whether the first line of a .csv names its columns.")
+    task: Task | None = option(
+        None, "Whether targets are classes or numbers; floats are numbers by default, all else classes."
+    )
+    pictures: YesNo | None = option(
+        None, "Whether arrays (n, h, w) are pictures; bytes, and floats within 0 … 1, are by default."
+    )
     seed: int = option(0, "Of split and subsets.")
     normalise: Literal[Normalise, "none"] | None = option(
         None,

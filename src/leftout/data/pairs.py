@@ -1,7 +1,8 @@
 """Examples from arrays, tensors, lists, a Dataset or a DataLoader that a program already holds.
 
 Nothing is scaled. Classes (integers, truth values, texts) are coded as usual; floats are targets as
-they are. Queries are coded as the training examples were, with the training `encoding`.
+they are, and floats that look like classes get a note in `preparation`. Queries are coded as the training
+examples were, with the training `encoding`.
 """
 
 from typing import Any
@@ -14,12 +15,16 @@ from torch.utils.data import DataLoader, Dataset
 from leftout.core.checks import check_finite
 from leftout.core.errors import DataError, ShapeError
 from leftout.data.arrays import float64_tensor, input_array, pair_arrays
+from leftout.data.conversion import check_whole_numbers, kind_of
 from leftout.data.encoding import Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
-from leftout.data.targets import KINDS, raw_targets
+from leftout.data.targets import RawTargets, float_class_note, raw_targets
 
 Data = Examples | tuple[Any, Any] | list[Any] | Dataset[Any] | DataLoader[Any]
 """What a public call takes as training examples or queries: see `examples_of`."""
+
+LISTED = 20
+"""Class names in a message."""
 
 
 def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "train") -> Examples:
@@ -45,8 +50,12 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
             )
         return data
     inputs, raw = pair_arrays(data, name)
+    notes: list[str] = []
     if encoding is None:
-        labels, targets, encoding = _encode(raw)
+        coded = raw_targets(f"{name} targets", raw)
+        note = float_class_note(f"`{name} targets`", coded, advice="pass integers or texts")
+        notes += [note] if note else []
+        labels, targets, encoding = _encode(coded)
     else:
         labels, targets = _encode_as(raw, encoding, name)
     tensor = float64_tensor(inputs)
@@ -61,6 +70,7 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
             "normalise": None,
             "centre": encoding.centre,
             "classes": None if encoding.classes is None else list(encoding.classes),
+            "notes": notes,
         },
     )
 
@@ -79,9 +89,9 @@ def inputs_of(data: Any, name: str = "inputs") -> Tensor:
     return tensor
 
 
-def _encode(array: np.ndarray) -> tuple[Tensor | None, Tensor, Encoding]:
-    raw = raw_targets("targets", array)
+def _encode(raw: RawTargets) -> tuple[Tensor | None, Tensor, Encoding]:
     if raw.labels is None:
+        assert raw.numbers is not None
         numbers = torch.from_numpy(raw.numbers)
         return None, numbers, encoding_of_numbers(numbers, centre="none")
     labels = torch.from_numpy(raw.labels)
@@ -91,10 +101,11 @@ def _encode(array: np.ndarray) -> tuple[Tensor | None, Tensor, Encoding]:
 
 def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor | None, Tensor]:
     """Return labels and targets under a given encoding."""
-    kind = KINDS[array.dtype.kind]
+    kind = kind_of(array)
     if encoding.classes is None:
-        if array.dtype.kind not in "fiu":
+        if kind not in ("floats", "integers"):
             raise DataError(f"`{name} targets` must be numbers, as the training targets are; got {kind}.")
+        check_whole_numbers(f"{name} targets", array)
         numbers = float64_tensor(array if array.ndim == 2 else array[:, None])
         if numbers.shape[1] != encoding.outputs:
             raise ShapeError(
@@ -102,19 +113,18 @@ def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
                 f"got {array.shape}."
             )
         return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64)
-    if array.dtype.kind == "f":
+    listed = ", ".join(encoding.classes[:LISTED]) + (", …" if len(encoding.classes) > LISTED else "")
+    if kind == "floats":
         raise DataError(
             f"`{name} targets` must be classes, as the training targets are, among "
-            f"{', '.join(encoding.classes)}; got floats. Pass integers or class names."
+            f"{listed}; got floats. Pass integers or class names."
         )
     raw = raw_targets(f"{name} targets", array)
-    unseen = [cls for cls in raw.classes if cls not in encoding.classes]
-    if unseen:
-        raise DataError(
-            f"`{name} targets` must be among the training classes {', '.join(encoding.classes)}; "
-            f"got {unseen[0]!r}."
-        )
-    number = torch.tensor([encoding.classes.index(cls) for cls in raw.classes])
+    number_of = {cls: number for number, cls in enumerate(encoding.classes)}
+    unseen = next((cls for cls in raw.classes if cls not in number_of), None)
+    if unseen is not None:
+        raise DataError(f"`{name} targets` must be among the training classes {listed}; got {unseen!r}.")
+    number = torch.tensor([number_of[cls] for cls in raw.classes])
     assert raw.labels is not None
     labels = number[torch.from_numpy(raw.labels)]
     return labels, encoding.encode(labels)

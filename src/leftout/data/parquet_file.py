@@ -1,4 +1,8 @@
-"""A .parquet file, read with pyarrow. Rows are numbered from 1."""
+"""A .parquet file, read with pyarrow. Rows are numbered from 1.
+
+What is declared (unpacked bytes, rows times columns) is compared with the memory before anything is unpacked.
+Texts are read as a dictionary and a number for each row, so that a long text costs its length once.
+"""
 
 import warnings
 from pathlib import Path
@@ -6,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from leftout.core.errors import DataError
-from leftout.data.columns import Column
+from leftout.core.errors import DataError, LeftoutError, MemoryBudgetError
+from leftout.data.columns import Column, first_repeat, integer_array
 from leftout.data.data_name import check_file
-from leftout.data.files import check_allocation
+from leftout.data.files import BYTES_PER_NUMBER, check_allocation
 from leftout.data.zipped import reason
 
 try:
@@ -39,10 +43,10 @@ def parquet_columns(path: Path) -> tuple[list[Column], list[str]]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             # From memory, not mapped: a file that shrinks while it is read would be a crash.
-            with parquet.ParquetFile(path, page_checksum_verification=True) as file:
-                groups = range(file.metadata.num_row_groups)
-                size = sum(max(file.metadata.row_group(g).total_byte_size, 0) for g in groups)
-                check_allocation(f"`{path}`", size)
+            with parquet.ParquetFile(path) as file:
+                _check_declared(file.metadata, path)
+                texts = [field.name for field in file.schema_arrow if _is_text(field.type)]
+            with parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as file:
                 table = file.read()
             table.validate(full=True)
             columns = [
@@ -50,8 +54,10 @@ def parquet_columns(path: Path) -> tuple[list[Column], list[str]]:
                 for place, name in enumerate(table.column_names)
                 if not name.startswith(INDEX)
             ]
-    except (DataError, MemoryError):
+    except LeftoutError:
         raise
+    except MemoryError as error:
+        raise MemoryBudgetError(f"`{path}` needs more memory than there is: {reason(error)}.") from error
     except Exception as error:
         raise DataError(
             f"`{path}` must be a whole parquet file; got {reason(error)}. Save it again."
@@ -59,32 +65,63 @@ def parquet_columns(path: Path) -> tuple[list[Column], list[str]]:
     names = [column.name for column in columns]
     if not names or not table.num_rows:
         raise DataError(f"`{path}` must hold columns and rows; it has {table.shape}.")
-    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    twice = first_repeat(names)
     if twice is not None:
         raise DataError(f"`{path}` must name each column once; {twice!r} is there twice.")
     return columns, [f"row {row}" for row in range(1, table.num_rows + 1)]
 
 
+def _check_declared(metadata: Any, path: Path) -> None:
+    """Raise where the file says that it holds more than memory: a small file can hold any number of rows."""
+    sizes = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+    check_allocation(f"`{path}`, unpacked,", sum(max(size, 0) for size in sizes))
+    cells = max(metadata.num_rows, 0) * max(metadata.num_columns, 0)
+    check_allocation(
+        f"`{path}`, a table of {metadata.num_rows} × {metadata.num_columns},", BYTES_PER_NUMBER * cells
+    )
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))
+
+
 def _column(name: str, values: Any, path: Path) -> Column:
     types = pyarrow.types
     kind = values.type
-    if types.is_dictionary(kind):
-        kind = kind.value_type
-        values = values.cast(kind)
     gaps = np.flatnonzero(values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
     missing = int(gaps[0]) if len(gaps) else None
+    if len(gaps) == len(values):
+        return Column(name, "text", np.zeros(len(values)), missing, empty=True)
+    if types.is_dictionary(kind):
+        if _is_text(kind.value_type):
+            return Column(name, "text", _texts(values), missing)
+        kind = kind.value_type
+        values = values.cast(kind)
     if types.is_integer(kind):
         # Not to a float and back: a class number above 2^53 would become its neighbour.
         filled = values.fill_null(0).to_numpy()
-        if filled.dtype == np.uint64 and filled.max() > np.iinfo(np.int64).max:
-            raise DataError(f"`{name}` in {path} must lie below 2^63; got {filled.max()}.")
-        return Column(name, "integer", filled.astype(np.int64), missing)
+        large = filled.dtype == np.uint64 and filled.max() > np.iinfo(np.int64).max
+        return Column(
+            name, "integer", integer_array(filled.tolist()) if large else filled.astype(np.int64), missing
+        )
     if types.is_floating(kind):
         return Column(name, "number", values.fill_null(0).to_numpy().astype(np.float64), missing)
     if types.is_boolean(kind):
         truths = values.fill_null(False).to_numpy(zero_copy_only=False)
         return Column(name, "truth", truths.astype(bool), missing)
-    if types.is_string(kind) or types.is_large_string(kind):
-        texts = np.array(values.fill_null("").to_pylist(), dtype=str)
-        return Column(name, "text", texts, missing)
+    if _is_text(kind):
+        return Column(name, "text", _texts(values.dictionary_encode()), missing)
     raise DataError(f"`{name}` in {path} must hold numbers or texts; its type is {kind}. Convert or drop it.")
+
+
+def _texts(values: Any) -> np.ndarray:
+    """Return texts as objects, equal ones as one object."""
+    combined = values.unify_dictionaries().combine_chunks()
+    chunks = combined.chunks if hasattr(combined, "chunks") else [combined]
+    parts = [np.empty(0, dtype=object)]
+    for chunk in chunks:
+        distinct = np.empty(len(chunk.dictionary) + 1, dtype=object)
+        distinct[:] = [*chunk.dictionary.to_pylist(), ""]
+        numbers = chunk.indices.fill_null(len(chunk.dictionary)).to_numpy(zero_copy_only=False)
+        parts.append(distinct[numbers])
+    return np.concatenate(parts)

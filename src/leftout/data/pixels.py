@@ -1,15 +1,19 @@
 """Arrays as pictures: how they are recognised, and their pixels as numbers in [0, 1].
 
 Pictures are (n, h, w) or (n, h, w, 3) or (n, 3, h, w) with values 0 … 255 or 0 … 1. The kernels see
-float64 in [0, 1], channels first; a person sees uint8, channels last. Anything else is features.
+float64 in [0, 1], channels first; a person sees uint8, channels last. Anything else is features. What is
+taken for pictures without being told is said in a note; (n, h, w) of numbers up to 255 that are no bytes may
+as well be counts, and is refused until `pictures` says what it is.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from leftout.core.errors import DataError, OptionError
+from leftout.data.conversion import doubles
 from leftout.data.data_source import InputRows
-from leftout.data.targets import doubles
+from leftout.data.files import BYTES_PER_NUMBER, BYTES_PER_PIXEL, check_allocation
 
 CHANNELS = 3
 WHITE = 255.0
@@ -17,7 +21,12 @@ WHITE = 255.0
 
 
 def rows_of_images(images: np.ndarray) -> InputRows:
-    """Return the rows of uint8 pictures, (n, h, w) or (n, h, w, 3)."""
+    """Return the rows of uint8 pictures, (n, h, w) or (n, h, w, 3).
+
+    Raises:
+        MemoryBudgetError: they would not fit as inputs; nothing is made then.
+    """
+    check_allocation(f"An array of pictures {images.shape} as inputs", BYTES_PER_PIXEL * images.size)
     return InputRows(inputs=channels_first(images) / WHITE, images=images)
 
 
@@ -26,11 +35,44 @@ def channels_first(images: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if images.ndim == 4 else images
 
 
-def pixel_range(arrays: Sequence[np.ndarray]) -> float | None:
-    """Return the value of a white pixel, 255 or 1; None where the arrays are no pictures.
+def pixel_range(
+    arrays: Sequence[np.ndarray], pictures: bool | None = None, *, source: str = "data"
+) -> tuple[float | None, list[str]]:
+    """Return the value of a white pixel, 255 or 1, or None for no pictures; and a note where it was inferred.
 
     uint8 is always 0 … 255. Other types are 0 … 1 if no value of any array is above 1.
+
+    Args:
+        pictures: whether they are; None goes by shape, type and range.
+
+    Raises:
+        OptionError: pictures are asked for where shape or range is none of pictures.
+        DataError: (n, h, w) within 0 … 255 of another type than uint8, which may be pictures or counts.
     """
+    shape = " × ".join(map(str, arrays[0].shape[1:]))
+    features = f"the arrays hold rows of {shape}, taken as {np.prod(arrays[0].shape[1:])} features each"
+    white = None if pictures is False else _white(arrays)
+    if pictures and white is None:
+        raise OptionError(
+            f"`pictures` must be left out or False for `{source}`: pictures are (n, h, w), (n, h, w, 3) or "
+            f"(n, 3, h, w) within 0 … 255; these are {arrays[0].shape} or have other values."
+        )
+    if white is None:
+        return None, [] if pictures is False or arrays[0].ndim < 3 else [features]
+    taken = f"the arrays hold rows of {shape}, taken as pictures with white = {white:g}"
+    note = f"{taken}; if they are features, say so with `pictures`: False (--pictures no)"
+    colours = arrays[0].ndim == 4 and CHANNELS in arrays[0].shape[1::2]
+    if pictures is None and white > 1 and not colours and any(array.dtype != np.uint8 for array in arrays):
+        raise DataError(
+            f"`{source}` holds rows of {shape} numbers from 0 to 255 that are no bytes: they may be pictures "
+            "or counts. Say which with `pictures`: True (--pictures yes) divides by 255, False "
+            "(--pictures no) takes them as features."
+        )
+    return white, [] if pictures else [note]
+
+
+def _white(arrays: Sequence[np.ndarray]) -> float | None:
+    """Return the value of a white pixel; None where shape, type or range is none of pictures."""
     if any(array.dtype.kind not in "uif" or not array.size for array in arrays):
         return None
     if any(_channel_axis(array.shape) is None for array in arrays):
@@ -46,7 +88,12 @@ def pixel_range(arrays: Sequence[np.ndarray]) -> float | None:
 
 
 def rows_of_array(array: np.ndarray, white: float | None) -> InputRows:
-    """Return pictures (`white` as from `pixel_range`) or flat features (None)."""
+    """Return pictures (`white` as from `pixel_range`) or flat features (None).
+
+    Raises:
+        MemoryBudgetError: their copies in double precision would not fit; nothing is made then.
+    """
+    check_allocation(f"An array of {array.shape} in double precision", BYTES_PER_NUMBER * array.size)
     if white is None:
         features = doubles(array.reshape(len(array), -1))  # (n, d)
         columns = tuple(f"x{number}" for number in range(features.shape[1]))

@@ -4,6 +4,7 @@ Every choice depends on the seed, the rows and the counts alone, never on the or
 system lists its files. The queries of a source without splits do not depend on `n_train`.
 """
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,8 @@ def stratified_rows(
     if count is None:
         return np.sort(rows)
     strata = np.zeros(len(rows), dtype=np.int64) if labels is None else labels[rows]
-    groups = [rows[strata == stratum] for stratum in np.unique(strata)]
+    order = np.argsort(strata, kind="stable")
+    groups = np.split(rows[order], np.flatnonzero(np.diff(strata[order])) + 1)  # one for each class
     shares = allotment(np.array([len(group) for group in groups]), count, spare=spare)
     drawn = [random.permutation(group)[:share] for group, share in zip(groups, shares, strict=True)]
     return np.sort(np.concatenate(drawn))
@@ -110,13 +112,29 @@ def allotment(sizes: np.ndarray, count: int, *, spare: int = 0) -> np.ndarray:
     most = np.maximum(sizes - spare, 0)
     if not least.sum() <= count <= most.sum():
         return counts
-    while (counts < least).any():
-        counts[np.argmax(counts - least)] -= 1
-        counts[np.argmax(least - counts)] += 1
-    while (counts > most).any():
-        counts[np.argmax(counts - most)] -= 1
-        counts[np.argmax(most - counts)] += 1
-    return counts
+    counts = _traded(counts, least, int(np.maximum(least - counts, 0).sum()))
+    return _traded(counts, most, int(np.maximum(counts - most, 0).sum()))
+
+
+def _traded(counts: np.ndarray, bound: np.ndarray, moves: int) -> np.ndarray:
+    """Return the counts after `moves` moves by one, from the class most above its bound to the most below.
+
+    Cost:
+        `moves` times the logarithm of the number of classes.
+    """
+    distance = (counts - bound).tolist()
+    givers = [(-above, place) for place, above in enumerate(distance) if above > 0]
+    takers = [(below, place) for place, below in enumerate(distance) if below < 0]
+    heapq.heapify(givers)
+    heapq.heapify(takers)
+    for _ in range(moves):
+        above, giver = givers[0]
+        below, taker = takers[0]
+        heapq.heapreplace(givers, (above + 1, giver))
+        heapq.heapreplace(takers, (below + 1, taker))
+        distance[giver] -= 1
+        distance[taker] += 1
+    return np.asarray(bound + np.array(distance, dtype=np.int64))
 
 
 def named_splits(source: str, names: Sequence[str]) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -156,7 +174,13 @@ def _select_classes(source: DataSource, classes: Sequence[str | int] | None) -> 
             f"`classes` must be left out for `{source.name}`: its targets are floats, that is, "
             "numbers to be predicted. Store class numbers as integers."
         )
-    numbers = [class_number(targets.classes, wanted) for wanted in classes]
+    number_of = {name: number for number, name in enumerate(targets.classes)}
+    numbers = [
+        number_of[text]
+        if (text := str(wanted).strip()) in number_of
+        else class_number(targets.classes, wanted)
+        for wanted in classes
+    ]
     if len(set(numbers)) < max(2, len(numbers)):
         raise OptionError(f"`classes` must name at least two classes, each once; got {list(classes)}.")
     code = np.full(len(targets.classes), -1)

@@ -6,61 +6,147 @@ queries; neither is a feature. Integers, truth values and texts to predict are c
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import name_list
-from leftout.data.columns import ID, Column
+from leftout.data.columns import ID, Column, integer_array
+from leftout.data.conversion import LARGEST_WHOLE, as_array, check_whole_numbers, doubles, kind_of
 from leftout.data.csv_file import csv_columns
 from leftout.data.data_source import DataSource, InputRows
+from leftout.data.files import BYTES_PER_NUMBER, check_allocation
+from leftout.data.options import Task
 from leftout.data.parquet_file import parquet_columns
 from leftout.data.split import named_splits
-from leftout.data.targets import raw_targets
+from leftout.data.targets import float_class_note, raw_targets
 
-READERS = {".csv": csv_columns, ".parquet": parquet_columns}
 SPLIT = "split"
+KINDS_OF_COLUMNS: dict[str | None, Any] = {
+    "integers": "integer",
+    "floats": "number",
+    "truth values": "truth",
+    "texts": "text",
+}
+
+
+def table_columns(path: Path, header: bool | None = None) -> tuple[list[Column], list[str]]:
+    """Return the columns of a .csv or .parquet file, and the name of every row.
+
+    Raises:
+        OptionError: `header` for a file that has names of columns by itself.
+        DataError: as `csv_columns` and `parquet_columns`.
+    """
+    if path.suffix.lower() == ".csv":
+        return csv_columns(path, header)
+    if header is not None:
+        raise OptionError(f"`header` must be left out for `{path}`: a .parquet names its columns itself.")
+    return parquet_columns(path)
+
+
+def frame_columns(frame: Any) -> tuple[list[Column], list[str]]:
+    """Return the columns of a DataFrame of pandas, and the name of every row: its index.
+
+    Raises:
+        DataError: names of columns or rows that repeat; a column of dates, lists or mixtures.
+    """
+    headings = list(map(str, frame.columns))
+    for what, names in (("columns", headings), ("rows (its index)", list(map(str, frame.index)))):
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"`data` must name its {what} once each; some repeat. Rename them, or use "
+                "`.reset_index(drop=True)` for rows."
+            )
+    if not headings or not len(frame):
+        raise DataError(f"`data` must hold columns and rows; it has {frame.shape}.")
+    columns = []
+    for place, name in enumerate(headings):
+        cells = frame.iloc[:, place]
+        gaps = np.flatnonzero(np.asarray(cells.isna(), dtype=bool))
+        missing = int(gaps[0]) if len(gaps) else None
+        if len(gaps) == len(cells):
+            columns.append(Column(name, "text", np.zeros(len(cells)), missing, empty=True))
+            continue
+        present = as_array(f"data column {name}", cells.dropna())
+        kind = KINDS_OF_COLUMNS.get(kind_of(present))
+        if kind is None:
+            raise DataError(
+                f"`{name}` in `data` must hold numbers or texts; it holds {present.dtype}. Convert it."
+            )
+        if kind == "integer":
+            present = integer_array(present.tolist())
+        values = present
+        if missing is not None:
+            values = np.zeros(len(cells), dtype=present.dtype)
+            values[np.asarray(cells.notna(), dtype=bool)] = present
+        columns.append(Column(name, kind, doubles(values) if kind == "number" else values, missing))
+    return columns, [f"row {label}" for label in frame.index]
 
 
 def table(
-    path: Path, source: str, *, target: str | None = None, columns: Sequence[str] | None = None
+    every: Sequence[Column],
+    names: Sequence[str],
+    source: str,
+    *,
+    form: str,
+    target: str | None = None,
+    columns: Sequence[str] | None = None,
+    task: Task | None = None,
 ) -> DataSource:
-    """Return the rows of a .csv or .parquet file.
+    """Return the rows of a table.
 
     Args:
-        target: the column to predict; None takes the last.
+        every: all its columns.
+        names: of its rows, where no column called `id` names them.
+        form: of the file, for the record.
+        target: the column to predict; None takes the last, and a note says so.
         columns: the columns to predict from; None takes all others.
+        task: whether the target is classes or numbers; None goes by its type.
 
     Raises:
         OptionError: a column that is not there, or named twice.
-        DataError: a feature that is text, a missing cell, an infinite number, ids that repeat.
+        DataError: a feature that is text, a missing cell, an infinite number, an integer that double
+            precision does not hold, ids that repeat.
+        MemoryBudgetError: more cells than memory has room for.
     """
-    every, names = READERS[path.suffix.lower()](path)
     by_name = {column.name: column for column in every}
     goal = _target(by_name, target, source)
     features = _features(by_name, goal.name, columns, source)
     for column in (goal, *features):
         _check_column(column, names, source)
+    for column in features:
+        check_whole_numbers(f"column {column.name} of {source}", column.values, names)
     unused: list[str] = []
     rows, is_query = np.arange(len(names)), None
     if SPLIT in by_name and goal.name != SPLIT:
         _check_column(by_name[SPLIT], names, source)
-        rows, is_query, unused = named_splits(source, by_name[SPLIT].values.astype(str).tolist())
+        rows, is_query, unused = named_splits(source, list(map(str, by_name[SPLIT].values.tolist())))
     if ID in by_name and goal.name != ID:
         names = _names(by_name[ID], names, source)
+    size = BYTES_PER_NUMBER * len(names) * len(features)
+    check_allocation(f"`{source}`, a table of {len(names)} × {len(features)},", size)
     cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
+    ids = [names[row] for row in rows.tolist()]
     headings = tuple(column.name for column in features)
+    targets = raw_targets(goal.name, goal.values[rows], task=task, rows=ids)
+    default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
+    notes = [
+        default if target is None else None,
+        float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
+    ]
     return DataSource(
         name=source,
-        ids=[names[row] for row in rows],
-        targets=raw_targets(goal.name, goal.values[rows]),
+        ids=ids,
+        targets=targets,
         read=lambda chosen: InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings),
         is_query=is_query,
         record={
-            "format": path.suffix.lower().lstrip("."),
+            "format": form,
             "target": goal.name,
             "columns": list(headings),
             "unused_splits": unused,
+            "notes": [note for note in notes if note is not None],
         },
     )
 
@@ -94,19 +180,57 @@ def _features(
             )
     if not chosen:
         raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
-    texts = [name for name in chosen if by_name[name].kind == "text"]
-    if texts:
-        numeric = [name for name in chosen if name not in texts]
-        raise DataError(
-            f"`{source}` must have numbers to predict from; {name_list(texts)} hold text. Encode "
-            f"them as numbers (one column per value), or leave them out with `columns`: "
-            f"{name_list(numeric)} are numbers. The target is {target!r}."
-        )
+    _check_numeric([by_name[name] for name in chosen], target, source)
     return [by_name[name] for name in chosen]
 
 
+def _check_numeric(features: Sequence[Column], target: str, source: str) -> None:
+    """Raise where a feature holds texts, codes or nothing at all, with what can be done."""
+    numeric = [column.name for column in features if column.kind != "text"]
+    advice = (
+        f"or predict from others with `columns`: {name_list(numeric)} {_are(numeric)} numbers."
+        if numeric
+        else "or drop them: no other column holds numbers."
+    )
+    empty = [column.name for column in features if column.empty]
+    if empty:
+        raise DataError(
+            f"`{source}` must have a value in every cell; {name_list(empty)} {_are(empty)} missing (NaN) in "
+            f"every row. Drop the column, {advice}"
+        )
+    codes = [column for column in features if column.code is not None]
+    if codes:
+        shown = codes[0].values[codes[0].code]
+        raise DataError(
+            f"`{source}` must have numbers to predict from; {name_list([column.name for column in codes])} "
+            f"hold codes with leading zeros, such as {shown!r}, which are names. Encode them as numbers (one "
+            f"column per code), write them without the zeros if they are numbers, {advice}"
+        )
+    texts = [column.name for column in features if column.kind == "text"]
+    if texts:
+        raise DataError(
+            f"`{source}` must have numbers to predict from; {name_list(texts)} hold text. Encode "
+            f"them as numbers (one column per value), {advice} The target is {target!r}."
+        )
+
+
+def _are(names: Sequence[str]) -> str:
+    return "are" if len(names) > 1 else "is"
+
+
 def _check_column(column: Column, names: Sequence[str], source: str) -> None:
-    """Raise at the first cell that is missing or infinite."""
+    """Raise at the first cell that is missing, infinite, or not what double precision makes of it."""
+    if column.empty:
+        raise DataError(
+            f"`{source}` must have a value in every cell; column {column.name!r} is missing in every row. "
+            "Name another with `target`, or drop it."
+        )
+    if column.rounded is not None:
+        raise DataError(
+            f"`{source}` must hold whole numbers within ±2^53 = {LARGEST_WHOLE}, as double precision rounds "
+            f"larger ones to their neighbours; column {column.name!r} holds one in {names[column.rounded]}. "
+            "Number them anew, or write them as decimals if they are measurements."
+        )
     if column.missing is not None:
         raise DataError(
             f"`{source}` must have a value in every cell; column {column.name!r} has none in "

@@ -12,6 +12,7 @@ from pathlib import Path
 from leftout.core.errors import DataError
 from leftout.core.wording import byte_size
 from leftout.data.data_name import check_file
+from leftout.data.files import check_allocation
 
 BLOCK = 2**20
 """Bytes inflated at once: the most that a member can cost beyond the size it declares."""
@@ -44,6 +45,7 @@ def member_bytes(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
 
     Raises:
         DataError: larger than `limit`, encrypted, truncated or damaged.
+        MemoryBudgetError: it says that it is larger than memory; it is not unpacked then.
     """
     size = archive.getinfo(name).file_size
     if size > limit:
@@ -51,6 +53,7 @@ def member_bytes(archive: zipfile.ZipFile, name: str, *, limit: int) -> bytes:
             f"`{name}` in {archive.filename} must be at most {byte_size(limit)} unpacked; it says "
             f"{byte_size(size)}."
         )
+    check_allocation(f"`{name}` in {archive.filename}, unpacked,", 2 * size)
     try:
         with archive.open(name) as handle:
             content = b"".join(iter(lambda: handle.read(BLOCK), b""))

@@ -28,7 +28,7 @@ from leftout.core.errors import NotPositiveError
 from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.data.identical import identical_inputs
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 
 Norm = Literal["interpolant", "fitted"]
 
@@ -80,7 +80,7 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
         >>> round(added.attrs["total"], 3), added.round(3).values.tolist()
         (7.071, [1.414, 7.071, 0.0])
     """
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_fitted(fitted)
     check_choice("of", of, tuple(SIGN))
     check_kind("groups", groups, Iterable, what="groups of row numbers")
     names, members = named_groups(groups, len(fitted))

@@ -28,7 +28,7 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_kind
 from leftout.core.errors import OptionError
 from leftout.data.pairs import inputs_of
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
@@ -184,6 +184,7 @@ def ensemble(
         Lee et al. 2019, "Wide neural networks of any depth evolve as linear models under gradient
         descent", equations 14 to 16 (there without ridge); Neal 1996 for the prior.
     """
+    check_fitted(fitted)
     points = _points(fitted, inputs)
     times = fitted.times(at)
     _check_covariance(covariance, len(times), len(points), fitted)
@@ -232,6 +233,7 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
     Source:
         Rasmussen & Williams 2006, "Gaussian processes for machine learning", equations 2.25 and 2.26.
     """
+    check_fitted(fitted)
     points = _points(fitted, inputs)
     if covariance and fitted.outputs_per_example > 1:
         raise OptionError(

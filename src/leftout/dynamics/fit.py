@@ -3,8 +3,10 @@
 import warnings
 
 import torch
+from torch import nn
 
 from leftout.core.blocks import check_fits, memory_budget
+from leftout.core.checks import check_kind
 from leftout.core.device import usable_device
 from leftout.core.errors import ExpansionWarning, NotPositiveError
 from leftout.data.pairs import Data, examples_of
@@ -13,7 +15,8 @@ from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels import assemble
-from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel
+from leftout.kernels.base import Kernel
+from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
 
 
 def fit(
@@ -53,6 +56,8 @@ def fit(
         >>> fitted.predict([[1.0, 0.0]]).shape
         torch.Size([1, 1])
     """
+    _check_kernel(kernel)
+    check_kind("rule", rule, (Rule, type(None)), what="a rule such as Ridge(1.0) or GradientFlow(1.0)")
     examples = examples_of(train, name="train")
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
@@ -78,3 +83,13 @@ def fit(
         gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
     rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
     return Fitted(rows, examples, rule or Ridge())
+
+
+def _check_kernel(kernel: object) -> None:
+    """Raise unless the first argument of `fit` is a kernel, with how to make one of what was given."""
+    what = "a kernel, such as leftout.kernels.ReLU(2)"
+    if isinstance(kernel, nn.Module):
+        what = "a kernel; of a module it is leftout.kernels.Empirical(module)"
+    elif isinstance(kernel, str):
+        what = "a kernel and no name; make one, such as leftout.kernels.ReLU(2)"
+    check_kind("kernel", kernel, (Kernel, LabelDependentKernel), what=what)

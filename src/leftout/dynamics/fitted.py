@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
@@ -298,6 +299,11 @@ class Fitted:
             "train": self.train.fingerprint,
             "weights": fingerprint(self.kernel.record, self.rule.record, self.train.fingerprint),
         }
+
+
+def check_fitted(fitted: object) -> None:
+    """Raise unless `fitted` is a model, not the kernel or the examples that one is made of."""
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`: leftout.fit(kernel, train)")
 
 
 def check_outputs(what: str, outputs: int | None, train: Examples) -> None:

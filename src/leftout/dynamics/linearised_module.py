@@ -13,7 +13,7 @@ from torch import nn
 
 from leftout.core.errors import OptionError
 from leftout.core.modules import Parameters
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.kernels.network.empirical import Empirical
 
@@ -48,6 +48,7 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
     Source:
         Smooth unique information, eq. 10 with w_0 added and its sign put right, appendix F.
     """
+    check_fitted(fitted)
     module = copy.deepcopy(linear_kernel(fitted).module)
     weights = dict(module.named_parameters())
     with torch.no_grad():

@@ -11,7 +11,7 @@ from leftout.core.blocks import blocks
 from leftout.core.errors import ShapeError
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.kernels.base import Comparison
 
@@ -30,7 +30,9 @@ def queries_of(fitted: Fitted, query: Data) -> Examples:
 
     Raises:
         ShapeError, DataError: other inputs or classes than those of training.
+        OptionError: no fitted model.
     """
+    check_fitted(fitted)
     examples = queries_like(fitted.train, query)
     fitted.kernel.check("query", examples.inputs)
     return examples

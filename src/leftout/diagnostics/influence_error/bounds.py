@@ -33,7 +33,7 @@ from leftout.diagnostics.influence_error.clusters import cluster_numbers, condit
 from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition, InfluenceTerms
 from leftout.diagnostics.retraining.measures import Resamples, ScoredPairs, pearson, relative_error, slope
 from leftout.dynamics.curvature import Kind
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.train import Trained
 from leftout.dynamics.two_layer import TwoLayerNetwork
 from leftout.kernels.wide.erf import Erf
@@ -84,7 +84,7 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         >>> bool((error.actual >= error.bound - 1e-12).all())
         True
     """
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_fitted(fitted)
     examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
     least = smallest_eigenvalue(fitted)
     rate = least / (least + decomposition.ridge)
@@ -148,7 +148,7 @@ def upper(
         >>> error.attrs["applies"], bool((error.actual <= error.bound + 1e-12).all())
         (1, True)
     """
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_fitted(fitted)
     examples, number = queries_of(fitted, query), cluster_numbers(clusters, len(fitted))
     if not isinstance(fitted.kernel, TwoLayerReLU):
         raise OptionError(
@@ -209,7 +209,7 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         >>> lo.bounds.terms(fitted, query).attrs["largest_difference"] < 1e-12
         True
     """
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_fitted(fitted)
     examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
     largest = {"difference": 0.0, "influence": 0.0}
 
@@ -279,7 +279,7 @@ def limit(
         True
     """
     check_kind("trained", trained, Trained, what="a trained network, from `train`")
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_fitted(fitted)
     if solver is not None:
         check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     _check_same(trained, fitted)

@@ -22,7 +22,7 @@ from torch import Tensor
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_at_least
 from leftout.core.errors import OptionError, ShapeError
-from leftout.data.targets import as_array
+from leftout.data.conversion import as_array
 from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition
 from leftout.dynamics.fitted import Fitted
 

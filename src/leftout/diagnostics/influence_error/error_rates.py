@@ -20,7 +20,7 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.influence_error.bounds import smallest_eigenvalue
 from leftout.diagnostics.influence_error.decomposition import InfluenceDecomposition
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import Ridge
 
 SIGN = "rates are sizes: |exact − classical influence| / |exact influence|"
@@ -63,7 +63,7 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
         >>> lo.error_rates(fitted, query, ridges=[0.1, 1.0]).pooled_median_rate.round(3).values.tolist()
         [0.597, 0.143]
     """
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
+    check_fitted(fitted)
     examples = queries_of(fitted, query)
     if ridges is not None:
         check_kind("ridges", ridges, (Sequence, np.ndarray, Tensor), what="a list of ridges")

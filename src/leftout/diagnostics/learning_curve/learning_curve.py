@@ -20,13 +20,13 @@ import math
 from collections.abc import Sequence
 from statistics import NormalDist
 
-from leftout.core.checks import check_between, check_kind, row_numbers
+from leftout.core.checks import check_between, row_numbers
 from leftout.core.errors import OptionError
 from leftout.diagnostics.learning_curve.forecast import Forecaster
 from leftout.diagnostics.learning_curve.record import ClassCurve, LearningCurve, MeasuredError, Mode
 from leftout.diagnostics.learning_curve.subsamples import Backtest, backtest
 from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_power
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted import Fitted, check_fitted
 
 FEWEST = 40
 """Fewest examples, so that quarters of them can be fitted."""
@@ -69,8 +69,8 @@ def learning_curve(
         >>> [round(error, 2) for error in curve.error], curve.extrapolated
         ([0.57, 0.43], (False, True))
     """
+    check_fitted(fitted)
     fitted.check_kernel_fixed()
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
     check_between("confidence", confidence, 0, 1)
     sizes = _sizes(n, len(fitted))
     if not bool(fitted.residual.any()):

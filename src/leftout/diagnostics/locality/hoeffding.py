@@ -25,7 +25,7 @@ from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import check_count, check_seed
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.version import __version__
-from leftout.data.targets import as_array
+from leftout.data.conversion import as_array
 from leftout.diagnostics.locality.relabellings import (
     LabelFunction,
     LabellingSettings,

@@ -27,7 +27,7 @@ from leftout.core.blocks import blocks
 from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.progress import with_progress
-from leftout.data.targets import as_array, doubles
+from leftout.data.conversion import as_array, doubles
 from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs
 
 Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]

@@ -21,7 +21,14 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from leftout.core.blocks import blocks, memory_budget
-from leftout.core.checks import check_choice, check_count, check_finite, check_kind, check_seed
+from leftout.core.checks import (
+    check_choice,
+    check_count,
+    check_finite,
+    check_kind,
+    check_seed,
+    check_whole_kept,
+)
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.modules import (
@@ -208,6 +215,7 @@ class Empirical(Kernel):
                 "feature needs a second axis of length 1."
             )
         check_finite(name, inputs)
+        check_whole_kept(name, inputs, self.dtype)
         key = self._key(inputs)
         if not len(inputs) or (key in self._checked and not torch.is_inference_mode_enabled()):
             return
