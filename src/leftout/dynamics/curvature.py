@@ -13,7 +13,6 @@ as fast as forward over reverse, and of any module that can be trained.
 Everything is evaluated in float64, whatever the network was trained in: systems are solved with it.
 """
 
-import copy
 from collections.abc import Callable, Iterator
 from typing import Literal, final
 
@@ -23,7 +22,8 @@ from torch import Tensor, nn
 from torch.func import grad, vjp, vmap
 
 from leftout.core.blocks import blocks
-from leftout.core.modules import Parameters, bytes_per_row, call, parameters_of
+from leftout.core.module_call import call, copy_module
+from leftout.core.modules import Parameters, bytes_per_row, parameters_of
 from leftout.data.examples import Examples
 
 Kind = Literal["hessian", "ggn"]
@@ -56,7 +56,7 @@ class Curvature:
     """
 
     def __init__(self, module: nn.Module, train: Examples, *, kind: Kind, shift: float, memory: int) -> None:
-        self.module = copy.deepcopy(module).double()
+        self.module = copy_module(module).double()
         self.weights = {name: weight.detach() for name, weight in parameters_of(self.module).items()}
         self.device = next(iter(self.weights.values())).device
         self.side = sum(weight.numel() for weight in self.weights.values())
@@ -111,7 +111,9 @@ class Curvature:
 
     def flat(self, weights: Parameters) -> Float64[Tensor, "b p"]:
         """Return b sets of weights, one a row."""
-        return torch.cat([weight.flatten(1) for weight in weights.values()], dim=1)
+        return torch.cat(
+            [weight.reshape(len(weight), weight[0].numel()) for weight in weights.values()], dim=1
+        )
 
     def unflat(self, rows: Float64[Tensor, "b p"]) -> Parameters:
         """Return the rows as sets of weights."""

@@ -13,7 +13,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from leftout.core.modules import Parameters, call
+from leftout.core.module_call import call, gradients_recorded
+from leftout.core.modules import Parameters
 
 
 def pull_back(
@@ -59,6 +60,6 @@ def push_forward(
 
 def _graph(module: nn.Module, weights: Parameters, inputs: Tensor) -> tuple[Parameters, Tensor]:
     """Return weights to differentiate in, and the outputs."""
-    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    with torch.enable_grad():
+    with gradients_recorded():
+        leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
         return leaves, call(module, leaves, inputs)
