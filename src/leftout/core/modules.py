@@ -26,6 +26,8 @@ PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel
 def parameters_of(module: nn.Module) -> Parameters:
     """Return the parameters that are trained, by name, detached; they share the module's memory.
 
+    Parameters without numbers are none of them.
+
     Raises:
         OptionError: none of them is trained, they are not all real and of one precision, or they hold no
             numbers; or a compiled module, or one that only runs another on several devices.
@@ -62,12 +64,13 @@ def parameters_of(module: nn.Module) -> Parameters:
             "`module` must hold numbers; its parameters are on the meta device, which keeps shapes only. "
             'Call module.to_empty(device="cpu") and load its weights first.'
         )
-    if not any(weight.numel() for weight in trained.values()):
+    numbers = {name: weight for name, weight in trained.items() if weight.numel()}
+    if not numbers:
         raise OptionError(
             "`module` must have parameters that hold numbers; those with requires_grad=True, such as "
             f"{next(iter(trained))!r}, are empty."
         )
-    return trained
+    return numbers
 
 
 def _check_eager(module: nn.Module) -> None:
@@ -132,13 +135,15 @@ def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Pa
             "`parameters` must be one or more patterns of names, such as 'layer4.*', or None for all; "
             f"got {patterns!r}."
         )
-    is_trained = {name: weight.requires_grad for name, weight in module.named_parameters()}
+    is_trained = {
+        name: weight.requires_grad and weight.numel() > 0 for name, weight in module.named_parameters()
+    }
     for pattern in patterns:
         matching = [name for name in is_trained if fnmatchcase(name, pattern)]
         if not any(is_trained[name] for name in matching):
             listed = ", ".join(repr(name) for name, trained in is_trained.items() if trained)
             why = (
-                f"matches only {matching[0]!r}, which has requires_grad=False"
+                f"matches only {matching[0]!r}, which has requires_grad=False or no numbers"
                 if len(matching) == 1
                 else f"matches only parameters with requires_grad=False, such as {matching[0]!r}"
                 if matching

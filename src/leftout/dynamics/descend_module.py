@@ -50,8 +50,8 @@ class ModuleObjective(Objective):
     ) -> None:
         self.module = module
         self.moving = copy_module(module)  # at the point, or wherever it was last asked
-        self.leaves = {name: leaf for name, leaf in self.moving.named_parameters() if leaf.requires_grad}
         self.like = parameters_of(module)
+        self.leaves = {name: leaf for name, leaf in self.moving.named_parameters() if name in self.like}
         self.initial = flatten_parameters(self.like)  # (p,)
         super().__init__(as_targets(targets, self.initial.device), ridge)
         self.inputs = inputs.to(self.initial)

@@ -417,7 +417,7 @@ class Empirical(Kernel):
 def _check_weights(module: nn.Module) -> None:
     """Raise unless all weights are finite."""
     # Buffers may be infinite, as masks are; outputs are checked themselves.
-    bad = [name for name, weight in module.named_parameters() if not bool(weight.isfinite().all())]
+    bad = [name for name, weight in module.named_parameters() if not bool(weight.detach().isfinite().all())]
     if bad:
         raise DataError(
             f"`module` must have finite weights; {bad[0]!r} holds NaN or infinity (and {len(bad) - 1} "

@@ -216,7 +216,8 @@ def _watch_calls(layers: Sequence[LinearLayer]) -> Iterator[_Watch]:
 
 def candidate_layers(module: nn.Module, weights: Parameters) -> list[LinearLayer]:
     """Return the Linear and Conv2d layers whose parameters belong to no other module."""
-    owners = Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
+    # Slots, not names: a layer may have several names and still be called once.
+    owners = Counter(id(p) for layer in module.modules() for p in layer._parameters.values())
     layers = []
     for name, layer in module.named_modules():
         # Subclasses may compute something else.
