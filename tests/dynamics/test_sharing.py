@@ -5,19 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from laws import assert_same
-from problems.shared_modules import (
-    SHARING,
-    BatchNormTwice,
-    D,
-    PartlyShared,
-    SharedScalar,
-    TwoNames,
-    shared_module,
-)
-from problems.tangent_networks import drawn
 
 import leftout as lo
+from laws import assert_same
+from problems.shared_modules import SHARING, D, PartlyShared, SharedScalar, shared_module
+from problems.tangent_networks import drawn
 
 RIDGE, RATE, STEPS = 0.3, 0.02, 20
 X, Y = drawn(7, D, seed=1), drawn(7, 2, seed=2)
@@ -26,7 +18,7 @@ QUERY, QUERY_TARGETS = drawn(4, D, seed=3), drawn(4, 2, seed=4)
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop because")
 
 
-OFTEN = (TwoNames, PartlyShared, BatchNormTwice, SharedScalar)
+OFTEN = (PartlyShared, SharedScalar)
 KINDS = [kind if kind in OFTEN else pytest.param(kind, marks=pytest.mark.slow) for kind in SHARING]
 
 

@@ -36,7 +36,8 @@ def test_options_that_there_are_not_are_refused(options, words) -> None:
 def test_a_pattern_of_frozen_parameters_is_refused_with_the_reason() -> None:
     module = mlp()
     module[0].requires_grad_(False)
-    words = "'0.weight' matches only '0.weight', which has requires_grad=False or no numbers. There are '2.weight', "
+    words = "'0.weight' matches only '0.weight', which has requires_grad=False or no "
+    words += "numbers. There are '2.weight', "
     with pytest.raises(OptionError, match=re.escape(words)):
         Empirical(module, parameters="0.weight")
     words = "'0.*' matches only parameters with requires_grad=False, such as '0.weight'."

@@ -1,9 +1,10 @@
 """Networks that use a weight, a buffer or a submodule in more than one place, small, in double."""
 
 import torch
-from problems.tangent_networks import settled
 from torch import nn
 from torch.nn.utils import parametrizations
+
+from problems.tangent_networks import settled
 
 D = 5
 
