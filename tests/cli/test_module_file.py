@@ -209,7 +209,7 @@ def test_the_pretrained_resnet_is_loaded_from_the_command_line(shared_data, tmp_
         pytest.skip(f"no {weights.name} beside the real data")
     (tmp_path / "data.py").write_text(
         "import torch\n\ndef pair():\n    g = torch.Generator().manual_seed(0)\n"
-        "    return tuple((torch.randn(n, 3, 32, 32, generator=g), torch.arange(n) % 10) for n in (20, 10))\n"
+        "    return tuple((torch.rand(n, 3, 32, 32, generator=g), torch.arange(n) % 10) for n in (20, 10))\n"
     )
     (tmp_path / "resnet.py").write_text(
         "from leftout_papers.smooth_information.networks import ResNet20\n\n"
