@@ -33,7 +33,7 @@ def named_groups(groups: Groups, n: int) -> tuple[list[str], list[Int64[Tensor, 
 
 def _rows(group: Group, name: Any, n: int) -> Int64[Tensor, " g"]:
     """Return the row numbers of a group, checked."""
-    rows = torch.tensor(row_numbers(f"groups[{name!r}]", group), dtype=torch.long)
+    rows = torch.tensor(row_numbers(f"groups[{name!r}]", group), dtype=torch.long, device="cpu")
     if not len(rows):
         raise OptionError(f"`groups`: group {name!r} is empty; name at least one training row.")
     outside = rows[(rows < 0) | (rows >= n)]

@@ -203,7 +203,7 @@ def _rows(trained: Trained, index: Rows | None) -> Int64[Tensor, " r"]:
         raise OptionError("`index` must name at least one training example; got none.")
     for row in rows:
         check_index("index", row, n)
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 
 def _device(trained: Trained) -> torch.device:

@@ -40,7 +40,7 @@ class Encoding:
     def encode(self, labels: Int64[Tensor, " n"]) -> Float64[Tensor, "n k"]:
         """Return the targets of class numbers."""
         assert self.classes is not None
-        offset = torch.tensor(self.offset, dtype=torch.float64)
+        offset = torch.tensor(self.offset, dtype=torch.float64, device="cpu")
         return _columns(labels, len(self.classes), self.outputs) - offset
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
@@ -104,9 +104,9 @@ def encoding_of_classes(
     if centre == "mean":
         offset = columns.mean(0)
     elif centre == "uniform" and width > 1:
-        offset = torch.full((count,), 1 / count, dtype=torch.float64)
+        offset = torch.full((count,), 1 / count, dtype=torch.float64, device="cpu")
     else:
-        offset = torch.zeros(columns.shape[1], dtype=torch.float64)
+        offset = torch.zeros(columns.shape[1], dtype=torch.float64, device="cpu")
     return Encoding(classes=classes, offset=tuple(offset.tolist()), centre=centre)
 
 

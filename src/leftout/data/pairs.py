@@ -101,7 +101,7 @@ def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
                 f"`{name} targets` must have {encoding.outputs} columns, as the training targets; "
                 f"got {array.shape}."
             )
-        return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64)
+        return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
     if array.dtype.kind == "f":
         raise DataError(
             f"`{name} targets` must be classes, as the training targets are, among "
@@ -114,7 +114,7 @@ def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
             f"`{name} targets` must be among the training classes {', '.join(encoding.classes)}; "
             f"got {unseen[0]!r}."
         )
-    number = torch.tensor([encoding.classes.index(cls) for cls in raw.classes])
+    number = torch.tensor([encoding.classes.index(cls) for cls in raw.classes], device="cpu")
     assert raw.labels is not None
     labels = number[torch.from_numpy(raw.labels)]
     return labels, encoding.encode(labels)

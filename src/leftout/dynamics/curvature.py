@@ -155,7 +155,7 @@ class Curvature:
         """Yield examples and targets that fit the memory beside so many columns."""
         room = min(self.memory // 2, max(CHUNK, VECTORS * 8 * self.side))
         size = max(1, room // (PASSES * self.kept * (columns + 1)))
-        examples = torch.arange(len(self.train)) if rows is None else rows.cpu()
+        examples = torch.arange(len(self.train), device="cpu") if rows is None else rows.cpu()
         for chunk in torch.split(examples, size):
             inputs, targets = self.train.inputs[chunk], self.train.targets[chunk]
             yield inputs.to(self.device), targets.to(self.device)
