@@ -73,17 +73,24 @@ def evaluate(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -
     """
     try:
         with torch.no_grad():
-            return call(module, tensors, inputs)
+            returned = call(module, tensors, inputs)
     except ShapeError as error:
         if error.__cause__ is None:
             raise
-        refused = error
+        returned = _evaluate_with_gradients(module, tensors, inputs, error)
+    # A forward may record gradients by itself.
+    return returned.detach() if isinstance(returned, Tensor) else returned
+
+
+def _evaluate_with_gradients(
+    module: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor, refused: ShapeError
+) -> Any:
+    """Return what the module returns where gradients are recorded; or raise the first error."""
     try:
         with gradients_recorded():
-            returned = call(module, tensors, inputs)
+            return call(module, tensors, inputs)
     except LeftoutError:
         raise refused from refused.__cause__
-    return returned.detach() if isinstance(returned, Tensor) else returned
 
 
 @dataclass(frozen=True)
