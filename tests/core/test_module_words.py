@@ -159,6 +159,47 @@ def test_a_forward_that_recomputes_its_activations_is_trained_like_one_that_keep
     assert_same(ENTRIES["fit"](Recomputing()).predict(X), ENTRIES["fit"](body).predict(X), 1e-12)
 
 
+class Once(torch.autograd.Function):
+    """An operation without a second derivative, or without a first."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(context, gradient):
+        return gradient.clone()
+
+
+class Never(Once):
+    @staticmethod
+    def backward(context, gradient):
+        raise NotImplementedError("no backward")
+
+
+def test_operations_without_a_derivative_are_named() -> None:
+    with pytest.raises(
+        OptionError, match=r"must have derivatives .* raised NotImplementedError: no backward"
+    ):
+        ENTRIES["fit"](Doing(lambda module, x: Never.apply(module.inside(x))).double())
+    with pytest.raises(OptionError, match=r"second ones; differentiating Doing raised RuntimeError"):
+        ENTRIES["train"](Doing(lambda module, x: Once.apply(module.inside(x))).double())
+
+
+def test_fused_attention_is_trained() -> None:
+    layer = nn.TransformerEncoderLayer(5, 1, 8, dropout=0.0, batch_first=True)
+    module = settled(nn.Sequential(nn.Unflatten(1, (1, 5)), layer, nn.Flatten(), nn.Linear(5, 1)))
+    own = settled(nn.Sequential(nn.Unflatten(1, (1, 5)), layer, nn.Flatten(), nn.Linear(5, 1)))
+    trained = ENTRIES["train"](module)
+    optimiser = torch.optim.SGD(own.parameters(), lr=0.02)
+    for _ in range(3):
+        optimiser.zero_grad()
+        ((own(X) - Y).square().sum() / 2).backward()
+        optimiser.step()
+    assert_same(trained.predict(X), own(X).detach(), 1e-12)
+
+
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_what_cannot_be_copied_is_named(entry) -> None:
     module = Doing(lambda module, x: module.inside(x)).double()

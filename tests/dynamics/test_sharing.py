@@ -58,7 +58,7 @@ def plain_jacobian(module, inputs):
 def unwrapped(module):
     """Return a copy of a module that may keep activations."""
     if hasattr(module, "history"):
-        module.kept, module.history = None, []
+        module.kept, module.history, module.by_layer = None, [], {"body": []}
     return copy.deepcopy(module)
 
 

@@ -133,18 +133,19 @@ class SharedParametrization(nn.Module):
 
 
 class Activations(nn.Module):
-    """A layer under two names, whose outputs are kept, in an attribute and in a list."""
+    """A layer under two names, whose outputs are kept, in an attribute and in containers."""
 
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(D, 4)
         self.body = nn.Sequential(self.fc, nn.Tanh())
         self.head = nn.Linear(4, 2)
-        self.kept, self.history = None, []
+        self.kept, self.history, self.by_layer = None, [], {"body": []}
 
     def forward(self, x):
         self.kept = self.body(x)
         self.history.append(self.kept)
+        self.by_layer["body"].append(self.kept)
         return self.head(self.kept)
 
 

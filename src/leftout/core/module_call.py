@@ -25,6 +25,9 @@ Returned = TypeVar("Returned")
 CONTAINERS = (dict, list, set)
 """Attributes of a module whose contents are put back after a call; OrderedDict is a dict."""
 
+DEPTH = 3
+"""How far they are followed into each other."""
+
 
 def call(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Any:
     """Return what the module returns with these parameters and buffers; the module itself is not written to.
@@ -60,6 +63,24 @@ def call_with_effects(module: nn.Module, tensors: Mapping[str, Tensor], inputs: 
     finally:
         if isinstance(tensors, dict):
             tensors.update({slots[slot]: tensor for slot, tensor in filled.items()})
+
+
+@contextmanager
+def derivatives(module: nn.Module) -> Iterator[None]:
+    """Turn what is raised while the outputs of a module are differentiated into an error of ours.
+
+    Raises:
+        OptionError: an operation without a (second) derivative, or a backward of the user's own that fails.
+    """
+    try:
+        yield
+    except (LeftoutError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise OptionError(
+            "`module` must have derivatives by its parameters, and for training second ones; differentiating "
+            f"{type(module).__name__} raised {exception_text(error)}"
+        ) from error
 
 
 def forward_error(name: str, inputs: Tensor, error: BaseException, advice: str = "") -> str:
@@ -101,11 +122,15 @@ def attributes_kept(module: nn.Module) -> Iterator[None]:
 
 
 def _containers(attributes: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
-    """Yield the attributes of a submodule, and each dict, list or set among them, with what they hold now."""
-    yield attributes, attributes.copy()
-    for attribute in attributes.values():
-        if isinstance(attribute, CONTAINERS):
-            yield attribute, tuple(attribute) if isinstance(attribute, list) else attribute.copy()
+    """Yield the attributes of a submodule, and each dict, list or set inside them, with what they hold."""
+    waiting: list[tuple[Any, int]] = [(attributes, 0)]
+    while waiting:
+        container, depth = waiting.pop()
+        yield container, tuple(container) if isinstance(container, list) else container.copy()
+        if depth < DEPTH:
+            waiting += [
+                (member, depth + 1) for member in _members(container) if isinstance(member, CONTAINERS)
+            ]
 
 
 def _members(container: Any) -> Any:
@@ -120,7 +145,7 @@ def copy_module(module: nn.Module) -> nn.Module:
     """
     memo: dict[int, Any] = {}
     for submodule in module.modules():
-        for tensor in _tensors_inside(vars(submodule), depth=3):
+        for tensor in _tensors_inside(vars(submodule), depth=DEPTH):
             if not tensor.is_leaf:
                 memo[id(tensor)] = tensor.detach().clone()
     try:

@@ -22,7 +22,7 @@ from leftout.core.module_call import (
     forward_error,
     gradients_recorded,
 )
-from leftout.core.modules import checked_outputs, parameters_of
+from leftout.core.modules import Parameters, checked_outputs, parameters_of
 
 REPEATABLE = 1e-3
 """Largest difference between two calls, relative to the outputs, that is taken for rounding."""
@@ -32,6 +32,9 @@ ROWS_TRIED = 3
 
 FLOOR = 0.01
 """Smallest scale of the outputs for relative differences: where f_0 = 0 they are all rounding."""
+
+MOVED = 0.01
+"""By how much weights are moved, relative to the largest of a parameter."""
 
 SHARE = 3
 """Inputs of a batch are divided into a third and the rest to see whether they depend on each other."""
@@ -209,6 +212,10 @@ def check_function(module: nn.Module, inputs: Tensor) -> None:
     (once, again, *alone), constant = _outputs_without_effects(module, [inputs, inputs, *singly])
     if not (constant and are_close(once, again) and are_close(once, torch.cat(alone))):
         raise _no_function(module)
+    # A coupling behind a weight of zero shows once the weight is moved.
+    (together, *alone), _ = _outputs_without_effects(module, [inputs, *singly], _moved_weights(module))
+    if not are_close(together, torch.cat(alone)):
+        raise _no_function(module, ", once its weights have moved")
 
 
 def check_apart(module: nn.Module, inputs: Tensor, chunks: Iterable[slice]) -> None:
@@ -300,10 +307,22 @@ def _no_function(module: nn.Module, where: str = "") -> OptionError:
     )
 
 
-def _outputs_without_effects(module: nn.Module, batches: Sequence[Tensor]) -> tuple[list[Any], bool]:
+def _moved_weights(module: nn.Module) -> Parameters:
+    """Return the trained parameters moved by a hundredth of their largest number, or of 1 where all are 0."""
+    generator = torch.Generator().manual_seed(0)
+    moved = {}
+    for name, weight in parameters_of(module).items():
+        noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype, device="cpu")
+        moved[name] = weight + MOVED * (float(weight.abs().max()) or 1.0) * noise.to(weight.device)
+    return moved
+
+
+def _outputs_without_effects(
+    module: nn.Module, batches: Sequence[Tensor], weights: Parameters | None = None
+) -> tuple[list[Any], bool]:
     """Return outputs, and whether all buffers stay constant; module and random state are not changed."""
     before = dict(module.named_buffers())
-    buffers = {name: buffer.clone() for name, buffer in before.items()}
+    buffers = {name: buffer.clone() for name, buffer in before.items()} | (weights or {})
     modes = (torch.no_grad, gradients_recorded)  # a forward that takes derivatives needs the second
     with torch.random.fork_rng(), attributes_kept(module):
         for mode in modes:

@@ -20,9 +20,10 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor, nn
 from torch.func import grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leftout.core.blocks import blocks
-from leftout.core.module_call import call, copy_module, gradients_recorded
+from leftout.core.module_call import call, copy_module, derivatives, gradients_recorded
 from leftout.core.modules import Parameters, bytes_per_row, parameters_of
 from leftout.data.examples import Examples
 from leftout.kernels.network.jacobian import FAILURES
@@ -81,7 +82,9 @@ class Curvature:
         for columns in blocks(vectors.shape[1], self._columns):
             tangents = self.unflat(vectors[:, columns].T)
             for x, y in self._chunks(columns.stop - columns.start, rows):
-                total[columns].add_(self.flat(product(tangents, x, y)), alpha=scale)
+                with derivatives(self.module):
+                    products = product(tangents, x, y)
+                total[columns].add_(self.flat(products), alpha=scale)
         return total.T
 
     def gradients(self, inputs: Tensor, targets: Float64[Tensor, "b k"]) -> Float64[Tensor, "p b"]:
@@ -89,7 +92,8 @@ class Curvature:
         gradients = torch.empty(len(inputs), self.side, dtype=torch.float64, device=self.device)
         for rows in blocks(len(inputs), self._columns):
             x, y = inputs[rows].to(self.device), targets[rows].to(self.device)
-            gradients[rows] = self.flat(self._row_gradients(x, y))
+            with derivatives(self.module):
+                gradients[rows] = self.flat(self._row_gradients(x, y))
         return gradients.T
 
     def slopes(self, vectors: Float64[Tensor, "p b"], rows: Tensor | None = None) -> Float64[Tensor, "b n"]:
@@ -103,7 +107,8 @@ class Curvature:
             by_chunk = []
             for x, y in self._chunks(columns.stop - columns.start, rows):
                 leaves, outputs = self._graph(x)
-                changes = self._push(tangents, leaves, outputs)
+                with derivatives(self.module):
+                    changes = self._push(tangents, leaves, outputs)
                 by_chunk.append(torch.einsum("bck,ck->bc", changes, outputs.detach() - y))
             slopes.append(torch.cat(by_chunk, dim=1))
         return torch.cat(slopes)
@@ -122,7 +127,7 @@ class Curvature:
 
     def _graph(self, x: Tensor) -> tuple[Parameters, Float64[Tensor, "c k"]]:
         """Return weights to differentiate in, and the outputs."""
-        with gradients_recorded():
+        with gradients_recorded(), sdpa_kernel(SDPBackend.MATH):  # the fused one has no second derivative
             leaves = {name: weight.detach().requires_grad_() for name, weight in self.weights.items()}
             return leaves, call(self.module, leaves, x)
 

@@ -11,9 +11,10 @@ from typing import final
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leftout.core.blocks import blocks
-from leftout.core.module_call import copy_module, gradients_recorded
+from leftout.core.module_call import copy_module, derivatives, gradients_recorded
 from leftout.core.modules import (
     bytes_per_row,
     flatten_parameters,
@@ -139,10 +140,14 @@ class ModuleObjective(Objective):
 
         Backward twice, where forward mode would do it once: more modules are able to.
         """
-        outputs = self._outputs(rows)
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            outputs = self._outputs(rows)
         vector = torch.zeros_like(outputs, requires_grad=True)
         pulled = self._gradient(outputs, vector, create_graph=True)
-        return torch.autograd.grad(pulled, vector, along)[0].double()
+        if not pulled.requires_grad:
+            return torch.zeros_like(outputs).double()
+        with derivatives(self.module):
+            return torch.autograd.grad(pulled, vector, along)[0].double()
 
     def _outputs(self, rows: slice) -> Float[Tensor, "b k"]:
         """Return the outputs of a chunk at the point, with their graph."""
@@ -159,9 +164,10 @@ class ModuleObjective(Objective):
         if not outputs.requires_grad:
             return torch.zeros_like(self.point)
         leaves = list(self.leaves.values())
-        gradients = torch.autograd.grad(
-            outputs, leaves, along, create_graph=create_graph, materialize_grads=True
-        )
+        with derivatives(self.module):
+            gradients = torch.autograd.grad(
+                outputs, leaves, along, create_graph=create_graph, materialize_grads=True
+            )
         return flatten_parameters(dict(zip(self.leaves, gradients, strict=True)))
 
     def _chunks(self) -> Iterator[slice]:

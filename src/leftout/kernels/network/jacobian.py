@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from leftout.core.errors import LoopWarning
-from leftout.core.module_call import as_ordinary, call, copy_module, gradients_recorded, in_any_mode
+from leftout.core.module_call import (
+    as_ordinary,
+    call,
+    copy_module,
+    derivatives,
+    gradients_recorded,
+    in_any_mode,
+)
 from leftout.core.modules import Parameters
 
 Jacobian = Callable[[nn.Module, Parameters, Tensor, Tensor], Parameters]
@@ -52,7 +59,9 @@ def by_loop(
         with gradients_recorded():
             outputs = call(module, constants | leaves, x[None])[0]
         for r, row in enumerate(combinations.to(outputs.dtype)):
-            for jacobian, gradient in zip(jacobians.values(), _gradients(outputs, leaves, row), strict=True):
+            with derivatives(module):
+                gradients = _gradients(outputs, leaves, row)
+            for jacobian, gradient in zip(jacobians.values(), gradients, strict=True):
                 jacobian[i, r] = gradient
     return jacobians
 

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leftout.core.errors import OptionError
-from leftout.core.module_call import call, gradients_recorded
+from leftout.core.module_call import call, derivatives, gradients_recorded
 from leftout.core.module_checks import are_close, check_same_apart, evaluate, graph_of, parts_of_batch
 from leftout.core.modules import Parameters
 
@@ -152,15 +152,16 @@ def layer_passes(
         # Outputs that depend on no layer have no graph; their signals are zero.
         gradients = [torch.zeros_like(probe) for probe in probes]
         if outputs.requires_grad:
-            gradients = list(
-                torch.autograd.grad(
-                    outputs,
-                    probes,
-                    row.expand_as(outputs),
-                    retain_graph=r + 1 < len(combinations),
-                    materialize_grads=True,
+            with derivatives(module):
+                gradients = list(
+                    torch.autograd.grad(
+                        outputs,
+                        probes,
+                        row.expand_as(outputs),
+                        retain_graph=r + 1 < len(combinations),
+                        materialize_grads=True,
+                    )
                 )
-            )
         for signal, gradient in zip(signals, gradients, strict=True):
             signal[r] = gradient
     return {
