@@ -92,6 +92,135 @@ def test_what_cannot_be_read_is_named(folder, source, weights, error, message) -
         network(source, weights)
 
 
+SHARED = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.norm, self.a, self.b = nn.BatchNorm1d(4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+        self.body = nn.Sequential(self.a, nn.Tanh())
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self, x):
+        return self.b(self.body(self.norm(x))) * self.scale
+
+def build():
+    return Net()
+
+def weight_norm():
+    return nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
+"""
+
+
+@pytest.fixture
+def shared(tmp_path, leftout):
+    (tmp_path / "shared.py").write_text(SHARED)
+    return {name: torch.full_like(one, 0.5) for name, one in network("shared.py:build").state_dict().items()}
+
+
+def without(weights, *ends):
+    return {name: one for name, one in weights.items() if not name.endswith(ends)}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda weights: {"state_dict": weights, "epoch": 3, "optimizer": {"state": {}, "param_groups": []}},
+        lambda weights: {"model": weights, "args": {"lr": 0.1}},
+        lambda weights: {"model_state_dict": weights, "loss": torch.tensor(0.1)},
+        lambda weights: {f"module.{name}": one for name, one in weights.items()},
+        lambda weights: {f"_orig_mod.{name}": one for name, one in weights.items()},
+        lambda weights: {"state_dict": {f"module._orig_mod.{name}": one for name, one in weights.items()}},
+        lambda weights: {f"_orig_mod.module.{name}": one for name, one in weights.items()},
+        lambda weights: {
+            name.replace("body.", "body._orig_mod."): one
+            for name, one in weights.items()
+            if not name.startswith("a.")
+        },
+        lambda weights: without(weights, "num_batches_tracked"),
+        lambda weights: without(weights, "a.weight"),
+        lambda weights: without(weights, "b.weight", "body.0.weight", "body.0.bias"),
+        lambda weights: weights | {"scale": weights["scale"][None]},
+        lambda weights: {name: one.half() if one.ndim else one for name, one in weights.items()},
+    ],
+)
+@pytest.mark.parametrize("kind", ["safetensors", "pt"])
+def test_weights_that_load_state_dict_accepts_are_accepted(shared, change, kind) -> None:
+    weights = change(shared)
+    if kind == "safetensors":
+        if not all(isinstance(one, torch.Tensor) for one in weights.values()):
+            pytest.skip("safetensors holds tensors only")
+        save_file({name: one.clone() for name, one in weights.items()}, "w.safetensors")
+    else:
+        torch.save(weights, "w.pt")
+    filled = network("shared.py:build", f"w.{kind}")
+    assert all(bool((weight == 0.5).all()) for weight in filled.parameters())
+    assert bool((filled.norm.running_var == 0.5).all())
+    assert filled.b.weight is filled.a.weight
+    assert filled.body[0] is filled.a
+
+
+def test_weights_of_an_older_torch_are_read_by_the_module_itself(shared) -> None:
+    old = {"weight_g": torch.full((4, 1), 2.0), "weight_v": torch.eye(4), "bias": torch.zeros(4)}
+    torch.save(old, "old.pt")
+    assert torch.equal(network("shared.py:weight_norm", "old.pt").weight, 2 * torch.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda weights: {"model": weights, "ema": weights},
+            "must hold one set of weights; it holds 'model', ",
+        ),
+        (lambda weights: {"epoch": 3}, "must hold tensors by name.*got dict. Save the state dict itself"),
+        (
+            lambda weights: without(weights, "a.weight", "b.weight", "0.weight"),
+            "it lacks 'a.weight', 'b.weig",
+        ),
+        (
+            lambda weights: weights | {"b.weight": torch.zeros(4, 4)},
+            "has different numbers for 'a.weight and b.weight, which are one'",
+        ),
+        (
+            lambda weights: weights | {"b.weight": torch.zeros(4, 3), "more": torch.zeros(1)},
+            r"has besides 'more', has in another shape 'b.weight \(4, 3\) for \(4, 4\)'\.$",
+        ),
+        (lambda weights: weights | {"a.bias": torch.zeros(4).long()}, "another type 'a.bias torch.int64'"),
+        (
+            lambda weights: {f"layer{i}.weight": torch.zeros(1) for i in range(9)},
+            "lacks .* and 8 more, has besides 'layer0.weight', 'layer1.weight', 'layer2.weight' and 6 more",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_count(shared, change, message) -> None:
+    torch.save(change(shared), "w.pt")
+    with pytest.raises(DataError, match=message):
+        network("shared.py:build", "w.pt")
+
+
+def test_the_pretrained_resnet_is_loaded_from_the_command_line(shared_data, tmp_path, leftout) -> None:
+    weights = shared_data / "resnet20-cifar10" / "resnet20.safetensors"
+    if not weights.is_file():
+        pytest.skip(f"no {weights.name} beside the real data")
+    (tmp_path / "data.py").write_text(
+        "import torch\n\ndef pair():\n    g = torch.Generator().manual_seed(0)\n"
+        "    return tuple((torch.rand(n, 3, 32, 32, generator=g), torch.arange(n) % 10) for n in (20, 10))\n"
+    )
+    (tmp_path / "resnet.py").write_text(
+        "from leftout_papers.smooth_information.networks import ResNet20\n\n"
+        "def build():\n    return ResNet20()\n"
+    )
+    words = ["influence", "data.py:pair", "--model", "resnet.py:build", "--weights", weights]
+    code, _, err = leftout(*words, "--parameters", "linear.*", "--ridge", 1, "--out", "scores.csv")
+    assert code == 0, err
+    assert (tmp_path / "scores.csv").is_file()
+
+
 def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout) -> None:
     words = ["audit", "digits", "--classes", "3,8", "--n-train", 40, "--n-query", 12]
     words += ["--model", "net.py:build", "--rule", "descent", "--rate", 0.005, "--at", 20]

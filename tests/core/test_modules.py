@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from leftout.core.errors import OptionError, ShapeError
+from leftout.core.module_call import call
+from leftout.core.module_checks import check_function, check_takes
 from leftout.core.modules import (
     bytes_per_row,
-    call,
-    check_function,
-    check_takes,
     flatten_parameters,
     outputs_of,
     parameters_of,

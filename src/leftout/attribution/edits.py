@@ -159,7 +159,7 @@ def add(
     check_fitted(fitted)
     check_of(of)
     examples = queries_of(fitted, query)
-    points = torch.as_tensor(inputs, dtype=torch.float64)
+    points = torch.as_tensor(inputs, dtype=torch.float64, device="cpu")
     if points.shape == fitted.train.inputs.shape[1:]:
         points = points[None]
         targets = [targets] if not hasattr(targets, "__len__") else targets
@@ -248,16 +248,16 @@ def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
     if encoding.classes is not None:
         names = np.atleast_1d(np.asarray(target)).tolist()
         numbers = [_class_number(name, encoding.classes) for name in names]
-        values = encoding.encode(torch.tensor(numbers, dtype=torch.long))
+        values = encoding.encode(torch.tensor(numbers, dtype=torch.long, device="cpu"))
     else:
         try:
-            values = torch.as_tensor(target, dtype=torch.float64)
+            values = torch.as_tensor(target, dtype=torch.float64, device="cpu")
             values = values.reshape(-1, encoding.outputs)
         except (TypeError, ValueError, RuntimeError):
             raise OptionError(
                 f"`target` must hold {encoding.outputs} numbers an example, as in training; got {target!r}."
             ) from None
-        values = values - torch.tensor(encoding.offset, dtype=torch.float64)
+        values = values - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
     if len(values) not in (1, count):
         raise ShapeError(
             f"`target` must hold one entry for all or one for each of {count} examples; got {len(values)}."

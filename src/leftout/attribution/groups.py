@@ -42,4 +42,4 @@ def _rows(group: Group, name: Any, n: int) -> Int64[Tensor, " g"]:
         raise OptionError(f"`groups`: group {name!r} names row {outside[0]}; rows go from 0 to {n - 1}.")
     if len(set(rows)) < len(rows):
         raise OptionError(f"`groups`: group {name!r} names a row twice; name each once.")
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long, device="cpu")

@@ -28,6 +28,7 @@ from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.blocks import blocks, check_fits, memory_budget
 from leftout.core.checks import check_at_least, check_choice, check_index, check_kind, row_numbers
 from leftout.core.errors import NotConvergedWarning, OptionError
+from leftout.core.module_call import with_gradients
 from leftout.core.modules import flatten_parameters, parameters_of
 from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
@@ -41,6 +42,7 @@ HELD = 12
 """Vectors of p numbers held for each query: its gradient, what a solver keeps, and products."""
 
 
+@with_gradients
 def influence_function(
     trained: Trained,
     query: Data,
@@ -201,7 +203,7 @@ def _rows(trained: Trained, index: Rows | None) -> Int64[Tensor, " r"]:
         raise OptionError("`index` must name at least one training example; got none.")
     for row in rows:
         check_index("index", row, n)
-    return torch.tensor(rows, dtype=torch.long)
+    return torch.tensor(rows, dtype=torch.long, device="cpu")
 
 
 def _device(trained: Trained) -> torch.device:

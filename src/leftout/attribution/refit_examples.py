@@ -23,8 +23,10 @@ def compare_refits(
     """
     fitted = engine.fitted
     # None of a single example, without which nothing is left.
-    rows = torch.randperm(len(fitted), generator=generator)[: count if len(fitted) > 1 else 0].tolist()
-    outputs = torch.randint(0, fitted.outputs, (len(rows),), generator=generator).tolist()
+    rows = torch.randperm(len(fitted), generator=generator, device="cpu")[
+        : count if len(fitted) > 1 else 0
+    ].tolist()
+    outputs = torch.randint(0, fitted.outputs, (len(rows),), generator=generator, device="cpu").tolist()
     pairs = list(zip(rows, outputs, strict=True))
     refits = [engine.refit(row, output) for row, output in with_progress(pairs, what="refits")]
     by_engine: list[list[Tensor]] = [[] for _ in pairs]

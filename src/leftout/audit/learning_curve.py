@@ -53,6 +53,6 @@ def audit_learning_curve(
 def _half(fitted: Fitted, seed: int) -> Fitted:
     """Return the model of half of the examples; no kernel is evaluated again."""
     n = len(fitted)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     held = order[: (n + 1) // 2].sort().values
     return fitted.subset(held)

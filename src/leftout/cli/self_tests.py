@@ -95,7 +95,7 @@ def _linear_algebra() -> Iterator[SelfTest]:
     gram = assemble.gram(KERNEL, _digits()[0].inputs)
     n = len(gram)
     lower = factor_cholesky(gram, ridge=0.1).lower
-    shifted = gram + 0.1 * torch.eye(n, dtype=torch.float64)
+    shifted = gram + 0.1 * torch.eye(n, dtype=torch.float64, device="cpu")
     # |LLᵀ − A| ≤ (n + 1)·eps |L||Lᵀ| entry by entry (Higham, theorem 10.3), and ‖ |L||Lᵀ| ‖ ≤ tr A.
     off = (lower @ lower.T - shifted).norm() / shifted.diagonal().sum()
     yield SelfTest("Cholesky: LLᵀ against K + λI", float(off), (n + 1) * EPS)
@@ -104,7 +104,9 @@ def _linear_algebra() -> Iterator[SelfTest]:
     again = spectrum.vectors @ (spectrum.values[:, None] * spectrum.vectors.T)
     off = torch.linalg.matrix_norm(again - gram, 2) / spectrum.largest
     yield SelfTest("eigendecomposition: V diag(s) Vᵀ against K", float(off), n * EPS)
-    off = (spectrum.vectors.T @ spectrum.vectors - torch.eye(n, dtype=torch.float64)).abs().max()
+    off = (
+        (spectrum.vectors.T @ spectrum.vectors - torch.eye(n, dtype=torch.float64, device="cpu")).abs().max()
+    )
     yield SelfTest("eigenvectors: VᵀV against I", float(off), n * EPS)
 
 
@@ -117,9 +119,9 @@ def _kernels() -> Iterator[SelfTest]:
         off = (kernel.block(points, points).diagonal() - diagonal).abs() / diagonal
         name = f"kernel {kernel.record['name']}: k(x, x)"
         yield SelfTest(name, float(off.max()), roundings * EPS)
-    angle = torch.logspace(-12, -2, 21, dtype=torch.float64)
+    angle = torch.logspace(-12, -2, 21, dtype=torch.float64, device="cpu")
     turned = torch.stack([angle.cos(), angle.sin()], dim=1)
-    first = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    first = torch.tensor([[1.0, 0.0]], dtype=torch.float64, device="cpu")
     exact = angle.cos() * (torch.pi - angle) / (2 * torch.pi)
     off = (KERNEL.block(first, turned)[0] - exact).abs().max()
     # Stated: 4ε; as much again for the two rows and the formula here, all rounded.
@@ -129,7 +131,7 @@ def _kernels() -> Iterator[SelfTest]:
 def _quadrature() -> Iterator[SelfTest]:
     """Yield the error of the nodes, relative to what they stand for."""
     times = [1.0, 2.0, 5.0, WINDOW]
-    s = torch.logspace(-8, 8, 400, dtype=torch.float64)
+    s = torch.logspace(-8, 8, 400, dtype=torch.float64, device="cpu")
     exact = torch.stack([GradientFlow(1.0).filter(time, 1)(s) for time in times])
     off = (flow_quadrature(times, ridge=0.0)(s) - exact).abs() / exact
     # Stated: 3e-14; and a few roundings for each of the terms that are added up.
@@ -146,7 +148,7 @@ def _leave_one_out() -> Iterator[SelfTest]:
         with_all = cross @ _dual(fitted.gram, fitted.residual, rule, at)
         changes = []
         for row in range(LEFT_OUT):
-            keep = torch.arange(LEFT_OUT) != row
+            keep = torch.arange(LEFT_OUT, device="cpu") != row
             dual = _dual(fitted.gram[keep][:, keep], fitted.residual[keep], rule, at)
             changes.append(with_all - cross[:, keep] @ dual)
         off = np.abs(effects - torch.stack(changes, dim=1).numpy()).max()
@@ -162,13 +164,13 @@ def _dual(
     n, k = residual.shape
     total = n if rule.record["loss"] == "mean" else 1
     ridge, rate = rule.record["ridge"] * total, rule.record.get("rate", 1.0) / total
-    system = gram + ridge * torch.eye(n, dtype=torch.float64)
+    system = gram + ridge * torch.eye(n, dtype=torch.float64, device="cpu")
     if at is None:
         solved: Tensor = torch.linalg.solve(system, residual)
         return solved
     if isinstance(rule, GradientFlow):
         # u' = rate (r − (K + λI) u), with the drive as k more variables that stay constant.
-        flow = torch.zeros(n + k, n + k, dtype=torch.float64)
+        flow = torch.zeros(n + k, n + k, dtype=torch.float64, device="cpu")
         flow[:n, :n], flow[:n, n:] = -system, residual
         reached: Tensor = torch.linalg.matrix_exp(rate * at * flow)
         return reached[:n, n:]

@@ -1,42 +1,38 @@
 """A PyTorch module as a function f(x; w) of its trained parameters w.
 
-Parameters with `requires_grad=False` and buffers are constants of the function. A module is a function
-only if its outputs are repeatable and each depends on its own row alone: see `check_function`.
+Parameters with `requires_grad=False` and buffers are constants of the function. What a module must be so that
+it is such a function is checked in `module_checks`.
 """
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.parameter import is_lazy
 
-from leftout.core.checks import check_whole_kept
-from leftout.core.errors import LeftoutError, OptionError, ShapeError
+from leftout.core.errors import OptionError, ShapeError
+from leftout.core.module_call import call, gradients_recorded
 
 Parameters = dict[str, Tensor]
 
 REAL = (torch.float32, torch.float64)
 
-REPEATABLE = 1e-3
-"""Largest difference between two calls, relative to the outputs, that is taken for rounding."""
-
-ROWS_TRIED = 3
-"""Inputs on which a module is tried before it is called on all."""
-
-FLOOR = 0.01
-"""Smallest scale of the outputs for relative differences: where f_0 = 0 they are all rounding."""
+PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
+"""Modules of torch that run another one on several devices; it is their attribute `module`."""
 
 
 def parameters_of(module: nn.Module) -> Parameters:
     """Return the parameters that are trained, by name, detached; they share the module's memory.
 
+    Parameters without numbers are none of them.
+
     Raises:
-        OptionError: none of them is trained, or they are not all real and of one precision.
+        OptionError: none of them is trained, they are not all real and of one precision, or they hold no
+            numbers; or a compiled module, or one that only runs another on several devices.
     """
+    _check_eager(module)
     named = dict(module.named_parameters())
     for name, parameter in named.items():
         if is_lazy(parameter):
@@ -51,10 +47,10 @@ def parameters_of(module: nn.Module) -> Parameters:
         if weight.dtype not in REAL:
             raise OptionError(
                 f"`module` must have float32 or float64 parameters; {name!r} is "
-                f"{_short(weight.dtype)}. Call module.float() or module.double() first, or set its "
+                f"{short_dtype(weight.dtype)}. Call module.float() or module.double() first, or set its "
                 "requires_grad to False."
             )
-    dtypes = sorted({_short(weight.dtype) for weight in trained.values()})
+    dtypes = sorted({short_dtype(weight.dtype) for weight in trained.values()})
     if len(dtypes) > 1:
         raise OptionError(
             f"`module` must have parameters of one precision; got {' and '.join(dtypes)}. Call "
@@ -63,12 +59,34 @@ def parameters_of(module: nn.Module) -> Parameters:
     devices = sorted({str(weight.device) for weight in trained.values()})
     if len(devices) > 1:
         raise OptionError(f"`module` must lie on one device; its parameters are on {' and '.join(devices)}.")
-    return trained
+    if devices == ["meta"]:
+        raise OptionError(
+            "`module` must hold numbers; its parameters are on the meta device, which keeps shapes only. "
+            'Call module.to_empty(device="cpu") and load its weights first.'
+        )
+    numbers = {name: weight for name, weight in trained.items() if weight.numel()}
+    if not numbers:
+        raise OptionError(
+            "`module` must have parameters that hold numbers; those with requires_grad=True, such as "
+            f"{next(iter(trained))!r}, are empty."
+        )
+    return numbers
 
 
-def call(module: nn.Module, parameters: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
-    """Return f(inputs; parameters); the module itself is not written to."""
-    return functional_call(module, dict(parameters), (inputs,))
+def _check_eager(module: nn.Module) -> None:
+    """Raise unless the module is called in Python, with its parameters as attributes."""
+    for name, submodule in module.named_modules():
+        where = f"its submodule {name!r} is" if name else "got"
+        if isinstance(submodule, torch.jit.ScriptModule):
+            raise OptionError(
+                "`module` must be an nn.Module in Python, whose parameters can be exchanged; "
+                f"{where} a torch.jit.ScriptModule. Pass the module that it was compiled from."
+            )
+        if type(submodule).__name__ in PARALLEL:
+            raise OptionError(
+                f"`module` must be the network itself; {where} a {type(submodule).__name__}, which runs it "
+                "on several devices. Pass its attribute `module`."
+            )
 
 
 def outputs_of(
@@ -80,7 +98,15 @@ def outputs_of(
         ShapeError: not one row of `outputs` numbers for each input.
         OptionError: outputs that are not float32 or float64.
     """
-    returned = functional_call(module, dict(parameters), (inputs,))
+    return checked_outputs(call(module, parameters, inputs), inputs, outputs=outputs)
+
+
+def checked_outputs(returned: object, inputs: Tensor, *, outputs: int) -> Float[Tensor, "n k"]:
+    """Return what a module returned for some inputs, once it is one row for each.
+
+    Raises:
+        ShapeError, OptionError: as `outputs_of`.
+    """
     if not isinstance(returned, Tensor):
         raise ShapeError(f"`module` must return a tensor (n, k); got {type(returned).__name__}.")
     if tuple(returned.shape) != (len(inputs), outputs):
@@ -89,48 +115,8 @@ def outputs_of(
             f"({len(inputs)}, {outputs}); got {tuple(returned.shape)}."
         )
     if returned.dtype not in REAL:
-        raise OptionError(f"`module` must return float32 or float64; got {_short(returned.dtype)}.")
+        raise OptionError(f"`module` must return float32 or float64; got {short_dtype(returned.dtype)}.")
     return returned
-
-
-def output_count(module: nn.Module, inputs: Tensor) -> int:
-    """Return k, how many numbers the module returns for each input.
-
-    Args:
-        inputs: one or more valid inputs, of its dtype and on its device.
-
-    Raises:
-        ShapeError: not one row of numbers for each input.
-        OptionError: outputs that are not float32 or float64.
-    """
-    outputs = _outputs_without_effects(module, [inputs])[0][0]
-    if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(inputs) and outputs.numel():
-        return outputs_of(module, {}, inputs, outputs=outputs.shape[1]).shape[1]
-    came = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    raise ShapeError(
-        "`module` must return a tensor (n, k), one row for each input and k outputs in columns: "
-        f"({len(inputs)}, k); got {came}."
-    )
-
-
-def check_differentiable(module: nn.Module, weights: Mapping[str, Tensor], inputs: Tensor) -> None:
-    """Raise unless outputs have a gradient in the weights.
-
-    Raises:
-        OptionError: inference mode is on, or the module detaches its outputs from its weights.
-    """
-    if torch.is_inference_mode_enabled():
-        raise OptionError(
-            "A tangent kernel needs gradients, and torch.inference_mode() is on. Call it outside."
-        )
-    leaves = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
-    with torch.enable_grad():
-        outputs = functional_call(module, leaves, (inputs.clone(),))
-    if not outputs.requires_grad:
-        raise OptionError(
-            "`module` must have outputs with a gradient in its trained parameters; they have none. Look "
-            "for no_grad, detach or .data in its forward, or choose other `parameters`."
-        )
 
 
 def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Parameters:
@@ -149,13 +135,15 @@ def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Pa
             "`parameters` must be one or more patterns of names, such as 'layer4.*', or None for all; "
             f"got {patterns!r}."
         )
-    is_trained = {name: weight.requires_grad for name, weight in module.named_parameters()}
+    is_trained = {
+        name: weight.requires_grad and weight.numel() > 0 for name, weight in module.named_parameters()
+    }
     for pattern in patterns:
         matching = [name for name in is_trained if fnmatchcase(name, pattern)]
         if not any(is_trained[name] for name in matching):
             listed = ", ".join(repr(name) for name, trained in is_trained.items() if trained)
             why = (
-                f"matches only {matching[0]!r}, which has requires_grad=False"
+                f"matches only {matching[0]!r}, which has requires_grad=False or no numbers"
                 if len(matching) == 1
                 else f"matches only parameters with requires_grad=False, such as {matching[0]!r}"
                 if matching
@@ -200,92 +188,18 @@ def bytes_per_row(module: nn.Module, inputs: Tensor) -> int:
 def _saved_bytes(module: nn.Module, inputs: Tensor) -> int:
     sizes = [inputs.numel() * inputs.itemsize]
 
-    def pack(saved: Tensor) -> None:
-        # The size alone: an output that its own graph holds would never be freed.
+    def pack(saved: Tensor) -> Tensor:
         sizes.append(saved.numel() * saved.itemsize)
+        # Detached: an output that its own graph holds would never be freed. A forward that takes
+        # derivatives asks for it back.
+        return saved.detach()
 
-    weights = {name: weight.requires_grad_() for name, weight in parameters_of(module).items()}
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
-        outputs = functional_call(module, weights, (inputs,))
+    with gradients_recorded(), torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
+        weights = {name: weight.detach().requires_grad_() for name, weight in parameters_of(module).items()}
+        outputs = call(module, weights, inputs)
     return sum(sizes) + (outputs.numel() * outputs.itemsize if isinstance(outputs, Tensor) else 0)
 
 
-def check_takes(module: nn.Module, inputs: Tensor, *, name: str, as_given: bool = False) -> None:
-    """Raise one clear error where torch would raise its own about inputs that do not fit.
-
-    Args:
-        inputs: all of them; the first three are tried.
-        name: their name in messages.
-        as_given: do not convert them to the module's dtype and device.
-
-    Raises:
-        ShapeError: the module fails on them; its exception is the cause of ours.
-        DataError: whole numbers that the module's dtype does not hold.
-    """
-    like = next(iter(parameters_of(module).values()))
-    check_whole_kept(name, inputs, like.dtype)
-    try:
-        # A tensor without an axis of rows has no first three.
-        first = inputs[:ROWS_TRIED] if inputs.ndim > 1 else inputs
-        _outputs_without_effects(module, [first if as_given else first.to(like)])
-    except LeftoutError:
-        raise
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        looks_up = any(isinstance(layer, nn.Embedding | nn.EmbeddingBag) for layer in module.modules())
-        advice = (
-            ". Inputs come as floats; write x.long() in its forward, before the embedding" if looks_up else ""
-        )
-        raise ShapeError(
-            f"`{name}` must hold inputs that `module` takes; on inputs of shape "
-            f"{tuple(inputs.shape)} it raised {type(error).__name__}: {error}{advice}"
-        ) from error
-
-
-def check_function(module: nn.Module, inputs: Tensor) -> None:
-    """Raise unless the module is a function of each row: repeatable, and the same in any batch.
-
-    Args:
-        inputs: a few valid inputs, of its dtype and on its device.
-
-    Raises:
-        OptionError: outputs vary, by dropout, batch statistics or the like.
-    """
-    batched = any(
-        layer.training and isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()
-    )
-    same = not batched
-    if same:
-        singly = [row[None] for row in inputs]
-        (once, again, *alone), constant = _outputs_without_effects(module, [inputs, inputs, *singly])
-        same = constant and _are_close(once, again) and _are_close(once, torch.cat(alone))
-    if not same:
-        raise OptionError(
-            "`module` must be a function of each input alone; it gives other outputs when it is "
-            "called again or with other rows: dropout, batch statistics or the like. "
-            + (
-                "Call module.eval() first."
-                if any(layer.training for layer in module.modules())
-                else "Take such layers out."
-            )
-        )
-
-
-def _outputs_without_effects(module: nn.Module, batches: Sequence[Tensor]) -> tuple[list[Any], bool]:
-    """Return outputs, and whether all buffers stay constant; module and random state are not changed."""
-    before = dict(module.named_buffers())
-    buffers = {name: buffer.clone() for name, buffer in before.items()}
-    with torch.random.fork_rng(), torch.no_grad():
-        outputs = [functional_call(module, buffers, (batch.clone(),)) for batch in batches]
-    return outputs, all(torch.equal(buffers[name], buffer) for name, buffer in before.items())
-
-
-def _are_close(first: Any, second: Any) -> bool:
-    if not isinstance(first, Tensor) or not isinstance(second, Tensor) or first.shape != second.shape:
-        return False
-    scale = float(first.nan_to_num().abs().max()) if first.numel() else 0.0
-    near = (first - second).abs() <= REPEATABLE * (scale + FLOOR)
-    return bool((near | (first.isnan() & second.isnan())).all())
-
-
-def _short(dtype: torch.dtype) -> str:
+def short_dtype(dtype: torch.dtype) -> str:
+    """Return the name of a type without `torch.`."""
     return str(dtype).removeprefix("torch.")

@@ -110,6 +110,17 @@ def plain(text: object, limit: int = NAME_LIMIT) -> str:
     return shown[:head] + "…" + shown[-(limit - 1 - head) :]
 
 
+def exception_text(error: BaseException) -> str:
+    """Return type and message of an exception of somebody else's code.
+
+    Example:
+        >>> exception_text(KeyError("cpu")), exception_text(AssertionError())
+        ("KeyError: 'cpu'", 'AssertionError')
+    """
+    message = str(error).strip()
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
 def name_list(names: Iterable[str], most: int = 12) -> str:
     """Return names in quotes, the first of them where there are many.
 

@@ -81,8 +81,8 @@ class Pruned:
         """
         if self.information is None:
             raise OptionError("A random order measures no information, so there is none by row.")
-        by_row = torch.empty(len(self.order), dtype=torch.float64)
-        by_row[list(self.order)] = torch.tensor(self.information, dtype=torch.float64)
+        by_row = torch.empty(len(self.order), dtype=torch.float64, device="cpu")
+        by_row[list(self.order)] = torch.tensor(self.information, dtype=torch.float64, device="cpu")
         return by_row
 
     def to_frame(self) -> pd.DataFrame:
@@ -157,7 +157,7 @@ def prune(
     counts = [0, *removal_counts(n, fractions)]
     if order == "random":
         generator = torch.Generator().manual_seed(int(seed))
-        rows, information = torch.randperm(n, generator=generator).tolist(), None
+        rows, information = torch.randperm(n, generator=generator, device="cpu").tolist(), None
     elif order == "iterative":
         rows, information = removal_rounds(fitted, examples, time, by, step=step, until=counts[-1])
     else:

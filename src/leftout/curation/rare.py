@@ -166,7 +166,7 @@ def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int6
 
 def fence_of(values: Float64[Tensor, " n"]) -> float:
     """Return Tukey's upper fence: values beyond it are far from the rest."""
-    low, high = torch.quantile(values, torch.tensor([0.25, 0.75], dtype=torch.float64))
+    low, high = torch.quantile(values, torch.tensor([0.25, 0.75], dtype=torch.float64, device="cpu"))
     return float(high + FENCE * (high - low))
 
 

@@ -127,7 +127,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
         )
     fitted.check_kernel_fixed()
     train = fitted.train
-    members: list[tuple[str | None, Tensor]] = [(None, torch.arange(len(train)))]
+    members: list[tuple[str | None, Tensor]] = [(None, torch.arange(len(train), device="cpu"))]
     if train.labels is not None and train.classes is not None:
         members = [
             (name, (train.labels == label).nonzero().flatten()) for label, name in enumerate(train.classes)
@@ -164,7 +164,7 @@ def _subclasses_within(
 def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray, "c p"]:
     """Return the leading kernel principal components of rows, from the matrix of kernel correlations."""
     here = rows.to(fitted.device)
-    alike = torch.empty(len(rows), len(rows), dtype=torch.float64)
+    alike = torch.empty(len(rows), len(rows), dtype=torch.float64, device="cpu")
     for block in blocks(len(rows), ROWS):
         alike[block] = torch.stack(
             [fitted.rows.summed_over_outputs(slice(row, row + 1))[0, here] for row in rows[block].tolist()]

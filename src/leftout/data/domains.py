@@ -51,7 +51,7 @@ class Circle:
     @property
     def multiplicities(self) -> Float64[Tensor, " degrees"]:
         """Return how many eigenfunctions there are of each degree, 0 … M/2."""
-        counts = torch.full((self.count // 2 + 1,), 2.0, dtype=torch.float64)
+        counts = torch.full((self.count // 2 + 1,), 2.0, dtype=torch.float64, device="cpu")
         counts[0] = 1
         if self.count % 2 == 0:
             counts[-1] = 1
@@ -70,14 +70,14 @@ class Circle:
         """
         check_index("degree", degree, self.count // 2 + 1)
         # Angles are reduced as whole numbers: cos(k θ) of a large k would lose digits.
-        turned = self._angles[torch.arange(self.count) * degree % self.count]
+        turned = self._angles[torch.arange(self.count, device="cpu") * degree % self.count]
         if degree == 0 or 2 * degree == self.count:
             return turned.cos()[:, None].round()
         return math.sqrt(2) * torch.stack([turned.cos(), turned.sin()], dim=1)
 
     @cached_property
     def _angles(self) -> Float64[Tensor, " m"]:
-        return torch.arange(self.count, dtype=torch.float64) * (2 * math.pi / self.count)
+        return torch.arange(self.count, dtype=torch.float64, device="cpu") * (2 * math.pi / self.count)
 
 
 @final
@@ -106,7 +106,7 @@ class Hypercube:
     def multiplicities(self) -> Float64[Tensor, " degrees"]:
         """Return how many eigenfunctions there are of each degree, 0 … d."""
         counts = [math.comb(self.inputs, degree) for degree in range(self.inputs + 1)]
-        return torch.tensor(counts, dtype=torch.float64)
+        return torch.tensor(counts, dtype=torch.float64, device="cpu")
 
     @cached_property
     def points(self) -> Float64[Tensor, "m d"]:
@@ -120,7 +120,10 @@ class Hypercube:
                 f"`inputs` must be at most {CUBE} where all points of the hypercube are asked for; got "
                 f"{self.inputs}. Eigenvalues need none."
             )
-        bits = torch.arange(self.count)[:, None] >> torch.arange(self.inputs).flip(0) & 1
+        bits = (
+            torch.arange(self.count, device="cpu")[:, None] >> torch.arange(self.inputs, device="cpu").flip(0)
+            & 1
+        )
         return 1 - 2 * bits.double()
 
     def eigenfunctions(self, degree: int) -> Float64[Tensor, "m g"]:

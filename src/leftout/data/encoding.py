@@ -52,11 +52,11 @@ class Encoding:
             memory_budget(None),
             advice="Take fewer examples or classes, or floats where they are numbers to predict.",
         )
-        offset = torch.tensor(self.offset, dtype=torch.float64)
+        offset = torch.tensor(self.offset, dtype=torch.float64, device="cpu")
         if k == 1:
             return (2.0 * labels.double() - 1)[:, None] - offset  # (n, 1)
         targets = (0.0 - offset).repeat(n, 1)  # (n, c), in place: the largest array of many classes
-        targets[torch.arange(n), labels] = 1.0 - offset[labels]
+        targets[torch.arange(n, device="cpu"), labels] = 1.0 - offset[labels]
         return targets
 
     def decode(self, predictions: Float[Tensor, "m k"]) -> Int64[Tensor, " m"]:
@@ -120,9 +120,9 @@ def encoding_of_classes(
         counts = torch.bincount(labels, minlength=count)  # (c,)
         offset = (counts if width > 1 else counts[1:] - counts[:1]).double() / len(labels)
     elif centre == "uniform" and width > 1:
-        offset = torch.full((count,), 1 / count, dtype=torch.float64)
+        offset = torch.full((count,), 1 / count, dtype=torch.float64, device="cpu")
     else:
-        offset = torch.zeros(width, dtype=torch.float64)
+        offset = torch.zeros(width, dtype=torch.float64, device="cpu")
     return Encoding(classes=classes, offset=tuple(offset.tolist()), centre=centre)
 
 

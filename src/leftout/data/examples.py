@@ -93,7 +93,7 @@ class Examples:
 
     def select(self, rows: Sequence[int] | Tensor | np.ndarray) -> "Examples":
         """Return the examples of these row numbers, in this order."""
-        index = torch.as_tensor(rows, dtype=torch.long)
+        index = torch.as_tensor(rows, dtype=torch.long, device="cpu")
         numbers = index.numpy()
         return replace(
             self,

@@ -226,7 +226,7 @@ def _encoded_examples(
         assert raw.numbers is not None
         labels = None
         targets = _finite(raw.numbers, ids, name="targets")
-        targets = targets - torch.tensor(encoding.offset, dtype=torch.float64)
+        targets = targets - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
     else:
         labels = torch.from_numpy(raw.labels)
         targets = encoding.encode(labels)

@@ -55,9 +55,13 @@ def mixture(
     if inputs < 2:
         raise OptionError(f"`inputs` must be at least 2, or a sphere is two points; got {inputs}.")
     check_between("radius", radius, 0, 1)
-    clusters = torch.arange(2 * len(counts)).repeat_interleave(torch.tensor(counts * 2))
+    clusters = torch.arange(2 * len(counts), device="cpu").repeat_interleave(
+        torch.tensor(counts * 2, device="cpu")
+    )
     labels = (clusters < len(counts)).long()
-    centres = _unit(torch.randn(2 * len(counts), inputs, generator=generator, dtype=torch.float64))
+    centres = _unit(
+        torch.randn(2 * len(counts), inputs, generator=generator, dtype=torch.float64, device="cpu")
+    )
     points = _around(centres[clusters], radius, generator)
     encoding = encoding_of_classes(labels, CLASSES)
     preparation = {"data": "mixture", "sizes": counts, "radius": radius, "normalise": "unit"}
@@ -67,10 +71,10 @@ def mixture(
 def _around(centres: Float64[Tensor, "n d"], radius: float, generator: Generator) -> Float64[Tensor, "n d"]:
     """Return a point of the sphere near each centre, no chord longer than `radius`."""
     n, d = centres.shape
-    noise = torch.randn(n, d, generator=generator, dtype=torch.float64)
+    noise = torch.randn(n, d, generator=generator, dtype=torch.float64, device="cpu")
     # Twice: a draw nearly along its centre loses most digits in the first projection.
     tangent = _across(_across(noise, centres), centres)
-    share = torch.rand(n, 1, generator=generator, dtype=torch.float64) ** (1 / (d - 1))
+    share = torch.rand(n, 1, generator=generator, dtype=torch.float64, device="cpu") ** (1 / (d - 1))
     chord = radius * share
     # A chord ρ goes with cos θ = 1 − ρ²/2 and sin θ = ρ √(1 − ρ²/4): no small angle is rounded away.
     return (1 - chord.square() / 2) * centres + chord * (1 - chord.square() / 4).sqrt() * tangent

@@ -112,7 +112,7 @@ def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
                 f"`{name} targets` must have {encoding.outputs} columns, as the training targets; "
                 f"got {array.shape}."
             )
-        return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64)
+        return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
     listed = ", ".join(encoding.classes[:LISTED]) + (", …" if len(encoding.classes) > LISTED else "")
     if kind == "floats":
         raise DataError(
@@ -124,7 +124,7 @@ def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
     unseen = next((cls for cls in raw.classes if cls not in number_of), None)
     if unseen is not None:
         raise DataError(f"`{name} targets` must be among the training classes {listed}; got {unseen!r}.")
-    number = torch.tensor([number_of[cls] for cls in raw.classes])
+    number = torch.tensor([number_of[cls] for cls in raw.classes], device="cpu")
     assert raw.labels is not None
     labels = number[torch.from_numpy(raw.labels)]
     return labels, encoding.encode(labels)

@@ -72,8 +72,8 @@ def plant_duplicates(
     """
     originals = _drawn_rows(len(examples), count, generator, name="count")
     n = len(examples)
-    longer = examples.select(torch.cat([torch.arange(n), originals]))
-    rows = torch.arange(n, n + count)
+    longer = examples.select(torch.cat([torch.arange(n, device="cpu"), originals]))
+    rows = torch.arange(n, n + count, device="cpu")
     ids = longer.ids[:n] + tuple(f"{name} (copy)" for name in longer.ids[n:])
     longer = replace(longer, ids=ids)
     truth = None if longer.labels is None else longer.labels.clone()
@@ -97,7 +97,7 @@ def plant_outliers(examples: Examples, count: int, *, generator: Generator) -> C
     rows = _drawn_rows(len(examples), count, generator, name="count")
     inputs = examples.inputs.clone()
     shape = inputs[rows].shape
-    noise = torch.randn(shape, generator=generator, dtype=torch.float64).flatten(1)
+    noise = torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").flatten(1)
     norms = inputs[rows].flatten(1).norm(dim=1, keepdim=True)
     inputs[rows] = (noise * norms / noise.norm(dim=1, keepdim=True)).reshape(shape)
     looks: dict[str, Any] = {}
@@ -130,7 +130,7 @@ def thin_class(examples: Examples, cls: str | int, keep: int, *, generator: Gene
     assert examples.classes is not None
     members = (labels == class_number(examples.classes, cls)).nonzero().flatten()
     spared = members[_drawn_rows(len(members), keep, generator, name="keep")]
-    stays = torch.ones(len(labels), dtype=torch.bool)
+    stays = torch.ones(len(labels), dtype=torch.bool, device="cpu")
     stays[members] = False
     stays[spared] = True
     thinner = examples.select(stays.nonzero().flatten())
@@ -149,13 +149,13 @@ def _drawn_rows(n: int, count: int, generator: Generator, *, name: str) -> Tenso
     """Return `count` different numbers below n, ascending."""
     if not 1 <= count <= n:
         raise OptionError(f"`{name}` must choose from 1 to {n} examples; got {count}.")
-    return torch.randperm(n, generator=generator)[:count].sort().values
+    return torch.randperm(n, generator=generator, device="cpu")[:count].sort().values
 
 
 def _changed_classes(labels: Tensor, examples: Examples, generator: Generator) -> Tensor:
     """Return another class for each label, drawn uniformly from the other classes."""
     assert examples.classes is not None
-    shift = torch.randint(1, len(examples.classes), labels.shape, generator=generator)
+    shift = torch.randint(1, len(examples.classes), labels.shape, generator=generator, device="cpu")
     return (labels + shift) % len(examples.classes)
 
 

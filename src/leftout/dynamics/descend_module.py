@@ -1,20 +1,21 @@
 """How is any network trained on its full batch? Gradients by autograd, summed over chunks of examples.
 
-The point is one vector w of all parameters that are trained; f(x; w) calls the module with views of
-it. Only activations grow with the number of examples, and a chunk is as many as fit the memory.
+The point is one vector w of all parameters that are trained. f(x; w) and its gradient are those of a copy of
+the module whose parameters hold w: whatever shares them, recomputes activations or takes derivatives sees w.
+Only activations grow with the number of examples, and a chunk is as many as fit the memory.
 """
 
-import copy
 from collections.abc import Iterator
 from typing import final
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from leftout.core.blocks import blocks
+from leftout.core.module_call import copy_module, derivatives, gradients_recorded
 from leftout.core.modules import (
-    Parameters,
     bytes_per_row,
     flatten_parameters,
     outputs_of,
@@ -49,7 +50,9 @@ class ModuleObjective(Objective):
         memory: int,
     ) -> None:
         self.module = module
+        self.moving = copy_module(module)  # at the point, or wherever it was last asked
         self.like = parameters_of(module)
+        self.leaves = {name: leaf for name, leaf in self.moving.named_parameters() if name in self.like}
         self.initial = flatten_parameters(self.like)  # (p,)
         super().__init__(as_targets(targets, self.initial.device), ridge)
         self.inputs = inputs.to(self.initial)
@@ -105,7 +108,7 @@ class ModuleObjective(Objective):
         self._refresh()
 
     def trained_module(self) -> nn.Module:
-        module = copy.deepcopy(self.module)
+        module = copy_module(self.module)
         weights = unflatten_parameters(self.initial + self.point, self.like)
         for name, parameter in module.named_parameters():
             if name in weights:
@@ -127,26 +130,45 @@ class ModuleObjective(Objective):
         self, rows: slice, vector: Float[Tensor, "b k"] | None
     ) -> tuple[Float64[Tensor, "b k"], Float[Tensor, " p"]]:
         """Return the residual of a chunk, and Jᵀ times it or times a vector."""
-        weights = (self.initial + self.point).requires_grad_()
-        outputs = self._outputs(weights, rows)
+        outputs = self._outputs(rows)
         residual = outputs.detach().double() - self.targets[rows]
         along = residual.to(outputs) if vector is None else vector
-        return residual, torch.autograd.grad(outputs, weights, along)[0]
+        return residual, self._gradient(outputs, along)
 
     def _push(self, rows: slice, along: Float[Tensor, " p"]) -> Float64[Tensor, "b k"]:
         """Return J u of a chunk: Jᵀ v is linear in v, and its derivative along u is asked for.
 
         Backward twice, where forward mode would do it once: more modules are able to.
         """
-        weights = (self.initial + self.point).requires_grad_()
-        outputs = self._outputs(weights, rows)
+        with sdpa_kernel(SDPBackend.MATH):  # fused attention has no second derivative
+            outputs = self._outputs(rows)
         vector = torch.zeros_like(outputs, requires_grad=True)
-        pulled = torch.autograd.grad(outputs, weights, vector, create_graph=True)[0]
-        return torch.autograd.grad(pulled, vector, along)[0].double()
+        pulled = self._gradient(outputs, vector, create_graph=True)
+        if not pulled.requires_grad:
+            return torch.zeros_like(outputs).double()
+        with derivatives(self.module):
+            return torch.autograd.grad(pulled, vector, along)[0].double()
 
-    def _outputs(self, weights: Float[Tensor, " p"], rows: slice) -> Float[Tensor, "b k"]:
-        parameters: Parameters = unflatten_parameters(weights, self.like)
-        return outputs_of(self.module, parameters, self.inputs[rows], outputs=self.targets.shape[1])
+    def _outputs(self, rows: slice) -> Float[Tensor, "b k"]:
+        """Return the outputs of a chunk at the point, with their graph."""
+        weights = unflatten_parameters(self.initial + self.point, self.like)
+        for name, leaf in self.leaves.items():
+            leaf.data = weights[name]
+        with gradients_recorded():
+            return outputs_of(self.moving, {}, self.inputs[rows], outputs=self.targets.shape[1])
+
+    def _gradient(
+        self, outputs: Float[Tensor, "b k"], along: Float[Tensor, "b k"], *, create_graph: bool = False
+    ) -> Float[Tensor, " p"]:
+        """Return Jᵀ v of a chunk; 0 for parameters that it does not use."""
+        if not outputs.requires_grad:
+            return torch.zeros_like(self.point)
+        leaves = list(self.leaves.values())
+        with derivatives(self.module):
+            gradients = torch.autograd.grad(
+                outputs, leaves, along, create_graph=create_graph, materialize_grads=True
+            )
+        return flatten_parameters(dict(zip(self.leaves, gradients, strict=True)))
 
     def _chunks(self) -> Iterator[slice]:
         return blocks(len(self.targets), self.chunk)

@@ -6,18 +6,18 @@ Gradient descent, flow or the ridge on f_0(x) + J(x) (w − w_0), without a step
 kernel model, pulled back to the weights once.
 """
 
-import copy
-
 import torch
 from torch import nn
 
 from leftout.core.errors import OptionError
+from leftout.core.module_call import copy_module, in_any_mode
 from leftout.core.modules import Parameters
 from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.kernels.network.empirical import Empirical
 
 
+@in_any_mode
 def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
     """Return the network at the weights that its linearised training ends with.
 
@@ -49,7 +49,7 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
         Smooth unique information, eq. 10 with w_0 added and its sign put right, appendix F.
     """
     check_fitted(fitted)
-    module = copy.deepcopy(linear_kernel(fitted).module)
+    module = copy_module(linear_kernel(fitted).module)
     weights = dict(module.named_parameters())
     with torch.no_grad():
         for name, change in weight_change(fitted, at).items():

@@ -15,7 +15,6 @@ A network says how its training ended: `status` is a sentence,
 and whatever uses it for influence warns where it did not converge.
 """
 
-import copy
 import math
 import warnings
 from dataclasses import dataclass
@@ -31,7 +30,16 @@ from leftout.core.checks import check_finite, check_kind
 from leftout.core.device import usable_device
 from leftout.core.errors import NotConvergedWarning, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import bytes_per_row, check_function, check_takes, outputs_of, parameters_of
+from leftout.core.module_call import copy_module, in_any_mode, with_gradients
+from leftout.core.module_checks import (
+    check_apart,
+    check_differentiable,
+    check_function,
+    check_takes,
+    evaluate,
+    sample_rows,
+)
+from leftout.core.modules import bytes_per_row, checked_outputs, parameters_of
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of, inputs_of
 from leftout.dynamics.descend import Descent
@@ -45,6 +53,7 @@ from leftout.dynamics.two_layer import TwoLayerNetwork
 _MODULE = "a network, a torch.nn.Module; a trained one is `trained.module`"
 
 
+@with_gradients
 def train(
     module: nn.Module,
     train: Data,
@@ -111,8 +120,8 @@ def train(
     limit = limit_of(rule, steps)
     initial = _copy(module, device)
     begin = None if start is None else _start(start, initial)
-    _check_data(initial, examples)
     budget = memory_budget(memory, device=next(iter(parameters_of(initial).values())).device)
+    _check_data(initial, examples, budget, original=frozenset(map(id, module.parameters())))
     objective = _objective(initial, examples, rule, start=None, memory=budget)
     check_finite("module outputs", objective.residual)
     rate = rate_of(objective, rule, limit, tolerance if begin is None else None)
@@ -221,6 +230,7 @@ class Trained:
         }
 
 
+@in_any_mode
 def predictions(module: nn.Module, inputs: Tensor, *, outputs: int, memory: int) -> Float64[Tensor, "m k"]:
     """Return f at the inputs, in float64, in as many passes as the memory asks for."""
     parameters = parameters_of(module)
@@ -228,10 +238,10 @@ def predictions(module: nn.Module, inputs: Tensor, *, outputs: int, memory: int)
     check_takes(module, inputs, name="inputs")
     size = max(1, memory // (2 * bytes_per_row(module, inputs[:2].to(like))))
     predicted = []
-    with torch.no_grad():
-        for rows in blocks(len(inputs), size):
-            block = outputs_of(module, parameters, inputs[rows].to(like), outputs=outputs)
-            predicted.append(block.double())
+    for rows in blocks(len(inputs), size):
+        batch = inputs[rows].to(like)
+        block = checked_outputs(evaluate(module, parameters, batch), batch, outputs=outputs)
+        predicted.append(block.double())
     return torch.cat(predicted)
 
 
@@ -243,7 +253,7 @@ def state_fingerprint(module: nn.Module) -> str:
 
 def _copy(module: nn.Module, device: torch.device | str | None) -> nn.Module:
     parameters_of(module)
-    copied = copy.deepcopy(module)
+    copied = copy_module(module)
     return copied if device is None else copied.to(usable_device(device))
 
 
@@ -261,15 +271,19 @@ def _start(start: nn.Module, initial: nn.Module) -> nn.Module:
     return start
 
 
-def _check_data(module: nn.Module, train: Examples) -> None:
+def _check_data(module: nn.Module, train: Examples, memory: int, *, original: frozenset[int]) -> None:
     """Raise unless the module is a function of such inputs, with as many outputs as targets."""
     parameters = parameters_of(module)
     like = next(iter(parameters.values()))
-    sample = train.inputs[:3].to(like)
+    sample = sample_rows(train.inputs).to(like)
     check_takes(module, train.inputs, name="train")
     check_function(module, sample)
-    with torch.no_grad():
-        outputs_of(module, parameters, sample, outputs=train.targets.shape[1])
+    checked_outputs(evaluate(module, parameters, sample), sample, outputs=train.targets.shape[1])
+    if isinstance(module, TwoLayerNetwork):  # whose rows are their own
+        return
+    check_differentiable(module, {}, sample, original=original)
+    chunk = max(1, memory // (2 * bytes_per_row(module, sample[:2])))
+    check_apart(module, train.inputs, blocks(len(train), chunk))
 
 
 def _objective(

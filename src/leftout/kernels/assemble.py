@@ -208,8 +208,10 @@ def _repeats(inputs: Tensor, outputs_per_example: int) -> tuple[Tensor, Tensor]:
 
 def _rows_of(numbers: list[int], outputs_per_example: int) -> Tensor:
     """Return the rows of the matrix that belong to these inputs."""
-    of_inputs = torch.tensor(numbers, dtype=torch.int64)
-    return (of_inputs[:, None] * outputs_per_example + torch.arange(outputs_per_example)).flatten()
+    of_inputs = torch.tensor(numbers, dtype=torch.int64, device="cpu")
+    return (
+        of_inputs[:, None] * outputs_per_example + torch.arange(outputs_per_example, device="cpu")
+    ).flatten()
 
 
 def gram_work(n: int) -> WorkCount:

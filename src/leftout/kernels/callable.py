@@ -10,7 +10,8 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks
 from leftout.core.checks import check_finite
-from leftout.core.errors import DataError, ShapeError
+from leftout.core.errors import DataError, LeftoutError, ShapeError
+from leftout.core.wording import exception_text
 from leftout.kernels.base import Kernel
 
 DIAGONAL = 32
@@ -50,10 +51,20 @@ class From(Kernel):
         """Return what the function returns, in the dtype and on the device of the inputs.
 
         Raises:
-            DataError: it returned something that is not an array of real numbers.
+            DataError: it returned something that is not an array of real numbers, or raised an exception,
+                which is then the cause of ours.
             ShapeError: it returned an array of another shape than (m, n).
         """
-        values = self._as_tensor(self.function(self._as_argument(queries), self._as_argument(inputs)))
+        arguments = self._as_argument(queries), self._as_argument(inputs)
+        try:
+            values = self._as_tensor(self.function(*arguments))
+        except LeftoutError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"`{self.name}` must return an array; on inputs of shapes {tuple(queries.shape)} and "
+                f"{tuple(inputs.shape)} it raised {exception_text(error)}"
+            ) from error
         if tuple(values.shape) != (len(queries), len(inputs)):
             raise ShapeError(
                 f"`{self.name}` must return an array of shape {(len(queries), len(inputs))}, one "

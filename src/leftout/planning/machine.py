@@ -195,7 +195,7 @@ def bare_machine(examples: Examples, *, device: torch.device, most: float = math
     clock = _Clock(device)
 
     def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(device)
+        return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(device)
 
     block, square = draw(QUERIES, INNER), draw(INNER, INNER)
     large = draw(LARGE // (8 * INNER), INNER)
@@ -304,7 +304,7 @@ def _label_fit_timings(
     generator = torch.Generator().manual_seed(0)
     factored = []
     for n in sizes:
-        rows = torch.randn((n, n), generator=generator, dtype=torch.float64).to(device)
+        rows = torch.randn((n, n), generator=generator, dtype=torch.float64, device="cpu").to(device)
         factored.append(clock(partial(factor_indefinite, _well_conditioned(rows), ridge=1.0)))
     fit, n = _affordable_fit(clock, kernel, examples, device)
     fitted = fit()
@@ -336,9 +336,9 @@ def _affordable_fit(
         size = most
 
     def fit_to(count: int) -> Callable[[], FittedLabelKernel]:
-        rows = torch.linspace(0, len(examples) - 1, count).long()
+        rows = torch.linspace(0, len(examples) - 1, count, dtype=torch.float32, device="cpu").long()
         # Labels are made up: a subset may be of one class, and what the labels are costs nothing.
-        labels = torch.arange(count) % max(2, classes)
+        labels = torch.arange(count, device="cpu") % max(2, classes)
         return partial(
             kernel.fit_labels, examples.inputs[rows], labels, examples.targets[rows], device=device
         )

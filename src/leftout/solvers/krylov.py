@@ -49,8 +49,8 @@ class Lanczos:
     def tridiagonal(self) -> Float64[Tensor, "j j"]:
         """Return T on the CPU."""
         steps = len(self.diagonal)
-        matrix = torch.diag(torch.tensor(self.diagonal, dtype=torch.float64))
-        beside = torch.tensor(self.off_diagonal[: steps - 1], dtype=torch.float64)
+        matrix = torch.diag(torch.tensor(self.diagonal, dtype=torch.float64, device="cpu"))
+        beside = torch.tensor(self.off_diagonal[: steps - 1], dtype=torch.float64, device="cpu")
         if steps > 1:
             matrix += torch.diag(beside, 1) + torch.diag(beside, -1)
         return matrix
@@ -101,7 +101,7 @@ def norm_by_powers(apply: Apply, like: Float64[Tensor, "n n"], *, powers: int) -
         like: gives the side, dtype and device of A.
     """
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(len(like), generator=generator, dtype=like.dtype).to(like.device)
+    x = torch.randn(len(like), generator=generator, dtype=like.dtype, device="cpu").to(like.device)
     for _ in range(powers):
         x = apply(x / x.norm().clamp_min(torch.finfo(x.dtype).tiny))
     return float(x.norm())
@@ -122,7 +122,7 @@ def largest_eigenvalue(
         a Ritz value: never above the true one but for rounding, and converging with the square of
         the angle to the eigenvector. A random start is orthogonal to it with probability 0.
     """
-    start = torch.randn(n, generator=generator, dtype=torch.float64).to(device)
+    start = torch.randn(n, generator=generator, dtype=torch.float64, device="cpu").to(device)
     space = Lanczos(apply, start)
     before = 0.0
     while not space.exhausted:

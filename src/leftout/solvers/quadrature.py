@@ -127,7 +127,7 @@ def circle_quadrature(functions: Sequence[Callable[[Tensor], Tensor]], *, high: 
         high: upper bound of the spectrum.
     """
     high = high if high > 0 else 1.0  # K = 0: any disc around 0 will do, but not an empty one
-    angle = (torch.arange(CIRCLE_NODES, dtype=torch.float64) + 0.5) * math.pi / CIRCLE_NODES
+    angle = (torch.arange(CIRCLE_NODES, dtype=torch.float64, device="cpu") + 0.5) * math.pi / CIRCLE_NODES
     ray = torch.polar(torch.full_like(angle, CIRCLE_RADIUS * high / 2), angle)
     nodes = high / 2 + ray
     weights = torch.stack([function(nodes) * ray / CIRCLE_NODES for function in functions])
@@ -154,10 +154,10 @@ def quadrature_error(
         of what it is at the top and g is constant. Hence the factor 2.
     """
     if high <= 0:
-        return torch.zeros(len(quadrature.weights), dtype=torch.float64)
-    grid = high * torch.exp(-0.04 * torch.arange(1152, dtype=torch.float64))  # to 1e-20 · high
+        return torch.zeros(len(quadrature.weights), dtype=torch.float64, device="cpu")
+    grid = high * torch.exp(-0.04 * torch.arange(1152, dtype=torch.float64, device="cpu"))  # to 1e-20 · high
     points = torch.cat([grid, extra.clamp(0, high).cpu()])
-    error = torch.zeros(len(quadrature.weights), dtype=torch.float64)
+    error = torch.zeros(len(quadrature.weights), dtype=torch.float64, device="cpu")
     for block in blocks(len(points), 4096):
         s = points[block]
         difference = (quadrature(s) - exact(s)).abs() * s.sqrt()

@@ -82,7 +82,7 @@ class RefitEdits(Edits):
     ) -> Float64[Tensor, "t m g ..."]:
         refits = []
         for group in groups:
-            keep = torch.ones(len(self.fitted), dtype=torch.bool)
+            keep = torch.ones(len(self.fitted), dtype=torch.bool, device="cpu")
             keep[group.cpu()] = False
             refits.append(partial(refit, self.fitted, self.times, keep.nonzero().flatten()))
         return self._effects(query, refits, of)
@@ -90,7 +90,7 @@ class RefitEdits(Edits):
     def with_targets(
         self, query: Examples, rows: Int64[Tensor, " e"], targets: Float64[Tensor, "e k"], of: Of
     ) -> Float64[Tensor, "t m e ..."]:
-        train, everyone = self.fitted.train, torch.arange(len(self.fitted))
+        train, everyone = self.fitted.train, torch.arange(len(self.fitted), device="cpu")
         refits = []
         for row, target in zip(rows.tolist(), targets, strict=True):
             labels = None if train.labels is None else train.labels.clone()

@@ -130,7 +130,7 @@ class EndOfTraining(EditEngine):
             ratio = self._ratios[rows]
         else:
             diagonal = self._diagonal_blocks[examples]
-            below = lighter * diagonal + weight * torch.eye(outputs).to(diagonal)
+            below = lighter * diagonal + weight * torch.eye(outputs, device="cpu").to(diagonal)
             ratio = solve_blocks(below, lighter * self._by_example(self.dual)[examples]).flatten(0, 1)
         return self.with_shift(columns_times_rows(self._inverse[:, rows], -ratio, outputs))
 
@@ -139,7 +139,7 @@ class EndOfTraining(EditEngine):
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
         outputs = self.fitted.outputs_per_example
         solved = self._inverse @ to_train  # G k, (rows, a·b)
-        above = to_itself + self.ridge * torch.eye(outputs).to(solved)  # (a, b, b)
+        above = to_itself + self.ridge * torch.eye(outputs, device="cpu").to(solved)  # (a, b, b)
         k, gk = (torch.unflatten(x.T, 0, (-1, outputs)) for x in (to_train, solved))  # (a, b, rows)
         schur = above - k @ gk.mT
         # Rounding leaves n·eps·k(x*, x*) where a new row depends on the others.

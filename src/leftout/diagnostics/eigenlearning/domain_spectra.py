@@ -117,16 +117,18 @@ def _on_circle(kernel: Kernel, circle: Circle) -> DomainSpectrum:
 
 def _on_cube(kernel: Kernel, cube: Hypercube) -> DomainSpectrum:
     d = cube.inputs
-    corners = torch.ones(d + 1, d, dtype=torch.float64)
-    corners[torch.arange(d) < torch.arange(d + 1)[:, None]] = -1  # corner h has h signs turned
-    signs = torch.where(torch.arange(d) % 3 == 0, -1.0, 1.0).double()
+    corners = torch.ones(d + 1, d, dtype=torch.float64, device="cpu")
+    corners[
+        torch.arange(d, device="cpu") < torch.arange(d + 1, device="cpu")[:, None]
+    ] = -1  # corner h has h signs turned
+    signs = torch.where(torch.arange(d, device="cpu") % 3 == 0, -1.0, 1.0).double()
     profile = _profile(kernel, corners, lambda rows: (rows * signs).flip(1))
     # Whole numbers until the last division: the alternating sum loses nothing.
     weights = [
         [math.comb(d, h) * polynomial / (math.comb(d, k) * 2**d) for h, polynomial in enumerate(row)]
         for k, row in enumerate(_krawtchouk(d))
     ]
-    values = torch.tensor(weights, dtype=torch.float64) @ profile
+    values = torch.tensor(weights, dtype=torch.float64, device="cpu") @ profile
     return _spectrum(values, cube.multiplicities, float(profile[0]), cube.count)
 
 
@@ -134,14 +136,14 @@ def _on_sphere(kernel: Kernel, sphere: Sphere, degrees: int) -> DomainSpectrum:
     d = sphere.inputs
     nodes, weights = (torch.from_numpy(array) for array in roots_jacobi(NODES, (d - 3) / 2, (d - 3) / 2))
     nodes = torch.cat([nodes.new_ones(1), nodes])
-    points = torch.zeros(len(nodes), d, dtype=torch.float64)
+    points = torch.zeros(len(nodes), d, dtype=torch.float64, device="cpu")
     points[:, 0], points[:, 1] = nodes, ((1 - nodes) * (1 + nodes)).clamp_min(0).sqrt()
     turn = torch.linalg.qr(_fixed_normal(d)).Q
     row = _profile(kernel, sphere.radius * points, lambda rows: rows @ turn)
     polynomials = gegenbauer(degrees - 1, nodes[1:], inputs=d)
     values = polynomials @ (row[1:] * weights / weights.sum())
     counts = [float(sphere.multiplicity(degree)) for degree in range(degrees)]
-    return _spectrum(values, torch.tensor(counts, dtype=torch.float64), float(row[0]), None)
+    return _spectrum(values, torch.tensor(counts, dtype=torch.float64, device="cpu"), float(row[0]), None)
 
 
 def _profile(
@@ -184,4 +186,4 @@ def _krawtchouk(d: int) -> list[list[int]]:
 
 
 def _fixed_normal(d: int) -> Float64[Tensor, "d d"]:
-    return torch.randn(d, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return torch.randn(d, d, generator=torch.Generator().manual_seed(0), dtype=torch.float64, device="cpu")

@@ -286,7 +286,7 @@ def limit(
     finite = influence_function(trained, query, solver=solver, curvature=curvature)
     wide = first_order(fitted, query)
     pairs = ScoredPairs(*(torch.from_numpy(scores.values.reshape(-1)) for scores in (finite, wide)))
-    sample = Resamples(pairs, torch.ones(1, len(pairs), dtype=torch.float64), top=1)
+    sample = Resamples(pairs, torch.ones(1, len(pairs), dtype=torch.float64, device="cpu"), top=1)
     summary: dict[str, Any] = {
         measure.__name__: float(measure(sample)) for measure in (relative_error, slope, pearson)
     }

@@ -62,7 +62,9 @@ def path_ridges(spectrum: Spectrum) -> list[float]:
     rank = int((values > noise).sum())
     most = min(MOST * rows, 0.95 * rank)
     low, high = (_ridge_for(values, modes) for modes in (most, min(FEWEST, most / 8)))
-    return torch.logspace(math.log10(low), math.log10(high), POINTS, dtype=torch.float64).tolist()
+    return torch.logspace(
+        math.log10(low), math.log10(high), POINTS, dtype=torch.float64, device="cpu"
+    ).tolist()
 
 
 def _ridge_for(values: Float64[Tensor, " r"], modes: float) -> float:

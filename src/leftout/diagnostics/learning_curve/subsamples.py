@@ -66,7 +66,10 @@ class Sample:
         path = self.curve.path
         assert path.wrong is not None
         share = path.wrong.double().mean(1)
-        window = path.log_kappa <= path.log_kappa[0] + torch.tensor(WINDOW).log()
+        window = (
+            path.log_kappa
+            <= path.log_kappa[0] + torch.tensor(WINDOW, dtype=torch.float64, device="cpu").log()
+        )
         usable = window & (share * path.wrong.shape[1] >= SEEN)
         return self.curve.log_left[usable], path.log_excess[usable], share[usable].log()
 
@@ -100,7 +103,7 @@ def backtest(fitted: Fitted, *, seed: int) -> Backtest:
     path = left_out_path(spectrum, fitted.residual, fitted.train, ridges)
     at_rule = left_out_path(spectrum, fitted.residual, fitted.train, [ridge])
     everything = Sample(n, ridge, PopulationCurve(path), at_rule)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     samples: dict[int, list[Sample]] = {count: [] for count in PARTS}
     divided = [(count, rows) for count in PARTS for rows in order.tensor_split(count)]
     for count, rows in with_progress(divided, what="parts of the examples"):
@@ -110,7 +113,7 @@ def backtest(fitted: Fitted, *, seed: int) -> Backtest:
 
 def _sample_of(fitted: Fitted, members: Int64[Tensor, " e"]) -> Sample:
     """Return the path of a part of the examples, measured on the examples outside it."""
-    inside = torch.zeros(len(fitted), dtype=torch.bool)
+    inside = torch.zeros(len(fitted), dtype=torch.bool, device="cpu")
     inside[members] = True
     sample, outside = (mask.nonzero().flatten() for mask in (inside, ~inside))
     sample_rows, outside_rows = (

@@ -177,7 +177,7 @@ def _rows_to_leave_out(retrain_examples: int | Sequence[int], n: int, seed: int)
             f"`retrained` must be 0, or {FEWEST} … {n} examples to leave out: fewer tell no agreement; "
             f"got {count}."
         )
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     return sorted(order[:count].tolist())
 
 

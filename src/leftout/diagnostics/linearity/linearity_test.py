@@ -12,7 +12,6 @@ modes, s + λ ≳ 1/t: the change of the kernel there, `kernel_learned` (see `sn
 influence agrees with retraining.
 """
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.checks import check_between, check_count, check_kind, check_seed
 from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
+from leftout.core.module_call import copy_module, with_gradients
 from leftout.core.progress import with_progress
 from leftout.data.pairs import Data
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, safe_ratio
@@ -168,6 +168,7 @@ class LinearityTest:
         )
 
 
+@with_gradients
 def linearity_test(
     module: nn.Module,
     train: Data,
@@ -235,7 +236,7 @@ def linearity_test(
     check_between("tolerance", tolerance, 0, 1)
     check_count("sample", sample)
     check_seed(seed)
-    placed = module if device is None else copy.deepcopy(module).to(usable_device(device))
+    placed = module if device is None else copy_module(module).to(usable_device(device))
     kernel = Empirical(placed, parameters=parameters, memory=memory)
     fitted = _linearised_model(kernel, train, rule, memory, device)
     monitor = TrainingMonitor(fitted, queries_of(fitted, query), sample, seed)

@@ -154,5 +154,5 @@ class TrainingMonitor:
 
 
 def _sample(n: int, count: int, seed: int) -> Int64[Tensor, " s"]:
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed), device="cpu")
     return order[:count].sort().values

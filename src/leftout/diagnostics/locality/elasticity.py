@@ -194,7 +194,7 @@ def _pair_sums(
     assert examples.labels is not None
     assert right.labels is not None
     classes = len(right.encoding.classes)
-    total = torch.zeros(classes, classes, dtype=torch.float64)
+    total = torch.zeros(classes, classes, dtype=torch.float64, device="cpu")
     columns = torch.nn.functional.one_hot(right.labels, classes).double() / right_lengths[:, None]
     for block in with_progress(list(blocks(len(examples), ROWS)), what="similarity"):
         scaled = torch.nn.functional.one_hot(examples.labels[block], classes).double()

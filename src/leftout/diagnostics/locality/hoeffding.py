@@ -178,7 +178,9 @@ def _parts_at_labels(
         relabellings.odd if relabellings.opposites else even
     )  # of opposites the odd part has mean 0 as it is
     n = alike.shape[1]
-    constant, constant_error = _mean(relabellings, torch.ones(len(alike), 1).double(), relabellings.even)
+    constant, constant_error = _mean(
+        relabellings, torch.ones(len(alike), 1, device="cpu").double(), relabellings.even
+    )
     single, single_error = _mean(relabellings, alike, odd)
     pair = even.new_empty(n, n, even.shape[1])
     pair_error = torch.zeros_like(pair)

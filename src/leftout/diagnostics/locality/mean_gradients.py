@@ -34,7 +34,7 @@ def pair_sums_by_gradients(
     classes: int,
 ) -> Float64[np.ndarray, "c c"]:
     """Return the sum of K̄ over all pairs of examples, for each two classes; lengths are √k(x, x)."""
-    total = torch.zeros(classes, classes, dtype=torch.float64)
+    total = torch.zeros(classes, classes, dtype=torch.float64, device="cpu")
     for reading in with_progress(_readings(kernel), what="mean gradients"):
         sums = _class_sums(kernel, columns, column_lengths, reading, classes)
         row_sums = sums if rows is columns else _class_sums(kernel, rows, row_lengths, reading, classes)
@@ -47,7 +47,7 @@ def pair_sums_by_gradients(
 def _readings(kernel: Empirical) -> list[Float64[Tensor, " k"]]:
     """Return the combinations of outputs whose gradients' products are added up."""
     k = kernel.width
-    eye = torch.eye(k, dtype=torch.float64) / k**0.5
+    eye = torch.eye(k, dtype=torch.float64, device="cpu") / k**0.5
     return [eye.sum(0)] if kernel.reading == "sum" else list(eye)
 
 

@@ -108,8 +108,8 @@ def values_at_labellings(
         return entries_of
 
     if settings.exact:
-        labellings = torch.tensor(list(itertools.product(range(classes), repeat=n)))
-        weights = probabilities[torch.arange(n), labellings].prod(1)
+        labellings = torch.tensor(list(itertools.product(range(classes), repeat=n)), device="cpu")
+        weights = probabilities[torch.arange(n, device="cpu"), labellings].prod(1)
         values = values_of(labellings)
         return Relabellings(labellings, weights, probabilities, values, values, False)
     generator = torch.Generator().manual_seed(seed)

@@ -104,8 +104,8 @@ def agreement(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     check_kind("generator", generator, Generator, what="a torch.Generator, or None")
-    drawn = torch.randint(columns, (resamples, columns), generator=generator)
-    weights = torch.zeros(resamples, columns, dtype=torch.float64)
+    drawn = torch.randint(columns, (resamples, columns), generator=generator, device="cpu")
+    weights = torch.zeros(resamples, columns, dtype=torch.float64, device="cpu")
     weights.scatter_add_(1, drawn, torch.ones_like(weights))
     rows = [("", compared, exact)]
     if per_query:
@@ -154,7 +154,7 @@ def _with_intervals(
         resampled = Resamples(pairs, weights.repeat(1, queries), top)
         return torch.stack([MEASURES[name](resampled) for name in measures], dim=1)
 
-    estimates = measures_of(torch.ones(1, weights.shape[1], dtype=torch.float64))[0]
+    estimates = measures_of(torch.ones(1, weights.shape[1], dtype=torch.float64, device="cpu"))[0]
     for name, estimate in zip(measures, estimates.tolist(), strict=True):
         if math.isnan(estimate):
             raise _constant(scores, truth, name, whose)

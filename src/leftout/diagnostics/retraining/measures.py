@@ -23,7 +23,7 @@ class Ranks:
 
     def __init__(self, values: Float64[Tensor, " n"] | Int64[Tensor, " n"]) -> None:
         ordered, self.order = values.sort(stable=True)
-        last = torch.ones(len(values), dtype=torch.bool)
+        last = torch.ones(len(values), dtype=torch.bool, device="cpu")
         last[:-1] = ordered[1:] != ordered[:-1]
         self.ends = last.nonzero().flatten()  # (g,), where each of the g different numbers ends
         self.group = torch.empty_like(self.order)  # which of them every number is
@@ -78,7 +78,7 @@ class ScoredPairs:
     def merges(self) -> list["Merge"]:
         """Return the steps of a merge sort of the truth, the pairs being in the order of `joint`."""
         levels = math.ceil(math.log2(len(self))) if len(self) > 1 else 0
-        rank = torch.full((2**levels,), len(self))  # padding up to a power of two has weight 0
+        rank = torch.full((2**levels,), len(self), device="cpu")  # padding up to a power of two has weight 0
         rank[: len(self)] = self.truth_ranks.group[self.joint.order]
         return [Merge(rank, 2**level) for level in range(levels)]
 
@@ -90,7 +90,7 @@ class Merge:
     def __init__(self, rank: Int64[Tensor, " n"], half: int) -> None:
         blocks = -rank.view(-1, 2, half)  # largest first
         ordered, order = blocks[:, 0].sort(dim=1)
-        number = torch.arange(len(blocks))[:, None]
+        number = torch.arange(len(blocks), device="cpu")[:, None]
         self.half = half
         self.left = (order + number * 2 * half).flatten()
         above = torch.searchsorted(ordered, blocks[:, 1].contiguous())  # left ones strictly larger

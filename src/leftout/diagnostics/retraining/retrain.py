@@ -226,7 +226,7 @@ def _training_summary(trained: Trained, networks: Sequence[RetrainedNetwork]) ->
 
 def _sample(count: int, check: int) -> list[int]:
     generator = torch.Generator().manual_seed(0)
-    return sorted(torch.randperm(count, generator=generator)[:check].tolist())
+    return sorted(torch.randperm(count, generator=generator, device="cpu")[:check].tolist())
 
 
 def _start_difference(

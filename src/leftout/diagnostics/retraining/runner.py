@@ -144,7 +144,7 @@ def _train_one(task: RetrainingTask, group: GroupKey) -> tuple[str, RetrainedNet
 
 
 def _train_without(task: RetrainingTask, rows: list[int]) -> RetrainedNetwork:
-    keep = torch.ones(len(task.train), dtype=torch.bool)
+    keep = torch.ones(len(task.train), dtype=torch.bool, device="cpu")
     keep[rows] = False
     again = train(
         task.initial,

@@ -174,7 +174,7 @@ class ConvReLU(Kernel):
         if len(rows) * len(columns) == images.shape[-2] * images.shape[-1]:
             return
         visible = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
-        visible[torch.tensor(rows)[:, None], torch.tensor(columns)] = True
+        visible[torch.tensor(rows, device="cpu")[:, None], torch.tensor(columns, device="cpu")] = True
         for batch in blocks(len(images), BLOCK):  # masking makes a copy
             unseen = (~(images[batch] * visible).flatten(1).any(1)).nonzero().flatten()
             if len(unseen):

@@ -262,7 +262,9 @@ class FittedHierarchy(RefittableHierarchy):
         if self.options.expectation == "orthants":
             return None
         generator = torch.Generator().manual_seed(self.options.seed)
-        some = inputs[torch.randperm(len(inputs), generator=generator)[:SAMPLE].to(inputs.device)]
+        some = inputs[
+            torch.randperm(len(inputs), generator=generator, device="cpu")[:SAMPLE].to(inputs.device)
+        ]
         some = some.to(self.inputs)
         redrawn = replace(self.options, seed=(self.options.seed + 1) % SEEDS)
         other = FittedHierarchy(redrawn, self.inputs, self.targets, memory=self.memory, start=self.start)

@@ -98,7 +98,7 @@ def _moments(
     cosines: Float64[Tensor, "b c c"], count: int
 ) -> tuple[Float64[Tensor, " b"], Float64[Tensor, "b c c"]]:
     """Return P and E[z zᵀ 1] of distinct directions."""
-    upper = torch.triu_indices(count, count, 1)
+    upper = torch.triu_indices(count, count, 1, device="cpu")
     within = cosines[:, upper[0], upper[1]]  # (b, pairs)
     if count == 4:
         chance = _four(cosines)
@@ -179,7 +179,7 @@ def _rule(like: Tensor) -> tuple[Float64[Tensor, " q"], Float64[Tensor, " q"]]:
     do, a thin layer there: the rule's nodes approach the end doubly exponentially.
     """
     step = 7.0 / NODES
-    place = (torch.arange(NODES, dtype=torch.float64) + 0.5) * step - 3.5
+    place = (torch.arange(NODES, dtype=torch.float64, device="cpu") + 0.5) * step - 3.5
     bend = math.pi / 2 * torch.sinh(place)
     weights = math.pi / 4 * step * torch.cosh(place) / torch.cosh(bend).square()
     return (1 / (1 + torch.exp(-2 * bend))).to(like.device), weights.to(like.device)

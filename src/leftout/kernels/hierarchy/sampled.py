@@ -62,7 +62,7 @@ class Draw:
         remaining = math.ceil(self.neurons / GROUPS)
         while remaining > 0:
             count = min(PIECE, remaining)
-            yield torch.randn(count, features, generator=generator, dtype=torch.float64)
+            yield torch.randn(count, features, generator=generator, dtype=torch.float64, device="cpu")
             remaining -= count
 
 

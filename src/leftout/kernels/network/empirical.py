@@ -10,7 +10,6 @@ of inputs. Two kernels of one number for each pair approximate it, at 1/k² of t
     "trace"   Σ_o k_oo / k: every output learns as the average one does
 """
 
-import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, final
@@ -31,28 +30,27 @@ from leftout.core.checks import (
 )
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.modules import (
-    Parameters,
-    bytes_per_row,
-    call,
+from leftout.core.module_call import copy_module, in_any_mode
+from leftout.core.module_checks import (
     check_differentiable,
     check_function,
     check_takes,
+    check_unwritten,
+    evaluate,
     output_count,
-    parameters_matching,
+    sample_rows,
 )
+from leftout.core.modules import Parameters, bytes_per_row, parameters_matching
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
+from leftout.kernels.network.layerwise import candidate_layers, check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.options import Outputs
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import Tile, TileWork
-
-SAMPLE = 3
-"""Inputs that a network is tried on."""
 
 
 @final
@@ -94,6 +92,7 @@ class Empirical(Kernel):
                 [ 1., 26.]], dtype=torch.float64)
     """
 
+    @in_any_mode
     def __init__(
         self,
         module: nn.Module,
@@ -117,7 +116,8 @@ class Empirical(Kernel):
             raise OptionError(f"`parameters` must be names or a list of them; got {parameters!r}.")
         chosen = parameters_matching(module, self.patterns)
         _check_weights(module)
-        self.module = copy.deepcopy(module)
+        self.module = copy_module(module)
+        self._original = frozenset(map(id, module.parameters()))
         for name, weight in self.module.named_parameters():
             weight.grad = None
             weight.requires_grad_(name in chosen)
@@ -130,6 +130,8 @@ class Empirical(Kernel):
         self._k: int | None = None
         self._extracts: dict[tuple[Any, ...], Extract] = {}
         self._checked: set[tuple[Any, ...]] = set()
+        self._passed: set[str] = set()
+        self._without: set[str] = set()
         self._shelf = Shelf()
 
     @property
@@ -160,6 +162,7 @@ class Empirical(Kernel):
         """Return where the network lies and the kernel is evaluated."""
         return self._like.device
 
+    @in_any_mode
     def block(self, queries: Tensor, inputs: Tensor) -> Float64[Tensor, "mr nr"]:
         """Return the kernel between two batches, in float64, on the device of the inputs."""
         self.check("queries", queries)
@@ -171,6 +174,7 @@ class Empirical(Kernel):
             kernel[i, j] = tile
         return kernel
 
+    @in_any_mode
     def diagonal(self, inputs: Tensor) -> Float64[Tensor, " nr"]:
         """Return k(x, x)_oo for every input and output, in float64, on the device of the inputs."""
         self.check("inputs", inputs)
@@ -201,6 +205,7 @@ class Empirical(Kernel):
         extract = self._extract(cast_queries)
         return Panels(extract, cast_queries, cast_inputs, work=work, room=room, shelf=self._shelf).tiles()
 
+    @in_any_mode
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless the network is a function of each of these inputs alone.
 
@@ -216,27 +221,48 @@ class Empirical(Kernel):
             )
         check_finite(name, inputs)
         check_whole_kept(name, inputs, self.dtype)
-        key = self._key(inputs)
-        if not len(inputs) or (key in self._checked and not torch.is_inference_mode_enabled()):
+        if not len(inputs):
             return
-        sample = self._cast(inputs[:SAMPLE]).clone()
+        if self._key(inputs) not in self._checked:
+            self._check_sample(name, inputs)
+        content = fingerprint(inputs)
+        if content not in self._passed:
+            self._check_rows(inputs)
+            self._passed.add(content)
+
+    def _check_sample(self, name: str, inputs: Tensor) -> None:
+        """Raise unless the network is a function of an input, by a look at three of them."""
+        sample = self._cast(sample_rows(inputs)).clone()
         check_takes(self.module, sample, name=name, as_given=True)
         width = output_count(self.module, sample)
-        if not torch.equal(sample, self._cast(inputs[:SAMPLE])):
-            raise OptionError(
-                "`module` must not write to its inputs, which are asked for again; it does. Write "
-                "x = x - 1 in its forward instead of x -= 1."
-            )
+        evaluate(self.module, self.weights, sample)
+        check_unwritten(sample, self._cast(sample_rows(inputs)))
         check_function(self.module, sample)
-        check_differentiable(self.module, self.weights, sample)
+        check_differentiable(self.module, self.weights, sample, original=self._original)
         if self._k not in (None, width):
             raise ShapeError(
                 f"`module` must have as many outputs for all inputs; it has {self._k} for others and "
                 f"{width} for `{name}`."
             )
         self._k = width
-        self._checked.add(key)
+        self._checked.add(self._key(inputs))
 
+    def _check_rows(self, inputs: Tensor) -> None:
+        """Raise unless no output depends on another input; note layers that some inputs use otherwise."""
+        layers = [] if self.method == "jacobian" else candidate_layers(self.module, self.weights)
+        layers = [layer for layer in layers if layer.name not in self._without]
+        misused: set[str] = set()
+        for rows in self._chunks(inputs, passes=PASSES):
+            batch = self._cast(inputs[rows]).clone()
+            misused |= check_batch(self.module, layers, batch, first=rows.start)
+            check_unwritten(batch, self._cast(inputs[rows]))
+        if misused:
+            # What was made of these layers before is of another kind than what is made from now on.
+            self._without |= misused
+            self._extracts.clear()
+            self._shelf = Shelf()
+
+    @in_any_mode
     def initial(self, inputs: Tensor) -> Float64[Tensor, "n k"]:
         """Return the network's outputs, on its device.
 
@@ -245,15 +271,15 @@ class Empirical(Kernel):
         """
         self.check("inputs", inputs)
         empty = torch.empty(0, self.width, dtype=torch.float64, device=self.device)
-        with torch.no_grad():
-            chunks = [
-                call(self.module, self.weights, self._cast(inputs[rows])).double()
-                for rows in self._chunks(inputs, passes=1)
-            ]
+        chunks = [
+            evaluate(self.module, self.weights, self._cast(inputs[rows])).double()
+            for rows in self._chunks(inputs, passes=1)
+        ]
         outputs = torch.cat([empty, *chunks])
         check_finite("module outputs", outputs)
         return outputs
 
+    @in_any_mode
     def pull_back(self, inputs: Tensor, dual: Tensor) -> Parameters:
         """Return J(inputs)ᵀ dual by parameter, in float64: the change of weights along a change of outputs.
 
@@ -277,6 +303,7 @@ class Empirical(Kernel):
         chunks = ((self._cast(inputs[rows]), dual[rows]) for rows in self._chunks(inputs, passes=PASSES))
         return pull_back(self.module, self.weights, chunks)
 
+    @in_any_mode
     def push_forward(self, inputs: Tensor, tangents: Mapping[str, Tensor]) -> Float64[Tensor, "n k"]:
         """Return J(inputs) tangents: how the outputs change with the weights, to first order.
 
@@ -380,7 +407,11 @@ class Empirical(Kernel):
             }[self.reading]
             network = NetworkOutputs(self.module, self.weights, combinations, self.reading == "trace")
             self._extracts[key] = Extract(
-                network, method=self.method, projection=self.projection, sample=inputs[:SAMPLE]
+                network,
+                method=self.method,
+                projection=self.projection,
+                sample=sample_rows(inputs),
+                without=self._without,
             )
         return self._extracts[key]
 
@@ -394,7 +425,7 @@ class Empirical(Kernel):
 def _check_weights(module: nn.Module) -> None:
     """Raise unless all weights are finite."""
     # Buffers may be infinite, as masks are; outputs are checked themselves.
-    bad = [name for name, weight in module.named_parameters() if not bool(weight.isfinite().all())]
+    bad = [name for name, weight in module.named_parameters() if not bool(weight.detach().isfinite().all())]
     if bad:
         raise DataError(
             f"`module` must have finite weights; {bad[0]!r} holds NaN or infinity (and {len(bad) - 1} "

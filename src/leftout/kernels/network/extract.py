@@ -9,6 +9,7 @@ Where some parameters need the pass by vmap, rows of all others come along with 
 projected: then they are made parameter tensor by parameter tensor, and shortened at once.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -71,7 +72,8 @@ class Extract:
     """Makes the gradient features of batches of inputs.
 
     Args:
-        few: one to three inputs of the shape it is for, to look at the network with.
+        sample: one to three inputs of the shape it is for, to look at the network with.
+        without: names of layers that are not used once by every input, whose parameters need rows.
 
     Raises:
         OptionError: method="layers", and no layer allows it.
@@ -81,13 +83,19 @@ class Extract:
     """
 
     def __init__(
-        self, network: NetworkOutputs, *, method: Method, projection: Projection | None, sample: Tensor
+        self,
+        network: NetworkOutputs,
+        *,
+        method: Method,
+        projection: Projection | None,
+        sample: Tensor,
+        without: Collection[str] = (),
     ) -> None:
         self.network = network
         self.method = method
         self.projection = projection
         module, weights = network.module, network.weights
-        self.layers = [] if method == "jacobian" else linear_layers(module, weights, sample)
+        self.layers = [] if method == "jacobian" else linear_layers(module, weights, sample, without=without)
         if method == "layers" and not self.layers:
             raise OptionError(
                 'method="layers" needs a Linear or Conv2d layer that is called once and whose '
@@ -111,7 +119,7 @@ class Extract:
         features: list[LayerFeatures] = []
         for layer, layer_pass in self._layer_passes(inputs):
             features += self._layer_features(layer, layer_pass)
-        features += [self._rows(rows.flatten(2)) for rows in self._jacobians(inputs).values()]
+        features += [self._rows(rows) for rows in self._jacobians(inputs).values()]
         return features
 
     def bytes_of_tile(self, side: int) -> int:
@@ -145,7 +153,12 @@ class Extract:
         if self.jacobian is None:
             return {}
         network = self.network
-        return self.jacobian(network.module, self.other_weights, network.combinations, inputs)
+        jacobians = self.jacobian(network.module, self.other_weights, network.combinations, inputs)
+        return {
+            # Of a parameter without axes as well: (n, r) become (n, r, 1).
+            name: rows.reshape(*rows.shape[:2], self.other_weights[name].numel())
+            for name, rows in jacobians.items()
+        }
 
     def _layer_features(self, layer: LinearLayer, layer_pass: LayerPass) -> list[LayerFeatures]:
         """Return the features of a layer: its factors, or rows of its weight and of its bias."""
@@ -183,7 +196,7 @@ class Extract:
             for name in layer.names:
                 add(name, layer_pass.weight_rows() if name.endswith("weight") else layer_pass.bias_rows())
         for name, rows in self._jacobians(inputs).items():
-            add(name, rows.flatten(2))
+            add(name, rows)
         return self._rows(into)
 
     def _empty(self, inputs: Tensor, projection: Projection) -> Float64[Tensor, "n r w"]:

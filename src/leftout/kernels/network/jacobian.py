@@ -5,7 +5,6 @@ is Σ_o C_ro ∂f_o/∂w. By reverse mode, vectorised over inputs and rows (vmap
 vectorised are differentiated one input and one row at a time, with the same numbers to rounding.
 """
 
-import copy
 import warnings
 from collections.abc import Callable
 
@@ -15,7 +14,15 @@ from torch import Tensor, nn
 from torch.func import vjp, vmap
 
 from leftout.core.errors import LoopWarning
-from leftout.core.modules import Parameters, call
+from leftout.core.module_call import (
+    as_ordinary,
+    call,
+    copy_module,
+    derivatives,
+    gradients_recorded,
+    in_any_mode,
+)
+from leftout.core.modules import Parameters
 
 Jacobian = Callable[[nn.Module, Parameters, Tensor, Tensor], Parameters]
 """Module, weights, combinations (r, k), inputs (c, …) → for each parameter (c, r, *its shape)."""
@@ -24,6 +31,7 @@ FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError
 """What torch raises where it cannot vectorise a module."""
 
 
+@in_any_mode
 @torch.no_grad()  # of everything but the weights: vjp differentiates all the same
 def by_vmap(
     module: nn.Module, weights: Parameters, combinations: Float[Tensor, "r k"], inputs: Tensor
@@ -35,7 +43,7 @@ def by_vmap(
         rows: Parameters = vmap(pull_back)(combinations.to(outputs.dtype))[0]
         return rows
 
-    jacobians: Parameters = vmap(jacobian)(inputs)
+    jacobians: Parameters = vmap(jacobian)(as_ordinary(inputs))
     return jacobians
 
 
@@ -48,10 +56,12 @@ def by_loop(
     n, r = len(inputs), len(combinations)
     jacobians = {name: weight.new_empty(n, r, *weight.shape) for name, weight in weights.items()}
     for i, x in enumerate(inputs):
-        with torch.enable_grad():
+        with gradients_recorded():
             outputs = call(module, constants | leaves, x[None])[0]
         for r, row in enumerate(combinations.to(outputs.dtype)):
-            for jacobian, gradient in zip(jacobians.values(), _gradients(outputs, leaves, row), strict=True):
+            with derivatives(module):
+                gradients = _gradients(outputs, leaves, row)
+            for jacobian, gradient in zip(jacobians.values(), gradients, strict=True):
                 jacobian[i, r] = gradient
     return jacobians
 
@@ -77,7 +87,8 @@ def fitting_jacobian(module: nn.Module, weights: Parameters, sample: Tensor, *, 
     try:
         by_vmap(module, weights, combination, sample)
     except FAILURES as error:
-        why = f"torch.func.vmap refuses it ({type(error).__name__}: {_first_line(error)})"
+        cause = error.__cause__ or error
+        why = f"torch.func.vmap refuses it ({type(cause).__name__}: {_first_line(cause)})"
     else:
         if _same_numbers(module, weights, combination, sample):
             return by_vmap
@@ -96,7 +107,7 @@ def _same_numbers(module: nn.Module, weights: Parameters, combination: Tensor, s
     In single precision sums are rounded otherwise by either, and a gate next to its kink opens in one
     and not in the other: a few weights of a deep network then have gradients that differ by percents.
     """
-    double = copy.deepcopy(module).double()
+    double = copy_module(module).double()
     doubled = sample.double() if sample.is_floating_point() else sample
     named = {name: weight.double() for name, weight in weights.items()}
     try:
@@ -116,5 +127,5 @@ def _agree(fast: Parameters, slow: Parameters) -> bool:
     return True
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")

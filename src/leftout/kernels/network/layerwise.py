@@ -5,13 +5,13 @@ signals s_t = ∂f/∂z_t. As no output depends on another input of the batch, t
 of an output over the batch holds the signals of all inputs at once: one forward and k backward passes.
 Conv2d is such a layer, its a_t the patches that the kernel sees.
 
-That holds only where W and b are used in one call of this layer and nowhere else. It is looked up in
-the graph of a forward pass, compared with autograd on a few inputs, and calls and shapes are checked at
-every later pass; all other parameters need whole Jacobians.
+That holds only where W and b are used in one call of this layer and nowhere else, by every input. It is
+compared with autograd on a few inputs, and looked up for all of them in the graph of a forward pass
+(`check_batch`); all other parameters need whole Jacobians.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from leftout.core.errors import OptionError
+from leftout.core.module_call import call, derivatives, gradients_recorded
+from leftout.core.module_checks import are_close, check_same_apart, evaluate, graph_of, parts_of_batch
 from leftout.core.modules import Parameters
 
 
@@ -61,19 +63,22 @@ class LayerPass:
         return self.signals.sum(2).flatten(2)
 
 
-def linear_layers(module: nn.Module, weights: Parameters, sample: Tensor) -> list[LinearLayer]:
+def linear_layers(
+    module: nn.Module, weights: Parameters, sample: Tensor, *, without: Collection[str] = ()
+) -> list[LinearLayer]:
     """Return the layers whose gradients can be made of activations and signals.
 
     Args:
         weights: the parameters of the kernel; the module requires gradients of no others.
         sample: two or three inputs to try it on.
+        without: names of layers that are not asked for.
     """
-    candidates = _candidates(module, weights)
+    candidates = [layer for layer in candidate_layers(module, weights) if layer.name not in without]
     if not candidates:
         return []
-    with _watch_calls(candidates) as watch, torch.enable_grad():
-        outputs = module(sample)
-    single = _used_once(outputs, module)
+    with _watch_calls(candidates) as watch, gradients_recorded():
+        outputs = call(module, {}, sample)
+    single = _used_once(outputs, module, watch)
     good = [
         layer for layer in candidates if watch.fits(layer, len(sample)) and single.issuperset(layer.names)
     ]
@@ -85,6 +90,46 @@ def linear_layers(module: nn.Module, weights: Parameters, sample: Tensor) -> lis
     return good
 
 
+def check_batch(module: nn.Module, layers: Sequence[LinearLayer], inputs: Tensor, *, first: int) -> set[str]:
+    """Return the names of layers that some inputs do not use as `layer_passes` needs it.
+
+    That is once for each input, in their order in the batch, and parameters nowhere else. What layers are
+    given in parts of the batch is compared with what they are given in the whole.
+
+    Args:
+        first: number of the first input, for messages.
+
+    Raises:
+        OptionError: outputs depend on other inputs of the batch.
+
+    Cost:
+        two forward passes.
+    """
+    fitting: list[LinearLayer] = []
+    if not layers:
+        together = evaluate(module, {}, inputs)
+    else:
+        with _watch_calls(layers) as watch, gradients_recorded():
+            returned = call(module, {}, inputs)
+        single = _used_once(returned, module, watch)
+        fitting = [
+            layer for layer in layers if watch.fits(layer, len(inputs)) and single.issuperset(layer.names)
+        ]
+        together = returned.detach()
+    apart = torch.empty_like(together)
+    for rows in parts_of_batch(together, inputs):
+        with _watch_calls(fitting) as watch_part:
+            apart[rows] = evaluate(module, {}, inputs[rows])
+        fitting = [
+            layer
+            for layer in fitting
+            if watch_part.fits(layer, len(rows))
+            and are_close(watch.activations[layer.name][rows], watch_part.activations[layer.name])
+        ]
+    check_same_apart(module, together, apart, first=first)
+    return {layer.name for layer in layers} - {layer.name for layer in fitting}
+
+
 def layer_passes(
     module: nn.Module, layers: Sequence[LinearLayer], combinations: Float[Tensor, "r k"], inputs: Tensor
 ) -> dict[str, LayerPass]:
@@ -93,8 +138,8 @@ def layer_passes(
     Raises:
         OptionError: a layer was not called once with all inputs of the batch, as it was at first.
     """
-    with _watch_calls(layers) as watch, torch.enable_grad():
-        outputs = module(inputs)
+    with _watch_calls(layers) as watch, gradients_recorded():
+        outputs = call(module, {}, inputs)
     for layer in layers:
         if not watch.fits(layer, len(inputs)):
             raise OptionError(
@@ -107,15 +152,16 @@ def layer_passes(
         # Outputs that depend on no layer have no graph; their signals are zero.
         gradients = [torch.zeros_like(probe) for probe in probes]
         if outputs.requires_grad:
-            gradients = list(
-                torch.autograd.grad(
-                    outputs,
-                    probes,
-                    row.expand_as(outputs),
-                    retain_graph=r + 1 < len(combinations),
-                    materialize_grads=True,
+            with derivatives(module):
+                gradients = list(
+                    torch.autograd.grad(
+                        outputs,
+                        probes,
+                        row.expand_as(outputs),
+                        retain_graph=r + 1 < len(combinations),
+                        materialize_grads=True,
+                    )
                 )
-            )
         for signal, gradient in zip(signals, gradients, strict=True):
             signal[r] = gradient
     return {
@@ -131,6 +177,7 @@ class _Watch:
         self.calls: Counter[str] = Counter()
         self.activations: dict[str, Tensor] = {}
         self.probes: dict[str, Tensor] = {}
+        self.nodes: dict[str, Any] = {}
 
     def fits(self, layer: LinearLayer, batch: int) -> bool:
         """Return whether a layer was called once, with the inputs of the batch in its first axis."""
@@ -148,6 +195,7 @@ class _Watch:
         # Copies: later operations may change the inputs in place. For the same reason the gradient is
         # taken in zeros that are added, not in the layer's output itself.
         self.activations[name] = arguments[0].detach().clone()
+        self.nodes[name] = returned.grad_fn
         self.probes[name] = torch.zeros_like(returned).requires_grad_()
         return returned + self.probes[name]
 
@@ -167,9 +215,10 @@ def _watch_calls(layers: Sequence[LinearLayer]) -> Iterator[_Watch]:
             handle.remove()
 
 
-def _candidates(module: nn.Module, weights: Parameters) -> list[LinearLayer]:
+def candidate_layers(module: nn.Module, weights: Parameters) -> list[LinearLayer]:
     """Return the Linear and Conv2d layers whose parameters belong to no other module."""
-    owners = Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
+    # Slots, not names: a layer may have several names and still be called once.
+    owners = Counter(id(p) for layer in module.modules() for p in layer._parameters.values())
     layers = []
     for name, layer in module.named_modules():
         # Subclasses may compute something else.
@@ -185,31 +234,25 @@ def _candidates(module: nn.Module, weights: Parameters) -> list[LinearLayer]:
     return layers
 
 
-def _used_once(outputs: Tensor, module: nn.Module) -> set[str]:
-    """Return the names of parameters that the graph of the outputs refers to exactly once."""
+def _used_once(outputs: Tensor, module: nn.Module, watch: "_Watch") -> set[str]:
+    """Return the names of parameters that the graph of the outputs uses in one call of a layer, or never.
+
+    A layer whose outputs are not in the graph must not have its parameters there either.
+    """
+    graph = graph_of(outputs)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    uses: Counter[str] = Counter()
-    waiting, visited = [outputs.grad_fn], {outputs.grad_fn}
-    while waiting:
-        node = waiting.pop()
-        for after, _ in node.next_functions if node is not None else ():
-            if after is None:
-                continue
-            variable = getattr(after, "variable", None)
-            if variable is not None and id(variable) in names:
-                uses[names[id(variable)]] += 1
-            if after not in visited:
-                visited.add(after)
-                waiting.append(after)
-    return {name for name, count in uses.items() if count == 1}
+    called = {name for name, node in watch.nodes.items() if node in graph.nodes}
+    return {
+        name for i, name in names.items() if graph.uses.get(i, 0) == int(name.rpartition(".")[0] in called)
+    }
 
 
 def _as_autograd_has_it(
     module: nn.Module, layers: list[LinearLayer], row: Float[Tensor, "1 k"], batch: Tensor
 ) -> list[LinearLayer]:
     """Return the layers whose gradients from activations and signals are those of autograd."""
-    with _watch_calls(layers) as watch, torch.enable_grad():
-        module(batch)
+    with _watch_calls(layers) as watch, gradients_recorded():
+        call(module, {}, batch)
     layers = [layer for layer in layers if watch.fits(layer, len(batch))]
     if not layers:
         return []
@@ -217,8 +260,8 @@ def _as_autograd_has_it(
     wrong: set[str] = set()
     parameters = dict(module.named_parameters())
     for i, x in enumerate(batch):
-        with torch.enable_grad():
-            output = module(x[None])[0]
+        with gradients_recorded():
+            output = call(module, {}, x[None])[0]
         for layer in layers:
             want = torch.autograd.grad(
                 output,

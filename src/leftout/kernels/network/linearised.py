@@ -13,7 +13,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from leftout.core.modules import Parameters, call
+from leftout.core.module_call import call, derivatives, gradients_recorded
+from leftout.core.modules import Parameters
 
 
 def pull_back(
@@ -24,9 +25,10 @@ def pull_back(
     for inputs, along in chunks:
         leaves, outputs = _graph(module, weights, inputs)
         if outputs.requires_grad:
-            pulled = torch.autograd.grad(
-                outputs, list(leaves.values()), along.to(outputs), materialize_grads=True
-            )
+            with derivatives(module):
+                pulled = torch.autograd.grad(
+                    outputs, list(leaves.values()), along.to(outputs), materialize_grads=True
+                )
             for total, gradient in zip(totals.values(), pulled, strict=True):
                 total += gradient
     return totals
@@ -46,19 +48,21 @@ def push_forward(
     if not outputs.requires_grad:
         return zero
     vector = torch.zeros_like(outputs, requires_grad=True)
-    pulled = torch.autograd.grad(
-        outputs, list(leaves.values()), vector, create_graph=True, materialize_grads=True
-    )
+    with derivatives(module):
+        pulled = torch.autograd.grad(
+            outputs, list(leaves.values()), vector, create_graph=True, materialize_grads=True
+        )
     # Parameters that the outputs do not depend on have gradients that do not depend on u.
     gradients = {name: grad for name, grad in zip(weights, pulled, strict=True) if grad.requires_grad}
     if not gradients:
         return zero
     along = [tangents[name].to(grad) for name, grad in gradients.items()]
-    return torch.autograd.grad(list(gradients.values()), vector, along)[0].double()
+    with derivatives(module):
+        return torch.autograd.grad(list(gradients.values()), vector, along)[0].double()
 
 
 def _graph(module: nn.Module, weights: Parameters, inputs: Tensor) -> tuple[Parameters, Tensor]:
     """Return weights to differentiate in, and the outputs."""
-    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    with torch.enable_grad():
+    with gradients_recorded():
+        leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
         return leaves, call(module, leaves, inputs)

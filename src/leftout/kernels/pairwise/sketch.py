@@ -87,7 +87,7 @@ class Sketch:
         sketches = []
         for column in columns:
             spread = walsh_hadamard(column.cpu() * signs, padded)
-            short = torch.zeros(size, dtype=torch.float64)
+            short = torch.zeros(size, dtype=torch.float64, device="cpu")
             sketches.append(short.index_add_(0, rows, numbers * spread[places]).to(column.device))
         return torch.stack(sketches)
 

@@ -150,7 +150,7 @@ def _coefficients(
     highest = FEWEST + math.ceil(TERMS * top)
     half_width = min(2.0, math.pi / 2 / math.sqrt(top)) if top > 0 else 2.0
     step = 2 * math.pi * half_width / 60
-    points = (torch.arange(math.ceil(REACH / step), dtype=torch.float64) + 0.5) * step
+    points = (torch.arange(math.ceil(REACH / step), dtype=torch.float64, device="cpu") + 0.5) * step
     points = points.to(k11.device)
     # Both factors are odd, so half the line counts twice. ψ_p = h_p √φ is bounded, as h_p is not.
     weights = 2 * step * (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)
