@@ -20,7 +20,7 @@ from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import has_training_curve, training_times
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
-from leftout.audit.run_folder import RunFolder, abandon_run, finish_run, prepare_run
+from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
@@ -231,15 +231,11 @@ def run_audit(
     """
     if out is None:
         return Audit(request.fitted, _findings(request, None))
-    folder = prepare_run(Path(out), request.identity)
-    try:
+    with run_folder(Path(out), request.identity) as folder:
         findings = _findings(request, folder)
-    except Exception:
-        abandon_run(folder)
-        raise
-    if folder.unfinished is not None:
-        store.write_tables(folder.unfinished, _arrays(findings))
-        finish_run(folder, findings, command=command or {})
+        if folder.unfinished is not None:
+            store.write_tables(folder.unfinished, _arrays(findings))
+            finish_run(folder, findings, command=command or {})
     return Audit(request.fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
 
 
@@ -298,7 +294,7 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
             fitted.memory,
             advice="Pass `out=` to keep them on disk, or ask for fewer queries or times.",
         )
-    elif not (unfinished / store.DONE).exists():
+    else:
         store.create_store(unfinished, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
     finished = set() if unfinished is None else store.finished_blocks(unfinished)
     blocks: list[np.ndarray] = []

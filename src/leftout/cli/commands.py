@@ -273,6 +273,16 @@ class LinearityArguments(Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerifyArguments(CommandRecord):
+    """Say whether every file of a finished run is as it was made: status 1 where one is not."""
+
+    home = "leftout.cli.command_verify:verify_command"
+    example = "run"
+
+    run: Path = option(Path("run"), "Folder of the run.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckArguments(CommandRecord):
     """Say whether this installation is sound: a minute of self-tests, with the numbers."""
 
@@ -291,5 +301,6 @@ COMMANDS: dict[str, type[CommandRecord]] = {
     "learnability": LearnabilityArguments,
     "elasticity": ElasticityArguments,
     "linearity": LinearityArguments,
+    "verify": VerifyArguments,
     "check": CheckArguments,
 }

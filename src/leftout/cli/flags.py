@@ -16,8 +16,8 @@ STYLE: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
     "rich_markup_mode": "rich",
 }
-POSITIONAL = "data"
-"""The one option without a flag."""
+POSITIONAL = ("data", "run")
+"""Options without a flag: what a command is about."""
 
 
 def command_of(name: str, function: Callable[..., Any], **texts: Any) -> Any:
@@ -74,7 +74,7 @@ def flags_of(record: type[CommandRecord]) -> list[Parameter]:
         kind, default = types[option.name], option.default
         if get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
-        if option.name == POSITIONAL:
+        if option.name in POSITIONAL:
             marker = typer.Argument(**about)
         else:
             marker = typer.Option(flag_of(option.name), rich_help_panel=panel, **about)
