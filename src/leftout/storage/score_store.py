@@ -89,10 +89,9 @@ def _read_done(folder: Path) -> dict[int, dict[str, str]]:
         return {}
     try:
         return {int(start): dict(chunks) for start, chunks in read_json(folder / DONE).items()}
-    except (StoreError, AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError):  # StoreError is a ValueError
         raise StoreError(
-            f"{str(folder / DONE)!r} is damaged ({error}). Remove it and run again: all scores are computed "
-            "again."
+            f"{str(folder / DONE)!r} is damaged. Remove it and run again: all scores are computed again."
         ) from None
 
 
