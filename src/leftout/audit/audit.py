@@ -24,7 +24,7 @@ from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
-from leftout.core.errors import OptionError
+from leftout.core.errors import OptionError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
@@ -76,8 +76,21 @@ class Audit:
     run: Path | None = None
 
     def report(self, path: str | Path) -> Path:
-        """Write the report, one self-contained HTML file, and return its path."""
-        return write_report(self.findings, Path(path))
+        """Write the report, one self-contained HTML file, and return its path.
+
+        Raises:
+            StoreError: a file cannot be made there.
+        """
+        path = Path(path)
+        if path.is_dir():
+            raise StoreError(f"The report cannot be written: {str(path)!r} is a folder. Name a file in it.")
+        try:
+            return write_report(self.findings, path)
+        except OSError as error:
+            raise StoreError(
+                f"The report cannot be written to {str(path)!r}: {error.strerror or error}. Name a file in a "
+                "folder that exists and can be written."
+            ) from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,7 +26,9 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Argu
         None, "Folder for the results; run, or RUN-again with --repeat.", recorded=False
     )
     repeat: Path | None = option(
-        None, "Repeat RUN, a folder or its run.json, with no other flags.", recorded=False
+        None,
+        "Repeat RUN, a folder or its run.json, with no other flags; runs a FILE.py that it names.",
+        recorded=False,
     )
 
     def check(self) -> None:

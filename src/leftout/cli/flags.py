@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from leftout.cli.arguments import Arguments, CommandRecord, flag_of
+from leftout.cli.start import end_loading
 
 STYLE: dict[str, Any] = {
     "add_completion": False,
@@ -34,7 +35,9 @@ def record_command(name: str, record: type[CommandRecord]) -> Any:
         arguments = parse_record(record, ctx, options)
         arguments.check()
         module, _, function = record.home.partition(":")
-        getattr(import_module(module), function)(arguments)
+        run = getattr(import_module(module), function)
+        end_loading()
+        run(arguments)
 
     context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context, *flags_of(record)]
