@@ -135,7 +135,7 @@ def test_a_run_opens_by_text_from_elsewhere(kept, monkeypatch) -> None:
 
 def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     train, query = digits()
-    names = ("<script>", "a,b", "007", "NA", "two\nlines", "[bold]", "", 'q"', "\r", "\udcfe")
+    names = ("<script>", "=a,b", "-7", "NA", "two\nlines", "@bold", "", 'q"', "\r", "\udcfe")
     renamed = [replace(part, encoding=replace(part.encoding, classes=names)) for part in (train, query)]
     train = named(renamed[0], STRANGE)
     # All labels of strange ids are wrong, so that they are doubted and stand in that table too.
