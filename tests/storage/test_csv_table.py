@@ -84,7 +84,7 @@ def test_a_result_of_another_process_is_neither_overwritten_nor_mixed_with_ours(
     path = tmp_path / "table.csv"
     with write_new(path) as unfinished:
         unfinished.write_text("theirs")
-        with pytest.raises(StoreError, match="table.csv' is being written by process"):
+        with pytest.raises(StoreError, match=r"table\.csv' is being written by process"):
             save_csv(path, ("id",), [("ours",)])
     with pytest.raises(OptionError, match="exists; choose another"):
         save_csv(path, ("id",), [("ours",)])

@@ -4,6 +4,7 @@ A reader sees the old file or the new one, never half of one, also after a loss 
 killed while it writes leaves NAME.part at most.
 """
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -52,13 +53,17 @@ def sync(path: Path) -> None:
 
     Cost: a write of the disk; next to nothing where nothing changed since the last one.
     """
-    if path.is_dir() and os.name == "nt":  # Windows cannot open folders, and keeps their names itself
-        return
-    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    is_folder = path.is_dir()
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDWR if os.name == "nt" and not is_folder else os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        # Windows and some network disks flush no folders: they keep names their own way.
+        if not is_folder or error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM):
+            raise
 
 
 def sync_tree(path: Path) -> None:
