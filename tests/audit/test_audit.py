@@ -335,7 +335,7 @@ def test_scores_that_would_not_fit_are_refused_in_memory_and_kept_on_disk(tmp_pa
     assert found.findings.scores.shape == (30, 40, 120)
 
 
-@pytest.mark.parametrize("name", ["", "no/such/folder/report.html", "file/report.html"])
+@pytest.mark.parametrize("name", ["", "no/such/folder/report.html", "file/report.html", "x" * 300, "zero\0"])
 def test_a_report_that_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path, name) -> None:
     folder = tmp_path / "reports"
     folder.mkdir()

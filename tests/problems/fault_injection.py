@@ -266,7 +266,7 @@ def case(
 
     first = in_fork(with_fault, answer)
     said = answer.read_text() if answer.exists() else ""
-    if first not in ((0, 2) if fault == "full" else (-signal.SIGKILL,)):
+    if first not in ((0, 2) if fault == "full" else (0, -signal.SIGKILL)):
         return f"the first run ended with {first}", said
     answer.unlink(missing_ok=True)
     second = in_fork(lambda: run_audit(asked, run), answer)
@@ -277,7 +277,10 @@ def case(
     if content(run) != whole:
         return "other bytes", str([name for name, held in content(run).items() if held != whole.get(name)])
     left = sorted(path.name for path in folder.iterdir())
-    return ("same", said) if left == ["run"] else ("left behind", str(left))
+    if left != ["run"]:
+        return "left behind", str(left)
+    # Threads decide how often a file is read: the last event of one run need not be there in another.
+    return ("not reached" if first == 0 and fault != "full" else "same"), said
 
 
 def sample(events: list[tuple[str, str]], count: int | None, draw: Random) -> Iterator[tuple[str, int]]:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
 from leftout.core.blocks import check_fits
 from leftout.core.checks import check_at_least
-from leftout.core.errors import OptionError, StoreError
+from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
@@ -82,14 +83,17 @@ class Audit:
             StoreError: a file cannot be made there.
         """
         path = Path(path)
-        if path.is_dir():
-            raise StoreError(f"The report cannot be written: {str(path)!r} is a folder. Name a file in it.")
         try:
+            if path.is_dir():
+                raise IsADirectoryError(EISDIR, "it is a folder")
             return write_report(self.findings, path)
-        except OSError as error:
+        except LeftoutError:
+            raise
+        except (OSError, ValueError) as error:  # a ValueError where the path holds a zero byte
+            reason = getattr(error, "strerror", None) or error
             raise StoreError(
-                f"The report cannot be written to {str(path)!r}: {error.strerror or error}. Name a file in a "
-                "folder that exists and can be written."
+                f"The report cannot be written to {str(path)!r}: {reason}. Name a file in a folder that "
+                "exists and can be written."
             ) from None
 
 

@@ -25,7 +25,7 @@ from leftout.core.atomic_files import part_path, sync, sync_tree
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__, code_fingerprint
-from leftout.core.writer_lock import writer_lock
+from leftout.core.writer_lock import clear_lock, writer_lock
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
 from leftout.storage import result_tables
@@ -102,6 +102,7 @@ def run_folder(run: Path, identity: dict[str, Any]) -> Iterator[RunFolder]:
             process writes it; or the disk did not take what was written in the block.
     """
     if run.exists():
+        clear_lock(run)
         yield _finished_run(run, identity)
         return
     _make_folder(run.parent, part_path(run))

@@ -60,6 +60,13 @@ def writer_lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def clear_lock(path: Path) -> None:
+    """Remove what a killed process left of its lock, where nobody holds it now."""
+    if lock_path(path).exists():
+        with suppress(StoreError), writer_lock(path):
+            pass
+
+
 def _write_holder(descriptor: int) -> None:
     """Write into a locked file who locked it."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
