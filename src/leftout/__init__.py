@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from leftout.audit.audit import Audit as Audit
     from leftout.audit.audit import audit as audit
     from leftout.audit.run_folder import Run as Run
+    from leftout.audit.run_folder import damaged_files as damaged_files
     from leftout.audit.run_folder import open as open
     from leftout.core.errors import ExpansionWarning as ExpansionWarning
     from leftout.core.errors import LeftoutError as LeftoutError

@@ -1,6 +1,6 @@
 """`python -m leftout`: the command line, where its script is not on the path."""
 
-from leftout.cli.main import main
+from leftout.cli.start import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -18,6 +18,7 @@ from leftout.core.errors import (
     MemoryBudgetError,
     NotPositiveError,
     OptionError,
+    StoreError,
 )
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import learned
@@ -333,3 +334,15 @@ def test_scores_that_would_not_fit_are_refused_in_memory_and_kept_on_disk(tmp_pa
         small_audit(rule=rule, at=times, memory=budget)
     found = small_audit(tmp_path / "run", rule=rule, at=times, memory=budget)
     assert found.findings.scores.shape == (30, 40, 120)
+
+
+@pytest.mark.parametrize("name", ["", "no/such/folder/report.html", "file/report.html", "x" * 300, "zero\0"])
+def test_a_report_that_cannot_be_written_is_a_sentence_and_leaves_nothing(tmp_path, name) -> None:
+    folder = tmp_path / "reports"
+    folder.mkdir()
+    (folder / "file").write_text("mine")
+    before = tree(tmp_path)
+    with pytest.raises(StoreError, match=r"The report cannot be written.*\. Name a file in"):
+        small_audit().report(folder / name)
+    assert tree(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["reports"]

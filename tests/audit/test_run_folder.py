@@ -135,7 +135,7 @@ def test_a_run_opens_by_text_from_elsewhere(kept, monkeypatch) -> None:
 
 def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     train, query = digits()
-    names = ("<script>", "a,b", "007", "NA", "two\nlines", "[bold]", "", 'q"', "\r", "\udcfe")
+    names = ("<script>", "=a,b", "-7", "NA", "two\nlines", "@bold", "", 'q"', "\r", "\udcfe")
     renamed = [replace(part, encoding=replace(part.encoding, classes=names)) for part in (train, query)]
     train = named(renamed[0], STRANGE)
     # All labels of strange ids are wrong, so that they are doubted and stand in that table too.
@@ -196,21 +196,19 @@ HARM = {
     "another identity": (lambda at: edited(at, identity="0" * 16), "was changed after it was made"),
     "another rule": (lambda at: _ridge(at), "was changed after it was made"),
     "scores of another run": (lambda at: _swap(at), "was changed after it was made"),
-    "no scores": (lambda at: shutil.rmtree(at / "scores.zarr"), r"scores.zarr' is missing"),
+    "no scores": (
+        lambda at: shutil.rmtree(at / "scores.zarr"),
+        r"scores\.zarr/\.zattrs \(missing\), .* more",
+    ),
     "a chunk less": (
         lambda at: (at / "scores.zarr/influence/0.0.0").unlink(),
-        r"scores.zarr' is damaged: 1 of 1 chunks are gone",
+        r"changed after it was made: scores\.zarr/influence/0\.0\.0 \(missing\)\. Make it again",
     ),
-    "no suspects": (lambda at: (at / "suspects.csv").unlink(), r"suspects.csv' is not readable"),
-    "empty": (lambda at: (at / "redundant.csv").write_text(""), r"redundant.csv' is not readable"),
-    "a column less": (
-        lambda at: (at / "suspects.csv").write_text("id,given,margin\na,b,1\n"),
-        r"suspects.csv' is not readable: its columns must be id, given, suggested, margin, reason",
-    ),
-    "not text": (
-        lambda at: (at / "redundant.csv").write_bytes(b"\xff\xfe\x00"),
-        r"redundant.csv' is not readable",
-    ),
+    "no suspects": (lambda at: (at / "suspects.csv").unlink(), r"suspects\.csv \(missing\)"),
+    "empty": (lambda at: (at / "redundant.csv").write_text(""), r"redundant\.csv \(changed\)"),
+    "a file more": (lambda at: (at / "notes.txt").write_text("mine"), r"notes\.txt \(added\)"),
+    "no checksums": (lambda at: edited(at, files=None), r"run\.json' holds no checksums of files"),
+    "nested": (lambda at: (at / "run.json").write_text("[" * 10**5), r"run.json' is not readable JSON"),
 }
 
 
@@ -336,7 +334,7 @@ def test_what_is_no_run_is_never_written_to(tmp_path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StoreError, match=r"file/run.part' cannot be made: Not a directory"):
+    with pytest.raises(StoreError, match=r"file/run.part' cannot be made: '.*file' is a file"):
         small_audit(tmp_path / "file/run")
 
 

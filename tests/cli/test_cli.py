@@ -367,12 +367,12 @@ WRONG = {
     "a folder below a file": (
         written("file", "mine"),
         ("digits", *SMALL, "--out", "file/run"),
-        r"file/run\.part' cannot be made: Not a directory",
+        r"file/run\.part' cannot be made: '.*/file' is a file\.",
     ),
     "a folder that cannot be": (
         NOTHING,
         ("digits", *SMALL, "--out", "/proc/run"),
-        r"'/proc/run\.part' cannot be made",
+        r"'/proc/\.run\.leftout\.lock' cannot be locked: .* Choose an `out` where",
     ),
     "a name that is too long": (NOTHING, ("digits", *SMALL, "--out", "x" * 300), "File name too long"),
     "no name": (NOTHING, ("digits", *SMALL, "--out", ""), "exists and is no run of leftout"),
@@ -525,3 +525,28 @@ def test_a_warning_of_others_keeps_its_place(monkeypatch, capsys) -> None:
     _warn("mine", UserWarning, "net.py", 3)
     assert shown == [("mine", UserWarning, "net.py", 3)]
     assert capsys.readouterr().err == ""
+
+
+def test_a_command_stopped_by_hand_ends_with_one_line(leftout, monkeypatch) -> None:
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("leftout.cli.commands_curation.rare_command", interrupted)
+    assert leftout("rare", "digits") == (130, "", "Stopped.\n")
+
+
+@pytest.mark.parametrize("loaded", ["typer", "leftout.audit.run_folder"])
+def test_a_command_stopped_while_it_loads_ends_with_one_line(tmp_path, loaded) -> None:
+    program = f"""
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from leftout.cli.start import start
+def interrupt(event, given):
+    if event == "import" and given[0] == {loaded!r}:
+        os.kill(os.getpid(), signal.SIGINT)
+sys.addaudithook(interrupt)
+sys.argv = ["leftout", "verify"]
+start()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Stopped.\n")

@@ -9,7 +9,7 @@ import xarray as xr
 
 import leftout as lo
 from leftout.cli import command_influence
-from problems.runs import SMALL, refused, tree
+from problems.runs import SMALL, named, refused, tree
 
 
 def test_influence_ranks_the_most_helpful_and_the_most_harmful(leftout) -> None:
@@ -77,6 +77,17 @@ def test_what_influence_cannot_do_is_one_sentence(leftout, tmp_path, words, mess
     before = tree(tmp_path)
     refused(leftout("influence", "digits", *SMALL, *words), message)
     assert tree(tmp_path) == before
+
+
+def test_ids_that_a_spreadsheet_would_run_stand_beside_as_text(tmp_path) -> None:
+    train, query = lo.load("digits", n_train=40, n_query=10)
+    fitted = lo.fit(lo.kernels.TwoLayerReLU(), named(train, ("=1+1",)))
+    scores = lo.leave_one_out(fitted, query).to_dataset(name="influence")
+    command_influence._save(scores, tmp_path / "all.csv")
+    table = pd.read_csv(tmp_path / "all.csv", dtype=str)
+    assert table.columns.tolist() == ["query", "train", "influence", "train_shown"]
+    assert table[["train", "train_shown"]].iloc[0].tolist() == ["=1+1", "'=1+1"]
+    assert (table["train"] == table["train_shown"]).sum() == 39 * 10
 
 
 # The classical influence function.

@@ -178,3 +178,38 @@ def test_an_option_that_is_none_is_one_sentence(leftout, tmp_path, name, value, 
     assert err.count("\n") == 1
     assert re.search(message, err), err
     assert [path.name for path in tmp_path.iterdir()] == ["rec.json"]
+
+
+def table_of(folder, seed):
+    draw = np.random.default_rng(seed)
+    kind = np.arange(60) % 2
+    np.savez(folder / "d.npz", x=draw.normal(size=(60, 3)) + kind[:, None], y=kind)
+
+
+def edited(path, **entries):
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | entries))
+
+
+def test_what_changed_since_a_run_is_said_and_kept_when_it_is_made_again(leftout, tmp_path) -> None:
+    table_of(tmp_path, 0)
+    assert leftout("audit", "d.npz")[0] == 0
+    assert leftout("audit", "--repeat", "run", "--out", "same")[2] == ""
+    assert "changes" not in lo.open(tmp_path / "same").record["command"]
+    table_of(tmp_path, 1)
+    code, _, err = leftout("audit", "--repeat", "run", "--out", "other")
+    said = "leftout: take care: since that run was made, these changed: the training data, the queries. "
+    assert (code, err) == (0, said + "Results may differ.\n")
+    assert lo.open(tmp_path / "other").record["command"]["changes"] == ["the training data", "the queries"]
+
+
+def test_other_code_and_threads_are_said_when_a_run_is_made_again(leftout, tmp_path) -> None:
+    leftout("audit", "digits", *SMALL)
+    edited(tmp_path / "run/run.json", code="0" * 16, threads=64)
+    code, _, err = leftout("audit", "--repeat", "run")
+    assert code == 0
+    assert "changed: threads (64, now " in err
+    assert err.endswith("), the code of leftout. Results may differ.\n")
+    edited(tmp_path / "run/run.json", leftout="0.0.1", code="0" * 16, threads=64)
+    err = leftout("audit", "--repeat", "run", "--out", "third")[2]
+    assert f"changed: leftout (0.0.1, now {lo.__version__}), threads (64, now " in err

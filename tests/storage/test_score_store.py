@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -62,16 +63,51 @@ def test_a_block_counts_as_done_only_after_it_is_written(tmp_path, monkeypatch) 
     assert store.finished_blocks(tmp_path) == set()
     store.write_block(tmp_path, 0, scores)
     assert store.finished_blocks(tmp_path) == {0}
-    assert json.loads((tmp_path / store.DONE).read_text()) == [0]
+    done = json.loads((tmp_path / store.DONE).read_text())
+    chunks = (tmp_path / store.SCORES).glob("influence/[0-9]*")
+    assert done == {"0": {f"influence/{path.name}": sha256(path.read_bytes()).hexdigest() for path in chunks}}
+    assert len(done["0"]) == len(TIMES)
 
 
-def test_making_a_store_again_empties_it(tmp_path) -> None:
-    _, _, scores = empty_store(tmp_path)
-    store.write_block(tmp_path, 0, scores)
-    empty_store(tmp_path)
-    assert store.finished_blocks(tmp_path) == set()
-    with pytest.raises(StoreError, match="is damaged: 3 of 3 chunks are gone"):
-        store.open_store(tmp_path)
+HARM_TO_A_BLOCK = {
+    "nothing": (lambda at: None, {0, store.BLOCK}),
+    "an empty chunk": (lambda at: (at / "influence/1.0.0").write_bytes(b""), {store.BLOCK}),
+    "a chunk less": (lambda at: (at / "influence/2.1.0").unlink(), {0}),
+    "exchanged chunks": (lambda at: _exchange(at / "influence/0.0.0", at / "influence/1.0.0"), {store.BLOCK}),
+    "no labels": (lambda at: shutil.rmtree(at / "train"), {0, store.BLOCK}),
+    "an empty description": (lambda at: (at / "influence/.zarray").write_bytes(b""), {0, store.BLOCK}),
+    "half a table": (lambda at: half_a_table(at), {0, store.BLOCK}),
+    "no store": (lambda at: shutil.rmtree(at), set()),
+}
+
+
+def _exchange(one, other):
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def half_a_table(path):
+    (path / "margin").mkdir()
+    (path / "margin/.zarray").write_text('{"shape"')
+    (path / ".zmetadata").write_text("{}")
+
+
+@pytest.mark.parametrize(("harm", "whole"), HARM_TO_A_BLOCK.values(), ids=HARM_TO_A_BLOCK)
+def test_making_a_store_again_keeps_whole_blocks_and_nothing_else(tmp_path, harm, whole) -> None:
+    m = store.BLOCK + 7
+    _, _, scores = empty_store(tmp_path, m)
+    starts = (0, store.BLOCK)
+    for start in starts:
+        store.write_block(tmp_path, start, scores[:, start : start + store.BLOCK])
+    harm(tmp_path / store.SCORES)
+    empty_store(tmp_path, m)
+    assert store.finished_blocks(tmp_path) == whole
+    for start in set(starts) - whole:
+        store.write_block(tmp_path, start, scores[:, start : start + store.BLOCK])
+    stored = store.open_store(tmp_path)
+    assert set(stored.variables) == {"at", "query", "train", "influence"}
+    assert np.array_equal(stored["influence"].to_numpy(), scores)
 
 
 def test_tables_join_the_scores_and_are_replaced(tmp_path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from errno import EISDIR
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,12 @@ from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import has_training_curve, training_times
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
-from leftout.audit.run_folder import RunFolder, abandon_run, finish_run, prepare_run
+from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_at_least
 from leftout.core.device import usable_device
-from leftout.core.errors import OptionError
+from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
@@ -79,8 +80,24 @@ class Audit:
     run: Path | None = None
 
     def report(self, path: str | Path) -> Path:
-        """Write the report, one self-contained HTML file, and return its path."""
-        return write_report(self.findings, Path(path))
+        """Write the report, one self-contained HTML file, and return its path.
+
+        Raises:
+            StoreError: a file cannot be made there.
+        """
+        path = Path(path)
+        try:
+            if path.is_dir():
+                raise IsADirectoryError(EISDIR, "it is a folder")
+            return write_report(self.findings, path)
+        except LeftoutError:
+            raise
+        except (OSError, ValueError) as error:  # a ValueError where the path holds a zero byte
+            reason = getattr(error, "strerror", None) or error
+            raise StoreError(
+                f"The report cannot be written to {str(path)!r}: {reason}. Name a file in a folder that "
+                "exists and can be written."
+            ) from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,15 +272,11 @@ def run_audit(
     """
     if out is None:
         return Audit(request.fitted, _findings(request, None))
-    folder = prepare_run(Path(out), request.identity)
-    try:
+    with run_folder(Path(out), request.identity) as folder:
         findings = _findings(request, folder)
-    except Exception:
-        abandon_run(folder)
-        raise
-    if folder.unfinished is not None:
-        store.write_tables(folder.unfinished, _arrays(findings))
-        finish_run(folder, findings, command=command or {})
+        if folder.unfinished is not None:
+            store.write_tables(folder.unfinished, _arrays(findings))
+            finish_run(folder, findings, command=command or {})
     return Audit(request.fitted, dataclasses.replace(findings, scores=folder.scores()), folder.run)
 
 
@@ -314,7 +327,7 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
     unfinished = None if folder is None else folder.unfinished
     if folder is not None and unfinished is None:
         return folder.scores()
-    if unfinished is not None and not (unfinished / store.DONE).exists():
+    if unfinished is not None:
         store.create_store(unfinished, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
     finished = set() if unfinished is None else store.finished_blocks(unfinished)
     blocks: list[np.ndarray] = []

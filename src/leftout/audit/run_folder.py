@@ -3,11 +3,15 @@
 scores.zarr     influence (at, query, train), predictions, margins; labelled, read by xarray
 suspects.csv, redundant.csv, curve.csv, learned.csv under a rule with training time: `result_tables`
 report.html     for a person
-run.json        everything needed to make it again
+run.json        everything needed to make it again, and the SHA-256 of all other files
+
+One process at a time writes a run (`core/writer_lock.py`); what it calls done is on the disk by then.
 """
 
 import dataclasses
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +21,25 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from leftout.core.atomic_files import part_path
+from leftout.core.atomic_files import part_path, sync, sync_tree
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
-from leftout.core.version import __version__
+from leftout.core.version import __version__, code_fingerprint
+from leftout.core.writer_lock import clear_lock, writer_lock
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
 from leftout.storage import result_tables
 from leftout.storage import score_store as store
+from leftout.storage.checksums import (
+    CHANGED,
+    FILES,
+    checksums,
+    differences,
+    file_names,
+    has_seal,
+    raise_damage,
+    write_sealed,
+)
 from leftout.storage.csv_table import write_csv
 from leftout.storage.json_file import read_json, write_json
 
@@ -47,7 +62,9 @@ class RunFolder:
 
     def scores(self) -> xr.DataArray:
         """Return the influence of the store, read when it is used."""
-        return store.open_store(self.run if self.run.is_dir() else self.unfinished or self.run)["influence"]
+        if self.run.is_dir():
+            return open(self.run).scores
+        return store.open_store(self.unfinished or self.run)[store.INFLUENCE]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,33 +91,90 @@ class Run:
     report: Path
 
 
-def prepare_run(run: Path, identity: dict[str, Any]) -> RunFolder:
-    """Return where to work: a new folder, one that was left half-way, or one that is whole.
+@contextmanager
+def run_folder(run: Path, identity: dict[str, Any]) -> Iterator[RunFolder]:
+    """Yield where to work: a new folder, one that was left half-way, or one that is whole.
+
+    A folder that is not whole belongs to this process until the block ends.
 
     Raises:
-        StoreError: the folder holds another computation, something that is no run, or is damaged.
+        StoreError: the folder holds another computation, something that is no run, or is damaged; another
+            process writes it; or the disk did not take what was written in the block.
     """
-    wanted = {"leftout": __version__, "identity": fingerprint(identity)}
     if run.exists():
-        _check_same(run, wanted)
-        open(run)
-        return RunFolder(run, None, identity)
+        clear_lock(run)
+        yield _finished_run(run, identity)
+        return
+    _make_folder(run.parent, part_path(run))
+    with writer_lock(run):
+        if run.exists():  # another process finished it meanwhile
+            yield _finished_run(run, identity)
+            return
+        folder = None
+        try:
+            folder = _unfinished_run(run, identity)
+            yield folder
+        except Exception as error:
+            if folder is not None:
+                _abandon(folder)
+            if not isinstance(error, OSError):
+                raise
+            place = f" ({error.filename})" if error.filename else ""
+            raise StoreError(
+                f"{str(run)!r} is not finished: {error.strerror or error}{place}. What is done is kept: run "
+                "it again to finish it."
+            ) from error
+
+
+def _finished_run(run: Path, identity: dict[str, Any]) -> RunFolder:
+    """Return a run that is whole, every file compared with its checksum."""
+    _check_same(run, _identity_record(identity))
+    open(run)
+    raise_damage(run, damaged_files(run), _make_again(run))
+    return RunFolder(run, None, identity)
+
+
+def _unfinished_run(run: Path, identity: dict[str, Any]) -> RunFolder:
+    """Return a folder to work in; where only the last name is missing, give it and return the whole run."""
     unfinished = part_path(run)
     if _holds_work(unfinished):
-        _check_same(unfinished, wanted)
+        _check_same(unfinished, _identity_record(identity))
+        if _is_complete(unfinished):
+            _publish(unfinished, run)
+            return RunFolder(run, None, identity)
     else:
-        try:
-            unfinished.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{str(unfinished)!r} cannot be made: {error.strerror}.") from None
-        write_json(unfinished / RUN, wanted)
+        _make_folder(unfinished, unfinished)
+        write_json(unfinished / RUN, _identity_record(identity))
+        sync(run.parent)
+    for path in unfinished.glob("*.part"):  # of files that were not whole
+        path.unlink()
     return RunFolder(run, unfinished, identity)
 
 
-def abandon_run(folder: RunFolder) -> None:
+def _identity_record(identity: dict[str, Any]) -> dict[str, str]:
+    """Return the content of run.json while a run is not finished."""
+    return {"leftout": __version__, "identity": fingerprint(identity)}
+
+
+def _make_folder(folder: Path, named: Path) -> None:
+    """Make a folder and those above it; it is named in an error by what is to be made there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StoreError(f"{str(named)!r} cannot be made: {str(folder)!r} is a file.") from None
+    except OSError as error:
+        raise StoreError(f"{str(named)!r} cannot be made: {error.strerror}.") from None
+
+
+def _abandon(folder: RunFolder) -> None:
     """Remove a folder without a whole block of scores: there is nothing in it to go on from."""
-    if folder.unfinished is not None and not store.finished_blocks(folder.unfinished):
-        shutil.rmtree(folder.unfinished)
+    unfinished = folder.unfinished
+    if unfinished is None or not unfinished.exists() or store.finished_blocks(unfinished):
+        return
+    for path in unfinished.iterdir():
+        if path.name != RUN:  # last: a folder with other files and without it is not ours
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree(unfinished)
 
 
 def finish_run(folder: RunFolder, findings: Findings, *, command: dict[str, Any]) -> None:
@@ -127,11 +201,40 @@ def finish_run(folder: RunFolder, findings: Findings, *, command: dict[str, Any]
             result_tables.curve_rows(findings.learning_curve),
         )
     write_report(findings, unfinished / "report.html")
-    write_json(unfinished / RUN, _record(folder.identity, findings, command))
+    sync_tree(unfinished)
+    scores = store.score_checksums(unfinished)
+    others = checksums(unfinished, _result_names(unfinished) - set(scores))
+    write_sealed(
+        unfinished / RUN,
+        {**_record(folder.identity, findings, command), FILES: dict(sorted({**others, **scores}.items()))},
+    )
+    _publish(unfinished, folder.run)
+
+
+def _result_names(folder: Path) -> set[str]:
+    """Return the files of a run that have checksums: not the record, nor what serves to go on."""
+    return {
+        name
+        for name in file_names(folder)
+        if name not in (RUN, store.DONE) and not name.startswith(f"{store.TRAININGS}/")
+    }
+
+
+def _is_complete(unfinished: Path) -> bool:
+    """Return whether a folder is a whole run but for its last name."""
+    if not has_seal(unfinished / RUN):
+        return False
+    expected = read_json(unfinished / RUN)[FILES]
+    return not differences(unfinished, expected, {*expected, *_result_names(unfinished)})
+
+
+def _publish(unfinished: Path, run: Path) -> None:
+    """Give a whole run its name, without what only serves to go on."""
     shutil.rmtree(unfinished / store.TRAININGS, ignore_errors=True)  # their results are in the record
-    unfinished.rename(folder.run)
-    # Last: without it a run that was killed before its new name would be computed once more.
-    (folder.run / store.DONE).unlink(missing_ok=True)
+    (unfinished / store.DONE).unlink(missing_ok=True)
+    sync(unfinished)
+    unfinished.rename(run)
+    sync(run.parent)
 
 
 def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +246,7 @@ def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         # Another version or another number of threads rounds otherwise: the last digits may differ.
         "torch": torch.__version__,
+        "code": code_fingerprint(),
         "threads": torch.get_num_threads(),
         "computation": identity,
         "preparation": {"train": findings.train.preparation, "query": findings.query.preparation},
@@ -166,6 +270,9 @@ def _summary_record(model: ModelAtTime) -> dict[str, float | None]:
 def open(run: str | Path) -> Run:
     """Return a finished run: scores, tables, record.
 
+    Every file is compared with its checksum: scores, predictions and other arrays when they are read, all
+    others now. `damaged_files` compares all.
+
     Raises:
         StoreError: no such run, one that was stopped half-way, of another version, or damaged.
 
@@ -180,22 +287,19 @@ def open(run: str | Path) -> Run:
         ['id', 'given', 'suggested', 'margin', 'reason']
     """
     path = Path(run)
-    if not path.is_dir():
-        hint = f" {HALF_WAY}" if part_path(path).is_dir() else ""
-        raise StoreError(f"{str(path)!r} is no finished run.{hint}")
-    record = read_json(path / RUN)
-    if not isinstance(record, dict) or record.get("leftout") != __version__:
-        version = record.get("leftout") if isinstance(record, dict) else None
-        raise StoreError(
-            f"{str(path)!r} was made by leftout {version}, this is {__version__}. {_make_again(path)}"
-        )
-    if "computation" not in record:
-        raise StoreError(f"{str(path)!r} is no finished run. {HALF_WAY}")
-    arrays = store.open_store(path)
-    _check_agree(path, record, arrays["influence"].attrs)
+    record = _finished_record(path, {__version__})
+    names = {name for name in (*record[FILES], *file_names(path)) if not _is_chunk_in_place(path, name)}
+    raise_damage(path, _damage(path, record, names), _make_again(path))
+    expected = {
+        name.removeprefix(f"{store.SCORES}/"): record[FILES][name]
+        for name in record[FILES]
+        if name.startswith(f"{store.SCORES}/")
+    }
+    arrays = store.open_store(path, expected)
+    _check_agree(path, record, arrays[store.INFLUENCE].attrs)
     return Run(
         path=path,
-        scores=arrays["influence"],
+        scores=arrays[store.INFLUENCE],
         tables=arrays,
         suspects=result_tables.read_table(path / "suspects.csv", result_tables.SUSPECT_COLUMNS),
         redundant=result_tables.read_table(path / "redundant.csv", result_tables.REMOVAL_COLUMNS),
@@ -207,6 +311,69 @@ def open(run: str | Path) -> Run:
         record=record,
         report=path / "report.html",
     )
+
+
+def damaged_files(run: str | Path) -> dict[str, str]:
+    """Return the files of a finished run that are not as they were made, by their paths in its folder.
+
+    What happened to one is "changed", "missing", "added", or why it cannot be read. Nothing is damaged where
+    the result is empty. A single flipped bit counts, also in `run.json`.
+
+    Args:
+        run: folder of a finished run, of any version.
+
+    Raises:
+        StoreError: no finished run, or its run.json cannot be read.
+
+    Cost: every byte is read once; SHA-256 takes about a second for each gigabyte.
+
+    Example:
+        >>> import tempfile
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=60, n_query=20)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, out=f"{folder}/run")
+        ...     whole = lo.damaged_files(audit.run)
+        ...     (audit.run / "report.html").unlink()
+        ...     (whole, lo.damaged_files(audit.run))
+        ({}, {'report.html': 'missing'})
+    """
+    path = Path(run)
+    record = _finished_record(path)
+    return _damage(path, record, {*record[FILES], *file_names(path)})
+
+
+def _finished_record(path: Path, versions: set[str] | None = None) -> dict[str, Any]:
+    """Return the content of run.json, of one of these versions; it need not be as it was written."""
+    if not path.is_dir():
+        hint = f" {HALF_WAY}" if part_path(path).is_dir() else ""
+        raise StoreError(f"{str(path)!r} is no finished run.{hint}")
+    record: Any = read_json(path / RUN)
+    version = record.get("leftout") if isinstance(record, dict) else None
+    if version is None or (versions and version not in versions):
+        raise StoreError(
+            f"{str(path)!r} was made by leftout {version}, this is {__version__}. {_make_again(path)}"
+        )
+    if "computation" not in record:
+        raise StoreError(f"{str(path)!r} is no finished run. {HALF_WAY}")
+    files = record.get(FILES)
+    if not isinstance(files, dict) or not all(isinstance(checksum, str) for checksum in files.values()):
+        raise StoreError(
+            f"{str(path / RUN)!r} holds no checksums of files: it was changed, or made by an older leftout. "
+            f"{_make_again(path)}"
+        )
+    return dict(record)
+
+
+def _damage(path: Path, record: dict[str, Any], names: set[str]) -> dict[str, str]:
+    """Return which of these files differ from the record, and how."""
+    damage = {} if has_seal(path / RUN) else {RUN: CHANGED}
+    return damage | differences(path, record[FILES], names - {RUN})
+
+
+def _is_chunk_in_place(path: Path, name: str) -> bool:
+    """Return whether a file holds numbers that are compared when they are read."""
+    return store.is_chunk(name) and (path / name).is_file()
 
 
 def _make_again(path: Path) -> str:
@@ -236,7 +403,10 @@ def _holds_work(unfinished: Path) -> bool:
 
 
 def _check_same(folder: Path, wanted: dict[str, str]) -> None:
-    record = read_json(folder / RUN) if (folder / RUN).exists() else None
+    try:
+        record = read_json(folder / RUN) if (folder / RUN).exists() else None
+    except StoreError as error:
+        raise StoreError(f"{error} Choose another `out`, or remove {str(folder)!r} and run again.") from None
     if not isinstance(record, dict) or "identity" not in record:
         raise StoreError(f"{str(folder)!r} exists and is no run of leftout. Choose another `out`.")
     if record.get("leftout") != wanted["leftout"]:

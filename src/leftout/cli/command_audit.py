@@ -12,10 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from leftout.audit.audit import Audit, audit_request, run_audit
+from leftout.audit.repeat import changes_since
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
 from leftout.cli.model import rule_of
 from leftout.cli.provenance_names import provenance_names
+from leftout.cli.start import STOPPED
 from leftout.core.errors import OptionError
 from leftout.core.wording import plain
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
@@ -64,11 +66,15 @@ def audit_command(arguments: AuditArguments) -> None:
                 device=arguments.device,
                 memory=arguments.memory,
             )
-            command = {"options": arguments.record, "folder": str(folder)}
+            command: dict[str, Any] = {"options": arguments.record, "folder": str(folder)}
+            if changes := [] if record is None else changes_since(record, request):
+                text = f"since that run was made, these changed: {', '.join(changes)}. Results may differ."
+                print(f"leftout: take care: {plain(text, 2000)}", file=sys.stderr)
+                command["changes"] = changes
             finished = run_audit(request, run, command=command)
     except KeyboardInterrupt:
         print("Stopped. What is done is kept: run the same command to go on.", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED) from None
     _show_audit(finished)
 
 

@@ -17,7 +17,6 @@ from leftout.attribution.loss_influence import loss_influence
 from leftout.cli.commands import InfluenceArguments
 from leftout.cli.kernel_choice import resolve_and_show
 from leftout.cli.model import rule_of
-from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import OptionError
 from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
@@ -25,6 +24,7 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.storage.csv_table import shown_cell, write_new
 
 
 def influence_command(arguments: InfluenceArguments) -> None:
@@ -122,8 +122,13 @@ def _name(train: Examples, row: int) -> str:
 
 def _save(scores: xr.Dataset, out: Path) -> None:
     """Write all scores; the file appears only when it is whole."""
-    with atomic_write(out) as unfinished:
+    with write_new(out) as unfinished:
         if out.suffix == ".zarr":
             scores.to_zarr(unfinished, mode="w", zarr_format=2, consolidated=False)
         else:
-            scores.to_dataframe().to_csv(unfinished)
+            frame = scores.to_dataframe()
+            for axis in ("query", "train"):  # exact; beside them, for people, what no spreadsheet runs
+                shown = {name: shown_cell(name) for name in scores[axis].values.tolist()}
+                if any(shown[name] != name for name in shown):
+                    frame[f"{axis}_shown"] = [shown[name] for name in frame.index.get_level_values(axis)]
+            frame.to_csv(unfinished)

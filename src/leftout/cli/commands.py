@@ -26,7 +26,9 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Argu
         None, "Folder for the results; run, or RUN-again with --repeat.", recorded=False
     )
     repeat: Path | None = option(
-        None, "Repeat RUN, a folder or its run.json, with no other flags.", recorded=False
+        None,
+        "Repeat RUN, a folder or its run.json, with no other flags; runs a FILE.py that it names.",
+        recorded=False,
     )
 
     def check(self) -> None:
@@ -273,6 +275,16 @@ class LinearityArguments(Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerifyArguments(CommandRecord):
+    """Say whether every file of a finished run is as it was made: status 1 where one is not."""
+
+    home = "leftout.cli.command_verify:verify_command"
+    example = "run"
+
+    run: Path = option(Path("run"), "Folder of the run.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CheckArguments(CommandRecord):
     """Say whether this installation is sound: a minute of self-tests, with the numbers."""
 
@@ -291,5 +303,6 @@ COMMANDS: dict[str, type[CommandRecord]] = {
     "learnability": LearnabilityArguments,
     "elasticity": ElasticityArguments,
     "linearity": LinearityArguments,
+    "verify": VerifyArguments,
     "check": CheckArguments,
 }

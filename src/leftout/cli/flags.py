@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import typer
 
 from leftout.cli.arguments import Arguments, CommandRecord, flag_of
+from leftout.cli.start import end_loading
 
 STYLE: dict[str, Any] = {
     "add_completion": False,
@@ -16,8 +17,8 @@ STYLE: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
     "rich_markup_mode": "rich",
 }
-POSITIONAL = "data"
-"""The one option without a flag."""
+POSITIONAL = ("data", "run")
+"""Options without a flag: what a command is about."""
 
 
 def command_of(name: str, function: Callable[..., Any], **texts: Any) -> Any:
@@ -34,7 +35,9 @@ def record_command(name: str, record: type[CommandRecord]) -> Any:
         arguments = parse_record(record, ctx, options)
         arguments.check()
         module, _, function = record.home.partition(":")
-        getattr(import_module(module), function)(arguments)
+        run = getattr(import_module(module), function)
+        end_loading()
+        run(arguments)
 
     context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     parameters = [context, *flags_of(record)]
@@ -74,7 +77,7 @@ def flags_of(record: type[CommandRecord]) -> list[Parameter]:
         kind, default = types[option.name], option.default
         if get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
-        if option.name == POSITIONAL:
+        if option.name in POSITIONAL:
             marker = typer.Argument(**about)
         else:
             marker = typer.Option(flag_of(option.name), rich_help_panel=panel, **about)

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from leftout.cli.commands import COMMANDS
 from leftout.cli.flags import STYLE, command_of, record_command
+from leftout.cli.start import STOPPED, end_loading
 from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning
 from leftout.core.version import __version__
 from leftout.core.wording import plain
@@ -39,7 +40,9 @@ class Commands(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name in COMMANDS:
             return record_command(name, COMMANDS[name])
-        return command_of(name, extra_commands()[name].load())
+        command = extra_commands()[name].load()
+        end_loading()
+        return command_of(name, command)
 
 
 class CommandGroup(TyperGroup):
@@ -48,6 +51,14 @@ class CommandGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = Commands()  # type: ignore[assignment]
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; one that is stopped by hand ends with one line and status 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            print("Stopped.", file=sys.stderr)
+            raise typer.Exit(STOPPED) from None
 
 
 app = typer.Typer(

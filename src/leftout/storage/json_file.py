@@ -12,7 +12,7 @@ from leftout.core.errors import StoreError
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     with atomic_write(path) as unfinished:
-        unfinished.write_text(json.dumps(_strict(content), indent=2, allow_nan=False) + "\n")
+        unfinished.write_text(json.dumps(strict(content), indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -33,14 +33,14 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise StoreError(f"{str(path)!r} does not exist.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # brackets nested too deep for the parser
         raise StoreError(f"{str(path)!r} is not readable JSON: {error}.") from None
 
 
-def _strict(content: Any) -> Any:
+def strict(content: Any) -> Any:
     """Return content that JSON can hold: infinity and NaN, which JSON lacks, become text."""
     if isinstance(content, float) and not math.isfinite(content):
         return str(content)
     if isinstance(content, dict):
-        return {key: _strict(inner) for key, inner in content.items()}
-    return [_strict(inner) for inner in content] if isinstance(content, list | tuple) else content
+        return {key: strict(inner) for key, inner in content.items()}
+    return [strict(inner) for inner in content] if isinstance(content, list | tuple) else content

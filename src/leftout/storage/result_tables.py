@@ -18,6 +18,7 @@ from leftout.curation.mislabelled import Suspect
 from leftout.curation.prune import Pruned
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.record import LearningCurve
+from leftout.storage.csv_table import EXACT, SHOWN, original_cell
 
 SUSPECT_COLUMNS = ("id", "given", "suggested", "margin", "reason")
 REMOVAL_COLUMNS = ("rank", "id", "label", "share", "query_loss", "query_accuracy")
@@ -94,8 +95,12 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     # text type of pandas refuses names that are not UTF-8.
     try:
         frame = pd.read_csv(path, dtype=object, keep_default_na=False, encoding_errors="surrogatepass")
+        if tuple(frame.columns) == (*columns, SHOWN):
+            frame = frame.drop(columns=SHOWN)
         if tuple(frame.columns) != columns:
             raise ValueError(f"its columns must be {', '.join(columns)}")
+        for name in set(columns) - {EXACT, *NUMBERS}:
+            frame[name] = pd.Series(map(original_cell, frame[name]), dtype=object)
         for name, kind in NUMBERS.items():
             if name in columns:
                 numbers = [float(text or "nan") for text in frame[name]]

@@ -1,20 +1,28 @@
 """Scores in a Zarr store that a killed run goes on with where it stopped.
 
 Scores go to a Zarr store in blocks of queries; a block counts as done when `done.json`, replaced
-atomically, says so. A block is always the same queries and is always computed alone, so a run that was
-stopped and one that was not hold the same numbers: to the last bit on one processor with as many
-threads, else to rounding.
+atomically, holds the checksums of its files, which are on the disk by then. A block is always the same
+queries and is always computed alone, so a run that was stopped and one that was not hold the same numbers:
+to the last bit on one processor with as many threads, else to rounding. Nothing else in a store that is not
+finished is trusted: it is made again.
 """
 
-from collections.abc import Sequence
+import asyncio
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 import zarr
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype
+from zarr.storage import LocalStore, WrapperStore
 
+from leftout.core.atomic_files import sync, sync_tree
 from leftout.core.errors import StoreError
+from leftout.storage.checksums import checksums, differences, file_names
 from leftout.storage.json_file import read_json, write_json
 
 BLOCK = 256
@@ -26,24 +34,24 @@ COLUMNS = 1024
 DONE = "done.json"
 TRAININGS = "trainings"
 SCORES = "scores.zarr"
+INFLUENCE = "influence"
 
 
 def create_store(
     folder: Path, *, times: Sequence[float], query: Sequence[str], train: Sequence[str], attrs: dict[str, Any]
 ) -> None:
-    """Make an empty store of influence (at, query, train) in a folder."""
+    """Make a store of influence (at, query, train) in a folder; keep whole blocks of an unfinished one."""
+    whole = _whole_blocks(folder)
+    _remove_all_but(folder / SCORES, {name for chunks in whole.values() for name in chunks})
     labels = {
         "at": np.asarray(times, dtype=float),
         "query": np.asarray(query, dtype=str),
         "train": np.asarray(train, dtype=str),
     }
-    xr.Dataset(coords=labels, attrs=attrs).to_zarr(
-        folder / SCORES, mode="w", zarr_format=2, consolidated=False
-    )
     shape = tuple(len(axis) for axis in labels.values())
     array = zarr.create_array(
-        zarr.storage.LocalStore(folder / SCORES),
-        name="influence",
+        LocalStore(folder / SCORES),
+        name=INFLUENCE,
         shape=shape,
         chunks=(1, min(BLOCK, shape[1]), min(COLUMNS, shape[2])),
         dtype="float64",
@@ -51,30 +59,126 @@ def create_store(
         zarr_format=2,
     )
     array.attrs.update({**attrs, "_ARRAY_DIMENSIONS": list(labels)})
-    write_json(folder / DONE, [])
+    # The labels after the scores: xarray looks at what there is, and warns of chunks without a description.
+    xr.Dataset(coords=labels, attrs=attrs).to_zarr(
+        folder / SCORES, mode="a", zarr_format=2, consolidated=False
+    )
+    sync_tree(folder / SCORES)
+    _write_done(folder, whole)
 
 
 def finished_blocks(folder: Path) -> set[int]:
     """Return the first query of each block that is whole; none where no store was made."""
-    return set(read_json(folder / DONE)) if (folder / DONE).exists() else set()
+    return set(_read_done(folder))
 
 
 def write_block(folder: Path, start: int, scores: np.ndarray) -> None:
     """Write one block of queries (t, b, n), then say that it is done."""
-    array = zarr.open_array(zarr.storage.LocalStore(folder / SCORES), path="influence", mode="r+")
+    array = zarr.open_array(LocalStore(folder / SCORES), path=INFLUENCE, mode="r+")
     array[:, start : start + scores.shape[1]] = scores
-    write_json(folder / DONE, sorted(finished_blocks(folder) | {start}))
+    chunks = list((folder / SCORES / INFLUENCE).glob(f"*.{start // array.chunks[1]}.*"))
+    for path in (*chunks, folder / SCORES / INFLUENCE):
+        sync(path)
+    names = [path.relative_to(folder / SCORES).as_posix() for path in chunks]
+    _write_done(folder, _read_done(folder) | {start: checksums(folder / SCORES, names)})
+
+
+def _read_done(folder: Path) -> dict[int, dict[str, str]]:
+    """Return the checksums of the files of each block that was said to be done."""
+    if not (folder / DONE).exists():
+        return {}
+    try:
+        return {int(start): dict(chunks) for start, chunks in read_json(folder / DONE).items()}
+    except (AttributeError, TypeError, ValueError):  # StoreError is a ValueError
+        raise StoreError(
+            f"{str(folder / DONE)!r} is damaged. Remove it and run again: all scores are computed again."
+        ) from None
+
+
+def _write_done(folder: Path, blocks: dict[int, dict[str, str]]) -> None:
+    write_json(folder / DONE, {str(start): blocks[start] for start in sorted(blocks)})
+
+
+def _whole_blocks(folder: Path) -> dict[int, dict[str, str]]:
+    """Return the blocks that were said to be done and are as they were written."""
+    return {
+        start: chunks
+        for start, chunks in _read_done(folder).items()
+        if not differences(folder / SCORES, chunks, chunks)
+    }
+
+
+def _remove_all_but(folder: Path, names: set[str]) -> None:
+    """Remove all files of a folder, and folders below it that are empty then, but those named."""
+    for path in sorted(folder.rglob("*"), reverse=True):  # what is in a folder before the folder
+        if not path.is_dir():
+            if path.relative_to(folder).as_posix() not in names:
+                path.unlink()
+        elif not any(path.iterdir()):
+            path.rmdir()
 
 
 def write_tables(folder: Path, tables: xr.Dataset) -> None:
     """Add small arrays (predictions, margins) to the store."""
     tables.to_zarr(folder / SCORES, mode="a", zarr_format=2, consolidated=False)
     # One file that says what there is: `xarray.open_zarr` asks for it, and warns where it is missing.
-    zarr.consolidate_metadata(zarr.storage.LocalStore(folder / SCORES), zarr_format=2)
+    zarr.consolidate_metadata(LocalStore(folder / SCORES), zarr_format=2)
 
 
-def open_store(folder: Path) -> xr.Dataset:
+def score_checksums(folder: Path) -> dict[str, str]:
+    """Return the checksums of all files of a store; those of scores are of when they were written."""
+    blocks = _read_done(folder).values()
+    written = {f"{SCORES}/{name}": chunks[name] for chunks in blocks for name in chunks}
+    names = {f"{SCORES}/{name}" for name in file_names(folder / SCORES)}
+    return written | checksums(folder, names - set(written))
+
+
+def is_chunk(name: str) -> bool:
+    """Return whether a file of a run is a piece of an array, which is read and compared when it is used."""
+    *folders, last = name.split("/")
+    return bool(folders) and folders[0] == SCORES and last[0].isdigit()
+
+
+class CheckedStore(WrapperStore[LocalStore]):
+    """A store that compares every file that it reads with its checksum.
+
+    Args:
+        expected: SHA-256 of each file, by its path in the store.
+    """
+
+    def __init__(self, store: LocalStore, expected: Mapping[str, str]) -> None:
+        super().__init__(store)
+        self.expected = expected
+
+    def _with_store(self, store: LocalStore) -> "CheckedStore":
+        return type(self)(store, self.expected)
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        content = await super().get(key, prototype)
+        await asyncio.to_thread(self._check, key, None if content is None else content.to_bytes())
+        return content if byte_range is None else await super().get(key, prototype, byte_range)
+
+    async def get_partial_values(
+        self, prototype: BufferPrototype, key_ranges: Iterable[tuple[str, ByteRequest | None]]
+    ) -> list[Buffer | None]:
+        return [await self.get(key, prototype, byte_range) for key, byte_range in key_ranges]
+
+    def _check(self, key: str, content: bytes | None) -> None:
+        """Raise where a file differs; zarr also asks for files that there need not be."""
+        seen = None if content is None else hashlib.sha256(content).hexdigest()
+        if seen != self.expected.get(key):
+            raise StoreError(
+                f"{str(self._store.root / key)!r} was changed after it was made. Make the run again."
+            )
+
+
+def open_store(folder: Path, expected: Mapping[str, str] | None = None) -> xr.Dataset:
     """Return everything in a store; numbers are read when they are used.
+
+    Args:
+        expected: SHA-256 of each file, by its path in the store, to be compared when it is read.
 
     Raises:
         StoreError: no store, a damaged one, or one that lacks scores.
@@ -82,10 +186,13 @@ def open_store(folder: Path) -> xr.Dataset:
     path = folder / SCORES
     if not path.is_dir():
         raise StoreError(f"{str(path)!r} is missing: {str(folder)!r} is no whole run.")
+    store = LocalStore(path) if expected is None else CheckedStore(LocalStore(path), expected)
     try:
-        tables: xr.Dataset = xr.open_zarr(path, consolidated=False, chunks=None)
-        array = zarr.open_array(zarr.storage.LocalStore(path), path="influence", mode="r")
+        tables: xr.Dataset = xr.open_zarr(store, consolidated=False, chunks=None)
+        array = zarr.open_array(store, path=INFLUENCE, mode="r")
         axes = [tables.indexes[axis] for axis in ("at", "query", "train")]
+    except StoreError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{str(path)!r} is damaged: {str(error) or repr(error)}") from None
     absent = array.nchunks - array.nchunks_initialized

@@ -16,6 +16,7 @@ from torch.nn.utils import parameters_to_vector
 
 import leftout as lo
 from leftout.core import atomic_write, with_progress
+from leftout.storage import read_json
 from leftout_papers.material import Material
 
 
@@ -70,7 +71,7 @@ def _effects_of_row(
 ) -> tuple[float, float]:
     path = None if folder is None else folder / f"{row}.json"
     if path is not None and path.exists():
-        weights, predictions = json.loads(path.read_text())
+        weights, predictions = read_json(path)
         return weights, predictions
     keep = [i for i in range(len(trained.train)) if i != row]
     again = lo.train(
@@ -87,6 +88,6 @@ def _effects_of_row(
     moved = again.predict(query) - trained.predict(query)
     effects = float((now - then).square().sum()), float(moved.square().sum())
     if path is not None:
-        with atomic_write(path) as unfinished:
+        with atomic_write(path, shared=True) as unfinished:
             unfinished.write_text(json.dumps(effects))
     return effects

@@ -181,7 +181,7 @@ def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
         _check_folder(path, identity)
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path) as unfinished:
+            with atomic_write(path, shared=True) as unfinished:
                 unfinished.write_text(json.dumps(identity, indent=2) + "\n")
     except OSError as error:
         raise StoreError(
@@ -208,7 +208,7 @@ def _check_folder(path: Path, identity: dict[str, Any]) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         record = json.loads(path.read_text())
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict):
         raise StoreError(f"{str(path)!r} is damaged: remove the folder and train again.")
