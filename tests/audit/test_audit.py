@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -329,10 +330,13 @@ def test_bad_input_leaves_what_was_done_by_a_good_one(tmp_path, monkeypatch) -> 
 def test_scores_that_would_not_fit_are_refused_in_memory_and_kept_on_disk(tmp_path) -> None:
     rule = lo.GradientFlow(1.0, 0.1)
     times = [float(time) for time in range(1, 31)]
-    budget = 81 * 10**6
+    with pytest.raises(MemoryBudgetError) as refused:
+        small_audit(tmp_path / "run", rule=rule, at=times, memory="1MB")
+    # Three digits are said; 30 × 40 × 120 scores held twice are 2.3 MB.
+    needed = float(re.search(r"need ([\d.]+) MB", str(refused.value))[1]) + 0.1
     with pytest.raises(MemoryBudgetError, match=r"or pass `out=` to keep the scores on disk, or raise"):
-        small_audit(rule=rule, at=times, memory=budget)
-    found = small_audit(tmp_path / "run", rule=rule, at=times, memory=budget)
+        small_audit(rule=rule, at=times, memory=f"{needed}MB")
+    found = small_audit(tmp_path / "run", rule=rule, at=times, memory=f"{needed}MB")
     assert found.findings.scores.shape == (30, 40, 120)
 
 

@@ -24,7 +24,7 @@ from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.query_blocks import queries_of, query_blocks
 from leftout.attribution.refit_examples import compare_refits
 from leftout.core.certificate import Certificate
-from leftout.core.checks import check_at_least, check_seed
+from leftout.core.checks import check_seed, check_whole
 from leftout.core.work import WorkCount
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
@@ -60,7 +60,7 @@ def certify(
         >>> certificate.refit_difference < 1e-9
         True
     """
-    check_at_least("refit_examples", refit_examples, 0)
+    check_whole("refit_examples", refit_examples, 0)
     check_seed(seed)
     examples = queries_of(fitted, query)
     engine = engine_at(fitted, at)

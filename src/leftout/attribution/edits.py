@@ -23,7 +23,7 @@ from leftout.attribution.engine.edits import dual_effects
 from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of
 from leftout.attribution.engine.query_blocks import queries_of
-from leftout.core.checks import check_at_least, check_index, row_numbers
+from leftout.core.checks import as_list, check_at_least, check_index, row_numbers, shown
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, check_fitted
@@ -159,7 +159,10 @@ def add(
     check_fitted(fitted)
     check_of(of)
     examples = queries_of(fitted, query)
-    points = torch.as_tensor(inputs, dtype=torch.float64, device="cpu")
+    try:
+        points = torch.as_tensor(inputs, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        raise OptionError(f"`inputs` must be an array of numbers; got {shown(inputs)}.") from None
     if points.shape == fitted.train.inputs.shape[1:]:
         points = points[None]
         targets = [targets] if not hasattr(targets, "__len__") else targets
@@ -246,16 +249,17 @@ def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
     """Return new targets, encoded like those of training: one for all, or one each."""
     encoding = fitted.train.encoding
     if encoding.classes is not None:
-        names = np.atleast_1d(np.asarray(target)).tolist()
+        names = np.atleast_1d(np.asarray(as_list("target", target))).tolist()
         numbers = [_class_number(name, encoding.classes) for name in names]
         values = encoding.encode(torch.tensor(numbers, dtype=torch.long, device="cpu"))
     else:
         try:
-            values = torch.as_tensor(target, dtype=torch.float64, device="cpu")
+            values = torch.as_tensor(as_list("target", target), dtype=torch.float64, device="cpu")
             values = values.reshape(-1, encoding.outputs)
         except (TypeError, ValueError, RuntimeError):
             raise OptionError(
-                f"`target` must hold {encoding.outputs} numbers an example, as in training; got {target!r}."
+                f"`target` must hold {encoding.outputs} numbers an example, as in training; "
+                f"got {shown(target)}."
             ) from None
         values = values - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
     if len(values) not in (1, count):

@@ -28,6 +28,7 @@ from torch import Tensor
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.query_blocks import QueryBlock, queries_of, query_blocks
 from leftout.core.blocks import check_fits
+from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
@@ -79,6 +80,7 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
             f"derivative of a minimiser, which training has not reached before; got {at!r}. "
             "`leave_one_out` is exact at any time."
         )
+    check_choice("mean", mean, (True, False))
     examples = queries_of(fitted, query)
     n, rows = len(fitted), 1 if mean else len(examples)
     check_fits(

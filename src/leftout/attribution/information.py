@@ -112,7 +112,7 @@ def information(
     nats = fitted.gram.new_zeros(2, len(times), len(names))
     for position, columns, change in changes:
         nats[0, position, columns] = measure(change, end=times[position] == math.inf)
-        nats[1, position, columns] = _square_sums(root, change) / (len(examples) * sigma**2)
+        nats[1, position, columns] = _square_sums(root, change) / (len(examples) * float(sigma) ** 2)
     attrs = attributes(
         fitted,
         examples,

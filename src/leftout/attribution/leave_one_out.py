@@ -21,7 +21,7 @@ from leftout.attribution.engine.query_blocks import is_scalar, queries_of
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
 from leftout.attribution.initialisation_spread import with_spread
 from leftout.core.blocks import check_fits
-from leftout.core.checks import check_choice
+from leftout.core.checks import check_choice, is_whole, shown
 from leftout.core.errors import OptionError
 from leftout.core.work import WorkCount, thin_product
 from leftout.data.pairs import Data
@@ -137,6 +137,7 @@ def leave_one_out(
     check_of(of)
     if top is not None and (mean or of != "loss"):
         raise OptionError("`top` ranks influences on single queries: use it alone, with of='loss'.")
+    check_choice("mean", mean, (True, False))
     check_choice("spread", spread, (True, False))
     if spread and (mean or top is not None):
         raise OptionError("`spread` is of single influences: leave `mean` and `top` out.")
@@ -146,8 +147,8 @@ def leave_one_out(
     if spread:
         return with_spread(fitted, examples, at=at, of=of, prior=prior)
     n, m, k = len(fitted), len(examples), fitted.outputs
-    if top is not None and not 1 <= top <= n:
-        raise OptionError(f"`top` must lie in 1 … {n}, the training examples; got {top}.")
+    if top is not None and not (is_whole(top) and 1 <= top <= n):
+        raise OptionError(f"`top` must lie in 1 … {n}, the training examples; got {shown(top)}.")
     times = fitted.times(at)
     outputs = k if of == "prediction" else 1
     rows = 1 if mean else m

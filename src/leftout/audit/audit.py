@@ -24,7 +24,7 @@ from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
 from leftout.core.blocks import memory_budget
-from leftout.core.checks import check_at_least
+from leftout.core.checks import check_path, check_whole
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.core.fingerprint import fingerprint
@@ -42,7 +42,7 @@ from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.agreement import FEWEST
-from leftout.dynamics.fit import fit
+from leftout.dynamics.fit import check_kernel, check_rule, fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
@@ -190,6 +190,8 @@ def audit(
         >>> len(audit.findings.redundant.order)
         60
     """
+    if out is not None:
+        check_path("out", out)
     request = audit_request(
         kernel,
         train,
@@ -232,10 +234,12 @@ def audit_request(
     Raises:
         MemoryBudgetError: it would not fit; raised before anything is computed.
     """
-    check_at_least("refit_examples", refit_examples, 0)
+    check_whole("refit_examples", refit_examples, 0)
     selection = kernel if isinstance(kernel, Selection) else None
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
-    train, rule = examples_of(train, name="train"), rule or Ridge()
+    check_kernel(kernel)
+    check_rule(rule)
+    train, rule = examples_of(train, name="train"), Ridge() if rule is None else rule
     query = queries_like(train, query)
     kernel.check("inputs", train.inputs)
     kernel.check("query", query.inputs)
@@ -388,7 +392,7 @@ def _retrained_removal(request: AuditRequest, removal: Pruned, trainings: Path |
 def _check_retraining(request: AuditRequest) -> None:
     """Raise where there is no network that could be trained, before anything is computed."""
     fitted, count = request.fitted, request.retrain_examples
-    check_at_least("retrain_examples", count, 0)
+    check_whole("retrain_examples", count, 0)
     if not count:
         return
     if not FEWEST <= count <= len(fitted):

@@ -22,6 +22,7 @@ import torch
 import xarray as xr
 
 from leftout.core.atomic_files import part_path, sync, sync_tree
+from leftout.core.checks import check_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.version import __version__, code_fingerprint
@@ -286,6 +287,7 @@ def open(run: str | Path) -> Run:
         >>> run.suspects.columns.tolist()
         ['id', 'given', 'suggested', 'margin', 'reason']
     """
+    check_path("run", run)
     path = Path(run)
     record = _finished_record(path, {__version__})
     names = {name for name in (*record[FILES], *file_names(path)) if not _is_chunk_in_place(path, name)}

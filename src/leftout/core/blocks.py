@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 
+from leftout.core.checks import is_real, shown
 from leftout.core.errors import MemoryBudgetError, OptionError
 from leftout.core.free_memory import free_memory
 from leftout.core.wording import byte_size
@@ -43,8 +44,10 @@ def memory_budget(memory: int | float | str | None, *, device: torch.device | No
             raise OptionError(
                 f"`memory` must be a number of bytes or a size such as '4GB' or '512MiB'; got {memory!r}."
             ) from None
-    else:
+    elif is_real(memory):
         size = float(memory)
+    else:
+        raise OptionError(f"`memory` must be a number of bytes or a size such as '4GB'; got {shown(memory)}.")
     if not 0 < size < float("inf"):
         raise OptionError(f"`memory` must be positive; got {memory!r}.")
     return int(size)

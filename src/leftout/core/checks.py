@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 import torch
@@ -74,21 +75,40 @@ def check_kind(name: str, argument: object, kind: type | tuple[type, ...], *, wh
 
 def is_real(argument: object) -> bool:
     """Return whether an object is a single real number; truth values and texts are not."""
-    if getattr(argument, "ndim", 1) == 0 and hasattr(argument, "item"):  # of torch or NumPy
-        argument = argument.item()
-    return isinstance(argument, Real) and not isinstance(argument, bool)
+    try:
+        if getattr(argument, "ndim", 1) == 0 and hasattr(argument, "item"):  # of torch or NumPy
+            argument = argument.item()
+        # A whole number beyond 1e308 is none that can be computed with.
+        return isinstance(argument, Real) and not isinstance(argument, bool) and float(argument) is not None
+    except (OverflowError, RuntimeError):  # RuntimeError: a tensor on the meta device
+        return False
+
+
+def is_whole(argument: object) -> bool:
+    """Return whether an object is a whole number that 64 bits hold; truth values are none."""
+    whole = isinstance(argument, Integral) and not isinstance(argument, bool)
+    return whole and -(2**63) <= int(argument) < 2**63  # type: ignore[call-overload]
+
+
+def shown(argument: object, most: int = 80) -> str:
+    """Return what an argument is, in at most so many characters."""
+    try:
+        text = repr(argument)
+    except Exception:  # Python prints no number of more than 4300 digits, and an object may fail in any way
+        return type(argument).__name__
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def check_at_least(name: str, number: Any, low: float) -> None:
     """Raise unless low ≤ number < ∞ (NaN fails too)."""
     if not is_real(number) or not low <= number < math.inf:
-        raise OptionError(f"`{name}` must be a finite number ≥ {low:g}; got {number!r}.")
+        raise OptionError(f"`{name}` must be a finite number ≥ {low:g}; got {shown(number)}.")
 
 
 def check_positive(name: str, number: Any) -> None:
     """Raise unless 0 < number < ∞ (NaN fails too)."""
     if not is_real(number) or not 0 < number < math.inf:
-        raise OptionError(f"`{name}` must be a finite number > 0; got {number!r}.")
+        raise OptionError(f"`{name}` must be a finite number > 0; got {shown(number)}.")
 
 
 def check_scale(name: str, size: float, decades: int, *, advice: str) -> None:
@@ -108,40 +128,64 @@ def check_scale(name: str, size: float, decades: int, *, advice: str) -> None:
 def check_between(name: str, number: Any, low: float, high: float) -> None:
     """Raise unless low < number < high (NaN fails too)."""
     if not is_real(number) or not low < number < high:
-        raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {number!r}.")
+        raise OptionError(f"`{name}` must lie in ({low:g}, {high:g}); got {shown(number)}.")
 
 
 def check_count(name: str, count: object) -> None:
     """Raise unless `count` is a whole number ≥ 1 (True is none)."""
-    _check_whole(name, count, 1)
+    check_whole(name, count, 1)
 
 
 def check_seed(seed: object) -> None:
     """Raise unless `seed` is a whole number ≥ 0 (True is none)."""
-    _check_whole("seed", seed, 0)
+    check_whole("seed", seed, 0)
 
 
-def _check_whole(name: str, number: object, low: int) -> None:
-    if isinstance(number, bool) or not isinstance(number, Integral) or number < low:
-        raise OptionError(f"`{name}` must be a whole number ≥ {low}; got {number!r}.")
+def check_whole(name: str, number: object, low: int) -> None:
+    """Raise unless `number` is a whole number ≥ low that 64 bits hold."""
+    if not is_whole(number) or number < low:  # type: ignore[operator]
+        below = " and below 2^63" if isinstance(number, Integral) and int(number) >= 2**63 else ""
+        raise OptionError(f"`{name}` must be a whole number ≥ {low}{below}; got {shown(number)}.")
 
 
 def check_choice(name: str, option: object, choices: Sequence[object]) -> None:
     """Raise unless `option` is one of `choices`."""
-    if option not in choices:
+    if not _is_among(option, choices):
         listed = ", ".join(repr(choice) for choice in choices)
-        raise OptionError(f"`{name}` must be one of {listed}; got {option!r}.")
+        raise OptionError(f"`{name}` must be one of {listed}; got {shown(option)}.")
+
+
+def _is_among(option: object, choices: Sequence[object]) -> bool:
+    """Return whether an option is a choice; an array or a tensor is none, whatever its entries are."""
+    try:
+        return getattr(option, "ndim", 0) == 0 and option in choices
+    except (RuntimeError, TypeError, ValueError):
+        return False
+
+
+def check_path(name: str, path: object) -> None:
+    """Raise unless an argument is a path, as a text or a Path."""
+    check_kind(name, path, (str, PathLike), what="a path, as a text or a Path")
+
+
+def as_list(name: str, argument: Any) -> Any:
+    """Return an array or a tensor as Python's numbers and lists, and anything else as it is."""
+    if getattr(argument, "is_meta", False):
+        raise OptionError(f"`{name}` must hold numbers; a tensor on the meta device holds none.")
+    return argument.tolist() if hasattr(argument, "tolist") else argument
 
 
 def row_numbers(name: str, rows: Any) -> list[int]:
     """Return one or several row numbers, in any form, as a list; raise unless all are whole."""
-    rows = rows.tolist() if hasattr(rows, "tolist") else rows
+    rows = as_list(name, rows)
     numbers = []
     for row in rows if isinstance(rows, Iterable) else [rows]:
-        number = row.item() if isinstance(row, Tensor) else row
+        number = as_list(name, row)
         # Python takes a truth value for an index: a mask would be read as rows 0 and 1.
         if isinstance(number, bool) or not isinstance(number, Integral):
-            raise OptionError(f"`{name}` must be row numbers, whole and no truth values; got {number!r}.")
+            raise OptionError(
+                f"`{name}` must be row numbers, whole and no truth values; got {shown(number)}."
+            )
         numbers.append(int(number))
     return numbers
 

@@ -24,7 +24,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.information import information
 from leftout.attribution.leave_out import leave_out
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_count, check_seed
+from leftout.core.checks import as_list, check_count, check_seed
 from leftout.core.errors import OptionError
 from leftout.curation.prune import one_time
 from leftout.data.pairs import Data
@@ -155,6 +155,7 @@ def sources(
     time = one_time(fitted, at)
     rows = rows_by_source(named_sources(source, len(fitted)))
     examples = queries_of(fitted, query)
+    at = None if time == math.inf else time
     single = information(fitted, examples, at=at)
     together = information(fitted, examples, at=at, groups=rows)
     loss = leave_out(fitted, examples, rows, at=at).values.mean(0)
@@ -181,7 +182,7 @@ def named_sources(source: Iterable[Any], n: int) -> list[str]:
     Raises:
         OptionError: not one source for each training example, one that is missing, or only one.
     """
-    listed = source.tolist() if hasattr(source, "tolist") else source
+    listed = as_list("source", source)
     # A set has no order; of a dictionary the keys would be taken; a text would be taken apart.
     if not isinstance(listed, Iterable) or isinstance(listed, Set | Mapping | str):
         raise OptionError(

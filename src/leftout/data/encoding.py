@@ -18,7 +18,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
-from leftout.core.checks import check_choice
+from leftout.core.checks import check_choice, check_whole
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.data.options import Centre
 
@@ -112,6 +112,8 @@ def encoding_of_classes(
         raise DataError(
             f"`labels` must lie in 0 … {count - 1}, the {count} classes; row {row} is {int(labels[row])}."
         )
+    if outputs is not None:
+        check_whole("outputs", outputs, 1)
     width = outputs if outputs is not None else (1 if count == 2 else count)
     if width != count and (count, width) != (2, 1):
         allowed = "1 or 2" if count == 2 else str(count)

@@ -5,12 +5,12 @@ system lists its files. The queries of a source without splits do not depend on 
 """
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from leftout.core.checks import check_count
+from leftout.core.checks import check_count, shown
 from leftout.core.errors import DataError, OptionError
 from leftout.data.data_source import DataSource
 from leftout.data.targets import RawTargets
@@ -169,6 +169,8 @@ def _select_classes(source: DataSource, classes: Sequence[str | int] | None) -> 
     rows = np.arange(len(targets))
     if classes is None:
         return targets, rows
+    if not isinstance(classes, Iterable) or isinstance(classes, str | bytes):
+        raise OptionError(f"`classes` must be a list of class names or numbers; got {shown(classes)}.")
     if targets.labels is None:
         raise OptionError(
             f"`classes` must be left out for `{source.name}`: its targets are floats, that is, "

@@ -56,8 +56,8 @@ def fit(
         >>> fitted.predict([[1.0, 0.0]]).shape
         torch.Size([1, 1])
     """
-    _check_kernel(kernel)
-    check_kind("rule", rule, (Rule, type(None)), what="a rule such as Ridge(1.0) or GradientFlow(1.0)")
+    check_kernel(kernel)
+    check_rule(rule)
     examples = examples_of(train, name="train")
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
@@ -82,10 +82,15 @@ def fit(
         )
         gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
     rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
-    return Fitted(rows, examples, rule or Ridge())
+    return Fitted(rows, examples, Ridge() if rule is None else rule)
 
 
-def _check_kernel(kernel: object) -> None:
+def check_rule(rule: object) -> None:
+    """Raise unless `rule` is a rule, or None for the default."""
+    check_kind("rule", rule, (Rule, type(None)), what="a rule such as Ridge(1.0) or GradientFlow(1.0)")
+
+
+def check_kernel(kernel: object) -> None:
     """Raise unless the first argument of `fit` is a kernel, with how to make one of what was given."""
     what = "a kernel, such as leftout.kernels.ReLU(2)"
     if isinstance(kernel, nn.Module):

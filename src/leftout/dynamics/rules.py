@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, ClassVar, SupportsFloat, final
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from leftout.core.checks import check_at_least, check_choice, check_positive
+from leftout.core.checks import as_list, check_at_least, check_choice, check_positive, shown
 from leftout.core.errors import DivergenceError, OptionError
 from leftout.dynamics.options import Loss
 from leftout.dynamics.scales import check_ridge_scale, check_time_scale
@@ -63,7 +62,7 @@ class Rule(ABC):
 
     def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
         """Return training times as numbers, inf for the end; raise if one is none of this rule's."""
-        values = at.tolist() if isinstance(at, np.ndarray | np.generic | Tensor) else at
+        values = as_list("at", at)
         sequence = list(values) if isinstance(values, Iterable) else [values]
         if not sequence:
             raise OptionError("`at` must hold at least one training time; got none.")
@@ -119,9 +118,9 @@ class Ridge(Rule):
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
-        if at is not None and at != math.inf:
+        if at is not None and _number(at) != math.inf:
             raise OptionError(
-                f"`at` must be None under {self!r}, which has no training time; got {at!r}. "
+                f"`at` must be None under {self!r}, which has no training time; got {shown(at)}. "
                 "Use GradientFlow or GradientDescent."
             )
         return math.inf
@@ -170,7 +169,7 @@ class GradientFlow(Rule):
             return math.inf
         time = _number(at)
         if not time >= 0:
-            raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {at!r}.")
+            raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {shown(at)}.")
         check_time_scale(self.rate, time)
         return time
 
@@ -232,7 +231,7 @@ class GradientDescent(Rule):
         if steps >= 0 and (steps == math.inf or steps.is_integer()):
             check_time_scale(self.rate, steps)
             return steps
-        raise OptionError(f"`at` must be a whole number of steps ≥ 0, or None for the end; got {at!r}.")
+        raise OptionError(f"`at` must be a whole number of steps ≥ 0, or None for the end; got {shown(at)}.")
 
     def step(self, total: float) -> float:
         """Return η as it multiplies the gradient of the sum."""

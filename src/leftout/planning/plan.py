@@ -16,7 +16,7 @@ import torch
 
 from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget
-from leftout.core.checks import check_at_least
+from leftout.core.checks import check_whole
 from leftout.core.device import usable_device
 from leftout.core.wording import byte_size, duration
 from leftout.curation.mislabelled import DOUBTED
@@ -130,7 +130,7 @@ def plan(
     Accuracy:
         total time and peak memory within a factor of 2, if the machine is as busy then as now.
     """
-    check_at_least("refit_examples", refit_examples, 0)
+    check_whole("refit_examples", refit_examples, 0)
     usable = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if usable.type == "cuda" else int(psutil.Process().memory_info().rss)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_kind
+from leftout.core.device import usable_device
 from leftout.core.errors import DataError, OptionError
 from leftout.core.progress import with_progress
 from leftout.core.version import __version__
@@ -97,7 +98,7 @@ def elasticity(
             f"`kernel` must have one value for all outputs; {kernel!r} tells {kernel.outputs} apart. Pass "
             'Empirical(module, outputs="trace").'
         )
-    place = None if device is None else torch.device(device)
+    place = None if device is None else usable_device(device)
     rows_of = _rows_of(kernel, examples, memory_budget(memory, device=place), device)
 
     def lengths(of: Examples, name: str) -> Float64[Tensor, " n"]:
