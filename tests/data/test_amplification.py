@@ -20,7 +20,7 @@ from pyarrow import parquet
 MULTIPLE = 64
 """Bytes of memory for a byte of a .csv, as `leftout.data.csv_file` says."""
 
-ALLOWANCE = 48 * 2**20
+ALLOWANCE = 24 * 2**20
 """For what a process reserves beside: arenas, caches, code loaded late."""
 
 ROOM = 256 * 2**20

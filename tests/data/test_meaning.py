@@ -403,8 +403,8 @@ def test_what_stands_in_the_wrong_place_is_told_what_to_pass(as_users_run_it) ->
         (lambda: lo.fit(lo.kernels.ReLU, train), r"the class ReLU; write ReLU\(…\)"),
         (lambda: lo.fit(train, lo.kernels.ReLU(1)), "`kernel` must be a kernel, .* got Examples"),
         (lambda: lo.fit(lo.kernels.ReLU(1), train, rule="ridge"), r"Ridge\(1.0\) .* got 'ridge'"),
-        (lambda: lo.leave_one_out(train, train), r"leftout.fit\(kernel, train\); got Examples"),
-        (lambda: lo.leave_one_out((X, Y), (X, Y)), r"leftout.fit\(kernel, train\); got tuple"),
+        (lambda: lo.leave_one_out(train, train), r"a model, from `fit`; got Examples"),
+        (lambda: lo.leave_one_out((X, Y), (X, Y)), r"a model, from `fit`; got tuple"),
     ):
         with pytest.raises(OptionError, match=match):
             call()
