@@ -303,7 +303,7 @@ class Fitted:
 
 def check_fitted(fitted: object) -> None:
     """Raise unless `fitted` is a model, not the kernel or the examples that one is made of."""
-    check_kind("fitted", fitted, Fitted, what="a model, from `fit`: leftout.fit(kernel, train)")
+    check_kind("fitted", fitted, Fitted, what="a model, from `fit`")
 
 
 def check_outputs(what: str, outputs: int | None, train: Examples) -> None:
