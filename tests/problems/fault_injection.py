@@ -32,6 +32,7 @@ import leftout as lo
 from leftout.audit import audit as audit_module
 from leftout.audit.audit import audit_request, run_audit
 from leftout.core.errors import LeftoutError
+from leftout.core.version import code_fingerprint
 from leftout.core.writer_lock import lock_path
 from leftout.report import report
 from leftout.storage import score_store as store
@@ -300,6 +301,7 @@ def sample(events: list[tuple[str, str]], count: int | None, draw: Random) -> It
 
 def main(folder: Path, start: str, count: int | None, seed: int) -> None:
     """Print how many events of each kind there are, and what came of faults at them: all, or `count`."""
+    code_fingerprint()  # now: the package may be edited while this runs
     asked, answer = request(), folder / "answer.txt"
     draw, results = Random(seed), []
     (folder / "half").mkdir()
