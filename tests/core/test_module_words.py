@@ -86,6 +86,17 @@ def test_an_exception_on_later_inputs_is_a_sentence_too(entry) -> None:
         ENTRIES[entry](Doing(forward).double())
 
 
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_outputs_of_another_shape_on_later_inputs_are_a_sentence_too(entry) -> None:
+    for shape in (lambda f: f[:, 0], lambda f: f[1:], lambda f: (f, f)):
+
+        def forward(module, x, shape=shape):
+            return module.inside(x) if len(x) <= 3 else shape(module.inside(x))
+
+        with pytest.raises(ShapeError, match=r"`module` must return"):
+            ENTRIES[entry](Doing(forward).double())
+
+
 def test_an_exception_of_a_kernel_function_is_a_sentence_that_shows_it() -> None:
     for numpy in (False, True):
         for error in (KeyError("gpu"), OwnError("no kernel"), AttributeError("no x")):
