@@ -129,7 +129,11 @@ def default_dtype(dtype):
         torch.set_default_dtype(before)
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
+OFTEN = ("digits", "relu", "empirical", "train")
+ASKED = [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in QUESTIONS]
+
+
+@pytest.mark.parametrize("question", ASKED)
 def test_answers_are_the_same_whatever_is_set_for_all_of_torch(question) -> None:
     expected = QUESTIONS[question]()
     for name, state in STATES.items():

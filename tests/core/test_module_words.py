@@ -37,6 +37,8 @@ ENTRIES = {
     ),
 }
 
+OFTEN = ["fit", "train", pytest.param("linearity_test", marks=pytest.mark.slow)]
+
 
 def raising(error):
     def forward(module, x):
@@ -67,7 +69,7 @@ FAILING = {
 }
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", OFTEN)
 @pytest.mark.parametrize("words", FAILING)
 def test_any_exception_of_a_forward_is_a_sentence_that_shows_it(words, entry) -> None:
     with pytest.raises(ShapeError, match="must hold inputs that `module` takes") as error:
@@ -76,7 +78,7 @@ def test_any_exception_of_a_forward_is_a_sentence_that_shows_it(words, entry) ->
     assert type(error.value.__cause__).__name__ in words
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", OFTEN)
 def test_an_exception_on_later_inputs_is_a_sentence_too(entry) -> None:
     def forward(module, x):
         assert len(x) <= 3, "too many"
@@ -84,6 +86,17 @@ def test_an_exception_on_later_inputs_is_a_sentence_too(entry) -> None:
 
     with pytest.raises(ShapeError, match=r"on inputs of shape \(\d, 5\) it raised AssertionError: too many"):
         ENTRIES[entry](Doing(forward).double())
+
+
+@pytest.mark.parametrize("entry", OFTEN)
+def test_outputs_of_another_shape_on_later_inputs_are_a_sentence_too(entry) -> None:
+    for shape in (lambda f: f[:, 0], lambda f: f[1:], lambda f: (f, f)):
+
+        def forward(module, x, shape=shape):
+            return module.inside(x) if len(x) <= 3 else shape(module.inside(x))
+
+        with pytest.raises(ShapeError, match=r"`module` must return"):
+            ENTRIES[entry](Doing(forward).double())
 
 
 def test_an_exception_of_a_kernel_function_is_a_sentence_that_shows_it() -> None:
@@ -200,7 +213,7 @@ def test_fused_attention_is_trained() -> None:
     assert_same(trained.predict(X), own(X).detach(), 1e-12)
 
 
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", OFTEN)
 def test_what_cannot_be_copied_is_named(entry) -> None:
     module = Doing(lambda module, x: module.inside(x)).double()
     module.inside.lock = threading.Lock()
@@ -228,7 +241,7 @@ def scripted():
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-@pytest.mark.parametrize("entry", ENTRIES)
+@pytest.mark.parametrize("entry", OFTEN)
 @pytest.mark.parametrize(
     ("module", "words"),
     [

@@ -221,16 +221,17 @@ def check_function(module: nn.Module, inputs: Tensor) -> None:
         raise _no_function(module, ", once its weights have moved")
 
 
-def check_apart(module: nn.Module, inputs: Tensor, chunks: Iterable[slice]) -> None:
+def check_apart(module: nn.Module, inputs: Tensor, chunks: Iterable[slice], *, outputs: int) -> None:
     """Raise unless no output depends on the other inputs of its batch, for all inputs.
 
     Args:
         inputs: all of them, in the module's dtype or not.
         chunks: which of them to take together.
+        outputs: k, how many numbers the module returns for each input.
 
     Raises:
         OptionError: outputs depend on other inputs, names the first such row; or the forward writes to them.
-        ShapeError: the forward raises on some of them.
+        ShapeError: the forward raises on some of them, or returns another shape.
 
     Cost:
         two forward passes.
@@ -238,10 +239,13 @@ def check_apart(module: nn.Module, inputs: Tensor, chunks: Iterable[slice]) -> N
     like = next(iter(parameters_of(module).values()))
     for rows in chunks:
         batch = inputs[rows].to(like, copy=True)
-        together = evaluate(module, {}, batch)
+        together = checked_outputs(evaluate(module, {}, batch), batch, outputs=outputs)
         apart = torch.empty_like(together)
         for members in parts_of_batch(together, batch):
-            apart[members] = evaluate(module, {}, batch[members])
+            members_alone = batch[members]
+            apart[members] = checked_outputs(
+                evaluate(module, {}, members_alone), members_alone, outputs=outputs
+            )
         check_unwritten(batch, inputs[rows].to(like))
         check_same_apart(module, together, apart, first=rows.start)
 
@@ -283,7 +287,7 @@ def check_same_apart(module: nn.Module, together: Tensor, apart: Tensor, *, firs
         raise _no_function(module, f" (row {first + row})")
 
 
-def near(values: Float[Tensor, "..."], expected: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+def near(values: Tensor, expected: Tensor) -> Bool[Tensor, "..."]:
     """Return which numbers agree to `REPEATABLE` of the largest; two NaN do."""
     values, expected = values.detach(), expected.detach()
     scale = float(values.nan_to_num().abs().max()) if values.numel() else 0.0

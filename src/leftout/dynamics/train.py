@@ -283,7 +283,7 @@ def _check_data(module: nn.Module, train: Examples, memory: int, *, original: fr
         return
     check_differentiable(module, {}, sample, original=original)
     chunk = max(1, memory // (2 * bytes_per_row(module, sample[:2])))
-    check_apart(module, train.inputs, blocks(len(train), chunk))
+    check_apart(module, train.inputs, blocks(len(train), chunk), outputs=train.targets.shape[1])
 
 
 def _objective(

@@ -254,7 +254,7 @@ class Empirical(Kernel):
         misused: set[str] = set()
         for rows in self._chunks(inputs, passes=PASSES):
             batch = self._cast(inputs[rows]).clone()
-            misused |= check_batch(self.module, layers, batch, first=rows.start)
+            misused |= check_batch(self.module, layers, batch, outputs=self.width, first=rows.start)
             check_unwritten(batch, self._cast(inputs[rows]))
         if misused:
             # What was made of these layers before is of another kind than what is made from now on.

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from leftout.core.errors import OptionError
 from leftout.core.module_call import call, derivatives, gradients_recorded
 from leftout.core.module_checks import are_close, check_same_apart, evaluate, graph_of, parts_of_batch
-from leftout.core.modules import Parameters
+from leftout.core.modules import Parameters, checked_outputs
 
 
 @dataclass(frozen=True)
@@ -90,27 +90,31 @@ def linear_layers(
     return good
 
 
-def check_batch(module: nn.Module, layers: Sequence[LinearLayer], inputs: Tensor, *, first: int) -> set[str]:
+def check_batch(
+    module: nn.Module, layers: Sequence[LinearLayer], inputs: Tensor, *, outputs: int, first: int
+) -> set[str]:
     """Return the names of layers that some inputs do not use as `layer_passes` needs it.
 
     That is once for each input, in their order in the batch, and parameters nowhere else. What layers are
     given in parts of the batch is compared with what they are given in the whole.
 
     Args:
+        outputs: k, how many numbers the module returns for each input.
         first: number of the first input, for messages.
 
     Raises:
         OptionError: outputs depend on other inputs of the batch.
+        ShapeError: they have another shape.
 
     Cost:
         two forward passes.
     """
     fitting: list[LinearLayer] = []
     if not layers:
-        together = evaluate(module, {}, inputs)
+        together = checked_outputs(evaluate(module, {}, inputs), inputs, outputs=outputs)
     else:
         with _watch_calls(layers) as watch, gradients_recorded():
-            returned = call(module, {}, inputs)
+            returned = checked_outputs(call(module, {}, inputs), inputs, outputs=outputs)
         single = _used_once(returned, module, watch)
         fitting = [
             layer for layer in layers if watch.fits(layer, len(inputs)) and single.issuperset(layer.names)
@@ -119,7 +123,8 @@ def check_batch(module: nn.Module, layers: Sequence[LinearLayer], inputs: Tensor
     apart = torch.empty_like(together)
     for rows in parts_of_batch(together, inputs):
         with _watch_calls(fitting) as watch_part:
-            apart[rows] = evaluate(module, {}, inputs[rows])
+            alone = inputs[rows]
+            apart[rows] = checked_outputs(evaluate(module, {}, alone), alone, outputs=outputs)
         fitting = [
             layer
             for layer in fitting
