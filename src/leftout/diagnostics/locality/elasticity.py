@@ -15,6 +15,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_kind
 from leftout.core.device import usable_device
@@ -120,7 +121,7 @@ def elasticity(
         "ratio": (AXES, _ratios(similar, counts**2, np.outer(counts, counts)), {"equation": "9"}),
     }
     if query is not None:
-        queries = examples_of(query, encoding=examples.encoding, name="query")
+        queries = queries_like(examples, query)
         query_counts = _counts(queries, len(names))
         similar = similarity(queries, lengths(queries, "query"))
         ratio = _ratios(similar, query_counts * counts, np.outer(query_counts, counts))
