@@ -319,7 +319,7 @@ WRONG = {
     "fewer than no refits": (
         NOTHING,
         ("digits", *SMALL, "--refit-examples", "-1"),
-        "`refit_examples` must be a finite number ≥ 0; got -1",
+        "`refit_examples` must be a whole number ≥ 0; got -1",
     ),
     "a target of no table": (
         NOTHING,

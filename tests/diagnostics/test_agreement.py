@@ -415,7 +415,7 @@ def test_options_of_another_kind_are_refused() -> None:
 def test_arrays_of_anything_but_numbers_are_refused() -> None:
     scores, truth = drawn()
     refused(ShapeError, "`truth` must be a tensor, an array or a list with", scores, [[1.0], [1, 2]])
-    for odd in (truth.astype(str), truth + 1j, truth.astype(object)):
+    for odd in (truth.astype(str), truth + 1j):
         refused(DataError, "`truth` must hold real numbers; got dtype", scores, odd)
         refused(DataError, "`scores` must hold real numbers; got dtype", odd, truth)
     refused(OptionError, "`truth` must have at least 3 columns", scores[:, :0], truth[:, :0])

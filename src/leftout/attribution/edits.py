@@ -161,7 +161,7 @@ def add(
     examples = queries_of(fitted, query)
     try:
         points = torch.as_tensor(inputs, dtype=torch.float64, device="cpu")
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, OverflowError):
         raise OptionError(f"`inputs` must be an array of numbers; got {shown(inputs)}.") from None
     if points.shape == fitted.train.inputs.shape[1:]:
         points = points[None]
@@ -267,17 +267,17 @@ def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
             f"`target` must hold one entry for all or one for each of {count} examples; got {len(values)}."
         )
     if not bool(torch.isfinite(values).all()):
-        raise OptionError(f"`target` must be finite; got {target!r}.")
+        raise OptionError(f"`target` must be finite; got {shown(target)}.")
     return values.expand(count, -1).to(fitted.device)
 
 
 def _class_number(name: Any, classes: tuple[str, ...]) -> int:
     """Return the number of a class: by its name first, so that class "7" is what 7 means."""
-    if str(name) in classes:
+    if isinstance(name, str | int | float | np.generic) and str(name) in classes:
         return classes.index(str(name))
     if isinstance(name, int | np.integer) and 0 <= int(name) < len(classes):
         return int(name)
     raise OptionError(
         f"`target` must be a class of the training data, by name ({', '.join(classes[:20])}) or by "
-        f"number 0 … {len(classes) - 1}; got {name!r}."
+        f"number 0 … {len(classes) - 1}; got {shown(name)}."
     )

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
-from leftout.core.checks import row_numbers
+from leftout.core.checks import row_numbers, shown
 from leftout.core.errors import OptionError
 
 Group = Iterable[SupportsIndex]
@@ -24,7 +24,9 @@ def named_groups(groups: Groups, n: int) -> tuple[list[str], list[Int64[Tensor, 
         OptionError: no group or an empty one, a row number out of range or repeated within a group.
     """
     if not isinstance(groups, Iterable) or isinstance(groups, str | bytes):
-        raise OptionError(f"`groups` must be a list of groups of row numbers, or a mapping; got {groups!r}.")
+        raise OptionError(
+            f"`groups` must be a list of groups of row numbers, or a mapping; got {shown(groups)}."
+        )
     named = groups if isinstance(groups, Mapping) else dict(enumerate(groups))
     rows = [_rows(group, name, n) for name, group in named.items()]
     if not rows:

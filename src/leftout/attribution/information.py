@@ -30,7 +30,7 @@ from leftout.attribution.engine.query_blocks import COLUMNS, is_scalar, queries_
 from leftout.attribution.groups import Groups, named_groups
 from leftout.attribution.weight_noise import SMOOTHINGS, Form, Isotropic, Smoothing
 from leftout.core.blocks import blocks, check_fits
-from leftout.core.checks import check_positive
+from leftout.core.checks import check_positive, shown
 from leftout.core.errors import OptionError
 from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
@@ -98,7 +98,7 @@ def information(
     smoothing = Isotropic() if smoothing is None else smoothing
     if not isinstance(smoothing, SMOOTHINGS):
         known = ", ".join(kind.__name__ for kind in SMOOTHINGS)
-        raise OptionError(f"`smoothing` must be one of {known}; got {smoothing!r}.")
+        raise OptionError(f"`smoothing` must be one of {known}; got {shown(smoothing)}.")
     check_positive("sigma", sigma)
     examples = queries_of(fitted, query)
     times = fitted.times(at)

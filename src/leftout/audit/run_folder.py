@@ -340,6 +340,7 @@ def damaged_files(run: str | Path) -> dict[str, str]:
         ...     (whole, lo.damaged_files(audit.run))
         ({}, {'report.html': 'missing'})
     """
+    check_path("run", run)
     path = Path(run)
     record = _finished_record(path)
     return _damage(path, record, {*record[FILES], *file_names(path)})

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from leftout.core.checks import shown
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.module_call import call, gradients_recorded
 
@@ -133,7 +134,7 @@ def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Pa
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise OptionError(
             "`parameters` must be one or more patterns of names, such as 'layer4.*', or None for all; "
-            f"got {patterns!r}."
+            f"got {shown(patterns)}."
         )
     is_trained = {
         name: weight.requires_grad and weight.numel() > 0 for name, weight in module.named_parameters()

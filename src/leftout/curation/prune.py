@@ -18,7 +18,7 @@ from torch import Tensor
 
 from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.leave_out import leave_out
-from leftout.core.checks import check_at_least, check_between, check_choice, check_seed
+from leftout.core.checks import check_at_least, check_between, check_choice, check_seed, shown
 from leftout.core.errors import OptionError
 from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.reduced_model import removal_rounds, smallest_first
@@ -143,7 +143,7 @@ def prune(
     check_choice("order", order, ORDERS)
     check_choice("by", by, MEASURES)
     if shares is not None and not isinstance(shares, Iterable):
-        raise OptionError(f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shares!r}.")
+        raise OptionError(f"`shares` must be several numbers in (0, 1), as [0.1, 0.5]; got {shown(shares)}.")
     fractions = SHARES if shares is None else tuple(shares)
     for share in fractions:
         check_between("shares", share, 0, 1)

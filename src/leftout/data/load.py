@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from leftout.core.checks import check_choice, check_seed
+from leftout.core.checks import check_choice, check_seed, shown
 from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
@@ -152,7 +152,7 @@ def _check_left_out(source: str, wanted: str, **options: Any) -> None:
     for name, choice in options.items():
         if choice is not None:
             raise OptionError(
-                f"`{name}` must be left out unless the data are {wanted}; got {choice!r} for `{source}`."
+                f"`{name}` must be left out unless the data are {wanted}; got {shown(choice)} for `{source}`."
             )
 
 
@@ -167,7 +167,7 @@ def _check_untouched(**options: Any) -> None:
         if option is not None:
             raise OptionError(
                 f"`{name}` must be left out when the data are already Examples, which are used "
-                f"unchanged; got {option!r}. Choose rows with `Examples.select`."
+                f"unchanged; got {shown(option)}. Choose rows with `Examples.select`."
             )
 
 

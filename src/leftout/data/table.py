@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from leftout.core.checks import shown
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import name_list
 from leftout.data.columns import ID, Column, integer_array
@@ -155,7 +156,7 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
     if target is not None:
         if target not in by_name:
             raise OptionError(
-                f"`target` must be a column of `{source}`, one of {name_list(by_name)}; got {target!r}."
+                f"`target` must be a column of `{source}`, one of {name_list(by_name)}; got {shown(target)}."
             )
         return by_name[target]
     rest = [name for name in by_name if name not in (ID, SPLIT)]
@@ -200,11 +201,11 @@ def _check_numeric(features: Sequence[Column], target: str, source: str) -> None
         )
     codes = [column for column in features if column.code is not None]
     if codes:
-        shown = codes[0].values[codes[0].code]
+        example = codes[0].values[codes[0].code]
         raise DataError(
             f"`{source}` must have numbers to predict from; {name_list([column.name for column in codes])} "
-            f"hold codes with leading zeros, such as {shown!r}, which are names. Encode them as numbers (one "
-            f"column per code), write them without the zeros if they are numbers, {advice}"
+            f"hold codes with leading zeros, such as {example!r}, which are names. Encode them as numbers "
+            f"(one column per code), write them without the zeros if they are numbers, {advice}"
         )
     texts = [column.name for column in features if column.kind == "text"]
     if texts:

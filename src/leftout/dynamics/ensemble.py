@@ -25,7 +25,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits
-from leftout.core.checks import check_kind
+from leftout.core.checks import check_choice, check_kind
 from leftout.core.errors import OptionError
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.fitted import Fitted, check_fitted
@@ -235,6 +235,7 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
     """
     check_fitted(fitted)
     points = _points(fitted, inputs)
+    check_choice("covariance", covariance, (True, False))
     if covariance and fitted.outputs_per_example > 1:
         raise OptionError(
             "`covariance` is between queries, of outputs that share one kernel; leave it out for "
@@ -300,6 +301,7 @@ def _points(fitted: Fitted, inputs: Any) -> Tensor:
 
 
 def _check_covariance(covariance: bool, times: int, m: int, fitted: Fitted) -> None:
+    check_choice("covariance", covariance, (True, False))
     if covariance:
         check_fits(
             f"The covariance of {m} queries",

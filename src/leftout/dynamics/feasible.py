@@ -6,7 +6,7 @@ A rate below the critical one, 2 / (s_max + λ); steps that can bring the fastes
 
 import math
 
-from leftout.core.checks import check_between, check_count
+from leftout.core.checks import check_between, check_count, shown
 from leftout.core.errors import DataError, OptionError
 from leftout.dynamics.descend import Goal, settling_rate
 from leftout.dynamics.objective import Look, Objective
@@ -27,7 +27,7 @@ def check_rule(rule: object, tolerance: float | None) -> None:
     if not isinstance(rule, Ridge | GradientDescent):
         raise OptionError(
             "`rule` must be Ridge or GradientDescent, which finite networks can follow; got "
-            f"{rule!r}. GradientDescent with a small rate takes the place of a flow."
+            f"{shown(rule)}. GradientDescent with a small rate takes the place of a flow."
         )
     if tolerance is not None:
         check_between("tolerance", tolerance, 0, 1)

@@ -7,6 +7,7 @@ import math
 
 from torch import nn
 
+from leftout.core.checks import shown
 from leftout.core.errors import OptionError
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent, Ridge, Rule
@@ -48,7 +49,7 @@ def check_followed(rule: Rule, time: float) -> Ridge | GradientDescent:
     """
     if not isinstance(rule, Ridge | GradientDescent):
         raise OptionError(
-            f"A network is trained under Ridge or GradientDescent, which it can follow; got {rule!r}. A "
+            f"A network is trained under Ridge or GradientDescent, which it can follow; got {shown(rule)}. A "
             "flow is descent at a small rate (--rule descent)."
         )
     if time == 0:

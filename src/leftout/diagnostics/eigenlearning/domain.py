@@ -75,8 +75,11 @@ def real_tensor(name: str, values: Any) -> Tensor:
     """
     if isinstance(values, Tensor):
         tensor = values.detach()
+        if tensor.is_meta:
+            raise DataError(f"`{name}` must hold numbers; a tensor on the meta device holds none.")
     else:
         array = np.asarray(values)
+        array = array.astype(np.float64) if array.dtype.kind == "u" else array  # torch has few without sign
         if array.dtype.kind not in "fiu":
             raise DataError(f"`{name}` must hold real numbers; got dtype {array.dtype}.")
         # A copy: torch warns of arrays that cannot be written to.

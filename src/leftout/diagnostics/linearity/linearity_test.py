@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from leftout.attribution.engine.query_blocks import queries_of
-from leftout.core.checks import check_between, check_count, check_kind, check_seed
+from leftout.core.checks import check_between, check_count, check_kind, check_seed, shown
 from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
 from leftout.core.module_call import copy_module, with_gradients
@@ -254,7 +254,7 @@ def _linearised_model(
     if not isinstance(rule, GradientDescent | GradientFlow | Ridge | None):
         raise OptionError(
             "`rule` must be GradientDescent, GradientFlow or Ridge, or None for descent at half the "
-            f"critical rate; got {rule!r}."
+            f"critical rate; got {shown(rule)}."
         )
     given = rule or GradientFlow()
     found = fit(kernel, train, rule=given, memory=memory, device=device)

@@ -22,7 +22,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks, check_fits, memory_budget
-from leftout.core.checks import check_count, check_seed
+from leftout.core.checks import check_count, check_seed, shown
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.version import __version__
 from leftout.data.conversion import as_array
@@ -137,7 +137,10 @@ def _bytes_held(settings: LabellingSettings, n: int, classes: int, kernel_size: 
 
 def _tensor(name: str, numbers: Any) -> Tensor:
     # A copy: arrays that run backwards, such as a[::-1], make no tensors.
-    return torch.from_numpy(as_array(name, numbers).copy())
+    array = as_array(name, numbers)
+    if array.dtype.kind not in "biuf":
+        raise OptionError(f"`{name}` must be numbers; got {shown(numbers)}.")
+    return torch.from_numpy(array.copy())
 
 
 def _labels_and_law(labels: Any, probabilities: Any) -> tuple[Int64[Tensor, " n"], Float64[Tensor, "n c"]]:

@@ -24,7 +24,7 @@ from jaxtyping import Float64
 from torch import Generator, Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind
+from leftout.core.checks import check_between, check_choice, check_count, check_finite, check_kind, shown
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.progress import with_progress
 from leftout.data.conversion import as_array, doubles
@@ -293,6 +293,8 @@ def _check_options(
     least = math.ceil(2 / (1 - level) - 1e-9)
     if resamples < least:
         raise OptionError(f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}.")
+    if isinstance(measures, str) or not isinstance(measures, Sequence):
+        raise OptionError(f"`measures` must be a list of names; got {shown(measures)}.")
     for measure in measures:
         check_choice("measures", measure, tuple(MEASURES))
     if not measures:
@@ -300,7 +302,7 @@ def _check_options(
     is_integer = isinstance(top, Integral) and not isinstance(top, bool)
     if "top_overlap" in measures and not (is_integer and 1 <= top <= columns):
         raise OptionError(
-            f"`top` must be a whole number in 1 … {columns}, the columns compared; got {top!r}. "
+            f"`top` must be a whole number in 1 … {columns}, the columns compared; got {shown(top)}. "
             "Pass a smaller one, or leave top_overlap out of `measures`."
         )
 

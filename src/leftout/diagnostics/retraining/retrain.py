@@ -24,7 +24,7 @@ from leftout.attribution.edits import Rows
 from leftout.attribution.engine.labelled_result import SIGN, Of, check_of, labelled_array, network_attributes
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.attribution.groups import Groups, named_groups
-from leftout.core.checks import check_at_least, check_choice, check_count, check_kind
+from leftout.core.checks import check_at_least, check_choice, check_count, check_kind, check_path
 from leftout.core.errors import NotConvergedWarning, OptionError
 from leftout.data.pairs import Data
 from leftout.diagnostics.retraining.runner import RetrainedNetwork, Start, retrain_groups
@@ -113,6 +113,8 @@ def retrain(
     examples = queries_like(trained.train, query)
     if trained.tolerance is not None:  # without a tolerance all steps are taken
         trained.check_converged()
+    if out is not None:
+        check_path("out", out)
     folder = None if out is None else Path(out)
     count = jobs or _processes(trained)
     networks = retrain_groups(trained, examples, rows, start=start, jobs=count, folder=folder)

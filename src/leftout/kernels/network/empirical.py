@@ -27,6 +27,7 @@ from leftout.core.checks import (
     check_kind,
     check_seed,
     check_whole_kept,
+    shown,
 )
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
@@ -109,11 +110,11 @@ class Empirical(Kernel):
         if projection is not None and not isinstance(projection, Projection):
             raise OptionError(
                 "`projection` must be one of RandomCoordinates, Gaussian, Rademacher and Sparse; "
-                f"got {projection!r}."
+                f"got {shown(projection)}."
             )
         self.patterns = (parameters,) if isinstance(parameters, str) else parameters
         if not isinstance(self.patterns, list | tuple | None):
-            raise OptionError(f"`parameters` must be names or a list of them; got {parameters!r}.")
+            raise OptionError(f"`parameters` must be names or a list of them; got {shown(parameters)}.")
         chosen = parameters_matching(module, self.patterns)
         _check_weights(module)
         self.module = copy_module(module)
