@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import leftout as lo
-from leftout.core.errors import OptionError
+from leftout.core.errors import DataError, OptionError
 
 GENERATOR = torch.Generator().manual_seed(0)
 INPUTS, QUERIES = (torch.randn(n, 4, generator=GENERATOR, dtype=torch.float64) for n in (9, 3))
@@ -78,16 +78,16 @@ def test_other_units_give_the_same_answers(kernel, rule) -> None:
     ],
 )
 def test_what_leaves_the_range_of_numbers_is_refused_with_the_number(a, b, rule, message) -> None:
-    with pytest.raises(OptionError, match=message):
+    with pytest.raises(DataError, match=message):
         lo.fit(LINEAR, (INPUTS * a, TARGETS * b), rule=rule)
 
 
 def test_rates_ridges_and_times_out_of_range_are_refused() -> None:
-    for make in (lambda: lo.Ridge(1e-320), lambda: lo.GradientFlow(1.0, 1e200)):
+    for rule in (lo.Ridge(1e-320), lo.GradientFlow(1.0, 1e200)):
         with pytest.raises(OptionError, match="`ridge` must be 0 or lie between 1e-150 and 1e150"):
-            make()
+            lo.fit(LINEAR, (INPUTS, TARGETS), rule=rule)
     with pytest.raises(OptionError, match=r"`rate \* at` must be 0 or lie between"):
-        lo.GradientFlow(1e-300)
+        lo.fit(LINEAR, (INPUTS, TARGETS), rule=lo.GradientFlow(1e-300))
     with pytest.raises(OptionError, match=r"`rate \* at` .*; got 4\.94e-324\. Of a larger time"):
         lo.GradientFlow(1e-149).time(1e-300)
     with pytest.raises(OptionError, match=r"`at` must be a time ≥ 0"):

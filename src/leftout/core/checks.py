@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
 
 
 def check_rows(name: str, tensor: Tensor, n: int, *, of: str = "`gram`") -> None:
@@ -111,15 +111,18 @@ def check_positive(name: str, number: Any) -> None:
         raise OptionError(f"`{name}` must be a finite number > 0; got {shown(number)}.")
 
 
-def check_scale(name: str, size: float, decades: int, *, advice: str) -> None:
+def check_scale(
+    name: str, size: float, decades: int, *, advice: str, error: type[LeftoutError] = OptionError
+) -> None:
     """Raise unless a size is 0 or lies within so many powers of ten of 1: beyond, products leave the numbers.
 
     Args:
         size: the largest absolute value of what is named.
         advice: what to change, as a sentence.
+        error: what is raised.
     """
     if size and not 10.0**-decades <= size <= 10.0**decades:
-        raise OptionError(
+        raise error(
             f"`{name}` must be 0 or lie between 1e-{decades} and 1e{decades}, or numbers of double precision "
             f"would overflow or vanish on the way; got {size:.3g}. {advice}"
         )

@@ -65,6 +65,7 @@ class Fitted:
         self.residual = self.by_row(targets - self.initial(train.inputs))
         check_kernel_scale(rows.gram.diagonal())
         check_residual_scale(self.residual)
+        rule.check_scales()
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __len__(self) -> int:

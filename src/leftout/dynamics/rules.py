@@ -86,6 +86,10 @@ class Rule(ABC):
         """Raise if training diverges on a spectrum that reaches up to `high`."""
         assert not self.can_diverge, "a rule that can diverge says when"
 
+    def check_scales(self) -> None:
+        """Raise unless ridge and rate are of a size that can be computed with."""
+        check_ridge_scale(self.ridge)
+
     def filter_sensitivity(self, time: float, total: float, high: float) -> float:
         """Return how far what is learned of the mode at `high` can move, as |d(σg) / d log σ|.
 
@@ -114,7 +118,6 @@ class Ridge(Rule):
 
     def __post_init__(self) -> None:
         check_at_least("ridge", self.ridge, 0)
-        check_ridge_scale(self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
@@ -159,9 +162,7 @@ class GradientFlow(Rule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
-        check_time_scale(self.rate, 1.0)
         check_at_least("ridge", self.ridge, 0)
-        check_ridge_scale(self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
@@ -172,6 +173,10 @@ class GradientFlow(Rule):
             raise OptionError(f"`at` must be a time ≥ 0, or None for the end; got {shown(at)}.")
         check_time_scale(self.rate, time)
         return time
+
+    def check_scales(self) -> None:
+        super().check_scales()
+        check_time_scale(self.rate, 1.0)
 
     def effective_time(self, time: float, total: float) -> float:
         return time * self.rate / (total if self.loss == "mean" else 1)
@@ -219,9 +224,7 @@ class GradientDescent(Rule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
-        check_time_scale(self.rate, 1.0)
         check_at_least("ridge", self.ridge, 0)
-        check_ridge_scale(self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
     def time(self, at: At) -> float:
@@ -236,6 +239,10 @@ class GradientDescent(Rule):
     def step(self, total: float) -> float:
         """Return η as it multiplies the gradient of the sum."""
         return self.rate / (total if self.loss == "mean" else 1)
+
+    def check_scales(self) -> None:
+        super().check_scales()
+        check_time_scale(self.rate, 1.0)
 
     def effective_time(self, time: float, total: float) -> float:
         return time * self.step(total)

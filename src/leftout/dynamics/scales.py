@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.checks import check_scale
+from leftout.core.errors import DataError
 
 KERNEL_DECADES = 100
 """Of the kernel on its diagonal: its square and its inverse times the targets are numbers."""
@@ -27,6 +28,7 @@ def check_kernel_scale(diagonal: Float64[Tensor, " rows"]) -> None:
         KERNEL_DECADES,
         advice="Multiply the inputs by a number, the ridge by what the kernel is multiplied by then, and "
         "divide the rate by it: answers stay the same.",
+        error=DataError,
     )
 
 
