@@ -39,6 +39,7 @@ def check_residual_scale(residual: Float64[Tensor, "rows c"]) -> None:
         _largest(residual),
         DECADES,
         advice="Multiply them by a number: answers are multiplied too.",
+        error=DataError,
     )
 
 
