@@ -51,7 +51,7 @@ def check_whole_kept(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
         kind = str(dtype).removeprefix("torch.")
         raise DataError(
             f"`{name}` must hold whole numbers that the module's {kind} holds; row {row} has {number:.0f}, "
-            f"which becomes {float(torch.tensor(number, dtype=dtype)):.0f} ({len(rows)} of {len(tensor)} "
+            f"which becomes {float(torch.tensor(number, dtype=dtype, device='cpu')):.0f} ({len(rows)} of {len(tensor)} "
             "rows have such ones). Call module.double(), or number the ids anew from 0."
         )
 
