@@ -115,12 +115,13 @@ def _overlap(tensor: Tensor, other: Tensor) -> bool:
 def _bytes_within(tensor: Tensor) -> tuple[int, int]:
     """Return the first byte of a tensor in its storage, and the one after its last."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return tensor.storage_offset() * tensor.itemsize, (tensor.storage_offset() + reach + 1) * tensor.itemsize
+    offset = int(tensor.storage_offset())
+    return offset * tensor.itemsize, (offset + reach + 1) * tensor.itemsize
 
 
 def _places(tensor: Tensor) -> Tensor:
     """Return the byte at which each number of a tensor begins in its storage."""
-    places = torch.full((), tensor.storage_offset(), device="cpu")
+    places = torch.full((), int(tensor.storage_offset()), device="cpu")
     for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
         places = places[..., None] + stride * torch.arange(size, device="cpu")
     return places.flatten() * tensor.itemsize
