@@ -338,7 +338,7 @@ WRONG = {
     "text to predict from": (
         written("t.csv", TABLE + "1,red,0\n"),
         ("t.csv",),
-        "must have numbers to predict from; 'y' hold text",
+        "must have numbers to predict from; 'y' holds text",
     ),
     "a class of one": (
         written("t.csv", TABLE + "1,2.5,7\n"),

@@ -136,7 +136,7 @@ def test_a_feature_of_codes_is_refused_as_such(tmp_path, code) -> None:
     rows = "".join(f"{row},{row}.5,{'ab'[row % 2]}\n" for row in range(1, 9))
     path = written(tmp_path / "z.csv", f"zip,a,y\n{rows}{code},1.5,a\n")
     with pytest.raises(
-        DataError, match=rf"'zip' hold codes with leading zeros, such as '{re.escape(code)}'.*`columns`: 'a'"
+        DataError, match=rf"'zip' holds codes with leading zeros, such as '{re.escape(code)}'.*`columns`: 'a'"
     ):
         load(path)
     assert load(path, columns=["a"])[0].columns == ("a",)

@@ -240,3 +240,14 @@ def test_inputs_alone_are_read_in_double() -> None:
         inputs_of([[1.0], [float("nan")]])
     with pytest.raises(DataError, match="`points` must hold real numbers"):
         inputs_of(["a"], "points")
+
+
+def test_rows_that_pandas_names_in_two_orders_are_refused() -> None:
+    frame = pytest.importorskip("pandas").DataFrame({"a": [1.5, 2.5, 3.5, 4.5], "c": [0, 1, 0, 1]})
+    with pytest.raises(
+        DataError, match=r"their indices name the same rows in two.*targets.loc\[inputs.index\]"
+    ):
+        examples_of((frame[["a"]], frame["c"].iloc[::-1]))
+    turned = frame["c"].iloc[::-1].reset_index(drop=True)
+    assert examples_of((frame[["a"]], turned)).labels.tolist() == [1, 0, 1, 0]
+    assert examples_of((frame[["a"]], frame["c"])).labels.tolist() == [0, 1, 0, 1]

@@ -131,7 +131,7 @@ def test_a_class_with_one_training_example_is_refused_by_name() -> None:
 
 
 def test_integers_that_are_numbers_get_a_hint() -> None:
-    with pytest.raises(DataError, match="Numbers to be predicted must be floats"):
+    with pytest.raises(DataError, match="--task regression"):
         choose(found_of([10, 1], names=("0", "1")))
 
 

@@ -106,7 +106,7 @@ def test_ids_that_repeat_are_refused_with_both_rows(path) -> None:
 def test_text_features_are_refused_with_advice(path) -> None:
     frame = FRAME.assign(colour=["red"] * N)
     refused(
-        path, r"'kind' hold text\. Encode them as numbers .* 'length', 'count', 'ripe' are numbers", frame
+        path, r"'kind' holds text, such as '\w+' in row \d.* 'length', 'count', 'ripe' are numbers", frame
     )
     assert of(path, frame, target="kind", columns=["count", "length"])[0].columns == ("count", "length")
 
@@ -155,7 +155,7 @@ def test_an_empty_table_is_refused(path) -> None:
         ("a,b\n", "rows below the names of its columns; there are none"),
         ("1,2.5\n3,4\n", "it holds only numbers. Add a line of names"),
         ("a;b\n1;2\n", "must be separated by commas; its first line is 'a;b'"),
-        (",a\n1,2\n", "must name every column; column 1 has no name"),
+        (",a\n1,2\n", "must name every column; column 1 of 2 has no name"),
         ("a,b,a\n1,2,3\n", "must name each column once; 'a' is there twice"),
         ("a,b\n1,2\n\n3\n", "2 cells in every row, as its first line; row 4 has 1"),
         ("a,b\n1,2,3\n", "row 2 has 3"),
@@ -266,3 +266,34 @@ def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch) -
     write(tmp_path / "data.parquet", FRAME)
     monkeypatch.setattr(parquet_file, "parquet", None)
     refused(tmp_path / "data.parquet", r"needs pyarrow .* Install `leftout\[parquet\]`, or save")
+
+
+def test_the_cell_that_makes_a_column_text_is_shown(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "1.5,2.5,x\n2.5,3,y\n" * 10 + "Total,,\n")
+    with pytest.raises(DataError, match="'a' holds text, such as 'Total' in row 22"):
+        load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "None", "?"])
+def test_a_class_that_may_be_a_missing_value_is_said(tmp_path, word) -> None:
+    (tmp_path / "t.csv").write_text("a,c\n" + f"1.5,{word}\n2.5,y\n" * 10)
+    notes = load(tmp_path / "t.csv", target="c")[0].preparation["notes"]
+    assert len(notes) == 1
+    assert f"{word!r} in 10 of 20 rows" in notes[0]
+
+
+@pytest.mark.parametrize("name", ["ID", "Split", "Unnamed: 0", "index"])
+def test_a_column_to_predict_from_that_looks_like_names_of_rows_is_said(tmp_path, name) -> None:
+    (tmp_path / "t.csv").write_text(
+        f"{name},a,c\n" + "".join(f"{i},1.5,{'xy'[i % 2]}\n" for i in range(1, 21))
+    )
+    notes = load(tmp_path / "t.csv", target="c")[0].preparation["notes"]
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{name!r} is one of the columns to predict from")
+    assert load(tmp_path / "t.csv", target="c", columns=[name])[0].preparation["notes"] == []
+
+
+def test_commas_at_the_end_of_every_line_are_named(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("a,c,\n" + "1.5,x,\n2.5,y,\n" * 10)
+    with pytest.raises(DataError, match=r"column 3 of 3 has no name.*commas that end every line"):
+        load(tmp_path / "t.csv")

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import leftout as lo
 from leftout.attribution.trajectory import COUNT, DECADES
 from leftout.cli.main import app
-from leftout.core.errors import MemoryBudgetError, OptionError
+from leftout.core.errors import MemoryBudgetError, OptionError, ShapeError
 from leftout.planning import plan as plan_module
 from leftout.planning.cost import REFACTORED, Cost
 from leftout.planning.machine import Machine, SecondsBySize, measure_machine
@@ -346,3 +346,12 @@ def test_planned_memory_is_what_an_audit_takes_within_a_factor_of_2(tmp_path):
     )
     expected, taken = map(int, done.stdout.split())
     assert taken / 2 < expected < 2 * taken
+
+
+@pytest.mark.parametrize("ask", [lo.audit, plan])
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_a_network_with_other_outputs_than_targets_is_refused_first(ask, outputs) -> None:
+    pair = (torch.randn(12, 2, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2)
+    data = lo.load((pair, pair))
+    with pytest.raises(ShapeError, match=f"tells apart {outputs} outputs, the targets have 1"):
+        ask(lo.kernels.Empirical(torch.nn.Linear(2, outputs)), *data, rule=lo.Ridge(1.0))

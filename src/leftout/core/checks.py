@@ -48,11 +48,11 @@ def check_whole_kept(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
     if len(rows):
         row = int(rows[0])
         number = float(tensor[row][other[row]].flatten()[0])
-        kept = float(torch.tensor(number, dtype=dtype, device="cpu"))
+        becomes = float(tensor[row][other[row]].flatten()[0].to(dtype))
         kind = str(dtype).removeprefix("torch.")
         raise DataError(
             f"`{name}` must hold whole numbers that the module's {kind} holds; row {row} has {number:.0f}, "
-            f"which becomes {kept:.0f} ({len(rows)} of {len(tensor)} "
+            f"which becomes {becomes:.0f} ({len(rows)} of {len(tensor)} "
             "rows have such ones). Call module.double(), or number the ids anew from 0."
         )
 

@@ -28,6 +28,9 @@ CONTAINERS = (dict, list, set)
 DEPTH = 3
 """How far they are followed into each other."""
 
+KEPT = "_kept_by_module"
+"""Attribute that marks the copies of tensors which a module computed and keeps."""
+
 
 def call(module: nn.Module, tensors: Mapping[str, Tensor], inputs: Tensor) -> Any:
     """Return what the module returns with these parameters and buffers; the module itself is not written to.
@@ -147,16 +150,39 @@ def copy_module(module: nn.Module) -> nn.Module:
     for submodule in module.modules():
         for tensor in _tensors_inside(vars(submodule), depth=DEPTH):
             if not tensor.is_leaf:
-                memo[id(tensor)] = tensor.detach().clone()
+                memo[id(tensor)] = _kept_alone(tensor)
     try:
         with outside_inference_mode():
-            return copy.deepcopy(module, dict(memo))
+            copied = copy.deepcopy(module, dict(memo))
     except Exception as error:
         raise OptionError(
             f"`module` must be one that copy.deepcopy can copy; {_uncopyable(module, memo)}copying it raised "
             f"{exception_text(error)}. Take out what cannot be copied, such as a lock or an open file, or "
             "give its class a __deepcopy__."
         ) from error
+    for submodule in copied.modules():
+        if isinstance(submodule, nn.Embedding | nn.EmbeddingBag):
+            submodule.sparse = False  # the same gradient, which second derivatives and vmap then take
+    return copied
+
+
+def _kept_alone(tensor: Tensor) -> Tensor:
+    """Return a copy of a tensor that a module computed and keeps, with a graph of its own.
+
+    The copy is no leaf, as the tensor is none, so that a forward may write to it; `is_kept` knows the leaf.
+    """
+    copied = tensor.detach().clone()
+    if not tensor.requires_grad:
+        return copied
+    with torch.enable_grad():
+        leaf = copied.requires_grad_()
+        setattr(leaf, KEPT, True)
+        return leaf.view_as(leaf)
+
+
+def is_kept(leaf: Tensor) -> bool:
+    """Return whether a leaf stands for what a module computed from its weights before it was copied."""
+    return hasattr(leaf, KEPT)
 
 
 def _tensors_inside(container: Any, depth: int) -> Iterator[Tensor]:

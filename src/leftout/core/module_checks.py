@@ -22,6 +22,7 @@ from leftout.core.module_call import (
     call_with_effects,
     forward_error,
     gradients_recorded,
+    is_kept,
 )
 from leftout.core.modules import Parameters, checked_outputs, parameters_of
 
@@ -144,14 +145,14 @@ def check_differentiable(
     Raises:
         OptionError: the module detaches its outputs from its weights; or its forward also reaches them
             otherwise than as an attribute of a submodule, by a list, a closure or a hook, where other weights
-            cannot be put.
+            cannot be put; or uses what was computed from them before and kept.
     """
     with gradients_recorded():
         leaves = {name: weight.detach().clone().requires_grad_() for name, weight in weights.items()}
         outputs = call(module, leaves, inputs.clone())
         graph = graph_of(outputs)
     by_id = {id(tensor): name for name, tensor in module.named_parameters()}
-    elsewhere = [by_id[i] for i in graph.leaves if by_id.get(i) in weights]
+    elsewhere = [repr(by_id[i]) for i in graph.leaves if by_id.get(i) in weights]
     # An id may be that of another tensor by now, but hardly of a parameter which the module does not have.
     elsewhere += [
         f"one of shape {tuple(leaf.shape)}"
@@ -161,8 +162,15 @@ def check_differentiable(
     if elsewhere:
         raise OptionError(
             "`module` must reach its parameters as attributes of its submodules only; its forward also uses "
-            f"{elsewhere[0]!r} by a list, a closure or a hook, where other weights cannot be put. Write "
+            f"{elsewhere[0]} by a list, a closure or a hook, where other weights cannot be put. Write "
             "self.layer.weight there."
+        )
+    kept = [leaf for leaf in graph.leaves.values() if is_kept(leaf)]
+    if kept:
+        raise OptionError(
+            "`module` must compute its outputs from its weights at every call; its forward uses a tensor of "
+            f"shape {tuple(kept[0].shape)} that it computed before and keeps as an attribute, which other "
+            "weights do not change: a cache, or a view made in __init__. Compute it in forward."
         )
     if not outputs.requires_grad:
         raise OptionError(

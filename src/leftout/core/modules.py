@@ -6,6 +6,7 @@ it is such a function is checked in `module_checks`.
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from itertools import combinations
 
 import torch
 from jaxtyping import Float
@@ -30,8 +31,9 @@ def parameters_of(module: nn.Module) -> Parameters:
     Parameters without numbers are none of them.
 
     Raises:
-        OptionError: none of them is trained, they are not all real and of one precision, or they hold no
-            numbers; or a compiled module, or one that only runs another on several devices.
+        OptionError: none of them is trained, they are not all real and of one precision, they hold no
+            numbers, a hook changes their gradients, or they share memory with other tensors; or a compiled
+            module, or one that only runs another on several devices.
     """
     _check_eager(module)
     named = dict(module.named_parameters())
@@ -41,10 +43,17 @@ def parameters_of(module: nn.Module) -> Parameters:
                 f"`module` must have parameters of known shapes; {name!r} is lazy. Call the module once "
                 "on an input first."
             )
+    _check_memory_apart(module)
     trained = {name: weight.detach() for name, weight in named.items() if weight.requires_grad}
     if not trained:
         raise OptionError("`module` must have parameters that are trained; got none with requires_grad=True.")
     for name, weight in trained.items():
+        if named[name]._backward_hooks:
+            raise OptionError(
+                "`module` must have parameters whose gradients are derivatives; one of register_hook may "
+                f"change that of {name!r}. Take the hook off (`handle.remove()`); a mask of weights belongs "
+                "into the forward."
+            )
         if weight.dtype not in REAL:
             raise OptionError(
                 f"`module` must have float32 or float64 parameters; {name!r} is "
@@ -72,6 +81,51 @@ def parameters_of(module: nn.Module) -> Parameters:
             f"{next(iter(trained))!r}, are empty."
         )
     return numbers
+
+
+def _check_memory_apart(module: nn.Module) -> None:
+    """Raise where a trained parameter lies in the memory of another tensor, so that a step moves both."""
+    by_storage: dict[int, list[tuple[str, Tensor]]] = {}
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if (
+            not is_lazy(tensor)
+            and tensor.layout == torch.strided
+            and tensor.device.type != "meta"
+            and tensor.numel()
+        ):
+            by_storage.setdefault(tensor.untyped_storage().data_ptr(), []).append((name, tensor))
+    for members in by_storage.values():
+        for (name, tensor), (other_name, other) in combinations(members, 2):
+            if (tensor.requires_grad or other.requires_grad) and _overlap(tensor, other):
+                raise OptionError(
+                    f"`module` must keep each tensor in memory of its own; {name!r} and {other_name!r} "
+                    "are two tensors in one, so that a step of one moves the other. Tie parameters by giving "
+                    "both places one Parameter (self.b.weight = self.a.weight) or by computing one from the "
+                    "other in forward; or clone one of them."
+                )
+
+
+def _overlap(tensor: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors in one storage share a number; two rows or columns of a matrix do not."""
+    (first, last), (other_first, other_last) = _bytes_within(tensor), _bytes_within(other)
+    return (
+        first < other_last and other_first < last and bool(torch.isin(_places(tensor), _places(other)).any())
+    )
+
+
+def _bytes_within(tensor: Tensor) -> tuple[int, int]:
+    """Return the first byte of a tensor in its storage, and the one after its last."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    offset = int(tensor.storage_offset())
+    return offset * tensor.itemsize, (offset + reach + 1) * tensor.itemsize
+
+
+def _places(tensor: Tensor) -> Tensor:
+    """Return the byte at which each number of a tensor begins in its storage."""
+    places = torch.full((), int(tensor.storage_offset()), device="cpu")
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        places = places[..., None] + stride * torch.arange(size, device="cpu")
+    return places.flatten() * tensor.itemsize
 
 
 def _check_eager(module: nn.Module) -> None:
@@ -166,8 +220,8 @@ def _shorten(text: str, most: int = 300) -> str:
 
 
 def flatten_parameters(parameters: Mapping[str, Tensor]) -> Float[Tensor, " p"]:
-    """Return all numbers of the parameters, in the order of their names here: a copy."""
-    return torch.cat([weight.reshape(-1) for weight in parameters.values()])
+    """Return all numbers of parameters or of (sparse) gradients, in the order of their names here: a copy."""
+    return torch.cat([weight.to_dense().reshape(-1) for weight in parameters.values()])
 
 
 def unflatten_parameters(vector: Float[Tensor, " p"], like: Mapping[str, Tensor]) -> Parameters:

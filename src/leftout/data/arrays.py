@@ -37,6 +37,7 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         inputs, targets = _dataset_arrays(pair, name)
     elif isinstance(pair, tuple | list) and len(pair) == 2:
         inputs, targets = pair
+        _check_rows_match(name, inputs, targets)
     else:
         raise DataError(
             f"`{name}` must be Examples, a pair (inputs, targets), a Dataset or a DataLoader; got "
@@ -49,6 +50,17 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
             f"`{name}` must have as many inputs as targets; got {inputs.shape} and {targets.shape}."
         )
     return inputs, targets
+
+
+def _check_rows_match(name: str, inputs: Any, targets: Any) -> None:
+    """Raise where two objects of pandas name the same rows in another order: which is meant is not said."""
+    if not (hasattr(inputs, "iloc") and hasattr(targets, "iloc")) or inputs.index.equals(targets.index):
+        return
+    if len(inputs) == len(targets) and set(inputs.index) == set(targets.index):
+        raise DataError(
+            f"`{name}` must have inputs and targets in one order; their indices name the same rows in two. "
+            "Pass targets.loc[inputs.index] to go by names, or reset_index(drop=True) of both to go by place."
+        )
 
 
 def input_array(name: str, inputs: Any) -> np.ndarray:

@@ -122,7 +122,9 @@ def _check_header(path: Path, names: Sequence[str], columns: Sequence[Column], h
     values += [name for name in names if name and is_missing(name) and name.lower() != "none"]
     if not values:
         texts = [column for column in columns if column.kind == "text" and column.name != ID]
-        values = [column.name for column in texts if column.name in set(column.values.tolist())]
+        values = [
+            column.name for column in texts if column.name and column.name in set(column.values.tolist())
+        ]
     if values:
         raise DataError(
             f"`{path}` must name its columns in the first line; {name_list(values, most=3)} in it may be "
@@ -134,8 +136,8 @@ def _check_header(path: Path, names: Sequence[str], columns: Sequence[Column], h
 def _check_names(path: Path, names: Sequence[str]) -> None:
     if "" in names:
         raise DataError(
-            f"`{path}` must name every column; column {names.index('') + 1} has no name. A column "
-            "of row names is called 'id'."
+            f"`{path}` must name every column; column {names.index('') + 1} of {len(names)} has no name. A "
+            "column of row names is called 'id'; an empty one at the end comes of commas that end every line."
         )
     twice = first_repeat(names)
     if twice is not None:

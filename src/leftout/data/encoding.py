@@ -113,7 +113,7 @@ def encoding_of_classes(
             f"`labels` must lie in 0 … {count - 1}, the {count} classes; row {row} is {int(labels[row])}."
         )
     if outputs is not None:
-        check_whole("outputs", outputs, 1)
+        check_whole("outputs", outputs, 0)
     width = outputs if outputs is not None else (1 if count == 2 else count)
     if width != count and (count, width) != (2, 1):
         allowed = "1 or 2" if count == 2 else str(count)

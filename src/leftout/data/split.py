@@ -252,8 +252,8 @@ def _check_train_classes(source: DataSource, targets: RawTargets, train: np.ndar
     for name, count in zip(targets.classes, counts, strict=True):
         if count < LEAST:
             integers = all(cls.lstrip("-").isdecimal() for cls in targets.classes)
-            hint = " Numbers to be predicted must be floats, not integers." if integers else ""
+            hint = " For numbers use `task` (--task regression)." if integers else ""
             raise DataError(
                 f"`{source.name}` must have at least {LEAST} training examples of every class; "
-                f"class {name!r} has {count}. Drop it with `classes`, or take more examples.{hint}"
+                f"class {name!r} has {count}. Drop it by `classes` (--classes) or take more examples.{hint}"
             )

@@ -13,7 +13,7 @@ import numpy as np
 from leftout.core.checks import shown
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import name_list
-from leftout.data.columns import ID, Column, integer_array
+from leftout.data.columns import ID, NUMBER, Column, integer_array, is_missing
 from leftout.data.conversion import LARGEST_WHOLE, as_array, check_whole_numbers, doubles, kind_of
 from leftout.data.csv_file import csv_columns
 from leftout.data.data_source import DataSource, InputRows
@@ -24,6 +24,10 @@ from leftout.data.split import named_splits
 from leftout.data.targets import float_class_note, raw_targets
 
 SPLIT = "split"
+
+TEXT_SHOWN = 40
+"""Characters of a cell that a message shows."""
+
 KINDS_OF_COLUMNS: dict[str | None, Any] = {
     "integers": "integer",
     "floats": "number",
@@ -113,7 +117,7 @@ def table(
     """
     by_name = {column.name: column for column in every}
     goal = _target(by_name, target, source)
-    features = _features(by_name, goal.name, columns, source)
+    features = _features(by_name, goal.name, columns, names, source)
     for column in (goal, *features):
         _check_column(column, names, source)
     for column in features:
@@ -135,6 +139,8 @@ def table(
     notes = [
         default if target is None else None,
         float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
+        _missing_word_note(goal),
+        *(_name_note(column.name) for column in features if columns is None),
     ]
     return DataSource(
         name=source,
@@ -152,6 +158,30 @@ def table(
     )
 
 
+def _missing_word_note(goal: Column) -> str | None:
+    """Return the sentence that a word which may stand for a missing cell is taken as a class, or None."""
+    words = goal.values.tolist() if goal.kind == "text" else []
+    doubted = sorted({word for word in words if is_missing(word)})
+    if not doubted:
+        return None
+    rows = sum(word in doubted for word in words)
+    return (
+        f"the target {goal.name!r} holds {name_list(doubted)} in {rows} of {len(words)} rows: a class. "
+        "If it stands for a missing value, drop these rows, or leave it out by `classes` (--classes)"
+    )
+
+
+def _name_note(name: str) -> str | None:
+    """Return the sentence that a column which looks like names of rows or splits is a feature, or None."""
+    plain = name.lower().replace(" ", "")
+    if plain not in (ID, SPLIT, "index", "unnamed:0", "row", "rownames"):
+        return None
+    return (
+        f"{name!r} is one of the columns to predict from; only those called {ID!r} and {SPLIT!r} are none. "
+        "Leave it out with `columns` (--columns), or rename it"
+    )
+
+
 def _target(by_name: dict[str, Column], target: str | None, source: str) -> Column:
     if target is not None:
         if target not in by_name:
@@ -166,7 +196,7 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
 
 
 def _features(
-    by_name: dict[str, Column], target: str, columns: Sequence[str] | None, source: str
+    by_name: dict[str, Column], target: str, columns: Sequence[str] | None, names: Sequence[str], source: str
 ) -> list[Column]:
     free = [name for name in by_name if name not in (ID, SPLIT, target)]
     if columns is None:
@@ -181,11 +211,11 @@ def _features(
             )
     if not chosen:
         raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
-    _check_numeric([by_name[name] for name in chosen], target, source)
+    _check_numeric([by_name[name] for name in chosen], target, names, source)
     return [by_name[name] for name in chosen]
 
 
-def _check_numeric(features: Sequence[Column], target: str, source: str) -> None:
+def _check_numeric(features: Sequence[Column], target: str, rows: Sequence[str], source: str) -> None:
     """Raise where a feature holds texts, codes or nothing at all, with what can be done."""
     numeric = [column.name for column in features if column.kind != "text"]
     advice = (
@@ -204,14 +234,20 @@ def _check_numeric(features: Sequence[Column], target: str, source: str) -> None
         example = codes[0].values[codes[0].code]
         raise DataError(
             f"`{source}` must have numbers to predict from; {name_list([column.name for column in codes])} "
-            f"hold codes with leading zeros, such as {example!r}, which are names. Encode them as numbers "
-            f"(one column per code), write them without the zeros if they are numbers, {advice}"
+            f"{'hold' if len(codes) > 1 else 'holds'} codes with leading zeros, such as {example!r}, "
+            "which are names. Encode them as numbers (one column per code), write them without the zeros if "
+            f"they are numbers, {advice}"
         )
-    texts = [column.name for column in features if column.kind == "text"]
+    texts = [column for column in features if column.kind == "text"]
     if texts:
+        names = [column.name for column in texts]
+        cells = texts[0].values.tolist()
+        row = next((row for row, cell in enumerate(cells) if not NUMBER.fullmatch(cell)), 0)
         raise DataError(
-            f"`{source}` must have numbers to predict from; {name_list(texts)} hold text. Encode "
-            f"them as numbers (one column per value), {advice} The target is {target!r}."
+            f"`{source}` must have numbers to predict from; {name_list(names)} "
+            f"{'hold' if len(names) > 1 else 'holds'} text, such as {cells[row][:TEXT_SHOWN]!r} in "
+            f"{rows[row]}. Write numbers as 1234.5, encode texts as numbers (one column per value), {advice} "
+            f"The target is {target!r}."
         )
 
 

@@ -11,6 +11,7 @@ from leftout.attribution.trajectory import has_training_curve
 from leftout.curation.redundant import redundant_groups
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
+from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -118,8 +119,14 @@ def planned_audit(
     budget: int,
     on_disk: bool = True,
 ) -> PlannedAudit:
-    """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on."""
+    """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on.
+
+    Raises:
+        ShapeError: the kernel tells apart more or fewer outputs than there are columns of targets.
+    """
     base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
+    if base is kernel:
+        check_outputs("`kernel` tells apart", base.outputs, train)
     outputs = base.outputs or 1
     return PlannedAudit(
         n=len(train) * outputs,

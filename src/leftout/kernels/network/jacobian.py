@@ -69,7 +69,11 @@ def by_loop(
 def _gradients(outputs: Tensor, leaves: Parameters, row: Tensor) -> tuple[Tensor, ...]:
     if not outputs.requires_grad:  # outputs that the weights have no part in
         return tuple(torch.zeros_like(leaf) for leaf in leaves.values())
-    return torch.autograd.grad(outputs, list(leaves.values()), row, retain_graph=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        outputs, list(leaves.values()), row, retain_graph=True, materialize_grads=True
+    )
+    # An embedding may ask for sparse ones.
+    return tuple(gradient.to_dense() for gradient in gradients)
 
 
 def fitting_jacobian(module: nn.Module, weights: Parameters, sample: Tensor, *, outputs: int) -> Jacobian:
@@ -128,4 +132,5 @@ def _agree(fast: Parameters, slow: Parameters) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [""])[0][:200].rstrip(".")
+    line = (str(error).strip().splitlines() or [""])[0]
+    return line.rstrip(".") if len(line) <= 200 else f"{line[:199]}…"
