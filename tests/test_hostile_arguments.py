@@ -119,7 +119,8 @@ for name, (arguments, options) in sorted(USUAL.items()):
                 pass
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                raw.append([name, parameter, j, type(error).__name__, str(error)[:80], where.filename[-40:], where.lineno])
+                place = [where.filename[-40:], where.lineno]
+                raw.append([name, parameter, j, type(error).__name__, str(error)[:80], *place])
 print(json.dumps([calls, raw]))
 """
 
