@@ -286,7 +286,7 @@ def test_the_critical_rate_is_named_as_the_user_would_pass_it(loss, ridge) -> No
 
 
 def test_a_negative_number_of_refits_is_refused(fitted) -> None:
-    words = "`refit_examples` must be a finite number ≥ 0; got -1."
+    words = "`refit_examples` must be a whole number ≥ 0; got -1."
     refused(OptionError, words, lambda: lo.certify(fitted, P.query, refit_examples=-1))
 
 

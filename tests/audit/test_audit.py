@@ -243,7 +243,7 @@ BAD = {
     ),
     "fewer than no refits": (
         OptionError,
-        "`refit_examples` must be a finite number ≥ 0; got -1",
+        "`refit_examples` must be a whole number ≥ 0; got -1",
         lambda out: small_audit(out, refit_examples=-1),
     ),
     "little memory": (

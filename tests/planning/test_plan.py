@@ -272,7 +272,7 @@ def test_seconds_are_said_in_a_fitting_unit(seconds, said):
 
 
 def test_what_audit_would_refuse_is_refused(usual, digits):
-    with pytest.raises(OptionError, match="`refit_examples` must be a finite number ≥ 0; got -1"):
+    with pytest.raises(OptionError, match="`refit_examples` must be a whole number ≥ 0; got -1"):
         plan(KERNEL, *digits, rule=lo.Ridge(1.0), refit_examples=-1)
     with pytest.raises(OptionError, match="`at` must be None under Ridge"):
         plan(KERNEL, *digits, rule=lo.Ridge(1.0), at=[3])
