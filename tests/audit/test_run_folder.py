@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -330,6 +331,22 @@ def test_what_is_no_run_is_never_written_to(tmp_path) -> None:
         with pytest.raises(StoreError, match=f"{blamed}' exists and is no run of leftout. Choose"):
             small_audit(tmp_path / name)
     assert tree(tmp_path) == before
+
+
+def test_a_folder_without_a_name_of_its_own_is_taken_or_refused_like_any_other(copied, monkeypatch) -> None:
+    with pytest.raises(StoreError, match=r"'/' exists and is no run of leftout. Choose"):
+        small_audit(Path("/"))
+    for place, out in ((copied, "."), (copied, ""), (copied / "scores.zarr", "..")):
+        monkeypatch.chdir(place)
+        assert small_audit(out).run.samefile(copied)
+
+
+def test_a_run_is_not_written_into_another_run(copied) -> None:
+    before = tree(copied.parent)
+    for name in ("inner", "scores.zarr/deeper/inner"):
+        with pytest.raises(StoreError, match=r"inner' lies in '.*copied', which is a run itself"):
+            small_audit(copied / name)
+    assert tree(copied.parent) == before
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path) -> None:

@@ -476,6 +476,20 @@ def test_the_script_and_the_module_are_the_command_line(tmp_path) -> None:
     assert (tmp_path / "run1/suspects.csv").read_bytes() == (tmp_path / "run2/suspects.csv").read_bytes()
 
 
+def test_memory_that_is_not_there_is_one_sentence(monkeypatch, capsys) -> None:
+    def fails(**options):
+        raise MemoryError("Unable to allocate 7 GiB")
+
+    monkeypatch.setattr(main_module, "app", fails)
+    with pytest.raises(SystemExit) as ended:
+        main_module.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "leftout: there is not enough memory (Unable to allocate 7 GiB). Take fewer examples (--n-train, "
+        "--n-query), or free some.\n"
+    )
+
+
 def test_errors_of_the_process_have_status_2_and_no_traceback(tmp_path) -> None:
     done = process(sys.executable, "-m", "leftout", "audit", "--ridge", "-1", cwd=tmp_path)
     assert done.returncode == 2

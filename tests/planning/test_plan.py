@@ -226,16 +226,39 @@ def test_too_little_memory_is_refused_with_the_number_that_fits():
     with pytest.raises(
         MemoryBudgetError,
         match=r"3000 training examples and 200 queries need \d+ MB, more than the budget of 200 MB: "
-        rf"take `n_train` ≤ {found.memory.most_examples}, or raise `memory`\.",
+        rf"take `n_train` ≤ {found.memory.most_examples}, or raise `memory` to \d+ MB\.",
     ):
         found.check()
     assert plan_of(planned_audit(found.memory.most_examples, budget=200 * 10**6)).fits
     assert not plan_of(planned_audit(found.memory.most_examples + 1, budget=200 * 10**6)).fits
 
 
+@pytest.mark.parametrize(
+    ("n", "m", "budget"), [(3000, 200, 200), (300, 20_000, 60), (500, 300, 1), (50, 9, 60)]
+)
+def test_the_budget_that_is_advised_holds_whatever_blocks_it_allows(n, m, budget):
+    memory = AuditMemory(planned_audit(n, m, budget=budget * 10**6), KERNEL)
+    advised = memory.least_budget
+    assert AuditMemory(planned_audit(n, m, budget=advised), KERNEL).fits
+    assert advised % 10**6 == 0
+    assert advised <= 2 * memory.peak
+    assert memory.fits == (advised == budget * 10**6)
+
+
+def test_too_many_queries_for_the_memory_are_refused_with_the_number_that_fits():
+    def memory(m):
+        return AuditMemory(planned_audit(300, m, budget=10**8), KERNEL)
+
+    with pytest.raises(MemoryBudgetError, match=r"100 MB: take `n_query` ≤ \d+, or raise") as refused:
+        memory(100_000).check()
+    most = int(re.search(r"`n_query` ≤ (\d+)", str(refused.value))[1])
+    assert memory(most).fits
+    assert not memory(most + 1).fits
+
+
 def test_where_no_number_of_examples_fits_none_is_advised():
     found = plan_of(planned_audit(3000, budget=10**6))
-    with pytest.raises(MemoryBudgetError, match=r"more than the budget of 1 MB: raise `memory`\."):
+    with pytest.raises(MemoryBudgetError, match=r"more than the budget of 1 MB: raise `memory` to \d+ MB\."):
         found.check()
 
 

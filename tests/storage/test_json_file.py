@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+from pathlib import Path
 
 import pytest
 
@@ -36,5 +38,23 @@ def test_unreadable_json_is_one_sentence(tmp_path) -> None:
         path.write_bytes(damage)
         with pytest.raises(StoreError, match=r"some\.json' is not readable JSON: "):
             read_json(path)
-    with pytest.raises(StoreError, match="is not readable JSON: "):
+    with pytest.raises(StoreError, match=r"is not readable JSON: it is no file\.$"):
         read_json(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes have no names there")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(StoreError, match=r"run\.json' is not readable JSON: it is no file\.$"):
+        read_json(tmp_path / "run.json")
+
+
+def test_what_memory_does_not_hold_is_one_sentence(tmp_path, monkeypatch) -> None:
+    (tmp_path / "run.json").write_text("{}")
+
+    def fails(path):
+        raise MemoryError
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    with pytest.raises(StoreError, match=r"is not readable JSON: it is larger than memory\.$"):
+        read_json(tmp_path / "run.json")

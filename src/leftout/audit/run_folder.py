@@ -103,9 +103,11 @@ def run_folder(run: Path, identity: dict[str, Any]) -> Iterator[RunFolder]:
             process writes it; or the disk did not take what was written in the block.
     """
     if run.exists():
-        clear_lock(run)
+        _check_same(run, _identity_record(identity))
+        clear_lock(run.resolve())  # "." has no name
         yield _finished_run(run, identity)
         return
+    _check_outside_runs(run)
     _make_folder(run.parent, part_path(run))
     with writer_lock(run):
         if run.exists():  # another process finished it meanwhile
@@ -155,6 +157,16 @@ def _unfinished_run(run: Path, identity: dict[str, Any]) -> RunFolder:
 def _identity_record(identity: dict[str, Any]) -> dict[str, str]:
     """Return the content of run.json while a run is not finished."""
     return {"leftout": __version__, "identity": fingerprint(identity)}
+
+
+def _check_outside_runs(run: Path) -> None:
+    """Raise where a new run would be written into the folder of another, finished or not."""
+    for above in run.resolve().parents:
+        if (above / RUN).is_file() and (above / store.SCORES).is_dir():
+            raise StoreError(
+                f"{str(run)!r} lies in {str(above)!r}, which is a run itself and would not be as it was made "
+                "any more. Choose another `out`."
+            )
 
 
 def _make_folder(folder: Path, named: Path) -> None:

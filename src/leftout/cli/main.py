@@ -93,6 +93,9 @@ def main() -> None:
         app(standalone_mode=True)
     except LeftoutError as error:
         _fail(str(error))
+    except MemoryError as error:
+        size = f" ({error})" if str(error) else ""
+        _fail(f"there is not enough memory{size}. Take fewer examples (--n-train, --n-query), or free some.")
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         _fail(f"{error.strerror or error}{place}")

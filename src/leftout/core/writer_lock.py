@@ -73,7 +73,8 @@ def _write_holder(descriptor: int) -> None:
     """Write into a locked file who locked it."""
     since = datetime.now().astimezone().isoformat(timespec="seconds")
     os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
+    with suppress(OSError):  # a full disk: it is locked all the same, and what is written next will say so
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {since}\n".encode())
 
 
 def _holder(path: Path) -> str:

@@ -3,7 +3,9 @@
 8n² bytes for each matrix of training pairs that is alive at once, and the blocks of queries beside them.
 """
 
+import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from leftout.attribution.certify import certificate_bytes
 from leftout.attribution.engine.edit_engines import nodes_bytes
@@ -23,7 +25,9 @@ from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import BLOCK_BYTES, LENGTH
 from leftout.storage import score_store as store
 
-LIBRARIES = 50 * 10**6
+MEGABYTE = 10**6
+
+LIBRARIES = 50 * MEGABYTE
 """Bytes of libraries that are loaded when first used, and of the report while it is made."""
 
 PAGE = 200
@@ -72,14 +76,18 @@ class AuditMemory:
         """Raise unless the budget holds the peak.
 
         Raises:
-            MemoryBudgetError: it does not; says how many training examples it would hold.
+            MemoryBudgetError: it does not; says how many training examples or queries it would hold, and
+                which budget would hold all.
         """
         peak, audit = self.peak, self.audit
-        if peak <= audit.budget:
+        if self.fits:
             return
-        most = self.most_examples
+        most, outputs = self.most_examples, audit.outputs_per_example
         advice = [f"take `n_train` ≤ {most}"] * (most > 1)
-        advice += ["pass `out=` to keep the scores on disk"] * (not audit.on_disk) + ["raise `memory`"]
+        if not advice and (queries := self._most("m") // outputs) > 0:
+            advice = [f"take `n_query` ≤ {queries}"]
+        advice += ["pass `out=` to keep the scores on disk"] * (not audit.on_disk)
+        advice += [f"raise `memory` to {self.least_budget // MEGABYTE} MB"]
         raise MemoryBudgetError(
             f"{audit.sizes_text} need {byte_size(peak)}, more than the budget of "
             f"{byte_size(audit.budget)}: {', or '.join(advice)}."
@@ -88,13 +96,33 @@ class AuditMemory:
     @property
     def most_examples(self) -> int:
         """Return the largest number of training examples that the budget holds, 0 if none does."""
-        audit = self.audit
-        low, high = 0, audit.n + 1
+        return self._most("n") // self.audit.outputs_per_example
+
+    def _most(self, field: Literal["n", "m"]) -> int:
+        """Return the largest number of rows of the kernel matrix, of examples or queries, that fits."""
+        low, high = 0, getattr(self.audit, field) + 1
         while high - low > 1:
             middle = (low + high) // 2
-            fits = replace(self, audit=replace(audit, n=middle)).peak <= audit.budget
+            fits = self._with(**{field: middle}).fits
             low, high = (middle, high) if fits else (low, middle)
-        return low // audit.outputs_per_example
+        return low
+
+    @property
+    def fits(self) -> bool:
+        """Return whether the budget holds the peak."""
+        return self.peak <= self.audit.budget
+
+    @property
+    def least_budget(self) -> int:
+        """Return a budget, in whole megabytes, that holds the peak: blocks, and so the peak, grow with it."""
+        larger = self
+        while not larger.fits:
+            larger = self._with(budget=MEGABYTE * math.ceil(larger.peak / MEGABYTE))
+        return larger.audit.budget
+
+    def _with(self, **changes: int) -> "AuditMemory":
+        """Return the memory of an audit that is the same but for this."""
+        return replace(self, audit=replace(self.audit, **changes))  # type: ignore[arg-type]
 
     # --- held together in several steps -------------------------------------------------------------
 

@@ -19,7 +19,8 @@ def read_json(path: Path) -> Any:
     """Return the content of a JSON file.
 
     Raises:
-        StoreError: no such file, or not JSON.
+        StoreError: no such file, or not JSON. What is no file, such as a pipe, is not read: that might never
+            end.
 
     Example:
         >>> import tempfile
@@ -30,9 +31,13 @@ def read_json(path: Path) -> Any:
         {'rows': 2}
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("it is no file")
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise StoreError(f"{str(path)!r} does not exist.") from None
+    except MemoryError:
+        raise StoreError(f"{str(path)!r} is not readable JSON: it is larger than memory.") from None
     except (OSError, ValueError, RecursionError) as error:  # brackets nested too deep for the parser
         raise StoreError(f"{str(path)!r} is not readable JSON: {error}.") from None
 
