@@ -65,6 +65,5 @@ def test_a_run_with_training_time_that_lost_its_table_is_refused(trained, tmp_pa
     with pytest.raises(StoreError, match=r"was changed after it was made: learned.csv \(missing\)"):
         lo.open(folder)
     (folder / "learned.csv").write_text("id,label,kind\n")
-    message = r"learned.csv' .* its columns must be id, label, learned_at, understood_at, kind"
-    with pytest.raises(StoreError, match=message):
+    with pytest.raises(StoreError, match=r"was changed after it was made: learned.csv \(changed\)"):
         lo.open(folder)

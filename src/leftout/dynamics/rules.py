@@ -23,7 +23,7 @@ from torch import Tensor
 from leftout.core.checks import as_list, check_at_least, check_choice, check_positive, shown
 from leftout.core.errors import DivergenceError, OptionError
 from leftout.dynamics.options import Loss
-from leftout.dynamics.scales import check_ridge_scale, check_time_scale
+from leftout.dynamics.scales import check_rate_scale, check_ridge_scale, check_time_scale
 from leftout.solvers.quadrature import (
     FEW_STEPS,
     Quadrature,
@@ -176,7 +176,7 @@ class GradientFlow(Rule):
 
     def check_scales(self) -> None:
         super().check_scales()
-        check_time_scale(self.rate, 1.0)
+        check_rate_scale(self.rate)
 
     def effective_time(self, time: float, total: float) -> float:
         return time * self.rate / (total if self.loss == "mean" else 1)
@@ -242,7 +242,7 @@ class GradientDescent(Rule):
 
     def check_scales(self) -> None:
         super().check_scales()
-        check_time_scale(self.rate, 1.0)
+        check_rate_scale(self.rate)
 
     def effective_time(self, time: float, total: float) -> float:
         return time * self.step(total)

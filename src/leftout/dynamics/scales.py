@@ -52,6 +52,11 @@ def check_ridge_scale(ridge: float) -> None:
     check_scale("ridge", ridge, DECADES, advice="A problem in other units has the same answers.")
 
 
+def check_rate_scale(rate: float) -> None:
+    """Raise unless a rate is of a size that can be computed with."""
+    check_scale("rate", rate, DECADES, advice="A problem in other units has the same answers.")
+
+
 def check_time_scale(rate: float, time: float) -> None:
     """Raise unless rate times time is of a size that can be computed with, or time is 0 or the end."""
     if 0 < time < math.inf:
