@@ -116,7 +116,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_an_audit_stays_within_its_budget_and_is_refused_before_it_computes() -> None:
-    check_law([(900, 100, 10, 3, "relu", "ridge"), (400, 600, 30, 2, "relu", "times")])
+    check_law([(900, 100, 10, 3, "relu", "ridge"), (300, 400, 30, 2, "relu", "times")])
 
 
 @pytest.mark.slow
