@@ -267,6 +267,7 @@ def signalled(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_killed_by_sigkill_twice_goes_on(signalled) -> None:
     out = signalled / "killed"
     for die, blocks in (("block 256", [0, 256]), ("report", [0, 256, 512])):

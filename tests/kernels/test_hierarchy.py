@@ -232,6 +232,7 @@ def test_an_expansion_whose_next_terms_are_large_is_doubted() -> None:
     assert late.fit_labels(inputs, labels, y).doubt == ""
 
 
+@pytest.mark.slow
 def test_the_certificate_says_how_far_a_mean_over_neurons_is_from_the_expectation() -> None:
     """As the standard errors do: the mean square of a difference over √2 is theirs."""
     inputs, labels, y = problem(8)

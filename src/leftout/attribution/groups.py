@@ -11,7 +11,7 @@ from leftout.core.checks import row_numbers, shown
 from leftout.core.errors import OptionError
 
 Group = Iterable[SupportsIndex]
-Groups = Iterable[Group] | Mapping[Any, Group]
+Groups = Iterable[Any] | Mapping[Any, Group]
 
 
 def named_groups(groups: Groups, n: int) -> tuple[list[str], list[Int64[Tensor, " _"]]]:
