@@ -70,7 +70,7 @@ def check_kind(name: str, argument: object, kind: type | tuple[type, ...], *, wh
         # `solver=ConjugateGradients` lacks its brackets.
         came += f"; write {argument.__name__}(…)" if issubclass(argument, kind) else ""
     else:
-        came = repr(argument) if isinstance(argument, str | Real | None) else type(argument).__name__
+        came = shown(argument) if isinstance(argument, str | Real | None) else type(argument).__name__
     raise OptionError(f"`{name}` must be {what}; got {came}.")
 
 

@@ -39,9 +39,8 @@ def writer_lock(path: Path) -> Iterator[None]:
     """
     lock = FileLock(lock_path(path), timeout=PATIENCE, on_acquired=_write_holder)
     try:
-        lock_path(path).open(
-            "ab"
-        ).close()  # where no file can be made, the lock would wait for one to be released
+        # Where no file can be made, the lock would wait for one to be released.
+        lock_path(path).open("ab").close()
         lock.acquire()
     except Timeout:
         raise StoreError(
