@@ -16,7 +16,9 @@ from leftout.core.checks import (
     check_kind,
     check_positive,
     check_rows,
+    check_whole,
     row_numbers,
+    shown,
 )
 from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
 
@@ -170,3 +172,35 @@ def test_another_kind_is_named_and_a_class_is_told_from_its_objects() -> None:
     ):
         words = f"`solver` must be a number; got {came}."
         refused(OptionError, words, lambda v=value: check_kind("solver", v, int, what="a number"))
+
+
+class Wordless:
+    def __repr__(self) -> str:
+        raise RuntimeError("no words for it")
+
+
+def test_what_an_argument_is_can_be_said_of_anything() -> None:
+    assert shown("a") == "'a'"
+    assert shown(Wordless()) == "Wordless"
+    assert shown(10**5000) == "int", "Python prints no number of more than 4300 digits"
+    assert shown("x" * 100) == "'" + "x" * 78 + "…"
+
+
+@pytest.mark.parametrize(
+    "odd", [10**400, torch.empty((), device="meta"), float("nan"), True, "1", Wordless()]
+)
+def test_no_number_that_can_be_computed_with_is_refused_in_a_sentence(odd) -> None:
+    with pytest.raises(OptionError, match="`weight` must be a finite number ≥ 0; got "):
+        check_at_least("weight", odd, 0)
+
+
+@pytest.mark.parametrize("odd", [1.0, 2**63, True, None, Wordless(), -1])
+def test_no_whole_number_of_64_bits_is_refused_in_a_sentence(odd) -> None:
+    with pytest.raises(OptionError, match="`draws` must be a whole number ≥ 0"):
+        check_whole("draws", odd, 0)
+
+
+@pytest.mark.parametrize("odd", [torch.empty(2, device="meta"), np.array(["loss"]), [], Wordless(), None])
+def test_an_array_is_no_choice_whatever_it_holds(odd) -> None:
+    with pytest.raises(OptionError, match="`of` must be one of 'loss'; got "):
+        check_choice("of", odd, ("loss",))

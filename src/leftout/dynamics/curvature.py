@@ -13,7 +13,7 @@ as fast as forward over reverse, and of any module that can be trained.
 Everything is evaluated in float64, whatever the network was trained in: systems are solved with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, final
 
 import torch
@@ -187,10 +187,7 @@ class Curvature:
             is_grads_batched=True,
             allow_unused=True,
         )
-        return {
-            name: zero if product is None else product
-            for (name, zero), product in zip(total.items(), products, strict=True)
-        }
+        return _filled(total, products)
 
     def _chunks(self, columns: int, rows: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield examples and targets that fit the memory beside so many columns."""
@@ -229,6 +226,11 @@ def _products(outputs: Tensor, leaves: Parameters, along: Float64[Tensor, "b c k
     products = torch.autograd.grad(
         outputs, list(leaves.values()), along, is_grads_batched=True, allow_unused=True
     )
+    return _filled(zeros, products)
+
+
+def _filled(zeros: Parameters, products: Sequence[Tensor | None]) -> Parameters:
+    """Return products by parameter, zeros where the outputs do not depend on one."""
     return {
         name: zero if product is None else product
         for (name, zero), product in zip(zeros.items(), products, strict=True)
