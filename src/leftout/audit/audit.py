@@ -42,7 +42,7 @@ from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.agreement import FEWEST
-from leftout.dynamics.fit import check_kernel, check_rule, fit
+from leftout.dynamics.fit import check_kernel, check_rule, coded_for, fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
@@ -119,7 +119,11 @@ class AuditRequest:
         fitted = self.fitted
         # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,
         # so that a sum that another number of threads rounds otherwise is the same.
-        sums = (fitted.gram.sum(), fitted.gram.diagonal().sum(), fitted.residual.square().sum())
+        sums = (
+            fitted.gram.sum(),
+            fitted.gram.diagonal().sum(),
+            (fitted.targets - fitted.initial_at_train).square().sum(),
+        )
         return {
             "fitted": fitted.record,
             "values": [f"{float(total):.9g}" for total in sums],
@@ -239,9 +243,9 @@ def audit_request(
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
     check_kernel(kernel)
     check_rule(rule)
-    train, rule = examples_of(train, name="train"), Ridge() if rule is None else rule
+    rule = Ridge() if rule is None else rule
+    train = coded_for(kernel, rule, examples_of(train, name="train"))
     query = queries_like(train, query)
-    kernel.check("inputs", train.inputs)
     kernel.check("query", query.inputs)
     budget = memory_budget(
         memory, device=usable_device(device) if device is not None else train.inputs.device
@@ -321,6 +325,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         no_learning_curve=no_curve,
         selection=request.selection,
         depends_on_labels=fitted.depends_on_labels,
+        loss=fitted.rule.example_loss,
     )
 
 
@@ -413,12 +418,13 @@ def _model_at(fitted: Fitted, query: Examples, time: float) -> ModelAtTime:
     at = None if time == math.inf else time
     predictions = fitted.predict(query, at).cpu()
     left_out = out_of_sample(fitted, at).cpu()
+    loss = fitted.rule.example_loss
     return ModelAtTime(
         at=time,
         predictions=predictions,
         out_of_sample=left_out,
-        query_loss=query.mean_loss(predictions),
-        left_out_loss=fitted.train.mean_loss(left_out),
+        query_loss=loss.mean(predictions, query.targets),
+        left_out_loss=loss.mean(left_out, fitted.train.targets),
         query_accuracy=query.accuracy(predictions),
         left_out_accuracy=fitted.train.accuracy(left_out),
     )

@@ -32,7 +32,7 @@ from leftout.solvers.cross_entropy import (
 from leftout.solvers.krylov import norm_by_powers
 from leftout.solvers.two_level import TwoLevel, leading_directions, two_level
 
-TOLERANCE = 1e-11
+TOLERANCE = 1e-12
 """|K g| / (λ |f − f_0|) at which a problem is solved: f is then right to that, H being at least λ."""
 
 STEP_TOLERANCE = 1e-4
@@ -202,7 +202,9 @@ def refit_logistic(
         omega = fit.dual.new_ones(n, b) if weights is None else weights[:, part]
         wanted = problem.targets[:, None].expand(n, b, k) if targets is None else targets[:, part]
         start = fit.dual[:, None].expand(n, b, k)
-        run = _Newton(problem, omega, wanted, start.clone(), logits=fit.logits[:, None].expand(n, b, k).clone())
+        run = _Newton(
+            problem, omega, wanted, start.clone(), logits=fit.logits[:, None].expand(n, b, k).clone()
+        )
         near = fit.preconditioner.with_share(float(omega.mean()), problem.ridge)
         if newton_steps is None:
             run.minimise(lambda: near)
@@ -243,7 +245,9 @@ class _Newton:
 
     def gradient(self) -> Float64[Tensor, "n b k"]:
         """Return ω (p − y) + λ u."""
-        return self.weights * cross_entropy_gradient(self.logits, self.targets) + self.problem.ridge * self.dual
+        return (
+            self.weights * cross_entropy_gradient(self.logits, self.targets) + self.problem.ridge * self.dual
+        )
 
     def step(self, preconditioner: TwoLevel) -> None:
         """Take one whole Newton step for every problem."""
@@ -267,7 +271,10 @@ class _Newton:
             # By its image: gᵀ K g has lost half its digits where K maps most of g to zero.
             size = _lengths(image)
             first = size.clone() if first is None else first
-            learned = _lengths(self.logits - self.problem.offset[:, None])
+            # A tilted start is far from where it ends: what is right relative to that need not be.
+            learned = torch.minimum(
+                _lengths(self.logits - self.problem.offset[:, None]), _lengths(self.logits)
+            )
             relative = size / (self.problem.ridge * learned).clamp(min=1e-300)
             # Next to the minimum Newton's steps are quadratic: one that gains nothing has met rounding.
             done = (relative <= TOLERANCE) | ((size >= last / 2) & (relative <= ROUNDED)) | (size == 0)

@@ -126,11 +126,7 @@ class TwoLevel:
         return TwoLevel(self.directions, self.inner, self.beyond, ridge, share)
 
     def apply(
-        self,
-        dual: Float64[Tensor, "n b k"],
-        image: Float64[Tensor, "n b k"],
-        *,
-        level: float | None = None,
+        self, dual: Float64[Tensor, "n b k"], image: Float64[Tensor, "n b k"], *, level: float | None = None
     ) -> tuple[Float64[Tensor, "n b k"], Float64[Tensor, "n b k"]]:
         """Return the preconditioned dual, and K times it.
 
