@@ -42,7 +42,7 @@ FORCING = 0.1
 """The same of Newton's first steps to the minimum; later ones follow the gradient, which makes them
 superlinear."""
 
-ROUNDED = 1e-12
+ROUNDED = 1e-11
 """The same, times the condition number, at which a step that gains nothing ends the search: K u is a sum of terms
 that cancel, and its rounding is not that of f, which the curvature damps."""
 
