@@ -68,6 +68,10 @@ if TYPE_CHECKING:
     from leftout.diagnostics.model_selection import choose_strength as choose_strength
     from leftout.diagnostics.retraining.agreement import agreement as agreement
     from leftout.diagnostics.retraining.retrain import retrain as retrain
+    from leftout.diagnostics.retraining.retrain_subsets import retrain_subsets as retrain_subsets
+    from leftout.diagnostics.retraining.sgd_training import SGDTraining as SGDTraining
+    from leftout.diagnostics.retraining.subsets import random_subsets as random_subsets
+    from leftout.diagnostics.retraining.subsets import removal_subsets as removal_subsets
     from leftout.dynamics.ensemble import Ensemble as Ensemble
     from leftout.dynamics.ensemble import ensemble as ensemble
     from leftout.dynamics.ensemble import posterior as posterior
