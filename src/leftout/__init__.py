@@ -66,6 +66,9 @@ if TYPE_CHECKING:
     from leftout.diagnostics.model_selection import Selection as Selection
     from leftout.diagnostics.model_selection import choose_kernel as choose_kernel
     from leftout.diagnostics.model_selection import choose_strength as choose_strength
+    from leftout.diagnostics.referee.consensus import consensus as consensus
+    from leftout.diagnostics.referee.referee import referee as referee
+    from leftout.diagnostics.referee.refit_subsets import refit_subsets as refit_subsets
     from leftout.diagnostics.retraining.agreement import agreement as agreement
     from leftout.diagnostics.retraining.retrain import retrain as retrain
     from leftout.diagnostics.retraining.retrain_subsets import retrain_subsets as retrain_subsets

@@ -103,8 +103,8 @@ def retrain_subsets(
         >>> train, query = lo.load("digits", n_train=60, n_query=20)
         >>> recipe = lo.SGDTraining(epochs=3, batch_size=10, learning_rate=1.0,
         ...     build=lambda: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)))
-        >>> truth = lo.retrain_subsets(recipe, train, query, lo.random_subsets(60, count=4), seeds=(0, 1),
-        jobs=1)
+        >>> subsets = lo.random_subsets(60, count=4)
+        >>> truth = lo.retrain_subsets(recipe, train, query, subsets, seeds=(0, 1), jobs=1)
         >>> truth.sizes["subset"], truth.sizes["seed"], truth.attrs["way"]
         (4, 2, '64 networks at once')
     """
@@ -186,8 +186,8 @@ class _Trainings:
     folder: Path | None
 
     def __call__(self, networks: Sequence[Network]) -> tuple[str, Tensor, list[str]]:
-        """Return the key, the outputs (c, m, k) and the endings of networks trained together, after storing
-        them.""" threads = torch.get_num_threads()
+        """Return key, outputs (c, m, k) and endings of networks trained together, after storing them."""
+        threads = torch.get_num_threads()
         # One thread whatever the number of processes: the order of sums changes their rounding.
         torch.set_num_threads(1)
         try:
@@ -251,7 +251,8 @@ def _run(work: _Trainings, chunks: list[list[Network]], jobs: int) -> Iterator[t
 
 def _chunks(networks: Sequence[Network], at_once: int) -> Iterator[list[int]]:
     """Yield the places of networks that are trained together: of one size, the same whatever is stored
-    already."""
+    already.
+    """
     by_size: dict[int, list[int]] = {}
     for place, (rows, _) in enumerate(networks):
         by_size.setdefault(len(rows), []).append(place)
