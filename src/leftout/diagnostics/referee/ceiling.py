@@ -75,4 +75,5 @@ def highest_rank_correlation(
     """
     linear = 2 * np.sin(np.pi * np.clip(agreement, 0, 1) / 6)
     reliability = seeds * linear / (1 + (seeds - 1) * linear)
-    return 6 / np.pi * np.arcsin(np.sqrt(reliability) / 2)
+    highest: np.ndarray = 6 / np.pi * np.arcsin(np.sqrt(reliability) / 2)
+    return highest

@@ -11,29 +11,32 @@ A score is positive where the example helped, so a subset that keeps helpful exa
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 
 from leftout.attribution.leave_one_out import leave_one_out
-from leftout.core.checks import as_list, check_count, check_kind, check_whole, row_numbers, shown
-from leftout.core.errors import DataError, OptionError, ShapeError
-from leftout.core.wording import number, number_with_interval, percent
+from leftout.core.checks import check_count, check_kind, check_whole
+from leftout.core.errors import OptionError, ShapeError
 from leftout.data.conversion import doubles
 from leftout.data.pairs import Data
 from leftout.diagnostics.referee.ceiling import ceilings, seed_agreement
 from leftout.diagnostics.referee.intervals import Draws, draw_resamples, measure_queries
-from leftout.diagnostics.referee.refit_subsets import refit_subsets
-from leftout.diagnostics.retraining.agreement import (
-    Scores,
-    array_with_names,
-    check_about_the_same,
-    check_resamples,
-    select_names,
+from leftout.diagnostics.referee.label_auc import label_auc, wrong_label_mask
+from leftout.diagnostics.referee.matching import (
+    NO_MATRIX,
+    check_varies,
+    matched_values,
+    predicted_losses,
+    score_matrix,
 )
+from leftout.diagnostics.referee.refit_subsets import refit_subsets
+from leftout.diagnostics.referee.removal_curve import removal_curve
+from leftout.diagnostics.referee.verdict import verdict_sentence
+from leftout.diagnostics.retraining.agreement import Scores, array_with_names, check_resamples
 from leftout.diagnostics.retraining.subsets import random_subsets, removal_subsets
 from leftout.dynamics.fitted import Fitted
 
@@ -41,8 +44,6 @@ Truth = xr.Dataset | xr.DataArray | Fitted
 
 FEWEST_SUBSETS = 8
 """With fewer, an interval of a rank correlation reaches from nearly −1 to 1."""
-
-CHANCE = {"lds": 0.0, "leave_one_out": 0.0, "top_overlap": float("nan"), "wrong_labels_auc": 0.5}
 
 
 def referee(
@@ -128,12 +129,13 @@ def referee(
         raise OptionError("`query` must be given where a model from `fit` takes part; got none.")
     judge = _Judge(top, resamples, level, seed)
     if isinstance(truth, Fitted):
+        assert query is not None
         halves = random_subsets(len(truth), count=subsets, seed=seed)
         judge.subsets(scores, refit_subsets(truth, query, halves), query)
         if not isinstance(scores, xr.Dataset):
             judge.singles(scores, leave_one_out(truth, query), query, exact=True)
         if not isinstance(scores, xr.Dataset | Fitted):
-            curve = removal_subsets(_matrix(scores), shares=shares, seed=seed)
+            curve = removal_subsets(score_matrix(scores), shares=shares, seed=seed)
             judge.removal(refit_subsets(truth, query, curve))
     elif isinstance(truth, xr.Dataset):
         judge.subsets(scores, truth, query)
@@ -149,7 +151,6 @@ def referee(
 
 
 _TRUTH = "losses of retrain_subsets or refit_subsets, effects of retrain or leave_one_out, or a fitted model"
-_NO_MATRIX = "`scores` must be (query, train) for this; got losses of subsets, or a model from `fit`."
 
 
 class _Judge:
@@ -172,20 +173,21 @@ class _Judge:
                 f"`truth` must have at least {FEWEST_SUBSETS} subsets for the LDS; got {replicates.shape[2]}."
             )
         kept = truth.kept.transpose("subset", "train").values.astype(bool)
-        predicted = _predicted_losses(scores, truth, kept, query)
+        predicted = predicted_losses(scores, truth, kept, query)
         draws = self.draws(replicates)
         exact = truth.attrs.get("method") == "refit_subsets"
-        self.add("lds", "spearman", predicted, replicates, draws, truth["query"].values, exact=exact)
+        self.add("lds", "spearman", predicted, replicates, draws, truth["query"].values.tolist(), exact=exact)
 
     def singles(self, scores: Any, truth: xr.DataArray, query: Data | None, *, exact: bool) -> None:
         """Add leave-one-out and top overlap."""
         if isinstance(scores, Fitted):
+            assert query is not None
             scores = leave_one_out(scores, query)
         elif isinstance(scores, xr.Dataset):
-            raise ShapeError(_NO_MATRIX)
+            raise ShapeError(NO_MATRIX)
         seeds = list(truth.transpose("seed", ...)) if "seed" in truth.dims else [truth]
         singles = [array_with_names("truth", seed) for seed in seeds]
-        matched = _matched(array_with_names("scores", scores), singles[0], tuple(singles[0].dims))
+        matched = matched_values(array_with_names("scores", scores), singles[0], tuple(singles[0].dims))
         replicates = np.stack([doubles(single.values) for single in singles])
         draws = self.draws(replicates)
         names = _names(singles[0], singles[0].dims[0])
@@ -194,16 +196,16 @@ class _Judge:
 
     def wrong_labels(self, scores: Any, rows: Any) -> None:
         """Add the AUC of the mean score against labels known to be wrong."""
-        mean = _matrix(scores).mean(0)
-        wrong = _as_mask(rows, len(mean))
+        mean = score_matrix(scores).mean(0)
+        wrong = wrong_label_mask(rows, len(mean))
         generator = np.random.default_rng(self.seed)
         groups = mean[wrong], mean[~wrong]
         resampled = [
-            _auc(*(generator.choice(group, size=len(group)) for group in groups))
+            label_auc(*(generator.choice(group, size=len(group)) for group in groups))
             for _ in range(self.resamples)
         ]
         self.rows["wrong_labels_auc"] = {
-            "estimate": _auc(*groups),
+            "estimate": label_auc(*groups),
             "resampled": np.asarray(resampled),
             "ceiling": 1.0,
             "ceiling_resampled": np.ones(self.resamples),
@@ -211,7 +213,7 @@ class _Judge:
 
     def removal(self, losses: xr.Dataset) -> None:
         """Add the removal curve."""
-        self.curve = _removal_curve(losses, self.resamples, self.level, self.seed)
+        self.curve = removal_curve(losses, self.resamples, self.level, self.seed)
 
     def draws(self, replicates: Float64[np.ndarray, "r m c"]) -> Draws:
         """Return the resamples of so many columns and queries."""
@@ -231,8 +233,8 @@ class _Judge:
     ) -> None:
         """Add a measure of each query and its mean, with the ceiling."""
         truth = replicates.mean(0)
-        _check_varies("scores", predicted, queries)
-        _check_varies("truth", truth, queries)
+        check_varies("scores", predicted, queries)
+        check_varies("truth", truth, queries)
         per_query = measure_queries(name, predicted, truth, draws, top=self.top)
         seeds = len(replicates)
         row: dict[str, Any] = {
@@ -275,7 +277,9 @@ class _Judge:
                     columns[prefix + end].append(
                         float(np.quantile(finite, quantile)) if len(finite) else np.nan
                     )
-            columns["verdict"].append(_verdict(measure, {name: columns[name][-1] for name in _COLUMNS[:-1]}))
+            columns["verdict"].append(
+                verdict_sentence(measure, {name: columns[name][-1] for name in _COLUMNS[:-1]})
+            )
         variables: dict[str, Any] = {
             name: (("measure",), np.asarray(cells)) for name, cells in columns.items()
         }
@@ -319,147 +323,6 @@ _COLUMNS = (
 )
 
 
-def _predicted_losses(
-    scores: Any, truth: xr.Dataset, kept: Bool[np.ndarray, "s n"], query: Data | None
-) -> Float64[np.ndarray, "m s"]:
-    """Return the loss of each query on each subset that the scores predict, up to a constant of the query."""
-    if isinstance(scores, Fitted):
-        _check_same_train(scores, truth)
-        assert query is not None
-        scores = refit_subsets(scores, query, kept)
-    if isinstance(scores, xr.Dataset):
-        if "loss" not in scores or "subset" not in scores.loss.dims:
-            raise ShapeError(
-                "`scores` must be (query, train), losses over (subset, query), or a model from `fit`."
-            )
-        if scores.sizes["subset"] != len(kept) or not np.array_equal(scores.kept.values, kept):
-            raise OptionError("`scores` and `truth` must be losses on the same subsets, in the same order.")
-        losses = scores.loss.mean("seed") if "seed" in scores.loss.dims else scores.loss
-        return _matched(losses.transpose("query", "subset"), truth, ("query",))
-    array = array_with_names("scores", scores)
-    if array.shape[1] < kept.shape[1]:
-        raise ShapeError(
-            f"`scores` must have a column for each of the {kept.shape[1]} training examples of the truth; "
-            "got "
-            f"{array.shape[1]}."
-        )
-    return -_matched(array, truth, ("query", "train")) @ kept.T.astype(float)
-
-
-def _matched(
-    scores: xr.DataArray, truth: xr.Dataset | xr.DataArray, axes: tuple[Any, ...]
-) -> Float64[np.ndarray, "m c"]:
-    """Return scores in the order of the truth's names on these axes, or by place where they have none."""
-    scores = scores.transpose("query", ...) if "query" in scores.dims else scores
-    if isinstance(truth, xr.DataArray):
-        check_about_the_same(scores, truth)
-    else:
-        _check_fingerprints(scores.attrs, truth.attrs)
-    for axis in axes:
-        if axis in scores.coords and axis in scores.dims and axis in truth.coords:
-            scores = select_names(scores, truth[axis], axis)
-    wanted = tuple(truth.sizes[axis] for axis in axes)
-    if scores.shape[: len(axes)] != wanted:
-        raise ShapeError(
-            f"`scores` must have {' × '.join(map(str, wanted))} numbers ({', '.join(map(str, axes))}) as "
-            "the truth, "
-            f"or names on both by which to match them; got {scores.shape}."
-        )
-    values = doubles(scores.values)
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values).all(1)))
-        raise DataError(f"`scores` must be finite; row {row} holds NaN or infinity.")
-    return values
-
-
-def _check_fingerprints(scores: Mapping[Any, Any], truth: Mapping[Any, Any]) -> None:
-    for key, subject in (("train_fingerprint", "training examples"), ("query_fingerprint", "queries")):
-        if key in scores and key in truth and scores[key] != truth[key]:
-            raise OptionError(
-                f"`scores` and `truth` must be about the same {subject}; {key} is {scores[key]!r} of "
-                "`scores` and "
-                f"{truth[key]!r} of `truth`. Make both from the same, or pass the `.values` of the scores "
-                "if they "
-                "are to be compared all the same."
-            )
-
-
-def _check_same_train(fitted: Fitted, truth: xr.Dataset) -> None:
-    if truth.sizes["train"] != len(fitted) or list(truth["train"].values) != list(fitted.train.ids):
-        raise OptionError("`scores` must be a model of the training examples of `truth`, in the same order.")
-
-
-def _check_varies(name: str, values: Float64[np.ndarray, "m c"], queries: Sequence[Any]) -> None:
-    """Raise where all numbers of a query are equal: a rank correlation with a constant does not exist."""
-    if not np.isfinite(values).all():
-        raise DataError(f"`{name}` must be finite; it holds NaN or infinity.")
-    flat = np.flatnonzero((values == values[:, :1]).all(1))
-    if len(flat):
-        raise DataError(
-            f"`{name}` of query {str(queries[flat[0]])!r} must not all be equal, {values[flat[0], 0]:g}: no "
-            f"correlation exists ({len(flat)} of {len(values)} queries). Leave such queries out."
-        )
-
-
-def _matrix(scores: Any) -> Float64[np.ndarray, "m n"]:
-    if isinstance(scores, Fitted | xr.Dataset):
-        raise ShapeError(_NO_MATRIX)
-    return doubles(array_with_names("scores", scores).values)
-
-
-def _as_mask(rows: Any, n: int) -> Bool[np.ndarray, " n"]:
-    """Return which labels are wrong, from row numbers or truth values."""
-    listed = as_list("wrong_labels", rows)
-    listed = list(listed) if isinstance(listed, list | tuple) else []
-    if len(listed) == n and all(isinstance(flag, bool) for flag in listed):
-        mask = np.asarray(listed)
-    else:
-        numbers = row_numbers("wrong_labels", rows)
-        outside = [row for row in numbers if not 0 <= row < n]
-        if outside:
-            raise OptionError(f"`wrong_labels` must be rows from 0 to {n - 1}; got {outside[0]}.")
-        mask = np.isin(np.arange(n), numbers)
-    if not mask.any() or mask.all():
-        raise OptionError(
-            f"`wrong_labels` must name at least one of {n} training examples and not all; got {shown(rows)}."
-        )
-    return mask
-
-
-def _auc(wrong: Float64[np.ndarray, " w"], right: Float64[np.ndarray, " r"]) -> float:
-    """Return the probability that a wrong label has a lower score than a right one; ties count half."""
-    ordered = np.sort(right)
-    above = len(right) - np.searchsorted(ordered, wrong, side="right")
-    equal = np.searchsorted(ordered, wrong, side="right") - np.searchsorted(ordered, wrong, side="left")
-    return float((above + equal / 2).mean() / len(right))
-
-
-def _removal_curve(losses: xr.Dataset, resamples: int, level: float, seed: int) -> xr.Dataset:
-    """Return the mean loss over queries without the examples of each kind, and its rise over random ones."""
-    values = losses.loss.mean("seed") if "seed" in losses.loss.dims else losses.loss
-    by_name: dict[tuple[str, float], list[np.ndarray]] = {}
-    for name in losses["subset"].values.tolist():
-        kind, _, share = str(name).partition(" ")
-        try:
-            place = kind, float(share.partition(" ")[0])
-        except ValueError:
-            raise OptionError(f"`removal` must hold subsets of `removal_subsets`; got {name!r}.") from None
-        by_name.setdefault(place, []).append(values.sel(subset=name).values)
-    kinds = list(dict.fromkeys(kind for kind, _ in by_name))
-    shares = sorted({share for _, share in by_name})
-    # (kind, share, m)
-    mean = np.array([[np.mean(by_name[kind, share], axis=0) for share in shares] for kind in kinds])
-    drawn = np.random.default_rng(seed).integers(mean.shape[2], size=(resamples, mean.shape[2]))
-    variables: dict[str, Any] = {"removal_loss": (("removed", "share_removed"), mean.mean(2))}
-    if "random" in kinds:
-        rise = mean - mean[kinds.index("random")]
-        resampled = rise[:, :, drawn].mean(3)  # (kind, share, b)
-        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=2)
-        for name, numbers in (("rise", rise.mean(2)), ("rise_low", low), ("rise_high", high)):
-            variables[f"removal_{name}"] = (("removed", "share_removed"), numbers)
-    return xr.Dataset(variables, coords={"removed": np.asarray(kinds), "share_removed": np.asarray(shares)})
-
-
 def _names(array: xr.DataArray, axis: Any) -> Sequence[Any]:
     return array[axis].values.tolist() if axis in array.coords else range(array.sizes[axis])
 
@@ -480,19 +343,3 @@ def _about(subject: Any) -> dict[str, str]:
         "query_fingerprint",
     )
     return {name: str(attrs[name]) for name in names if name in attrs}
-
-
-def _verdict(measure: str, row: Mapping[str, float]) -> str:
-    """Return what an interval says about chance and the ceiling."""
-    text = f"{measure.replace('_', ' ')} {number_with_interval(row['estimate'], row['low'], row['high'])}"
-    chance = CHANCE[measure]
-    if row["low"] <= chance <= row["high"]:
-        return f"{text}: not told from chance, {chance:g}."
-    if row["high"] < chance:
-        return f"{text}: worse than chance, {chance:g}; is the sign turned?"
-    if np.isnan(row["ceiling"]):
-        return f"{text}; how much noise of training allows is not known from one seed."
-    ceiling = number(row["ceiling"])
-    if row["share_high"] >= 1:
-        return f"{text}: as good as the truth can tell, at most {ceiling}."
-    return f"{text}: {percent(row['share'], 0)} of what the truth allows, {ceiling}."

@@ -48,7 +48,7 @@ AGREES = 1e-3
 """Difference of a step taken together from the steps taken alone, relative to the largest, up to which
 networks are trained together; a float32 network with ReLU is within 1e-5."""
 
-Network = tuple[Int64[Tensor, " s"], int]
+Network = tuple[Int64[Tensor, " _"], int]
 """Rows of the training examples, and a seed."""
 
 
@@ -160,10 +160,11 @@ class SGDTraining:
 
     def optimizer_of(self, weights: Sequence[Tensor]) -> torch.optim.Optimizer:
         """Return the optimiser of these weights."""
-        decay = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        rate, decay = self.learning_rate, self.weight_decay
         if self.optimizer == "sgd":
-            return torch.optim.SGD(weights, momentum=self.momentum, **decay)
-        return (torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW)(weights, **decay)
+            return torch.optim.SGD(weights, lr=rate, momentum=self.momentum, weight_decay=decay)
+        kind = torch.optim.Adam if self.optimizer == "adam" else torch.optim.AdamW
+        return kind(weights, lr=rate, weight_decay=decay)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -203,7 +204,7 @@ def train_alone(recipe: SGDTraining, train: Examples, network: Network) -> nn.Mo
             optimizer.zero_grad()
             value = losses(module(inputs[batch[0]]), targets[batch[0]], loss).mean()
             _check_loss(value, [network])
-            value.backward()
+            torch.autograd.backward(value)
             optimizer.step()
     return module
 
@@ -230,7 +231,7 @@ def train_together(recipe: SGDTraining, train: Examples, networks: Sequence[Netw
             optimizer.zero_grad()
             values = _batch_losses(modules[0], stacked, inputs[batch], targets[batch], loss)
             _check_loss(values, networks)
-            values.sum().backward()
+            torch.autograd.backward(values.sum())
             optimizer.step()
     for number, module in enumerate(modules):
         with torch.no_grad():
@@ -262,9 +263,9 @@ def reason_to_train_alone(recipe: SGDTraining, train: Examples) -> str:
             together = _batch_losses(
                 modules[0], stacked, inputs.expand(2, *inputs.shape), targets.expand(2, *targets.shape), loss
             )
-            together.sum().backward()
+            torch.autograd.backward(together.sum())
             for mean_loss in alone:
-                mean_loss.backward()
+                torch.autograd.backward(mean_loss)
     except LeftoutError:
         raise
     except Exception as error:
@@ -311,7 +312,7 @@ def _batches(
     rates = iter(recipe.rates(size))
     for _ in range(recipe.epochs):
         order = torch.stack([torch.randperm(size, generator=generator) for generator in generators])
-        for batch in rows.gather(1, order).split(recipe.batch_size, dim=1):
+        for batch in torch.split(rows.gather(1, order), recipe.batch_size, dim=1):
             for group in optimizer.param_groups:
                 group["lr"] = next(rates)
             yield batch

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from jaxtyping import Bool
 from torch import Tensor
 
 from leftout.attribution.groups import named_groups
 from leftout.core.checks import as_list, check_between, check_count, check_whole, shown
 from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.data.conversion import doubles
+from leftout.diagnostics.retraining.agreement import Scores, array_with_names
 
 Subsets = Iterable[Any] | Mapping[Any, Any]
 """Rows kept, one row of row numbers or of truth values for each training; a mapping names the subsets."""
@@ -62,11 +63,7 @@ def random_subsets(
 
 
 def removal_subsets(
-    scores: xr.DataArray | np.ndarray | Tensor,
-    *,
-    shares: Sequence[float] = (0.05, 0.1, 0.2, 0.4),
-    draws: int = 5,
-    seed: int = 0,
+    scores: Scores, *, shares: Sequence[float] = (0.05, 0.1, 0.2, 0.4), draws: int = 5, seed: int = 0
 ) -> dict[str, Bool[np.ndarray, " n"]]:
     """Return subsets without the examples that scores call most helpful, most harmful, and without random
     ones.
@@ -85,6 +82,7 @@ def removal_subsets(
 
     Raises:
         ShapeError: scores that have not two axes.
+        DataError: scores that are no numbers, or not finite.
         OptionError: an option out of range; a share of which no example goes, or all.
 
     Example:
@@ -92,9 +90,7 @@ def removal_subsets(
         >>> kept["helpful 0.25"].tolist(), kept["harmful 0.25"].tolist()
         ([False, True, True, True], [True, True, False, True])
     """
-    matrix = np.asarray(scores, dtype=float)
-    if matrix.ndim != 2:
-        raise ShapeError(f"`scores` must have two axes, (query, train); got shape {matrix.shape}.")
+    matrix = doubles(array_with_names("scores", scores).values)
     if not np.isfinite(matrix).all():
         raise DataError("`scores` must be finite; they hold NaN or infinity.")
     check_whole("draws", draws, 0)
@@ -103,7 +99,10 @@ def removal_subsets(
     order = np.argsort(-matrix.mean(0), kind="stable")
     generator = np.random.default_rng(seed)
     subsets = {}
-    for share in as_list("shares", shares):
+    listed = as_list("shares", shares)
+    if not isinstance(listed, Iterable):
+        raise OptionError(f"`shares` must be a list of numbers between 0 and 1; got {shown(shares)}.")
+    for share in listed:
         check_between("shares", share, 0, 1)
         size = round(share * n)
         if not 0 < size < n:
