@@ -75,6 +75,7 @@ USUAL = {
     "prune_check": ((lo.prune(of_net, few, at=3), trained, few), {"counts": [0]}),
     "random_subsets": ((8,), {"count": 3}),
     "rare": ((fitted,), {}),
+    "read_scores": ((scores_of_query,), {"source": "trak", "train": 3, "query": 8}),
     "referee": ((scores_of_query, truth), {"query": pair, "resamples": 40, "subsets": 8}),
     "refit_subsets": ((fitted, pair, halves), {}),
     "removal_subsets": ((scores_of_query,), {"shares": [0.25], "draws": 1}),

@@ -90,5 +90,6 @@ if TYPE_CHECKING:
     from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
     from leftout.solvers.dense_curvature import Exact as Exact
     from leftout.solvers.lissa import LiSSA as LiSSA
+    from leftout.storage.peer_scores import read_scores as read_scores
 else:
     __all__, __getattr__, __dir__ = exports(__spec__)

@@ -61,7 +61,8 @@ def shrunk(correlations: Float64[np.ndarray, "b m"], noise: float) -> Float64[np
     mean = np.nanmean(correlations, axis=1, keepdims=True)
     variance = np.nanvar(correlations, axis=1, keepdims=True)
     share = np.sqrt(np.clip(variance - noise, 0, None) / np.where(variance > 0, variance, 1))
-    return mean + share * (correlations - mean)
+    towards_mean: np.ndarray = mean + share * (correlations - mean)
+    return towards_mean
 
 
 def highest_rank_correlation(

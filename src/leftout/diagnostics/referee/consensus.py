@@ -106,4 +106,5 @@ def _standard_scores(place: int, values: np.ndarray) -> np.ndarray:
         )
     scaled = values / largest
     centred = scaled - scaled.mean(axis=1, keepdims=True)
-    return centred / centred.std(axis=1, keepdims=True)
+    standard: np.ndarray = centred / centred.std(axis=1, keepdims=True)
+    return standard

@@ -67,7 +67,8 @@ class PerQuery:
 
     def mean_resampled(self, draws: Draws) -> Float64[np.ndarray, " b"]:
         """Return the mean over queries in each resample of columns and queries."""
-        return np.nanmean(np.take_along_axis(self.resampled, draws.queries, axis=1), axis=1)
+        means: np.ndarray = np.nanmean(np.take_along_axis(self.resampled, draws.queries, axis=1), axis=1)
+        return means
 
 
 def measure_queries(
