@@ -1,7 +1,7 @@
 """`leftout referee`: how good scores are, against training that was really done again or exact refits."""
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import xarray as xr
 from rich.console import Console
@@ -70,11 +70,12 @@ def open_truth(path: Path) -> xr.Dataset | xr.DataArray:
     place = path.expanduser()
     if (place / "run.json").exists():
         scores: xr.DataArray = open_run(place).scores
-        return _without_fingerprints(scores.isel(at=-1, drop=True) if "at" in scores.dims else scores)
+        last: xr.DataArray = scores.isel(at=-1, drop=True) if "at" in scores.dims else scores
+        return _without_fingerprints(last)
     if not place.is_dir():
         raise DataError(f"--truth must be a folder .zarr or that of a run; there is no folder {str(path)!r}.")
     try:
-        stored = xr.open_zarr(place, consolidated=False).load()
+        stored: xr.Dataset = xr.open_zarr(place, consolidated=False).load()
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"--truth {str(path)!r} must be a folder that to_zarr wrote; got {error}.") from None
     if {"loss", "kept"} <= set(stored):
@@ -86,7 +87,8 @@ def open_truth(path: Path) -> xr.Dataset | xr.DataArray:
             "retrain; it "
             f"holds {', '.join(map(str, stored)) or 'nothing'}."
         )
-    return _without_fingerprints(stored[effects[0]])
+    effect: xr.DataArray = stored[effects[0]]
+    return _without_fingerprints(effect)
 
 
 def _judged(
@@ -151,7 +153,7 @@ def _truth_sentence(
     return f"Truth: {count(truth.sizes['train'], 'example')} left out, from {place}."
 
 
-def _table(rows: list[list], confidence: float) -> Table:
+def _table(rows: list[list[Any]], confidence: float) -> Table:
     """Return all measures as a table."""
     table = Table("scores", "measure", f"{confidence:.0%} interval", "at most", "verdict")
     for name, measure, estimate, low, high, ceiling, ceiling_low, ceiling_high, verdict in rows:

@@ -217,16 +217,18 @@ def _our_scores(path: Path) -> xr.DataArray:
         raise ShapeError(
             f"`{path}` must hold one array (query, train); it has {', '.join(map(str, stored))}."
         )
-    return stored[matrices[0]].squeeze().transpose("query", "train")
+    matrix: xr.DataArray = stored[matrices[0]].squeeze().transpose("query", "train")
+    return matrix
 
 
 def _orientation(
     shape: tuple[int, ...], source: str, orientation: Orientation | None, n: int | None, m: int | None
 ) -> Orientation:
     """Return which axis is which: by the numbers of examples, as far as these are known."""
+    sizes: dict[Orientation, tuple[int | None, int | None]] = {"query, train": (m, n), "train, query": (n, m)}
     fits = {
         axes: size
-        for axes, size in {"query, train": (m, n), "train, query": (n, m)}.items()
+        for axes, size in sizes.items()
         if all(known in (None, length) for known, length in zip(size, shape, strict=True))
     }
     if orientation is not None:
@@ -240,7 +242,7 @@ def _orientation(
             "`query` that the tool was given."
         )
     if len(fits) == 1:
-        return next(iter(fits))  # type: ignore[return-value]
+        return next(iter(fits))
     if shape[0] == shape[1]:
         raise OptionError(
             f"`orientation` must be given, 'query, train' or 'train, query': there are as many queries as "
@@ -268,7 +270,7 @@ def _probe(values: Float64[np.ndarray, "m n"], train: Any, query: Any, reference
         )
         numbers = evidence.estimate
     elif _labelled(train) and _labelled(query):
-        same = query.labels.numpy()[:, None] == train.labels.numpy()[None]  # type: ignore[union-attr]
+        same = query.labels.numpy()[:, None] == train.labels.numpy()[None]
         subject = "mean difference, in standard deviations, of scores within the query's class and outside it"
         numbers = _class_differences(values, same)
     else:
@@ -293,7 +295,8 @@ def _class_differences(values: Float64[np.ndarray, "m n"], same: np.ndarray) -> 
     inside, outside = same.sum(1), (~same).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
         differences: np.ndarray = (values * same).sum(1) / inside - (values * ~same).sum(1) / outside
-        return differences / values.std(1)
+        differences /= values.std(1)
+    return differences
 
 
 def _labelled(examples: Any) -> bool:
