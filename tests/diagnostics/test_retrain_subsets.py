@@ -268,3 +268,19 @@ def test_more_seeds_of_a_training_without_randomness_are_refused() -> None:
     with pytest.warns(NotConvergedWarning, match="5 of 5 networks trained again stopped short"):
         truth = lo.retrain_subsets(short, train, query, SUBSETS, jobs=1)
     assert truth.attrs["not_converged"] == 5
+
+
+def test_what_it_will_take_is_said_on_a_terminal(monkeypatch) -> None:
+    texts = []
+
+    def without_bar(steps, *, what, total):
+        texts.append((what, total))
+        return steps
+
+    monkeypatch.setattr(module, "with_progress", without_bar)
+    train, query = problem()
+    lo.retrain_subsets(RECIPE, train, query, SUBSETS, seeds=(0, 1), at_once=4, jobs=1)
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True)
+    lo.retrain_subsets(RECIPE, train, query, SUBSETS, seeds=(0, 1), at_once=4, jobs=1)
+    assert texts[0] == ("training 10\u00a0networks on subsets", 3)
+    assert re.fullmatch("training 10\u00a0networks on subsets, about [0-9.e-]+ s", texts[1][0])

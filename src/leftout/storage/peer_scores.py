@@ -147,7 +147,8 @@ def _numbers(scores: Any, key: str | None) -> Float64[np.ndarray, "*axes"]:
     """Return the numbers of a file or an array."""
     if isinstance(scores, str | PathLike):
         scores = _file_content(Path(scores).expanduser(), key)
-    elif hasattr(scores, "values") and hasattr(scores, "indices"):  # a ValuationResult of pyDVL
+    elif {"values", "indices"} <= set(dir(scores)) and not isinstance(scores, torch.Tensor):
+        # A ValuationResult of pyDVL, which may be sorted.
         order = np.argsort(np.asarray(scores.indices))
         scores = np.asarray(scores.values)[order]
     elif key is not None:

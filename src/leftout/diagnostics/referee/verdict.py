@@ -6,6 +6,9 @@ import numpy as np
 
 from leftout.core.wording import number, number_with_interval, percent
 
+ACCURACY = 0.01
+"""How well a ceiling is known beside its interval: it takes ranks for those of normal numbers."""
+
 CHANCE = {"lds": 0.0, "leave_one_out": 0.0, "top_overlap": float("nan"), "wrong_labels_auc": 0.5}
 """What a measure is of scores that know nothing; NaN where that depends on the data."""
 
@@ -21,8 +24,8 @@ def verdict_sentence(measure: str, row: Mapping[str, float]) -> str:
     if np.isnan(row["ceiling"]):
         return f"{text}; how much noise of training allows is not known from one seed."
     ceiling = number(row["ceiling"])
-    if row["share_low"] > 1:
+    if row["share_low"] > 1 + ACCURACY:
         return f"{text}: above {ceiling}, the most that knowledge without this truth allows; was it used?"
-    if row["share_high"] >= 1:
+    if row["share_high"] >= 1 - ACCURACY:
         return f"{text}: as good as the truth can tell, at most {ceiling}."
     return f"{text}: {percent(row['share'], 0)} of what the truth allows, {ceiling}."

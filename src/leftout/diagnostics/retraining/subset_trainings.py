@@ -128,12 +128,21 @@ class RecipeTraining(SubsetTraining):
         return [(outputs_at(module, query), "") for module in self._modules(self.recipe, train, networks)]
 
     def seconds(self, train: Examples, networks: Sequence[Network]) -> float | None:
-        """Return about what training takes, from a training of a pass of three batches."""
-        size = min(len(networks[0][0]), 3 * self.recipe.batch_size)
+        """Return about what training takes, from trials of one step and of five."""
+        short, long = (self._trial(train, networks, steps) for steps in (1, 5))
+        step = max(long - short, 0.0) / 4
+        return short + step * self.recipe.steps(len(networks[0][0]))
+
+    def _trial(self, train: Examples, networks: Sequence[Network], steps: int) -> float:
+        """Return the seconds of some steps, the second time: the first time much is loaded."""
+        size = min(len(networks[0][0]), steps * self.recipe.batch_size)
+        first_rows = [(rows[:size], seed) for rows, seed in networks]
         trial = SGDTraining(**vars(self.recipe) | {"epochs": 1})
-        began = time.perf_counter()
-        self._modules(trial, train, [(rows[:size], seed) for rows, seed in networks])
-        return (time.perf_counter() - began) / trial.steps(size) * self.recipe.steps(len(networks[0][0]))
+        for _ in range(2):
+            began = time.perf_counter()
+            self._modules(trial, train, first_rows)
+            seconds = time.perf_counter() - began
+        return seconds
 
     def _modules(self, recipe: SGDTraining, train: Examples, networks: Sequence[Network]) -> list[nn.Module]:
         if self.at_once == 1:
