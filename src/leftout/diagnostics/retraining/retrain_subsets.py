@@ -241,7 +241,7 @@ def _train_networks(
 def _run(work: _Trainings, chunks: list[list[Network]], jobs: int) -> Iterator[tuple[str, Tensor, list[str]]]:
     try:
         yield from in_processes(work, chunks, jobs=jobs)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except pickle.PicklingError as error:
         raise OptionError(
             "`train_function` must be one that other processes can be given; it holds something that cannot "
             "be "
