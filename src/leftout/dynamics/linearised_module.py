@@ -41,7 +41,7 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
         >>> import leftout as lo, torch
         >>> module = torch.nn.Linear(2, 1).double()
         >>> data = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double(), torch.tensor([1.0, -1.0]).double())
-        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
         >>> type(lo.linearised_module(fitted)).__name__
         'Linear'
 

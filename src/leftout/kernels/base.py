@@ -125,6 +125,9 @@ class Kernel(ABC):
     depends_on_labels: bool = False
     """Whether it is fitted to labels, and another kernel without an example."""
 
+    is_trained: bool = False
+    """Whether the model is the network as it stands, so that only edits move it; it has seen the labels."""
+
     @property
     def label_blind(self) -> "Kernel":
         """Return the kernel before it saw a label: itself, unless it is fitted to labels."""

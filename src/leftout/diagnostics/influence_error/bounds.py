@@ -273,7 +273,7 @@ def limit(
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
         >>> module = torch.nn.Linear(2, 1).double()
-        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
         >>> both = lo.bounds.limit(lo.train(module, data, rule=lo.Ridge(0.1)), fitted, data)
         >>> both.attrs["relative_error"] < 1e-4  # a linear module is its own limit
         True
