@@ -76,6 +76,7 @@ USUAL = {
     "sources": ((fitted, pair, list("aabbaabb")), {"draws": 20}),
     "subclasses": ((fitted, pair), {}),
     "train": ((net, data), {"rule": lo.Ridge(0.5)}),
+    "training_ridge": ((), {"n": 8, "learning_rates": 0.1, "steps": 5}),
     "trajectory": ((flow,), {}),
     "transfer": ((gram, [0, 1]), {}),
 }

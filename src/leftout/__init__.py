@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.rules import Ridge as Ridge
     from leftout.dynamics.train import Trained as Trained
     from leftout.dynamics.train import train as train
+    from leftout.dynamics.training_ridge import training_ridge as training_ridge
     from leftout.dynamics.two_layer import TwoLayerNetwork as TwoLayerNetwork
     from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
     from leftout.solvers.dense_curvature import Exact as Exact
