@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from leftout.core.errors import ExpansionWarning as ExpansionWarning
     from leftout.core.errors import LeftoutError as LeftoutError
     from leftout.core.errors import NotConvergedWarning as NotConvergedWarning
+    from leftout.core.errors import WeightsWarning as WeightsWarning
     from leftout.core.version import __version__ as __version__
     from leftout.curation.learned import learned as learned
     from leftout.curation.prune import Pruned as Pruned

@@ -14,6 +14,7 @@ from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.rules import Ridge, Rule
+from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
@@ -71,6 +72,7 @@ def fit(
         raise NotPositiveError(f"{error}{identical_inputs_sentence(examples)}") from None
     if fixed is not kernel and fixed.doubt:
         warnings.warn(fixed.doubt, ExpansionWarning, stacklevel=2)
+    check_weights(fixed, examples, Ridge() if rule is None else rule)
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
