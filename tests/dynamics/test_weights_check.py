@@ -96,6 +96,20 @@ def test_squared_loss_on_the_outputs_of_a_classifier_is_refused(task) -> None:
         lo.fit(Empirical(classifier), train, rule=lo.Ridge(1.0))
 
 
+@pytest.mark.parametrize("centre", ["uniform", "mean"])
+def test_targets_that_were_centred_after_the_training_are_noticed(centre) -> None:
+    train = digits()
+    centred, _ = lo.load("digits", n_train=150, n_query=2, normalise=None, centre=centre)
+    module = trained(train, squared)
+    with pytest.raises(OptionError, match=rf'those before centring \("{centre}"\). Load with centre="none"'):
+        lo.fit(Empirical(module), centred, rule=lo.Ridge(1.0))
+    assert told(trained(train, squared, targets=centred.targets), centred, "trained") == []
+    pair = train.inputs, train.labels
+    with pytest.raises(OptionError, match="of a pair, pass one-hot columns of floats"):
+        lo.fit(Empirical(module), pair, rule=lo.Ridge(1.0))
+    lo.fit(Empirical(module), (train.inputs, train.targets), rule=lo.Ridge(1.0))
+
+
 @pytest.mark.parametrize("steps", [20, 200])
 @pytest.mark.parametrize("task", TASKS)
 def test_a_network_trained_by_squared_loss_is_taken_as_it_is(task, steps) -> None:

@@ -35,6 +35,8 @@ def audit_learning_curve(
     Cost:
         under ridge the spectrum of half of the examples, 18 (r/2)³ in all; else 9r³ beside the spectrum.
     """
+    if fitted.kernel.is_trained:
+        return None, "The trained weights have seen every label: what more would bring, they cannot tell."
     n = len(fitted)
     halved = takes_half(fitted.rule)
     fewest = FEWEST * (2 if halved else 1)

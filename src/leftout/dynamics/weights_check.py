@@ -9,8 +9,9 @@ error, or the cross-entropy, beside that of the best constant answer.
     "initial" weights   where it does, and they know most: random weights do not. The tail alone would not
                         do: where classes are clusters, one random network in thirteen is beyond it
     squared loss        where classes are told apart, but outputs are further from the targets than a constant
-                        is: those of cross-entropy, which makes them large. No training by squared loss ends
-                        there, as a constant is what it learns first
+                        is, whatever is added to them: those of cross-entropy, which makes them large. No
+                        training by squared loss ends there, as a constant is what it learns first. Also
+                        where outputs meet the targets as they were before a centre was subtracted
 """
 
 import math
@@ -53,12 +54,14 @@ class Knowledge:
     Attributes:
         tail: probability that independent answers would agree with the targets as well.
         explained: 1 − squared error / that of the best constant.
+        spread_explained: the same with the best constant added to the outputs.
         entropy_explained: 1 − cross-entropy / that of the class shares; −inf of numbers to predict.
         accuracy: share of right answers; None of numbers to predict.
     """
 
     tail: float
     explained: float
+    spread_explained: float
     entropy_explained: float
     accuracy: float | None
 
@@ -81,13 +84,8 @@ def check_weights(kernel: Kernel, train: Examples, rule: Rule) -> None:
     known = knowledge(outputs.to(train.targets), train)
     right = "" if known.accuracy is None else f", and is right on {known.accuracy:.0%} of them"
     plain = known.tail <= PLAIN
-    by_entropy = plain and known.entropy_explained > CLASSIFIER and known.explained < 0
-    if kernel.is_trained and by_entropy and isinstance(rule, Ridge):
-        raise OptionError(
-            "`rule` must not have a squared loss for a network that was trained by cross-entropy: its "
-            f"outputs are right on {known.accuracy:.0%} of the training examples, and further from their "
-            "targets than constants are. Pass rule=lo.Logistic(ridge)."
-        )
+    if kernel.is_trained and plain and isinstance(rule, Ridge):
+        _check_squared_loss(known, outputs.to(train.targets), train)
     share = max(known.explained, known.entropy_explained)
     if not kernel.is_trained and plain and share > MOST_UNTRAINED:
         _warn(
@@ -103,18 +101,42 @@ def check_weights(kernel: Kernel, train: Examples, rule: Rule) -> None:
         )
 
 
+def _check_squared_loss(known: Knowledge, outputs: Float64[Tensor, "n k"], train: Examples) -> None:
+    """Raise where outputs that know the targets are not those of training by squared loss on them."""
+    if known.entropy_explained > CLASSIFIER and known.spread_explained < 0:
+        raise OptionError(
+            "`rule` must not have a squared loss for a network that was trained by cross-entropy: its "
+            f"outputs are right on {known.accuracy:.0%} of the training examples, and further from their "
+            "targets than constants are. Pass rule=lo.Logistic(ridge)."
+        )
+    errors = [(outputs - targets).square().sum() for targets in _with_and_without_centre(train)]
+    if float(errors[1]) < float(errors[0]) / 2:
+        raise OptionError(
+            "`train` must have the targets that the network was trained on: its outputs are those before "
+            f'centring ("{train.encoding.centre}"). Load with centre="none" (--centre none); of a pair, pass '
+            "one-hot columns of floats instead of classes."
+        )
+
+
+def _with_and_without_centre(train: Examples) -> tuple[Tensor, Tensor]:
+    return train.targets, train.encoding.in_target_units(train.targets)
+
+
 def knowledge(outputs: Float64[Tensor, "n k"], train: Examples) -> Knowledge:
     """Return what outputs, in the units of targets, know of the targets."""
     targets = train.targets
     centred = targets - targets.mean(0)
     constant = float(centred.square().sum())
-    explained = 1 - float((outputs - targets).square().sum()) / constant if constant else -math.inf
+    error = outputs - targets
+    errors = (error, error - error.mean(0))
+    explained, spread = (1 - float(e.square().sum()) / constant if constant else -math.inf for e in errors)
     if train.labels is None:
-        return Knowledge(_correlation_tail(outputs, centred), explained, -math.inf, None)
+        return Knowledge(_correlation_tail(outputs, centred), explained, spread, -math.inf, None)
     answers = train.encoding.decode(outputs)
     return Knowledge(
         _agreement_tail(answers, train.labels),
         explained,
+        spread,
         _entropy_explained(outputs, train),
         float((answers == train.labels).double().mean()),
     )

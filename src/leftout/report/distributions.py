@@ -21,10 +21,11 @@ def distributions(findings: Findings, ranking: Ranking) -> dict[str, Any]:
     doubted[[suspect.row for suspect in findings.suspects]] = True
     mean = ranking.mean[-1]
     margins, axis = margins_of(findings)
+    margin_plot = margin_histogram(margins, doubted, axis) if findings.doubts_labels else None
     return {
         "margin_rule": MARGIN_RULE,
         "influence_plot": influence_histogram(mean),
-        "margin_plot": margin_histogram(margins, doubted, axis),
+        "margin_plot": margin_plot,
         "average": [
             [example(findings, row) | {"mean": signed_number(float(mean[row]), 2)} for row in side]
             for side in _extreme_rows(mean)
