@@ -134,9 +134,7 @@ def test_what_cannot_be_compared_as_numbers_is_not_doubted_at_all(tmp_path) -> N
 
 def test_a_network_is_not_trained_again_from_its_trained_weights() -> None:
     train, query = digits()
-    with pytest.raises(
-        OptionError, match=r"from its initial weights, and these are trained.*--linearised-at"
-    ):
+    with pytest.raises(OptionError, match=r"from initial weights for `retrain_examples`; .*--linearised-at"):
         lo.audit(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0), retrain_examples=3)
 
 

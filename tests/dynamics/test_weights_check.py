@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, softplus
 
 import leftout as lo
+from leftout.audit.retrained_curve import initial_network
 from leftout.core.errors import OptionError
 from leftout.dynamics.weights_check import MOST_UNTRAINED, PLAIN, check_weights, knowledge
 from leftout.kernels.network.empirical import Empirical
@@ -177,3 +178,48 @@ def test_one_class_or_few_examples_are_no_evidence() -> None:
     ):
         few = train.select(rows.nonzero()[:, 0][:20])
         assert told(network(train), few, weights) == []
+
+
+@pytest.fixture(scope="module")
+def at_trained_weights():
+    train = digits()
+    return lo.fit(Empirical(trained(train, squared)), train, rule=lo.Ridge(1.0))
+
+
+@pytest.mark.parametrize(
+    ("ask", "question"),
+    [
+        (lambda fitted: lo.learning_curve(fitted, [300]), "a learning curve"),
+        (lambda fitted: lo.choose_kernel([fitted.kernel], fitted.train), "a choice by leave-one-out"),
+    ],
+    ids=["learning curve", "choice"],
+)
+def test_what_needs_a_kernel_that_has_not_seen_the_labels_says_so(at_trained_weights, ask, question) -> None:
+    with pytest.raises(
+        OptionError, match=f"must not have seen the labels for {question}, and trained weights"
+    ):
+        ask(at_trained_weights)
+
+
+@pytest.mark.parametrize(
+    ("ask", "question"),
+    [
+        (lo.linearised_module, "its linearised training"),
+        (lambda fitted: lo.linearisation_gap(fitted, fitted.train), "its linearised training"),
+        (lambda fitted: initial_network(fitted, width=9, seed=0), "training it again"),
+        (
+            lambda fitted: lo.bounds.limit(
+                lo.train(network(digits()), digits(), rule=lo.GradientDescent(1e-3), steps=1, tolerance=None),
+                fitted,
+                digits(),
+            ),
+            "the limit of a network",
+        ),
+    ],
+    ids=["module", "gap", "again", "limit"],
+)
+def test_what_trains_from_initial_weights_says_so(at_trained_weights, ask, question) -> None:
+    with pytest.raises(
+        OptionError, match=f"must start from initial weights for {question}; .*--linearised-at"
+    ):
+        ask(at_trained_weights)

@@ -49,6 +49,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
 from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
@@ -404,11 +405,7 @@ def _check_retraining(request: AuditRequest) -> None:
             f"`retrain_examples` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
             f"agreement; got {count}."
         )
-    if fitted.kernel.is_trained:
-        raise OptionError(
-            "`retrain_examples` trains a network again from its initial weights, and these are trained: give "
-            'those before training, with weights="initial" (--linearised-at initial), or 0 examples.'
-        )
+    check_starts_here(fitted.kernel, "`retrain_examples`")
     check_followed(fitted.rule, request.times[-1])
     if not has_network(fitted):
         raise OptionError(

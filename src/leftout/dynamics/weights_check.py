@@ -180,3 +180,28 @@ def _entropy_explained(outputs: Float64[Tensor, "n k"], train: Examples) -> floa
 def _warn(message: str) -> None:
     # As if the caller of `fit` had been told.
     warnings.warn(message, WeightsWarning, stacklevel=4)
+
+
+def check_unseen(name: str, kernel: object, question: str) -> None:
+    """Raise where a question needs a kernel that has not seen the labels, and trained weights have.
+
+    Args:
+        name: of the argument that holds the kernel.
+        question: what is asked, as a noun.
+    """
+    if isinstance(kernel, Kernel) and kernel.is_trained:
+        raise OptionError(
+            f"`{name}` must not have seen the labels for {question}, and trained weights have: they answer "
+            "training examples too well. Take an analytic kernel, such as kernels.ReLU(2), or "
+            'weights="initial" with the weights before training.'
+        )
+
+
+def check_starts_here(kernel: Kernel, question: str) -> None:
+    """Raise where a question is about training from these weights, and they are trained already."""
+    if kernel.is_trained:
+        raise OptionError(
+            f"`fitted` must start from initial weights for {question}; this one stands at trained weights, "
+            'which no training moves. Pass Empirical(module, weights="initial") with the weights before '
+            "training (--linearised-at initial)."
+        )
