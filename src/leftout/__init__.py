@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.ensemble import posterior as posterior
     from leftout.dynamics.fit import fit as fit
     from leftout.dynamics.fitted import Fitted as Fitted
+    from leftout.dynamics.fitted_networks import FittedNetworks as FittedNetworks
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
     from leftout.dynamics.rules import GradientDescent as GradientDescent
     from leftout.dynamics.rules import GradientFlow as GradientFlow

@@ -15,6 +15,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled_array
 from leftout.attribution.engine.query_blocks import is_scalar, queries_of
@@ -73,6 +74,7 @@ def leave_one_out(
 ) -> xr.Dataset: ...
 
 
+@asked_of_networks
 def leave_one_out(
     fitted: Fitted,
     query: Data,
@@ -186,6 +188,7 @@ def leave_one_out(
     )
 
 
+@asked_of_networks
 def out_of_sample(fitted: Fitted, at: At | Sequence[At] = None) -> Float64[Tensor, "... n k"]:
     """Return the prediction of every training example by the model that never saw it.
 

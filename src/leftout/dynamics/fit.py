@@ -1,6 +1,7 @@
 """The model that a kernel, training examples and a rule make: the Gram matrix now, all else when asked."""
 
 import warnings
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -12,14 +13,17 @@ from leftout.core.errors import ExpansionWarning, NotPositiveError
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
+from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
+from leftout.kernels.network.networks import NetworkKernels
 
 
+@overload
 def fit(
     kernel: AnyKernel,
     train: Data,
@@ -28,7 +32,30 @@ def fit(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
-) -> Fitted:
+) -> Fitted: ...
+
+
+@overload
+def fit(
+    kernel: NetworkKernels,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> FittedNetworks: ...
+
+
+def fit(
+    kernel: AnyKernel | NetworkKernels,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> Fitted | FittedNetworks:
     """Return the model that `rule` makes of the kernel and the training examples.
 
     Args:
@@ -57,6 +84,11 @@ def fit(
         >>> fitted.predict([[1.0, 0.0]]).shape
         torch.Size([1, 1])
     """
+    if isinstance(kernel, NetworkKernels):
+        check_rule(rule)
+        same = examples_of(train, name="train")
+        options: dict[str, Any] = {"rule": rule, "dtype": dtype, "device": device, "memory": memory}
+        return FittedNetworks(tuple(fit(member, same, **options) for member in kernel.kernels))
     check_kernel(kernel)
     check_rule(rule)
     examples = examples_of(train, name="train")
@@ -97,6 +129,8 @@ def check_kernel(kernel: object) -> None:
     what = "a kernel, such as leftout.kernels.ReLU(2)"
     if isinstance(kernel, nn.Module):
         what = "a kernel; of a module it is leftout.kernels.Empirical(module)"
+    elif isinstance(kernel, NetworkKernels):
+        what = "a kernel of one network here; ask about each of kernel.kernels by itself"
     elif isinstance(kernel, str):
         what = "a kernel and no name; make one, such as leftout.kernels.ReLU(2)"
     check_kind("kernel", kernel, (Kernel, LabelDependentKernel), what=what)

@@ -53,6 +53,7 @@ from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
 from leftout.kernels.network.layerwise import candidate_layers, check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
+from leftout.kernels.network.networks import NetworkKernels
 from leftout.kernels.network.options import Outputs, Weights
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
@@ -69,7 +70,8 @@ class Empirical(Kernel):
 
     Args:
         module: maps tensor inputs to outputs (n, k), each row by itself: in eval mode where it has dropout
-            or batch statistics.
+            or batch statistics. Of a list of modules, such as checkpoints or seeds, `fit` makes a model that
+            answers with the mean over them (`FittedNetworks`); the other arguments hold for all.
         outputs: "full" has a row for each output; "sum" and "trace" are approximations of it for k > 1, whose
             error `distortion` measures.
         weights: "trained" if the module was trained on these examples, and the fitted model is to be it;
@@ -99,6 +101,12 @@ class Empirical(Kernel):
         tensor([[26.,  1.],
                 [ 1., 26.]], dtype=torch.float64)
     """
+
+    def __new__(cls, module: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Return a kernel of one module; of a list of them one for each."""
+        if isinstance(module, list | tuple):
+            return NetworkKernels([cls(member, *arguments, **options) for member in module])
+        return super().__new__(cls)
 
     @in_any_mode
     def __init__(
