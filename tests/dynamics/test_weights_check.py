@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy, softplus
 import leftout as lo
 from leftout.audit.retrained_curve import initial_network
 from leftout.core.errors import OptionError
+from leftout.curation.mislabelled import find_mislabelled
 from leftout.dynamics.weights_check import MOST_UNTRAINED, PLAIN, check_weights, knowledge
 from leftout.kernels.network.empirical import Empirical
 
@@ -191,8 +192,10 @@ def at_trained_weights():
     [
         (lambda fitted: lo.learning_curve(fitted, [300]), "a learning curve"),
         (lambda fitted: lo.choose_kernel([fitted.kernel], fitted.train), "a choice by leave-one-out"),
+        (lo.rare, "under-sampled examples"),
+        (find_mislabelled, "doubted labels"),
     ],
-    ids=["learning curve", "choice"],
+    ids=["learning curve", "choice", "rare", "doubted"],
 )
 def test_what_needs_a_kernel_that_has_not_seen_the_labels_says_so(at_trained_weights, ask, question) -> None:
     with pytest.raises(

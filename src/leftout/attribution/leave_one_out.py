@@ -192,6 +192,9 @@ def leave_one_out(
 def out_of_sample(fitted: Fitted, at: At | Sequence[At] = None) -> Float64[Tensor, "... n k"]:
     """Return the prediction of every training example by the model that never saw it.
 
+    At the trained weights of a network it is the network with the example taken out of its last fit, and not
+    the prediction of one that never saw it: the weights remember it.
+
     Args:
         at: training time; a sequence adds a leading axis.
 
