@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
     from leftout.dynamics.rules import GradientDescent as GradientDescent
     from leftout.dynamics.rules import GradientFlow as GradientFlow
+    from leftout.dynamics.rules import Logistic as Logistic
     from leftout.dynamics.rules import Ridge as Ridge
     from leftout.dynamics.train import Trained as Trained
     from leftout.dynamics.train import train as train

@@ -94,7 +94,7 @@ def test_the_report_calls_nothing_of_trained_weights_without_itself(audited) -> 
     assert "each predicted without itself, by a kernel that has not seen it" in words
     assert "how sure a kernel that has not seen the labels is of each training example" in words
     assert "had that example never been there" not in words
-    assert "What more data would bring is not said here. The trained weights have seen every label" in words
+    assert "What more data would bring is not said here. Trained weights have seen all examples" in words
 
 
 def test_what_cannot_be_compared_as_numbers_is_not_doubted_at_all(tmp_path) -> None:

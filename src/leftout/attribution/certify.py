@@ -12,9 +12,13 @@ below the critical rate, g is steeper at s_max, and its slope there counts); and
 Where labels have made K indefinite there is no √k(x, x). With r and μ the largest and the least |s + λ|,
 no prediction at the end of training is further from f_0 than ‖k(x, X)‖ ‖Y − f_0‖ / μ, and rounding moves it
 by 10 eps r / μ of that.
+
+Under cross-entropy a removal is one Newton step: its error is what the examples that are really left out measure,
+fitted until convergence from their own matrix.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -29,7 +33,7 @@ from leftout.core.work import WorkCount
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import At
+from leftout.dynamics.rules import At, Logistic
 from leftout.kernels import assemble
 from leftout.solvers.krylov import filtered_vector_work, largest_eigenvalue
 from leftout.solvers.quadrature import quadrature_error
@@ -68,8 +72,7 @@ def certify(
     generator = torch.Generator().manual_seed(seed)
     comparisons = compare_refits(engine, examples, count=refit_examples, generator=generator)
     fitted = fitted.freeze_labels()  # what follows is about the matrix as it is
-    indefinite = time == math.inf and not fitted.kernel.definite
-    sizes = (_indefinite if indefinite else _positive)(fitted, examples, time, total, generator)
+    sizes = _sizes_of(fitted, time)(fitted, examples, time, total, generator)
     measured = fitted.kernel.distortion(fitted.train.inputs)
     return Certificate(
         at=time,
@@ -102,12 +105,46 @@ class _Sizes(NamedTuple):
     scale: float
 
 
+def _sizes_of(fitted: Fitted, time: float) -> Callable[..., _Sizes]:
+    """Return what measures the problem: by its loss, and by the sign of its kernel."""
+    if isinstance(fitted.rule, Logistic):
+        return _cross_entropy
+    return _indefinite if time == math.inf and not fitted.kernel.definite else _positive
+
+
+def _cross_entropy(
+    fitted: Fitted, examples: Examples, time: float, total: float, generator: torch.Generator
+) -> _Sizes:
+    """The curvature of cross-entropy is at most ½ (¼ for one output), and the ridge is its least."""
+    del time, generator
+    high, low = fitted.largest, float(fitted.factorisations.eigenvalues[0])
+    ridge = fitted.rule.effective_ridge(total)
+    reach = ridge + high * (0.25 if fitted.outputs == 1 else 0.5)
+    of_queries = assemble.diagonal(
+        fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
+    )
+    top = max(float(fitted.gram.diagonal().abs().max()), float(of_queries.abs().max()))
+    # ½ λ |θ|² is at most the loss at the start.
+    loss = float(fitted.rule.example_loss.of(fitted.start, fitted.targets).sum())
+    scale = math.sqrt(top * 2 * loss / ridge)
+    return _Sizes(
+        high=high,
+        low=low,
+        reach=reach,
+        condition=reach / ridge,
+        effective=reach / ridge,
+        quadrature=0.0,
+        rounding=(fitted.logistic.gradient + BACKWARD * EPS * reach / ridge) * scale,
+        scale=scale,
+    )
+
+
 def _positive(
     fitted: Fitted, examples: Examples, time: float, total: float, generator: torch.Generator
 ) -> _Sizes:
     high, low = _ends(fitted, time, total, generator)
     ridge = fitted.rule.effective_ridge(total)
-    learned = fitted.rule.effective_time(time, total)
+    learned = fitted.spectral_rule.effective_time(time, total)
     floor = max(low + ridge, 1 / learned if learned > 0 else math.inf)
     of_queries = assemble.diagonal(
         fitted.kernel, examples.inputs, dtype=fitted.kernel_dtype, device=fitted.device
@@ -173,7 +210,7 @@ def _amplification(fitted: Fitted, time: float, total: float, high: float, floor
     reach = high + fitted.rule.effective_ridge(total)
     # Before anything is learned, ηt(s_max + λ) < 1, g ≈ ηt has no slope but its own rounding.
     bottom = max(reach / floor, math.sqrt(reach / floor)) / math.sqrt(floor)
-    top = fitted.rule.filter_sensitivity(time, total, high) if 0 < time < math.inf else 0.0
+    top = fitted.spectral_rule.filter_sensitivity(time, total, high) if 0 < time < math.inf else 0.0
     return max(bottom, top / math.sqrt(reach)) if reach > 0 else bottom
 
 
@@ -182,14 +219,16 @@ def _quadrature_error(fitted: Fitted, time: float, total: float) -> float:
     if not 0 < time < math.inf:
         return 0.0
     spectrum = fitted.spectrum
-    ((_, quadrature),) = fitted.rule.quadratures([time], total=total, high=spectrum.largest)
-    exact = fitted.rule.filter(time, total)
+    ((_, quadrature),) = fitted.spectral_rule.quadratures([time], total=total, high=spectrum.largest)
+    exact = fitted.spectral_rule.filter(time, total)
     error = quadrature_error(quadrature, exact, high=spectrum.largest, extra=spectrum.values)
     return float(error[0])
 
 
 def _residual(fitted: Fitted, total: float, time: float, reach: float) -> float:
     """Return the backward error of the solve, or of the decomposition on the data."""
+    if isinstance(fitted.rule, Logistic):
+        return fitted.logistic.gradient
     if time == math.inf:
         dual = fitted.dual(time, total=total)
         rest = fitted.gram @ dual + fitted.rule.effective_ridge(total) * dual - fitted.residual

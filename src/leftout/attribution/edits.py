@@ -186,8 +186,10 @@ def add(
     tops = (_top_bordered(fitted, k, corner) for k, corner in zip(borders, to_itself, strict=True))
     total = len(fitted) + 1
     engines = edit_engines(fitted, times, total=total, beyond=_rise(fitted, total, bound, tops))
-    missing = fitted.by_row(values - fitted.initial(points))
-    duals, new = zip(*(engine.add_duals(to_train, to_itself, missing) for engine in engines), strict=True)
+    start = fitted.start_at(points, to_train.T)
+    duals, new = zip(
+        *(engine.add_duals(to_train, to_itself, values, start) for engine in engines), strict=True
+    )
     change = dual_effects(fitted, examples, torch.stack(duals), times, of, new=(points, torch.stack(new)))
     return effect_array(
         fitted,

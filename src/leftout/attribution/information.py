@@ -181,7 +181,7 @@ def _singles(fitted: Fitted, times: Sequence[float]) -> Changes:
     """Return the change of the dual without each example, at every time; times are checked now."""
     n = len(fitted)
     # A sixth of the budget, as queries have: the change, its modes, its predictions, and squares.
-    size = fitted.memory // (6 * 8 * fitted.residual.numel())
+    size = fitted.memory // (6 * 8 * fitted.targets.numel())
     every = [
         (engine, position, columns)
         for position, engine in enumerate(edit_engines(fitted, times, total=n - 1))

@@ -2,17 +2,22 @@
 
 With error e = f − y and c the prediction with an example minus the prediction without it,
 
-    ½ Σ (e − c)² − ½ Σ e² = Σ (½ c² − e c)        over outputs.
+    ½ Σ (e − c)² − ½ Σ e² = Σ (½ c² − e c)        over outputs,
+
+and under cross-entropy ce(f − c) − ce(f).
 """
 
 import math
 
 import numpy as np
+import torch
 import xarray as xr
 
-from leftout.attribution.engine.labelled_result import SIGN, UNITS
+from leftout.attribution.engine.labelled_result import SIGN, units_of
+from leftout.attribution.engine.query_blocks import queries_like
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.losses import SquaredLoss
 
 
 def loss_influence(fitted: Fitted, query: Examples, changes: xr.DataArray) -> xr.DataArray:
@@ -26,13 +31,22 @@ def loss_influence(fitted: Fitted, query: Examples, changes: xr.DataArray) -> xr
     Cost:
         two products over `changes`, and the predictions of the model with all examples.
     """
-    errors = np.stack(
+    loss = fitted.rule.example_loss
+    predictions = torch.stack(
         [
-            (fitted.predict(query, None if math.isinf(time) else time).cpu() - query.targets).numpy()
+            fitted.predict(query, None if math.isinf(time) else time).cpu()
             for time in changes["at"].values.tolist()
         ]
     )  # (at, query, output)
     effect = changes.values
-    influence = np.einsum("tqik,tqik->tqi", effect, effect) / 2 - np.einsum("tqik,tqk->tqi", effect, errors)
-    loss = changes.isel(output=0, drop=True).copy(data=influence)
-    return loss.assign_attrs(of="loss", sign=SIGN["loss"], units=UNITS["loss"])
+    if isinstance(loss, SquaredLoss):
+        errors = (predictions - query.targets).numpy()
+        influence = np.einsum("tqik,tqik->tqi", effect, effect) / 2 - np.einsum(
+            "tqik,tqk->tqi", effect, errors
+        )
+    else:
+        targets = queries_like(fitted.train, query).targets
+        without = torch.from_numpy(-effect)
+        influence = loss.change(predictions[:, :, None], without, targets[:, None]).numpy()
+    array = changes.isel(output=0, drop=True).copy(data=influence)
+    return array.assign_attrs(of="loss", sign=SIGN["loss"], units=units_of(fitted.rule, "loss"))

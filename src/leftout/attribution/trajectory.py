@@ -26,7 +26,7 @@ from leftout.core.progress import with_progress
 from leftout.core.work import WorkCount, passes, product
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted, check_fitted, dual_work
-from leftout.dynamics.rules import At, GradientDescent, Ridge, Rule
+from leftout.dynamics.rules import At, GradientDescent, Rule
 from leftout.solvers.quadrature import NODES
 from leftout.solvers.resolvent import Resolvents, left_out_ratios, resolvents_at_nodes, resolvents_work
 
@@ -142,12 +142,12 @@ def trajectory_work(n: int, k: int, times: int) -> WorkCount:
 
 def has_training_curve(rule: Rule, last: float) -> bool:
     """Return whether training has times between its beginning and the last one asked about."""
-    return not isinstance(rule, Ridge) and last > 0
+    return rule.has_time and last > 0
 
 
 def check_timed(rule: Rule) -> None:
     """Raise unless training under this rule takes time."""
-    if isinstance(rule, Ridge):
+    if not rule.has_time:
         raise OptionError(
             f"`fitted` must be trained under a rule with training time; got {rule!r}, which gives "
             "the end of training alone. Use GradientFlow or GradientDescent with the same ridge, "
@@ -166,7 +166,7 @@ def training_times(fitted: Fitted, count: int = COUNT) -> tuple[float, ...]:
         the spectrum, 9n³, once.
     """
     check_timed(fitted.rule)
-    n, rule, values = len(fitted), fitted.rule, fitted.spectrum.values
+    n, rule, values = len(fitted), fitted.spectral_rule, fitted.spectrum.values
     fewer = n - 1 or n
     shifted = values + rule.effective_ridge(n)
     noise = n * torch.finfo(fitted.kernel_dtype).eps * fitted.spectrum.largest
@@ -198,7 +198,7 @@ def _predictions(
     total = n - 1 or n
     for remaining in (n, total):
         fitted.check_trainable(times, total=remaining)
-    start = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)  # f_0
+    start = fitted.initial_at_train
     with_it = start + _learned_part(fitted, times, n)
     # Under loss="mean" the filter itself changes when one example goes.
     same = fitted.rule.loss == "sum" or total == n
@@ -228,7 +228,7 @@ def _predictions_without(
     groups = []
     if finite:
         high = fitted.spectrum.largest
-        groups = fitted.rule.quadratures(finite, total=total, high=high)
+        groups = fitted.spectral_rule.quadratures(finite, total=total, high=high)
     for group, quadrature in with_progress(groups, what="training times", total=len(groups)):
         nodes = resolvents_at_nodes(
             fitted.spectrum, fitted.residual, quadrature, outputs_per_example=fitted.outputs_per_example

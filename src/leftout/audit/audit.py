@@ -11,17 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float64
-from torch import Tensor
 
 from leftout.attribution.certify import certify
 from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
-from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import has_training_curve, training_times
-from leftout.audit.label_findings import label_findings
+from leftout.audit.label_findings import LeftOut, label_findings, left_out_by
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
@@ -44,7 +41,7 @@ from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.agreement import FEWEST
-from leftout.dynamics.fit import check_kernel, check_rule, fit
+from leftout.dynamics.fit import check_kernel, check_rule, coded_for, fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
@@ -122,7 +119,11 @@ class AuditRequest:
         fitted = self.fitted
         # A function's name does not say what it computes (`kernels.From`): its values do. To nine digits,
         # so that a sum that another number of threads rounds otherwise is the same.
-        sums = (fitted.gram.sum(), fitted.gram.diagonal().sum(), fitted.residual.square().sum())
+        sums = (
+            fitted.gram.sum(),
+            fitted.gram.diagonal().sum(),
+            (fitted.targets - fitted.initial_at_train).square().sum(),
+        )
         return {
             "fitted": fitted.record,
             "values": [f"{float(total):.9g}" for total in sums],
@@ -242,9 +243,9 @@ def audit_request(
     kernel = kernel.kernel if isinstance(kernel, Selection) else kernel
     check_kernel(kernel)
     check_rule(rule)
-    train, rule = examples_of(train, name="train"), Ridge() if rule is None else rule
+    rule = Ridge() if rule is None else rule
+    train = coded_for(kernel, rule, examples_of(train, name="train"))
     query = queries_like(train, query)
-    kernel.check("inputs", train.inputs)
     kernel.check("query", query.inputs)
     budget = memory_budget(
         memory, device=usable_device(device) if device is not None else train.inputs.device
@@ -295,7 +296,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
     removal = redundant(fixed, query, at=last_time)
-    at_times = tuple(_model_at(fitted, query, time, labels.out_of_sample) for time in times)
+    at_times = tuple(_model_at(fitted, query, time, labels.left_out) for time in times)
     curve, no_curve = audit_learning_curve(fixed, at_times[-1].out_of_sample, seed=request.seed)
     trainings = None if folder is None else folder.trainings
     names = request.provenance
@@ -326,6 +327,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         no_learning_curve=no_curve,
         selection=request.selection,
         depends_on_labels=fitted.depends_on_labels,
+        loss=fitted.rule.example_loss,
     )
 
 
@@ -414,26 +416,22 @@ def _check_retraining(request: AuditRequest) -> None:
         )
 
 
-def _model_at(
-    fitted: Fitted, query: Examples, time: float, left_out: Float64[Tensor, "n k"] | None
-) -> ModelAtTime:
+def _model_at(fitted: Fitted, query: Examples, time: float, left_out: LeftOut | None) -> ModelAtTime:
     """Return the predictions at a training time, and how good they are.
 
     Args:
         left_out: what is predicted of each training example without it, where another model says so.
     """
-    at = None if time == math.inf else time
-    predictions = fitted.predict(query, at).cpu()
-    left_out = out_of_sample(fitted, at).cpu() if left_out is None else left_out
-    known = not bool(left_out.isnan().any())
+    predictions = fitted.predict(query, None if time == math.inf else time).cpu()
+    left_out = left_out_by(fitted, time) if left_out is None else left_out
     return ModelAtTime(
         at=time,
         predictions=predictions,
-        out_of_sample=left_out,
-        query_loss=query.mean_loss(predictions),
-        left_out_loss=fitted.train.mean_loss(left_out),
+        out_of_sample=left_out.predictions,
+        query_loss=fitted.rule.example_loss.mean(predictions, query.targets),
+        left_out_loss=left_out.loss,
         query_accuracy=query.accuracy(predictions),
-        left_out_accuracy=fitted.train.accuracy(left_out) if known else None,
+        left_out_accuracy=left_out.accuracy,
     )
 
 

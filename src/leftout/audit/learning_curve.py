@@ -14,6 +14,7 @@ from leftout.diagnostics.learning_curve.learning_curve import FEWEST, learning_c
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import SpectralRule
 
 STEPS = 4
 """Sizes asked for, each a root of two more: up to four times the examples."""
@@ -35,8 +36,13 @@ def audit_learning_curve(
     Cost:
         under ridge the spectrum of half of the examples, 18 (r/2)³ in all; else 9r³ beside the spectrum.
     """
-    if fitted.kernel.is_trained:
-        return None, "The trained weights have seen every label: what more would bring, they cannot tell."
+    if not isinstance(fitted.rule, SpectralRule):
+        return None, f"It is a theorem about squared loss; this is {fitted.rule.example_loss.name}."
+    if fitted.tilt is not None:
+        return (
+            None,
+            "Trained weights have seen all examples: there is no model of fewer of them to start from.",
+        )
     n = len(fitted)
     halved = takes_half(fitted.rule)
     fewest = FEWEST * (2 if halved else 1)

@@ -31,7 +31,7 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
         **({"labels": FITTED_AGAIN} if fitted.depends_on_labels else {}),
         **({"take care": doubt} if doubt else {}),
         "rule": f"{rule['rule']} ({parameters})",
-        "loss": f"{rule['loss']} over examples of ½ Σ (prediction − target)²",
+        "loss": f"{rule['loss']} over examples of {fitted.rule.example_loss.formula}",
         "training times": ", ".join("end" if t == math.inf else f"{t:g}" for t in times),
         "precision": f"float64, kernel evaluated in {fitted.record['kernel_dtype']}",
         "device": fitted.device.type,

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from leftout.core.work import WorkCount
+from leftout.data.encoding import encoding_of_classes
 from leftout.data.examples import Examples
 from leftout.data.normalise import normalise_inputs
 from leftout.diagnostics.learning_curve.ridge_path import left_out_path
@@ -58,7 +59,7 @@ def label_model(fitted: Fitted) -> LabelModel:
             f"have seen every label, and {reason}. Ask a kernel that has not seen them.",
         )
     kernel = ReLU(2, bias_variance=0.3)
-    examples = _standardised(fitted.train)
+    examples = _standardised(_as_numbers(fitted.train))
     model = fit(kernel, examples, rule=Ridge(1.0), device=fitted.device, memory=fitted.memory)
     scale = float(model.gram.diagonal().mean())
     ridges = [scale * share for share in RIDGES]
@@ -82,6 +83,17 @@ def _why_not(fitted: Fitted) -> str:
     if bool((inputs == inputs[0]).all()):
         return "its inputs are all alike"
     return ""
+
+
+def _as_numbers(train: Examples) -> Examples:
+    """Return the examples with targets for squared loss, in as many columns."""
+    encoding = train.encoding
+    if not encoding.as_probabilities:
+        return train
+    if train.labels is None or encoding.classes is None:  # soft labels
+        return replace(train, encoding=replace(encoding, as_probabilities=False))
+    columns = encoding_of_classes(train.labels, encoding.classes, outputs=encoding.outputs)
+    return train.coded_as(columns)
 
 
 def _standardised(train: Examples) -> Examples:

@@ -91,6 +91,8 @@ def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     check_unseen("fitted", fitted.kernel, "doubted labels")
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
+    if train.labels is None:  # soft labels are compared as probabilities
+        predicted = fitted.rule.example_loss.expected(predicted)
     scores, margins, suggested = label_margins(train, predicted)
     order = margins.argsort(stable=True).tolist()
     moment = engine_at(fitted, at)
@@ -160,13 +162,13 @@ def _opposing_examples(
         off = float(
             scores[suggested] - train.encoding.in_target_units(train.targets[row : row + 1])[0, suggested]
         )
-        direction = fitted.residual.new_zeros(outputs)
+        direction = fitted.targets.new_zeros(outputs)
         direction[suggested] = 1.0 if off >= 0 else -1.0
     elif outputs == 1:
         # Two classes share the column f: their scores are −f and +f.
-        direction = fitted.residual.new_tensor([2.0 if suggested == 1 else -2.0])
+        direction = fitted.targets.new_tensor([2.0 if suggested == 1 else -2.0])
     else:
-        direction = fitted.residual.new_zeros(outputs)
+        direction = fitted.targets.new_zeros(outputs)
         direction[suggested], direction[int(train.labels[row])] = 1.0, -1.0
     terms = moment.contributions(row, direction)
     best = terms.topk(min(NEIGHBOURS, len(terms) - 1))

@@ -67,7 +67,7 @@ def weight_change_without_each(engine: EditEngine, time: float) -> Float64[Tenso
     fitted = engine.fitted
     measure = Measure(fitted, Isotropic().form(fitted), Isotropic.in_modes)
     total = fitted.gram.new_zeros(len(fitted))
-    size = fitted.memory // (6 * 8 * fitted.residual.numel())
+    size = fitted.memory // (6 * 8 * fitted.targets.numel())
     column_blocks = list(blocks(len(fitted), max(1, min(COLUMNS, size))))
     for columns in with_progress(column_blocks, what="leaving one out"):
         total[columns] = measure(engine.single_duals(columns), end=time == math.inf)

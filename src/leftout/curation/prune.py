@@ -24,6 +24,7 @@ from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.reduced_model import removal_rounds, smallest_first
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
+from leftout.dynamics.losses import ExampleLoss
 from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At, Rule
 
@@ -215,16 +216,16 @@ def _curve(
         groups = [order[:count] for count in counts[1:]]
         change = torch.from_numpy(leave_out(fitted, query, groups, at=at, of="prediction").values)
         predictions += [predictions[0] - change[:, j] for j in range(len(groups))]  # (m, k) each
-    return loss_and_accuracy(predictions, query)
+    return loss_and_accuracy(predictions, query, fitted.rule.example_loss)
 
 
 def loss_and_accuracy(
-    predictions: Sequence[Float64[Tensor, "m k"]], query: Examples
+    predictions: Sequence[Float64[Tensor, "m k"]], query: Examples, loss: ExampleLoss
 ) -> tuple[list[float], tuple[float, ...] | None]:
     """Return the mean loss of each prediction, and the share that is right where there are classes."""
-    loss = [query.mean_loss(predicted) for predicted in predictions]
+    losses = [loss.mean(predicted, query.targets) for predicted in predictions]
     right = [query.accuracy(predicted) for predicted in predictions]
-    return loss, tuple(predicted for predicted in right if predicted is not None) or None
+    return losses, tuple(predicted for predicted in right if predicted is not None) or None
 
 
 def _stop(counts: list[int], loss: list[float], tolerance: float) -> int:

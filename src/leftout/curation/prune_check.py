@@ -114,7 +114,9 @@ def prune_check(
         not_converged = int(effect.attrs["not_converged"])
         change = torch.from_numpy(effect.values)  # (m, g, k), with minus without
         predictions |= {int(name): before - change[:, j] for j, name in enumerate(groups)}
-    loss, accuracy = loss_and_accuracy([predictions[count] for count in chosen], examples)
+    loss, accuracy = loss_and_accuracy(
+        [predictions[count] for count in chosen], examples, trained.rule.example_loss
+    )
     positions = [pruned.counts.index(count) for count in chosen]
     right = pruned.accuracy
     return PruneCheck(

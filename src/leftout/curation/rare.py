@@ -83,7 +83,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
     check_unseen("fitted", fitted.kernel, "under-sampled examples")
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
-    loss = (predicted - train.targets).square().sum(1) / 2
+    loss = fitted.rule.example_loss.of(predicted, train.targets)
     if len(train) <= NEAREST:
         return ()
     agreement, consistent = _consistency(fitted, predicted)
@@ -108,7 +108,7 @@ def _consistency(
     """
     labels = fitted.train.labels
     if labels is None:
-        margins = label_margins(fitted.train, predicted)[1]
+        margins = label_margins(fitted.train, fitted.rule.example_loss.expected(predicted))[1]
         return torch.full_like(margins, math.nan), margins >= 0
     _, nearest = neighbours(fitted, NEAREST)
     agreement = (labels[nearest] == labels[:, None]).double().mean(1)

@@ -30,6 +30,7 @@ from leftout.core.progress import with_progress
 from leftout.curation.model_change import By, prediction_change_without_each, weight_change_without_each
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import SpectralRule
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 
 SQUARES = 8
@@ -114,7 +115,8 @@ def reduced_model(fitted: Fitted, query: Examples, time: float, by: By) -> Reduc
         advice="Take fewer examples (`n_train`), or raise `memory`.",
     )
     fitted.check_trainable([time], total=n)
-    if time == math.inf and fitted.rule.effective_ridge(n - 1) == ridge:
+    spectral = isinstance(fitted.rule, SpectralRule)
+    if spectral and time == math.inf and fitted.rule.effective_ridge(n - 1) == ridge:
         inverse = fitted.inverse(ridge)
         left_factor, right_factor = (
             (inverse, fitted.gram @ inverse) if root is None else (None, root @ inverse)

@@ -32,6 +32,8 @@ class Encoding:
     classes: tuple[str, ...] | None
     offset: tuple[float, ...]
     centre: Centre = "none"
+    as_probabilities: bool = False
+    """Whether targets are probabilities of classes, of the second one where two share a column."""
 
     @property
     def outputs(self) -> int:
@@ -53,6 +55,8 @@ class Encoding:
             advice="Take fewer examples or classes, or floats where they are numbers to predict.",
         )
         offset = torch.tensor(self.offset, dtype=torch.float64, device="cpu")
+        if self.as_probabilities and k == 1:
+            return labels.double()[:, None]  # (n, 1)
         if k == 1:
             return (2.0 * labels.double() - 1)[:, None] - offset  # (n, 1)
         targets = (0.0 - offset).repeat(n, 1)  # (n, c), in place: the largest array of many classes

@@ -18,6 +18,7 @@ from leftout.data.arrays import float64_tensor, input_array, pair_arrays
 from leftout.data.conversion import check_whole_numbers, kind_of
 from leftout.data.encoding import Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
+from leftout.data.probabilities import as_probabilities, check_probabilities
 from leftout.data.targets import RawTargets, float_class_note, raw_targets
 
 Data = Examples | tuple[Any, Any] | list[Any] | Dataset[Any] | DataLoader[Any]
@@ -43,6 +44,8 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
         ShapeError: inputs and targets of different length, or other columns than in training.
     """
     if isinstance(data, Examples):
+        if encoding is not None and encoding.as_probabilities and data.classes == encoding.classes:
+            data = as_probabilities(data, outputs=encoding.outputs, name=name)
         if encoding is not None and data.encoding != encoding:
             raise DataError(
                 f"`{name}` must be coded as the training examples, {encoding}; got "
@@ -112,7 +115,10 @@ def _encode_as(array: np.ndarray, encoding: Encoding, name: str) -> tuple[Tensor
                 f"`{name} targets` must have {encoding.outputs} columns, as the training targets; "
                 f"got {array.shape}."
             )
-        return None, numbers - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
+        targets = numbers - torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
+        if encoding.as_probabilities:
+            check_probabilities(targets, [str(i) for i in range(len(targets))], name)
+        return None, targets
     listed = ", ".join(encoding.classes[:LISTED]) + (", …" if len(encoding.classes) > LISTED else "")
     if kind == "floats":
         raise DataError(

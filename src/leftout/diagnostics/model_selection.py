@@ -334,7 +334,7 @@ def _by_strength(
             continue
         # A chosen strength is later fitted to all examples: it must have a solution there as well.
         outcome = _dual_or_reason(fitted, everything.at_strength(strength), everyone, time)
-        empty = fitted.residual.new_empty(len(fitted), fitted.outputs)
+        empty = fitted.targets.new_empty(len(fitted), fitted.outputs)
         outcomes[strength] = f"with every example: {outcome}" if isinstance(outcome, str) else empty
     for i in with_progress(range(len(fitted)), what="strengths, leaving one out"):
         keep = everyone[everyone != i]
@@ -372,7 +372,9 @@ def _dual_or_reason(
 ) -> Float64[Tensor, "s k"] | str:
     """Return the dual of the examples in `keep`, or the reason why there is none."""
     try:
-        return refit_duals(fitted, refitted, fitted.residual[keep], [time], total=len(keep))[0]
+        return refit_duals(
+            fitted, refitted, fitted.targets[keep], fitted.start[keep], [time], total=len(keep)
+        )[0]
     except (NotPositiveError, DivergenceError) as error:
         return str(error)
 

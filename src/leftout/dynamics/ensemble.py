@@ -270,7 +270,7 @@ def learned_from(
     if time == 0:
         return torch.zeros_like(cross)
     spectrum = fitted.spectrum
-    inside = (cross @ spectrum.vectors) * fitted.rule.filter(time, total)(spectrum.values)
+    inside = (cross @ spectrum.vectors) * fitted.spectral_rule.filter(time, total)(spectrum.values)
     return inside @ spectrum.vectors.T
 
 

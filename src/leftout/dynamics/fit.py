@@ -9,13 +9,14 @@ from torch import nn
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_kind
 from leftout.core.device import usable_device
-from leftout.core.errors import ExpansionWarning, NotPositiveError
+from leftout.core.errors import ExpansionWarning, NotPositiveError, OptionError
+from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_rows import KernelRows
-from leftout.dynamics.rules import Ridge, Rule
+from leftout.dynamics.rules import Ridge, Rule, SpectralRule
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
@@ -91,10 +92,10 @@ def fit(
         return FittedNetworks(tuple(fit(member, same, **options) for member in kernel.kernels))
     check_kernel(kernel)
     check_rule(rule)
-    examples = examples_of(train, name="train")
+    rule = Ridge() if rule is None else rule
+    examples = coded_for(kernel, rule, examples_of(train, name="train"))
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
-    kernel.check("inputs", examples.inputs)
     try:
         fixed = kernel.fit_labels(
             examples.inputs, examples.labels, examples.targets, dtype=dtype, device=where, memory=budget
@@ -104,7 +105,7 @@ def fit(
         raise NotPositiveError(f"{error}{identical_inputs_sentence(examples)}") from None
     if fixed is not kernel and fixed.doubt:
         warnings.warn(fixed.doubt, ExpansionWarning, stacklevel=2)
-    check_weights(fixed, examples, Ridge() if rule is None else rule)
+    check_weights(fixed, examples, rule)
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
@@ -116,7 +117,27 @@ def fit(
         )
         gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
     rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
-    return Fitted(rows, examples, Ridge() if rule is None else rule)
+    return Fitted(rows, examples, rule)
+
+
+def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:
+    """Return the examples with targets as the loss of the rule takes them; inputs are checked.
+
+    Raises:
+        ShapeError, DataError: inputs that the kernel is not defined on, or targets that the loss does not take.
+        OptionError: a kernel of training by another loss.
+    """
+    kernel.check("inputs", train.inputs)
+    base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
+    if (
+        isinstance(kernel, LabelDependentKernel)
+        and not kernel.by_classes
+        and not isinstance(rule, SpectralRule)
+    ):
+        raise OptionError(
+            f"{kernel!r} follows training by squared loss, and `rule` is {rule!r}: pass Ridge, or another kernel."
+        )
+    return rule.example_loss.coded(train, base.network_outputs(train.inputs), "train")
 
 
 def check_rule(rule: object) -> None:

@@ -19,16 +19,19 @@ from torch import Tensor
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.progress import spinner
 from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.data.examples import Examples
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.factorisations import Factorisations
 from leftout.dynamics.kernel_rows import KernelRows
-from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.rules import At, Logistic, Rule, SpectralRule
 from leftout.dynamics.scales import check_kernel_scale, check_residual_scale
 from leftout.kernels.base import Kernel
 from leftout.solvers.cholesky import CholeskyFactor
+from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
+from leftout.solvers.logistic import LogisticFit, LogisticProblem, fit_logistic, refit_logistic
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import Spectrum
 
@@ -48,24 +51,34 @@ class Fitted:
     Attributes:
         rows: the kernel over the training inputs.
         factorisations: of its Gram matrix.
-        residual: Y − f_0, as it meets the rows of the Gram matrix.
+        train: the examples, with targets as the loss of the rule takes them.
+        targets: Y.
+        initial_at_train: f_0 at the training inputs.
+        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it where it
+            is: the ridge is centred where the trained weights are the minimum. None of other models.
     """
 
     def __init__(
         self, rows: KernelRows, train: Examples, rule: Rule, factorisations: Factorisations | None = None
     ) -> None:
         self.rows = rows
-        self.train = train
         self.rule = rule
-        self.outputs = train.encoding.outputs
+        self.train = rule.example_loss.coded(train, rows.kernel.network_outputs(train.inputs), "train")
+        if self.train.encoding.as_probabilities and not isinstance(rule, Logistic):
+            raise OptionError(
+                f"{rule!r} is a rule of squared loss, and the targets of these examples are probabilities: fit "
+                "the data again as they were loaded."
+            )
+        self.outputs = self.train.encoding.outputs
         self.factorisations = factorisations or Factorisations(
             rows.gram, definite=rows.kernel.definite, made_in=rows.dtype, train=train
         )
-        targets = train.targets.to(self.device)
-        self.residual = self.by_row(targets - self.initial(train.inputs))
+        self.targets: Float64[Tensor, "n k"] = self.train.targets.to(self.device)
+        self.initial_at_train: Float64[Tensor, "n k"] = self.initial(train.inputs)
         check_kernel_scale(rows.gram.diagonal())
-        check_residual_scale(self.residual)
+        check_residual_scale(self.targets - self.initial_at_train)
         rule.check_scales()
+        self.tilt: Float64[Tensor, "rows c"] | None = self._tilt() if rows.kernel.is_trained else None
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
 
     def __len__(self) -> int:
@@ -77,6 +90,63 @@ class Fitted:
     @property
     def kernel(self) -> Kernel:
         return self.rows.kernel
+
+    def start_at(
+        self, inputs: Float[Tensor, "m ..."], cross: Float64[Tensor, "mr r"]
+    ) -> Float64[Tensor, "m k"]:
+        """Return where training starts from at the inputs, whose kernel to the training inputs is `cross`."""
+        if self.tilt is None:
+            return self.initial(inputs)
+        return self.initial(inputs) + self.by_example(cross @ self.tilt)
+
+    @property
+    def start(self) -> Float64[Tensor, "n k"]:
+        """Return where training starts from at the training inputs: f_0, tilted if the network is trained."""
+        if self.tilt is None:
+            return self.initial_at_train
+        return self.initial_at_train + self.by_example(self.gram @ self.tilt)
+
+    @cached_property
+    def residual(self) -> Float64[Tensor, "rows c"]:
+        """Return Y − f_0, as it meets the rows of the Gram matrix: what squared loss has to learn.
+
+        Raises:
+            OptionError: the rule is not one of squared loss.
+        """
+        self.check_squared_loss()
+        return self.by_row(self.targets - self.start)
+
+    @property
+    def spectral_rule(self) -> SpectralRule:
+        """Return the rule, where what is learned is a function of the kernel's eigenvalues.
+
+        Raises:
+            OptionError: it is none.
+        """
+        self.check_squared_loss()
+        assert isinstance(self.rule, SpectralRule)
+        return self.rule
+
+    def check_squared_loss(self) -> None:
+        """Raise where an answer is a function of the kernel's spectrum, and the rule is not."""
+        if not isinstance(self.rule, SpectralRule):
+            raise OptionError(
+                f"This answer is a theorem about squared loss, and `fitted` has {self.rule!r}: fit the data with "
+                f"Ridge for it. leave_one_out, leave_out, out_of_sample, relabel, reweight, add and information "
+                f"answer under {self.rule.example_loss.name}."
+            )
+
+    def _tilt(self) -> Float64[Tensor, "rows c"]:
+        """Return the change of the dual, −(what the minimum's would be), that makes f_0 stationary."""
+        if self.rule.has_time or not self.rule.ridge:
+            raise OptionError(
+                f"A network at its trained weights is the minimum of a ridge around them: `rule` must be "
+                f"Logistic or Ridge with a ridge > 0, such as `training_ridge` gives; got {self.rule!r}. For a "
+                'training from initial weights pass Empirical(module, weights="initial").'
+            )
+        ridge = self.rule.effective_ridge(len(self))
+        # At the minimum λ u is minus the slope of the loss; the tilt takes it back.
+        return self.by_row(self.rule.example_loss.slope(self.initial_at_train, self.targets)) / ridge
 
     @property
     def gram(self) -> Float64[Tensor, "rows rows"]:
@@ -114,6 +184,11 @@ class Fitted:
             >>> len(fitted.subset(torch.arange(30)))
             30
         """
+        if self.tilt is not None:
+            raise OptionError(
+                "A trained network is the model of all its examples: it has no model of a part of them that is "
+                'not an edit of it. Ask leave_out, or pass Empirical(module, weights="initial").'
+            )
         train = self.train.select(examples.cpu())
         refit = self.rows.refit(examples.to(self.device), train.labels, train.targets)
         rows = KernelRows(refit.kernel, train.inputs, refit.gram, dtype=self.kernel_dtype, memory=self.memory)
@@ -224,7 +299,7 @@ class Fitted:
             return
         low = self.factorisations.spectrum.smallest if smallest is None else smallest
         low += self.rule.effective_ridge(total)
-        learned = self.rule.effective_time(max(finite), total)
+        learned = self.spectral_rule.effective_time(max(finite), total)
         if low * learned < -0.05:
             raise NotPositiveError(
                 f"`at` = {max(finite):g} is beyond what double precision resolves: the Gram matrix "
@@ -244,13 +319,52 @@ class Fitted:
     def dual(self, time: float, *, total: float | None = None) -> Float64[Tensor, "r c"]:
         """Return g(K) (Y − f_0): f_t(x) = f_0(x) + K(x, X) dual, by rows of the kernel."""
         total = len(self) if total is None else total
+        if self.tilt is not None and self.rule.effective_ridge(total) == self.rule.effective_ridge(len(self)):
+            return -self.tilt
+        if isinstance(self.rule, Logistic):
+            return self.logistic_dual(total)
         if time == math.inf:
             return self.factorisations.factor(self.rule.effective_ridge(total)).solve(self.residual)
         if time == 0:
             return torch.zeros_like(self.residual)
         spectrum = self.factorisations.spectrum
-        coordinates = filtered_coordinates(spectrum, self.residual, self.rule.filter(time, total))
+        coordinates = filtered_coordinates(spectrum, self.residual, self.spectral_rule.filter(time, total))
         return spectrum.vectors @ coordinates
+
+    @cached_property
+    def logistic(self) -> LogisticFit:
+        """Return the minimum of cross-entropy, and what refits next to it start from."""
+        self.check_definite()
+        problem = self.logistic_problem(len(self))
+        if self.tilt is None:
+            with spinner(f"cross-entropy of {len(self)} examples"):
+                return fit_logistic(problem)
+        return LogisticFit(problem, self.by_example(-self.tilt), self.initial_at_train, 0.0, 0, 0)
+
+    def logistic_problem(self, total: float) -> LogisticProblem:
+        """Return what cross-entropy is to be minimised, under the ridge of a sum of weights `total`."""
+        return LogisticProblem(
+            self.gram, self.start, self.targets, self.rule.effective_ridge(total), self.outputs_per_example
+        )
+
+    def logistic_dual(self, total: float) -> Float64[Tensor, "rows c"]:
+        """Return the dual of the minimum of cross-entropy."""
+        if self.rule.effective_ridge(total) == self.rule.effective_ridge(len(self)):
+            return self.by_row(self.logistic.dual)
+        weights = torch.ones_like(self.targets[:, :1])
+        dual = refit_logistic(self.logistic, weights=weights, ridge=self.rule.effective_ridge(total))
+        return self.by_row(dual[:, 0])
+
+    def check_definite(self) -> None:
+        """Raise where labels made the kernel indefinite: cross-entropy may then have no minimum."""
+        if self.kernel.definite:
+            return
+        low, high = float(self.factorisations.eigenvalues[0]), float(self.factorisations.eigenvalues[-1])
+        if low < -len(self.gram) * torch.finfo(torch.float64).eps * high:
+            raise NotPositiveError(
+                f"Labels have made the kernel indefinite: eigenvalues reach from {high:.3g} down to {low:.3g}. "
+                "Cross-entropy needs a positive one: take a smaller `strength`, or Ridge."
+            )
 
     def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "mr r"]:
         """Return K(inputs, training inputs)."""
@@ -273,7 +387,7 @@ class Fitted:
         return value.to(self.gram)
 
     def predict(self, inputs: Any, at: At = None) -> Float64[Tensor, "m k"]:
-        """Return f_t at the inputs, in centred target units.
+        """Return f_t at the inputs, in centred target units; under Logistic the logits of the classes.
 
         Args:
             inputs: Examples, or an array or tensor prepared like the training inputs.
@@ -286,7 +400,25 @@ class Fitted:
         self.kernel.check("inputs", points)
         time = self.rule.time(at)
         self.check_trainable([time], total=len(self))
-        return self.initial(points) + self.by_example(self.cross(points) @ self.dual(time))
+        return self.initial(points) + self.learned(self.cross(points), self.dual(time))
+
+    def learned(self, cross: Float64[Tensor, "mr r"], dual: Float64[Tensor, "r c"]) -> Float64[Tensor, "m k"]:
+        """Return f − f_0 where the kernel to the training inputs is `cross`, for a dual of this model or an edit."""
+        return self.by_example(cross @ (dual if self.tilt is None else dual + self.tilt))
+
+    def probabilities(self, inputs: Any) -> Float64[Tensor, "m classes"]:
+        """Return the probability of each class at the inputs, under Logistic; two columns for two classes.
+
+        Args:
+            inputs: as for `predict`.
+        """
+        if not isinstance(self.rule, Logistic):
+            raise OptionError(
+                f"`probabilities` are those of Logistic, which trains them; `fitted` has {self.rule!r}, whose "
+                "predictions are numbers. Fit with rule=Logistic(ridge)."
+            )
+        p = probabilities(self.predict(inputs))
+        return torch.cat([1 - p, p], dim=1) if p.shape[1] == 1 else p
 
     @cached_property
     def record(self) -> dict[str, Any]:

@@ -6,6 +6,9 @@ With σ = s + λ, s an eigenvalue of K, sum loss ½ Σ (f − y)² + ½ λ ‖w 
     GradientFlow       g = (1 − e^{−ηtσ}) / σ            t ≥ 0
     GradientDescent    g = (1 − (1 − ησ)^t) / σ          t = 0, 1, 2, …
 
+`Logistic` minimises cross-entropy instead of squares: Σ ce(f, y) + ½ λ ‖w − w_0‖². It has no filter; its duals
+come from Newton's method (`solvers.logistic`).
+
 `loss="mean"` divides the data term by the number of examples: rate η/n and ridge nλ in the formulas
 above. Without one example that is η/(n − 1) and (n − 1)λ: the filter itself changes on removal.
 """
@@ -22,6 +25,7 @@ from torch import Tensor
 
 from leftout.core.checks import as_list, check_at_least, check_choice, check_positive, shown
 from leftout.core.errors import DivergenceError, OptionError
+from leftout.dynamics.losses import CrossEntropyLoss, ExampleLoss, SquaredLoss
 from leftout.dynamics.options import Loss
 from leftout.dynamics.scales import check_rate_scale, check_ridge_scale, check_time_scale
 from leftout.solvers.quadrature import (
@@ -42,13 +46,17 @@ Filter = Callable[[Tensor], Tensor]
 
 
 class Rule(ABC):
-    """A way of training, as a filter of the spectrum.
+    """A way of training: a loss, a ridge, and when to stop.
 
     Methods take `total`, the sum of the examples' weights: n, n − 1 without one of them, and so on.
     It matters for `loss="mean"` only.
     """
 
     can_diverge: ClassVar[bool] = False
+    example_loss: ClassVar[ExampleLoss] = SquaredLoss()
+    has_time: ClassVar[bool]
+    """Whether training can be looked at before its end."""
+
     ridge: float
     loss: Loss
 
@@ -68,6 +76,23 @@ class Rule(ABC):
             raise OptionError("`at` must hold at least one training time; got none.")
         return tuple(self.time(time) for time in sequence)
 
+    def check_converges(self, high: float, total: float) -> None:
+        """Raise if training diverges on a spectrum that reaches up to `high`."""
+        assert not self.can_diverge, "a rule that can diverge says when"
+
+    def check_scales(self) -> None:
+        """Raise unless ridge and rate are of a size that can be computed with."""
+        check_ridge_scale(self.ridge)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name and parameters, JSON-like."""
+        return {"rule": type(self).__name__, **vars(self)}
+
+
+class SpectralRule(Rule):
+    """A rule of squared loss: what is learned is a function of the kernel's eigenvalues."""
+
     @abstractmethod
     def filter(self, time: float, total: float) -> Filter:
         """Return g at a finite time, a function of the eigenvalues of K."""
@@ -82,14 +107,6 @@ class Rule(ABC):
     def effective_time(self, time: float, total: float) -> float:
         """Return τ, the time in 1/eigenvalue of K: modes with s + λ ≫ 1/τ are learned."""
 
-    def check_converges(self, high: float, total: float) -> None:
-        """Raise if training diverges on a spectrum that reaches up to `high`."""
-        assert not self.can_diverge, "a rule that can diverge says when"
-
-    def check_scales(self) -> None:
-        """Raise unless ridge and rate are of a size that can be computed with."""
-        check_ridge_scale(self.ridge)
-
     def filter_sensitivity(self, time: float, total: float, high: float) -> float:
         """Return how far what is learned of the mode at `high` can move, as |d(σg) / d log σ|.
 
@@ -97,15 +114,24 @@ class Rule(ABC):
         """
         return 0.0
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """Return name and parameters, JSON-like."""
-        return {"rule": type(self).__name__, **vars(self)}
+
+class _AtTheEnd(Rule):
+    """A rule that asks for the minimiser alone."""
+
+    has_time = False
+
+    def time(self, at: At) -> float:
+        if at is not None and _number(at) != math.inf:
+            raise OptionError(
+                f"`at` must be None under {self!r}, which has no training time; got {shown(at)}. "
+                "Use GradientFlow or GradientDescent."
+            )
+        return math.inf
 
 
 @final
 @dataclass(frozen=True)
-class Ridge(Rule):
+class Ridge(_AtTheEnd, SpectralRule):
     """The minimiser of ½ Σ (f − y)² + ½ ridge ‖w − w_0‖², the end of training.
 
     Args:
@@ -119,14 +145,6 @@ class Ridge(Rule):
     def __post_init__(self) -> None:
         check_at_least("ridge", self.ridge, 0)
         check_choice("loss", self.loss, LOSSES)
-
-    def time(self, at: At) -> float:
-        if at is not None and _number(at) != math.inf:
-            raise OptionError(
-                f"`at` must be None under {self!r}, which has no training time; got {shown(at)}. "
-                "Use GradientFlow or GradientDescent."
-            )
-        return math.inf
 
     def filter(self, time: float, total: float) -> Filter:
         return lambda values: 1 / (values + self.effective_ridge(total))
@@ -143,7 +161,38 @@ class Ridge(Rule):
 
 @final
 @dataclass(frozen=True)
-class GradientFlow(Rule):
+class Logistic(_AtTheEnd):
+    """The minimiser of Σ ce(f, y) + ½ ridge ‖w − w_0‖²: cross-entropy, as classifiers are trained.
+
+    Softmax over the k outputs of a network (two as well), or over three or more classes; the logistic loss
+    where there is one output. Targets are classes, or soft labels, whose rows sum to 1.
+
+    Args:
+        ridge: λ > 0, in the units of K: without one, separable classes have no minimiser. `training_ridge`
+            gives the one that stands for a training run.
+        loss: "sum", or "mean" for (1/n) Σ ce(f, y) + ½ ridge ‖w − w_0‖².
+
+    Example:
+        >>> import leftout as lo
+        >>> train, query = lo.load("digits", n_train=40, n_query=10)
+        >>> fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Logistic(0.01))
+        >>> fitted.probabilities(query).sum(1).round(decimals=9).unique().tolist()
+        [1.0]
+    """
+
+    example_loss: ClassVar[ExampleLoss] = CrossEntropyLoss()
+
+    ridge: float
+    loss: Loss = "sum"
+
+    def __post_init__(self) -> None:
+        check_positive("ridge", self.ridge)
+        check_choice("loss", self.loss, LOSSES)
+
+
+@final
+@dataclass(frozen=True)
+class GradientFlow(SpectralRule):
     """Gradient descent with infinitesimal steps, from f_0.
 
     Args:
@@ -155,6 +204,8 @@ class GradientFlow(Rule):
         Rethinking influence functions, eqs. 3 and 20 (there time is 2t/n); smooth unique
         information, eqs. 10 and 11.
     """
+
+    has_time = True
 
     rate: float = 1.0
     ridge: float = 0.0
@@ -204,7 +255,7 @@ class GradientFlow(Rule):
 
 @final
 @dataclass(frozen=True)
-class GradientDescent(Rule):
+class GradientDescent(SpectralRule):
     """Full-batch gradient descent with a fixed rate, from f_0.
 
     Args:
@@ -217,6 +268,7 @@ class GradientDescent(Rule):
     """
 
     can_diverge: ClassVar[bool] = True
+    has_time = True
 
     rate: float
     ridge: float = 0.0

@@ -122,11 +122,16 @@ class Kernel(ABC):
     def record(self) -> dict[str, Any]:
         """Return name and parameters, JSON-like: enough to say which kernel this was."""
 
+    is_trained: bool = False
+    """Whether the model is the network as it stands, so that only edits of the data move it."""
+
+    def network_outputs(self, inputs: Float[Tensor, "n ..."]) -> int | None:
+        """Return how many outputs its network has, or None where it is of no network in particular."""
+        first = self.initial(inputs[:1])
+        return self.outputs if first is None else first.shape[1]
+
     depends_on_labels: bool = False
     """Whether it is fitted to labels, and another kernel without an example."""
-
-    is_trained: bool = False
-    """Whether the model is the network as it stands, so that only edits move it; it has seen the labels."""
 
     @property
     def label_blind(self) -> "Kernel":

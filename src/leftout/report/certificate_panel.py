@@ -22,7 +22,7 @@ def panel(findings: Findings) -> dict[str, Any]:
 
 def _errors(findings: Findings) -> list[tuple[str, str, str]]:
     """Return how far the numbers can be from the exact ones."""
-    c = findings.certificate
+    c, units = findings.certificate, findings.loss.prediction_units
     scale = c.scale if c.scale > 0 else math.nan
     return [
         ("Difference from refits", number(c.refit_difference, 2), _refits_reading(findings)),
@@ -30,7 +30,7 @@ def _errors(findings: Findings) -> list[tuple[str, str, str]]:
             "Quadrature bound",
             number(c.quadrature, 2),
             "Proved: on account of the quadrature, no change of a prediction is further than this "
-            "from exact arithmetic, in target units. "
+            f"from exact arithmetic, in {units}. "
             + (
                 f"Relative to the size of predictions: {number(c.quadrature / scale, 2)}."
                 if c.quadrature
@@ -40,13 +40,13 @@ def _errors(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Rounding",
             number(c.rounding, 2),
-            "Estimated, not proved: what the computer's finite precision adds, in target units. "
+            f"Estimated, not proved: what the computer's finite precision adds, in {units}. "
             f"Relative to the size of predictions: {number(c.rounding / scale, 2)}.",
         ),
         (
             "Size of predictions",
             number(c.scale),
-            "No prediction can be larger than this, in target units: the yardstick for the two above.",
+            f"No prediction can be larger than this, in {units}: the yardstick for the two above.",
         ),
     ]
 

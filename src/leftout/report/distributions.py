@@ -49,8 +49,11 @@ def margins_of(findings: Findings) -> tuple[np.ndarray, str]:
     """
     train = findings.train
     if train.classes is not None:
-        return findings.margins.numpy(), "left-out margin: given class minus best other (target units)"
-    residual = (train.targets - findings.at_last_time.out_of_sample.cpu()).numpy()
+        units = "target units" if findings.label_note else findings.loss.prediction_units
+        return findings.margins.numpy(), f"left-out margin: given class minus best other ({units})"
+    left_out = findings.at_last_time.out_of_sample.cpu()
+    residual = train.targets - (left_out if findings.label_note else findings.loss.expected(left_out))
+    residual = residual.numpy()
     if residual.shape[1] == 1:
         return residual[:, 0], "left-out residual: target minus prediction (target units)"
     return np.linalg.norm(residual, axis=1), "length of the left-out residual (target units)"

@@ -20,10 +20,10 @@ SCORES_SHOWN = 10
 
 
 def query_losses(findings: Findings) -> Float64[np.ndarray, "t m"]:
-    """Return ½ Σ (f − y)² of every query at every time."""
+    """Return the loss of every query at every time."""
     targets = findings.query.targets
-    gaps = [model.predictions.cpu() - targets for model in findings.at_times]
-    return np.stack([0.5 * gap.square().sum(1).numpy() for gap in gaps])
+    losses = [findings.loss.of(model.predictions.cpu(), targets) for model in findings.at_times]
+    return torch.stack(losses).numpy()
 
 
 def explorer_data(findings: Findings, ranking: Ranking, shown: list[int], slots: bool) -> dict[str, Any]:

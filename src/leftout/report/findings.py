@@ -20,6 +20,7 @@ from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.diagnostics.model_selection import Selection
+from leftout.dynamics.losses import ExampleLoss, SquaredLoss
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class ModelAtTime:
         at: training time (flow) or step (descent); inf is the end of training.
         predictions: at the queries, (m, k).
         out_of_sample: at the training examples, each without itself, (n, k).
-        query_loss: mean over queries of ½ Σ (f − y)².
+        query_loss: mean over queries of the loss.
         left_out_loss: the same over training examples, each predicted without itself.
         query_accuracy: share of queries whose class is right; None for regression.
         left_out_accuracy: the same for the left-out predictions.
@@ -72,6 +73,7 @@ class Findings:
         selection: what the kernel was chosen from; None where it was given.
         depends_on_labels: whether the kernel was fitted to labels, and again without each example. Removal of
             many, kinds, sources, training time and the learning curve then keep it as all labels made it.
+        loss: what the model minimises, and what influence is measured in.
     """
 
     train: Examples
@@ -98,6 +100,7 @@ class Findings:
     no_learning_curve: str = ""
     selection: Selection | None = None
     depends_on_labels: bool = False
+    loss: ExampleLoss = SquaredLoss()
 
     @property
     def doubts_labels(self) -> bool:

@@ -109,6 +109,8 @@ def _content(findings: Findings, ranking: Ranking) -> dict[str, Any]:
     """Return the content of all sections but the explorer, as the templates show them."""
     return {
         "sign_rule": SIGN_RULE,
+        "loss_formula": findings.loss.formula,
+        "prediction_units": findings.loss.prediction_units,
         **overview(findings),
         **example_lists(findings),
         **distributions(findings, ranking),

@@ -14,8 +14,11 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
 
 
-def engines(fitted: Fitted, times: Sequence[float]) -> list[EngineAtTime]:
+def engines(fitted: Fitted, times: Sequence[float], *, newton_steps: int | None = 1) -> list[EngineAtTime]:
     """Return the model at each time, ready to leave single examples out.
+
+    Args:
+        newton_steps: from the model to that without an example, under Logistic; None is to convergence.
 
     Raises:
         DivergenceError, NotPositiveError: where training would not converge or be resolved.
@@ -26,7 +29,7 @@ def engines(fitted: Fitted, times: Sequence[float]) -> list[EngineAtTime]:
     """
     total = len(fitted) - 1 or len(fitted)
     if not fitted.depends_on_labels:
-        return list(edit_engines(fitted, times, total=total))
+        return list(edit_engines(fitted, times, total=total, newton_steps=newton_steps))
     for remaining in (len(fitted), total):
         fitted.check_trainable(times, total=remaining)
     return [RefitEach(fitted, time, total=total) for time in times]

@@ -70,7 +70,7 @@ class EngineAtTime(ABC):
 
     def predictions(self, queries: QueryBlock) -> Float64[Tensor, "m k"]:
         """Return f at the queries, as fitted."""
-        return queries.initial + self.fitted.by_example(queries.cross @ self.dual_as_fitted)
+        return queries.initial + self.fitted.learned(queries.cross, self.dual_as_fitted)
 
     def out_of_sample(self) -> Float64[Tensor, "n k"]:
         """Return the prediction of every training example without itself; it is made once for a model."""
@@ -78,8 +78,7 @@ class EngineAtTime(ABC):
 
     def _out_of_sample(self) -> Float64[Tensor, "n k"]:
         fitted = self.fitted
-        initial = fitted.train.targets.to(fitted.device) - fitted.by_example(fitted.residual)
-        return initial + fitted.by_example(fitted.gram @ self.dual_as_fitted) + self.diagonal()
+        return fitted.initial_at_train + fitted.learned(fitted.gram, self.dual_as_fitted) + self.diagonal()
 
 
 class EditEngine(EngineAtTime):
@@ -113,31 +112,24 @@ class EditEngine(EngineAtTime):
         self,
         to_train: Float64[Tensor, "rows arows"],
         to_itself: Float64[Tensor, "a b b"],
-        residual: Float64[Tensor, "arows c"],
+        targets: Float64[Tensor, "a k"],
+        start: Float64[Tensor, "a k"],
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
         """Return how the dual changes when each new example joins, alone, and its own dual entries.
 
         Args:
             to_train: k(x_i, x*).
             to_itself: k(x*, x*).
-            residual: y* − f_0(x*), by row.
+            targets: y*.
+            start: f_0(x*), tilted if the network is trained.
         """
 
     @abstractmethod
-    def filter(self, values: Float64[Tensor, " r"]) -> Float64[Tensor, " r"]:
-        """Return g of eigenvalues under `total`."""
-
     def refit_dual(self, row: int, column: int) -> Float64[Tensor, " rows"]:
         """Return a column of the dual of the model fitted without an example; its entries are zero.
 
-        By Lanczos on the matrix without the example: nothing is shared with factor, downdate or quadrature.
+        Nothing is shared with what the engine says of it.
         """
-        fitted = self.fitted
-        keep = torch.ones_like(fitted.residual[:, column])
-        keep[fitted.rows.of_examples(slice(row, row + 1))] = 0
-        return filtered_vector(
-            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, self.filter
-        )
 
     def contributions(self, row: int, direction: Float64[Tensor, " k"]) -> Float64[Tensor, " n"]:
         rows = self.fitted.rows
@@ -145,6 +137,8 @@ class EditEngine(EngineAtTime):
         dual = self.dual_as_fitted + self.group_dual(group)
         # They are zero up to rounding; the model without them does not have them.
         dual[rows.of_examples(group)] = 0
+        if self.fitted.tilt is not None:
+            dual = dual + self.fitted.tilt
         outputs = rows.outputs_per_example
         if outputs == 1:
             return rows.gram[row] * (dual @ direction)
@@ -166,6 +160,26 @@ class EditEngine(EngineAtTime):
     def with_shift(self, change: Float64[Tensor, "*e rows c"]) -> Float64[Tensor, "*e rows c"]:
         """Return a change of the dual with that of the filter added."""
         return change if self.shift is None else change + self.shift
+
+
+class SpectralEngine(EditEngine):
+    """An engine of squared loss: duals are a function of the kernel matrix, applied to the residual."""
+
+    @abstractmethod
+    def filter(self, values: Float64[Tensor, " r"]) -> Float64[Tensor, " r"]:
+        """Return g of eigenvalues under `total`."""
+
+    def refit_dual(self, row: int, column: int) -> Float64[Tensor, " rows"]:
+        """Return the same by Lanczos on the matrix without the example.
+
+        Nothing is shared with factor, downdate or quadrature.
+        """
+        fitted = self.fitted
+        keep = torch.ones_like(fitted.residual[:, column])
+        keep[fitted.rows.of_examples(slice(row, row + 1))] = 0
+        return filtered_vector(
+            lambda x: keep * (fitted.gram @ x), fitted.residual[:, column] * keep, self.filter
+        )
 
 
 def columns_times_rows(

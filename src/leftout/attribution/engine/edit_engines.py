@@ -4,17 +4,19 @@ import math
 from collections.abc import Sequence
 
 from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.cross_entropy_minimum import CrossEntropyMinimum
 from leftout.attribution.engine.end_of_training import EndOfTraining
 from leftout.attribution.engine.finite_time import FiniteTime, SharedNodes
 from leftout.attribution.engine.initial import BeforeTraining
 from leftout.core.work import WorkCount
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import Logistic
 from leftout.solvers.quadrature import windows
 from leftout.solvers.resolvent import resolvents_at_nodes, resolvents_bytes, resolvents_work
 
 
 def edit_engines(
-    fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0
+    fitted: Fitted, times: Sequence[float], *, total: float, beyond: float = 0.0, newton_steps: int | None = 1
 ) -> list[EditEngine]:
     """Return the engine at each time, ready for edits after which the weights sum to `total`.
 
@@ -22,6 +24,7 @@ def edit_engines(
 
     Args:
         beyond: how far the edits can raise the spectrum above that of the Gram matrix.
+        newton_steps: to the models without single examples under Logistic; None is to convergence.
 
     Raises:
         OptionError: the kernel depends on labels, and changes with the edits.
@@ -36,6 +39,9 @@ def edit_engines(
     total = total or len(fitted)
     fitted.check_trainable(times, total=len(fitted))
     fitted.check_trainable(times, total=total, beyond=beyond)
+    if isinstance(fitted.rule, Logistic):
+        engine = CrossEntropyMinimum(fitted, total=total, newton_steps=newton_steps)
+        return [engine for _ in times]
     made: dict[float, EditEngine] = {0.0: BeforeTraining(fitted, total=total)}
     finite = finite_times(times)
     if math.inf in times:
@@ -55,7 +61,7 @@ def _shared_nodes(
     """Return the nodes that serve each time, and its place among the times that share them."""
     by_time: dict[int, tuple[SharedNodes, int]] = {}
     high = fitted.spectrum.largest + beyond
-    for group, quadrature in fitted.rule.quadratures(times, total=total, high=high):
+    for group, quadrature in fitted.spectral_rule.quadratures(times, total=total, high=high):
         outputs = fitted.outputs_per_example
         shared = SharedNodes(
             resolvents_at_nodes(fitted.spectrum, fitted.residual, quadrature, outputs_per_example=outputs)

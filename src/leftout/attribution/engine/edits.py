@@ -15,7 +15,7 @@ from torch import Tensor
 
 from leftout.attribution.engine.base import EditEngine
 from leftout.attribution.engine.edit_engines import edit_engines
-from leftout.attribution.engine.group_removal import group_duals
+from leftout.attribution.engine.group_removal import groups_duals
 from leftout.attribution.engine.labelled_result import Of
 from leftout.attribution.engine.query_blocks import query_blocks
 from leftout.attribution.engine.refit import RefitModel, refit
@@ -53,21 +53,18 @@ class DualEdits(Edits):
         self, query: Examples, groups: Sequence[Int64[Tensor, " _"]], of: Of
     ) -> Float64[Tensor, "t m g ..."]:
         # As many groups at a time as leave room for their duals, (t, n, k) each.
-        size = 8 * len(self.times) * self.fitted.residual.numel()
+        size = 8 * len(self.times) * self.fitted.targets.numel()
         effects = []
         ready: dict[int, list[EditEngine]] = {}
         for together in blocks(len(groups), max(1, self.fitted.memory // (6 * size))):
-            duals = [
-                group_duals(self.fitted, self.times, group, ready)
-                for group in with_progress(groups[together], what="groups")
-            ]
-            effects.append(dual_effects(self.fitted, query, torch.stack(duals, dim=1), self.times, of))
+            duals = groups_duals(self.fitted, self.times, groups[together], ready)
+            effects.append(dual_effects(self.fitted, query, duals, self.times, of))
         return torch.cat(effects, dim=2)
 
     def with_targets(
         self, query: Examples, rows: Int64[Tensor, " e"], targets: Float64[Tensor, "e k"], of: Of
     ) -> Float64[Tensor, "t m e ..."]:
-        by = targets - self.fitted.train.targets.to(self.fitted.device)[rows]
+        by = targets - self.fitted.targets[rows]
         engines = edit_engines(self.fitted, self.times, total=len(self.fitted))
         duals = torch.stack([engine.relabel_duals(rows, by) for engine in engines])
         return dual_effects(self.fitted, query, duals, self.times, of)
@@ -112,12 +109,14 @@ class RefitEdits(Edits):
         as_fitted = torch.stack([self.fitted.dual(time) for time in self.times])  # (t, n, c)
         effects = []
         for block in query_blocks(self.fitted, query):
-            before = block.initial + block.cross @ as_fitted  # (t, m, c)
+            before = torch.stack(
+                [block.initial + self.fitted.learned(block.cross, dual) for dual in as_fitted]
+            )
             after = [
                 refit_one().predictions(block) for refit_one in with_progress(refits, what="fitting again")
             ]
             change = torch.stack(after, dim=2) - before[:, :, None]
-            effects.append(of_change(change, before - block.targets, of))
+            effects.append(of_change(self.fitted, change, before, block.targets, of))
         return torch.cat(effects, dim=1)
 
 
@@ -152,13 +151,19 @@ def dual_effects(
             new_duals = torch.unflatten(new_duals, 1, (-1, outputs))
             change = change + torch.einsum("mbea,teac->tmebc", beside, new_duals)
         change = change.flatten(3)  # (t, m, e, k)
-        learned = torch.einsum("mbn,tnc->tmbc", cross, as_fitted).flatten(2)  # (t, m, k)
-        effects.append(of_change(change, block.initial + learned - block.targets, of))
+        before = torch.stack([block.initial + fitted.learned(block.cross, dual) for dual in as_fitted])
+        effects.append(of_change(fitted, change, before, block.targets, of))  # before: (t, m, k)
     return torch.cat(effects, dim=1)
 
 
 def of_change(
-    change: Float64[Tensor, "t m e k"], error: Float64[Tensor, "t m k"], of: Of
+    fitted: Fitted,
+    change: Float64[Tensor, "t m e k"],
+    predictions: Float64[Tensor, "t m k"],
+    targets: Float64[Tensor, "m k"],
+    of: Of,
 ) -> Float64[Tensor, "t m e ..."]:
-    """Return a change of predictions, or what it does to the loss: c (e + c/2), summed over outputs."""
-    return (change * (error[:, :, None] + change / 2)).sum(-1) if of == "loss" else change
+    """Return a change of predictions, or what it does to the loss."""
+    if of == "prediction":
+        return change
+    return fitted.rule.example_loss.change(predictions[:, :, None], change, targets[:, None])

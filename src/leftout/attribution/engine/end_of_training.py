@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import EditEngine, columns_times_rows
+from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
 from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.core.errors import NotPositiveError
 from leftout.core.work import WorkCount, passes, product
@@ -29,7 +29,7 @@ from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 
 
 @final
-class EndOfTraining(EditEngine):
+class EndOfTraining(SpectralEngine):
     """The end of training, from one factorisation and its inverse: n³ flops."""
 
     def __init__(self, fitted: Fitted, *, total: float) -> None:
@@ -49,7 +49,7 @@ class EndOfTraining(EditEngine):
 
     @cached_property
     def dual(self) -> Float64[Tensor, "rows c"]:
-        return self.fitted.factor(self.ridge).solve(self.fitted.residual)
+        return self.fitted.dual(math.inf, total=self.total)
 
     @cached_property
     def dual_as_fitted(self) -> Float64[Tensor, "rows c"]:
@@ -135,7 +135,7 @@ class EndOfTraining(EditEngine):
         return self.with_shift(columns_times_rows(self._inverse[:, rows], -ratio, outputs))
 
     def add_duals(
-        self, to_train: Tensor, to_itself: Tensor, residual: Tensor
+        self, to_train: Tensor, to_itself: Tensor, targets: Tensor, start: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
         outputs = self.fitted.outputs_per_example
         solved = self._inverse @ to_train  # G k, (rows, a·b)
@@ -155,6 +155,7 @@ class EndOfTraining(EditEngine):
                 f"Added example {which} makes the Gram matrix singular: its inputs are those of a "
                 "training example, or depend on them. Pass a `ridge` > 0, or a finite `at`."
             )
+        residual = self.fitted.by_row(targets - start)
         unexplained = self._by_example(residual - to_train.T @ self.dual)
         new = solve_blocks(schur, unexplained).flatten(0, 1)  # (a·b, c)
         return self.with_shift(columns_times_rows(solved, -new, outputs)), new

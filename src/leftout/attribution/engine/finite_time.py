@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import EditEngine, columns_times_rows
+from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock
 from leftout.core.work import WorkCount, product
 from leftout.dynamics.fitted import Fitted
@@ -49,7 +49,7 @@ class SharedNodes:
 
 
 @final
-class FiniteTime(EditEngine):
+class FiniteTime(SpectralEngine):
     """A finite time above 0.
 
     Args:
@@ -80,7 +80,7 @@ class FiniteTime(EditEngine):
         return self.time, *self._nodes_key
 
     def filter(self, values: Float64[Tensor, " r"]) -> Float64[Tensor, " r"]:
-        return self.fitted.rule.filter(self.time, self.total)(values)
+        return self.fitted.spectral_rule.filter(self.time, self.total)(values)
 
     def singles(self, queries: QueryBlock, columns: slice, output: int) -> Float64[Tensor, "m e"]:
         column = output if self.fitted.outputs_per_example == 1 else 0
@@ -130,8 +130,9 @@ class FiniteTime(EditEngine):
         return self._edited_duals(ratios, self.fitted.rows.of_examples(examples))
 
     def add_duals(
-        self, to_train: Tensor, to_itself: Tensor, residual: Tensor
+        self, to_train: Tensor, to_itself: Tensor, targets: Tensor, start: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
+        residual = self.fitted.by_row(targets - start)
         coordinates, new = added_coordinates(self.nodes.resolvents, to_train, to_itself, residual, self.place)
         change = torch.einsum("nr,rak->ank", self.fitted.spectrum.vectors, coordinates)
         return self.with_shift(change), new

@@ -12,13 +12,37 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.cross_entropy_minimum import CrossEntropyMinimum
 from leftout.attribution.engine.edit_engines import edit_engines
 from leftout.attribution.engine.refit import refit, refit_bytes, refit_work
 from leftout.core.errors import DivergenceError
+from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, Operation, WorkCount, allocation, operations, thin_product
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Rule
+from leftout.dynamics.rules import Logistic, Rule
 from leftout.solvers.resolvent import group_sum_work, resolvents_work
+
+
+def groups_duals(
+    fitted: Fitted,
+    times: Sequence[float],
+    groups: Sequence[Int64[Tensor, " _"]],
+    ready: dict[int, list[EditEngine]],
+) -> Float64[Tensor, "t g rows c"]:
+    """Return how the dual changes at each time without each group; arguments as for `group_duals`.
+
+    Under cross-entropy groups are fitted together, and share the products with the kernel matrix.
+    """
+    if fitted.rule.loss == "sum" and isinstance(fitted.rule, Logistic):
+        (engine,) = edit_engines(fitted, [math.inf], total=len(fitted))
+        assert isinstance(engine, CrossEntropyMinimum)
+        changes = engine.group_duals([group.to(fitted.device) for group in groups])
+        return changes.expand(len(times), *changes.shape)
+    duals = [
+        group_duals(fitted, times, group.to(fitted.device), ready)
+        for group in with_progress(groups, what="groups")
+    ]
+    return torch.stack(duals, dim=1)
 
 
 def group_duals(
@@ -32,6 +56,9 @@ def group_duals(
     """
     n, size = len(fitted), len(group)
     fitted.check_trainable(times, total=n)
+    if isinstance(fitted.rule, Logistic):
+        (engine,) = edit_engines(fitted, [math.inf], total=n - size)
+        return engine.group_dual(group).expand(len(times), *fitted.dual(math.inf).shape)
     if size == n:
         return torch.stack([-fitted.dual(time) for time in times])
     if refit_is_cheaper(fitted.rule, times, n, size) or not _resolvents_serve(fitted, n - size):

@@ -7,13 +7,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.base import SpectralEngine
 from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.dynamics.fitted import Fitted
 
 
 @final
-class BeforeTraining(EditEngine):
+class BeforeTraining(SpectralEngine):
     """Time 0."""
 
     def __init__(self, fitted: Fitted, *, total: float) -> None:
@@ -50,9 +50,9 @@ class BeforeTraining(EditEngine):
         return self._no_changes(len(examples))
 
     def add_duals(
-        self, to_train: Tensor, to_itself: Tensor, residual: Tensor
+        self, to_train: Tensor, to_itself: Tensor, targets: Tensor, start: Tensor
     ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
-        return self._no_changes(len(to_itself)), torch.zeros_like(residual)
+        return self._no_changes(len(to_itself)), torch.zeros_like(self.fitted.by_row(targets))
 
     def _no_changes(self, edits: int) -> Float64[Tensor, "e rows c"]:
         return self.dual.expand(edits, *self.dual.shape).clone()

@@ -12,6 +12,7 @@ from leftout.core.checks import check_choice
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import Rule
 from leftout.dynamics.train import Trained
 
 Of = Literal["loss", "prediction"]
@@ -24,7 +25,11 @@ EDIT_SIGN: dict[str, str] = {
     "loss": "loss with the example as edited minus loss as it is: positive = it is better as it is",
     "prediction": "prediction with the example as it is minus prediction with it as edited",
 }
-UNITS = {"loss": "½ Σ (prediction − target)² over outputs", "prediction": "target units"}
+
+
+def units_of(rule: Rule, of: Of) -> str:
+    """Return the units of influence on a loss or a prediction."""
+    return rule.example_loss.units if of == "loss" else rule.example_loss.prediction_units
 
 
 def check_of(of: Of) -> None:
@@ -63,7 +68,7 @@ def _of_any(model: Fitted | Trained, query: Examples, *, of: Of, method: str, si
         "method": method,
         "of": of,
         "sign": sign,
-        "units": UNITS[of],
+        "units": units_of(model.rule, of),
         "orientation": "rows are queries, columns training examples",
         "rule": json.dumps(model.rule.record),
         "loss": model.rule.loss,

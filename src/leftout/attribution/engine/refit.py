@@ -19,11 +19,12 @@ from leftout.core.errors import DataError
 from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.dynamics.factorisations import largest_of
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import Rule
+from leftout.dynamics.rules import Logistic, Rule
 from leftout.kernels.base import RefitKernel
 from leftout.solvers.cholesky import cholesky_work, factor_cholesky
 from leftout.solvers.indefinite import factor_indefinite, indefinite_work
 from leftout.solvers.krylov import largest_eigenvalue_work
+from leftout.solvers.logistic import LogisticProblem, fit_logistic
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import spectrum_of, spectrum_work
 
@@ -44,7 +45,10 @@ class RefitModel:
 
     def predictions(self, queries: QueryBlock) -> Float64[Tensor, "t m c"]:
         """Return what is predicted at the queries, at each time."""
-        initial = queries.initial.expand(len(self.duals), -1, -1)
+        initial = queries.initial
+        if queries.fitted.tilt is not None:
+            initial = initial + queries.fitted.by_example(queries.cross @ queries.fitted.tilt)
+        initial = initial.expand(len(self.duals), -1, -1)
         if self.kernel is None:
             return initial
         learned = self.kernel.cross(queries.comparison) @ self.duals
@@ -79,12 +83,13 @@ def refit(
     """
     keep, train = keep.to(fitted.device), fitted.train
     if not len(keep):
-        return RefitModel(keep, None, fitted.residual.new_zeros(len(times), 0, fitted.outputs))
+        return RefitModel(
+            keep, None, fitted.targets.new_zeros(len(times), 0, fitted.by_row(fitted.targets).shape[1])
+        )
     here = keep.cpu()
     if labels is None and train.labels is not None:
         labels = train.labels[here]
-    before = train.targets[here].to(fitted.device)
-    targets = before if targets is None else targets
+    targets = fitted.targets[keep] if targets is None else targets
     try:
         kernel = fitted.rows.refit(keep, labels, targets)
     except DataError as error:
@@ -94,14 +99,15 @@ def refit(
         first = repr(train.ids[gone[0]])
         who = first if len(gone) == 1 else f"{len(gone)} examples from {first}"
         raise DataError(f"Without {who} the kernel cannot be fitted to labels: {error}") from error
-    residual = fitted.residual[fitted.rows.of_examples(keep)] + fitted.by_row(targets - before)
-    return RefitModel(keep, kernel, refit_duals(fitted, kernel, residual, times, total=len(keep)))
+    duals = refit_duals(fitted, kernel, targets, fitted.start[keep], times, total=len(keep))
+    return RefitModel(keep, kernel, duals)
 
 
 def refit_duals(
     fitted: Fitted,
     kernel: RefitKernel,
-    residual: Float64[Tensor, "r c"],
+    targets: Float64[Tensor, "k c"],
+    start: Float64[Tensor, "k c"],
     times: Sequence[float],
     *,
     total: float,
@@ -109,10 +115,16 @@ def refit_duals(
     """Return the duals at each time of the rule of `fitted` with another kernel.
 
     Args:
-        residual: Y − f_0 of the examples there.
+        targets, start: Y and f_0 of the examples there.
         total: the sum of their weights.
     """
     gram = kernel.gram
+    if isinstance(fitted.rule, Logistic):
+        ridge = fitted.rule.effective_ridge(total)
+        problem = LogisticProblem(gram, start, targets, ridge, fitted.outputs_per_example)
+        dual = fitted.by_row(fit_logistic(problem).dual)
+        return dual.expand(len(times), *dual.shape)
+    residual = fitted.by_row(targets - start)
     finite = any(0 < time < math.inf for time in times)
     spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
     largest = None
@@ -127,7 +139,7 @@ def refit_duals(
             duals.append(factorise(gram, ridge=fitted.rule.effective_ridge(total)).solve(residual))
         elif time > 0:
             assert spectrum is not None
-            coordinates = filtered_coordinates(spectrum, residual, fitted.rule.filter(time, total))
+            coordinates = filtered_coordinates(spectrum, residual, fitted.spectral_rule.filter(time, total))
             duals.append(spectrum.vectors @ coordinates)
         else:
             duals.append(torch.zeros_like(residual))

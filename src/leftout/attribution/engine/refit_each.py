@@ -47,7 +47,7 @@ class ModelsWithoutEach:
         self._last: tuple[tuple[ref[QueryBlock], int, int], Tensor] | None = None
         check_fits(
             f"A model without each of {len(fitted)} examples",
-            models_bytes(len(fitted), fitted.residual.shape[1]),
+            models_bytes(len(fitted), fitted.outputs),
             fitted.memory,
             advice="Take fewer examples, or freeze the labels: fitted.freeze_labels().",
         )
@@ -80,7 +80,7 @@ class ModelsWithoutEach:
     def terms(self, row: int) -> Float64[Tensor, "n c"]:
         """Return what each example adds to the prediction at one of them, by the model without it."""
         (model,) = self.without(slice(row, row + 1))
-        terms = torch.zeros_like(self.fitted.residual)
+        terms = torch.zeros_like(self.fitted.targets)
         if model.kernel is not None:
             comparison = self.fitted.rows.compare_training(slice(row, row + 1))
             terms[model.keep] = model.kernel.cross(comparison).T * model.duals[0]

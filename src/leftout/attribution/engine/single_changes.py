@@ -4,6 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from typing import TypeVar
 
+import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from leftout.core.blocks import blocks
 from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, WorkCount, passes, product
 from leftout.data.examples import Examples
+from leftout.dynamics.losses import SquaredLoss
 
 E = TypeVar("E", bound=EngineAtTime)
 
@@ -44,20 +46,26 @@ def loss_changes(
 ) -> Float64[Tensor, "b n"]:
     """Return loss without each training example minus loss with all, at a block of queries.
 
-    With error e = f − y and change c of an output, ½ (e + c)² − ½ e² = c (e + c/2).
-
     Args:
         into: where to write the result; a new tensor if None.
 
     Cost:
-        one product (b × n)(n × n) an output; two blocks of columns besides the result.
+        one product (b × n)(n × n) an output; two blocks of columns besides the result, k under cross-entropy.
     """
-    n = len(engine.fitted)
-    error = engine.predictions(block) - block.targets  # (b, k)
-    total = error.new_empty(len(error), n) if into is None else into
+    n, k, loss = len(engine.fitted), block.targets.shape[1], engine.fitted.rule.example_loss
+    predictions = engine.predictions(block)
+    total = predictions.new_empty(len(predictions), n) if into is None else into
+    if not isinstance(loss, SquaredLoss):
+        for columns in blocks(n, max(1, COLUMNS // k)):
+            changes = [engine.singles(block, columns, output) for output in range(k)]
+            together = torch.stack(changes, dim=-1)  # (b, e, k)
+            total[:, columns] = loss.change(predictions[:, None], together, block.targets[:, None])
+        return total
+    # Squares add up over outputs: one at a time.
+    error = predictions - block.targets
     total.zero_()
     for columns in blocks(n, COLUMNS):
-        for output in range(error.shape[1]):
+        for output in range(k):
             change = engine.singles(block, columns, output)  # (b, c)
             total[:, columns] += change.div(2).add_(error[:, output, None]).mul_(change)
     return total

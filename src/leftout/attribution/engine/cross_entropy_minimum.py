@@ -1,0 +1,200 @@
+"""The engine of a minimum of cross-entropy: Newton's method goes on from it, to the data as edited.
+
+Without example i one Newton step from the minimum of all moves the weights by
+
+    δ_i = H_without_i⁻¹ Φ_iᵀ (p_i − y_i),        H_without_i = Σ_{j ≠ i} Φ_jᵀ P_j Φ_j + λ,
+
+the approximate leave-one-out of the literature; more steps, or all until convergence, are `newton_steps`.
+Groups, labels, weights and new examples are fitted to convergence. All edits share the kernel matrix, and one
+product with it serves many of them (`solvers.logistic`): classes are coupled, and no curvature is dropped.
+
+Source: Rad & Maleki 2020 for the one step, which here is solved in function space.
+"""
+
+import math
+from collections.abc import Hashable
+from functools import cached_property
+from typing import final
+
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from leftout.attribution.engine.base import EditEngine
+from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.core.blocks import blocks, check_fits
+from leftout.core.checks import check_count
+from leftout.core.progress import with_progress
+from leftout.dynamics.fitted import Fitted
+from leftout.solvers.logistic import ARRAYS, LogisticProblem, fit_logistic, refit_logistic
+
+TOGETHER = 256
+"""Most examples whose removal is solved for at a time."""
+
+
+@final
+class CrossEntropyMinimum(EditEngine):
+    """The end of training under Logistic."""
+
+    def __init__(self, fitted: Fitted, *, total: float, newton_steps: int | None) -> None:
+        self.fitted = fitted
+        self.time = math.inf
+        self.total = total
+        self.newton_steps = newton_steps
+        self.ridge = fitted.rule.effective_ridge(total)
+        self._last: tuple[tuple[QueryBlock, int, int], Tensor] | None = None
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        return math.inf, self.ridge, self.newton_steps
+
+    def singles(self, queries: QueryBlock, columns: slice, output: int) -> Float64[Tensor, "m e"]:
+        key = (queries, columns.start, columns.stop)
+        if self._last is None or self._last[0] != key:
+            self._last = None
+            duals = self.single_duals(columns)  # (rows, e, c)
+            change = torch.unflatten(queries.cross @ duals.flatten(1), 1, duals.shape[1:])
+            if self.fitted.outputs_per_example > 1:
+                change = torch.unflatten(change[:, :, 0], 0, (-1, self.fitted.outputs)).transpose(1, 2)
+            self._last = (key, change)  # (m, e, k)
+        return self._last[1][:, :, output]
+
+    def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
+        return self._rows(self._without_each(columns))
+
+    def diagonal(self) -> Float64[Tensor, "n k"]:
+        change = torch.empty_like(self.fitted.targets)
+        for columns in blocks(len(self.fitted), self._size):
+            duals = self.single_duals(columns)
+            rows = self.fitted.gram[self.fitted.rows.of_examples(columns)]
+            if self.fitted.outputs_per_example > 1:
+                by_output = torch.unflatten(rows, 0, (-1, self.fitted.outputs))  # (e, k, rows)
+                change[columns] = torch.einsum("ekr,re->ek", by_output, duals[:, :, 0])
+            else:
+                change[columns] = torch.einsum("er,rec->ec", rows, duals)
+        return change
+
+    def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
+        return self.group_duals([group])[0]
+
+    def group_duals(self, groups: list[Int64[Tensor, " _"]]) -> Float64[Tensor, "g rows c"]:
+        """Return how the dual changes without each group, fitted to convergence, many at a time."""
+        weights = self.fitted.targets.new_ones(len(self.fitted), len(groups))
+        for column, group in enumerate(groups):
+            weights[group, column] = 0
+        return self._rows(self._change(weights=weights, newton_steps=None)).transpose(0, 1)
+
+    def relabel_duals(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
+        n, k = self.fitted.targets.shape
+        targets = self.fitted.targets[:, None].expand(n, len(examples), k).clone()
+        targets[examples, torch.arange(len(examples), device=targets.device)] += by
+        return self._rows(self._change(targets=targets, newton_steps=None)).transpose(0, 1)
+
+    def reweight_duals(self, examples: Tensor, weight: float) -> Float64[Tensor, "e rows c"]:
+        weights = self._ones_but(examples, weight)
+        return self._rows(self._change(weights=weights, newton_steps=None)).transpose(0, 1)
+
+    def add_duals(
+        self, to_train: Tensor, to_itself: Tensor, targets: Tensor, start: Tensor
+    ) -> tuple[Float64[Tensor, "a rows c"], Float64[Tensor, "arows c"]]:
+        fitted, b = self.fitted, self.fitted.outputs_per_example
+        changes, new = [], []
+        for a in with_progress(range(len(targets)), what="adding examples"):
+            border = to_train[:, a * b : (a + 1) * b]
+            gram = torch.cat([torch.cat([fitted.gram, border], 1), torch.cat([border.T, to_itself[a]], 1)])
+            offset = torch.cat([fitted.start, start[a : a + 1]])
+            wanted = torch.cat([fitted.targets, targets[a : a + 1]])
+            dual = fitted.by_row(fit_logistic(LogisticProblem(gram, offset, wanted, self.ridge, b)).dual)
+            changes.append(dual[: len(fitted.gram)] - self.dual_as_fitted)
+            new.append(dual[len(fitted.gram) :])
+        return torch.stack(changes), torch.cat(new)
+
+    def refit_dual(self, row: int, column: int) -> Float64[Tensor, " rows"]:
+        """Return the same from a fit to the other examples alone, with their own sub-matrix."""
+        fitted = self.fitted
+        keep = torch.ones(len(fitted), dtype=torch.bool, device=fitted.device)
+        keep[row] = False
+        examples = keep.nonzero().flatten()
+        rows = fitted.rows.of_examples(examples)
+        problem = LogisticProblem(
+            fitted.gram[rows][:, rows],
+            fitted.start[examples],
+            fitted.targets[examples],
+            self.ridge,
+            fitted.outputs_per_example,
+        )
+        dual = torch.zeros_like(self.dual_as_fitted[:, column])
+        dual[rows] = fitted.by_row(fit_logistic(problem).dual)[:, column]
+        return dual
+
+    @property
+    def _size(self) -> int:
+        """Return how many examples are left out at a time, within a third of the budget."""
+        one = 8 * self.fitted.targets.numel() * (ARRAYS + 4)
+        return max(1, min(TOGETHER, len(self.fitted), self.fitted.memory // (3 * one)))
+
+    @cached_property
+    def _duals(self) -> dict[int, Float64[Tensor, "n e k"]]:
+        """Return the changes of the dual without each example that were made, by first example of a block."""
+        n, k = self.fitted.targets.shape
+        check_fits(
+            f"What changes without each of {n} examples ({n} × {n} × {k})",
+            8 * n * n * k,
+            self.fitted.memory // 2,
+            advice="Take fewer examples (`n_train`), or raise `memory`.",
+        )
+        made: dict[int, Tensor] = self.fitted.memo(("without each", *self.key), dict)
+        return made
+
+    def _without_each(self, columns: slice) -> Float64[Tensor, "n e k"]:
+        """Return how the dual changes without each example; blocks of them are made once, and kept."""
+        size = self._size
+        starts = range(columns.start // size * size, columns.stop, size)
+        if columns.stop - columns.start < size and not all(start in self._duals for start in starts):
+            if columns.stop - columns.start == 1:
+                return self._leave_out(columns)
+        for start in starts:
+            if start not in self._duals:
+                self._duals[start] = self._leave_out(slice(start, min(start + size, len(self.fitted))))
+        first = starts[0]
+        together = [self._duals[start] for start in starts]
+        whole = together[0] if len(together) == 1 else torch.cat(together, dim=1)
+        return whole[:, columns.start - first : columns.stop - first]
+
+    def _leave_out(self, columns: slice) -> Float64[Tensor, "n e k"]:
+        examples = torch.arange(columns.start, columns.stop, device=self.fitted.device)
+        return self._change(weights=self._ones_but(examples, 0.0), newton_steps=self.newton_steps)
+
+    def _ones_but(self, examples: Int64[Tensor, " e"], weight: float) -> Float64[Tensor, "n e"]:
+        weights = self.fitted.targets.new_ones(len(self.fitted), len(examples))
+        weights[examples, torch.arange(len(examples), device=weights.device)] = weight
+        return weights
+
+    def _change(
+        self,
+        *,
+        weights: Float64[Tensor, "n e"] | None = None,
+        targets: Float64[Tensor, "n e k"] | None = None,
+        newton_steps: int | None,
+    ) -> Float64[Tensor, "n e k"]:
+        duals = refit_logistic(
+            self.fitted.logistic,
+            weights=weights,
+            targets=targets,
+            ridge=self.ridge,
+            newton_steps=newton_steps,
+            memory=self.fitted.memory // 3,
+        )
+        return duals - self.fitted.logistic.dual[:, None]
+
+    def _rows(self, duals: Float64[Tensor, "n e k"]) -> Float64[Tensor, "rows e c"]:
+        """Return duals by rows of the kernel matrix."""
+        if self.fitted.outputs_per_example == 1:
+            return duals
+        return duals.transpose(1, 2).flatten(0, 1)[:, :, None]
+
+
+def check_newton_steps(newton_steps: object) -> None:
+    """Raise unless it is a number of steps, or None for all of them."""
+    if newton_steps is not None:
+        check_count("newton_steps", newton_steps)

@@ -1,0 +1,73 @@
+"""Cross-entropy of logits f and its derivatives: softmax over k outputs, the logistic loss of one.
+
+    k ≥ 2    ce = log Σ_c exp(f_c) − Σ_c y_c f_c        y ≥ 0, Σ_c y_c = 1
+    k = 1    ce = log(1 + exp(f)) − y f                 0 ≤ y ≤ 1, the probability of the second class
+
+The last axis holds the outputs. Losses are those of the labels themselves, without the entropy of soft ones.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64
+from torch import Tensor
+
+SMALL = 1.0
+"""Changes of logits up to which the change of the loss is taken from exp(change) − 1: no digits are lost."""
+
+
+def probabilities(logits: Float64[Tensor, "*#n k"]) -> Tensor:
+    """Return the softmax over outputs, the logistic function of one."""
+    return logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
+
+
+def cross_entropy(logits: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    """Return the loss of every row of logits."""
+    return _normaliser(logits) - (targets * logits).sum(-1)
+
+
+def cross_entropy_gradient(logits: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    """Return p − y, with all digits also where p is next to y.
+
+    Rows sum to zero: the entry of the largest target, 1 − 1 + something small, is minus the others.
+    """
+    if logits.shape[-1] == 1:
+        first = logits.sigmoid() - targets
+        second = (1 - targets) - (-logits).sigmoid()
+        return torch.where(targets < 0.5, first, second)
+    gradient = logits.softmax(-1) - targets
+    largest = targets.argmax(-1, keepdim=True).expand(*gradient.shape[:-1], 1)
+    others = gradient.scatter(-1, largest, 0.0)
+    return others.scatter(-1, largest, -others.sum(-1, keepdim=True))
+
+
+def curvature_product(p: Float64[Tensor, "*#n k"], direction: Float64[Tensor, "*#n k"]) -> Tensor:
+    """Return (diag p − p pᵀ) times a direction, row by row."""
+    if p.shape[-1] == 1:
+        return p * (1 - p) * direction
+    weighted = p * direction
+    return weighted - p * weighted.sum(-1, keepdim=True)
+
+
+def cross_entropy_change(
+    logits: Float64[Tensor, "*#n k"], change: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]
+) -> Tensor:
+    """Return ce(f + change) − ce(f): log Σ_c p_c exp(d_c), d the change minus that of the target.
+
+    Small changes keep their digits, which the difference of two losses would lose.
+    """
+    if logits.shape[-1] == 1:  # two classes, of which the first has the logit 0
+        p = logits.sigmoid()
+        of_target = targets * change
+        first, second = torch.zeros_like(change) - of_target, change - of_target
+        d, p = torch.cat([first, second], -1), torch.cat([(-logits).sigmoid(), p], -1)
+        log_p = torch.cat([-F.softplus(logits), -F.softplus(-logits)], -1)
+    else:
+        p, log_p = logits.softmax(-1), logits.log_softmax(-1)
+        d = change - (targets * change).sum(-1, keepdim=True)
+    small = d.abs().amax(-1) <= SMALL
+    near = torch.log1p((p * torch.expm1(d.clamp(-SMALL, SMALL))).sum(-1))
+    return torch.where(small, near, torch.logsumexp(log_p + d, -1))
+
+
+def _normaliser(logits: Float64[Tensor, "*#n k"]) -> Tensor:
+    return F.softplus(logits[..., 0]) if logits.shape[-1] == 1 else torch.logsumexp(logits, -1)

@@ -1,0 +1,430 @@
+"""Cross-entropy with a ridge, minimised by Newton's method with conjugate gradients, many problems at once.
+
+    minimise  Σ_i ω_i ce(f_i, y_i) + ½ λ |θ|²,        f = f_0 + Φ θ,    K = Φ Φᵀ
+
+At the minimum θ = Φᵀ u with u_i = ω_i (y_i − p_i) / λ: f = f_0 + K u, one number u for each example and
+output. Newton's step solves H δ = −∇ in the weights; written as δ = Φᵀ d, everything is a product with K:
+
+    gradient   g = ω (p − y) + λ u            its square in the weights is gᵀ K g
+    curvature  H Φᵀ d = Φᵀ (λ d + ω P K d)    P_i = diag p_i − p_i p_iᵀ
+
+so that the n k × n k matrix is never formed. Problems differ in weights, targets and start; they share K, and
+each product with K serves all. The duals of many problems are (n, b, k): example, problem, output.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float64, Int64
+from torch import Tensor
+
+from leftout.core.blocks import blocks
+from leftout.core.errors import NotPositiveError, SolveError
+from leftout.solvers.cross_entropy import (
+    cross_entropy,
+    cross_entropy_gradient,
+    curvature_product,
+    probabilities,
+)
+from leftout.solvers.krylov import norm_by_powers
+from leftout.solvers.two_level import TwoLevel, leading_directions, two_level
+
+TOLERANCE = 1e-12
+"""|K g| / (λ |f − f_0|) at which a problem is solved: f is then right to that, H being at least λ."""
+
+STEP_TOLERANCE = 1e-4
+"""|H δ + ∇| / |∇| of a single Newton step: below what the step itself leaves, by far."""
+
+FORCING = 0.1
+"""The same of Newton's first steps to the minimum; later ones follow the gradient, which makes them
+superlinear."""
+
+ROUNDED = 1e-7
+"""The same at which a step that gains nothing ends the search: the condition number times eps forbids more."""
+
+UNSEEN = 0.03
+"""Error of the unseen part of a step, relative to the gradient, up to which it is taken."""
+
+SAFE = 0.2
+"""Change of the logits up to which a Newton step is taken whole."""
+
+SETTLED = 0.5
+"""Change of the logits in a Newton step below which the next one keeps its preconditioner."""
+
+FLAT, NEGATIVE = 1e-13, 1e-6
+"""Curvatures, relative to what they are summed from, that are rounding; and that are negative beyond doubt."""
+
+MOST_NEWTON_STEPS = 100
+MOST_PRODUCTS = 2000
+HALVINGS = 40
+ARRAYS = 14
+"""Arrays (n, b, k) that are held at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticProblem:
+    """What the problems share.
+
+    Attributes:
+        gram: K, with `outputs_per_example` rows an example, side by side: k or 1.
+        offset: f_0 at the examples.
+        targets: y, probabilities.
+        ridge: λ > 0, of a sum of losses.
+    """
+
+    gram: Float64[Tensor, "rows rows"]
+    offset: Float64[Tensor, "n k"]
+    targets: Float64[Tensor, "n k"]
+    ridge: float
+    outputs_per_example: int = 1
+
+    @cached_property
+    def largest(self) -> float:
+        """Return the largest eigenvalue of K, from above within a factor of about 1."""
+        return float(norm_by_powers(self.gram.mv, self.gram, powers=8))
+
+    def product(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "n b k"]:
+        """Return K times the dual of each problem."""
+        n, b, k = dual.shape
+        if self.outputs_per_example > 1:
+            rows = self.gram @ dual.permute(0, 2, 1).reshape(n * k, b)
+            return rows.view(n, k, b).permute(0, 2, 1).contiguous()
+        return (self.gram @ dual.reshape(n, b * k)).view(n, b, k)
+
+
+@dataclass(frozen=True, eq=False)
+class LogisticFit:
+    """The minimum of one problem, and what further problems next to it start from.
+
+    Attributes:
+        dual: u.
+        logits: f.
+        gradient: |K g| / (λ |f − f_0|) at it.
+        newton_steps, products: that were taken.
+    """
+
+    problem: LogisticProblem
+    dual: Float64[Tensor, "n k"]
+    logits: Float64[Tensor, "n k"]
+    gradient: float
+    newton_steps: int
+    products: int
+
+    @cached_property
+    def preconditioner(self) -> TwoLevel:
+        """Return the curvature on the leading directions of the kernel, at the minimum."""
+        problem = self.problem
+        directions = leading_directions(
+            problem.gram, outputs=self.dual.shape[1], outputs_per_example=problem.outputs_per_example
+        )
+        return two_level(
+            directions, probabilities(self.logits), torch.ones_like(self.dual[:, 0]), problem.ridge
+        )
+
+
+def fit_logistic(problem: LogisticProblem, weights: Float64[Tensor, " n"] | None = None) -> LogisticFit:
+    """Return the minimum.
+
+    Args:
+        weights: ω ≥ 0 of the examples; 1 if None.
+
+    Raises:
+        NotPositiveError: K has a negative eigenvalue that the ridge does not outweigh.
+        SolveError: the minimum was not reached to the tolerance.
+
+    Cost:
+        5 to 8 Newton steps, each n (r k)² / 2 flops for the leading directions and some 10 products of
+        2 n² k flops, more for small ridges.
+
+    Example:
+        >>> import torch
+        >>> eye = torch.eye(2, dtype=torch.float64)
+        >>> fit = fit_logistic(LogisticProblem(eye, torch.zeros_like(eye), eye, ridge=1.0))
+        >>> p = fit.logits.softmax(1)
+        >>> bool(torch.allclose(fit.dual, eye - p))  # u = (y − p) / λ
+        True
+    """
+    n, k = problem.targets.shape
+    omega = problem.targets.new_ones(n) if weights is None else weights
+    directions = leading_directions(problem.gram, outputs=k, outputs_per_example=problem.outputs_per_example)
+    run = _Newton(problem, omega[:, None], problem.targets[:, None], problem.offset.new_zeros(n, 1, k))
+    latest: TwoLevel | None = None
+
+    def precondition() -> TwoLevel:
+        nonlocal latest
+        if latest is None or run.moved > SETTLED:
+            latest = two_level(directions, probabilities(run.logits[:, 0]), omega, problem.ridge)
+        return latest
+
+    gradient = run.minimise(precondition)
+    dual, logits = run.dual[:, 0], run.logits[:, 0]
+    return LogisticFit(problem, dual, logits, gradient, run.newton_steps, run.products)
+
+
+def refit_logistic(
+    fit: LogisticFit,
+    *,
+    weights: Float64[Tensor, "n b"] | None = None,
+    targets: Float64[Tensor, "n b k"] | None = None,
+    ridge: float | None = None,
+    newton_steps: int | None = None,
+    memory: int | None = None,
+    progress: Callable[[range], object] | None = None,
+) -> Float64[Tensor, "n b k"]:
+    """Return the duals of problems next to one that is solved, from its minimum.
+
+    Args:
+        weights: ω of each problem; 1 if None.
+        targets: y of each problem; those of the fit if None.
+        ridge: λ of them; that of the fit if None.
+        newton_steps: whole Newton steps from the minimum of `fit`; to convergence if None.
+        memory: bytes for the temporaries of problems that are solved together.
+
+    Cost:
+        10 to 20 products with K a Newton step, 2 n² k flops each for every problem.
+    """
+    n, k = fit.dual.shape
+    source = weights if weights is not None else targets
+    assert source is not None, "problems differ in weights or targets"
+    count = source.shape[1]
+    size = count if memory is None else max(1, memory // (ARRAYS * 8 * n * k))
+    problem = fit.problem
+    if ridge is not None and ridge != problem.ridge:
+        problem = LogisticProblem(
+            problem.gram, problem.offset, problem.targets, ridge, problem.outputs_per_example
+        )
+    duals = fit.dual.new_empty(n, count, k)
+    for part in blocks(count, size):
+        b = part.stop - part.start
+        omega = fit.dual.new_ones(n, b) if weights is None else weights[:, part]
+        wanted = problem.targets[:, None].expand(n, b, k) if targets is None else targets[:, part]
+        start = fit.dual[:, None].expand(n, b, k)
+        run = _Newton(
+            problem, omega, wanted, start.clone(), logits=fit.logits[:, None].expand(n, b, k).clone()
+        )
+        near = fit.preconditioner.with_share(float(omega.mean()), problem.ridge)
+        if newton_steps is None:
+            run.minimise(lambda: near)
+        else:
+            for _ in range(newton_steps):
+                run.step(near)
+        duals[:, part] = run.dual
+    return duals
+
+
+class _Newton:
+    """Newton's method on b problems: duals and logits (n, b, k)."""
+
+    def __init__(
+        self,
+        problem: LogisticProblem,
+        weights: Float64[Tensor, "n b"],
+        targets: Float64[Tensor, "n b k"],
+        dual: Float64[Tensor, "n b k"],
+        *,
+        logits: Float64[Tensor, "n b k"] | None = None,
+    ) -> None:
+        self.problem = problem
+        self.weights = weights[:, :, None]
+        self.targets = targets
+        self.dual = dual
+        self.products = 0
+        self.newton_steps = 0
+        self.moved = math.inf
+        self.logits = self._fresh_logits() if logits is None else logits
+
+    def _product(self, dual: Tensor) -> Tensor:
+        self.products += 1
+        return self.problem.product(dual)
+
+    def _fresh_logits(self) -> Float64[Tensor, "n b k"]:
+        return self.problem.offset[:, None] + self._product(self.dual)
+
+    def gradient(self) -> Float64[Tensor, "n b k"]:
+        """Return ω (p − y) + λ u."""
+        return (
+            self.weights * cross_entropy_gradient(self.logits, self.targets) + self.problem.ridge * self.dual
+        )
+
+    def step(self, preconditioner: TwoLevel) -> None:
+        """Take one whole Newton step for every problem."""
+        gradient = self.gradient()
+        move, image = self._solve(gradient, self._product(gradient), preconditioner, STEP_TOLERANCE)
+        self.dual = self.dual + move
+        self.logits = self.logits + image
+        self.newton_steps += 1
+
+    def minimise(self, preconditioner: Callable[[], TwoLevel]) -> float:
+        """Go to the minima; return the largest |K g| / (λ |f − f_0|) at them."""
+        b = self.dual.shape[1]
+        going = torch.arange(b, device=self.dual.device)
+        reached = self.dual.new_zeros(b)
+        last = self.dual.new_full((b,), math.inf)
+        first: Tensor | None = None
+        duals, logits = self.dual, self.logits
+        for _ in range(MOST_NEWTON_STEPS):
+            gradient = self.gradient()
+            image = self._product(gradient)
+            # By its image: gᵀ K g has lost half its digits where K maps most of g to zero.
+            size = _lengths(image)
+            first = size.clone() if first is None else first
+            # A tilted start is far from where it ends: what is right relative to that need not be.
+            learned = torch.minimum(
+                _lengths(self.logits - self.problem.offset[:, None]), _lengths(self.logits)
+            )
+            relative = size / (self.problem.ridge * learned).clamp(min=1e-300)
+            # Next to the minimum Newton's steps are quadratic: one that gains nothing has met rounding.
+            done = (relative <= TOLERANCE) | ((size >= last / 2) & (relative <= ROUNDED)) | (size == 0)
+            reached[going] = relative
+            if bool(done.any()):
+                finished = going[done]
+                # At the minimum the gradient vanishes row by row, not only through K.
+                duals[:, finished] = (self.dual - gradient / self.problem.ridge)[:, done]
+                logits[:, finished] = (self.logits - image / self.problem.ridge)[:, done]
+                keep = ~done
+                if not bool(keep.any()):
+                    self.dual, self.logits = duals, logits
+                    return float(reached.max())
+                if duals is self.dual:
+                    duals, logits = duals.clone(), logits.clone()
+                self._keep(keep)
+                going, last, first = going[keep], last[keep], first[keep]
+                gradient, image, size = gradient[:, keep], image[:, keep], size[keep]
+            elif duals is self.dual:
+                duals, logits = duals.clone(), logits.clone()
+            forcing = (size / first).sqrt().clamp(max=FORCING)
+            move, change = self._solve(gradient, image, preconditioner(), forcing.clamp(min=1e-6))
+            self._search(gradient, move, change)
+            self.newton_steps += 1
+            last = size
+        worst = float(reached[going].max())
+        raise SolveError(
+            f"Cross-entropy was not minimised in {MOST_NEWTON_STEPS} Newton steps: the gradient is {worst:.2g} of "
+            "the ridge's. Take a larger `ridge`."
+        )
+
+    def _keep(self, keep: Bool[Tensor, " b"]) -> None:
+        self.dual, self.logits = self.dual[:, keep], self.logits[:, keep]
+        self.targets = self.targets[:, keep]
+        self.weights = self.weights[:, keep]
+
+    def _search(self, gradient: Tensor, move: Tensor, change: Tensor) -> None:
+        """Go along the step, half of it where the objective would not fall, and so on."""
+        slope = (gradient * change).sum((0, 2))
+        before = self._objective(self.dual, self.logits)
+        # The curvature changes by at most exp(2 |change|) on the way: small steps need no search, and the
+        # objective, a sum, could not tell.
+        safe = change.abs().amax((0, 2)) <= SAFE
+        length = torch.ones_like(slope)
+        for _ in range(HALVINGS):
+            at = length[None, :, None]
+            after = self._objective(self.dual + at * move, self.logits + at * change)
+            rises = ~safe & ~(after <= before + 1e-4 * length * slope)
+            if not bool(rises.any()):
+                break
+            length = torch.where(rises, length / 2, length)
+        at = length[None, :, None]
+        self.dual = self.dual + at * move
+        self.logits = self.logits + at * change
+        self.moved = float((at * change).abs().max())
+        if self.newton_steps % 4 == 3:  # sums of steps drift from K u by a rounding each
+            self.logits = self._fresh_logits()
+
+    def _objective(self, dual: Tensor, logits: Tensor) -> Float64[Tensor, " b"]:
+        data = (self.weights[:, :, 0] * cross_entropy(logits, self.targets)).sum(0)
+        theta = (dual * (logits - self.problem.offset[:, None])).sum((0, 2))
+        return data + self.problem.ridge / 2 * theta
+
+    def _solve(
+        self,
+        gradient: Float64[Tensor, "n b k"],
+        image: Float64[Tensor, "n b k"],
+        preconditioner: TwoLevel,
+        tolerance: float | Float64[Tensor, " b"],
+    ) -> tuple[Float64[Tensor, "n b k"], Float64[Tensor, "n b k"]]:
+        """Return d with H Φᵀ d = −Φᵀ g, and K d, by conjugate gradients in the weights.
+
+        Args:
+            image: K g.
+            tolerance: |H δ + ∇| / |∇|.
+        """
+        p = probabilities(self.logits)
+        weights, ridge = self.weights, self.problem.ridge
+        rest, rest_image = -gradient, -image
+        size_of_gradient = (gradient * image).sum((0, 2)).clamp(min=0).sqrt()
+        wanted = tolerance * size_of_gradient
+        move, change = torch.zeros_like(rest), torch.zeros_like(rest)
+        going: Int64[Tensor, " g"] = torch.arange(rest.shape[1], device=rest.device)
+        out_move, out_change = move, change
+        z, z_image = preconditioner.apply(rest, rest_image)
+        along, along_image = z, z_image
+        power = (rest * z_image).sum((0, 2))
+        for _ in range(MOST_PRODUCTS):
+            bent = ridge * along + weights * curvature_product(p, along_image)
+            bent_image = self._product(bent)
+            bend = (along * bent_image).sum((0, 2))
+            # A direction that K maps to rounding says nothing; of the others the curvature must be positive.
+            scale = along.square().sum((0, 2)).sqrt() * bent_image.square().sum((0, 2)).sqrt()
+            if bool((bend < -NEGATIVE * scale).any()):
+                raise NotPositiveError(
+                    f"The kernel has a direction of curvature {float(bend.min()):.2g}: cross-entropy has no "
+                    "minimum there. Take a larger `ridge`, a smaller `strength` of the labels, or Ridge."
+                )
+            bends = bend > FLAT * scale
+            length = torch.where(bends, power / bend, torch.zeros_like(bend))[None, :, None]
+            move = move + length * along
+            change = change + length * along_image
+            rest = rest - length * bent
+            rest_image = rest_image - length * bent_image
+            size = (rest * rest_image).sum((0, 2)).clamp(min=0).sqrt()
+            keep = (size > wanted) & (power > 0) & bends
+            if not bool(keep.all()):
+                out_move[:, going[~keep]] = move[:, ~keep]
+                out_change[:, going[~keep]] = change[:, ~keep]
+                if not bool(keep.any()):
+                    return self._with_unseen(gradient, size_of_gradient, out_move, out_change, preconditioner)
+                going, wanted, power = going[keep], wanted[keep], power[keep]
+                move, change = move[:, keep], change[:, keep]
+                rest, rest_image = rest[:, keep], rest_image[:, keep]
+                along, along_image = along[:, keep], along_image[:, keep]
+                p = p[:, keep]
+                weights = weights[:, keep]
+            z, z_image = preconditioner.apply(rest, rest_image)
+            after = (rest * z_image).sum((0, 2))
+            turn = (after / power)[None, :, None]
+            power = after
+            along = z + turn * along
+            along_image = z_image + turn * along_image
+        raise SolveError(
+            f"Conjugate gradients did not solve Newton's step in {MOST_PRODUCTS} products. Take a larger `ridge`."
+        )
+
+    def _with_unseen(
+        self,
+        gradient: Float64[Tensor, "n b k"],
+        size: Float64[Tensor, " b"],
+        move: Float64[Tensor, "n b k"],
+        change: Float64[Tensor, "n b k"],
+        preconditioner: TwoLevel,
+    ) -> tuple[Float64[Tensor, "n b k"], Float64[Tensor, "n b k"]]:
+        """Return the same step with what K maps to zero, which conjugate gradients in the weights do not see.
+
+        There λ d = −g. Where K is small but not zero that is a step too far: it is taken where its error is
+        small besides the gradient.
+        """
+        ridge = self.problem.ridge
+        p = probabilities(self.logits)
+        rest = -gradient - ridge * move - self.weights * curvature_product(p, change)
+        more, more_image = preconditioner.apply(rest, self._product(rest), level=ridge)
+        error = rest - ridge * more - self.weights * curvature_product(p, more_image)
+        harmless = self.problem.largest**0.5 * _lengths(error) <= UNSEEN * size
+        factor = harmless.to(rest)[None, :, None]
+        return move + factor * more, change + factor * more_image
+
+
+def _lengths(columns: Float64[Tensor, "n b k"]) -> Float64[Tensor, " b"]:
+    """Return the norm of each problem's numbers."""
+    return columns.square().sum((0, 2)).sqrt()

@@ -1,0 +1,171 @@
+"""A preconditioner of the curvature of a fit: exact on the leading directions of the kernel, constant beyond.
+
+The curvature in the weights is H = Σ_i Φ_iᵀ P_i Φ_i + λ, with the Gram matrix K = Φ Φᵀ. In the span E of the
+leading directions of K it is inverted exactly, T = λ + Eᵀ (H − λ) E; beyond it a constant λ' stands for it:
+
+    H⁻¹ ≈ E T⁻¹ Eᵀ + (I − E Eᵀ) / λ'
+
+What is left for conjugate gradients is the tail of the kernel's spectrum. Weights are written as Φᵀ d, d one
+number for each row of K and class: E = Φᵀ Z with Zᵀ K Z = I, Eᵀ Φᵀ d = (K Z)ᵀ d.
+"""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from leftout.solvers.cross_entropy import curvature_product
+
+PASSES = 2
+"""Powers of K with which its leading directions are looked for: they need not be exact."""
+
+SIDE = 1000
+"""Most unknowns of T: its eigendecomposition then takes a second."""
+
+DIRECTIONS = 40
+"""Most directions of a kernel whose outputs share it: more saved fewer products than they cost (MNIST)."""
+
+NULL = 1e-12
+"""Directions whose eigenvalue is smaller, relative to the largest, are left out: they are rounding."""
+
+
+@dataclass(frozen=True, eq=False)
+class LeadingDirections:
+    """Z with Zᵀ K Z = I, and K Z: (rows, r) each. `smallest` is the least eigenvalue of K on their span,
+    or 0 where K is zero beyond it."""
+
+    z: Float64[Tensor, "rows r"]
+    kz: Float64[Tensor, "rows r"]
+    smallest: float
+    outputs: int
+    outputs_per_example: int
+
+    def coordinates(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "rk b"]:
+        """Return (K Z)ᵀ d."""
+        n, b, k = dual.shape
+        if self.outputs_per_example > 1:
+            return self.kz.T @ dual.permute(0, 2, 1).reshape(n * k, b)
+        inside = (self.kz.T @ dual.reshape(n, b * k)).view(-1, b, k)
+        return inside.permute(0, 2, 1).reshape(-1, b)
+
+    def expand(self, matrix: Float64[Tensor, "rows r"], inside: Float64[Tensor, "rk b"]) -> Tensor:
+        """Return Z or K Z times coordinates, (n, b, k)."""
+        k, b = self.outputs, inside.shape[1]
+        if self.outputs_per_example > 1:
+            return (matrix @ inside).view(-1, k, b).permute(0, 2, 1)
+        spread = inside.view(-1, k, b).permute(0, 2, 1).reshape(-1, b * k)
+        return (matrix @ spread).view(-1, b, k)
+
+
+def leading_directions(
+    gram: Float64[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
+) -> LeadingDirections:
+    """Return the leading directions of a Gram matrix, by powers of it on random vectors.
+
+    Args:
+        outputs: k.
+        outputs_per_example: rows of the matrix for each example, k or 1.
+
+    Cost:
+        2 (PASSES + 1) r n² flops for r = min(n, 40, 1000 / k) directions.
+    """
+    per_direction = 1 if outputs_per_example > 1 else outputs
+    most = SIDE if outputs_per_example > 1 else DIRECTIONS
+    r = max(1, min(len(gram), most, SIDE // per_direction))
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(len(gram), r, generator=generator, dtype=gram.dtype, device="cpu").to(gram.device)
+    for _ in range(PASSES):
+        z = torch.linalg.qr(gram @ z).Q
+    kz = gram @ z
+    values, vectors = torch.linalg.eigh(z.T @ kz)
+    real = values > NULL * values[-1]
+    scale = vectors[:, real] / values[real].sqrt()
+    z, kz = z @ scale, kz @ scale
+    # Beyond the span the kernel is at most about its least eigenvalue there; where K has no more, nothing.
+    covered = r == len(gram) or not bool(real.all())
+    smallest = 0.0 if covered else float(values[0])
+    return LeadingDirections(z, kz, smallest, outputs, outputs_per_example)
+
+
+@final
+class TwoLevel:
+    """The preconditioner for problems in which examples weigh `share` on average.
+
+    Args:
+        directions: of the kernel.
+        inner: Eᵀ (H − λ) E of examples of weight 1.
+        beyond: curvature beyond the leading directions, without the ridge.
+        ridge: λ.
+        share: by which the curvature is multiplied.
+    """
+
+    def __init__(
+        self,
+        directions: LeadingDirections,
+        inner: Float64[Tensor, "rk rk"],
+        beyond: float,
+        ridge: float,
+        share: float = 1.0,
+    ) -> None:
+        self.directions = directions
+        self.inner = inner
+        self.beyond = beyond
+        self.ridge = ridge
+        self.share = share
+        self.level = ridge + share * beyond
+        shifted = share * inner
+        shifted.diagonal().add_(ridge)
+        self.inverse = torch.cholesky_inverse(torch.linalg.cholesky(shifted))
+
+    def with_share(self, share: float, ridge: float) -> "TwoLevel":
+        """Return the same for other mean weights of the examples, or another ridge."""
+        if share == self.share and ridge == self.ridge:
+            return self
+        return TwoLevel(self.directions, self.inner, self.beyond, ridge, share)
+
+    def apply(
+        self, dual: Float64[Tensor, "n b k"], image: Float64[Tensor, "n b k"], *, level: float | None = None
+    ) -> tuple[Float64[Tensor, "n b k"], Float64[Tensor, "n b k"]]:
+        """Return the preconditioned dual, and K times it.
+
+        Args:
+            image: K times the dual.
+            level: curvature beyond the leading directions, with the ridge; that of the preconditioner if None.
+        """
+        level = self.level if level is None else level
+        d = self.directions
+        inside = d.coordinates(dual)
+        inside = self.inverse @ inside - inside / level
+        return d.expand(d.z, inside) + dual / level, d.expand(d.kz, inside) + image / level
+
+
+def two_level(
+    directions: LeadingDirections, p: Float64[Tensor, "n k"], weights: Float64[Tensor, " n"], ridge: float
+) -> TwoLevel:
+    """Return the preconditioner at the probabilities p.
+
+    Cost:
+        n (r k)² flops and the inverse of a matrix of r k rows.
+    """
+    n, k = p.shape
+    kz, r = directions.kz, directions.kz.shape[1]
+    if directions.outputs_per_example > 1:
+        rows = kz.view(n, k, r)
+        bent = curvature_product(p[:, None, :], rows.permute(0, 2, 1)).permute(0, 2, 1)  # (n, k, r)
+        inner = rows.reshape(n * k, r).T @ (weights[:, None, None] * bent).reshape(n * k, r)
+    else:
+        inner = kz.new_empty(r, k, r, k)
+        for a in range(k):
+            # Row a of diag p − p pᵀ; the matrix is symmetric.
+            curvature = -p[:, a, None] * p[:, a:]
+            curvature[:, 0] += p[:, a]
+            bent = kz[:, :, None] * (weights[:, None] * curvature)[:, None, :]  # (n, r, k − a)
+            block = (kz.T @ bent.flatten(1)).view(r, r, k - a)
+            inner[:, a, :, a:] = block
+            inner[:, a:, :, a] = block.permute(1, 2, 0)
+        inner = inner.view(r * k, r * k)
+    # The mean curvature of a class times the least eigenvalue that was kept: a scale, which need not be exact.
+    curvature_scale = float((weights[:, None] * p * (1 - p)).mean())
+    return TwoLevel(directions, inner, curvature_scale * directions.smallest, ridge)
