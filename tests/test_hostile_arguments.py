@@ -35,6 +35,9 @@ of_net = lo.fit(lo.kernels.Empirical(net, weights="initial"), data, rule=lo.Grad
 gram, few = kernel.block(x, x), (x[:3], x[:3, :1])
 aware = lo.kernels.LabelAware(kernel, "kr-v1", None)
 scores = np.arange(6.0).reshape(2, 3)
+halves = np.arange(80).reshape(10, 8) % 3 > 0
+truth = lo.refit_subsets(fitted, pair, halves)
+scores_of_query = np.arange(24.0).reshape(3, 8) % 7
 USUAL = {
     "add": ((fitted, pair, x[:1], [0]), {}),
     "agreement": ((scores, scores + 1), {}),
@@ -44,6 +47,7 @@ USUAL = {
     "choose_strength": ((aware, (x, y)), {"strengths": [0.0, 0.1]}),
     "complexity": ((fitted, [[0, 1]]), {}),
     "damaged_files": (("run",), {}),
+    "consensus": (([scores, scores + 1],), {}),
     "data_learnability": ((gram, x[:, :1], [0, 1]), {}),
     "elasticity": ((kernel, (x, y)), {}),
     "ensemble": ((of_net, x[:2]), {}),
@@ -69,9 +73,15 @@ USUAL = {
     "posterior": ((fitted, x[:2]), {}),
     "prune": ((fitted, pair), {}),
     "prune_check": ((lo.prune(of_net, few, at=3), trained, few), {"counts": [0]}),
+    "random_subsets": ((8,), {"count": 3}),
     "rare": ((fitted,), {}),
+    "read_scores": ((scores_of_query,), {"source": "trak", "train": 3, "query": 8}),
+    "referee": ((scores_of_query, truth), {"query": pair, "resamples": 40, "subsets": 8}),
+    "refit_subsets": ((fitted, pair, halves), {}),
+    "removal_subsets": ((scores_of_query,), {"shares": [0.25], "draws": 1}),
     "relabel": ((fitted, pair, [0], 1), {}),
     "retrain": ((trained, few, [[0]]), {"check": 0}),
+    "retrain_subsets": ((lambda train, seed: lambda x: x[:, :2], (x, y), pair, halves), {"jobs": 1}),
     "reweight": ((fitted, pair, [0], 0.5), {}),
     "sources": ((fitted, pair, list("aabbaabb")), {"draws": 20}),
     "subclasses": ((fitted, pair), {}),

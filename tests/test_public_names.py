@@ -75,6 +75,7 @@ def test_a_question_to_what_is_no_model_says_how_one_is_made(name) -> None:
         "query": (inputs, targets),
         "inputs": inputs,
         "groups": [[0]],
+        "subsets": [[0]],
         "source": ["a", "b"] * 4,
         "index": [0],
         "target": [1],

@@ -67,8 +67,15 @@ if TYPE_CHECKING:
     from leftout.diagnostics.model_selection import Selection as Selection
     from leftout.diagnostics.model_selection import choose_kernel as choose_kernel
     from leftout.diagnostics.model_selection import choose_strength as choose_strength
+    from leftout.diagnostics.referee.consensus import consensus as consensus
+    from leftout.diagnostics.referee.referee import referee as referee
+    from leftout.diagnostics.referee.refit_subsets import refit_subsets as refit_subsets
     from leftout.diagnostics.retraining.agreement import agreement as agreement
     from leftout.diagnostics.retraining.retrain import retrain as retrain
+    from leftout.diagnostics.retraining.retrain_subsets import retrain_subsets as retrain_subsets
+    from leftout.diagnostics.retraining.sgd_training import SGDTraining as SGDTraining
+    from leftout.diagnostics.retraining.subsets import random_subsets as random_subsets
+    from leftout.diagnostics.retraining.subsets import removal_subsets as removal_subsets
     from leftout.dynamics.ensemble import Ensemble as Ensemble
     from leftout.dynamics.ensemble import ensemble as ensemble
     from leftout.dynamics.ensemble import posterior as posterior
@@ -87,5 +94,6 @@ if TYPE_CHECKING:
     from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
     from leftout.solvers.dense_curvature import Exact as Exact
     from leftout.solvers.lissa import LiSSA as LiSSA
+    from leftout.storage.peer_scores import read_scores as read_scores
 else:
     __all__, __getattr__, __dir__ = exports(__spec__)

@@ -11,6 +11,8 @@ from leftout.core.options import option
 
 CSV = "FILE.csv"
 By = Literal["function", "weights"]
+SourceName = Literal["leftout", "dattri", "trak", "kronfluence", "captum", "pydvl", "quanda"]
+Orientation = Literal["query, train", "train, query"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +282,42 @@ class LinearityArguments(Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefereeArguments(Arguments):
+    """Judge scores against training that was really done again, or against exact refits of a kernel."""
+
+    home = "leftout.cli.command_referee:referee_command"
+    example = "digits --n-train 200 --kernel relu --depth 1"
+    kernel_use = "fixed"
+    refused: ClassVar = {"at": "--at must be left out here: scores are judged at the end of training."}
+
+    scores: tuple[Path, ...] = option(
+        (), "Scores to judge, FILE.npy, .pt, .safetensors, .zarr, …, again for each; the kernel's by default."
+    )
+    source: SourceName = option("leftout", "The tool that made --scores, whose axes and sign are taken.")
+    orientation: Orientation | None = option(
+        None, "Axes of --scores: 'query, train' or 'train, query', where the numbers do not tell."
+    )
+    truth: Path | None = option(
+        None, "FILE.zarr of retrain_subsets or retrain, or the folder of a run; exact refits by default."
+    )
+    wrong_labels: Path | None = option(None, "FILE with the ids of wrong labels, one on a line.")
+    subsets: int = option(200, "Random halves on which the kernel is fitted, without --truth.")
+    top: int = option(10, "Largest effects that are compared.")
+    resamples: int = option(1000, "Resamples behind each interval.")
+    confidence: float = option(0.95, "Of the intervals.")
+    out: Path | None = option(None, f"Save the table: {CSV}.")
+
+    def check(self) -> None:
+        """Raise where a flag would have to be ignored."""
+        for name in ("source", "orientation"):
+            if name in self.explicit and not self.scores:
+                raise OptionError(f"{flag_of(name)} belongs to --scores; give the file, or leave it out.")
+        if "subsets" in self.explicit and self.truth is not None:
+            raise OptionError("--subsets is for exact refits; leave it out with --truth.")
+        super().check()
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifyArguments(CommandRecord):
     """Say whether every file of a finished run is as it was made: status 1 where one is not."""
 
@@ -308,6 +346,7 @@ COMMANDS: dict[str, type[CommandRecord]] = {
     "learnability": LearnabilityArguments,
     "elasticity": ElasticityArguments,
     "linearity": LinearityArguments,
+    "referee": RefereeArguments,
     "verify": VerifyArguments,
     "check": CheckArguments,
 }

@@ -19,6 +19,8 @@ _stage = threading.Lock()
 def with_progress(steps: Iterable[Step], *, what: str, total: int | None = None) -> Iterator[Step]:
     """Yield the steps of a loop, showing a bar on stderr once they take longer than two seconds.
 
+    It appears during a step too, such as a first one that takes minutes.
+
     Nothing is shown where stderr is not a terminal, so logs and pipes stay clean.
 
     Example:
@@ -32,16 +34,17 @@ def with_progress(steps: Iterable[Step], *, what: str, total: int | None = None)
     bar = _bar(counts=True)
     task = bar.add_task(what, total=count)
     began = time.monotonic()
-    shown = False
+    patience = _start_later(bar)
     try:
         for done, step in enumerate(steps):
-            if not shown and time.monotonic() - began > PATIENCE:
+            if time.monotonic() - began > PATIENCE:
                 bar.start()
-                shown = True
             bar.update(task, completed=done)
             yield step
     finally:
-        if shown:
+        patience.cancel()
+        patience.join()
+        if bar.live.is_started:
             bar.stop()
         _stage.release()
 
@@ -57,9 +60,7 @@ def spinner(what: str) -> Iterator[None]:
         return
     bar = _bar(counts=False)
     bar.add_task(what, total=None)
-    patience = threading.Timer(PATIENCE, bar.start)
-    patience.daemon = True
-    patience.start()
+    patience = _start_later(bar)
     try:
         yield
     finally:
@@ -67,6 +68,14 @@ def spinner(what: str) -> Iterator[None]:
         patience.join()
         bar.stop()
         _stage.release()
+
+
+def _start_later(bar: Any) -> threading.Timer:
+    """Return the timer that shows a bar, unless it is cancelled before."""
+    patience = threading.Timer(max(0.0, PATIENCE), bar.start)
+    patience.daemon = True
+    patience.start()
+    return patience
 
 
 def _bar(*, counts: bool) -> Any:

@@ -205,7 +205,8 @@ class KernelOfSubset(RefitKernel):
     def __init__(self, kernel: Kernel, keep: Int64[Tensor, " k"], gram: Float64[Tensor, "rows rows"]) -> None:
         self._kernel = kernel
         self._rows = rows_of_examples(keep, kernel.outputs or 1)
-        self._gram: Tensor | None = gram[self._rows][:, self._rows]
+        # Both axes at once: no copy of whole rows, which takes twice as long.
+        self._gram: Tensor | None = gram[self._rows[:, None], self._rows]
 
     @property
     def kernel(self) -> Kernel:

@@ -42,8 +42,9 @@ FORCING = 0.1
 """The same of Newton's first steps to the minimum; later ones follow the gradient, which makes them
 superlinear."""
 
-ROUNDED = 1e-7
-"""The same at which a step that gains nothing ends the search: the condition number times eps forbids more."""
+ROUNDED = 1e-11
+"""The same, times the condition number, at which a step that gains nothing ends the search: K u is a sum of terms
+that cancel, and its rounding is not that of f, which the curvature damps."""
 
 UNSEEN = 0.03
 """Error of the unseen part of a step, relative to the gradient, up to which it is taken."""
@@ -51,7 +52,7 @@ UNSEEN = 0.03
 SAFE = 0.2
 """Change of the logits up to which a Newton step is taken whole."""
 
-SETTLED = 0.5
+SETTLED = 2.0
 """Change of the logits in a Newton step below which the next one keeps its preconditioner."""
 
 FLAT, NEGATIVE = 1e-13, 1e-6
@@ -264,6 +265,7 @@ class _Newton:
         reached = self.dual.new_zeros(b)
         last = self.dual.new_full((b,), math.inf)
         first: Tensor | None = None
+        rounded = min(ROUNDED * max(1.0, self.problem.largest / self.problem.ridge), 1e-3)
         duals, logits = self.dual, self.logits
         for _ in range(MOST_NEWTON_STEPS):
             gradient = self.gradient()
@@ -277,13 +279,15 @@ class _Newton:
             )
             relative = size / (self.problem.ridge * learned).clamp(min=1e-300)
             # Next to the minimum Newton's steps are quadratic: one that gains nothing has met rounding.
-            done = (relative <= TOLERANCE) | ((size >= last / 2) & (relative <= ROUNDED)) | (size == 0)
+            done = (relative <= TOLERANCE) | ((size >= last / 2) & (relative <= rounded)) | (size == 0)
             reached[going] = relative
             if bool(done.any()):
                 finished = going[done]
-                # At the minimum the gradient vanishes row by row, not only through K.
-                duals[:, finished] = (self.dual - gradient / self.problem.ridge)[:, done]
-                logits[:, finished] = (self.logits - image / self.problem.ridge)[:, done]
+                # At the minimum the gradient vanishes row by row, not only through K; a gradient that is
+                # rounding would be blown up by 1 / λ.
+                last_step = (relative <= TOLERANCE).to(gradient)[None, :, None] / self.problem.ridge
+                duals[:, finished] = (self.dual - last_step * gradient)[:, done]
+                logits[:, finished] = (self.logits - last_step * image)[:, done]
                 keep = ~done
                 if not bool(keep.any()):
                     self.dual, self.logits = duals, logits
@@ -330,7 +334,9 @@ class _Newton:
         self.dual = self.dual + at * move
         self.logits = self.logits + at * change
         self.moved = float((at * change).abs().max())
-        if self.newton_steps % 4 == 3:  # sums of steps drift from K u by a rounding each
+        if (
+            self.moved <= SAFE
+        ):  # sums of steps drift from K u by a rounding each, which matters near the minimum
             self.logits = self._fresh_logits()
 
     def _objective(self, dual: Tensor, logits: Tensor) -> Float64[Tensor, " b"]:

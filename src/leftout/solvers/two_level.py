@@ -24,7 +24,7 @@ PASSES = 2
 SIDE = 1000
 """Most unknowns of T: its eigendecomposition then takes a second."""
 
-DIRECTIONS = 40
+DIRECTIONS = 30
 """Most directions of a kernel whose outputs share it: more saved fewer products than they cost (MNIST)."""
 
 NULL = 1e-12
@@ -69,7 +69,7 @@ def leading_directions(
         outputs_per_example: rows of the matrix for each example, k or 1.
 
     Cost:
-        2 (PASSES + 1) r n² flops for r = min(n, 40, 1000 / k) directions.
+        2 (PASSES + 1) r n² flops for r = min(n, 30, 1000 / k) directions.
     """
     per_direction = 1 if outputs_per_example > 1 else outputs
     most = SIDE if outputs_per_example > 1 else DIRECTIONS

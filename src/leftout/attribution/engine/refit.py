@@ -106,8 +106,8 @@ def refit(
 def refit_duals(
     fitted: Fitted,
     kernel: RefitKernel,
-    targets: Float64[Tensor, "k c"],
-    start: Float64[Tensor, "k c"],
+    targets: Float64[Tensor, "e k"],
+    start: Float64[Tensor, "e k"],
     times: Sequence[float],
     *,
     total: float,

@@ -28,7 +28,7 @@ from leftout.core.checks import check_between, check_choice, check_count, check_
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.progress import with_progress
 from leftout.data.conversion import as_array, doubles
-from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs
+from leftout.diagnostics.retraining.measures import MEASURES, Resamples, ScoredPairs, resample_weights
 
 Scores = xr.DataArray | np.ndarray | Tensor | Sequence[Sequence[float]]
 
@@ -104,9 +104,7 @@ def agreement(
     if generator is None:
         generator = torch.Generator().manual_seed(0)
     check_kind("generator", generator, Generator, what="a torch.Generator, or None")
-    drawn = torch.randint(columns, (resamples, columns), generator=generator, device="cpu")
-    weights = torch.zeros(resamples, columns, dtype=torch.float64, device="cpu")
-    weights.scatter_add_(1, drawn, torch.ones_like(weights))
+    weights = resample_weights(columns, resamples, generator)
     rows = [("", compared, exact)]
     if per_query:
         rows += [
@@ -183,10 +181,10 @@ def _constant(scores: Tensor, truth: Tensor, measure: str, whose: str) -> Option
 
 def _match_pairs(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[Any]]:
     """Return scores and truth (m, c) of the same pairs, and the names of the queries."""
-    scored, exact = _as_array_with_names("scores", scores), _as_array_with_names("truth", truth)
-    _check_about_the_same(scored, exact)
+    scored, exact = array_with_names("scores", scores), array_with_names("truth", truth)
+    check_about_the_same(scored, exact)
     for axis in set(scored.dims) & set(exact.dims) & set(scored.coords) & set(exact.coords):
-        scored = _select_names(scored, exact, axis)
+        scored = select_names(scored, exact, axis)
     if scored.shape != exact.shape:
         raise ShapeError(
             "`scores` and `truth` must have the same shape (query, train or group), or names on both "
@@ -203,7 +201,7 @@ def _match_pairs(scores: Scores, truth: Scores) -> tuple[Tensor, Tensor, list[An
     return arrays[0], arrays[1], list(names)
 
 
-def _check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
+def check_about_the_same(scores: xr.DataArray, truth: xr.DataArray) -> None:
     """Raise if axes or attributes show that scores and truth are not comparable."""
     for axis, truth_axis in zip(scores.dims, truth.dims, strict=True):
         if axis != truth_axis and not any(str(name).startswith("dim_") for name in (axis, truth_axis)):
@@ -237,7 +235,7 @@ def _check_sizes(scores: Tensor, truth: Tensor) -> None:
         )
 
 
-def _as_array_with_names(name: str, values: Scores) -> xr.DataArray:
+def array_with_names(name: str, values: Scores) -> xr.DataArray:
     """Return a DataArray with its queries first; an array without names gets none."""
     array = values if isinstance(values, xr.DataArray) else xr.DataArray(as_array(name, values))
     if array.dtype.kind not in "biuf":
@@ -250,7 +248,7 @@ def _as_array_with_names(name: str, values: Scores) -> xr.DataArray:
     return array.transpose("query", ...) if "query" in array.dims else array
 
 
-def _select_names(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataArray:
+def select_names(scores: xr.DataArray, truth: xr.DataArray, axis: Any) -> xr.DataArray:
     """Return the scores at the truth's names on an axis."""
     index, wanted = scores.indexes[axis], truth.indexes[axis]
     if index.equals(wanted):
@@ -287,12 +285,7 @@ def _check_options(
             f"`truth` must have at least {FEWEST} columns, training examples or groups, for "
             f"agreement to be measured; got {columns}."
         )
-    check_between("level", level, 0, 1)
-    check_count("resamples", resamples)
-    # With fewer, the ends of the interval would be the extremes of the resamples, or beyond them.
-    least = math.ceil(2 / (1 - level) - 1e-9)
-    if resamples < least:
-        raise OptionError(f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}.")
+    check_resamples(resamples, level)
     if isinstance(measures, str) or not isinstance(measures, Sequence):
         raise OptionError(f"`measures` must be a list of names; got {shown(measures)}.")
     for measure in measures:
@@ -315,3 +308,13 @@ def _attributes_of(scores: Scores, truth: Scores) -> dict[str, Any]:
             if isinstance(array, xr.DataArray) and key in array.attrs:
                 attributes[f"{name}_{key}"] = array.attrs[key]
     return attributes
+
+
+def check_resamples(resamples: int, level: float) -> None:
+    """Raise unless there are enough resamples for an interval of this level."""
+    check_between("level", level, 0, 1)
+    check_count("resamples", resamples)
+    # With fewer, the ends of the interval would be the extremes of the resamples, or beyond them.
+    least = math.ceil(2 / (1 - level) - 1e-9)
+    if resamples < least:
+        raise OptionError(f"`resamples` must be at least 2 / (1 − level) = {least}; got {resamples}.")

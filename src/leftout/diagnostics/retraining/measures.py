@@ -13,7 +13,7 @@ from typing import final
 
 import torch
 from jaxtyping import Float64, Int64
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import pad
 
 
@@ -130,6 +130,13 @@ class Resamples:
     def central_moments(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return Σ s², Σ st, Σ t² about the means of each resample."""
         return _central_moments(self, self.pairs.scores[None], self.pairs.truth[None])
+
+
+def resample_weights(columns: int, resamples: int, generator: Generator) -> Float64[Tensor, "b n"]:
+    """Return how often each column was drawn in each resample of as many columns."""
+    drawn = torch.randint(columns, (resamples, columns), generator=generator, device="cpu")
+    weights = torch.zeros(resamples, columns, dtype=torch.float64, device="cpu")
+    return weights.scatter_add_(1, drawn, torch.ones_like(weights))
 
 
 def pearson(resamples: Resamples) -> Float64[Tensor, " b"]:

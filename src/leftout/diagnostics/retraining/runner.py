@@ -1,27 +1,29 @@
 """Many trainings of one network, each without a group of examples: in parallel, stored as they finish.
 
-FOLDER/of.json        fingerprint of network, data, rule and queries
-FOLDER/KEY.npz        predictions without one group, KEY the hash of its row numbers and start
+A file of `training_folder` holds the predictions without one group, its key the hash of row numbers and
+start.
 """
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64
-from joblib import Parallel, delayed
 from torch import Tensor, nn
 
-from leftout.core.atomic_files import atomic_write
-from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
+from leftout.diagnostics.retraining.training_folder import (
+    in_processes,
+    open_training_folder,
+    read_training,
+    write_training,
+)
 from leftout.dynamics.rules import GradientDescent, Ridge
 from leftout.dynamics.train import Trained, state_fingerprint, train
 
@@ -119,9 +121,8 @@ def _train_all(
         return
     size = max(1, len(groups) // (SHARE * jobs))
     batches = [groups[i : i + size] for i in range(0, len(groups), size)]
-    work = Parallel(n_jobs=min(jobs, len(batches)), return_as="generator_unordered")
-    for done in work(delayed(_train_batch)(task, batch) for batch in batches):
-        yield from done
+    for trainings in in_processes(partial(_train_batch, task), batches, jobs=jobs):
+        yield from trainings
 
 
 def _train_batch(task: RetrainingTask, groups: list[GroupKey]) -> list[tuple[str, RetrainedNetwork]]:
@@ -139,7 +140,7 @@ def _train_one(task: RetrainingTask, group: GroupKey) -> tuple[str, RetrainedNet
     finally:
         torch.set_num_threads(threads)
     if task.folder is not None:
-        _write_training(task.folder, key, network)
+        write_training(task.folder / f"{key}.npz", vars(network))
     return key, network
 
 
@@ -176,66 +177,17 @@ def _open_folder(folder: Path, trained: Trained, query: Examples) -> None:
         "tolerance": trained.tolerance,
         "limit": trained.limit,
     }
-    path = folder / "of.json"
-    try:
-        _check_folder(path, identity)
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            with atomic_write(path, shared=True) as unfinished:
-                unfinished.write_text(json.dumps(identity, indent=2) + "\n")
-    except OSError as error:
-        raise StoreError(
-            f"`out` must be a folder that can be written; {str(folder)!r} is none "
-            f"({error.strerror or error}). Choose another."
-        ) from None
-
-
-def _check_folder(path: Path, identity: dict[str, Any]) -> None:
-    """Raise if the folder of this file is not a folder, or belongs to another computation."""
-    folder = path.parent
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"`out` must be a folder; {str(folder)!r} is a file.")
-    if path.exists():
-        stored = _read_json(path)
-        different = [name for name, expected in identity.items() if stored.get(name) != expected]
-        if different:
-            raise StoreError(
-                f"`out` = {str(folder)!r} holds trainings of another computation (other "
-                f"{', '.join(different)}): choose another folder, or remove it."
-            )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text())
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict):
-        raise StoreError(f"{str(path)!r} is damaged: remove the folder and train again.")
-    return record
+    open_training_folder(folder, identity)
 
 
 def _read_training(folder: Path, key: str) -> RetrainedNetwork | None:
-    path = folder / f"{key}.npz"
-    if not path.exists():
+    stored = read_training(folder / f"{key}.npz", [field.name for field in fields(RetrainedNetwork)])
+    if stored is None:
         return None
-    try:
-        # Opened here, as np.load does not close a damaged file.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return RetrainedNetwork(
-                stored["predictions"],
-                int(stored["steps"]),
-                float(stored["relative_gradient"]),
-                bool(stored["converged"]),
-                str(stored["status"]),
-            )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StoreError(
-            f"{str(path)!r} is damaged ({str(error) or type(error).__name__}): remove it, and it is "
-            "trained again."
-        ) from None
-
-
-def _write_training(folder: Path, key: str, network: RetrainedNetwork) -> None:
-    with atomic_write(folder / f"{key}.npz", shared=True) as part, part.open("wb") as file:
-        np.savez(file, **vars(network))
+    return RetrainedNetwork(
+        stored["predictions"],
+        int(stored["steps"]),
+        float(stored["relative_gradient"]),
+        bool(stored["converged"]),
+        str(stored["status"]),
+    )
