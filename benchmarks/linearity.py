@@ -135,7 +135,7 @@ def measured(module, steps, train, query):
     found = linearity_test(module, train, query, steps=steps)
     said = {"verdict": found.verdict, "status": found.status}
     said |= {name: getattr(found, name) for name in MEASURES[:-1]}
-    fitted = lo.fit(Empirical(module), train, rule=found.rule)
+    fitted = lo.fit(Empirical(module, weights="initial"), train, rule=found.rule)
     try:
         beside = linearisation_gap(fitted, query, at=steps, retrain_examples=LEFT_OUT, jobs=1)
         said |= {"pearson": beside.retraining.pearson, "slope": beside.retraining.slope}

@@ -92,12 +92,14 @@ QUESTIONS = {
     "groups": lambda: [
         lo.leave_out(lo.fit(lo.kernels.ReLU(1), (X, Y), rule=lo.Ridge(0.1)), (QUERY, LABELS), [[0, 1], [2]])
     ],
-    "empirical": lambda: of_kernel(lo.kernels.Empirical(module())),
-    "projected": lambda: of_kernel(lo.kernels.Empirical(module(), projection=lo.kernels.Sparse(size=30))),
+    "empirical": lambda: of_kernel(lo.kernels.Empirical(module(), weights="initial")),
+    "projected": lambda: of_kernel(
+        lo.kernels.Empirical(module(), projection=lo.kernels.Sparse(size=30), weights="initial")
+    ),
     "linearised": lambda: [
         weight.detach()
         for weight in lo.linearised_module(
-            lo.fit(lo.kernels.Empirical(module()), (X, Y), rule=lo.Ridge(0.1))
+            lo.fit(lo.kernels.Empirical(module(), weights="initial"), (X, Y), rule=lo.Ridge(0.1))
         ).parameters()
     ],
     "train": lambda: [trained().predict(QUERY)],

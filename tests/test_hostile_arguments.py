@@ -31,7 +31,7 @@ flow = lo.fit(kernel, (x, y), rule=lo.GradientFlow(1.0, 0.1))
 net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Tanh(), torch.nn.Linear(4, 1)).double()
 data = x, x[:, :1]
 trained = lo.train(net, data, rule=lo.Ridge(0.5))
-of_net = lo.fit(lo.kernels.Empirical(net), data, rule=lo.GradientDescent(0.01))
+of_net = lo.fit(lo.kernels.Empirical(net, weights="initial"), data, rule=lo.GradientDescent(0.01))
 gram, few = kernel.block(x, x), (x[:3], x[:3, :1])
 aware = lo.kernels.LabelAware(kernel, "kr-v1", None)
 scores = np.arange(6.0).reshape(2, 3)
@@ -86,6 +86,7 @@ USUAL = {
     "sources": ((fitted, pair, list("aabbaabb")), {"draws": 20}),
     "subclasses": ((fitted, pair), {}),
     "train": ((net, data), {"rule": lo.Ridge(0.5)}),
+    "training_ridge": ((), {"n": 8, "learning_rates": 0.1, "steps": 5}),
     "trajectory": ((flow,), {}),
     "transfer": ((gram, [0, 1]), {}),
 }

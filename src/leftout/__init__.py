@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from leftout.core.errors import ExpansionWarning as ExpansionWarning
     from leftout.core.errors import LeftoutError as LeftoutError
     from leftout.core.errors import NotConvergedWarning as NotConvergedWarning
+    from leftout.core.errors import WeightsWarning as WeightsWarning
     from leftout.core.version import __version__ as __version__
     from leftout.curation.learned import learned as learned
     from leftout.curation.prune import Pruned as Pruned
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.ensemble import posterior as posterior
     from leftout.dynamics.fit import fit as fit
     from leftout.dynamics.fitted import Fitted as Fitted
+    from leftout.dynamics.fitted_networks import FittedNetworks as FittedNetworks
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
     from leftout.dynamics.rules import GradientDescent as GradientDescent
     from leftout.dynamics.rules import GradientFlow as GradientFlow
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.rules import Ridge as Ridge
     from leftout.dynamics.train import Trained as Trained
     from leftout.dynamics.train import train as train
+    from leftout.dynamics.training_ridge import training_ridge as training_ridge
     from leftout.dynamics.two_layer import TwoLayerNetwork as TwoLayerNetwork
     from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
     from leftout.solvers.dense_curvature import Exact as Exact

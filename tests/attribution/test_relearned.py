@@ -279,7 +279,7 @@ def test_a_certificate_teaches_as_often_as_it_refits(monkeypatch):
 def test_a_base_keeps_its_dtype():
     rows, labels = points(0, N)
     module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
-    base = lo.kernels.Empirical(module, outputs="trace")
+    base = lo.kernels.Empirical(module, outputs="trace", weights="initial")
     fitted = lo.fit(LabelAware(base, "kr-v1"), (rows, labels))
     assert fitted.kernel_dtype == torch.float32
     assert fitted.record["kernel_dtype"] == "float32"

@@ -256,7 +256,7 @@ def test_where_no_prior_is_known_the_user_is_told_what_to_pass() -> None:
 def test_the_kernel_of_one_network_has_no_spread() -> None:
     inputs, targets = sphere(N, 4, 2)
     for options in ({}, {"outputs": "trace"}):
-        one = lo.kernels.Empirical(network(6, 4, 2), **options)
+        one = lo.kernels.Empirical(network(6, 4, 2), **options, weights="initial")
         with pytest.raises(OptionError, match="is of one network with an f_0 of its own"):
             lo.leave_one_out(
                 lo.fit(one, (inputs, targets)), (inputs, targets), spread=True, prior=ArcCosine(1.0)
@@ -265,7 +265,7 @@ def test_the_kernel_of_one_network_has_no_spread() -> None:
 
 def test_a_prior_that_tells_outputs_apart_is_refused() -> None:
     inputs, targets = sphere(N, 4, 2)
-    apart = lo.kernels.Empirical(network(6, 4, 2))
+    apart = lo.kernels.Empirical(network(6, 4, 2), weights="initial")
     fitted = lo.fit(lo.kernels.ReLU(1), (inputs, targets))
     with pytest.raises(OptionError, match=r"`prior` must be one kernel for all outputs.*2 outputs apart"):
         lo.leave_one_out(fitted, (inputs, targets), spread=True, prior=apart)

@@ -46,9 +46,8 @@ def problem(n, m, d, k):
 def kernel_of(name, d, k):
     if name == "network":
         torch.manual_seed(0)
-        return lo.kernels.Empirical(
-            torch.nn.Sequential(torch.nn.Linear(d, 64), torch.nn.ReLU(), torch.nn.Linear(64, k)).double()
-        )
+        layers = torch.nn.Linear(d, 64), torch.nn.ReLU(), torch.nn.Linear(64, k)
+        return lo.kernels.Empirical(torch.nn.Sequential(*layers).double(), weights="initial")
     if name == "labels":
         return lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1, frozen=True)
     return lo.kernels.ReLU(3)

@@ -36,7 +36,7 @@ def test_trainings_are_spread_over_the_curve_and_reach_its_end(most, chosen) -> 
 def test_an_audit_with_trainings_shows_the_curve_of_the_network(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(retrain_module, "cpu_count", lambda: 1)  # processes take longer to start
     train, query = sevens()
-    kernel = Empirical(flat())
+    kernel = Empirical(flat(), weights="initial")
     found = lo.audit(
         kernel, train, query, rule=lo.Ridge(0.5), out=tmp_path / "run", retrain_examples=3, refit_examples=1
     ).findings
@@ -55,7 +55,9 @@ def test_an_audit_with_trainings_shows_the_curve_of_the_network(tmp_path, monkey
 
 def test_without_trainings_nothing_is_said_of_them() -> None:
     train, query = sevens()
-    found = lo.audit(Empirical(flat()), train, query, rule=lo.Ridge(0.5), refit_examples=1).findings
+    found = lo.audit(
+        Empirical(flat(), weights="initial"), train, query, rule=lo.Ridge(0.5), refit_examples=1
+    ).findings
     assert found.retrained_removal is None
     assert "trained again on what remains" not in Page(html(found)).words
 
@@ -66,7 +68,7 @@ def test_the_network_of_a_kernel_is_made_or_taken() -> None:
     made = initial_network(two_layer, width=32, seed=3)
     wanted = network(32, 64, seed=3)
     torch.testing.assert_close(made.weights, wanted.weights, rtol=0, atol=0)
-    empirical = lo.fit(Empirical(flat()), train)
+    empirical = lo.fit(Empirical(flat(), weights="initial"), train)
     assert initial_network(empirical, width=32, seed=0) is empirical.kernel.module
     with pytest.raises(OptionError, match="--retrain needs --model, or --kernel two-layer-relu"):
         initial_network(lo.fit(lo.kernels.ReLU(2), train), width=32, seed=0)
@@ -74,9 +76,9 @@ def test_the_network_of_a_kernel_is_made_or_taken() -> None:
 
 def test_a_rule_or_time_that_a_network_cannot_follow_is_refused() -> None:
     train, query = sevens(20)
-    flow = lo.fit(Empirical(flat()), train, rule=lo.GradientFlow(0.1))
+    flow = lo.fit(Empirical(flat(), weights="initial"), train, rule=lo.GradientFlow(0.1))
     with pytest.raises(OptionError, match="under Ridge or GradientDescent, which it can follow"):
         retrained_removal_curve(flow, query, prune(flow, query, at=1.0), flat())
-    descent = lo.fit(Empirical(flat()), train, rule=lo.GradientDescent(0.01))
+    descent = lo.fit(Empirical(flat(), weights="initial"), train, rule=lo.GradientDescent(0.01))
     with pytest.raises(OptionError, match="at least one step; got at = 0"):
         retrained_removal_curve(descent, query, prune(descent, query, at=0), flat())

@@ -14,6 +14,7 @@ from leftout.cli.commands import (
     ElasticityArguments,
     FittedArguments,
     InfluenceArguments,
+    LearnabilityArguments,
     LinearityArguments,
     PruneArguments,
 )
@@ -56,6 +57,7 @@ ALL = AuditArguments.from_options(
     at=(1.0, math.inf),
     model="net.py:build",
     weights="w.pt",
+    linearised_at="initial",
     parameters=("fc.*",),
     outputs="trace",
     projection="sparse:9",
@@ -192,6 +194,8 @@ def test_a_command_that_takes_the_kernel_as_it_is_must_be_told_so():
     assert kernel_of(FittedArguments.from_options(kernel="relu")) == lo.kernels.ReLU(2)
 
 
+TRAINED = {"model": "net.py:build", "weights": "w.pt"}
+
 MISPLACED = [
     ({"depth": 2}, "--depth belongs to --kernel relu, erf, tanh or conv-relu; two-layer-relu has none"),
     ({"kernel": "relu", "stride": 1}, "--stride belongs to --kernel conv-relu; relu has none"),
@@ -205,6 +209,10 @@ MISPLACED = [
     ({"model": "net.py:build", "kernel": "two-layer-relu"}, "--kernel chooses an infinitely wide network"),
     ({"model": "net.py:build", "depth": 2}, "--depth chooses an infinitely wide network"),
     ({"kernel": "relu", "minutes": 5.0}, "--minutes belongs to --kernel auto; leave it out here"),
+    ({"linearised_at": "initial"}, "--linearised-at belongs to --model; give the network with it."),
+    (TRAINED | {"label_aware": "kr-v1"}, "--label-aware starts from a kernel that has seen no labels"),
+    (TRAINED | {"at": (3.0,)}, "--rule flow trains a network from its initial weights, .* --linearised-at"),
+    (TRAINED | {"rule": "descent", "rate": 0.1}, "--rule descent trains a network from its initial weights"),
     ({"label_aware": "kr-v1", "strength": "much"}, "--strength must be a number ≥ 0, or auto"),
     ({"kernel": "auto"}, "--kernel auto is for leftout audit, influence and curve"),
     ({"rate": 1.0}, "--rate belongs to --rule flow or descent"),
@@ -228,6 +236,10 @@ def test_options_that_would_be_ignored_are_refused_also_at_their_defaults(option
         (ElasticityArguments, {"labels_frozen": False}, "--labels-frozen is about leaving examples out"),
         (LinearityArguments, {"model": "net.py:f", "outputs": "full"}, "--outputs and --projection approx"),
         (LinearityArguments, {}, "leftout linearity needs --model"),
+        (LinearityArguments, TRAINED | {"linearised_at": "initial"}, "training starts from the weights as"),
+        (ElasticityArguments, TRAINED | {"linearised_at": "trained"}, "--linearised-at is about training"),
+        (CurveArguments, TRAINED, "A learning curve is of a kernel that has not seen the labels"),
+        (LearnabilityArguments, TRAINED, "Learnability is of a kernel that has not seen the labels"),
         (FittedArguments, {"at": (1.0, 2.0)}, "--at must be given once here; got 1, 2."),
         (InfluenceArguments, {"of": "loss"}, "--of says what --out saves"),
         (InfluenceArguments, {"spread": True}, "--spread is of single queries"),
@@ -298,3 +310,26 @@ def test_a_target_belongs_to_a_table(tmp_path):
     assert train.columns == ("rooms", "price")
     with pytest.raises(OptionError, match="`target` must be left out unless the data are a table"):
         load_small(target="price")
+
+
+@pytest.mark.parametrize(
+    ("options", "weights"),
+    [
+        ({}, "initial"),
+        ({"weights": "w.pt"}, "trained"),
+        ({"linearised_at": "trained"}, "trained"),
+        ({"weights": "w.pt", "linearised_at": "initial"}, "initial"),
+    ],
+)
+def test_weights_from_a_file_are_trained_unless_it_is_said_otherwise(options, weights):
+    arguments = given(model="net.py:build", **options)
+    arguments.check()
+    assert arguments.network_weights == weights
+    assert arguments.is_trained == (weights == "trained")
+
+
+@pytest.mark.parametrize("record", [LinearityArguments, ElasticityArguments])
+def test_commands_about_the_kernel_take_the_weights_as_they_are(record):
+    arguments = record.from_options(**TRAINED)
+    arguments.check()
+    assert not arguments.is_trained

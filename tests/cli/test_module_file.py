@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import leftout as lo
 from leftout.cli.module_file import network, read_weights
 from leftout.core.errors import DataError, OptionError
 
@@ -243,6 +244,76 @@ def test_an_audit_of_a_network_says_how_far_the_model_is_from_it(folder, leftout
     assert leftout("audit", "--repeat", "run/run.json")[0] == 0
     again = json.loads((folder / "run-again" / "run.json").read_text())
     assert again["linearisation_gap"] == found
+
+
+@pytest.fixture
+def weights(folder):
+    """A file of weights that squared loss has taught sixty digits."""
+    module = network("net.py:build")
+    train, _ = lo.load("digits", classes=["3", "8"], n_train=60, n_query=12, normalise=None, centre="none")
+    targets = train.in_columns(2).targets.float()
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.2, momentum=0.9)
+    for _ in range(100):
+        optimiser.zero_grad()
+        (module(train.inputs.float()) - targets).square().sum(1).mean().backward()
+        optimiser.step()
+    save_file(module.state_dict(), "trained.safetensors")
+    return ["--classes", "3,8", "--n-train", 60, "--n-query", 12, "--weights", "trained.safetensors"]
+
+
+@pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
+def test_a_file_of_weights_is_read_as_trained_and_that_is_said(folder, leftout, weights) -> None:
+    words = ["audit", "digits", "--model", "net.py:build", *weights, "--refit-examples", 1]
+    code, out, err = leftout(*words, "--out", "run")
+    assert code == 0, err
+    assert "note: the model is your network at its trained weights" in out
+    assert "The trained weights have seen every label, so labels are doubted" in out.replace("\n", " ")
+    assert "labels doubted by another kernel" in out
+    assert "gap to your network" not in out
+    record = json.loads((folder / "run" / "run.json").read_text())
+    assert record["computation"]["fitted"]["kernel"]["weights"] == "trained"
+    assert record["linearisation_gap"] is None
+    assert "This is your network at its trained weights" in (folder / "run" / "report.html").read_text()
+    # As they were read before; now with a warning, as they have plainly seen the labels.
+    code, out, err = leftout(*words, "--linearised-at", "initial", "--out", "before")
+    assert code == 0, err
+    assert "take care: The network already explains" in err
+    assert "note: the model is your network trained from these initial weights" in out
+    assert "gap to your network" in out
+    record = json.loads((folder / "before" / "run.json").read_text())
+    assert record["computation"]["fitted"]["kernel"]["weights"] == "initial"
+    assert record["command"]["options"]["linearised_at"] == "initial"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["audit", "--rule", "descent", "--rate", 0.01], "--rule descent trains a network from its initial"),
+        (["plan", "--at", 3], "--rule flow trains a network from its initial weights"),
+        (["curve"], "A learning curve is of a kernel that has not seen the labels"),
+        (["audit", "--retrain-examples", 3], "must start from initial weights for `retrain_examples`"),
+        (["prune", "--retrain"], "must start from initial weights for training it again"),
+        (["audit", "--centre", "uniform"], 'Load with centre="none" (--centre none)'),
+        (
+            ["audit", "--label-aware", "kr-v1", "--outputs", "trace"],
+            "--label-aware starts from a kernel that",
+        ),
+    ],
+)
+def test_what_trained_weights_cannot_answer_is_one_sentence(folder, leftout, weights, words, message) -> None:
+    command, *more = words
+    code, _, err = leftout(command, "digits", "--model", "net.py:build", *weights, *more)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_rare_examples_of_trained_weights_are_those_of_a_kernel_that_has_not_seen_them(
+    folder, leftout, weights
+) -> None:
+    code, out, err = leftout("rare", "digits", "--model", "net.py:build", *weights)
+    assert code == 0, err
+    assert "The trained weights have seen every label" in out.replace("\n", " ")
 
 
 def test_approximations_of_the_kernel_carry_their_measured_error(folder, leftout) -> None:

@@ -11,7 +11,7 @@ INPUTS = torch.randn(7, 4, generator=torch.Generator().manual_seed(0), dtype=tor
 TARGETS = torch.randn(7, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 ENTRIES = {
-    "fit": lambda module: lo.fit(lo.kernels.Empirical(module), (INPUTS, TARGETS)),
+    "fit": lambda module: lo.fit(lo.kernels.Empirical(module, weights="initial"), (INPUTS, TARGETS)),
     "train": lambda module: lo.train(
         module, (INPUTS, TARGETS), rule=lo.GradientDescent(1e-3), steps=2, tolerance=None
     ),
@@ -104,11 +104,11 @@ class Words(nn.Module):
 def test_sparse_gradients_are_gradients() -> None:
     dense = Words(sparse=False)
     x = 3 * INPUTS
-    gram = lo.kernels.Empirical(dense).block(x, x)
+    gram = lo.kernels.Empirical(dense, weights="initial").block(x, x)
     trained = lo.train(dense, (x, TARGETS), rule=lo.GradientDescent(1e-2), steps=3, tolerance=None).module(x)
     for module in (Words(), Words(by_function=True)):
         module.load_state_dict(dense.state_dict())
-        kernel = lo.kernels.Empirical(module)
+        kernel = lo.kernels.Empirical(module, weights="initial")
         assert torch.allclose(kernel.block(x, x), gram, rtol=1e-12, atol=1e-12)
     module = Words()
     module.load_state_dict(dense.state_dict())

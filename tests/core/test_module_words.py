@@ -30,7 +30,7 @@ class Doing(nn.Module):
 
 
 ENTRIES = {
-    "fit": lambda module: lo.fit(lo.kernels.Empirical(module), (X, Y), rule=lo.Ridge(0.3)),
+    "fit": lambda module: lo.fit(lo.kernels.Empirical(module, weights="initial"), (X, Y), rule=lo.Ridge(0.3)),
     "train": lambda module: lo.train(module, (X, Y), rule=lo.GradientDescent(0.02), steps=3, tolerance=None),
     "linearity_test": lambda module: lo.linearity_test(
         module, (X, Y), (X, Y), rule=lo.GradientDescent(0.02), steps=3
@@ -143,7 +143,7 @@ def test_a_forward_that_differentiates_is_differentiated(forward) -> None:
             for x in X.clone()
         ]
     )
-    assert_same(lo.kernels.Empirical(module).block(X, X), rows @ rows.T, 1e-12)
+    assert_same(lo.kernels.Empirical(module, weights="initial").block(X, X), rows @ rows.T, 1e-12)
     own = settled(Doing(forward))
     optimiser = torch.optim.SGD(own.parameters(), lr=0.02)
     for _ in range(3):

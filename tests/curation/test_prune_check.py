@@ -32,7 +32,9 @@ def test_a_linear_network_trained_again_is_what_its_linearisation_predicts(k) ->
     pair, query = classes(k)
     module = linear(D, k)
     rule = lo.Ridge(0.3)
-    predicted = prune(lo.fit(Empirical(module), pair, rule=rule), query, shares=(0.25, 0.5))
+    predicted = prune(
+        lo.fit(Empirical(module, weights="initial"), pair, rule=rule), query, shares=(0.25, 0.5)
+    )
     # Predictions are within the tolerance of training of the minimiser's.
     found = prune_check(predicted, train(module, pair, rule=rule, tolerance=1e-10), query, jobs=1)
     assert (found.counts, found.shares) == ((0, 3, 6), (0, 0.25, 0.5))
@@ -46,7 +48,7 @@ def test_steps_of_training_again_are_those_that_were_asked_about() -> None:
     pair, query = classes(1)
     module, steps = linear(D), 40
     rule = lo.GradientDescent(0.2, 0.05, "mean")
-    fitted = lo.fit(Empirical(module), pair, rule=rule)
+    fitted = lo.fit(Empirical(module, weights="initial"), pair, rule=rule)
     predicted = prune(fitted, query, at=steps, order="iterative", shares=(0.5,))
     trained = train(module, pair, rule=rule, steps=steps, tolerance=None)
     found = prune_check(predicted, trained, query, jobs=1)
@@ -57,7 +59,7 @@ def test_only_some_counts_are_trained_and_kept(tmp_path) -> None:
     pair, query = classes(1)
     module = linear(D)
     rule = lo.Ridge(0.3)
-    predicted = prune(lo.fit(Empirical(module), pair, rule=rule), query, order="random")
+    predicted = prune(lo.fit(Empirical(module, weights="initial"), pair, rule=rule), query, order="random")
     trained = train(module, pair, rule=rule, tolerance=1e-8)
     found = prune_check(predicted, trained, query, counts=[6, 3], jobs=1, out=tmp_path / "kept")
     assert found.counts == (3, 6)
@@ -73,7 +75,9 @@ def test_only_some_counts_are_trained_and_kept(tmp_path) -> None:
 def test_both_curves_as_a_table() -> None:
     (x, y), (asked, wanted) = sphere(8, D), sphere(4, D, seed=1)
     module, rule = linear(D), lo.Ridge(0.3)
-    predicted = prune(lo.fit(Empirical(module), (x, y), rule=rule), (asked, wanted), shares=(0.5,))
+    predicted = prune(
+        lo.fit(Empirical(module, weights="initial"), (x, y), rule=rule), (asked, wanted), shares=(0.5,)
+    )
     table = prune_check(predicted, train(module, (x, y), rule=rule), (asked, wanted), jobs=1).to_frame()
     assert list(table.columns) == ["counts", "shares", "predicted_loss", "retrained_loss"]
     assert table["counts"].tolist() == [0, 4]
@@ -95,7 +99,7 @@ def test_training_that_ends_short_is_said() -> None:
 def test_a_count_that_the_curve_does_not_have_is_refused(counts, came) -> None:
     pair, query = classes(1)
     module, rule = linear(D), lo.Ridge(0.3)
-    predicted = prune(lo.fit(Empirical(module), pair, rule=rule), query, shares=(0.5,))
+    predicted = prune(lo.fit(Empirical(module, weights="initial"), pair, rule=rule), query, shares=(0.5,))
     with pytest.raises(OptionError, match=f"`counts` must be among those of `pruned`, 0, 6; got {came}"):
         prune_check(predicted, train(module, pair, rule=rule), query, counts=counts)
 
@@ -103,7 +107,7 @@ def test_a_count_that_the_curve_does_not_have_is_refused(counts, came) -> None:
 def test_other_examples_or_queries_are_refused() -> None:
     pair, query = classes(1)
     module, rule = linear(D), lo.Ridge(0.3)
-    predicted = prune(lo.fit(Empirical(module), pair, rule=rule), query, shares=(0.5,))
+    predicted = prune(lo.fit(Empirical(module, weights="initial"), pair, rule=rule), query, shares=(0.5,))
     fewer = train(module, (pair[0][1:], pair[1][1:]), rule=rule)
     with pytest.raises(OptionError, match="`trained` must hold the examples that `pruned` was made"):
         prune_check(predicted, fewer, query)
@@ -115,7 +119,7 @@ def test_other_examples_or_queries_are_refused() -> None:
 def test_what_is_no_order_and_no_network_is_refused() -> None:
     pair, query = classes(1)
     module, rule = linear(D), lo.Ridge(0.3)
-    fitted = lo.fit(Empirical(module), pair, rule=rule)
+    fitted = lo.fit(Empirical(module, weights="initial"), pair, rule=rule)
     trained = train(module, pair, rule=rule)
     with pytest.raises(OptionError, match="`pruned` must be an order of removal, from `prune`; got"):
         prune_check([1, 2], trained, query)
@@ -136,7 +140,9 @@ def test_what_is_no_order_and_no_network_is_refused() -> None:
 def test_a_network_trained_in_another_way_is_refused(rule, steps, other, others) -> None:
     """Its curve would differ for a reason that has nothing to do with the order."""
     pair, query = classes(1)
-    predicted = prune(lo.fit(Empirical(linear(D)), pair, rule=rule), query, at=steps, shares=(0.5,))
+    predicted = prune(
+        lo.fit(Empirical(linear(D), weights="initial"), pair, rule=rule), query, at=steps, shares=(0.5,)
+    )
     ends = {"tolerance": 1e-3} if others is None else {"tolerance": None, "steps": others}
     with pytest.raises(OptionError, match="must be trained as the model of `pruned` was, by"):
         prune_check(predicted, train(linear(D), pair, rule=other, **ends), query)
@@ -144,9 +150,16 @@ def test_a_network_trained_in_another_way_is_refused(rule, steps, other, others)
 
 def test_a_flow_is_judged_by_descent_for_as_long_and_a_ridge_by_descent_to_its_end() -> None:
     pair, query = classes(1)
-    flow = prune(lo.fit(Empirical(linear(D)), pair, rule=lo.GradientFlow(1.0)), query, at=4, shares=(0.5,))
+    flow = prune(
+        lo.fit(Empirical(linear(D), weights="initial"), pair, rule=lo.GradientFlow(1.0)),
+        query,
+        at=4,
+        shares=(0.5,),
+    )
     steps = train(linear(D), pair, rule=lo.GradientDescent(0.01), steps=400, tolerance=None)
-    ridge = prune(lo.fit(Empirical(linear(D)), pair, rule=lo.Ridge(0.3)), query, shares=(0.5,))
+    ridge = prune(
+        lo.fit(Empirical(linear(D), weights="initial"), pair, rule=lo.Ridge(0.3)), query, shares=(0.5,)
+    )
     end = train(linear(D), pair, rule=lo.GradientDescent(0.1, 0.3), tolerance=1e-8)
     found = prune_check(flow, steps, query, jobs=1)
     # Euler's step error: η s² t / 2 of a mode's residual, s at most the 12 of unit inputs.

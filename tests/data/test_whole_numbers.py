@@ -144,7 +144,7 @@ class Hashed(nn.Module):
 def test_ids_reach_a_module_as_they_are_or_are_refused(dtype) -> None:
     module = Hashed().to(dtype)
     ids = torch.arange(2**24 + 1, 2**24 + 9)[:, None]
-    kernel = lo.kernels.Empirical(module)
+    kernel = lo.kernels.Empirical(module, weights="initial")
     if dtype is torch.float32:
         with pytest.raises(DataError, match=r"row 0 has 16777217, which becomes 16777216 .*module\.double"):
             lo.fit(kernel, (ids, torch.ones(8, 1)), rule=lo.Ridge(0.1))

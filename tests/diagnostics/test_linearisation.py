@@ -29,7 +29,7 @@ def network(width=30):
 
 def test_gap_and_moves_are_those_of_the_predictions() -> None:
     rule = lo.GradientDescent(0.002)
-    fitted = lo.fit(Empirical(network()), classes(), rule=rule)
+    fitted = lo.fit(Empirical(network(), weights="initial"), classes(), rule=rule)
     query = classes(9, seed=1)
     got = linearisation_gap(fitted, query, at=50)
     said, start = fitted.predict(query[0], at=50), network()(query[0]).detach()
@@ -45,7 +45,9 @@ def test_gap_and_moves_are_those_of_the_predictions() -> None:
 
 def test_a_linear_network_has_no_gap_and_an_untrained_one_has_not_moved() -> None:
     torch.manual_seed(0)
-    fitted = lo.fit(Empirical(nn.Linear(D, 3).double()), classes(), rule=lo.GradientFlow(0.1, 0.1))
+    fitted = lo.fit(
+        Empirical(nn.Linear(D, 3).double(), weights="initial"), classes(), rule=lo.GradientFlow(0.1, 0.1)
+    )
     # Rounding of predictions of size 1, beside moves of the same size.
     assert linearisation_gap(fitted, classes(9, 1), at=2.0).relative_gap < 1e-12
     assert linearisation_gap(fitted, classes(9, 1), at=0).relative_gap == 0
@@ -53,7 +55,7 @@ def test_a_linear_network_has_no_gap_and_an_untrained_one_has_not_moved() -> Non
 
 def test_the_gap_shrinks_as_nothing_is_learned() -> None:
     """Second order in the change of weights: half the way has about half the relative gap."""
-    fitted = lo.fit(Empirical(network()), classes(), rule=lo.Ridge(1.0))
+    fitted = lo.fit(Empirical(network(), weights="initial"), classes(), rule=lo.Ridge(1.0))
     gaps = [
         linearisation_gap(lo.fit(fitted.kernel, classes(), rule=lo.Ridge(ridge)), classes(9, 1)).relative_gap
         for ridge in (1e4, 2e4)
@@ -63,7 +65,7 @@ def test_the_gap_shrinks_as_nothing_is_learned() -> None:
 
 def test_the_network_is_really_trained_and_trained_again(tmp_path) -> None:
     rule, data, query = lo.GradientDescent(0.002), classes(), classes(9, seed=1)
-    fitted = lo.fit(Empirical(network()), data, rule=rule)
+    fitted = lo.fit(Empirical(network(), weights="initial"), data, rule=rule)
     got = linearisation_gap(
         fitted, query, at=40, retrain_examples=[0, 3, 7, 8], jobs=1, out=tmp_path / "again"
     )
@@ -78,7 +80,7 @@ def test_the_network_is_really_trained_and_trained_again(tmp_path) -> None:
 
 
 def test_random_examples_are_chosen_by_seed() -> None:
-    fitted = lo.fit(Empirical(network()), classes(), rule=lo.GradientDescent(0.002))
+    fitted = lo.fit(Empirical(network(), weights="initial"), classes(), rule=lo.GradientDescent(0.002))
     chosen = [
         linearisation_gap(fitted, classes(5, 1), at=5, retrain_examples=3, seed=seed, jobs=1).retraining
         for seed in (1, 1, 2)
@@ -88,7 +90,9 @@ def test_random_examples_are_chosen_by_seed() -> None:
 
 def test_regression_has_no_classes() -> None:
     inputs, labels = classes()
-    fitted = lo.fit(Empirical(network()), (inputs, torch.eye(3)[labels].double()), rule=lo.Ridge(1.0))
+    fitted = lo.fit(
+        Empirical(network(), weights="initial"), (inputs, torch.eye(3)[labels].double()), rule=lo.Ridge(1.0)
+    )
     got = linearisation_gap(fitted, (inputs[:4], torch.eye(3)[labels[:4]].double()))
     assert got.at == math.inf
     assert got.agreement is got.accuracy_before is got.accuracy_network is None
@@ -106,6 +110,6 @@ def test_regression_has_no_classes() -> None:
     ],
 )
 def test_what_cannot_be_retrained_is_refused(rule, options, message) -> None:
-    fitted = lo.fit(Empirical(network()), classes(), rule=rule)
+    fitted = lo.fit(Empirical(network(), weights="initial"), classes(), rule=rule)
     with pytest.raises(OptionError, match=message):
         linearisation_gap(fitted, classes(5, 1), **options)

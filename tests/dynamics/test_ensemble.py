@@ -180,7 +180,9 @@ def test_the_kernel_of_a_network_knows_its_prior_and_examples_are_inputs() -> No
 
 def test_what_cannot_be_is_refused() -> None:
     inputs, targets = sphere(N, 4)
-    one = lo.fit(lo.kernels.Empirical(network(6, 4)), (inputs, targets), rule=lo.Ridge(0.1))
+    one = lo.fit(
+        lo.kernels.Empirical(network(6, 4), weights="initial"), (inputs, targets), rule=lo.Ridge(0.1)
+    )
     with pytest.raises(OptionError, match="is of one network with an f_0 of its own"):
         ensemble(one, inputs)
     assert posterior(one, inputs).mean.shape == (N, 1)  # Bayesian in its linearised weights

@@ -15,7 +15,7 @@ D = 4
 
 
 def fitted_to(module, rule):
-    return lo.fit(Empirical(module), sphere(12, D), rule=rule)
+    return lo.fit(Empirical(module, weights="initial"), sphere(12, D), rule=rule)
 
 
 def test_steps_are_the_steps_that_were_asked_for() -> None:

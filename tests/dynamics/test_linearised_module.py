@@ -75,7 +75,7 @@ RULES = {
 def test_the_weights_are_those_of_the_linearised_network_trained(name) -> None:
     rule, at = RULES[name]
     module, (inputs, targets) = network(), points()
-    fitted = lo.fit(Empirical(module), (inputs, targets), rule=rule)
+    fitted = lo.fit(Empirical(module, weights="initial"), (inputs, targets), rule=rule)
     got = torch.cat([one.flatten() for one in weight_change(fitted, at).values()])
     assert_same(got, trained_weights(module, inputs, targets, rule, at), rtol=1e-8)
 
@@ -83,7 +83,7 @@ def test_the_weights_are_those_of_the_linearised_network_trained(name) -> None:
 def test_the_linearised_network_predicts_from_these_weights() -> None:
     """f_0(x) + J(x) (w_t − w_0) is what `predict` says: the two views are one model."""
     module, (inputs, targets) = network(), points()
-    kernel = Empirical(module)
+    kernel = Empirical(module, weights="initial")
     fitted = lo.fit(kernel, (inputs, targets), rule=lo.GradientFlow(1.0, 0.01))
     query = points(5, seed=3)[0]
     change = weight_change(fitted, 2.0)
@@ -94,7 +94,7 @@ def test_the_linearised_network_predicts_from_these_weights() -> None:
 def test_the_module_moves_and_the_given_one_stays() -> None:
     module, data = network(), points()
     before = copy.deepcopy(module.state_dict())
-    fitted = lo.fit(Empirical(module), data, rule=lo.Ridge(0.1))
+    fitted = lo.fit(Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
     moved = linearised_module(fitted)
     change = weight_change(fitted)
     for name, one in moved.named_parameters():
@@ -106,7 +106,7 @@ def test_the_module_moves_and_the_given_one_stays() -> None:
 def test_a_linear_network_is_its_own_linearisation() -> None:
     torch.manual_seed(0)
     module, data = nn.Linear(D, K).double(), points()
-    fitted = lo.fit(Empirical(module), data, rule=lo.Ridge(0.1))
+    fitted = lo.fit(Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
     query = points(5, seed=3)[0]
     assert_same(linearised_module(fitted)(query).detach(), fitted.predict(query))
 
@@ -122,7 +122,9 @@ def test_a_wide_network_really_trained_is_near_and_a_wider_one_nearer() -> None:
         with torch.no_grad():
             module[2].weight.normal_(0, width**-0.5)
             module[0].weight.normal_()
-        fitted = lo.fit(Empirical(module), (inputs, targets), rule=lo.GradientDescent(0.5 / width))
+        fitted = lo.fit(
+            Empirical(module, weights="initial"), (inputs, targets), rule=lo.GradientDescent(0.5 / width)
+        )
         network = lo.train(
             module, (inputs, targets), rule=lo.GradientDescent(0.5 / width), steps=200, tolerance=None
         )
@@ -137,9 +139,9 @@ def test_a_wide_network_really_trained_is_near_and_a_wider_one_nearer() -> None:
     "kernel",
     [
         lo.kernels.Erf(1),
-        Empirical(network(), "trace"),
-        Empirical(network(), "sum"),
-        Empirical(network(), projection=Gaussian(size=10, seed=0)),
+        Empirical(network(), "trace", weights="initial"),
+        Empirical(network(), "sum", weights="initial"),
+        Empirical(network(), projection=Gaussian(size=10, seed=0), weights="initial"),
     ],
 )
 def test_only_the_kernel_of_a_linearised_network_has_its_weights(kernel) -> None:

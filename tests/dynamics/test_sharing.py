@@ -84,7 +84,7 @@ def plain_dual(module):
 
 @pytest.mark.parametrize("method", ["auto", "layers", "jacobian"])
 def test_kernels_are_products_of_plain_derivatives(module, method) -> None:
-    kernel = lo.kernels.Empirical(module, method=method)
+    kernel = lo.kernels.Empirical(module, method=method, weights="initial")
     rows, others = plain_jacobian(module, X), plain_jacobian(module, QUERY)
     assert_same(kernel.block(QUERY, X), others @ rows.T, 1e-10)
     assert_same(kernel.diagonal(X), (rows**2).sum(1), 1e-10)
@@ -93,16 +93,20 @@ def test_kernels_are_products_of_plain_derivatives(module, method) -> None:
 @pytest.mark.parametrize("method", ["auto", "layers", "jacobian"])
 def test_projections_that_lose_nothing_change_nothing(module, method) -> None:
     projection = lo.kernels.RandomCoordinates(size=sum(weight.numel() for weight in weights(module)))
-    kernel = lo.kernels.Empirical(module, method=method, projection=projection)
+    kernel = lo.kernels.Empirical(module, method=method, projection=projection, weights="initial")
     rows = plain_jacobian(module, X)
     assert_same(kernel.block(X, X), rows @ rows.T, 1e-10)
     short = lo.kernels.Gaussian(size=40, seed=1)
-    by_rows = lo.kernels.Empirical(module, method="jacobian", projection=short).block(X, X)
-    assert_same(lo.kernels.Empirical(module, method=method, projection=short).block(X, X), by_rows, 1e-10)
+    by_rows = lo.kernels.Empirical(module, method="jacobian", projection=short, weights="initial").block(X, X)
+    assert_same(
+        lo.kernels.Empirical(module, method=method, projection=short, weights="initial").block(X, X),
+        by_rows,
+        1e-10,
+    )
 
 
 def test_pushing_forward_and_pulling_back_are_products_with_plain_derivatives(module) -> None:
-    kernel, rows = lo.kernels.Empirical(module), plain_jacobian(module, X)
+    kernel, rows = lo.kernels.Empirical(module, weights="initial"), plain_jacobian(module, X)
     dual = drawn(7, 2, seed=5)
     pulled = kernel.pull_back(X, dual)
     flat = torch.cat([change.flatten() for change in pulled.values()])
@@ -111,7 +115,7 @@ def test_pushing_forward_and_pulling_back_are_products_with_plain_derivatives(mo
 
 
 def test_fits_and_linearised_modules_are_those_of_plain_derivatives(module) -> None:
-    fitted = lo.fit(lo.kernels.Empirical(module), (X, Y), rule=lo.Ridge(RIDGE))
+    fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), (X, Y), rule=lo.Ridge(RIDGE))
     rows, start, dual = plain_dual(module)
     assert_same(fitted.predict(X).ravel(), start.ravel() + rows @ rows.T @ dual, 1e-10)
     want = unwrapped(module)

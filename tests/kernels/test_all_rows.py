@@ -30,7 +30,7 @@ pytestmark = [
 @pytest.mark.parametrize("kind", UNEVEN)
 def test_kernels_are_those_of_derivatives_taken_alone_in_any_order(kind, method, order) -> None:
     module, x = uneven_module(kind), X[list(ORDERS[order])]
-    kernel = lo.kernels.Empirical(module, method=method)
+    kernel = lo.kernels.Empirical(module, method=method, weights="initial")
     rows = jacobian(module, x)
     assert_same(gram(kernel, x), full(rows), 1e-12)
     # Queries of another kind than all inputs before.
@@ -40,7 +40,7 @@ def test_kernels_are_those_of_derivatives_taken_alone_in_any_order(kind, method,
 def test_inputs_that_use_a_layer_otherwise_may_come_later() -> None:
     for kind in UNEVEN:
         module = uneven_module(kind)
-        kernel = lo.kernels.Empirical(module)
+        kernel = lo.kernels.Empirical(module, weights="initial")
         assert_same(kernel.block(X[:4], X[:4]), full(jacobian(module, X[:4])), 1e-12)
         assert_same(kernel.block(X, X[:4]), full(jacobian(module, X), jacobian(module, X[:4])), 1e-12)
         assert_same(kernel.block(X[:4], X[:4]), full(jacobian(module, X[:4])), 1e-12)
@@ -52,7 +52,7 @@ def test_permuting_training_rows_permutes_every_result(kind) -> None:
 
     def results(order):
         data = X[order], Y[order]
-        fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.3))
+        fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.3))
         trained = lo.train(module, data, rule=lo.GradientDescent(0.02), steps=5, tolerance=None)
         return (
             lo.leave_one_out(fitted, (QUERY, LABELS)).values,
@@ -80,7 +80,7 @@ def test_modules_that_couple_their_batch_are_refused_though_the_first_rows_are_e
         data = inputs, drawn(len(inputs), 2)
         for method in ("auto", "jacobian"):
             with pytest.raises(OptionError, match="must be a function of each input alone"):
-                lo.fit(lo.kernels.Empirical(module, method=method), data)
+                lo.fit(lo.kernels.Empirical(module, method=method, weights="initial"), data)
         with pytest.raises(OptionError, match="must be a function of each input alone"):
             lo.train(module, data, rule=lo.Ridge(1.0))
 
@@ -88,7 +88,7 @@ def test_modules_that_couple_their_batch_are_refused_though_the_first_rows_are_e
 def test_statistics_of_the_batch_are_refused_where_the_layer_has_no_others() -> None:
     module = nn.Sequential(nn.Linear(D, 3), nn.BatchNorm1d(3, track_running_stats=False)).double().eval()
     with pytest.raises(OptionError, match=r"function of each input alone.*Take such layers out"):
-        lo.fit(lo.kernels.Empirical(module), (X, drawn(N, 3)))
+        lo.fit(lo.kernels.Empirical(module, weights="initial"), (X, drawn(N, 3)))
 
 
 def test_looking_at_all_inputs_takes_two_forward_passes_however_many_they_are() -> None:
@@ -104,7 +104,7 @@ def test_looking_at_all_inputs_takes_two_forward_passes_however_many_they_are() 
     taken = []
     for n in (40, 80):
         COUNTED = []
-        kernel = lo.kernels.Empirical(Counted().double(), method="jacobian")
+        kernel = lo.kernels.Empirical(Counted().double(), method="jacobian", weights="initial")
         kernel.check("inputs", drawn(n, D))
         taken.append(sum(COUNTED))
         kernel.check("inputs", drawn(n, D))  # these were looked at
@@ -121,7 +121,7 @@ def test_a_forward_that_writes_to_later_inputs_only_is_refused_and_they_stay() -
 
     x = X.clone()
     for call in (
-        lambda: lo.fit(lo.kernels.Empirical(Writing(D, 2).double()), (x, Y)),
+        lambda: lo.fit(lo.kernels.Empirical(Writing(D, 2).double(), weights="initial"), (x, Y)),
         lambda: lo.train(Writing(D, 2).double(), (x, Y), rule=lo.Ridge(1.0)),
     ):
         with pytest.raises(OptionError, match=r"must not write to its inputs|function of each input alone"):

@@ -260,17 +260,19 @@ def test_the_record_says_which_network_at_which_weights() -> None:
     assert record["module"] == "Sequential"
     assert record["outputs"] == "trace"
     assert record["parameters"] == 27
+    assert record["weights"] == "trained"
     assert record["patterns"] == ["2.*"]
     assert record["dtype"] == "float64"
     assert record["method"] == "auto"
     assert record["projection"] == {"name": "gaussian", "size": 7, "seed": 0}
+    assert Empirical(module, weights="initial").record["weights"] == "initial"
     whole = Empirical(module).record
     assert whole == Empirical(copy.deepcopy(module)).record
     assert whole["fingerprint"] != record["fingerprint"], "other parameters"
     with torch.no_grad():
         module[0].weight[0, 0] += 1e-9
     assert whole["fingerprint"] != Empirical(module).record["fingerprint"]
-    assert repr(Empirical(module)) == "Empirical(Sequential, 'full', 75 parameters)"
+    assert repr(Empirical(module)) == "Empirical(Sequential, 'full', trained weights, 75 parameters)"
 
 
 def test_it_asks_for_no_scaling_of_inputs() -> None:

@@ -21,6 +21,7 @@ def mlp(k=3, d=5):
     ("options", "words"),
     [
         ({"outputs": "mean"}, "`outputs` must be one of 'full', 'sum', 'trace'; got 'mean'."),
+        ({"weights": "pretrained"}, "`weights` must be one of 'trained', 'initial'; got 'pretrained'."),
         ({"method": "fast"}, "`method` must be one of 'auto', 'jacobian', 'layers'; got 'fast'."),
         ({"projection": 100}, "`projection` must be one of RandomCoordinates, Gaussian, Rademacher"),
         ({"parameters": "layer4.*"}, "'layer4.*' matches none. There are '0.weight', '0.bias', "),

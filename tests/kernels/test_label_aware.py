@@ -247,10 +247,12 @@ def test_options_that_are_none_are_refused(options, message, as_users_run_it) ->
 
 
 def test_a_base_must_be_label_blind_and_serve_all_outputs() -> None:
-    apart = Empirical(nn.Linear(D, 2).double(), outputs="full")
+    apart = Empirical(nn.Linear(D, 2).double(), outputs="full", weights="initial")
     with pytest.raises(OptionError, match=r"must have one value for all outputs; .* tells 2 apart"):
         LabelAware(apart, "kr-v1").fit_labels(*examples())
     inputs, labels = examples()
+    with pytest.raises(OptionError, match="`base` must not have seen labels, and trained weights have"):
+        LabelAware(Empirical(nn.Linear(D, 2).double(), outputs="trace"), "kr-v1")
     with pytest.raises(OptionError, match="`base` must not have seen labels"):
         LabelAware(LabelAware(ReLU(1)).fit_labels(inputs, labels))
 

@@ -308,7 +308,7 @@ def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> No
     module = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(64, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
     )
-    kernel = lo.kernels.Empirical(module)
+    kernel = lo.kernels.Empirical(module, weights="initial")
     found = measure_machine(kernel, digits[0], device=torch.device("cpu"))
     assert found.example >= 0
     assert found.gram >= 0
@@ -377,4 +377,4 @@ def test_a_network_with_other_outputs_than_targets_is_refused_first(ask, outputs
     pair = (torch.randn(12, 2, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 2)
     data = lo.load((pair, pair))
     with pytest.raises(ShapeError, match=f"tells apart {outputs} outputs, the targets have 1"):
-        ask(lo.kernels.Empirical(torch.nn.Linear(2, outputs)), *data, rule=lo.Ridge(1.0))
+        ask(lo.kernels.Empirical(torch.nn.Linear(2, outputs), weights="initial"), *data, rule=lo.Ridge(1.0))

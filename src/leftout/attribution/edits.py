@@ -17,6 +17,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.at_times import edits
 from leftout.attribution.engine.edit_engines import edit_engines
 from leftout.attribution.engine.edits import dual_effects
@@ -34,6 +35,7 @@ Rows = SupportsIndex | Sequence[SupportsIndex]
 """One row number or several: integers, or an array or tensor of them."""
 
 
+@asked_of_networks
 def relabel(
     fitted: Fitted, query: Data, index: Rows, target: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
@@ -80,6 +82,7 @@ def relabel(
     )
 
 
+@asked_of_networks
 def reweight(
     fitted: Fitted, query: Data, index: Rows, weight: float, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
@@ -130,6 +133,7 @@ def reweight(
     )
 
 
+@asked_of_networks
 def add(
     fitted: Fitted, query: Data, inputs: Any, targets: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:

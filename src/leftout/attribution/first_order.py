@@ -25,6 +25,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.query_blocks import QueryBlock, queries_of, query_blocks
 from leftout.core.blocks import check_fits
@@ -39,6 +40,7 @@ from leftout.dynamics.rules import At
 INTERPOLATED = "identically 0: with ridge 0 the training residuals are 0, and so are all derivatives"
 
 
+@asked_of_networks
 def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = False) -> xr.DataArray:
     """Return the classical influence of every training example on every query, in the NTK limit.
 

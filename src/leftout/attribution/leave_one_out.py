@@ -15,6 +15,7 @@ import xarray as xr
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.cross_entropy_minimum import check_newton_steps
 from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled_array
@@ -77,6 +78,7 @@ def leave_one_out(
 ) -> xr.Dataset: ...
 
 
+@asked_of_networks
 def leave_one_out(
     fitted: Fitted,
     query: Data,
@@ -198,10 +200,14 @@ def leave_one_out(
     )
 
 
+@asked_of_networks
 def out_of_sample(
     fitted: Fitted, at: At | Sequence[At] = None, *, newton_steps: int | None = 1
 ) -> Float64[Tensor, "... n k"]:
     """Return the prediction of every training example by the model that never saw it.
+
+    At the trained weights of a network it is the network with the example taken out of its last fit, and not
+    the prediction of one that never saw it: the weights remember it.
 
     Args:
         at: training time; a sequence adds a leading axis.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import xarray as xr
 
+from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.at_times import edits
 from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import SIGN, Of, check_of
@@ -18,6 +19,7 @@ from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 
 
+@asked_of_networks
 def leave_out(
     fitted: Fitted, query: Data, groups: Groups, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:

@@ -17,8 +17,8 @@ from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
-from leftout.attribution.leave_one_out import out_of_sample
 from leftout.attribution.trajectory import has_training_curve, training_times
+from leftout.audit.label_findings import LeftOut, label_findings, left_out_by
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
@@ -30,10 +30,9 @@ from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
-from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
-from leftout.curation.rare import outliers, rare
+from leftout.curation.rare import outliers
 from leftout.curation.redundant import redundant
 from leftout.curation.sources import named_sources, sources
 from leftout.curation.subclasses import subclasses_by
@@ -47,6 +46,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
 from leftout.dynamics.rules import At, Ridge, Rule
+from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
@@ -293,10 +293,10 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     fitted, query, times, last_time = request.fitted, request.query, request.times, request.times[-1]
     fitted.rows.keep_comparison(query.inputs)
     scores = _scores(request, folder)
-    labels = find_mislabelled(fitted, at=last_time)
+    labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
     removal = redundant(fixed, query, at=last_time)
-    at_times = tuple(_model_at(fitted, query, time) for time in times)
+    at_times = tuple(_model_at(fitted, query, time, labels.left_out) for time in times)
     curve, no_curve = audit_learning_curve(fixed, at_times[-1].out_of_sample, seed=request.seed)
     trainings = None if folder is None else folder.trainings
     names = request.provenance
@@ -306,10 +306,10 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         settings=audit_settings(fitted, query, times),
         at_times=at_times,
         scores=scores,
-        margins=labels.margins,
-        suspects=labels.suspects,
+        margins=labels.doubted.margins,
+        suspects=labels.doubted.suspects,
         redundant=removal,
-        rare=rare(fitted, at=last_time),
+        rare=labels.rare,
         outliers=outliers(fitted),
         duplicates=duplicates(fitted.train),
         certificate=certify(
@@ -318,6 +318,8 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         learned=_learned_over_time(fixed, times),
         linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
+        is_trained=fitted.kernel.is_trained,
+        label_note=labels.note,
         retrained_removal=_retrained_removal(request, removal, trainings),
         subclasses=subclasses_by(fixed, removal.by_row),
         sources=None if names is None else sources(fixed, query, names, at=last_time),
@@ -372,7 +374,7 @@ def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:
 
 def _linearisation_gap(request: AuditRequest, trainings: Path | None) -> LinearisationGap | None:
     """Return the model beside its network, where there is one."""
-    if not has_network(request.fitted):
+    if not has_network(request.fitted) or request.fitted.kernel.is_trained:
         return None
     return linearisation_gap(
         request.fitted,
@@ -405,6 +407,7 @@ def _check_retraining(request: AuditRequest) -> None:
             f"`retrain_examples` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
             f"agreement; got {count}."
         )
+    check_starts_here(fitted.kernel, "`retrain_examples`")
     check_followed(fitted.rule, request.times[-1])
     if not has_network(fitted):
         raise OptionError(
@@ -413,20 +416,22 @@ def _check_retraining(request: AuditRequest) -> None:
         )
 
 
-def _model_at(fitted: Fitted, query: Examples, time: float) -> ModelAtTime:
-    """Return the predictions at a training time, and how good they are."""
-    at = None if time == math.inf else time
-    predictions = fitted.predict(query, at).cpu()
-    left_out = out_of_sample(fitted, at).cpu()
-    loss = fitted.rule.example_loss
+def _model_at(fitted: Fitted, query: Examples, time: float, left_out: LeftOut | None) -> ModelAtTime:
+    """Return the predictions at a training time, and how good they are.
+
+    Args:
+        left_out: what is predicted of each training example without it, where another model says so.
+    """
+    predictions = fitted.predict(query, None if time == math.inf else time).cpu()
+    left_out = left_out_by(fitted, time) if left_out is None else left_out
     return ModelAtTime(
         at=time,
         predictions=predictions,
-        out_of_sample=left_out,
-        query_loss=loss.mean(predictions, query.targets),
-        left_out_loss=loss.mean(left_out, fitted.train.targets),
+        out_of_sample=left_out.predictions,
+        query_loss=fitted.rule.example_loss.mean(predictions, query.targets),
+        left_out_loss=left_out.loss,
         query_accuracy=query.accuracy(predictions),
-        left_out_accuracy=fitted.train.accuracy(left_out),
+        left_out_accuracy=left_out.accuracy,
     )
 
 

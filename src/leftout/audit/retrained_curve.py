@@ -12,6 +12,7 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import follow
 from leftout.dynamics.two_layer import TwoLayerNetwork
+from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 
@@ -48,8 +49,9 @@ def initial_network(fitted: Fitted, *, width: int, seed: int) -> nn.Module:
     That one starts from f_0 = 0, as the kernel model does, at a scale at which few gates switch.
 
     Raises:
-        OptionError: the kernel of another infinitely wide network.
+        OptionError: the kernel of another infinitely wide network, or of trained weights.
     """
+    check_starts_here(fitted.kernel, "training it again")
     if isinstance(fitted.kernel, Empirical):
         return fitted.kernel.module
     if not isinstance(fitted.kernel, TwoLayerReLU):

@@ -266,6 +266,7 @@ def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any
         "at_times": [_summary_record(model) for model in findings.at_times],
         "selection": findings.selection and findings.selection.record,
         "stop": findings.learned and dataclasses.asdict(findings.learned.stop),
+        "labels": findings.label_note or None,
         "certificate": dataclasses.asdict(findings.certificate),
         "linearisation_gap": findings.linearisation_gap and findings.linearisation_gap.record,
         "retrained_removal": findings.retrained_removal and dataclasses.asdict(findings.retrained_removal),

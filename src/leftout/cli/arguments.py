@@ -17,7 +17,7 @@ from leftout.data.options import DataOptions
 from leftout.dynamics.options import RateOptions, RuleOptions
 from leftout.kernels.convolution.options import ConvolutionOptions
 from leftout.kernels.hierarchy.options import HierarchyOptions
-from leftout.kernels.network.options import NetworkOptions
+from leftout.kernels.network.options import NetworkOptions, Weights
 from leftout.kernels.pairwise.options import AUTO, FrozenLabelOptions, LabelAwareOptions
 from leftout.kernels.wide.options import DeepOptions
 from leftout.storage.csv_table import check_free
@@ -75,6 +75,8 @@ class Arguments(
     """Whether `auto` may choose the kernel, and whether one that sees labels must be kept as it is."""
     refused: ClassVar[Mapping[str, str]] = {}
     """Options that mean nothing to this command, and the sentence that says so."""
+    unseen: ClassVar[str] = ""
+    """What this command measures, where only a kernel that has not seen the labels can tell."""
     suffixes: ClassVar[tuple[str, ...]] = (".csv",)
     """Kinds of files that `--out` writes."""
 
@@ -122,6 +124,21 @@ class Arguments(
         """Return the training times asked for; the end where none was."""
         return list(self.at) or [None]
 
+    @property
+    def network_weights(self) -> Weights:
+        """Return what the weights of `--model` are; a file of them is taken as trained.
+
+        A command that refuses to be told asks about the kernel, or trains from the weights as given.
+        """
+        if "linearised_at" in self.refused:
+            return "initial"
+        return self.linearised_at or ("initial" if self.weights is None else "trained")
+
+    @property
+    def is_trained(self) -> bool:
+        """Return whether the model is a network as it was trained on the data."""
+        return self.model is not None and self.network_weights == "trained"
+
     def yes_no(self, name: str) -> bool | None:
         """Return an option that is "yes" or "no" as a truth value; None where it was not given."""
         answer = getattr(self, name)
@@ -157,6 +174,17 @@ class Arguments(
             for name in (option.name for option in fields(family) if option.name in self.explicit):
                 if family not in families:
                     raise OptionError(self._refusal(name, family))
+        if self.is_trained and self.label_aware is not None:
+            raise OptionError(
+                "--label-aware starts from a kernel that has seen no labels, and trained weights have: add "
+                "--linearised-at initial if training starts from these weights, or leave it out."
+            )
+        if self.is_trained and self.unseen:
+            raise OptionError(
+                f"{self.unseen.capitalize()} is of a kernel that has not seen the labels, and trained "
+                "weights have: add --linearised-at initial if training starts from them, or leave --model "
+                "out."
+            )
         strength = self.strength_number
         if self.kernel_use != "fixed" or not (self.label_aware or self.kernel == "hierarchy"):
             return
@@ -176,6 +204,12 @@ class Arguments(
             raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
         if self.rule_name == "descent" and self.rate is None:
             raise OptionError("--rule descent needs --rate, below 2 / (s_max + ridge).")
+        if self.rule_name != "ridge" and self.is_trained:
+            raise OptionError(
+                f"--rule {self.rule_name} trains a network from its initial weights, and these are read as "
+                "trained: add --linearised-at initial if training starts from them, or take --rule ridge "
+                "without --at."
+            )
 
     def _kernel_families(self) -> set[type[OptionRecord]]:
         """Return the families of options that the kernel asked for has."""

@@ -123,6 +123,8 @@ def _show_audit(finished: Audit) -> None:
         table.add_row(name, Text(text))
     console = Console()
     console.print(table)
+    if findings.label_note:
+        console.print(Text(findings.label_note), soft_wrap=True)
     for suspect in findings.suspects[:5]:
         line = f"  {plain(findings.train.ids[suspect.row])}: {plain(suspect.reason, 400)}"
         console.print(Text(line), soft_wrap=True)
@@ -133,17 +135,21 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     """Return names and texts of the table."""
     n = len(findings.train)
     rows = [("training examples, queries", f"{n}, {len(findings.query)}")]
-    if last.query_accuracy is not None and last.left_out_accuracy is not None:
+    of_labels = " by another kernel" if findings.label_note else ""
+    if last.query_accuracy is not None:
         rows.append(("accuracy on queries", f"{last.query_accuracy:.1%}"))
-        rows.append(("exact left-out accuracy on training", f"{last.left_out_accuracy:.1%}"))
     else:
         rows.append(("mean loss on queries", f"{last.query_loss:.4g}"))
-        rows.append(("exact left-out loss on training", f"{last.left_out_loss:.4g}"))
+    if last.left_out_accuracy is not None:
+        rows.append((f"exact left-out accuracy on training{of_labels}", f"{last.left_out_accuracy:.1%}"))
+    elif findings.doubts_labels:
+        rows.append((f"exact left-out loss on training{of_labels}", f"{last.left_out_loss:.4g}"))
     if findings.learned is not None:
         rows.append(("early stopping time", stop_line(findings.learned, findings.time_unit)))
     if findings.linearisation_gap is not None:
         rows.append(("gap to your network", _gap_line(findings.linearisation_gap)))
-    rows.append(("labels doubted", f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"))
+    doubted = f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"
+    rows.append((f"labels doubted{of_labels}", doubted if findings.doubts_labels else "not asked"))
     stop = findings.redundant.stop
     rows.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))
     rows.append(("under-sampled, outliers", f"{len(findings.rare)}, {len(findings.outliers)}"))

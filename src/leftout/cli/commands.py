@@ -194,6 +194,8 @@ class CurveArguments(Arguments):
     kernel_use = "chosen"
     refused: ClassVar = {"at": "--at must be left out here: the learning curve is for the end of training."}
 
+    unseen = "a learning curve"
+
     n: tuple[int, ...] = option(
         (), "Sample size, again for each; 2, 5 and 10 times what there is by default."
     )
@@ -209,6 +211,8 @@ class LearnabilityArguments(Arguments):
     example = "digits --n 100 --n 500"
     kernel_use = "fixed"
     refused: ClassVar = {"at": "--at must be left out here: learnability is for the end of training."}
+
+    unseen = "learnability"
 
     n: tuple[int, ...] = option(
         (), "Examples learned from, again for each; 1/10, 1/4, 1/2 of all by default."
@@ -234,7 +238,7 @@ class ElasticityArguments(Arguments):
         **{
             name: f"{flag_of(name)} is about training; leftout elasticity looks at the kernel, before any. "
             "Leave it out."
-            for name in ("rule", "ridge", "rate", "at", "loss")
+            for name in ("rule", "ridge", "rate", "at", "loss", "linearised_at")
         },
         "labels_frozen": "--labels-frozen is about leaving examples out; elasticity leaves none out.",
     }
@@ -262,6 +266,7 @@ class LinearityArguments(Arguments):
             for name in ("outputs", "projection")
         },
         "at": "--at asks about a time; the whole training is compared here. Give --steps.",
+        "linearised_at": "--linearised-at must be left out here: training starts from the weights as given.",
     }
 
     steps: int | None = option(None, "Steps to take; to convergence by default.")

@@ -26,6 +26,7 @@ from leftout.cli.model import kernel_of, load_examples, rule_of
 from leftout.cli.provenance_names import provenance_names
 from leftout.core.checks import check_count
 from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
+from leftout.curation.label_model import label_model
 from leftout.curation.prune import Order, Pruned, prune
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers, rare
@@ -97,8 +98,10 @@ def rare_command(arguments: RareArguments) -> None:
     check_count("--top", arguments.top)
     fitted, query, at = fit_model(arguments)
     kinds = subclasses(fitted, query, at=at, by=arguments.by)
+    unseen = label_model(fitted)
+    under_sampled = () if unseen.fitted is None else rare(unseen.fitted, at=at)
     reasons_by_list: dict[str, list[tuple[int, str]]] = {
-        "under-sampled": [(example.row, example.reason) for example in rare(fitted, at=at)],
+        "under-sampled": [(example.row, example.reason) for example in under_sampled],
         "outlier": [(example.row, example.reason) for example in outliers(fitted)],
     }
     for place, kind in enumerate(kinds, start=1):
@@ -112,6 +115,8 @@ def rare_command(arguments: RareArguments) -> None:
         ]
         save_csv(arguments.out, ("what", "id", "label", "reason"), rows)
     console = Console()
+    if unseen.note:
+        console.print(Text(unseen.note), soft_wrap=True)
     for name in ("under-sampled", "outlier"):
         reasons = reasons_by_list[name]
         console.print(f"{name}: {len(reasons)}")

@@ -17,7 +17,13 @@ from typer.core import TyperGroup
 from leftout.cli.commands import COMMANDS
 from leftout.cli.flags import STYLE, command_of, record_command
 from leftout.cli.start import STOPPED, end_loading
-from leftout.core.errors import ExpansionWarning, LeftoutError, LoopWarning, NotConvergedWarning
+from leftout.core.errors import (
+    ExpansionWarning,
+    LeftoutError,
+    LoopWarning,
+    NotConvergedWarning,
+    WeightsWarning,
+)
 from leftout.core.version import __version__
 from leftout.core.wording import plain
 
@@ -106,7 +112,7 @@ SHOW_WARNING = warnings.showwarning
 
 def _warn(message: Warning | str, category: type[Warning], *position: Any, **options: Any) -> None:
     """Print a warning of this package as a sentence; others with the place where they arose."""
-    if not issubclass(category, (ExpansionWarning, LoopWarning, NotConvergedWarning)):
+    if not issubclass(category, (ExpansionWarning, LoopWarning, NotConvergedWarning, WeightsWarning)):
         SHOW_WARNING(message, category, *position, **options)
         return
     print(f"leftout: take care: {plain(message, 2000)}", file=sys.stderr)

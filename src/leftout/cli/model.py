@@ -54,6 +54,7 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
         base: Kernel = Empirical(
             network(arguments.model, arguments.weights),
             arguments.outputs,
+            weights=arguments.network_weights,
             parameters=arguments.parameters or None,
             projection=projection_of(arguments.projection),
         )
@@ -121,9 +122,24 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     base = kernel.base if isinstance(kernel, LabelAware) else kernel
     if not isinstance(base, Empirical):
         return train, query
+    if "linearised_at" not in arguments.refused:
+        print(f"note: {weights_note(arguments)}")
     base.check("inputs", train.inputs)
     train = train.in_columns(base.width)
     return train, query.coded_as(train.encoding)
+
+
+def weights_note(arguments: Arguments) -> str:
+    """Return how the weights of a network were read, and the flag that says otherwise."""
+    if arguments.is_trained:
+        return (
+            "the model is your network at its trained weights, and only edits of the data move it; give "
+            "--linearised-at initial if training starts from these weights."
+        )
+    return (
+        "the model is your network trained from these initial weights, linearised there; give --weights, or "
+        "--linearised-at trained, if it is trained already."
+    )
 
 
 def projection_of(text: str | None) -> Projection | None:

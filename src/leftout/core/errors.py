@@ -51,3 +51,7 @@ class ExpansionWarning(UserWarning):
 
 class LoopWarning(UserWarning):
     """The results are computed for one input at a time, which is many times slower."""
+
+
+class WeightsWarning(UserWarning):
+    """The weights of a network do not look like what they are said to be, trained or initial."""

@@ -24,6 +24,7 @@ from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, 
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
+from leftout.dynamics.weights_check import check_unseen
 from leftout.solvers.resolvent import group_sum_work
 
 NEIGHBOURS = 5
@@ -81,9 +82,13 @@ def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     Args:
         at: training time; None is the end.
 
+    Raises:
+        OptionError: a network at trained weights, which have seen every label.
+
     Cost:
         that of `out_of_sample`, and n² a suspect at finite times (n k at the end).
     """
+    check_unseen("fitted", fitted.kernel, "doubted labels")
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
     if train.labels is None:  # soft labels are compared as probabilities

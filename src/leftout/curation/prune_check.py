@@ -84,7 +84,7 @@ def prune_check(
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
         >>> module = torch.nn.Linear(2, 1).double()
         >>> trained = lo.train(module, data, rule=lo.Ridge(0.1))
-        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
         >>> check = lo.prune_check(lo.prune(fitted, data, shares=[0.3]), trained, data, jobs=1)
         >>> check.counts
         (0, 1)

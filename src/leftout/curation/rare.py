@@ -20,6 +20,7 @@ from leftout.core.work import WorkCount, passes
 from leftout.curation.mislabelled import label_margins
 from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
+from leftout.dynamics.weights_check import check_unseen
 
 NEAREST = 3
 """Neighbours whose labels are compared with an example's: few, as a rare kind has not many members."""
@@ -64,6 +65,9 @@ class Outlier:
 def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
     """Return consistent examples that are predicted badly without themselves, worst first.
 
+    Raises:
+        OptionError: a network at trained weights, which have seen every example.
+
     Cost:
         that of `out_of_sample`, and n² for the neighbours.
 
@@ -76,6 +80,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
         [(20, 1.0)]
     """
     check_fitted(fitted)
+    check_unseen("fitted", fitted.kernel, "under-sampled examples")
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
     loss = fitted.rule.example_loss.of(predicted, train.targets)

@@ -25,6 +25,7 @@ from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.weights_check import check_unseen
 from leftout.kernels.assemble import gram_work
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import (
@@ -133,7 +134,8 @@ def choose_kernel(
 
     Raises:
         OptionError: no kernels, two of one name, or none that could be fitted; the reasons are in the
-            message.
+            message. A network at trained weights: left-out losses of weights that saw the example choose
+            nothing.
 
     Cost:
         for each kernel its Gram matrix and `out_of_sample`; for a label-dependent one, n more fits.
@@ -152,6 +154,7 @@ def choose_kernel(
     tried = []
     for name, kernel in named.items():
         check_kind("kernels", kernel, (Kernel, LabelDependentKernel), what="kernels, such as kernels.ReLU(1)")
+        check_unseen("kernels", kernel, "a choice by leave-one-out")
         tried.append(evaluate_kernel(name, kernel, examples, rule=rule, at=at, memory=memory, device=device))
     return sort_candidates(drop_duplicates(tried))
 

@@ -1,6 +1,7 @@
 """The model that a kernel, training examples and a rule make: the Gram matrix now, all else when asked."""
 
 import warnings
+from typing import Any, overload
 
 import torch
 from torch import nn
@@ -13,13 +14,17 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
+from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.rules import Ridge, Rule, SpectralRule
+from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
+from leftout.kernels.network.networks import NetworkKernels
 
 
+@overload
 def fit(
     kernel: AnyKernel,
     train: Data,
@@ -28,7 +33,30 @@ def fit(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
-) -> Fitted:
+) -> Fitted: ...
+
+
+@overload
+def fit(
+    kernel: NetworkKernels,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> FittedNetworks: ...
+
+
+def fit(
+    kernel: AnyKernel | NetworkKernels,
+    train: Data,
+    *,
+    rule: Rule | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> Fitted | FittedNetworks:
     """Return the model that `rule` makes of the kernel and the training examples.
 
     Args:
@@ -57,6 +85,11 @@ def fit(
         >>> fitted.predict([[1.0, 0.0]]).shape
         torch.Size([1, 1])
     """
+    if isinstance(kernel, NetworkKernels):
+        check_rule(rule)
+        same = examples_of(train, name="train")
+        options: dict[str, Any] = {"rule": rule, "dtype": dtype, "device": device, "memory": memory}
+        return FittedNetworks(tuple(fit(member, same, **options) for member in kernel.kernels))
     check_kernel(kernel)
     check_rule(rule)
     rule = Ridge() if rule is None else rule
@@ -72,6 +105,7 @@ def fit(
         raise NotPositiveError(f"{error}{identical_inputs_sentence(examples)}") from None
     if fixed is not kernel and fixed.doubt:
         warnings.warn(fixed.doubt, ExpansionWarning, stacklevel=2)
+    check_weights(fixed, examples, rule)
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
@@ -116,6 +150,8 @@ def check_kernel(kernel: object) -> None:
     what = "a kernel, such as leftout.kernels.ReLU(2)"
     if isinstance(kernel, nn.Module):
         what = "a kernel; of a module it is leftout.kernels.Empirical(module)"
+    elif isinstance(kernel, NetworkKernels):
+        what = "a kernel of one network here; ask about each of kernel.kernels by itself"
     elif isinstance(kernel, str):
         what = "a kernel and no name; make one, such as leftout.kernels.ReLU(2)"
     check_kind("kernel", kernel, (Kernel, LabelDependentKernel), what=what)

@@ -14,6 +14,7 @@ from leftout.core.module_call import copy_module, in_any_mode
 from leftout.core.modules import Parameters
 from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
+from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.network.empirical import Empirical
 
 
@@ -32,7 +33,7 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
         A copy of the module; the fitted one is not written to.
 
     Raises:
-        OptionError: another kernel: of an approximation there are no weights.
+        OptionError: another kernel: of an approximation there are no weights; or trained weights.
 
     Cost:
         one factorisation, once; a forward and a backward pass over the training examples.
@@ -41,7 +42,7 @@ def linearised_module(fitted: Fitted, at: At = None) -> nn.Module:
         >>> import leftout as lo, torch
         >>> module = torch.nn.Linear(2, 1).double()
         >>> data = (torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double(), torch.tensor([1.0, -1.0]).double())
-        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
         >>> type(lo.linearised_module(fitted)).__name__
         'Linear'
 
@@ -72,6 +73,7 @@ def linear_kernel(fitted: Fitted) -> Empirical:
     """Return the kernel, if there is a linearised network with just this kernel."""
     kernel = fitted.kernel
     if has_network(fitted) and isinstance(kernel, Empirical):
+        check_starts_here(kernel, "its linearised training")
         return kernel
     raise OptionError(
         "`fitted` must have a kernel Empirical(module, outputs='full') without projection: only that is "

@@ -12,6 +12,7 @@ from leftout.attribution.engine.single_changes import loss_changes_work
 from leftout.attribution.leave_one_out import out_of_sample_work
 from leftout.attribution.trajectory import COUNT, trajectory_work
 from leftout.core.work import NO_WORK, Operation, WorkCount, operations, total_work
+from leftout.curation.label_model import label_model_work
 from leftout.curation.mislabelled import suspects_work
 from leftout.curation.rare import neighbours_work
 from leftout.curation.redundant import redundant_work
@@ -78,9 +79,10 @@ class Cost:
         return self.machine.seconds(nodes + predictions)
 
     def labels(self) -> float:
-        """Return seconds of the reasons for the labels assumed to be doubted."""
+        """Return seconds of the reasons for the labels assumed to be doubted, and of a model for that."""
         audit = self.audit
-        return self.machine.seconds(suspects_work(audit.n, audit.k, audit.last_time))
+        other = label_model_work(audit.label_rows) if audit.label_rows else NO_WORK
+        return self.machine.seconds(suspects_work(audit.n, audit.k, audit.last_time) + other)
 
     def redundant(self) -> float:
         """Return seconds of the order of removal and of the joint effects of its first shares."""

@@ -14,6 +14,7 @@ from leftout.attribution.engine.single_changes import block_bytes
 from leftout.attribution.trajectory import COUNT, trajectory_bytes
 from leftout.core.errors import MemoryBudgetError
 from leftout.core.wording import byte_size
+from leftout.curation.label_model import label_model_bytes
 from leftout.curation.redundant import redundant_bytes
 from leftout.diagnostics.learning_curve.subsamples import backtest_bytes
 from leftout.dynamics.fitted import KEPT
@@ -53,7 +54,7 @@ class AuditMemory:
             "factorisation": self.factorisation,
             "scores": self.scoring,
             "predictions": solving,
-            "labels": solving,
+            "labels": solving + label_model_bytes(audit.label_rows),
             "redundant": self.scoring + redundant_bytes(*audit.removals, memory=audit.budget),
             "rare, outliers": solving + self.square,
             "learning curve": self.learning_curve,

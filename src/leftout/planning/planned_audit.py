@@ -30,6 +30,7 @@ class PlannedAudit:
         budget: bytes, which set the size of some blocks.
         outputs_per_example: rows of an example.
         on_disk: whether scores go to a folder, and not into memory.
+        has_label_model: whether labels are doubted by another model, as trained weights have seen them.
     """
 
     n: int
@@ -41,6 +42,12 @@ class PlannedAudit:
     budget: int
     outputs_per_example: int = 1
     on_disk: bool = True
+    has_label_model: bool = False
+
+    @property
+    def label_rows(self) -> int:
+        """Return the rows of the kernel matrix of that other model, one an example; 0 without it."""
+        return self.n // self.outputs_per_example if self.has_label_model else 0
 
     @property
     def last_time(self) -> float:
@@ -138,4 +145,5 @@ def planned_audit(
         refit_examples=refit_examples,
         budget=budget,
         on_disk=on_disk,
+        has_label_model=base.is_trained,
     )

@@ -147,10 +147,17 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
         "It bends where the network bends only at the weights it was given. How far the two are apart "
         "is measured where the kernel is exact; how an approximate kernel differs is in the certificate.",
     )
+    trained = (
+        "The model is your network at its trained weights.",
+        "Removals, changes and additions move it as they move the network linearised there. The weights have "
+        "seen every label: what they answer for a training example is not what they would without it. "
+        + findings.label_note,
+    )
     labels = (FITTED_TO_LABELS,) if findings.depends_on_labels else ()
     reason = plain(findings.no_learning_curve, 600)
     no_curve = (("What more data would bring is not said here.", reason),) if reason else ()
-    return (linear if findings.of_network else wide, *labels, *no_curve, *LIMITS)
+    network = trained if findings.is_trained else linear
+    return (network if findings.of_network else wide, *labels, *no_curve, *LIMITS)
 
 
 FITTED_TO_LABELS = (

@@ -21,10 +21,11 @@ def distributions(findings: Findings, ranking: Ranking) -> dict[str, Any]:
     doubted[[suspect.row for suspect in findings.suspects]] = True
     mean = ranking.mean[-1]
     margins, axis = margins_of(findings)
+    margin_plot = margin_histogram(margins, doubted, axis) if findings.doubts_labels else None
     return {
         "margin_rule": MARGIN_RULE,
         "influence_plot": influence_histogram(mean),
-        "margin_plot": margin_histogram(margins, doubted, axis),
+        "margin_plot": margin_plot,
         "average": [
             [example(findings, row) | {"mean": signed_number(float(mean[row]), 2)} for row in side]
             for side in _extreme_rows(mean)
@@ -48,9 +49,11 @@ def margins_of(findings: Findings) -> tuple[np.ndarray, str]:
     """
     train = findings.train
     if train.classes is not None:
-        units = findings.loss.prediction_units
+        units = "target units" if findings.label_note else findings.loss.prediction_units
         return findings.margins.numpy(), f"left-out margin: given class minus best other ({units})"
-    residual = (train.targets - findings.loss.expected(findings.at_last_time.out_of_sample.cpu())).numpy()
+    left_out = findings.at_last_time.out_of_sample.cpu()
+    residual = train.targets - (left_out if findings.label_note else findings.loss.expected(left_out))
+    residual = residual.numpy()
     if residual.shape[1] == 1:
         return residual[:, 0], "left-out residual: target minus prediction (target units)"
     return np.linalg.norm(residual, axis=1), "length of the left-out residual (target units)"

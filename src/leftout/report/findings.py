@@ -61,6 +61,9 @@ class Findings:
         linearisation_gap: the model beside the network that it stands for; None for kernels of infinitely
             wide networks, and approximate ones.
         of_network: whether the kernel is that of a network of the user's own.
+        is_trained: whether that network stands at its trained weights, which have seen the labels.
+        label_note: which other model doubts labels and predicts examples without themselves, where the
+            weights have seen them, or why none does (margins are NaN then); empty if the model itself does.
         subclasses: kinds within classes of which there are too few.
         sources: what each source of examples is worth; None where none were named.
         retrained_removal: the removal curve of the network itself, trained again; None where it was not.
@@ -88,6 +91,8 @@ class Findings:
     learned: Learned | None = None
     linearisation_gap: LinearisationGap | None = None
     of_network: bool = False
+    is_trained: bool = False
+    label_note: str = ""
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
     retrained_removal: PruneCheck | None = None
@@ -96,6 +101,11 @@ class Findings:
     selection: Selection | None = None
     depends_on_labels: bool = False
     loss: ExampleLoss = SquaredLoss()
+
+    @property
+    def doubts_labels(self) -> bool:
+        """Return whether a model that has not seen the labels was asked about them."""
+        return not bool(self.margins.isnan().any())
 
     @property
     def at_last_time(self) -> ModelAtTime:

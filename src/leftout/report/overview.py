@@ -44,6 +44,8 @@ def overview(findings: Findings) -> dict[str, Any]:
         "when": time_phrase(findings.at_last_time.at, unit),
         "several": several,
         "classes": findings.train.classes is not None,
+        "label_note": findings.label_note,
+        "doubts_labels": findings.doubts_labels,
         "opening": opening_sentences(findings),
         "tiles": headline_tiles(findings),
         "settings": settings_rows(findings),
@@ -54,6 +56,16 @@ def overview(findings: Findings) -> dict[str, Any]:
 def opening_sentences(findings: Findings) -> list[str]:
     """Return the three sentences that say what this is."""
     n, m = len(findings.train), len(findings.query)
+    if findings.is_trained:
+        return [
+            "This is your network at its trained weights, and for every one of "
+            f"{count(n, 'training example')} this report says how its answers to "
+            f"{count(m, 'query', 'queries')} would move if that example were taken out of its training.",
+            "The answers are those of the network linearised at these weights, which have seen every label: "
+            "they speak of groups and of the order of examples better than of a single one.",
+            "Use the lists to decide which examples you could do without and where you need more of them; "
+            "every entry carries its reason.",
+        ]
     return [
         f"A model was fitted to {count(n, 'training example')}, and for every single one of them "
         "this report knows what the model would have said about "
@@ -76,8 +88,10 @@ def headline_tiles(findings: Findings) -> list[dict[str, str]]:
         *_performance_tiles(findings),
         {
             "label": "Labels in doubt",
-            "value": f"{len(findings.suspects)}",
-            "note": f"{percent(len(findings.suspects) / n)} of {count(n, 'training example')}",
+            "value": f"{len(findings.suspects)}" if findings.doubts_labels else "not asked",
+            "note": f"{percent(len(findings.suspects) / n)} of {count(n, 'training example')}"
+            if findings.doubts_labels
+            else "the trained weights have seen every label",
         },
         {
             "label": "Could be removed",
@@ -102,11 +116,12 @@ def _performance_tiles(findings: Findings) -> list[dict[str, str]]:
             model.left_out_accuracy,
             model.left_out_loss,
             len(findings.train),
-            "each predicted without itself",
+            "each predicted without itself"
+            + ", by a kernel that has not seen it" * bool(findings.label_note),
         ),
     )
     tiles = []
-    for name, accuracy, loss, trials, kind in rows:
+    for name, accuracy, loss, trials, kind in rows if findings.doubts_labels else rows[:1]:
         if accuracy is None:
             # loss is ½ Σ over outputs, so this is the root mean square error of one output
             typical = math.sqrt(2 * loss / findings.train.encoding.outputs)

@@ -165,7 +165,10 @@ def measure_task(material: Material, task: Task, plan: Plan) -> Measurement:
 def network_ratios(network: nn.Module, task: Task, material: Material) -> Two:
     """Return RR of a network's tangent kernel at its present weights."""
     elasticity = lo.elasticity(
-        lo.kernels.Empirical(network, outputs="trace"), task.train, task.query, memory=material.memory
+        lo.kernels.Empirical(network, outputs="trace", weights="initial"),
+        task.train,
+        task.query,
+        memory=material.memory,
     )
     return 100 * float(elasticity["ratio"][0, 1]), 100 * float(elasticity["query_ratio"][0, 1])
 
@@ -173,7 +176,7 @@ def network_ratios(network: nn.Module, task: Task, material: Material) -> Two:
 def _regression(network: Shallow, task: Task, plan: Plan, material: Material) -> Bool[Tensor, " m"]:
     """Return which test images ridgeless regression with the network's kernel classifies correctly."""
     # In double precision: without ridge, the rounding error of float32 is divided by about 1e-6.
-    kernel = lo.kernels.Empirical(network.double(), outputs="trace")
+    kernel = lo.kernels.Empirical(network.double(), outputs="trace", weights="initial")
     network.float()
     n = len(task.train)
     rows = torch.arange(0, n, max(1, n // plan.regression))[: plan.regression]

@@ -131,7 +131,7 @@ def _ratio_path(
     ratios: dict[str, list[float]] = {side: [] for side in factors.labels}
     for epoch in range(plan.epochs + 1):
         if epoch % (plan.epochs // PROBES) == 0:
-            kernel = lo.kernels.Empirical(network, outputs="trace")
+            kernel = lo.kernels.Empirical(network, outputs="trace", weights="initial")
             for side, labels in factors.labels.items():
                 ratio = lo.elasticity(kernel, (factors.inputs, labels), memory=material.memory)["ratio"]
                 ratios[side].append(100 * float(ratio[0, 1]))

@@ -111,7 +111,7 @@ def recursion(
     pulls += rule.ridge * torch.cat([change.flatten() for change in moved.values()]).to(pulls)[:, None]
     changes = ask(pulls).value
     tangents = matrix.unflat(changes.T)
-    kernel = lo.kernels.Empirical(trained.module, memory=material.memory)
+    kernel = lo.kernels.Empirical(trained.module, memory=material.memory, weights="initial")
     predictions = [
         float(kernel.push_forward(query.inputs, {k: v[i] for k, v in tangents.items()}).square().sum())
         for i in range(len(rows))

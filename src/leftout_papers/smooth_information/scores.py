@@ -60,7 +60,7 @@ def linearised_fit(
     material: Material, network: nn.Module, train: lo.Examples, schedule: Schedule
 ) -> lo.Fitted:
     """Return the fit of the network linearised at its present weights."""
-    kernel = lo.kernels.Empirical(network, memory=material.memory)
+    kernel = lo.kernels.Empirical(network, memory=material.memory, weights="initial")
     return lo.fit(kernel, train, rule=schedule.rule, device=material.device, memory=material.memory)
 
 

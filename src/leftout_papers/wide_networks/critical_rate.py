@@ -162,7 +162,7 @@ def rates(material: Material) -> Outcome:
 
 def descent_start(network: nn.Module, train: Pair, material: Material) -> Start:
     """Return the start of descents from the network's present weights."""
-    gram = lo.kernels.gram(lo.kernels.Empirical(network), train[0], memory=material.memory)
+    gram = lo.kernels.gram(lo.kernels.Empirical(network, weights="initial"), train[0], memory=material.memory)
     return Start(network, train, torch.linalg.eigvalsh(gram))
 
 

@@ -84,7 +84,7 @@ def test_information_of_the_exhibit_is_that_of_training_the_linearised_network_a
     kept = record(runs, "figure4")["result"]
     train, query = task.pair(QUICK, task.THOUSAND)
     network = networks.perceptron(QUICK, train.inputs.shape[1:])
-    kernel = lo.kernels.Empirical(network)
+    kernel = lo.kernels.Empirical(network, weights="initial")
     rule = lo.GradientDescent(kept["rate"], loss="mean")
 
     def predicted(rows):

@@ -36,6 +36,7 @@ from leftout.dynamics.curvature import Kind
 from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.train import Trained
 from leftout.dynamics.two_layer import TwoLayerNetwork
+from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
@@ -273,7 +274,7 @@ def limit(
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
         >>> module = torch.nn.Linear(2, 1).double()
-        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
         >>> both = lo.bounds.limit(lo.train(module, data, rule=lo.Ridge(0.1)), fitted, data)
         >>> both.attrs["relative_error"] < 1e-4  # a linear module is its own limit
         True
@@ -282,6 +283,7 @@ def limit(
     check_fitted(fitted)
     if solver is not None:
         check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
+    check_starts_here(fitted.kernel, "the limit of a network")
     _check_same(trained, fitted)
     finite = influence_function(trained, query, solver=solver, curvature=curvature)
     wide = first_order(fitted, query)

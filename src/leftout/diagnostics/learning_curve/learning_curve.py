@@ -27,6 +27,7 @@ from leftout.diagnostics.learning_curve.record import ClassCurve, LearningCurve,
 from leftout.diagnostics.learning_curve.subsamples import Backtest, backtest
 from leftout.diagnostics.learning_curve.target_modes import mode_groups, target_power
 from leftout.dynamics.fitted import Fitted, check_fitted
+from leftout.dynamics.weights_check import check_unseen
 
 FEWEST = 40
 """Fewest examples, so that quarters of them can be fitted."""
@@ -71,6 +72,7 @@ def learning_curve(
     """
     check_fitted(fitted)
     fitted.check_kernel_fixed()
+    check_unseen("fitted", fitted.kernel, "a learning curve")
     check_between("confidence", confidence, 0, 1)
     sizes = _sizes(n, len(fitted))
     if not bool(fitted.residual.any()):

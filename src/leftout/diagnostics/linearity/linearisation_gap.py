@@ -136,7 +136,7 @@ def linearisation_gap(
         >>> import leftout as lo, torch
         >>> inputs = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
         >>> data = inputs, torch.tensor([1.0, -1.0, 0.5])
-        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(2, 1).double())
+        >>> kernel = lo.kernels.Empirical(torch.nn.Linear(2, 1).double(), weights="initial")
         >>> fitted = lo.fit(kernel, data, rule=lo.Ridge(0.1))
         >>> lo.linearisation_gap(fitted, data).relative_gap < 1e-10  # the module is linear
         True

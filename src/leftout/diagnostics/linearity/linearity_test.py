@@ -237,7 +237,7 @@ def linearity_test(
     check_count("sample", sample)
     check_seed(seed)
     placed = module if device is None else copy_module(module).to(usable_device(device))
-    kernel = Empirical(placed, parameters=parameters, memory=memory)
+    kernel = Empirical(placed, parameters=parameters, memory=memory, weights="initial")
     fitted = _linearised_model(kernel, train, rule, memory, device)
     monitor = TrainingMonitor(fitted, queries_of(fitted, query), sample, seed)
     return _compare_in_training(monitor, steps, tolerance)

@@ -127,7 +127,7 @@ class TrainingMonitor:
     def _kernel_now(self, module: nn.Module) -> Float64[Tensor, "r r"]:
         fitted = self.fitted
         points = fitted.train.inputs[self.rows.to(fitted.train.inputs.device)]
-        return gram(Empirical(module), points, device=fitted.device, memory=fitted.memory)
+        return gram(Empirical(module, weights="initial"), points, device=fitted.device, memory=fitted.memory)
 
     def _change_in_learned_modes(self, change: Float64[Tensor, "r r"], time: float) -> float:
         """Return the relative change of the kernel, with equal weight for each learned mode."""

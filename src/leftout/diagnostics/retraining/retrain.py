@@ -94,7 +94,7 @@ def retrain(
         >>> data, module = (inputs, torch.tensor([1.0, -1.0, 0.5])), torch.nn.Linear(2, 1).double()
         >>> trained = lo.train(module, data, rule=lo.Ridge(0.1))
         >>> effect = lo.retrain(trained, data, [0, 1], jobs=1)
-        >>> fitted = lo.fit(lo.kernels.Empirical(module), data, rule=lo.Ridge(0.1))
+        >>> fitted = lo.fit(lo.kernels.Empirical(module, weights="initial"), data, rule=lo.Ridge(0.1))
         >>> exact = lo.leave_one_out(fitted, data).values[:, :2]
         >>> effect.dims, bool((abs(effect.values - exact) < 1e-4).all())  # a linear module: they agree
         (('query', 'train'), True)

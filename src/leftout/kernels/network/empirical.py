@@ -3,8 +3,13 @@
     k(x, z)_oo' = ⟨∂f_o(x)/∂w, ∂f_o'(z)/∂w⟩
 
 is the kernel of gradient descent in w, for any network, and the model behind it is f made linear in w
-around these weights, with f_0 the network's own outputs. With k outputs it is a k × k block for each pair
-of inputs. Two kernels of one number for each pair approximate it, at 1/k² of the size:
+around these weights, with f_0 the network's own outputs. What the weights are decides what the model is:
+
+    "trained"   the network as it stands: f_0 is its answer, and only edits of the data move it
+    "initial"   where training starts from: f_0 is moved by all examples to where the rule takes it
+
+With k outputs it is a k × k block for each pair of inputs. Two kernels of one number for each pair
+approximate it, at 1/k² of the size:
 
     "sum"     of Σ_o f_o / √k: the network's outputs added up to one
     "trace"   Σ_o k_oo / k: every output learns as the average one does
@@ -48,7 +53,8 @@ from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
 from leftout.kernels.network.layerwise import candidate_layers, check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
-from leftout.kernels.network.options import Outputs
+from leftout.kernels.network.networks import NetworkKernels
+from leftout.kernels.network.options import Outputs, Weights
 from leftout.kernels.network.panels import Panels, Shelf
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import Tile, TileWork
@@ -64,9 +70,12 @@ class Empirical(Kernel):
 
     Args:
         module: maps tensor inputs to outputs (n, k), each row by itself: in eval mode where it has dropout
-            or batch statistics.
+            or batch statistics. Of a list of modules, such as checkpoints or seeds, `fit` makes a model that
+            answers with the mean over them (`FittedNetworks`); the other arguments hold for all.
         outputs: "full" has a row for each output; "sum" and "trace" are approximations of it for k > 1, whose
             error `distortion` measures.
+        weights: "trained" if the module was trained on these examples, and the fitted model is to be it;
+            "initial" if training starts from these weights.
         parameters: patterns of parameter names, as of shells ("layer4.*"); all that are trained if None.
         method: "jacobian" takes whole Jacobians by vmap; "layers" takes Linear and Conv2d layers from
             activations and backpropagated signals; "auto" whatever is cheaper, layer by layer. All
@@ -93,12 +102,19 @@ class Empirical(Kernel):
                 [ 1., 26.]], dtype=torch.float64)
     """
 
+    def __new__(cls, module: Any = None, *arguments: Any, **options: Any) -> Any:
+        """Return a kernel of one module; of a list of them one for each."""
+        if isinstance(module, list | tuple):
+            return NetworkKernels([cls(member, *arguments, **options) for member in module])
+        return super().__new__(cls)
+
     @in_any_mode
     def __init__(
         self,
         module: nn.Module,
         outputs: Outputs = "full",
         *,
+        weights: Weights = "trained",
         parameters: str | Sequence[str] | None = None,
         method: Method = "auto",
         projection: Projection | None = None,
@@ -106,6 +122,7 @@ class Empirical(Kernel):
     ) -> None:
         check_kind("module", module, nn.Module, what="an nn.Module")
         check_choice("outputs", outputs, ("full", "sum", "trace"))
+        check_choice("weights", weights, ("trained", "initial"))
         check_choice("method", method, ("auto", "jacobian", "layers"))
         if projection is not None and not isinstance(projection, Projection):
             raise OptionError(
@@ -125,6 +142,7 @@ class Empirical(Kernel):
         named = dict(self.module.named_parameters())
         self.weights: Parameters = {name: named[name].detach() for name in chosen}
         self.reading: Outputs = outputs
+        self.is_trained = weights == "trained"
         self.method: Method = method
         self.projection = projection
         self.memory = memory
@@ -363,6 +381,7 @@ class Empirical(Kernel):
             "name": "empirical",
             "module": type(self.module).__name__,
             "outputs": self.reading,
+            "weights": "trained" if self.is_trained else "initial",
             "parameters": sum(weight.numel() for weight in self.weights.values()),
             "patterns": None if self.patterns is None else list(self.patterns),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -374,7 +393,9 @@ class Empirical(Kernel):
 
     def __repr__(self) -> str:
         count = sum(weight.numel() for weight in self.weights.values())
-        return f"Empirical({type(self.module).__name__}, {self.reading!r}, {count} parameters)"
+        weights = "trained" if self.is_trained else "initial"
+        module = type(self.module).__name__
+        return f"Empirical({module}, {self.reading!r}, {weights} weights, {count} parameters)"
 
     @property
     def _like(self) -> Tensor:

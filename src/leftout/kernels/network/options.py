@@ -6,6 +6,7 @@ from typing import Literal
 from leftout.core.options import OptionRecord, option
 
 Outputs = Literal["full", "sum", "trace"]
+Weights = Literal["trained", "initial"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,11 @@ class NetworkOptions(OptionRecord):
         None, "A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its weights."
     )
     weights: str | None = option(None, "Its weights: FILE.safetensors, or a state dict by torch.save.")
+    linearised_at: Weights | None = option(
+        None,
+        "Weights trained on this data, where the model is the network as it stands (with --weights), or "
+        "initial ones, where training starts (without).",
+    )
     parameters: tuple[str, ...] = option(
         (), "Parameters that training moves, by pattern (fc.*), again for each; all by default."
     )

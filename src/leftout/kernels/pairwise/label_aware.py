@@ -89,6 +89,11 @@ class LabelAware(LabelDependentKernel):
         check_kind("base", self.base, Kernel, what="a label-blind kernel, such as kernels.ReLU(1)")
         if isinstance(self.base, FittedLabelAware):
             raise OptionError("`base` must not have seen labels; got a kernel that is fitted to some.")
+        if self.base.is_trained:
+            raise OptionError(
+                "`base` must not have seen labels, and trained weights have; got "
+                f'{self.base!r}. Pass weights="initial" if training starts from these weights.'
+            )
         check_choice("estimator", self.estimator, ESTIMATORS)
         check_choice("frozen", self.frozen, (True, False))
         if self.strength is not None:
@@ -123,7 +128,7 @@ class LabelAware(LabelDependentKernel):
         if self.base.outputs is not None:
             raise OptionError(
                 f"`base` must have one value for all outputs; {self.base!r} tells {self.base.outputs} "
-                'apart. Pass Empirical(module, outputs="trace").'
+                'apart. Pass outputs="trace".'
             )
         if self.looks_at_pixels:
             check_inputs_have_pixels(name, inputs)

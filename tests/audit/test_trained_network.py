@@ -1,0 +1,150 @@
+"""An audit of a network at its trained weights: what have they seen, and who doubts the labels then?"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import leftout as lo
+from leftout.core.errors import OptionError
+from leftout.curation.label_model import RIDGES, label_model
+from leftout.data.encoding import encoding_of_classes
+from leftout.kernels.network.empirical import Empirical
+from leftout.planning.planned_audit import planned_audit
+from leftout.report.report import html
+from report.test_report import Page
+
+N = 60
+
+
+def digits():
+    """Return examples, five of them with a wrong label, and queries."""
+    train, query = lo.load("digits", classes=[3, 8, 9], n_train=N, n_query=12, normalise=None, centre="none")
+    labels = train.labels.clone()
+    labels[:5] = (labels[:5] + 1) % 3
+    return train.with_labels(labels), query
+
+
+def trained_network(train):
+    """Return a network that squared loss has taught every label, wrong ones too."""
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, 3)).double()
+    for _ in range(1500):
+        module.zero_grad()
+        (module(train.inputs) - train.targets).square().sum(1).mean().backward()
+        with torch.no_grad():
+            for weight in module.parameters():
+                weight -= 0.2 * weight.grad
+    return module
+
+
+@pytest.fixture(scope="module")
+def audited():
+    train, query = digits()
+    kernel = Empirical(trained_network(train))
+    return lo.audit(kernel, train, query, rule=lo.Ridge(1.0), refit_examples=1)
+
+
+def left_out_by_refits(train, ridge):
+    """Return what a kernel that has not seen the labels says of each example, really fitted without it."""
+    inputs = (train.inputs - train.inputs.mean()) / train.inputs.std(correction=0)
+    predicted = []
+    for row in range(N):
+        rest = torch.arange(N) != row
+        fitted = lo.fit(
+            lo.kernels.ReLU(2, bias_variance=0.3), (inputs[rest], train.targets[rest]), rule=lo.Ridge(ridge)
+        )
+        predicted.append(fitted.predict(inputs[row : row + 1])[0] + 0)
+    return torch.stack(predicted)
+
+
+def test_labels_are_doubted_by_a_kernel_that_has_not_seen_them(audited) -> None:
+    findings, train = audited.findings, audited.findings.train
+    model = label_model(audited.fitted).fitted
+    predicted = left_out_by_refits(train, model.rule.ridge)
+    own = predicted[torch.arange(N), train.labels]
+    others = predicted.clone()
+    others[torch.arange(N), train.labels] = -math.inf
+    np.testing.assert_allclose(findings.margins, own - others.amax(1), atol=1e-9)
+    np.testing.assert_allclose(findings.at_last_time.out_of_sample, predicted, atol=1e-9)
+    # The network itself has learned nearly all of the wrong labels by heart.
+    assert train.accuracy(audited.fitted.kernel.initial(train.inputs)) > 1 - 2 / N
+    assert {suspect.row for suspect in findings.suspects} >= set(range(5))
+
+
+def test_the_ridge_of_that_kernel_has_the_least_left_out_loss(audited) -> None:
+    train, model = audited.findings.train, label_model(audited.fitted).fitted
+    losses = [
+        train.mean_loss(
+            lo.out_of_sample(model.with_rule(lo.Ridge(share * model.gram.diagonal().mean().item())))
+        )
+        for share in RIDGES
+    ]
+    best = RIDGES[int(np.argmin(losses))] * float(model.gram.diagonal().mean())
+    assert model.rule.ridge == pytest.approx(best, rel=1e-12)
+
+
+def test_the_report_calls_nothing_of_trained_weights_without_itself(audited) -> None:
+    words = Page(html(audited.findings)).words
+    assert "This is your network at its trained weights" in words
+    assert "The trained weights have seen every label, so labels are doubted" in words
+    assert "each predicted without itself, by a kernel that has not seen it" in words
+    assert "how sure a kernel that has not seen the labels is of each training example" in words
+    assert "had that example never been there" not in words
+    assert "What more data would bring is not said here. Trained weights have seen all examples" in words
+
+
+def test_what_cannot_be_compared_as_numbers_is_not_doubted_at_all(tmp_path) -> None:
+    words = torch.randint(0, 9, (40, 4), generator=torch.Generator().manual_seed(0))
+    labels = (words[:, 0] > 4).long()
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Embedding(9, 3), nn.Flatten(), nn.Linear(12, 2)).double()
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
+    for _ in range(200):
+        optimiser.zero_grad()
+        (module(words) - nn.functional.one_hot(labels, 2)).square().sum(1).mean().backward()
+        optimiser.step()
+
+    class Words(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = module
+
+        def forward(self, inputs):
+            return self.network(inputs.long())
+
+    encoding = encoding_of_classes(labels, ("low", "high"), centre="none", outputs=2)
+    train = lo.Examples(words.double(), encoding.encode(labels), encoding, labels)
+    audit = lo.audit(
+        Empirical(Words()), train, train.select(range(6)), rule=lo.Ridge(1.0), out=tmp_path / "run"
+    )
+    assert not audit.findings.doubts_labels
+    assert audit.findings.suspects == audit.findings.rare == ()
+    page = Page(html(audit.findings)).words
+    assert "Labels are not doubted here, nor are examples predicted without themselves" in page
+    assert "No label was asked about." in page
+    assert "each predicted without itself" not in page
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["labels"] == audit.findings.label_note
+    assert record["computation"]["fitted"]["kernel"]["weights"] == "trained"
+
+
+def test_a_network_is_not_trained_again_from_its_trained_weights() -> None:
+    train, query = digits()
+    with pytest.raises(OptionError, match=r"from initial weights for `retrain_examples`; .*--linearised-at"):
+        lo.audit(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0), retrain_examples=3)
+
+
+def test_the_other_kernel_is_planned_for() -> None:
+    train, query = digits()
+    module = trained_network(train)
+    options = {"rule": lo.Ridge(1.0), "at": None, "refit_examples": 0, "budget": 10**9}
+    rows = []
+    for weights in ("trained", "initial"):
+        kernel = Empirical(module, weights=weights)
+        kernel.check("inputs", train.inputs)
+        rows.append(planned_audit(kernel, train, query, **options).label_rows)
+    assert rows == [N, 0]
