@@ -304,7 +304,8 @@ def evaluate_kernel(
         predicted = out_of_sample(fitted, fitted.rule.time(at)).cpu()
     except LeftoutError as error:
         return Candidate(name, kernel, skipped=str(error))
-    return Candidate(name, kernel, _losses(predicted, examples), examples.accuracy(predicted))
+    losses = fitted.rule.example_loss.of(predicted, fitted.train.targets)
+    return Candidate(name, kernel, losses, examples.accuracy(predicted))
 
 
 def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
