@@ -53,7 +53,8 @@ ALL = AuditArguments.from_options(
     rule="descent",
     ridge=0.5,
     rate=0.1,
-    loss="mean",
+    loss="squared",
+    reduction="mean",
     at=(1.0, math.inf),
     model="net.py:build",
     weights="w.pt",
@@ -232,7 +233,7 @@ def test_options_that_would_be_ignored_are_refused_also_at_their_defaults(option
     [
         (CurveArguments, {"at": (3.0,)}, "--at must be left out here: the learning curve is for the end"),
         (CurveArguments, {"kernel": "auto", "depth": 2}, "--depth must be left out with --kernel auto"),
-        (ElasticityArguments, {"loss": "sum"}, "--loss is about training"),
+        (ElasticityArguments, {"loss": "squared"}, "--loss is about training"),
         (ElasticityArguments, {"labels_frozen": False}, "--labels-frozen is about leaving examples out"),
         (LinearityArguments, {"model": "net.py:f", "outputs": "full"}, "--outputs and --projection approx"),
         (LinearityArguments, {}, "leftout linearity needs --model"),

@@ -91,7 +91,7 @@ def test_the_record_holds_what_was_asked(leftout, tmp_path) -> None:
         "inf",
         "--ridge",
         "0.5",
-        "--loss",
+        "--reduction",
         "mean",
         "--seed",
         "3",

@@ -124,7 +124,7 @@ def test_words_say_the_ends_of_the_table_and_how_many_rise() -> None:
         (("--ridge", "1"), "--ridge is about training; leftout elasticity looks at the kernel"),
         (("--rule", "flow"), "--rule is about training"),
         (("--at", "3"), "--at is about training"),
-        (("--loss", "mean"), "--loss is about training"),
+        (("--reduction", "mean"), "--reduction is about training"),
         (("--label-aware", "kr-v1"), "needs --strength with --label-aware, a number such as 0.1"),
         (("--out", "all.txt"), "--out must end in .csv"),
         (("--kernel", "auto"), "--kernel auto is for"),

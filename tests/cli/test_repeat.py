@@ -25,7 +25,7 @@ def assert_same_results(one, other):
 
 ASKED = {
     "the defaults": (),
-    "ridge": ("--ridge", "0.1", "--loss", "mean", "--seed", "2", "--classes", "1,7,9"),
+    "ridge": ("--ridge", "0.1", "--reduction", "mean", "--seed", "2", "--classes", "1,7,9"),
     "flow": ("--at", "3", "--at", "inf", "--ridge", "0.1", "--centre", "mean", "--refit-examples", "1"),
     "descent": ("--rule", "descent", "--rate", "0.03", "--at", "20"),
     "a deep kernel": ("--kernel", "relu", "--depth", "3", "--kind", "nngp", "--normalise", "unit"),
@@ -157,7 +157,7 @@ WRONG_OPTIONS = [
     ("seed", True, "`command` must hold a whole number for `seed`; got True"),
     ("data", 3, "`command` must hold text for `data`; got 3"),
     ("at", 3.0, "`command` must hold a list of numbers for `at`; got 3.0"),
-    ("loss", "max", "`command` must hold one of 'sum', 'mean' for `loss`; got 'max'"),
+    ("loss", "max", "`command` must hold one of 'squared', 'cross-entropy' or null for `loss`; got 'max'"),
     (
         "kernel",
         "linear",

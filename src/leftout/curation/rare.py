@@ -82,7 +82,7 @@ def rare(fitted: Fitted, *, at: At = None) -> tuple[Rare, ...]:
     check_fitted(fitted)
     check_unseen("fitted", fitted.kernel, "under-sampled examples")
     train = fitted.train
-    predicted = out_of_sample(fitted, at).cpu()
+    predicted = out_of_sample(fitted, fitted.rule.time(at)).cpu()
     loss = fitted.rule.example_loss.of(predicted, train.targets)
     if len(train) <= NEAREST:
         return ()

@@ -409,9 +409,7 @@ class Fitted:
         return self.initial(points) + self.learned(self.cross(points), self.dual(time))
 
     def learned(self, cross: Float64[Tensor, "mr r"], dual: Float64[Tensor, "r c"]) -> Float64[Tensor, "m k"]:
-        """Return f − f_0 where the kernel to the training inputs is `cross`, for a dual of this model or "
-        "an edit.
-        """
+        """Return f − f_0 of a dual, where the kernel to the training inputs is `cross`."""
         return self.by_example(cross @ (dual if self.tilt is None else dual + self.tilt))
 
     def probabilities(self, inputs: Any) -> Float64[Tensor, "m classes"]:

@@ -47,9 +47,7 @@ class Cost:
         return self.machine.seconds(gram_work(self.audit.n))
 
     def factorisations(self) -> float:
-        """Return seconds of Cholesky and inverse, and of the eigendecomposition; of a fit of "
-        "cross-entropy.
-        """
+        """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
         if self.audit.is_cross_entropy:
             return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k))
         return self._factorisations(REFACTORED, spectrum=self.audit.has_training_curve)

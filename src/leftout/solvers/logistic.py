@@ -244,8 +244,8 @@ def first_order_logistic(
         run = _Newton(
             problem,
             fit.dual.new_ones(n, len(rows)),
-            problem.targets[:, None],
-            fit.dual[:, None],
+            problem.targets[:, None].expand(n, len(rows), k),
+            fit.dual[:, None].expand(n, len(rows), k),
             logits=fit.logits[:, None].expand(n, len(rows), k),
         )
         gradient = fit.dual.new_zeros(n, len(rows), k)
