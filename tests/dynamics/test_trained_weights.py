@@ -4,7 +4,7 @@ With the Jacobian J of every example, residuals r = f_0 − y and weights ω of 
 
     w = argmin ½ Σ_j ω_j |f_0j + J_j w − y_j|² + ½ λ |w − c|²,        c = Σ_j J_jᵀ r_j / λ
 
-so that w = 0 where all ω are 1, whatever gradient training has left. Under a mean of losses λ changes with the
+so that w = 0 where all ω are 1, whatever gradient training has left. Under a mean of losses λ goes with the
 sum of the weights, and c stays.
 """
 
@@ -152,6 +152,20 @@ def test_information_is_of_the_change_of_weights(fitted) -> None:
         curvature = np.einsum("n,nkp,nkq->pq", without(i), rows, rows) + RIDGE * np.eye(rows.shape[2])
         change = np.linalg.solve(curvature, rows[i].T @ (start[i] - Y[i].numpy()))
         assert float(told["weights"][i]) == pytest.approx(change @ change / 2, rel=1e-9)
+
+
+def test_the_classical_influence_is_the_slope_of_the_same_solve(fitted) -> None:
+    rows, start = flat_jacobian(X), outputs(X)
+    curvature = np.einsum("nkp,nkq->pq", rows, rows) + RIDGE * np.eye(rows.shape[2])
+    slopes = np.einsum("nkp,nk->pn", rows, start - Y.numpy())
+    moved = np.einsum("mkp,pn->mnk", flat_jacobian(QX), np.linalg.solve(curvature, slopes))
+    want = np.einsum("mnk,mk->mn", moved, outputs(QX) - QY.numpy())
+    assert_same(lo.first_order(fitted, (QX, QY)), want, 1e-10)
+    assert_same(lo.first_order(fitted, (QX, QY), mean=True), want.mean(0), 1e-10)
+
+
+def test_the_posterior_around_trained_weights_has_the_network_as_its_mean(fitted) -> None:
+    assert_same(lo.posterior(fitted, QX).mean, outputs(QX), 1e-10)
 
 
 def test_training_that_is_over_has_no_finite_times() -> None:

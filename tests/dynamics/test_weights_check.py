@@ -209,6 +209,7 @@ def test_what_needs_a_kernel_that_has_not_seen_the_labels_says_so(at_trained_wei
     [
         (lo.linearised_module, "its linearised training"),
         (lambda fitted: lo.linearisation_gap(fitted, fitted.train), "its linearised training"),
+        (lambda fitted: lo.complexity(fitted, [[0, 1]]), "what it has to learn"),
         (lambda fitted: initial_network(fitted, width=9, seed=0), "training it again"),
         (
             lambda fitted: lo.bounds.limit(
@@ -219,7 +220,7 @@ def test_what_needs_a_kernel_that_has_not_seen_the_labels_says_so(at_trained_wei
             "the limit of a network",
         ),
     ],
-    ids=["module", "gap", "again", "limit"],
+    ids=["module", "gap", "complexity", "again", "limit"],
 )
 def test_what_trains_from_initial_weights_says_so(at_trained_weights, ask, question) -> None:
     with pytest.raises(
