@@ -45,6 +45,8 @@ class Examples:
     table: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
     preparation: dict[str, Any] = field(default_factory=dict)
+    coded_from: str = ""
+    """Fingerprint of the same examples as they were given, where their targets were coded otherwise since."""
 
     def __post_init__(self) -> None:
         n = len(self.inputs)
@@ -78,7 +80,9 @@ class Examples:
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash of inputs, targets and ids."""
+        """Return a hash of inputs, targets and ids, as they were given."""
+        if self.coded_from:
+            return self.coded_from
         return fingerprint(self.inputs, self.targets, list(self.ids))
 
     def mean_loss(self, predictions: Float64[Tensor, "n k"]) -> float:
@@ -103,6 +107,7 @@ class Examples:
             ids=tuple(self.ids[i] for i in numbers),
             images=None if self.images is None else self.images[numbers],
             table=None if self.table is None else self.table[numbers],
+            coded_from="",
         )
 
     def in_columns(self, outputs: int) -> "Examples":
@@ -124,4 +129,4 @@ class Examples:
 
     def with_labels(self, labels: Tensor) -> "Examples":
         """Return the same examples under other class numbers, encoded as before."""
-        return replace(self, labels=labels, targets=self.encoding.encode(labels))
+        return replace(self, labels=labels, targets=self.encoding.encode(labels), coded_from="")

@@ -52,7 +52,7 @@ def as_probabilities(examples: Examples, *, outputs: int | None = None, name: st
                 + (", or with one." if len(classes) == 2 else ".")
             )
         coded = Encoding(classes, (0.0,) * width, "none", as_probabilities=True)
-        return examples.coded_as(coded)
+        return replace(examples.coded_as(coded), coded_from=examples.fingerprint)
     offset = torch.tensor(encoding.offset, dtype=torch.float64, device="cpu")
     targets = examples.targets + offset
     if outputs not in (None, targets.shape[1]):
@@ -61,7 +61,7 @@ def as_probabilities(examples: Examples, *, outputs: int | None = None, name: st
         )
     check_probabilities(targets, examples.ids, name)
     coded = Encoding(None, (0.0,) * targets.shape[1], "none", as_probabilities=True)
-    return replace(examples, targets=targets, encoding=coded)
+    return replace(examples, targets=targets, encoding=coded, coded_from=examples.fingerprint)
 
 
 def check_probabilities(targets: Tensor, ids: Sequence[str], name: str) -> None:

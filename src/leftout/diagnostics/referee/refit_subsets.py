@@ -1,30 +1,32 @@
 """What would each query's loss be, had the kernel model been fitted to a subset? Exactly, by one solve a
 subset.
 
-    f_S(x) = f_0(x) + K(x, S) (K_SS + λI)⁻¹ (Y_S − f_0(S))
+    f_S(x) = f_0(x) + K(x, S) (K_SS + λI)⁻¹ (Y_S − f_0(S))        (Ridge; by Newton's method under Logistic)
 
 For |S| = n / 2 that is n³/24 flops a subset; K and K(queries, X) are computed once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from leftout.attribution.engine.cross_entropy_minimum import TOGETHER, subset_duals
 from leftout.attribution.engine.labelled_result import attributes
 from leftout.attribution.engine.query_blocks import QueryBlock, queries_of, query_blocks
 from leftout.attribution.engine.refit import refit
-from leftout.core.blocks import check_fits
+from leftout.core.blocks import blocks, check_fits
 from leftout.core.progress import with_progress
 from leftout.data.pairs import Data
-from leftout.diagnostics.retraining.query_losses import query_losses
 from leftout.diagnostics.retraining.retrain_subsets import loss_dataset
 from leftout.diagnostics.retraining.subsets import Subsets, subset_membership, tensor_rows
 from leftout.dynamics.fitted import Fitted, check_fitted
-from leftout.dynamics.rules import At
+from leftout.dynamics.losses import SquaredLoss
+from leftout.dynamics.rules import At, Logistic
+from leftout.solvers.logistic import ARRAYS
 
 
 def refit_subsets(fitted: Fitted, query: Data, subsets: Subsets, *, at: At = None) -> xr.Dataset:
@@ -69,9 +71,15 @@ def refit_subsets(fitted: Fitted, query: Data, subsets: Subsets, *, at: At = Non
     )
     queries = list(query_blocks(fitted, examples))
     losses = np.empty((len(names), len(examples)))
-    for row, members in zip(losses, with_progress(kept, what="refits on subsets"), strict=True):
-        outputs = subset_outputs(fitted, queries, tensor_rows(members), time)
-        row[:] = query_losses(outputs.cpu(), examples, "squared")
+    loss = fitted.rule.example_loss
+    predictions = (
+        cross_entropy_outputs(fitted, queries, kept)
+        if isinstance(fitted.rule, Logistic) and not fitted.depends_on_labels
+        else (subset_outputs(fitted, queries, tensor_rows(members), time) for members in kept)
+    )
+    progress = with_progress(range(len(kept)), what="refits on subsets")
+    for row, outputs, _ in zip(losses, predictions, progress, strict=True):
+        row[:] = loss.of(outputs.cpu(), examples.targets)
     about = attributes(fitted, examples, of="loss", method="refit_subsets", sign="")
     more = {name: about[name] for name in ("kernel", "kernel_dtype", "rule", "fitted_fingerprint")}
     return loss_dataset(
@@ -80,7 +88,7 @@ def refit_subsets(fitted: Fitted, query: Data, subsets: Subsets, *, at: At = Non
         kept=kept,
         train=fitted.train,
         query=examples,
-        loss="squared",
+        loss="squared" if isinstance(loss, SquaredLoss) else "cross-entropy",
         method="refit_subsets",
         **more,
     )
@@ -92,3 +100,14 @@ def subset_outputs(
     """Return what the model fitted to some of the examples predicts at all queries."""
     model = refit(fitted, [time], keep)
     return torch.cat([model.predictions(block)[0] for block in queries])
+
+
+def cross_entropy_outputs(
+    fitted: Fitted, queries: Sequence[QueryBlock], kept: Bool[np.ndarray, "s n"]
+) -> Iterator[Float64[Tensor, "m k"]]:
+    """Yield what the models fitted to the subsets under Logistic predict at all queries, many at a time."""
+    size = max(1, fitted.memory // (3 * ARRAYS * 8 * fitted.targets.numel()))
+    for rows in blocks(len(kept), min(size, TOGETHER)):
+        duals = subset_duals(fitted, torch.from_numpy(kept[rows]).to(fitted.device))
+        for dual in duals:
+            yield torch.cat([block.initial + fitted.learned(block.cross, dual) for block in queries])
