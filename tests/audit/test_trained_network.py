@@ -13,6 +13,7 @@ from leftout.core.errors import OptionError
 from leftout.curation.label_model import RIDGES, label_model
 from leftout.data.encoding import encoding_of_classes
 from leftout.kernels.network.empirical import Empirical
+from leftout.planning.plan import plan
 from leftout.planning.planned_audit import planned_audit
 from leftout.report.report import html
 from report.test_report import Page
@@ -128,6 +129,7 @@ def test_what_cannot_be_compared_as_numbers_is_not_doubted_at_all(tmp_path) -> N
     assert "No label was asked about." in page
     assert "each predicted without itself" not in page
     record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert lo.open(tmp_path / "run").tables.attrs["labels"] == audit.findings.label_note
     assert record["labels"] == audit.findings.label_note
     assert record["computation"]["fitted"]["kernel"]["weights"] == "trained"
 
@@ -162,6 +164,16 @@ def test_a_network_is_not_trained_again_from_its_trained_weights() -> None:
     train, query = digits()
     with pytest.raises(OptionError, match=r"from initial weights for `retrain_examples`; .*--linearised-at"):
         lo.audit(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0), retrain_examples=3)
+
+
+def test_a_plan_says_which_kernel_doubts_labels() -> None:
+    train, query = digits()
+    steps = {
+        step.name: step
+        for step in plan(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0)).steps
+    }
+    assert steps["labels"].method.startswith(f"by a kernel that has not seen them, {N} × {N}, ")
+    assert steps["predictions"].method == "at queries"
 
 
 def test_the_other_kernel_is_planned_for() -> None:

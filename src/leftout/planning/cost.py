@@ -73,8 +73,10 @@ class Cost:
         audit = self.audit
         n, k = audit.n, audit.k
         nodes = total_work(nodes_work(n, k, times) for times in self.audit.further_node_sets)
+        left_out = 0 if audit.has_label_model else 1
         predictions = total_work(
-            self._cross + dual_work(n, time) + out_of_sample_work(n, k, time) for time in audit.times
+            self._cross + dual_work(n, time) + left_out * out_of_sample_work(n, k, time)
+            for time in audit.times
         )
         return self.machine.seconds(nodes + predictions)
 

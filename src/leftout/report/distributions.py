@@ -52,8 +52,8 @@ def margins_of(findings: Findings) -> tuple[np.ndarray, str]:
         units = "target units" if findings.label_note else findings.loss.prediction_units
         return findings.margins.numpy(), f"left-out margin: given class minus best other ({units})"
     left_out = findings.at_last_time.out_of_sample.cpu()
-    residual = train.targets - (left_out if findings.label_note else findings.loss.expected(left_out))
-    residual = residual.numpy()
+    predicted = left_out if findings.label_note else findings.loss.expected(left_out)
+    residual = (train.targets - predicted).numpy()
     if residual.shape[1] == 1:
         return residual[:, 0], "left-out residual: target minus prediction (target units)"
     return np.linalg.norm(residual, axis=1), "length of the left-out residual (target units)"
