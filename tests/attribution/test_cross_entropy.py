@@ -6,12 +6,12 @@ import torch
 from torch import nn
 
 import leftout as lo
-from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
 from leftout.data.pairs import examples_of
 from oracles.cross_entropy import DenseLogistic, cross_entropy, probabilities
 
 EXACT = 1e-8
-"""Of the largest effect: fits end at 1e-11 of the predictions, and effects are a hundredth of them or more."""
+"""Of the largest effect: fits end at 1e-11 of the predictions, and effects are a hundredth of them or "
+"more."""
 
 
 def data(k, *, n=24, d=5, seed=0, noise=0.2):

@@ -4,8 +4,8 @@ With the Jacobian J of every example, residuals r = f_0 − y and weights ω of 
 
     w = argmin ½ Σ_j ω_j |f_0j + J_j w − y_j|² + ½ λ |w − c|²,        c = Σ_j J_jᵀ r_j / λ
 
-so that w = 0 where all ω are 1, whatever gradient training has left. Under a mean of losses λ goes with the
-sum of the weights, and c stays.
+so that w = 0 where all ω are 1, whatever gradient training has left. Under a mean of losses λ changes with
+the sum of the weights, and c stays.
 """
 
 import numpy as np

@@ -1,11 +1,13 @@
-"""Cross-entropy with a ridge, minimised in the weights by dense Newton steps: numpy, float64, from the definition."""
+"""Cross-entropy with a ridge, minimised in the weights by dense Newton steps: numpy, float64, from the "
+"definition."""
 
 import numpy as np
 from scipy.special import expit, log_expit, log_softmax, softmax
 
 
 class DenseLogistic:
-    """min Σ ω_i ce(f_i, y_i) + ½ λ |θ|² − tiltᵀ θ,  f = f_0 + Φ θ, with Φ Φᵀ the kernel of examples and queries.
+    """min Σ ω_i ce(f_i, y_i) + ½ λ |θ|² − tiltᵀ θ,  f = f_0 + Φ θ, with Φ Φᵀ the kernel of examples and
+    queries.
 
     Args:
         gram: (n, n), one value for all outputs, or (n k, n k), rows of an example side by side.

@@ -13,8 +13,8 @@ Where labels have made K indefinite there is no √k(x, x). With r and μ the la
 no prediction at the end of training is further from f_0 than ‖k(x, X)‖ ‖Y − f_0‖ / μ, and rounding moves it
 by 10 eps r / μ of that.
 
-Under cross-entropy a removal is one Newton step: its error is what the examples that are really left out measure,
-fitted until convergence from their own matrix.
+Under cross-entropy a removal is one Newton step: its error is what the examples that are really left out
+measure, fitted until convergence from their own matrix.
 """
 
 import math

@@ -2,7 +2,8 @@
 
     influence(x, i) = ½ Σ (f_without_i(x) − y)² − ½ Σ (f(x) − y)²        positive = i helped
 
-(cross-entropy under `Logistic`) at every training time, from one factorisation: the cost of a matrix product, not of n trainings.
+(cross-entropy under `Logistic`) at every training time, from one factorisation: the cost of a matrix
+product, not of n trainings.
 """
 
 import math

@@ -14,7 +14,7 @@ from leftout.core.errors import OptionError
 from leftout.core.options import OptionRecord
 from leftout.data.data_name import parse_data_name
 from leftout.data.options import DataOptions
-from leftout.dynamics.options import RateOptions, RuleOptions
+from leftout.dynamics.options import RateOptions, RuleOptions, TrainingRunOptions
 from leftout.kernels.convolution.options import ConvolutionOptions
 from leftout.kernels.hierarchy.options import HierarchyOptions
 from leftout.kernels.network.options import NetworkOptions, Weights
@@ -198,8 +198,66 @@ class Arguments(
                 "--strength must be a number here; leftout influence and audit choose it by leave-one-out."
             )
 
+    @property
+    def training_run(self) -> dict[str, Any]:
+        """Return what was said of the run that trained the network, by name."""
+        names = [run.name for run in fields(TrainingRunOptions)] if self.takes_cross_entropy else []
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def takes_cross_entropy(self) -> bool:
+        """Return whether this command answers under cross-entropy."""
+        return isinstance(self, TrainingRunOptions)
+
+    def is_cross_entropy(self, has_classes: bool) -> bool:
+        """Return whether the loss is cross-entropy: as asked, or for a network of one's own and classes."""
+        if self.loss is not None:
+            return self.loss == "cross-entropy"
+        asked_otherwise = self.rule is not None or self.rule_name != "ridge" or self.label_aware is not None
+        return self.takes_cross_entropy and self.model is not None and has_classes and not asked_otherwise
+
+    def check_loss(self) -> None:
+        """Raise where options of the loss, or of a training run, do not go together."""
+        if self.loss == "cross-entropy":
+            self._check_cross_entropy()
+        run = self.training_run
+        if not run:
+            return
+        given = ", ".join(flag_of(name) for name in run)
+        if self.ridge is not None:
+            raise OptionError(f"--ridge must be left out with {given}, which give it; or leave those out.")
+        if self.model is None:
+            raise OptionError(f"{given} tell how the network of --model was trained; give it, or --ridge.")
+        if self.loss == "squared" or self.rule is not None or self.at:
+            raise OptionError(
+                f"{given} give the ridge of --loss cross-entropy; pass --ridge for another loss."
+            )
+        if "learning_rate" not in run or "steps" not in run:
+            raise OptionError(
+                f"--learning-rate and --steps are needed with {given}: the time that training took."
+            )
+
+    def _check_cross_entropy(self) -> None:
+        """Raise where cross-entropy is asked for, and there is no answer."""
+        if not self.takes_cross_entropy:
+            raise OptionError(
+                "--loss cross-entropy must be left out here: this answer is a theorem about squared loss."
+            )
+        if self.rule_name != "ridge":
+            raise OptionError(
+                f"--loss cross-entropy asks about the end of training, and --rule {self.rule_name} follows "
+                "squared loss over its time: leave one of them out, and --at."
+            )
+        if self.kernel == AUTO:
+            raise OptionError("--kernel auto compares squared losses; name one with --loss cross-entropy.")
+        if self.label_aware is not None and self.strength_number is None:
+            raise OptionError(
+                "--strength must be a number with --loss cross-entropy; auto compares squared losses."
+            )
+
     def check_rule(self) -> None:
         """Raise where the rule has no rate, or needs one."""
+        self.check_loss()
         if self.rule_name == "ridge" and self.rate is not None:
             raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
         if self.rule_name == "descent" and self.rate is None:

@@ -15,12 +15,13 @@ from leftout.audit.audit import Audit, audit_request, run_audit
 from leftout.audit.repeat import changes_since
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
-from leftout.cli.model import rule_of
+from leftout.cli.model import rule_for
 from leftout.cli.provenance_names import provenance_names
 from leftout.cli.start import STOPPED
 from leftout.core.errors import OptionError
 from leftout.core.wording import plain
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
+from leftout.dynamics.rules import Rule
 from leftout.planning.plan import plan
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.training_time_panel import stop_line
@@ -50,13 +51,14 @@ def audit_command(arguments: AuditArguments) -> None:
             resolved = resolve_and_show(arguments)
             if change := kernel_change(resolved, record):
                 print(f"leftout: {plain(change, 2000)}", file=sys.stderr)
-            _show_plan(arguments, resolved)
+            rule = rule_for(arguments, resolved.kernel, resolved.train)
+            _show_plan(arguments, resolved, rule)
             provenance = arguments.provenance
             request = audit_request(
                 resolved.selection or resolved.kernel,
                 resolved.train,
                 resolved.query,
-                rule=rule_of(arguments),
+                rule=rule,
                 at=arguments.times,
                 refit_examples=arguments.refit_examples,
                 retrain_examples=arguments.retrain_examples,
@@ -98,7 +100,7 @@ def recorded_arguments(path: Path, record: Any) -> tuple[AuditArguments, Path]:
     return AuditArguments.from_record(options), folder if folder.is_dir() else Path.cwd()
 
 
-def _show_plan(arguments: AuditArguments, resolved: ResolvedKernel) -> None:
+def _show_plan(arguments: AuditArguments, resolved: ResolvedKernel, rule: Rule) -> None:
     """Tell a person at a terminal what a long audit will take."""
     if not sys.stderr.isatty() or len(resolved.train) < LONG_AUDIT:
         return
@@ -106,7 +108,7 @@ def _show_plan(arguments: AuditArguments, resolved: ResolvedKernel) -> None:
         resolved.kernel,
         resolved.train,
         resolved.query,
-        rule=rule_of(arguments),
+        rule=rule,
         at=arguments.times,
         refit_examples=arguments.refit_examples,
         device=arguments.device,

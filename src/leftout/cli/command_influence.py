@@ -16,7 +16,7 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.attribution.loss_influence import loss_influence
 from leftout.cli.commands import InfluenceArguments
 from leftout.cli.kernel_choice import resolve_and_show
-from leftout.cli.model import rule_of
+from leftout.cli.model import rule_for
 from leftout.core.errors import OptionError
 from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
@@ -37,7 +37,13 @@ def influence_command(arguments: InfluenceArguments) -> None:
         raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {arguments.top}.")
     if arguments.spread:
         _check_prior(kernel)
-    fitted = fit(kernel, train, rule=rule_of(arguments), device=arguments.device, memory=arguments.memory)
+    fitted = fit(
+        kernel,
+        train,
+        rule=rule_for(arguments, kernel, train),
+        device=arguments.device,
+        memory=arguments.memory,
+    )
     scores = influence_scores(fitted, query, arguments)
     if arguments.out is not None:
         _save(scores, arguments.out)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leftout.cli.commands import PlanArguments
-from leftout.cli.model import kernel_of, load_examples, rule_of
+from leftout.cli.model import kernel_of, load_examples, rule_for
 from leftout.planning.plan import plan
 
 
@@ -21,7 +21,7 @@ def plan_command(arguments: PlanArguments) -> None:
         kernel,
         train,
         query,
-        rule=rule_of(arguments),
+        rule=rule_for(arguments, kernel, train),
         at=arguments.times,
         refit_examples=arguments.refit_examples,
         started=started,

@@ -8,6 +8,7 @@ from leftout.cli.arguments import Arguments, CommandRecord, flag_of
 from leftout.cli.options import EvidenceOptions, ProvenanceOptions, RetrainingOptions
 from leftout.core.errors import OptionError
 from leftout.core.options import option
+from leftout.dynamics.options import TrainingRunOptions
 
 CSV = "FILE.csv"
 By = Literal["function", "weights"]
@@ -16,7 +17,7 @@ Orientation = Literal["query, train", "train, query"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Arguments):
+class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, TrainingRunOptions, Arguments):
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
 
     home = "leftout.cli.command_audit:audit_command"
@@ -45,7 +46,7 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Argu
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfluenceArguments(Arguments):
+class InfluenceArguments(TrainingRunOptions, Arguments):
     """Show which training examples helped or harmed a prediction, exactly."""
 
     home = "leftout.cli.command_influence:influence_command"
@@ -98,7 +99,7 @@ class InfluenceArguments(Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanArguments(EvidenceOptions, Arguments):
+class PlanArguments(EvidenceOptions, TrainingRunOptions, Arguments):
     """Say what an audit will take - memory, time, method - before anything is allocated."""
 
     home = "leftout.cli.command_plan:plan_command"
@@ -106,7 +107,7 @@ class PlanArguments(EvidenceOptions, Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedArguments(Arguments):
+class FittedArguments(TrainingRunOptions, Arguments):
     """Options of a command that asks a fitted model at one training time, with the kernel as it is."""
 
     kernel_use = "fixed"
@@ -221,9 +222,9 @@ class LearnabilityArguments(Arguments):
 
     def check_rule(self) -> None:
         """Raise unless the rule is ridge regression with a sum over examples."""
-        if self.rule_name != "ridge" or self.loss != "sum":
+        if self.rule_name != "ridge" or self.reduction != "sum":
             raise OptionError(
-                "leftout learnability is for the end of training under --rule ridge and --loss sum."
+                "leftout learnability is for the end of training under --rule ridge and --reduction sum."
             )
         super().check_rule()
 
@@ -238,7 +239,7 @@ class ElasticityArguments(Arguments):
         **{
             name: f"{flag_of(name)} is about training; leftout elasticity looks at the kernel, before any. "
             "Leave it out."
-            for name in ("rule", "ridge", "rate", "at", "loss", "linearised_at")
+            for name in ("rule", "ridge", "rate", "at", "loss", "reduction", "linearised_at")
         },
         "labels_frozen": "--labels-frozen is about leaving examples out; elasticity leaves none out.",
     }
@@ -282,7 +283,7 @@ class LinearityArguments(Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RefereeArguments(Arguments):
+class RefereeArguments(TrainingRunOptions, Arguments):
     """Judge scores against training that was really done again, or against exact refits of a kernel."""
 
     home = "leftout.cli.command_referee:referee_command"

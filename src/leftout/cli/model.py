@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from leftout.cli.arguments import Arguments
 from leftout.cli.module_file import network
 from leftout.cli.options import FAMILIES_BY_KERNEL, ProvenanceOptions
@@ -10,7 +12,9 @@ from leftout.core.errors import OptionError
 from leftout.core.wording import plain
 from leftout.data.examples import Examples
 from leftout.data.load import load
-from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
+from leftout.dynamics.rules import GradientDescent, GradientFlow, Logistic, Ridge, Rule
+from leftout.dynamics.training_ridge import training_ridge
+from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.convolution.convolutional import ConvReLU
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
@@ -72,8 +76,37 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
     return LabelAware(base, arguments.label_aware, arguments.strength_number, arguments.labels_frozen)
 
 
+DIAGONAL_SHARE = 0.01
+"""Ridge of cross-entropy where nothing is said of it, as a share of the kernel's mean diagonal."""
+
+
+def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train: Examples) -> Rule:
+    """Return the rule of a kernel and its data, and print what was not asked for in so many words.
+
+    Raises:
+        OptionError: options that do not go together.
+    """
+    arguments.check_rule()
+    if not arguments.is_cross_entropy(train.labels is not None):
+        return rule_of(arguments)
+    ridge, origin = arguments.ridge, ""
+    per_example = len(train) if arguments.reduction == "mean" else 1
+    if arguments.training_run:
+        run = dict(arguments.training_run)
+        ridge = training_ridge(n=len(train), learning_rates=run.pop("learning_rate"), **run) / per_example
+        origin = "that of the training run"
+    elif ridge is None:
+        base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
+        diagonal = assemble.diagonal(base, train.inputs, dtype=base.dtype or torch.float64)
+        ridge = DIAGONAL_SHARE * float(diagonal.mean()) / per_example
+        origin = "a hundredth of the kernel's mean diagonal, as nothing is said of the training run"
+    if origin or arguments.loss is None:
+        print(f"note: the loss is cross-entropy, its ridge {ridge:.4g}{origin and ', ' + origin}")
+    return Logistic(ridge, arguments.reduction)
+
+
 def rule_of(arguments: Arguments) -> Rule:
-    """Return the rule; what is not given is the default of its class.
+    """Return the rule of squared loss; what is not given is the default of its class.
 
     Raises:
         OptionError: a rate for a rule that has none, or none for one that needs it.
@@ -81,7 +114,7 @@ def rule_of(arguments: Arguments) -> Rule:
     arguments.check_rule()
     options = {"ridge": arguments.ridge, "rate": arguments.rate}
     numbers = {name: number for name, number in options.items() if number is not None}
-    return RULES[arguments.rule_name](**numbers, loss=arguments.loss)
+    return RULES[arguments.rule_name](**numbers, loss=arguments.reduction)
 
 
 def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:

@@ -24,8 +24,8 @@ from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.reduced_model import removal_rounds, smallest_first
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
-from leftout.dynamics.losses import ExampleLoss
 from leftout.dynamics.fitted import Fitted, check_fitted
+from leftout.dynamics.losses import ExampleLoss
 from leftout.dynamics.rules import At, Rule
 
 Order = Literal["least", "most", "random", "iterative"]

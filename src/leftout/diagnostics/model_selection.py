@@ -263,7 +263,7 @@ def _strength_candidate(
     if isinstance(predicted, str):
         return replace(tried, skipped=predicted)
     right = first.train.accuracy(predicted)
-    return replace(tried, losses=_losses(predicted, first.train), accuracy=right)
+    return replace(tried, losses=first.rule.example_loss.of(predicted, first.train.targets), accuracy=right)
 
 
 def sort_candidates(candidates: Sequence[Candidate], *, name: str = "kernels") -> Selection:
@@ -304,7 +304,8 @@ def evaluate_kernel(
         predicted = out_of_sample(fitted, fitted.rule.time(at)).cpu()
     except LeftoutError as error:
         return Candidate(name, kernel, skipped=str(error))
-    return Candidate(name, kernel, _losses(predicted, examples), examples.accuracy(predicted))
+    losses = fitted.rule.example_loss.of(predicted, fitted.train.targets)
+    return Candidate(name, kernel, losses, examples.accuracy(predicted))
 
 
 def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
@@ -313,10 +314,6 @@ def _at_its_best(name: str, kernel: LabelAware, best: Candidate) -> Candidate:
     strength = best.kernel.strength
     chosen = best.kernel if strength else kernel.base
     return replace(best, name=f"{name}, strength {strength:g}", kernel=chosen)
-
-
-def _losses(predicted: Float64[Tensor, "n k"], examples: Examples) -> Float64[Tensor, " n"]:
-    return (predicted - examples.targets).square().sum(1) / 2
 
 
 def _by_strength(

@@ -142,7 +142,8 @@ def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:
     """Return the examples with targets as the loss of the rule takes them; inputs are checked.
 
     Raises:
-        ShapeError, DataError: inputs that the kernel is not defined on, or targets that the loss does not take.
+        ShapeError, DataError: inputs that the kernel is not defined on, or targets that the loss does not
+            take.
         OptionError: a kernel of training by another loss.
     """
     kernel.check("inputs", train.inputs)
@@ -153,7 +154,8 @@ def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:
         and not isinstance(rule, SpectralRule)
     ):
         raise OptionError(
-            f"{kernel!r} follows training by squared loss, and `rule` is {rule!r}: pass Ridge, or another kernel."
+            f"{kernel!r} follows training by squared loss, and `rule` is {rule!r}: pass Ridge, or another "
+            f"kernel."
         )
     return rule.example_loss.coded(train, base.network_outputs(train.inputs), "train")
 

@@ -54,7 +54,8 @@ class Fitted:
         train: the examples, with targets as the loss of the rule takes them.
         targets: Y.
         initial_at_train: f_0 at the training inputs.
-        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it where it
+        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it where
+            it
             is: the ridge is centred where the trained weights are the minimum. None of other models.
     """
 
@@ -66,7 +67,8 @@ class Fitted:
         self.train = rule.example_loss.coded(train, rows.kernel.network_outputs(train.inputs), "train")
         if self.train.encoding.as_probabilities and not isinstance(rule, Logistic):
             raise OptionError(
-                f"{rule!r} is a rule of squared loss, and the targets of these examples are probabilities: fit "
+                f"{rule!r} is a rule of squared loss, and the targets of these examples are "
+                f"probabilities: fit "
                 "the data again as they were loaded."
             )
         self.outputs = self.train.encoding.outputs
@@ -131,9 +133,10 @@ class Fitted:
         """Raise where an answer is a function of the kernel's spectrum, and the rule is not."""
         if not isinstance(self.rule, SpectralRule):
             raise OptionError(
-                f"This answer is a theorem about squared loss, and `fitted` has {self.rule!r}: fit the data with "
-                f"Ridge for it. leave_one_out, leave_out, out_of_sample, relabel, reweight, add and information "
-                f"answer under {self.rule.example_loss.name}."
+                f"This answer is a theorem about squared loss, and `fitted` has {self.rule!r}: fit with "
+                f"Ridge for "
+                "it. leave_one_out, leave_out, out_of_sample, relabel, reweight, add and information answer "
+                f"under {self.rule.example_loss.name}."
             )
 
     def _tilt(self) -> Float64[Tensor, "rows c"]:
@@ -141,7 +144,8 @@ class Fitted:
         if self.rule.has_time or not self.rule.ridge:
             raise OptionError(
                 f"A network at its trained weights is the minimum of a ridge around them: `rule` must be "
-                f"Logistic or Ridge with a ridge > 0, such as `training_ridge` gives; got {self.rule!r}. For a "
+                f"Logistic or Ridge with a ridge > 0, such as `training_ridge` gives; got {self.rule!r}. "
+                f"For a "
                 'training from initial weights pass Empirical(module, weights="initial").'
             )
         ridge = self.rule.effective_ridge(len(self))
@@ -186,7 +190,8 @@ class Fitted:
         """
         if self.tilt is not None:
             raise OptionError(
-                "A trained network is the model of all its examples: it has no model of a part of them that is "
+                "A trained network is the model of all its examples: it has no model of a part of them "
+                "that is "
                 'not an edit of it. Ask leave_out, or pass Empirical(module, weights="initial").'
             )
         train = self.train.select(examples.cpu())
@@ -362,7 +367,8 @@ class Fitted:
         low, high = float(self.factorisations.eigenvalues[0]), float(self.factorisations.eigenvalues[-1])
         if low < -len(self.gram) * torch.finfo(torch.float64).eps * high:
             raise NotPositiveError(
-                f"Labels have made the kernel indefinite: eigenvalues reach from {high:.3g} down to {low:.3g}. "
+                f"Labels have made the kernel indefinite: eigenvalues reach from {high:.3g} down to "
+                f"{low:.3g}. "
                 "Cross-entropy needs a positive one: take a smaller `strength`, or Ridge."
             )
 
@@ -403,7 +409,9 @@ class Fitted:
         return self.initial(points) + self.learned(self.cross(points), self.dual(time))
 
     def learned(self, cross: Float64[Tensor, "mr r"], dual: Float64[Tensor, "r c"]) -> Float64[Tensor, "m k"]:
-        """Return f − f_0 where the kernel to the training inputs is `cross`, for a dual of this model or an edit."""
+        """Return f − f_0 where the kernel to the training inputs is `cross`, for a dual of this model or "
+        "an edit.
+        """
         return self.by_example(cross @ (dual if self.tilt is None else dual + self.tilt))
 
     def probabilities(self, inputs: Any) -> Float64[Tensor, "m classes"]:
@@ -414,7 +422,8 @@ class Fitted:
         """
         if not isinstance(self.rule, Logistic):
             raise OptionError(
-                f"`probabilities` are those of Logistic, which trains them; `fitted` has {self.rule!r}, whose "
+                f"`probabilities` are those of Logistic, which trains them; `fitted` has {self.rule!r}, "
+                f"whose "
                 "predictions are numbers. Fit with rule=Logistic(ridge)."
             )
         p = probabilities(self.predict(inputs))

@@ -85,6 +85,9 @@ class SquaredLoss(ExampleLoss):
         return examples
 
 
+SQUARED = SquaredLoss()
+
+
 @final
 class CrossEntropyLoss(ExampleLoss):
     """log Σ exp(f) − Σ y f over outputs; the logistic loss where there is one."""

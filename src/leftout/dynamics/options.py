@@ -6,6 +6,7 @@ from typing import Literal
 from leftout.core.options import OptionRecord, option
 
 Loss = Literal["sum", "mean"]
+LossName = Literal["squared", "cross-entropy"]
 RuleName = Literal["ridge", "flow", "descent"]
 
 
@@ -16,13 +17,21 @@ class RuleOptions(OptionRecord):
     panel = "Training"
 
     ridge: float | None = option(
-        None, "λ, added to the kernel matrix as given; 1 for ridge, 0 for the others.", common=True
+        None,
+        "λ, added to the kernel matrix as given; 1 by default, 0 for flow and descent, of cross-entropy a "
+        "hundredth of the kernel's mean diagonal.",
+        common=True,
     )
     at: tuple[float, ...] = option(
         (), "Training time or number of steps, again for each; inf is the end.", common=True
     )
     rule: RuleName | None = option(None, "How it is trained: ridge by default, flow where --at is given.")
-    loss: Loss = option("sum", "Over examples; mean stands for --rate / n and --ridge · n.")
+    loss: LossName | None = option(
+        None,
+        "cross-entropy: logistic, or softmax over classes; by default for a network of your own and classes. "
+        "Else squared.",
+    )
+    reduction: Loss = option("sum", "Of losses over examples; mean stands for --rate / n and --ridge · n.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,3 +41,17 @@ class RateOptions(OptionRecord):
     panel = "Training"
 
     rate: float | None = option(None, "η of flow (1 by default) and descent (must be given).")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRunOptions(OptionRecord):
+    """How a network was trained, from which the ridge follows that stands for the run."""
+
+    panel = "Training"
+
+    learning_rate: float | None = option(
+        None, "Rate of the run that --model was trained by (SGD): with --steps it gives the ridge."
+    )
+    steps: int | None = option(None, "Updates of the weights in that run.")
+    momentum: float | None = option(None, "Of that run; 0 by default.")
+    weight_decay: float | None = option(None, "Of that run; 0 by default.")

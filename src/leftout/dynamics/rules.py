@@ -6,8 +6,8 @@ With σ = s + λ, s an eigenvalue of K, sum loss ½ Σ (f − y)² + ½ λ ‖w 
     GradientFlow       g = (1 − e^{−ηtσ}) / σ            t ≥ 0
     GradientDescent    g = (1 − (1 − ησ)^t) / σ          t = 0, 1, 2, …
 
-`Logistic` minimises cross-entropy instead of squares: Σ ce(f, y) + ½ λ ‖w − w_0‖². It has no filter; its duals
-come from Newton's method (`solvers.logistic`).
+`Logistic` minimises cross-entropy instead of squares: Σ ce(f, y) + ½ λ ‖w − w_0‖². It has no filter; its
+duals come from Newton's method (`solvers.logistic`).
 
 `loss="mean"` divides the data term by the number of examples: rate η/n and ridge nλ in the formulas
 above. Without one example that is η/(n − 1) and (n − 1)λ: the filter itself changes on removal.
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from leftout.core.checks import as_list, check_at_least, check_choice, check_positive, shown
 from leftout.core.errors import DivergenceError, OptionError
-from leftout.dynamics.losses import CrossEntropyLoss, ExampleLoss, SquaredLoss
+from leftout.dynamics.losses import SQUARED, CrossEntropyLoss, ExampleLoss
 from leftout.dynamics.options import Loss
 from leftout.dynamics.scales import check_rate_scale, check_ridge_scale, check_time_scale
 from leftout.solvers.quadrature import (
@@ -53,7 +53,7 @@ class Rule(ABC):
     """
 
     can_diverge: ClassVar[bool] = False
-    example_loss: ClassVar[ExampleLoss] = SquaredLoss()
+    example_loss: ClassVar[ExampleLoss] = SQUARED
     has_time: ClassVar[bool]
     """Whether training can be looked at before its end."""
 

@@ -11,7 +11,7 @@ from leftout.attribution.engine.edit_engines import nodes_work
 from leftout.attribution.engine.single_changes import loss_changes_work
 from leftout.attribution.leave_one_out import out_of_sample_work
 from leftout.attribution.trajectory import COUNT, trajectory_work
-from leftout.core.work import NO_WORK, Operation, WorkCount, operations, total_work
+from leftout.core.work import NO_WORK, Operation, WorkCount, operations, passes, product, total_work
 from leftout.curation.label_model import label_model_work
 from leftout.curation.mislabelled import suspects_work
 from leftout.curation.rare import neighbours_work
@@ -24,6 +24,7 @@ from leftout.planning.machine import Machine
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import LENGTH
 from leftout.solvers.cholesky import cholesky_work, inverse_work
+from leftout.solvers.logistic import fit_logistic_work, newton_step_work
 from leftout.solvers.spectrum import spectrum_work
 from leftout.storage import score_store as store
 
@@ -46,7 +47,11 @@ class Cost:
         return self.machine.seconds(gram_work(self.audit.n))
 
     def factorisations(self) -> float:
-        """Return seconds of Cholesky and inverse, and of the eigendecomposition."""
+        """Return seconds of Cholesky and inverse, and of the eigendecomposition; of a fit of "
+        "cross-entropy.
+        """
+        if self.audit.is_cross_entropy:
+            return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k))
         return self._factorisations(REFACTORED, spectrum=self.audit.has_training_curve)
 
     def left_out(self) -> float:
@@ -65,13 +70,20 @@ class Cost:
         n, m, k = audit.n, audit.m, audit.k
         stored = operations(Operation.STORED_SCORE, len(audit.times) * m * n)
         nodes = nodes_work(n, k, audit.times)
-        changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
+        if audit.is_cross_entropy:
+            # The models without each example are made once, for scores, predictions and labels.
+            nodes = newton_step_work(n, k, audit.examples)
+            changes = product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
+        else:
+            changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
         return self.machine.seconds(cross_work(m, n) + stored + nodes + changes)
 
     def predictions(self) -> float:
         """Return seconds of predictions at queries and, left out, at training examples."""
         audit = self.audit
         n, k = audit.n, audit.k
+        if audit.is_cross_entropy:
+            return self.machine.seconds(self._cross + 3 * passes(n * audit.examples * k))
         nodes = total_work(nodes_work(n, k, times) for times in self.audit.further_node_sets)
         left_out = 0 if audit.has_label_model else 1
         predictions = total_work(
@@ -88,6 +100,11 @@ class Cost:
 
     def redundant(self) -> float:
         """Return seconds of the order of removal and of the joint effects of its first shares."""
+        audit = self.audit
+        if audit.is_cross_entropy:
+            groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups))
+            changes = product(audit.m, audit.n, audit.examples * audit.k)
+            return self.machine.seconds(3 * self._cross + groups + changes)
         work = redundant_work(*self.audit.removals, memory=self.audit.budget)
         return self.machine.seconds(3 * self._cross + work)
 
@@ -105,6 +122,8 @@ class Cost:
     def learning_curve(self) -> float:
         """Return seconds of the learning curve."""
         audit = self.audit
+        if audit.is_cross_entropy:
+            return 0.0
         has_spectrum = audit.has_training_curve
         work = backtest_work(audit.learning_curve_rows, audit.k, has_spectrum=has_spectrum)
         return self.machine.seconds(work)
@@ -112,6 +131,10 @@ class Cost:
     def certificate(self) -> float:
         """Return seconds of the evidence: examples really left out."""
         audit = self.audit
+        if audit.is_cross_entropy:
+            refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k)
+            eigenvalues = operations(Operation.EIGENPAIRS, 1 / 3, side=audit.n)
+            return self.machine.seconds(self._cross + refits + eigenvalues)
         refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 

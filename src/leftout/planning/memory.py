@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from leftout.attribution.certify import certificate_bytes
+from leftout.attribution.engine.cross_entropy_minimum import left_out_bytes
 from leftout.attribution.engine.edit_engines import nodes_bytes
 from leftout.attribution.engine.finite_time import coordinates_bytes
 from leftout.attribution.engine.single_changes import block_bytes
@@ -24,6 +25,7 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.label_fit_memory import label_fit_bytes
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import BLOCK_BYTES, LENGTH
+from leftout.solvers.logistic import ARRAYS
 from leftout.storage import score_store as store
 
 MEGABYTE = 10**6
@@ -49,16 +51,23 @@ class AuditMemory:
         Temporaries of neighbours were measured: an n × n matrix.
         """
         audit, solving = self.audit, self.solving
+        if audit.is_cross_entropy:
+            # Groups are solved for together; the certificate takes eigenvalues, and fits a part of the
+            # matrix.
+            redundant, certificate = 8 * audit.n * audit.k * ARRAYS * len(audit.groups), 3 * self.square
+        else:
+            redundant = redundant_bytes(*audit.removals, memory=audit.budget)
+            certificate = certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
         steps = {
             "kernel": gram_bytes(audit.n),
             "factorisation": self.factorisation,
             "scores": self.scoring,
             "predictions": solving,
             "labels": solving + label_model_bytes(audit.label_rows),
-            "redundant": self.scoring + redundant_bytes(*audit.removals, memory=audit.budget),
+            "redundant": self.scoring + redundant,
             "rare, outliers": solving + self.square,
             "learning curve": self.learning_curve,
-            "certificate": solving + certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n)),
+            "certificate": solving + certificate,
             "report": self.scoring + self.report,
         }
         if audit.has_training_curve:
@@ -135,11 +144,15 @@ class AuditMemory:
     @property
     def model(self) -> int:
         """Return the bytes of what stays: kernel matrix; factor and inverse; eigenvectors."""
+        if self.audit.is_cross_entropy:
+            return self.square
         return self.square * (1 + 2 * self.audit.reaches_end + self.audit.has_training_curve)
 
     @property
     def factorisation(self) -> int:
         """Return bytes while factoring: LAPACK's workspace for eigenvectors is twice as large."""
+        if self.audit.is_cross_entropy:
+            return self.model + 8 * self.audit.n * self.audit.k * ARRAYS
         factored = 3 * self.square if self.audit.reaches_end else 0
         if self.audit.has_training_curve:
             return max(factored, self.model + 3 * self.square)
@@ -151,6 +164,8 @@ class AuditMemory:
         audit = self.audit
         n, times = audit.n, audit.finite_times
         block = block_bytes(min(audit.m, store.BLOCK), n, len(audit.times))
+        if audit.is_cross_entropy:
+            return block + left_out_bytes(n, audit.k, audit.examples, memory=audit.budget)
         if not times:
             return block
         # Left-out predictions of a time are kept beside its resolvents.
@@ -169,7 +184,8 @@ class AuditMemory:
     def solving(self) -> int:
         """Return bytes while predicting: solves copy the factor; all queries are predicted at once."""
         audit = self.audit
-        return self.scoring + self.square * audit.reaches_end + 8 * audit.m * audit.n
+        copies = audit.reaches_end and not audit.is_cross_entropy
+        return self.scoring + self.square * copies + 8 * audit.m * audit.n
 
     @property
     def report(self) -> int:
@@ -181,5 +197,7 @@ class AuditMemory:
     @property
     def learning_curve(self) -> int:
         """Return bytes of the largest spectrum made for it, and of errors along the ridge."""
+        if self.audit.is_cross_entropy:
+            return self.scoring
         rows, has_spectrum = self.audit.learning_curve_rows, self.audit.has_training_curve
         return self.scoring + backtest_bytes(rows, has_spectrum=has_spectrum)

@@ -21,6 +21,7 @@ from leftout.core.device import usable_device
 from leftout.core.wording import byte_size, duration
 from leftout.curation.mislabelled import DOUBTED
 from leftout.data.examples import Examples
+from leftout.dynamics.fit import coded_for
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
@@ -29,6 +30,7 @@ from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import measure_machine
 from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import PlannedAudit, planned_audit
+from leftout.solvers.logistic import STEP_PRODUCTS
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def plan(
     usable = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if usable.type == "cuda" else int(psutil.Process().memory_info().rss)
-    kernel.check("inputs", train.inputs)
+    train = coded_for(kernel, rule, train)
     budget = memory_budget(memory, device=usable)
     audit = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
@@ -149,12 +151,12 @@ def plan(
 
 def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> list[Step]:
     audit, bytes_of = cost.audit, memory.steps
-    n, m, k = audit.n, audit.m, audit.k
+    n = audit.n
     refits = audit.refitted_groups if audit.last_time > 0 else 0
     rows = [
         ("kernel", cost.kernel(), f"{n} × {n}, one triangle"),
         ("factorisation", cost.factorisations(), _factorisation_method(audit)),
-        ("scores", cost.scores(), f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk"),
+        ("scores", cost.scores(), _scores_method(audit)),
         ("predictions", cost.predictions(), _prediction_method(audit)),
         ("labels", cost.labels(), _label_method(audit)),
         ("redundant", cost.redundant(), f"{len(audit.groups)} removals, {refits} by fitting the rest again"),
@@ -162,9 +164,15 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
         (
             "learning curve",
             cost.learning_curve(),
-            f"from {audit.learning_curve_rows} × {audit.learning_curve_rows}, its halves and quarters",
+            "none: a theorem about squared loss"
+            if audit.is_cross_entropy
+            else f"from {audit.learning_curve_rows} × {audit.learning_curve_rows}, its halves and quarters",
         ),
-        ("certificate", cost.certificate(), f"{audit.refit_examples} refits by Lanczos"),
+        (
+            "certificate",
+            cost.certificate(),
+            f"{audit.refit_examples} refits" + ("" if audit.is_cross_entropy else " by Lanczos"),
+        ),
         ("report", cost.report(pictures=pictures), "tables and one page"),
     ]
     if audit.has_training_curve:
@@ -188,8 +196,19 @@ def _label_method(audit: PlannedAudit) -> str:
     return f"{other}if {DOUBTED:.0%} of them are doubted"
 
 
+def _scores_method(audit: PlannedAudit) -> str:
+    """Return the products that scores take."""
+    n, m, k = audit.n, audit.m, audit.k
+    if audit.is_cross_entropy:
+        columns = audit.examples * k
+        return f"a Newton step without each, {STEP_PRODUCTS} products of ({n} × {n})({n} × {columns})"
+    return f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk"
+
+
 def _factorisation_method(audit: PlannedAudit) -> str:
     """Return which factorisations are made."""
+    if audit.is_cross_entropy:
+        return "cross-entropy, by Newton's method"
     methods = []
     if audit.reaches_end:
         methods.append("Cholesky and inverse" + (", again and again" if audit.ridge_changes else ""))

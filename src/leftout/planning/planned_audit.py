@@ -13,7 +13,7 @@ from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
-from leftout.dynamics.rules import At, Rule
+from leftout.dynamics.rules import At, Logistic, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 
@@ -73,6 +73,16 @@ class PlannedAudit:
     def has_training_curve(self) -> bool:
         """Return whether training is followed over its time, which takes the spectrum too."""
         return has_training_curve(self.rule, self.last_time)
+
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Return whether cross-entropy is minimised: no factorisation, but a fit and further Newton steps."""
+        return isinstance(self.rule, Logistic)
+
+    @property
+    def examples(self) -> int:
+        """Return the number of training examples."""
+        return self.n // self.outputs_per_example
 
     @property
     def ridge_changes(self) -> bool:

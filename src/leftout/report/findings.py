@@ -20,7 +20,7 @@ from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.diagnostics.model_selection import Selection
-from leftout.dynamics.losses import ExampleLoss, SquaredLoss
+from leftout.dynamics.losses import SQUARED, ExampleLoss
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Findings:
     no_learning_curve: str = ""
     selection: Selection | None = None
     depends_on_labels: bool = False
-    loss: ExampleLoss = SquaredLoss()
+    loss: ExampleLoss = SQUARED
 
     @property
     def doubts_labels(self) -> bool:

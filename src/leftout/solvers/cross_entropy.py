@@ -7,9 +7,9 @@ The last axis holds the outputs. Losses are those of the labels themselves, with
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float64
 from torch import Tensor
+from torch.nn.functional import softplus
 
 SMALL = 1.0
 """Changes of logits up to which the change of the loss is taken from exp(change) − 1: no digits are lost."""
@@ -60,7 +60,7 @@ def cross_entropy_change(
         of_target = targets * change
         first, second = torch.zeros_like(change) - of_target, change - of_target
         d, p = torch.cat([first, second], -1), torch.cat([(-logits).sigmoid(), p], -1)
-        log_p = torch.cat([-F.softplus(logits), -F.softplus(-logits)], -1)
+        log_p = torch.cat([-softplus(logits), -softplus(-logits)], -1)
     else:
         p, log_p = logits.softmax(-1), logits.log_softmax(-1)
         d = change - (targets * change).sum(-1, keepdim=True)
@@ -70,4 +70,4 @@ def cross_entropy_change(
 
 
 def _normaliser(logits: Float64[Tensor, "*#n k"]) -> Tensor:
-    return F.softplus(logits[..., 0]) if logits.shape[-1] == 1 else torch.logsumexp(logits, -1)
+    return softplus(logits[..., 0]) if logits.shape[-1] == 1 else torch.logsumexp(logits, -1)

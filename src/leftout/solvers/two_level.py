@@ -34,7 +34,8 @@ NULL = 1e-12
 @dataclass(frozen=True, eq=False)
 class LeadingDirections:
     """Z with Zᵀ K Z = I, and K Z: (rows, r) each. `smallest` is the least eigenvalue of K on their span,
-    or 0 where K is zero beyond it."""
+    or 0 where K is zero beyond it.
+    """
 
     z: Float64[Tensor, "rows r"]
     kz: Float64[Tensor, "rows r"]
@@ -132,7 +133,8 @@ class TwoLevel:
 
         Args:
             image: K times the dual.
-            level: curvature beyond the leading directions, with the ridge; that of the preconditioner if None.
+            level: curvature beyond the leading directions, with the ridge; that of the preconditioner if
+                None.
         """
         level = self.level if level is None else level
         d = self.directions
@@ -166,6 +168,7 @@ def two_level(
             inner[:, a, :, a:] = block
             inner[:, a:, :, a] = block.permute(1, 2, 0)
         inner = inner.view(r * k, r * k)
-    # The mean curvature of a class times the least eigenvalue that was kept: a scale, which need not be exact.
+    # The mean curvature of a class times the least eigenvalue that was kept: a scale, which need not be
+    # exact.
     curvature_scale = float((weights[:, None] * p * (1 - p)).mean())
     return TwoLevel(directions, inner, curvature_scale * directions.smallest, ridge)

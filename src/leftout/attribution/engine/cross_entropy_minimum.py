@@ -134,9 +134,7 @@ class CrossEntropyMinimum(EditEngine):
 
     @property
     def _size(self) -> int:
-        """Return how many examples are left out at a time, within a third of the budget."""
-        one = 8 * self.fitted.targets.numel() * (ARRAYS + 4)
-        return max(1, min(TOGETHER, len(self.fitted), self.fitted.memory // (3 * one)))
+        return _examples_together(8 * self.fitted.targets.numel(), len(self.fitted), self.fitted.memory)
 
     @cached_property
     def _duals(self) -> dict[int, Float64[Tensor, "n e k"]]:
@@ -155,9 +153,8 @@ class CrossEntropyMinimum(EditEngine):
         """Return how the dual changes without each example; blocks of them are made once, and kept."""
         size = self._size
         starts = range(columns.start // size * size, columns.stop, size)
-        if columns.stop - columns.start < size and not all(start in self._duals for start in starts):
-            if columns.stop - columns.start == 1:
-                return self._leave_out(columns)
+        if columns.stop - columns.start == 1 and starts[0] not in self._duals:
+            return self._leave_out(columns)
         for start in starts:
             if start not in self._duals:
                 self._duals[start] = self._leave_out(slice(start, min(start + size, len(self.fitted))))
@@ -199,6 +196,26 @@ class CrossEntropyMinimum(EditEngine):
         return duals.transpose(1, 2).flatten(0, 1)[:, :, None]
 
 
+def left_out_bytes(n: int, k: int, examples: int, *, memory: int) -> int:
+    """Return the bytes of the models without each example, and of solving for some of them at a time.
+
+    Args:
+        n, k: rows of the kernel matrix, and columns of a dual.
+        memory: budget in bytes.
+    """
+    one = 8 * n * k
+    return one * examples + one * (ARRAYS + 4) * _examples_together(one, examples, memory)
+
+
+def _examples_together(one: int, examples: int, memory: int) -> int:
+    """Return how many examples are left out at a time, within a third of the budget.
+
+    Args:
+        one: bytes of a dual.
+    """
+    return max(1, min(TOGETHER, examples, memory // (3 * one * (ARRAYS + 4))))
+
+
 def subset_duals(fitted: Fitted, kept: Bool[Tensor, "s n"]) -> Float64[Tensor, "s rows c"]:
     """Return the duals of the models fitted to subsets, until convergence; other rows are zero.
 
@@ -209,7 +226,7 @@ def subset_duals(fitted: Fitted, kept: Bool[Tensor, "s n"]) -> Float64[Tensor, "
     every = fitted.dual(math.inf)
     duals = every.new_empty(len(kept), *every.shape)
     # Under a mean of losses the ridge depends on how many there are.
-    sizes = [None] if fitted.rule.loss == "sum" else totals.unique().tolist()
+    sizes = [None] if fitted.rule.loss == "sum" else sorted(set(totals.tolist()))
     for size in sizes:
         of_size = torch.ones_like(totals, dtype=torch.bool) if size is None else totals == size
         engine = CrossEntropyMinimum(fitted, total=size or len(fitted), newton_steps=None)
