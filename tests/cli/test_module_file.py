@@ -258,7 +258,8 @@ def weights(folder):
         (module(train.inputs.float()) - targets).square().sum(1).mean().backward()
         optimiser.step()
     save_file(module.state_dict(), "trained.safetensors")
-    return ["--classes", "3,8", "--n-train", 60, "--n-query", 12, "--weights", "trained.safetensors"]
+    sizes = ["--classes", "3,8", "--n-train", 60, "--n-query", 12]
+    return [*sizes, "--weights", "trained.safetensors", "--loss", "squared"]
 
 
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")

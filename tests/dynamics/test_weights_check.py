@@ -98,6 +98,17 @@ def test_squared_loss_on_the_outputs_of_a_classifier_is_refused(task) -> None:
         lo.fit(Empirical(classifier), train, rule=lo.Ridge(1.0))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_cross_entropy_of_outputs_that_squared_loss_has_trained_is_doubted(task) -> None:
+    train = digits(*TASKS[task])
+    coded = lo.Logistic(1.0).example_loss.coded(train, train.targets.shape[1], "train")
+    (message,) = told(trained(train, squared, steps=400), coded, "trained", lo.Logistic(1.0))
+    assert "are the targets themselves" in message
+    assert "Pass rule=lo.Ridge(ridge) (--loss squared)" in message
+    for steps in (5, 10, 20, 50, 200):
+        assert told(trained(train, entropy, steps=steps), coded, "trained", lo.Logistic(1.0)) == []
+
+
 @pytest.mark.parametrize("centre", ["uniform", "mean"])
 def test_targets_that_were_centred_after_the_training_are_noticed(centre) -> None:
     train = digits()
