@@ -45,8 +45,8 @@ CLASSIFIER = 0.1
 """Share of the entropy that a trained classifier explains at least."""
 
 LEARNED_SQUARES = 0.9
-"""Share of the squared error from which outputs are those of training by it, to its end: logits that grow past
-the targets explain up to 0.84 for a moment, and then less than a constant does."""
+"""Share of the squared error from which outputs are those of training by it, to its end: logits that grow
+past the targets explain up to 0.84 for a moment, and then less than a constant does."""
 
 FEWEST = 30
 """Examples from which a network that knows something would show it."""
