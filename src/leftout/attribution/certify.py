@@ -117,7 +117,7 @@ def _cross_entropy(
 ) -> _Sizes:
     """The curvature of cross-entropy is at most ½ (¼ for one output), and the ridge is its least."""
     del time, generator
-    high, low = fitted.largest, float(fitted.factorisations.eigenvalues[0])
+    high = fitted.largest
     ridge = fitted.rule.effective_ridge(total)
     reach = ridge + high * (0.25 if fitted.outputs == 1 else 0.5)
     of_queries = assemble.diagonal(
@@ -129,7 +129,7 @@ def _cross_entropy(
     scale = math.sqrt(top * 2 * loss / ridge)
     return _Sizes(
         high=high,
-        low=low,
+        low=math.nan,
         reach=reach,
         condition=reach / ridge,
         effective=reach / ridge,

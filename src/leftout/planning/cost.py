@@ -133,8 +133,7 @@ class Cost:
         audit = self.audit
         if audit.is_cross_entropy:
             refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k)
-            eigenvalues = operations(Operation.EIGENPAIRS, 1 / 3, side=audit.n)
-            return self.machine.seconds(self._cross + refits + eigenvalues)
+            return self.machine.seconds(self._cross + refits)
         refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 

@@ -66,12 +66,7 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
             "How much the equations enlarge small errors: about as many digits are lost as this "
             "number has zeros. ∞ means that the data leave some direction undetermined.",
         ),
-        (
-            "Smallest eigenvalue",
-            number(c.smallest),
-            "Of the kernel matrix. A kernel fitted to labels may have negative ones; of others they are "
-            "rounding.",
-        ),
+        *_smallest(c.smallest),
         (
             "Condition number at this time",
             number(c.effective_condition),
@@ -88,6 +83,14 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
         ("Precision of the kernel", plain(c.kernel_dtype), "Number format of the kernel's values."),
         ("Device", plain(c.device), "Where it was computed."),
     ]
+
+
+def _smallest(eigenvalue: float) -> list[tuple[str, str, str]]:
+    """Return the smallest eigenvalue of the kernel matrix, where the answer depends on it."""
+    if math.isnan(eigenvalue):
+        return []
+    reading = "Of the kernel matrix. A kernel fitted to labels may have negative ones; of others they are rounding."
+    return [("Smallest eigenvalue", number(eigenvalue), reading)]
 
 
 def _approximation(findings: Findings) -> list[tuple[str, str, str]]:

@@ -131,11 +131,14 @@ class LogisticFit:
         )
 
 
-def fit_logistic(problem: LogisticProblem, weights: Float64[Tensor, " n"] | None = None) -> LogisticFit:
+def fit_logistic(
+    problem: LogisticProblem, weights: Float64[Tensor, " n"] | None = None, *, start: Tensor | None = None
+) -> LogisticFit:
     """Return the minimum.
 
     Args:
         weights: ω ≥ 0 of the examples; 1 if None.
+        start: a dual (n, k) from which to begin; 0 if None. The minimum does not depend on it.
 
     Raises:
         NotPositiveError: K has a negative eigenvalue that the ridge does not outweigh.
@@ -156,7 +159,8 @@ def fit_logistic(problem: LogisticProblem, weights: Float64[Tensor, " n"] | None
     n, k = problem.targets.shape
     omega = problem.targets.new_ones(n) if weights is None else weights
     directions = leading_directions(problem.gram, outputs=k, outputs_per_example=problem.outputs_per_example)
-    run = _Newton(problem, omega[:, None], problem.targets[:, None], problem.offset.new_zeros(n, 1, k))
+    begin = problem.offset.new_zeros(n, 1, k) if start is None else start[:, None]
+    run = _Newton(problem, omega[:, None], problem.targets[:, None], begin)
     latest: TwoLevel | None = None
 
     def precondition() -> TwoLevel:

@@ -21,11 +21,14 @@ from leftout.solvers.cross_entropy import curvature_product
 PASSES = 2
 """Powers of K with which its leading directions are looked for: they need not be exact."""
 
-SIDE = 1000
-"""Most unknowns of T: its eigendecomposition then takes a second."""
+SIDE = 300
+"""Most unknowns of T, and directions of a kernel that tells outputs apart: more cost more than they save."""
 
 DIRECTIONS = 30
 """Most directions of a kernel whose outputs share it: more saved fewer products than they cost (MNIST)."""
+
+LEAST = 4
+"""Least directions, where there are very many classes."""
 
 NULL = 1e-12
 """Directions whose eigenvalue is smaller, relative to the largest, are left out: they are rounding."""
@@ -70,24 +73,35 @@ def leading_directions(
         outputs_per_example: rows of the matrix for each example, k or 1.
 
     Cost:
-        2 (PASSES + 1) r n² flops for r = min(n, 30, 1000 / k) directions.
+        2 (PASSES + 1) r n² flops for r = min(n, 30, 300 / k) directions.
     """
     per_direction = 1 if outputs_per_example > 1 else outputs
     most = SIDE if outputs_per_example > 1 else DIRECTIONS
-    r = max(1, min(len(gram), most, SIDE // per_direction))
+    r = max(LEAST, min(most, SIDE // per_direction))
+    r = min(r, len(gram))
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(len(gram), r, generator=generator, dtype=gram.dtype, device="cpu").to(gram.device)
     for _ in range(PASSES):
-        z = torch.linalg.qr(gram @ z).Q
+        z = _orthonormal(gram @ z)
     kz = gram @ z
     values, vectors = torch.linalg.eigh(z.T @ kz)
     real = values > NULL * values[-1]
     scale = vectors[:, real] / values[real].sqrt()
     z, kz = z @ scale, kz @ scale
     # Beyond the span the kernel is at most about its least eigenvalue there; where K has no more, nothing.
-    covered = r == len(gram) or not bool(real.all())
-    smallest = 0.0 if covered else float(values[0])
-    return LeadingDirections(z, kz, smallest, outputs, outputs_per_example)
+    covered = z.shape[1] < r or r == len(gram)
+    return LeadingDirections(z, kz, 0.0 if covered else float(values[0]), outputs, outputs_per_example)
+
+
+def _orthonormal(columns: Float64[Tensor, "rows r"]) -> Float64[Tensor, "rows s"]:
+    """Return an orthonormal basis of the columns, but for directions that are rounding.
+
+    By products alone: a QR factorisation takes ten times as long, and the basis need not be exact.
+    """
+    values, vectors = torch.linalg.eigh(columns.T @ columns)
+    real = values > NULL * values[-1]
+    basis: Tensor = columns @ (vectors[:, real] / values[real].sqrt())
+    return basis
 
 
 @final

@@ -129,7 +129,8 @@ class CrossEntropyMinimum(EditEngine):
             fitted.outputs_per_example,
         )
         dual = torch.zeros_like(self.dual_as_fitted[:, column])
-        dual[rows] = fitted.by_row(fit_logistic(problem).dual)[:, column]
+        start = fitted.logistic.dual[examples]
+        dual[rows] = fitted.by_row(fit_logistic(problem, start=start).dual)[:, column]
         return dual
 
     @property
