@@ -1,14 +1,18 @@
 """Every answer under cross-entropy against fits in the weights, dense and from the definition."""
 
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import leftout as lo
+from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
 from leftout.data.pairs import examples_of
 from oracles.cross_entropy import DenseLogistic, cross_entropy, probabilities
 
+OF = ("prediction", "loss")
 EXACT = 1e-8
 """Of the largest effect: fits end at 1e-11 of the predictions, and effects are a hundredth of them or "
 "more."""
@@ -109,3 +113,166 @@ def test_leaving_out_is_a_fit_without(name, ridge):
         total = {"ridge": fitted.rule.ridge * (n - len(group))} if mean else {}
         after = case.oracle.predict(case.without(group), **total)
         case.check(together[0][:, j], together[1][:, j], (with_all, after))
+
+
+@pytest.mark.parametrize("name", ["one output", "three classes", "network of three outputs"])
+def test_other_labels_weights_and_examples_are_fits_with_them(name):
+    case = CASES[name](0.05)
+    fitted, query, oracle = case.fitted, case.query, case.oracle
+    with_all = oracle.predict()
+    for row in (4, 7):
+        wanted = (int(fitted.train.labels[row]) + 1) % len(fitted.train.classes)
+        targets = oracle.targets.copy()
+        targets[row] = fitted.train.encoding.encode(torch.tensor([wanted])).numpy()
+        both = [lo.relabel(fitted, query, [row], wanted, of=of).values[:, 0] for of in OF]
+        case.check(*both, (with_all, oracle.predict(targets=targets)))
+    for weight in (0.0, 0.3, 2.0):
+        weights = np.ones(len(fitted))
+        weights[3] = weight
+        both = [lo.reweight(fitted, query, [3], weight, of=of).values[:, 0] for of in OF]
+        case.check(*both, (with_all, oracle.predict(weights)))
+    inputs, labels = query.inputs[:2], query.labels[:2]
+    both = [lo.add(fitted, query, inputs, labels.tolist(), of=of).values for of in OF]
+    for column in range(2):
+        if fitted.tilt is None:
+            pair = (
+                torch.cat([fitted.train.inputs, inputs[column : column + 1]]),
+                torch.cat([fitted.train.labels, labels[column : column + 1]]),
+            )
+            after = lo.fit(fitted.kernel, pair, rule=fitted.rule).predict(query).numpy()
+        else:
+            after = with_example(case, column).predict()
+        case.check(both[0][:, column], both[1][:, column], (after, with_all))
+
+
+def with_example(case, column):
+    """Return the oracle with a query as one more example, in the weights of its network."""
+    module, oracle, query = case.fitted.kernel.module, case.oracle, case.query
+
+    def rows(inputs):
+        weights = dict(module.named_parameters())
+        jacobians = torch.func.vmap(
+            torch.func.jacrev(lambda w, x: torch.func.functional_call(module, w, (x[None],))[0]), (None, 0)
+        )({name: weight.detach() for name, weight in weights.items()}, inputs)
+        return torch.cat([j.flatten(2) for j in jacobians.values()], 2).flatten(0, 1).detach().numpy()
+
+    oracle.features, oracle.query_features = rows(case.fitted.train.inputs), rows(query.inputs)
+    oracle.tilt = oracle.features.T @ (probabilities(oracle.initial) - oracle.targets).ravel()
+    k = oracle.targets.shape[1]
+    larger = copy(oracle)
+    larger.features = np.vstack([oracle.features, oracle.query_features[column * k : (column + 1) * k]])
+    larger.initial = np.vstack([oracle.initial, oracle.query_initial[column : column + 1]])
+    larger.targets = np.vstack([oracle.targets, query.targets.numpy()[column : column + 1]])
+    return larger
+
+
+@pytest.mark.parametrize("name", ["one output", "seven classes", "network of three outputs"])
+def test_steps_converge_and_one_of_them_is_solved_for(name):
+    case = CASES[name](0.05)
+    fitted, query = case.fitted, case.query
+    exact = lo.leave_one_out(fitted, query, newton_steps=None, of="prediction").values
+    errors = [
+        abs(lo.leave_one_out(fitted, query, newton_steps=steps, of="prediction").values - exact).max()
+        for steps in (1, 2, 4)
+    ]
+    # Newton's error is squared with each step.
+    assert errors[0] > 3 * errors[1] > 9 * errors[2]
+    assert errors[2] <= 1e-4 * abs(exact).max()
+    oracle, n, k = case.oracle, *case.oracle.targets.shape
+    theta = oracle.weights()
+    p = probabilities(oracle.initial + (oracle.features @ theta).reshape(n, k))
+    rows = oracle.features.reshape(n, k, -1)
+    bent = np.stack([np.diag(row) - np.outer(row, row) if k > 1 else [[row[0] * (1 - row[0])]] for row in p])
+    one = lo.leave_one_out(fitted, query, of="prediction").values
+    for i in (0, 9):
+        others = case.without([i])
+        curvature = np.einsum("n,nad,nab,nbe->de", others, rows, bent, rows) + oracle.ridge * np.eye(
+            rows.shape[2]
+        )
+        step = np.linalg.solve(curvature, rows[i].T @ (p[i] - oracle.targets[i]))
+        change = -(oracle.query_features @ step).reshape(-1, k)
+        assert abs(one[:, i] - change).max() <= 1e-3 * abs(one).max()  # conjugate gradients stop at 1e-4
+
+
+@pytest.mark.parametrize("name", ["one output", "three classes", "network of two outputs"])
+def test_the_first_order_is_the_derivative_by_an_example_s_weight(name):
+    case = CASES[name](0.05)
+    fitted, query = case.fitted, case.query
+    first = lo.first_order(fitted, query)
+    assert np.allclose(lo.first_order(fitted, query, mean=True), first.mean("query"), atol=1e-12)
+    step = 1e-4
+    for i in (0, 7):
+        less, more = np.ones(len(fitted)), np.ones(len(fitted))
+        less[i], more[i] = 1 - step, 1 + step
+        targets = query.targets.numpy()
+        slope = (case.oracle.losses(targets, less) - case.oracle.losses(targets, more)) / (2 * step)
+        assert abs(first.values[:, i] - slope).max() <= 1e-3 * abs(first.values).max()
+
+
+@pytest.mark.parametrize("name", ["one output", "three classes", "network of two outputs"])
+def test_left_out_predictions_and_information_are_those_of_the_fits(name):
+    case = CASES[name](0.1)
+    fitted, oracle = case.fitted, case.oracle
+    ours = lo.out_of_sample(fitted, newton_steps=None).numpy()
+    oracle.query_initial, oracle.query_features = oracle.initial, oracle.features
+    n, k = oracle.targets.shape
+    theta = oracle.weights()
+    weights, function = [], []
+    for i in range(n):
+        without = oracle.weights(case.without([i]))
+        left_out = oracle.initial + (oracle.features @ without).reshape(n, k)
+        assert abs(ours[i] - left_out[i]).max() <= EXACT * abs(ours).max()
+        weights.append(((theta - without) ** 2).sum() / 2)
+        function.append(((oracle.features @ (theta - without)) ** 2).sum() / n / 2)
+    nats = lo.information(fitted, fitted.train)
+    # The default is one Newton step without each.
+    assert np.corrcoef(nats.weights, weights)[0, 1] > 0.99
+    assert np.corrcoef(nats.function, function)[0, 1] > 0.99
+
+
+def test_nothing_changes_without_data_that_a_class_needs_or_that_repeats():
+    inputs, labels = data(3, n=20)
+    labels = labels.clone()
+    labels[labels == 2] = 0
+    labels[5] = 2  # the only one of its class
+    inputs = torch.cat([inputs, inputs[:4]])
+    labels = torch.cat([labels, (labels[:4] + 1) % 2])  # the same inputs with other labels
+    case = Case(lo.kernels.ReLU(1), (inputs, labels), lo.Logistic(0.01))
+    with_all = case.oracle.predict()
+    both = [lo.leave_one_out(case.fitted, case.query, newton_steps=None, of=of).values for of in OF]
+    for i in (0, 5, 20):
+        case.check(both[0][:, i], both[1][:, i], (with_all, case.oracle.predict(case.without([i]))))
+
+
+def test_soft_labels_of_a_class_each_are_the_classes():
+    inputs, labels = data(3)
+    hard = lo.fit(lo.kernels.ReLU(1), (inputs, labels), rule=lo.Logistic(0.1))
+    soft = lo.fit(lo.kernels.ReLU(1), (inputs, hard.train.targets), rule=lo.Logistic(0.1))
+    assert torch.equal(hard.predict(inputs), soft.predict(inputs))
+
+
+def test_what_cross_entropy_cannot_take_is_refused_in_a_sentence():
+    inputs, labels = data(3)
+    numbers = torch.randn(len(inputs), 2, dtype=torch.float64)
+    with pytest.raises(DataError, match="probabilities that sum to 1; example '0' has"):
+        lo.fit(lo.kernels.ReLU(1), (inputs, numbers), rule=lo.Logistic(0.1))
+    with pytest.raises(ShapeError, match="the network has 4, the data have 3 classes"):
+        lo.fit(lo.kernels.Empirical(network(4)), (inputs, labels), rule=lo.Logistic(0.1))
+    with pytest.raises(OptionError, match="`ridge` must be"):
+        lo.Logistic(0.0)
+    fitted = lo.fit(lo.kernels.ReLU(1), (inputs, labels), rule=lo.Logistic(0.1))
+    with pytest.raises(OptionError, match="has no training time"):
+        fitted.predict(inputs, at=3.0)
+    for ask in (lambda model, _: lo.complexity(model, [[0]]), lambda model, _: lo.trajectory(model)):
+        with pytest.raises(OptionError, match=r"theorem about squared loss|training time"):
+            ask(fitted, fitted.train)
+    with pytest.raises(OptionError, match="`newton_steps` must be"):
+        lo.leave_one_out(fitted, fitted.train, newton_steps=0)
+    squared = lo.fit(lo.kernels.ReLU(1), (inputs, labels))
+    with pytest.raises(OptionError, match="`probabilities` are those of Logistic"):
+        squared.probabilities(inputs)
+    indefinite = lo.kernels.Precomputed(torch.diag(torch.tensor([-1.0] + [1.0] * 23, dtype=torch.float64)))
+    with pytest.raises((NotPositiveError, DataError)):
+        lo.fit(indefinite, (torch.arange(24)[:, None], labels), rule=lo.Logistic(0.1)).predict(
+            torch.arange(24)[:, None]
+        )

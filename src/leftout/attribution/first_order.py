@@ -26,16 +26,17 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.attribution.between_networks import asked_of_networks
+from leftout.attribution.engine.cross_entropy_minimum import CrossEntropyMinimum
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
-from leftout.attribution.engine.query_blocks import QueryBlock, queries_of, query_blocks
-from leftout.core.blocks import check_fits
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, queries_of, query_blocks
+from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, check_fitted
-from leftout.dynamics.rules import At
+from leftout.dynamics.rules import At, Logistic
 
 INTERPOLATED = "identically 0: with ridge 0 the training residuals are 0, and so are all derivatives"
 
@@ -91,23 +92,47 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
         fitted.memory,
         advice="Keep only the mean over queries, `mean=True`, or ask for fewer queries.",
     )
+    if isinstance(fitted.rule, Logistic):
+        values = _of_cross_entropy(fitted, examples, mean=mean)
+        return _labelled(fitted, examples, values, mean=mean)
     fitted.check_trainable([math.inf], total=n)
     dual = fitted.dual(math.inf)
     scores_of = _mean if mean else _by_query
     scores = scores_of(fitted, examples, dual) if fitted.rule.ridge else dual.new_zeros(rows, n)
     if fitted.rule.loss == "mean":
         scores -= scores.mean(1, keepdim=True)
-    axes: dict[str, Sequence[str]] = {} if mean else {"query": examples.ids}
+    return _labelled(fitted, examples, scores, mean=mean)
+
+
+def _labelled(fitted: Fitted, query: Examples, scores: Tensor, *, mean: bool) -> xr.DataArray:
+    """Return scores, (1, n) with `mean` and else (m, n), under their axes."""
+    axes: dict[str, Sequence[str]] = {} if mean else {"query": query.ids}
     axes["train"] = fitted.train.ids
-    values = scores.cpu().numpy()  # (1, n) with `mean`, else (m, n)
+    values = scores.cpu().numpy()
     return labelled_array(
         values if mean else values[None],
         times=[math.inf],
         scalar=True,
         coordinates=axes,
-        attrs=_attributes(fitted, examples, mean=mean),
+        attrs=_attributes(fitted, query, mean=mean),
         name="influence",
     )
+
+
+def _of_cross_entropy(fitted: Fitted, query: Examples, *, mean: bool) -> Float64[Tensor, "rows n"]:
+    """Return the slope of each query's loss times the derivative of its logits by leaving examples out."""
+    n, loss = len(fitted), fitted.rule.example_loss
+    engine = CrossEntropyMinimum(fitted, total=n, newton_steps=0)
+    scores = fitted.targets.new_zeros(len(query), n)
+    for block in query_blocks(fitted, query):
+        slope = loss.slope(engine.predictions(block), block.targets)
+        for columns in blocks(n, COLUMNS):
+            for output in range(fitted.outputs):
+                change = engine.singles(block, columns, output)
+                scores[block.rows, columns] += slope[:, output, None] * change
+    if fitted.rule.loss == "mean":
+        scores -= scores.mean(1, keepdim=True)
+    return scores.mean(0, keepdim=True) if mean else scores
 
 
 def _by_query(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m n"]:

@@ -89,7 +89,9 @@ def _smallest(eigenvalue: float) -> list[tuple[str, str, str]]:
     """Return the smallest eigenvalue of the kernel matrix, where the answer depends on it."""
     if math.isnan(eigenvalue):
         return []
-    reading = "Of the kernel matrix. A kernel fitted to labels may have negative ones; of others they are rounding."
+    reading = (
+        "Of the kernel matrix. A kernel fitted to labels may have negative ones; of others they are rounding."
+    )
     return [("Smallest eigenvalue", number(eigenvalue), reading)]
 
 

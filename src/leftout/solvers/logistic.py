@@ -225,6 +225,37 @@ def refit_logistic(
     return duals
 
 
+def first_order_logistic(
+    fit: LogisticFit, examples: Int64[Tensor, " b"], *, memory: int | None = None
+) -> Float64[Tensor, "n b k"]:
+    """Return H⁻¹ Φ_iᵀ (p_i − y_i) as a change of the dual: the derivative of the minimum by leaving i out.
+
+    Cost:
+        10 to 20 products with K, 2 n² k flops each for every example.
+    """
+    n, k = fit.dual.shape
+    problem = fit.problem
+    slope = cross_entropy_gradient(fit.logits, problem.targets)
+    size = len(examples) if memory is None else max(1, memory // (ARRAYS * 8 * n * k))
+    changes = fit.dual.new_empty(n, len(examples), k)
+    for part in blocks(len(examples), size):
+        rows = examples[part]
+        columns = torch.arange(len(rows), device=rows.device)
+        run = _Newton(
+            problem,
+            fit.dual.new_ones(n, len(rows)),
+            problem.targets[:, None],
+            fit.dual[:, None],
+            logits=fit.logits[:, None].expand(n, len(rows), k),
+        )
+        gradient = fit.dual.new_zeros(n, len(rows), k)
+        gradient[rows, columns] = -slope[rows]
+        changes[:, part], _ = run.solve(
+            gradient, problem.product(gradient), fit.preconditioner, STEP_TOLERANCE
+        )
+    return changes
+
+
 def fit_logistic_work(n: int, k: int) -> WorkCount:
     """Return the work of `fit_logistic` with n rows of a kernel matrix and k columns of a dual.
 
@@ -277,7 +308,7 @@ class _Newton:
     def step(self, preconditioner: TwoLevel) -> None:
         """Take one whole Newton step for every problem."""
         gradient = self.gradient()
-        move, image = self._solve(gradient, self._product(gradient), preconditioner, STEP_TOLERANCE)
+        move, image = self.solve(gradient, self._product(gradient), preconditioner, STEP_TOLERANCE)
         self.dual = self.dual + move
         self.logits = self.logits + image
         self.newton_steps += 1
@@ -325,7 +356,7 @@ class _Newton:
                 duals, logits = duals.clone(), logits.clone()
             forcing = (size / first).sqrt().clamp(max=FORCING)
             near = preconditioner if isinstance(preconditioner, TwoLevel) else preconditioner()
-            move, change = self._solve(gradient, image, near, forcing.clamp(min=1e-6))
+            move, change = self.solve(gradient, image, near, forcing.clamp(min=1e-6))
             self._search(gradient, move, change)
             self.newton_steps += 1
             last = size
@@ -370,7 +401,7 @@ class _Newton:
         theta = (dual * (logits - self.problem.offset[:, None])).sum((0, 2))
         return data + self.problem.ridge / 2 * theta
 
-    def _solve(
+    def solve(
         self,
         gradient: Float64[Tensor, "n b k"],
         image: Float64[Tensor, "n b k"],

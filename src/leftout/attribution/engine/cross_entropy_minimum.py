@@ -26,7 +26,13 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_count
 from leftout.core.progress import with_progress
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.logistic import ARRAYS, LogisticProblem, fit_logistic, refit_logistic
+from leftout.solvers.logistic import (
+    ARRAYS,
+    LogisticProblem,
+    first_order_logistic,
+    fit_logistic,
+    refit_logistic,
+)
 
 TOGETHER = 256
 """Most examples whose removal is solved for at a time."""
@@ -34,7 +40,12 @@ TOGETHER = 256
 
 @final
 class CrossEntropyMinimum(EditEngine):
-    """The end of training under Logistic."""
+    """The end of training under Logistic.
+
+    Args:
+        newton_steps: to the model without an example; None is to convergence, 0 the derivative: without i the
+            curvature is that of all examples.
+    """
 
     def __init__(self, fitted: Fitted, *, total: float, newton_steps: int | None) -> None:
         self.fitted = fitted
@@ -166,6 +177,8 @@ class CrossEntropyMinimum(EditEngine):
 
     def _leave_out(self, columns: slice) -> Float64[Tensor, "n e k"]:
         examples = torch.arange(columns.start, columns.stop, device=self.fitted.device)
+        if self.newton_steps == 0:
+            return first_order_logistic(self.fitted.logistic, examples, memory=self.fitted.memory // 3)
         return self._change(weights=self._ones_but(examples, 0.0), newton_steps=self.newton_steps)
 
     def _ones_but(self, examples: Int64[Tensor, " e"], weight: float) -> Float64[Tensor, "n e"]:
