@@ -76,6 +76,18 @@ def test_predictions_are_means(both) -> None:
     assert several.rule == RULE
 
 
+def test_probabilities_are_means_of_probabilities() -> None:
+    pair, rule = (TRAIN[0], torch.arange(N) % 2), lo.Logistic(0.5)
+    several = lo.fit(Empirical(networks()), pair, rule=rule)
+    each = [lo.fit(Empirical(module), pair, rule=rule) for module in networks()]
+    want = sum(fitted.probabilities(QUERY[0]) for fitted in each) / 3
+    torch.testing.assert_close(several.probabilities(QUERY[0]), want)
+    query = QUERY[0], torch.arange(M) % 2
+    scores = lo.leave_one_out(several, query)
+    values = np.stack([lo.leave_one_out(fitted, query).values for fitted in each])
+    np.testing.assert_allclose(scores["influence"], values.mean(0), atol=1e-12)
+
+
 @pytest.mark.parametrize("options", [{"top": 2}, {"spread": True, "prior": lo.kernels.ReLU(1)}])
 def test_answers_that_have_no_mean_are_refused(both, options) -> None:
     with pytest.raises(OptionError, match=r"mean of lists|f_0 of its own"):

@@ -13,6 +13,7 @@ from leftout.core.errors import OptionError
 from leftout.curation.label_model import RIDGES, label_model
 from leftout.data.encoding import encoding_of_classes
 from leftout.kernels.network.empirical import Empirical
+from leftout.planning.plan import plan
 from leftout.planning.planned_audit import planned_audit
 from leftout.report.report import html
 from report.test_report import Page
@@ -128,14 +129,51 @@ def test_what_cannot_be_compared_as_numbers_is_not_doubted_at_all(tmp_path) -> N
     assert "No label was asked about." in page
     assert "each predicted without itself" not in page
     record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert lo.open(tmp_path / "run").tables.attrs["labels"] == audit.findings.label_note
     assert record["labels"] == audit.findings.label_note
     assert record["computation"]["fitted"]["kernel"]["weights"] == "trained"
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_network_trained_by_cross_entropy_is_audited_in_its_own_units(columns) -> None:
+    train, query = lo.load("digits", classes=[3, 8], n_train=N, n_query=12, normalise=None, centre="none")
+    labels = train.labels.clone()
+    labels[:5] = 1 - labels[:5]
+    train = train.with_labels(labels)
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.Tanh(), nn.Linear(16, columns)).double()
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.2, momentum=0.9)
+    for _ in range(100):
+        optimiser.zero_grad()
+        logits = module(train.inputs)
+        if columns == 1:
+            logits = nn.functional.pad(logits, (1, 0))
+        nn.functional.cross_entropy(logits, labels).backward()
+        optimiser.step()
+    findings = lo.audit(Empirical(module), train, query, rule=lo.Logistic(1.0), refit_examples=0).findings
+    assert {suspect.row for suspect in findings.suspects} >= set(range(5))
+    model = findings.at_last_time
+    # Predictions are logits of the network; left-out ones numbers of another model, around 0 and 1 or ∓1.
+    np.testing.assert_allclose(model.predictions, module(query.inputs).detach(), rtol=1e-9)
+    assert model.left_out_accuracy > 0.8
+    assert model.out_of_sample.abs().max() < 2
+    assert "in target units" in Page(html(findings)).words
 
 
 def test_a_network_is_not_trained_again_from_its_trained_weights() -> None:
     train, query = digits()
     with pytest.raises(OptionError, match=r"from initial weights for `retrain_examples`; .*--linearised-at"):
         lo.audit(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0), retrain_examples=3)
+
+
+def test_a_plan_says_which_kernel_doubts_labels() -> None:
+    train, query = digits()
+    steps = {
+        step.name: step
+        for step in plan(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0)).steps
+    }
+    assert steps["labels"].method.startswith(f"by a kernel that has not seen them, {N} × {N}, ")
+    assert steps["predictions"].method == "at queries"
 
 
 def test_the_other_kernel_is_planned_for() -> None:

@@ -258,7 +258,8 @@ def weights(folder):
         (module(train.inputs.float()) - targets).square().sum(1).mean().backward()
         optimiser.step()
     save_file(module.state_dict(), "trained.safetensors")
-    return ["--classes", "3,8", "--n-train", 60, "--n-query", 12, "--weights", "trained.safetensors"]
+    sizes = ["--classes", "3,8", "--n-train", 60, "--n-query", 12]
+    return [*sizes, "--weights", "trained.safetensors", "--loss", "squared"]
 
 
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
@@ -348,7 +349,8 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:ten", "--projection", "gaussian"], "--projection must be"),
         (["--model", "net.py:ten", "--parameters", "nothing.*"], "nothing"),
         (["--model", "net.py:images"], "must return a tensor (n, k)"),
-        (["--model", "net.py:build"], "tells apart 2 outputs, the targets have 10"),
+        (["--model", "net.py:build"], "the network has 2, the data have 10 classes"),
+        (["--model", "net.py:build", "--loss", "squared"], "tells apart 2 outputs, the targets have 10"),
         (["--model", "net.py:ten", "--retrain-examples", "2"], "`retrain_examples` must be 0, or 3 … 20"),
         (["--model", "net.py:ten", "--retrain-examples", "21"], "`retrain_examples` must be 0, or 3 … 20"),
         (
@@ -356,7 +358,10 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
             "A flow is descent at a small rate",
         ),
         (["--retrain-examples", "3"], "`retrain_examples` trains a network again"),
-        (["--model", "net.py:ten", "--retrain-examples", "3", "--outputs", "sum"], "no exact one"),
+        (
+            ["--model", "net.py:ten", "--retrain-examples", 3, "--outputs", "sum", "--loss", "squared"],
+            "no exact one",
+        ),
     ],
 )
 def test_flags_that_do_not_go_together_are_one_sentence(folder, leftout, words, message) -> None:

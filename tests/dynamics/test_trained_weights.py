@@ -154,6 +154,20 @@ def test_information_is_of_the_change_of_weights(fitted) -> None:
         assert float(told["weights"][i]) == pytest.approx(change @ change / 2, rel=1e-9)
 
 
+def test_the_classical_influence_is_the_slope_of_the_same_solve(fitted) -> None:
+    rows, start = flat_jacobian(X), outputs(X)
+    curvature = np.einsum("nkp,nkq->pq", rows, rows) + RIDGE * np.eye(rows.shape[2])
+    slopes = np.einsum("nkp,nk->pn", rows, start - Y.numpy())
+    moved = np.einsum("mkp,pn->mnk", flat_jacobian(QX), np.linalg.solve(curvature, slopes))
+    want = np.einsum("mnk,mk->mn", moved, outputs(QX) - QY.numpy())
+    assert_same(lo.first_order(fitted, (QX, QY)), want, 1e-10)
+    assert_same(lo.first_order(fitted, (QX, QY), mean=True), want.mean(0), 1e-10)
+
+
+def test_the_posterior_around_trained_weights_has_the_network_as_its_mean(fitted) -> None:
+    assert_same(lo.posterior(fitted, QX).mean, outputs(QX), 1e-10)
+
+
 def test_training_that_is_over_has_no_finite_times() -> None:
     for rule in (lo.GradientFlow(1.0), lo.GradientDescent(0.01), lo.Ridge(0.0)):
         with pytest.raises(

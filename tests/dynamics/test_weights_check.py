@@ -98,6 +98,17 @@ def test_squared_loss_on_the_outputs_of_a_classifier_is_refused(task) -> None:
         lo.fit(Empirical(classifier), train, rule=lo.Ridge(1.0))
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_cross_entropy_of_outputs_that_squared_loss_has_trained_is_doubted(task) -> None:
+    train = digits(*TASKS[task])
+    coded = lo.Logistic(1.0).example_loss.coded(train, train.targets.shape[1], "train")
+    (message,) = told(trained(train, squared, steps=400), coded, "trained", lo.Logistic(1.0))
+    assert "are the targets themselves" in message
+    assert "Pass rule=lo.Ridge(ridge) (--loss squared)" in message
+    for steps in (5, 10, 20, 50, 200):
+        assert told(trained(train, entropy, steps=steps), coded, "trained", lo.Logistic(1.0)) == []
+
+
 @pytest.mark.parametrize("centre", ["uniform", "mean"])
 def test_targets_that_were_centred_after_the_training_are_noticed(centre) -> None:
     train = digits()
@@ -209,6 +220,7 @@ def test_what_needs_a_kernel_that_has_not_seen_the_labels_says_so(at_trained_wei
     [
         (lo.linearised_module, "its linearised training"),
         (lambda fitted: lo.linearisation_gap(fitted, fitted.train), "its linearised training"),
+        (lambda fitted: lo.complexity(fitted, [[0, 1]]), "what it has to learn"),
         (lambda fitted: initial_network(fitted, width=9, seed=0), "training it again"),
         (
             lambda fitted: lo.bounds.limit(
@@ -219,7 +231,7 @@ def test_what_needs_a_kernel_that_has_not_seen_the_labels_says_so(at_trained_wei
             "the limit of a network",
         ),
     ],
-    ids=["module", "gap", "again", "limit"],
+    ids=["module", "gap", "complexity", "again", "limit"],
 )
 def test_what_trains_from_initial_weights_says_so(at_trained_weights, ask, question) -> None:
     with pytest.raises(

@@ -173,8 +173,7 @@ def _mean(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) -> F
 
 def _residual(fitted: Fitted, block: QueryBlock, dual: Float64[Tensor, "rows c"]) -> Float64[Tensor, "m k"]:
     """Return y − f at a block of queries."""
-    learned = fitted.by_example(block.cross @ dual)
-    return block.targets - block.initial - learned
+    return block.targets - block.initial - fitted.learned(block.cross, dual)
 
 
 def _attributes(fitted: Fitted, query: Examples, *, mean: bool) -> dict[str, Any]:

@@ -444,8 +444,9 @@ def _arrays(findings: Findings) -> xr.Dataset:
         "left_out_prediction": (("at", "train", "output"), left_out),
         "margin": (("train",), findings.margins.numpy()),
     }
+    attrs = {"labels": findings.label_note} if findings.label_note else {}
     if findings.learned is None:
-        return xr.Dataset(arrays)
+        return xr.Dataset(arrays, attrs=attrs)
     names = ("fitted_loss", "left_out_loss", "from_others", "by_heart")
     arrays |= {name: ("time", np.asarray(getattr(findings.learned, name))) for name in names}
     return xr.Dataset(arrays, coords={"time": np.asarray(findings.learned.times)})

@@ -29,6 +29,7 @@ from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.data.identical import identical_inputs
 from leftout.dynamics.fitted import Fitted, check_fitted
+from leftout.dynamics.weights_check import check_starts_here
 
 Norm = Literal["interpolant", "fitted"]
 
@@ -85,6 +86,7 @@ def complexity(fitted: Fitted, groups: Groups, *, of: Norm = "interpolant") -> x
     check_kind("groups", groups, Iterable, what="groups of row numbers")
     names, members = named_groups(groups, len(fitted))
     fitted.check_kernel_fixed()
+    check_starts_here(fitted.kernel, "what it has to learn")
     _check_positive(fitted)
     total, added = (_interpolant if of == "interpolant" else _as_trained)(fitted, members)
     return xr.DataArray(

@@ -248,7 +248,7 @@ def posterior(fitted: Fitted, inputs: Any, *, covariance: bool = False) -> Ensem
     unexplained = _diagonal(fitted, fitted.kernel, points) - explained.square().sum(0)
     columns = fitted.residual.shape[1]
     variance = fitted.by_example(unexplained.clamp_min(0)[:, None].expand(-1, columns))
-    mean = fitted.initial(points) + fitted.by_example(cross @ factor.solve(fitted.residual))
+    mean = fitted.start_at(points, cross) + fitted.by_example(cross @ factor.solve(fitted.residual))
     between = None
     if covariance:
         between = fitted.rows.between(points, points) - explained.T @ explained

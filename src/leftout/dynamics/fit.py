@@ -94,6 +94,25 @@ def fit(
     check_rule(rule)
     rule = Ridge() if rule is None else rule
     examples = coded_for(kernel, rule, examples_of(train, name="train"))
+    if isinstance(kernel, Kernel):
+        check_weights(kernel, examples, rule)
+    return fit_kernel(kernel, examples, rule, dtype=dtype, device=device, memory=memory)
+
+
+def fit_kernel(
+    kernel: AnyKernel,
+    examples: Examples,
+    rule: Rule,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+) -> Fitted:
+    """Return the model, whatever the weights of a network look like; arguments as `fit` checks them.
+
+    Args:
+        examples: as `coded_for` gives them.
+    """
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     try:
@@ -104,8 +123,7 @@ def fit(
     except NotPositiveError as error:
         raise NotPositiveError(f"{error}{identical_inputs_sentence(examples)}") from None
     if fixed is not kernel and fixed.doubt:
-        warnings.warn(fixed.doubt, ExpansionWarning, stacklevel=2)
-    check_weights(fixed, examples, rule)
+        warnings.warn(fixed.doubt, ExpansionWarning, stacklevel=3)
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs

@@ -55,6 +55,10 @@ class FittedNetworks:
         """Return the mean over the networks of what they predict; arguments as for `Fitted.predict`."""
         return self.mean_and_deviation(lambda member: member.predict(inputs, at))[0]
 
+    def probabilities(self, inputs: Any) -> Float64[Tensor, "m classes"]:
+        """Return the mean over the networks of the probabilities of classes, under Logistic."""
+        return self.mean_and_deviation(lambda member: member.probabilities(inputs))[0]
+
     def mean_and_deviation(self, ask: Callable[[Fitted], Tensor]) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation over the networks of a tensor that each of them gives.
 

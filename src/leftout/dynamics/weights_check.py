@@ -8,6 +8,7 @@ error, or the cross-entropy, beside that of the best constant answer.
     "trained" weights   are doubted where not even the tail says that they know anything
     "initial" weights   where it does, and they know most: random weights do not. The tail alone would not
                         do: where classes are clusters, one random network in thirteen is beyond it
+    cross-entropy       where outputs are nearly the targets themselves, as squared loss makes them
     squared loss        where classes are told apart, but outputs are further from the targets than a constant
                         is, whatever is added to them: those of cross-entropy, which makes them large. No
                         training by squared loss ends there, as a constant is what it learns first. Also
@@ -26,7 +27,7 @@ from torch.nn.functional import log_softmax, logsigmoid
 
 from leftout.core.errors import OptionError, WeightsWarning
 from leftout.data.examples import Examples
-from leftout.dynamics.rules import Ridge, Rule
+from leftout.dynamics.rules import Logistic, Ridge, Rule
 from leftout.kernels.base import Kernel
 
 PLAIN = 1e-6
@@ -42,6 +43,10 @@ the end they explain 0.9 to 1, by either loss (tests/dynamics/test_weights_check
 
 CLASSIFIER = 0.1
 """Share of the entropy that a trained classifier explains at least."""
+
+LEARNED_SQUARES = 0.9
+"""Share of the squared error from which outputs are those of training by it, to its end: logits that grow
+past the targets explain up to 0.84 for a moment, and then less than a constant does."""
 
 FEWEST = 30
 """Examples from which a network that knows something would show it."""
@@ -73,7 +78,8 @@ def check_weights(kernel: Kernel, train: Examples, rule: Rule) -> None:
         OptionError: squared loss of the outputs of a network that was trained by cross-entropy.
 
     Warns:
-        WeightsWarning: initial weights that have plainly seen the labels, or trained ones that know nothing.
+        WeightsWarning: initial weights that have plainly seen the labels, trained ones that know nothing, or
+            cross-entropy of outputs that squared loss has trained.
 
     Cost:
         a forward pass over the training examples; nothing of kernels without a network.
@@ -86,6 +92,11 @@ def check_weights(kernel: Kernel, train: Examples, rule: Rule) -> None:
     plain = known.tail <= PLAIN
     if kernel.is_trained and plain and isinstance(rule, Ridge):
         _check_squared_loss(known, outputs.to(train.targets), train)
+    if kernel.is_trained and plain and isinstance(rule, Logistic) and known.explained > LEARNED_SQUARES:
+        _warn(
+            f"The outputs of the network are the targets themselves, to {known.explained:.0%}, and no "
+            "logits: it seems to be trained by squared loss. Pass rule=lo.Ridge(ridge) (--loss squared)."
+        )
     share = max(known.explained, known.entropy_explained)
     if not kernel.is_trained and plain and share > MOST_UNTRAINED:
         _warn(
@@ -124,7 +135,9 @@ def _with_and_without_centre(train: Examples) -> tuple[Tensor, Tensor]:
 
 def knowledge(outputs: Float64[Tensor, "n k"], train: Examples) -> Knowledge:
     """Return what outputs, in the units of targets, know of the targets."""
-    targets = train.targets
+    # One column of probabilities stands for ∓1: what a network of squared loss learns.
+    one_column = train.encoding.as_probabilities and train.encoding.outputs == 1
+    targets = 2 * train.targets - 1 if one_column else train.targets
     centred = targets - targets.mean(0)
     constant = float(centred.square().sum())
     error = outputs - targets

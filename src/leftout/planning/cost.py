@@ -83,8 +83,10 @@ class Cost:
         if audit.is_cross_entropy:
             return self.machine.seconds(self._cross + 3 * passes(n * audit.examples * k))
         nodes = total_work(nodes_work(n, k, times) for times in self.audit.further_node_sets)
+        left_out = 0 if audit.has_label_model else 1
         predictions = total_work(
-            self._cross + dual_work(n, time) + out_of_sample_work(n, k, time) for time in audit.times
+            self._cross + dual_work(n, time) + left_out * out_of_sample_work(n, k, time)
+            for time in audit.times
         )
         return self.machine.seconds(nodes + predictions)
 

@@ -157,8 +157,8 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
         ("kernel", cost.kernel(), f"{n} × {n}, one triangle"),
         ("factorisation", cost.factorisations(), _factorisation_method(audit)),
         ("scores", cost.scores(), _scores_method(audit)),
-        ("predictions", cost.predictions(), "at queries, and of each example without itself"),
-        ("labels", cost.labels(), f"if {DOUBTED:.0%} of them are doubted"),
+        ("predictions", cost.predictions(), _prediction_method(audit)),
+        ("labels", cost.labels(), _label_method(audit)),
         ("redundant", cost.redundant(), f"{len(audit.groups)} removals, {refits} by fitting the rest again"),
         ("rare, outliers", cost.rare(), "nearest neighbours"),
         (
@@ -182,6 +182,18 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
         of_labels = label_fit_cost(memory.kernel, cost)
         rows.append(("fitting to labels", of_labels.seconds, of_labels.method))
     return [Step(name, seconds, before + bytes_of[name], method) for name, seconds, method in rows]
+
+
+def _prediction_method(audit: PlannedAudit) -> str:
+    """Return what is predicted by the model itself."""
+    return "at queries" if audit.has_label_model else "at queries, and of each example without itself"
+
+
+def _label_method(audit: PlannedAudit) -> str:
+    """Return by which kernel labels are doubted."""
+    rows = audit.label_rows
+    other = f"by a kernel that has not seen them, {rows} × {rows}, " if audit.has_label_model else ""
+    return f"{other}if {DOUBTED:.0%} of them are doubted"
 
 
 def _scores_method(audit: PlannedAudit) -> str:

@@ -26,12 +26,12 @@ from leftout.core.device import usable_device
 from leftout.core.errors import OptionError
 from leftout.core.module_call import copy_module, with_gradients
 from leftout.core.progress import with_progress
-from leftout.data.pairs import Data
+from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, safe_ratio
 from leftout.diagnostics.linearity.snapshots import Snapshot, TrainingMonitor
 from leftout.dynamics.descend import Goal
 from leftout.dynamics.feasible import MANY_STEPS, goal_of
-from leftout.dynamics.fit import fit
+from leftout.dynamics.fit import coded_for, fit_kernel
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
 from leftout.kernels.network.empirical import Empirical
@@ -257,7 +257,9 @@ def _linearised_model(
             f"critical rate; got {shown(rule)}."
         )
     given = rule or GradientFlow()
-    found = fit(kernel, train, rule=given, memory=memory, device=device)
+    examples = coded_for(kernel, given, examples_of(train, name="train"))
+    # Training starts from the weights as they are, whatever they have seen.
+    found = fit_kernel(kernel, examples, given, memory=memory, device=device)
     if isinstance(rule, GradientDescent | GradientFlow):
         found.check_trainable([], total=len(found))
         return found
