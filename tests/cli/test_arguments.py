@@ -5,6 +5,7 @@ import json
 import math
 
 import pytest
+import torch
 
 import leftout as lo
 from leftout.cli.arguments import Arguments
@@ -18,7 +19,7 @@ from leftout.cli.commands import (
     LinearityArguments,
     PruneArguments,
 )
-from leftout.cli.model import kernel_of, load_examples, rule_of
+from leftout.cli.model import kernel_of, load_examples, rule_for, rule_of
 from leftout.core.errors import OptionError
 
 ALL = AuditArguments.from_options(
@@ -55,6 +56,10 @@ ALL = AuditArguments.from_options(
     rate=0.1,
     loss="squared",
     reduction="mean",
+    learning_rate=0.2,
+    steps=100,
+    momentum=0.9,
+    weight_decay=0.001,
     at=(1.0, math.inf),
     model="net.py:build",
     weights="w.pt",
@@ -118,7 +123,8 @@ def test_an_unknown_name_is_refused():
         ("kind", "ntkk", "one of 'ntk', 'nngp'"),
         ("ridge", "much", "a number or null"),
         ("rate", False, "a number or null"),
-        ("loss", "median", "one of 'sum', 'mean'"),
+        ("loss", "median", "one of 'squared', 'cross-entropy' or null"),
+        ("reduction", "median", "one of 'sum', 'mean'"),
         ("at", 3, "a list of numbers"),
         ("at", ["soon"], "a list of numbers"),
         ("at", [None], "a list of numbers"),
@@ -260,10 +266,64 @@ def test_an_option_out_of_range_is_refused_by_its_class():
 
 def test_the_rule_is_ridge_or_flow_where_a_time_is_asked_for():
     assert rule_of(Arguments()) == lo.Ridge(1.0)
-    assert rule_of(given(ridge=0.0, loss="mean")) == lo.Ridge(0.0, "mean")
+    assert rule_of(given(ridge=0.0, reduction="mean")) == lo.Ridge(0.0, "mean")
     assert rule_of(given(at=(3.0,))) == lo.GradientFlow(1.0, 0.0)
     assert rule_of(given(at=(3.0,), rate=2.0, ridge=0.5)) == lo.GradientFlow(2.0, 0.5)
-    assert rule_of(ALL) == lo.GradientDescent(0.1, 0.5, "mean")
+    descent = given(rule="descent", rate=0.1, ridge=0.5, reduction="mean")
+    assert rule_of(descent) == lo.GradientDescent(0.1, 0.5, "mean")
+
+
+NETWORK = {"model": "net.py:build", "weights": "w.pt"}
+
+
+@pytest.mark.parametrize(
+    ("options", "has_classes", "is_cross_entropy"),
+    [
+        (NETWORK, True, True),
+        (NETWORK, False, False),
+        (NETWORK | {"loss": "squared"}, True, False),
+        (NETWORK | {"rule": "ridge"}, True, False),
+        ({"model": "net.py:build"}, True, True),
+        ({"model": "net.py:build", "at": (3.0,)}, True, False),
+        ({}, True, False),
+        ({"loss": "cross-entropy"}, True, True),
+    ],
+)
+def test_cross_entropy_is_the_loss_of_a_network_and_classes(options, has_classes, is_cross_entropy):
+    arguments = AuditArguments.from_options(**options)
+    arguments.check_loss()
+    assert arguments.is_cross_entropy(has_classes) == is_cross_entropy
+    assert not CurveArguments.from_options(**NETWORK).is_cross_entropy(True)  # which has no answer under it
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"loss": "cross-entropy", "at": (3.0,)}, "--loss cross-entropy asks about the end of training"),
+        ({"loss": "cross-entropy", "kernel": "auto"}, "--kernel auto compares squared losses"),
+        (NETWORK | {"steps": 5}, "--learning-rate and --steps are needed with --steps"),
+        (NETWORK | {"learning_rate": 0.1, "steps": 5, "ridge": 1.0}, "--ridge must be left out with"),
+        ({"learning_rate": 0.1, "steps": 5}, "how the network of --model was trained"),
+        (NETWORK | {"loss": "squared", "learning_rate": 0.1, "steps": 5}, "pass --ridge for another loss"),
+    ],
+)
+def test_a_loss_or_a_training_run_that_means_nothing_is_refused(options, sentence):
+    with pytest.raises(OptionError, match=sentence):
+        AuditArguments.from_options(**options).check_rule()
+
+
+def test_the_ridge_of_a_network_is_that_of_its_training_run(capsys):
+    train, _ = load_small()
+    run = {"learning_rate": 0.1, "steps": 40, "momentum": 0.9, "weight_decay": 1e-3}
+    arguments = AuditArguments.from_options(**NETWORK, **run)
+    kernel = lo.kernels.Empirical(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)))
+    rule = rule_for(arguments, kernel, train)
+    n = len(train)
+    assert rule == lo.Logistic(n * 1e-3 + n / (0.1 * 40 / 0.1))
+    assert "that of the training run" in capsys.readouterr().out
+    unknown = rule_for(AuditArguments.from_options(**NETWORK), kernel, train)
+    assert unknown.ridge == pytest.approx(0.01 * float((train.inputs.flatten(1) ** 2).sum(1).mean() + 1))
+    assert "nothing is said of the training run" in capsys.readouterr().out
 
 
 def test_the_end_is_asked_for_where_no_time_was():

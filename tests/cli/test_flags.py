@@ -75,7 +75,8 @@ def test_every_flag_reaches_its_option():
         "rule": "descent",
         "ridge": 0.5,
         "rate": 0.1,
-        "loss": "mean",
+        "loss": "squared",
+        "reduction": "mean",
         "deep": 8,
     }
     flags = [str(word) for name, value in words.items() for word in (flag_of(name), value)]
@@ -135,7 +136,7 @@ def test_defaults_are_those_of_the_classes(family, owner, names):
 def test_rules_have_the_defaults_that_the_help_gives():
     assert (Ridge().ridge, GradientFlow().rate, GradientFlow().ridge) == (1.0, 1.0, 0.0)
     assert GradientDescent(0.1).ridge == 0.0
-    assert inspect.signature(Empirical).parameters["outputs"].default == "full"
+    assert inspect.signature(Empirical.__init__).parameters["outputs"].default == "full"
     assert inspect.signature(NeuralTangentHierarchy).parameters["time"].default is None
 
 
