@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import jaxtyping
@@ -15,10 +14,6 @@ PLACES = (
     Path(os.environ.get("LEFTOUT_DATA", "") or "nowhere"),
     Path(__file__).parents[2] / "shared" / "data",
 )
-
-
-TOGETHER = {"audit", "cli", "papers", "report"}
-"""Folders of tests that run the whole library: checking its annotations there takes as long again."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,27 +30,13 @@ def shared_data() -> Path:
     pytest.skip("no real data: set LEFTOUT_DATA to a folder with mnist/ and cifar10.zip")
 
 
-@contextmanager
-def _annotations(checked: bool) -> Iterator[None]:
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", not checked)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def annotations(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Check annotations where one folder of the library is tested; `make test-slow` also does elsewhere."""
-    checked = "CHECK_ANNOTATIONS" in os.environ or TOGETHER.isdisjoint(request.path.parts)
-    with _annotations(checked):
-        yield
-
-
 @pytest.fixture
 def as_users_run_it() -> Iterator[None]:
-    """Types are not enforced outside tests: what our own messages then say is tested with this."""
-    with _annotations(False):
-        yield
+    """Do not check annotations, as `make test-slow` and the examples do: what our own messages say is tested."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture
