@@ -60,9 +60,11 @@ def fit(
     check_kernel(kernel)
     check_rule(rule)
     rule = Ridge() if rule is None else rule
-    examples = coded_for(kernel, rule, examples_of(train, name="train"))
+    examples = examples_of(train, name="train")
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
+    kernel = kernel.within(budget)
+    examples = coded_for(kernel, rule, examples)
     try:
         fixed = kernel.fit_labels(
             examples.inputs, examples.labels, examples.targets, dtype=dtype, device=where, memory=budget

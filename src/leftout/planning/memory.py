@@ -49,7 +49,7 @@ class AuditMemory:
         """
         audit, solving = self.audit, self.solving
         steps = {
-            "kernel": gram_bytes(audit.n),
+            "kernel": gram_bytes(audit.n) + audit.feature_bytes,
             "factorisation": self.factorisation,
             "scores": self.scoring,
             "predictions": solving,
@@ -141,8 +141,8 @@ class AuditMemory:
         """Return bytes while factoring: LAPACK's workspace for eigenvectors is twice as large."""
         factored = 3 * self.square if self.audit.reaches_end else 0
         if self.audit.has_training_curve:
-            return max(factored, self.model + 3 * self.square)
-        return factored
+            factored = max(factored, self.model + 3 * self.square)
+        return factored + self.audit.feature_bytes
 
     @property
     def blocks(self) -> int:
@@ -162,7 +162,8 @@ class AuditMemory:
         """Return bytes of what stays and of the blocks; scores that go to no folder are held twice once."""
         audit = self.audit
         tables = audit.keeps_comparison + 2 * len(audit.times) * (not audit.on_disk)
-        return LIBRARIES + self.model + 8 * audit.m * audit.n * tables + self.blocks
+        tables_bytes = 8 * audit.m * audit.n * tables
+        return LIBRARIES + self.model + tables_bytes + self.blocks + audit.feature_bytes
 
     @property
     def solving(self) -> int:

@@ -134,8 +134,9 @@ def plan(
     usable = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if usable.type == "cuda" else int(psutil.Process().memory_info().rss)
-    kernel.check("inputs", train.inputs)
     budget = memory_budget(memory, device=usable)
+    kernel = kernel.within(budget)
+    kernel.check("inputs", train.inputs)
     audit = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
     )
