@@ -2,8 +2,10 @@
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from random import Random
 
 import jaxtyping
 import pytest
@@ -16,8 +18,19 @@ PLACES = (
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before slow tests are chosen or not
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest go first, so that no process waits for the last one."""
+    """Files that take longest go first, so that no process waits for the last one; samples are drawn."""
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    for of_law in cases.values():
+        if sample := of_law[0].get_closest_marker("sample"):
+            later = Random(0).sample(
+                of_law, max(0, len(of_law) - sample.args[0])
+            )  # every axis of a grid varies
+            for item in later:
+                item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "papers" not in item.path.parts)
 
 
@@ -32,7 +45,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def as_users_run_it() -> Iterator[None]:
-    """Do not check annotations, as `make test-slow` and the examples do: what our own messages say is tested."""
+    """Do not check annotations, which `make test-slow` does: what our own messages say is tested."""
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
