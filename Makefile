@@ -8,6 +8,8 @@ PIP := $(BIN)/pip install --disable-pip-version-check -c constraints.txt
 
 # Two processes of one thread each: tests are many and small. Files run in the order of tests/conftest.py.
 TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
+# Shapes and kinds of arguments against the annotations of every function: twice the time of most tests.
+ANNOTATIONS := --jaxtyping-packages=leftout,leftout_papers,type_checker.checked
 
 .PHONY: demo test test-slow check types examples clean
 
@@ -18,8 +20,8 @@ test: $(VENV)/installed-dev check
 	$(TESTS) -m "not slow and not gpu"
 
 test-slow: $(VENV)/installed-dev
-	$(TESTS) -m "slow"
-	CHECK_ANNOTATIONS=1 $(TESTS) -m "not slow and not gpu" tests/audit tests/cli tests/papers tests/report
+	$(TESTS) $(ANNOTATIONS) -m "slow"
+	$(TESTS) $(ANNOTATIONS) -m "not slow and not gpu"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks
@@ -31,7 +33,7 @@ types:
 	$(BIN)/lint-imports --no-cache
 
 examples:
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --doctest-modules --doctest-glob="*.md" \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(ANNOTATIONS) --doctest-modules --doctest-glob="*.md" \
 		src/leftout src/leftout_papers README.md docs
 
 # torch first, and on Linux its CPU build by name: the plain one brings gigabytes of CUDA there. It comes from

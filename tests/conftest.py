@@ -2,9 +2,10 @@
 
 import os
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import jaxtyping
 import pytest
@@ -17,12 +18,19 @@ PLACES = (
 )
 
 
-TOGETHER = {"audit", "cli", "papers", "report"}
-"""Folders of tests that run the whole library: checking its annotations there takes as long again."""
-
-
+@pytest.hookimpl(tryfirst=True)  # before slow tests are chosen or not
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest go first, so that no process waits for the last one."""
+    """Files that take longest go first, so that no process waits for the last one; samples are drawn."""
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        cases[item.nodeid.partition("[")[0]].append(item)
+    for of_law in cases.values():
+        if sample := of_law[0].get_closest_marker("sample"):
+            later = Random(0).sample(
+                of_law, max(0, len(of_law) - sample.args[0])
+            )  # every axis of a grid varies
+            for item in later:
+                item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: "papers" not in item.path.parts)
 
 
@@ -35,27 +43,13 @@ def shared_data() -> Path:
     pytest.skip("no real data: set LEFTOUT_DATA to a folder with mnist/ and cifar10.zip")
 
 
-@contextmanager
-def _annotations(checked: bool) -> Iterator[None]:
-    before = jaxtyping.config.jaxtyping_disable
-    jaxtyping.config.update("jaxtyping_disable", not checked)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", before)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def annotations(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Check annotations where one folder of the library is tested; `make test-slow` also does elsewhere."""
-    checked = "CHECK_ANNOTATIONS" in os.environ or TOGETHER.isdisjoint(request.path.parts)
-    with _annotations(checked):
-        yield
-
-
 @pytest.fixture
 def as_users_run_it() -> Iterator[None]:
-    """Types are not enforced outside tests: what our own messages then say is tested with this."""
-    with _annotations(False):
-        yield
+    """Do not check annotations, which `make test-slow` does: what our own messages say is tested."""
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @pytest.fixture

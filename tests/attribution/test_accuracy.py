@@ -60,6 +60,7 @@ def hard(request):
     return p, oracles.Exact(p.gram, p.cross, p.residual)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("loss", ["sum", "mean"])
 def test_leave_one_out_keeps_its_promise_and_its_certificate(hard, loss) -> None:
     p, exact = hard
@@ -76,6 +77,7 @@ def test_leave_one_out_keeps_its_promise_and_its_certificate(hard, loss) -> None
             assert certificate.refit_difference <= 10 * allowed + 1e-9, (rule, time)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("loss", ["sum", "mean"])
 def test_the_quadrature_bound_holds_without_any_rounding(hard, loss) -> None:
     p, exact = hard
@@ -92,6 +94,7 @@ def test_the_quadrature_bound_holds_without_any_rounding(hard, loss) -> None:
             assert np.abs(observed).max() <= bound, (rule, time)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("loss", ["sum", "mean"])
 @pytest.mark.parametrize("afresh", [False, True], ids=["blocks", "afresh"])
 def test_groups_keep_the_promise_both_ways(hard, loss, afresh, monkeypatch) -> None:

@@ -88,6 +88,7 @@ CASES = {
 }
 
 
+@pytest.mark.sample(9)
 @pytest.mark.parametrize("ridge", [1e-3, 0.1, 10.0])
 @pytest.mark.parametrize("name", CASES)
 def test_leaving_out_is_a_fit_without(name, ridge):

@@ -50,6 +50,7 @@ def test_relabelling_is_fitting_the_other_target(name, of) -> None:
     assert_same_at(times, got, theirs)
 
 
+@pytest.mark.sample(42)
 @EVERY_RULE
 @OF
 @pytest.mark.parametrize("weight", [0.0, 1e-3, 0.4, 1.0, 1.7, 2.0, 30.0])

@@ -87,6 +87,7 @@ SOLVED = 1e-8
 """Relative: a residual of 1e-10 times a condition number of C below 100 on these cases."""
 
 
+@pytest.mark.sample(12)
 @LOSSES
 @CURVATURES
 @pytest.mark.parametrize("damping", [0.0, 0.7])
@@ -98,6 +99,7 @@ def test_it_is_eq_12_with_the_curvature_written_down(cases, k, loss, curvature, 
     assert (got.coords["residual"] <= 1e-10).all()
 
 
+@pytest.mark.sample(2)
 @LOSSES
 @pytest.mark.parametrize("k", [1, 2])
 def test_it_is_the_slope_of_retraining_with_another_weight(cases, k, loss) -> None:

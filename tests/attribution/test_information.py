@@ -16,6 +16,7 @@ from problems.jacobians import NETWORKS, RULES, M, N, Network, assert_each, netw
 EPS = float(np.finfo(float).eps)
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("which", NETWORKS)
 def test_it_is_what_training_again_without_each_example_shows(which, name) -> None:

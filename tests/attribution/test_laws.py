@@ -73,6 +73,7 @@ def test_the_order_of_queries_and_their_company_do_not_matter(name) -> None:
         assert_same(lo.leave_one_out(fitted, some, at=times), whole[:, rows], SAME)
 
 
+@pytest.mark.sample(3)
 @EVERY_RULE
 def test_blocks_of_queries_do_not_show(name) -> None:
     rule, times = RULES[name]
@@ -97,6 +98,7 @@ def test_blocks_of_queries_do_not_show(name) -> None:
     assert_all_same(answers(), whole)
 
 
+@pytest.mark.sample(9)
 @EVERY_RULE
 @pytest.mark.parametrize("size", [1, 5, N - 1])
 def test_blocks_of_training_examples_do_not_show(name, size, monkeypatch) -> None:
@@ -118,6 +120,7 @@ def test_blocks_of_training_examples_do_not_show(name, size, monkeypatch) -> Non
     assert_all_same(answers(), whole)
 
 
+@pytest.mark.sample(8)
 @pytest.mark.parametrize("factor", [1e-6, 0.3, 1e5])
 @EVERY_RULE
 def test_a_kernel_and_all_that_is_measured_in_it_scale_together(name, factor) -> None:

@@ -31,6 +31,7 @@ def oracle(p, rule, times, of):
     )
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("outputs", [1, 10])
 @pytest.mark.parametrize("name", RULES)
 def test_leaving_out_is_fitting_again_without(name, outputs) -> None:

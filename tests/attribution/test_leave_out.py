@@ -38,6 +38,7 @@ def oracle(p, rule, times, groups, of):
     return np.stack([oracles.leave_out(*parts, training(rule, time), groups, of) for time in times])
 
 
+@pytest.mark.sample(24)
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize("of", ["loss", "prediction"])
 @pytest.mark.parametrize("way", ["cheaper", "blocks", "afresh"])

@@ -301,8 +301,11 @@ def test_a_result_that_does_not_fit_is_refused_before_it_is_made(flow) -> None:
     assert not small.factorisations.has_spectrum, "nothing was computed"
 
 
-def test_types_are_enforced_in_tests(fitted) -> None:
+@pytest.mark.slow  # as are annotations
+def test_types_are_enforced_in_slow_tests(fitted, request) -> None:
     # The net under all other tests: shapes in signatures are checked while they run.
+    if not request.config.getoption("jaxtyping_packages"):
+        pytest.skip("annotations are checked by `make test-slow` and in the examples")
     with pytest.raises(jaxtyping.TypeCheckError, match="fitted"):
         lo.leave_one_out("no model", P.query)
     with pytest.raises(jaxtyping.TypeCheckError, match="inputs"):

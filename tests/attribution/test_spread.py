@@ -39,6 +39,7 @@ def found_by(p, rule, time, of, start):
     return oracles_ensemble.influence(maps, start, p.residual, p.wanted, of)
 
 
+@pytest.mark.sample(12)
 @pytest.mark.parametrize("name", RULES)
 def test_mean_and_spread_are_those_of_refits_from_random_starts(name) -> None:
     rule, times = RULES[name]

@@ -13,6 +13,7 @@ SAME = 1e-11
 """Other windows, other nodes: each is within 1e-13 of the truth, a hundred times that is plenty."""
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("rule", "times"),
     [

@@ -24,6 +24,7 @@ def predicted(made, rule, times):
     return tuple(find(made.gram, made.residual, words) for find in (oracle.fitted, oracle.left_out))
 
 
+@pytest.mark.sample(20)
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize(("rule", "times"), TIMED.values(), ids=TIMED)
 def test_predictions_and_losses_are_those_of_refits(rule, times, k) -> None:

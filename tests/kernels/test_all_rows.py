@@ -25,6 +25,7 @@ pytestmark = [
 ]
 
 
+@pytest.mark.sample(15)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("method", ["auto", "layers"])
 @pytest.mark.parametrize("kind", UNEVEN)

@@ -234,8 +234,8 @@ def test_a_record_says_the_size_that_it_was_made_of(runs, name, outputs) -> None
     said = [note for note in kept["notes"] if "networks on n = 5000" in note]
     if name in ("table1", "figure1", "figure8"):
         assert said == [
-            f"The paper trains 41 networks on n = 5000; here 11 on n = {n}, with {m} queries, which "
-            "two cores can do. --paper-size runs the paper's own on a GPU."
+            f"The paper trains 41 networks on n = 5000; here {1 + retraining.POINTS[Size.QUICK]} on n = {n}, "
+            f"with {m} queries, which two cores can do. --paper-size runs the paper's own on a GPU."
         ]
 
 

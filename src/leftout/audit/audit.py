@@ -244,12 +244,14 @@ def audit_request(
     check_kernel(kernel)
     check_rule(rule)
     rule = Ridge() if rule is None else rule
-    train = coded_for(kernel, rule, examples_of(train, name="train"))
-    query = queries_like(train, query)
-    kernel.check("query", query.inputs)
+    train = examples_of(train, name="train")
     budget = memory_budget(
         memory, device=usable_device(device) if device is not None else train.inputs.device
     )
+    kernel = kernel.within(budget)
+    train = coded_for(kernel, rule, train)
+    query = queries_like(train, query)
+    kernel.check("query", query.inputs)
     asked_for = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget, on_disk=on_disk
     )

@@ -115,6 +115,7 @@ def fit_kernel(
     """
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
+    kernel = kernel.within(budget)
     try:
         fixed = kernel.fit_labels(
             examples.inputs, examples.labels, examples.targets, dtype=dtype, device=where, memory=budget

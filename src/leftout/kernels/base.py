@@ -19,7 +19,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.kernels.distortion import Distortion
-from leftout.kernels.tiles import Tile, TileWork, pair_tiles
+from leftout.kernels.tiles import FeatureBytes, Tile, TileWork, pair_tiles
 
 Normalise = Literal["unit", "sphere", "standard"]
 
@@ -185,6 +185,17 @@ class Kernel(ABC):
 
     def distortion(self, inputs: Tensor) -> Distortion | None:
         """Return how far it is from the kernel that it approximates, on a sample; None if it is exact."""
+        return None
+
+    def within(self, budget: int) -> "Kernel":
+        """Return the kernel as a model with so many bytes uses it: itself, unless it makes features.
+
+        What the two learn of inputs they share.
+        """
+        return self
+
+    def feature_bytes(self, inputs: Tensor) -> FeatureBytes | None:
+        """Return what it takes for features of such inputs, None where it makes none."""
         return None
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:

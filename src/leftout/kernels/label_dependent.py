@@ -6,6 +6,7 @@ inputs; fitted to fewer of the examples, or to other labels, it is another kerne
 
 import math
 from abc import ABC, abstractmethod
+from copy import copy
 from typing import Any, ClassVar
 
 import torch
@@ -137,6 +138,12 @@ class LabelDependentKernel(ABC):
         memory: int | float | str | None = None,
     ) -> FittedLabelKernel:
         """Return the kernel that the labels of these examples make of it."""
+
+    def within(self, budget: int) -> "LabelDependentKernel":
+        """Return the kernel as a model with so many bytes uses it, and the one that it builds on."""
+        bounded = copy(self)
+        object.__setattr__(bounded, "base", self.base.within(budget))
+        return bounded
 
     def check_has_classes(self, labels: Tensor | None) -> None:
         """Raise where examples have no classes, and it is fitted to them."""

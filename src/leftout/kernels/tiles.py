@@ -49,6 +49,38 @@ class TileWork:
     block: int | None
 
 
+FEATURES = 2
+"""What a kernel makes of single inputs takes at most this fraction, a half, of the budget of a model."""
+
+
+@dataclass(frozen=True)
+class FeatureBytes:
+    """Bytes that a kernel takes for what it makes of single inputs, such as gradients of a network.
+
+    Attributes:
+        kept: of one input.
+        passing: of one input while it is made.
+        tiles: of products of the largest tiles.
+        least: with which inputs can be taken one at a time.
+        most_passing: of inputs that are passed together, however many there are.
+    """
+
+    kept: int
+    passing: int
+    tiles: int
+    least: int
+    most_passing: int
+
+    def share(self, budget: int) -> int:
+        """Return the bytes that may be taken of the budget of a model."""
+        return max(self.least, budget // FEATURES)
+
+    def held(self, n: int, m: int, budget: int) -> int:
+        """Return the bytes taken between n inputs and m queries, one of whose sides is held."""
+        passing = self.passing + min(self.most_passing, max(n, m) * self.passing)
+        return min(self.share(budget), self.tiles + n * self.kept + passing)
+
+
 def pair_tiles(
     block: Callable[[Tensor, Tensor], Tensor], queries: Tensor, inputs: Tensor | None, work: TileWork
 ) -> Iterator[Tile]:

@@ -59,7 +59,7 @@ class AuditMemory:
             redundant = redundant_bytes(*audit.removals, memory=audit.budget)
             certificate = certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
         steps = {
-            "kernel": gram_bytes(audit.n),
+            "kernel": gram_bytes(audit.n) + audit.feature_bytes,
             "factorisation": self.factorisation,
             "scores": self.scoring,
             "predictions": solving,
@@ -155,8 +155,8 @@ class AuditMemory:
             return self.model + 8 * self.audit.n * self.audit.k * ARRAYS
         factored = 3 * self.square if self.audit.reaches_end else 0
         if self.audit.has_training_curve:
-            return max(factored, self.model + 3 * self.square)
-        return factored
+            factored = max(factored, self.model + 3 * self.square)
+        return factored + self.audit.feature_bytes
 
     @property
     def blocks(self) -> int:
@@ -178,7 +178,8 @@ class AuditMemory:
         """Return bytes of what stays and of the blocks; scores that go to no folder are held twice once."""
         audit = self.audit
         tables = audit.keeps_comparison + 2 * len(audit.times) * (not audit.on_disk)
-        return LIBRARIES + self.model + 8 * audit.m * audit.n * tables + self.blocks
+        tables_bytes = 8 * audit.m * audit.n * tables
+        return LIBRARIES + self.model + tables_bytes + self.blocks + audit.feature_bytes
 
     @property
     def solving(self) -> int:

@@ -136,8 +136,9 @@ def plan(
     usable = usable_device(device) if device is not None else train.inputs.device
     # Before anything is tried here: what the process holds now it will hold then.
     before = 0 if usable.type == "cuda" else int(psutil.Process().memory_info().rss)
-    train = coded_for(kernel, rule, train)
     budget = memory_budget(memory, device=usable)
+    kernel = kernel.within(budget)
+    train = coded_for(kernel, rule, train)
     audit = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
     )

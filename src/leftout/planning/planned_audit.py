@@ -16,6 +16,7 @@ from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Logistic, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.tiles import FeatureBytes
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PlannedAudit:
         outputs_per_example: rows of an example.
         on_disk: whether scores go to a folder, and not into memory.
         has_label_model: whether labels are doubted by another model, as trained weights have seen them.
+        features: what the kernel makes of single inputs, in bytes; None where that is nothing.
     """
 
     n: int
@@ -42,6 +44,7 @@ class PlannedAudit:
     budget: int
     outputs_per_example: int = 1
     on_disk: bool = True
+    features: FeatureBytes | None = None
     has_label_model: bool = False
 
     @property
@@ -114,6 +117,14 @@ class PlannedAudit:
         return [(time,) for time in times] if len(times) > 1 else []
 
     @property
+    def feature_bytes(self) -> int:
+        """Return the bytes of what the kernel makes of single inputs."""
+        outputs = self.outputs_per_example
+        if self.features is None:
+            return 0
+        return self.features.held(self.n // outputs, self.m // outputs, self.budget)
+
+    @property
     def removals(self) -> tuple[int, int, int, Rule, float, tuple[int, ...]]:
         """Return the arguments of `redundant_work` and `redundant_bytes`."""
         return self.m, self.n, self.k, self.rule, self.last_time, self.groups
@@ -156,4 +167,5 @@ def planned_audit(
         budget=budget,
         on_disk=on_disk,
         has_label_model=base.is_trained,
+        features=base.feature_bytes(train.inputs),
     )

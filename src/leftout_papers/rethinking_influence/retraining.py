@@ -23,17 +23,17 @@ from leftout_papers.exhibit import Outcome, Row
 from leftout_papers.material import Material, Size
 from leftout_papers.verdicts import both, rises
 
-POINTS = {Size.QUICK: 10, Size.USUAL: 40, Size.PAPER: 40}
+POINTS = {Size.QUICK: 6, Size.USUAL: 40, Size.PAPER: 40}
 TOP = 4
 """One in four points counts among the largest: the overlap of all points would always be 1."""
 EXAMPLES, CLASSES, OF_THE_PAPER = (100, 50), (200, 50), (5000, 1000)
 """Training examples and queries: of two classes, of ten, and of either in the paper's size."""
 WIDTHS = {
-    Size.QUICK: (256, 1024),
+    Size.QUICK: (128, 512),
     Size.USUAL: (500, 2_000, 8_000, 32_000),
     Size.PAPER: (10_000, 20_000, 40_000, 80_000),
 }
-WIDTH_OF_CLASSES = {Size.QUICK: 1024, Size.USUAL: 8_000, Size.PAPER: 80_000}
+WIDTH_OF_CLASSES = {Size.QUICK: 512, Size.USUAL: 8_000, Size.PAPER: 80_000}
 TOLERANCE = 1e-5
 """Relative gradient at which training stops: far below the effect of one example in a hundred."""
 RIDGE = 1.0

@@ -17,6 +17,7 @@ approximate it, at 1/k² of the size:
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, final
 
 import numpy as np
@@ -55,9 +56,9 @@ from leftout.kernels.network.layerwise import candidate_layers, check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.networks import NetworkKernels
 from leftout.kernels.network.options import Outputs, Weights
-from leftout.kernels.network.panels import Panels, Shelf
+from leftout.kernels.network.panels import KEPT, Panels, Shelf, feature_bytes
 from leftout.kernels.network.projection import Projection
-from leftout.kernels.tiles import Tile, TileWork
+from leftout.kernels.tiles import FEATURES, FeatureBytes, Tile, TileWork
 
 
 @final
@@ -82,6 +83,7 @@ class Empirical(Kernel):
             give the same numbers to rounding.
         projection: shortens the rows of the Jacobian, at an error that `distortion` measures.
         memory: for calls without a budget of their own, in bytes or as "4GB"; 60 % of what is free if None.
+            In a model, half of the model's budget at most.
 
     Raises:
         OptionError: an option that does not exist, a pattern that matches nothing, no trained parameters,
@@ -146,7 +148,9 @@ class Empirical(Kernel):
         self.method: Method = method
         self.projection = projection
         self.memory = memory
-        self._k: int | None = None
+        self._budget: int | None = None
+        # Shared by copies, as `within` makes them: what was learned of inputs belongs to all.
+        self._widths: set[int] = set()
         self._extracts: dict[tuple[Any, ...], Extract] = {}
         self._checked: set[tuple[Any, ...]] = set()
         self._passed: set[str] = set()
@@ -165,12 +169,12 @@ class Empirical(Kernel):
     @property
     def width(self) -> int:
         """Return k, the number of the network's outputs."""
-        if self._k is None:
+        if not self._widths:
             raise OptionError(
                 "`kernel` knows its number of outputs once it has seen inputs; call "
                 "kernel.check(name, inputs) first."
             )
-        return self._k
+        return next(iter(self._widths))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -202,8 +206,7 @@ class Empirical(Kernel):
             return squares.flatten()
         cast_inputs = self._cast(inputs)
         extract = self._extract(cast_inputs)
-        room = memory_budget(self.memory, device=self.device)
-        size = max(1, room // (4 * (extract.bytes_working + 3 * extract.bytes_kept)))
+        size = max(1, self._room // (4 * (extract.bytes_working + 3 * extract.bytes_kept)))
         for rows in blocks(len(cast_inputs), size):
             layers = extract(cast_inputs[rows])
             every = slice(0, rows.stop - rows.start)
@@ -221,8 +224,21 @@ class Empirical(Kernel):
         for cast, original in ((cast_queries, queries), (cast_inputs, inputs)):
             if cast is not None and cast is not original:
                 room -= cast.numel() * cast.itemsize
-        extract = self._extract(cast_queries)
-        return Panels(extract, cast_queries, cast_inputs, work=work, room=room, shelf=self._shelf).tiles()
+        extract, keep = self._extract(cast_queries), room // KEPT
+        if self._budget is not None:
+            room = min(room, feature_bytes(extract, self.device).share(self._budget))
+        return Panels(
+            extract, cast_queries, cast_inputs, work=work, room=room, keep=min(keep, room), shelf=self._shelf
+        ).tiles()
+
+    def within(self, budget: int) -> "Empirical":
+        bounded = copy(self)
+        bounded._budget = budget
+        return bounded
+
+    @in_any_mode
+    def feature_bytes(self, inputs: Tensor) -> FeatureBytes | None:
+        return feature_bytes(self._extract(self._cast(inputs)), self.device) if len(inputs) else None
 
     @in_any_mode
     def check(self, name: str, inputs: Tensor) -> None:
@@ -258,12 +274,12 @@ class Empirical(Kernel):
         check_unwritten(sample, self._cast(sample_rows(inputs)))
         check_function(self.module, sample)
         check_differentiable(self.module, self.weights, sample, original=self._original)
-        if self._k not in (None, width):
+        if self._widths - {width}:
             raise ShapeError(
-                f"`module` must have as many outputs for all inputs; it has {self._k} for others and "
+                f"`module` must have as many outputs for all inputs; it has {self.width} for others and "
                 f"{width} for `{name}`."
             )
-        self._k = width
+        self._widths.add(width)
         self._checked.add(self._key(inputs))
 
     def _check_rows(self, inputs: Tensor) -> None:
@@ -279,7 +295,7 @@ class Empirical(Kernel):
             # What was made of these layers before is of another kind than what is made from now on.
             self._without |= misused
             self._extracts.clear()
-            self._shelf = Shelf()
+            self._shelf.clear()
 
     @in_any_mode
     def initial(self, inputs: Tensor) -> Float64[Tensor, "n k"]:
@@ -402,6 +418,12 @@ class Empirical(Kernel):
         return next(iter(self.weights.values()))
 
     @property
+    def _room(self) -> int:
+        """Return the bytes that passes may take."""
+        asked_for = memory_budget(self.memory, device=self.device)
+        return asked_for if self._budget is None else min(asked_for, self._budget // FEATURES)
+
+    @property
     def _rows_per_input(self) -> int:
         return self.outputs or 1
 
@@ -439,9 +461,8 @@ class Empirical(Kernel):
 
     def _chunks(self, inputs: Tensor, *, passes: int) -> Iterator[slice]:
         """Yield slices of inputs whose passes fit the memory."""
-        room = memory_budget(self.memory, device=self.device)
         bytes_of_row = bytes_per_row(self.module, self._cast(inputs[:2])) if len(inputs) else 1
-        return blocks(len(inputs), max(1, room // (2 * passes * bytes_of_row)))
+        return blocks(len(inputs), max(1, self._room // (2 * passes * bytes_of_row)))
 
 
 def _check_weights(module: nn.Module) -> None:

@@ -6,10 +6,12 @@ time, and the inputs behind it (or the other side) are passed once for each pane
 are kept for the next call where they are small, as training inputs are used again and again.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from leftout.core.blocks import blocks
@@ -17,7 +19,7 @@ from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import with_progress
 from leftout.kernels.network.extract import Extract
 from leftout.kernels.network.features import COLUMNS, PIECE, NetworkFeatures
-from leftout.kernels.tiles import BLOCK, Tile, TileWork, check_matrix_fits, upper_blocks
+from leftout.kernels.tiles import BLOCK, FeatureBytes, Tile, TileWork, check_matrix_fits, upper_blocks
 
 CHUNK = 2**28
 """Bytes of temporaries of a pass beyond which taking more inputs together is no faster."""
@@ -60,6 +62,10 @@ class Shelf:
             self.features = None
         return self.features
 
+    def clear(self) -> None:
+        """Forget the features."""
+        self.features = None
+
     def keep(self, inputs: Tensor, features: NetworkFeatures) -> None:
         """Keep the features of these inputs."""
         self.key, self.features = fingerprint(inputs), features
@@ -72,7 +78,8 @@ class Panels:
     Args:
         extract: makes features.
         queries, inputs: on the device of the network and in its dtype; None for a triangle.
-        room: bytes for everything.
+        room: bytes for everything but the result.
+        keep: bytes up to which features of the held side are kept for the next call.
 
     Raises:
         MemoryBudgetError: not even one input at a time fits.
@@ -86,12 +93,13 @@ class Panels:
         *,
         work: TileWork,
         room: int,
+        keep: int,
         shelf: Shelf,
     ) -> None:
         self.extract = extract
         self.rows_per_input = extract.network.rows_per_input
         self.work = work
-        self.room = room
+        self.room, self.keep = room, keep
         self.shelf = shelf
         self.triangle = inputs is None
         # The side that the next call has again is held if it fits, else the one that fits.
@@ -164,20 +172,20 @@ class Panels:
     def _keep(self, features: NetworkFeatures) -> None:
         """Keep the features of all inputs of the side that the next call has again, if they are small."""
         complete = self.swapped and features.n == len(self.held)
-        if self.ready is None and complete and features.nbytes * KEPT <= self.room:
+        if self.ready is None and complete and features.nbytes <= self.keep:
             self.shelf.keep(self.held, features)
 
     def _plan(self, n: int) -> PanelPlan:
         """Return how many inputs at a time fit the memory."""
         extract, height = self.extract, self.rows_per_input
-        side = max(1, (self.work.block or BLOCK.get(self.held.device.type, 512)) // height)
+        side = _largest_side(extract, self.held.device.type, self.work.block)
         room = self.room - (self.ready.nbytes if self.ready is not None else 0)
         bytes_per_input = extract.bytes_kept
-        while side > 1 and self._tile_bytes(side) > room // 4:
+        while side > 1 and _tile_bytes(extract, side) > room // 4:
             side //= 2
         smallest = extract.smallest_piece
         piece = max(smallest, min(PIECE, room // 4)) if smallest else 0
-        tile = piece + self._tile_bytes(min(side, max(n, len(self.passing))))
+        tile = piece + _tile_bytes(extract, min(side, max(n, len(self.passing))))
         passing = extract.bytes_working + bytes_per_input
         needed = tile + passing + (0 if self.ready is not None else bytes_per_input)
         check_matrix_fits(
@@ -193,6 +201,24 @@ class Panels:
         panel = n if self.ready is not None else (room - tile - chunk * passing) // bytes_per_input
         return PanelPlan(min(max(1, panel), n), chunk, side, piece)
 
-    def _tile_bytes(self, side: int) -> int:
-        rows = side * self.rows_per_input
-        return 8 * rows * (COPIES * rows + 2 * COLUMNS) + self.extract.bytes_of_tile(side)
+
+def feature_bytes(extract: Extract, device: torch.device) -> FeatureBytes:
+    """Return what panels take: of features, of passes that make them, and of tiles."""
+    smallest, passing = extract.smallest_piece, extract.bytes_working + extract.bytes_kept
+    largest = _tile_bytes(extract, _largest_side(extract, device.type, None))
+    return FeatureBytes(
+        kept=extract.bytes_kept,
+        passing=passing,
+        tiles=largest + (max(smallest, PIECE) if smallest else 0),
+        least=_tile_bytes(extract, 1) + smallest + passing + extract.bytes_kept,
+        most_passing=CHUNK if extract.projection is None else sys.maxsize,
+    )
+
+
+def _largest_side(extract: Extract, device: str, block: int | None) -> int:
+    return max(1, (block or BLOCK.get(device, 512)) // extract.network.rows_per_input)
+
+
+def _tile_bytes(extract: Extract, side: int) -> int:
+    rows = side * extract.network.rows_per_input
+    return 8 * rows * (COPIES * rows + 2 * COLUMNS) + extract.bytes_of_tile(side)
