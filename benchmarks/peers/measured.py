@@ -31,7 +31,9 @@ class Task:
 
     def dataset(self, which: str) -> torch.utils.data.TensorDataset:
         """Return the inputs and labels of "train" or "query"."""
-        return torch.utils.data.TensorDataset(getattr(self, f"{which}_inputs"), getattr(self, f"{which}_labels"))
+        return torch.utils.data.TensorDataset(
+            getattr(self, f"{which}_inputs"), getattr(self, f"{which}_labels")
+        )
 
     def loader(self, which: str, size: int = 100) -> torch.utils.data.DataLoader:
         """Return batches in order."""
@@ -89,9 +91,18 @@ def lines_of(function: Callable[..., Any]) -> int:
     function = getattr(function, "func", function)
     used = set()
     statements = tokenize.generate_tokens(io.StringIO(inspect.getsource(function)).readline)
-    plain = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER)
+    plain = (
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    )
     for token in statements:
-        if token.type not in plain and not (token.type == tokenize.STRING and token.line.strip().startswith('"""')):
+        if token.type not in plain and not (
+            token.type == tokenize.STRING and token.line.strip().startswith('"""')
+        ):
             used.update(range(token.start[0], token.end[0] + 1))
     return len(used) - 1
 

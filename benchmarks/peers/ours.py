@@ -22,10 +22,7 @@ import leftout as lo
 SHARES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Ridges relative to the kernel's mean diagonal."""
 
-ANALYTIC = {
-    "mnist": lo.kernels.ReLU(2),
-    "cifar": lo.kernels.ConvReLU(2, stride=2, padding="valid"),
-}
+ANALYTIC = {"mnist": lo.kernels.ReLU(2), "cifar": lo.kernels.ConvReLU(2, stride=2, padding="valid")}
 
 
 def analytic_ridge(task: Task, kernel: lo.kernels.Kernel, train: lo.Examples) -> float:
@@ -56,7 +53,8 @@ def analytic_chosen(task: Task, refits: bool) -> Path:
 
 def tangent(task: Task, count: int, refits: bool) -> Path:
     train, query = data(task.folder.name)
-    kernel = lo.kernels.Empirical(trained(str(task.folder), count))
+    modules = trained(str(task.folder), count)
+    kernel = lo.kernels.Empirical(modules if count > 1 else modules[0])
     fitted = lo.fit(kernel, train, rule=lo.Logistic(ridge(task.folder.name, len(train))))
     return answer(task, fitted, query, refits)
 

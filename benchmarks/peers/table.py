@@ -1,7 +1,7 @@
 """The table: every answer that is there, judged by the same truth.
 
-    python benchmarks/peers/table.py OUT            a record, with table.md beside it
-    python benchmarks/peers/table.py OUT --dry      prints only
+python benchmarks/peers/table.py OUT            a record, with table.md beside it
+python benchmarks/peers/table.py OUT --dry      prints only
 """
 
 import argparse
@@ -22,8 +22,14 @@ from tasks import RECIPES, data
 import leftout as lo
 from leftout.storage.provenance import environment, save_record
 
+RESAMPLES = 200
+
 MEANS = {
-    "consensus-refits": ("analytic-refits", "tangent-refits-5", "consensus of refits, analytic and trained weights"),
+    "consensus-refits": (
+        "analytic-refits",
+        "tangent-refits-5",
+        "consensus of refits, analytic and trained weights",
+    ),
     "consensus-1": ("analytic-alo", "tangent-first-1", "consensus of scores, analytic and trained weights"),
     "consensus-5": ("analytic-alo", "tangent-first-5", "consensus of scores, analytic and trained weights"),
 }
@@ -48,7 +54,7 @@ def answers(folder: Path, task: str) -> dict[str, dict[str, Any]]:
             method["reason"] = str(error)
         methods[path.parent.name] = method
     for name, (first, second, label) in MEANS.items():
-        if first in methods and second in methods:
+        if all("answer" in methods.get(other, {}) for other in (first, second)):
             pair = [methods[first], methods[second]]
             methods[name] = {
                 "label": label,
@@ -78,7 +84,7 @@ def judge(folder: Path, task: str) -> list[dict[str, Any]]:
     for name, method in answers(folder, task).items():
         row = {"task": task, "method": name} | {key: text for key, text in method.items() if key != "answer"}
         if "answer" in method:
-            verdict = lo.referee(method["answer"], truth).sel(measure="lds")
+            verdict = lo.referee(method["answer"], truth, resamples=RESAMPLES).sel(measure="lds")
             numbers = ("estimate", "low", "high", "ceiling", "ceiling_low", "ceiling_high", "share")
             row |= {number: round(float(verdict[number]), 4) for number in numbers}
         rows.append(row)

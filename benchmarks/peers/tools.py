@@ -93,9 +93,10 @@ def captum_tracin(task: Task) -> Path:
     # Its tutorial: TracInCPFast on the last layer, over checkpoints.
     from captum.influence import TracInCPFast
 
+    model = trained(str(task.folder), 1)[0]
     tracin = TracInCPFast(
-        model=trained(str(task.folder), 1)[0],
-        final_fc_layer=list(trained(str(task.folder), 1)[0].children())[-1],
+        model=model,
+        final_fc_layer=model[-1],
         train_dataset=task.dataset("train"),
         checkpoints=[str(task.folder / f"network-{i}.pt") for i in range(5)],
         checkpoints_load_func=lambda model, path: model.load_state_dict(torch.load(path)) and 1.0,
@@ -109,7 +110,7 @@ def captum_tracin(task: Task) -> Path:
 
 def captum_arnoldi(task: Task) -> Path:
     # Its tutorial: ArnoldiInfluenceFunction, projections of 50 dimensions out of 200.
-    from captum.influence import ArnoldiInfluenceFunction
+    from captum.influence._core.arnoldi_influence_function import ArnoldiInfluenceFunction
 
     arnoldi = ArnoldiInfluenceFunction(
         model=trained(str(task.folder), 1)[0],
@@ -159,7 +160,9 @@ def dattri(task: Task, attributor: str, count: int = 1, **options) -> Path:
         asked = AttributionTask(loss_func=loss, model=modules[0], checkpoints=states)
         chosen = getattr(functions, attributor)(task=asked, device="cpu", **options)
     chosen.cache(task.loader("train", len(task.train_labels) if attributor != "trak" else 100))
-    scores = chosen.attribute(*(() if attributor == "trak" else (task.loader("train"),)), task.loader("query"))
+    scores = chosen.attribute(
+        *(() if attributor == "trak" else (task.loader("train"),)), task.loader("query")
+    )
     torch.save(scores.detach(), task.out / "scores.pt")
     return task.out / "scores.pt"
 
