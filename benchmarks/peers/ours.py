@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from measured import Method, Task, main
 from networks import trained
-from torch.nn.functional import cross_entropy
 from tasks import SUBSETS, data, recipe, ridge
+from torch.nn.functional import cross_entropy
 
 import leftout as lo
 
@@ -27,7 +27,8 @@ ANALYTIC = {"mnist": lo.kernels.ReLU(2), "cifar": lo.kernels.ConvReLU(2, stride=
 
 def analytic_ridge(task: Task, kernel: lo.kernels.Kernel, train: lo.Examples) -> float:
     """Return the ridge of the run in units of the analytic kernel: relative to the mean diagonal of the
-    tangent kernel at initialisation."""
+    tangent kernel at initialisation.
+    """
     torch.manual_seed(0)
     initial = lo.kernels.Empirical(recipe(task.folder.name).build(), "trace", weights="initial")
     scale = kernel.diagonal(train.inputs).mean() / initial.diagonal(train.inputs.float()).mean()
@@ -57,17 +58,6 @@ def tangent(task: Task, count: int, refits: bool) -> Path:
     kernel = lo.kernels.Empirical(modules if count > 1 else modules[0])
     fitted = lo.fit(kernel, train, rule=lo.Logistic(ridge(task.folder.name, len(train))))
     return answer(task, fitted, query, refits)
-
-
-def tangent_first_order(task: Task, count: int) -> Path:
-    train, query = data(task.folder.name)
-    strength = lo.Logistic(ridge(task.folder.name, len(train)))
-    scores = []
-    for module in trained(str(task.folder), count):
-        fitted = lo.fit(lo.kernels.Empirical(module), train, rule=strength)
-        scores.append(lo.first_order(fitted, query).values)
-    np.save(task.out / "scores.npy", np.mean(scores, axis=0))
-    return task.out / "scores.npy"
 
 
 def answer(task: Task, fitted: lo.Fitted, query: lo.Examples, refits: bool) -> Path:
@@ -141,12 +131,6 @@ METHODS = {
     "analytic-ridge-loo": method(
         partial(analytic, rule=lo.Ridge, refits=False), "analytic kernel, squared loss, leave-one-out"
     ),
-    **{
-        f"tangent-first-{count}": method(
-            partial(tangent_first_order, count=count), "trained weights, first order", count
-        )
-        for count in (1, 5)
-    },
     **{
         f"tangent-alo-{count}": method(
             partial(tangent, count=count, refits=False), "trained weights, leave-one-out", count

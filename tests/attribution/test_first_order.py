@@ -256,3 +256,11 @@ def test_what_cannot_be_had_is_refused_as_elsewhere() -> None:
     singular = low_rank(N, 3, rank=4)
     words = "is not positive definite"
     refused(NotPositiveError, words, lambda: first_order(singular.fitted(lo.Ridge(0.0)), singular.query))
+
+
+def test_cross_entropy_is_refused() -> None:
+    """The derivative is that of squares: of logits it would be another question."""
+    train, query = lo.load("digits", n_train=30, n_query=5)
+    fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Logistic(1.0))
+    with pytest.raises(lo.LeftoutError, match="squared loss"):
+        lo.first_order(fitted, query)

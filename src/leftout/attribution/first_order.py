@@ -54,7 +54,7 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
         A DataArray (query, train), with `mean` (train). With ridge 0 it is 0, and `note` says why.
 
     Raises:
-        OptionError: a finite training time.
+        OptionError: a finite training time; a model fitted by cross-entropy.
         MemoryBudgetError: the result would not fit; with `mean` it is a row.
         DivergenceError: a rate at or above the critical one.
         NotPositiveError: ridge 0 on a singular Gram matrix.
@@ -76,6 +76,7 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
         Rethinking influence functions, proposition 1 and eq. 13; "mean" is ours.
     """
     check_fitted(fitted)
+    fitted.check_squared_loss()
     if fitted.rule.time(at) != math.inf:
         raise OptionError(
             "`at` must be None, the end of training: the classical influence function is the "
