@@ -133,7 +133,12 @@ def main() -> None:
             print(tables[-1], flush=True)
     if not arguments.dry:
         folder = ROOT / "records" / f"{datetime.now(UTC):%Y-%m-%d}-peers"
-        save_record(folder, command="make peers", environment=environment(), result=result)
+        save_record(
+            folder,
+            command=f"python benchmarks/peers/table.py {arguments.out.name}",
+            environment=environment(),
+            result=result,
+        )
         (folder / "table.md").write_text("\n".join(tables))
         print(f"record: {folder.relative_to(ROOT)}")
 
