@@ -11,7 +11,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-
 # Shapes and kinds of arguments against the annotations of every function: twice the time of most tests.
 ANNOTATIONS := --jaxtyping-packages=leftout,leftout_papers,type_checker.checked
 
-.PHONY: demo test test-slow check types examples clean
+.PHONY: demo test test-slow check types examples peers clean
 
 demo: $(VENV)/installed
 	$(BIN)/leftout audit digits --ridge 0.1 --out run
@@ -52,6 +52,22 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) -e ".[dev]"
+	touch $@
+
+# Attribution by other tools on retrained networks: benchmarks/peers. An environment of its own; hours.
+peers: $(VENV)/installed .venv-peers/installed-tools
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/peers/run.py run-peers --tools .venv-peers/bin/python
+
+.venv-peers/installed-tools: benchmarks/peers/requirements.txt
+	@echo "Installing the tools in .venv-peers, some 600 MB."
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@case "$$(uname -s)" in \
+		Linux) .venv-peers/bin/pip install -q torch==$(TORCH)+cpu 2>/dev/null || \
+			.venv-peers/bin/pip install -q torch==$(TORCH)+cpu --extra-index-url https://download.pytorch.org/whl/cpu ;; \
+		*) .venv-peers/bin/pip install -q torch==$(TORCH) ;; \
+	esac
+	@while read -r pin; do .venv-peers/bin/pip install -q -c benchmarks/peers/requirements.txt "$$pin" || \
+		echo "$$pin does not install here; what needs it is left out."; done < benchmarks/peers/requirements.txt
 	touch $@
 
 clean:

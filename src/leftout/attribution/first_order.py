@@ -55,7 +55,7 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
         A DataArray (query, train), with `mean` (train). With ridge 0 it is 0, and `note` says why.
 
     Raises:
-        OptionError: a finite training time.
+        OptionError: a finite training time; a model fitted by cross-entropy.
         MemoryBudgetError: the result would not fit; with `mean` it is a row.
         DivergenceError: a rate at or above the critical one.
         NotPositiveError: ridge 0 on a singular Gram matrix.

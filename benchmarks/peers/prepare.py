@@ -1,0 +1,75 @@
+"""Truth by retraining, and what every tool is given: networks trained on all examples, and arrays.
+
+    python benchmarks/peers/prepare.py OUT TASK...
+
+`OUT/TASK/truth` holds the trainings, so that a run that was stopped goes on; `truth.zarr` the losses of
+queries, as `referee` takes them; `network-0.pt` ... the weights; `data.npz` inputs and labels; `task.json`
+what was trained, and how long it took.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tasks import NETWORKS, RECIPES, SUBSETS, data, recipe
+
+import leftout as lo
+from leftout.diagnostics.retraining.sgd_training import train_alone
+
+
+def prepare(out: Path, task: str, jobs: int) -> None:
+    """Train everything of one task that is not there yet."""
+    folder = out / task
+    folder.mkdir(parents=True, exist_ok=True)
+    train, query = data(task)
+    training = recipe(task)
+    arrays = {"train_inputs": train.inputs, "query_inputs": query.inputs}
+    labels = {"train_labels": train.labels, "query_labels": query.labels}
+    np.savez(
+        folder / "data.npz",
+        **{name: array.float().numpy() for name, array in arrays.items()},
+        **{name: array.numpy() for name, array in labels.items()},
+    )
+    for seed in range(NETWORKS):
+        if not (folder / f"network-{seed}.pt").exists():
+            module = train_alone(training, train, (torch.arange(len(train)), 1000 + seed))
+            torch.save(module.state_dict(), folder / f"network-{seed}.pt")
+    if not (folder / "truth.zarr").exists():
+        began = time.perf_counter()
+        subsets = lo.random_subsets(len(train), count=SUBSETS, seed=0)
+        seeds = range(RECIPES[task]["seeds"])
+        truth = lo.retrain_subsets(
+            training, train, query, subsets, seeds=seeds, jobs=jobs, out=folder / "truth"
+        )
+        truth.to_zarr(folder / "truth.zarr", mode="w", zarr_format=2, consolidated=False)
+        report = {
+            "recipe": training.record,
+            "steps": training.steps(len(train) // 2),
+            "seconds": time.perf_counter() - began,
+            "mean_loss": float(truth.loss.mean()),
+            "way": truth.attrs["way"],
+        }
+        (folder / "task.json").write_text(json.dumps(report, indent=2) + "\n")
+        print(task, json.dumps(report))
+
+
+def main() -> None:
+    """Prepare the tasks that are named."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("tasks", nargs="*", default=list(RECIPES))
+    parser.add_argument("--jobs", type=int, default=1)
+    arguments = parser.parse_args()
+    for task in arguments.tasks:
+        prepare(arguments.out, task, arguments.jobs)
+
+
+if __name__ == "__main__":
+    main()

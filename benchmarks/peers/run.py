@@ -1,0 +1,70 @@
+"""Everything, in turn: truth, every method that has not answered yet, the table.
+
+    make peers                                          in an environment of the tools' own
+    python benchmarks/peers/run.py OUT --tools PYTHON
+
+Each method runs in a process of its own; a run that was stopped goes on where it was. A tool that is not
+installed is left out with a sentence, as is a method that fails, whose output is in `OUT/TASK/NAME.log`.
+"""
+
+import argparse
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+TIMEOUT = 900
+"""Seconds after which a method is ended: the table says that it did not answer."""
+
+
+def names(file: str, python: str) -> list[str]:
+    """Return the names of the methods of a file."""
+    code = f"from {file} import METHODS; print(list(METHODS))"
+    asked = subprocess.run([python, "-c", code], cwd=HERE, text=True, capture_output=True)
+    if asked.returncode:
+        print(f"The methods of {file}.py are left out: {asked.stderr.strip().splitlines()[-1]}")
+        return []
+    return ast.literal_eval(asked.stdout)
+
+
+def main() -> None:
+    """Run what is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--tools", default=sys.executable, help="Python of the environment of the tools")
+    parser.add_argument(
+        "--tasks", nargs="*", default=["mnist-late", "mnist-early", "cifar-late", "cifar-early"]
+    )
+    arguments = parser.parse_args()
+    out = arguments.out.resolve()
+    print("Four tasks. On two cores: truth some 5 minutes, all methods about 2 hours, the table 10 minutes.")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    pairs = [("ours", sys.executable), ("tools", arguments.tools)]
+    methods = [(file, python, name) for file, python in pairs for name in names(file, python)]
+    for task in arguments.tasks:
+        subprocess.run([sys.executable, HERE / "prepare.py", out, task], check=True)
+        for file, python, name in methods:
+            if not (out / task / "scores" / name / "report.json").exists():
+                print(f"{task}: {name}", flush=True)
+                run(out / task, file, python, name)
+    subprocess.run([sys.executable, HERE / "table.py", out], check=True)
+
+
+def run(folder: Path, file: str, python: str, name: str) -> None:
+    """Run one method, and say so where it gives no answer."""
+    log = folder / f"{name}.log"
+    with log.open("w") as output:
+        command = [python, HERE / f"{file}.py", folder, name]
+        try:
+            code = subprocess.run(command, stdout=output, stderr=output, timeout=TIMEOUT).returncode
+        except subprocess.TimeoutExpired:
+            print(f"    left out: no answer in {TIMEOUT} s")
+            return
+    if code:
+        print(f"    left out: it failed; see {log}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Other tools, asked as their own documentation says, with the weights that the package itself gets.
+
+python benchmarks/peers/tools.py OUT/TASK METHOD            in the environment of requirements.txt
+
+Each writes the file that it writes by itself, where it writes one: the readers of `read_scores` are tested by
+that as well.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from measured import Method, Task, main
+from networks import trained
+from torch.nn.functional import cross_entropy
+
+
+def trak(task: Task, count: int) -> Path:
+    # Its quickstart: model ensemble, projection of 2048 dimensions, margin as output, Rademacher matrix.
+    from trak import TRAKer
+    from trak.projectors import BasicProjector, ProjectionType
+
+    modules, n = trained(str(task.folder), count), len(task.train_labels)
+    weights = sum(weight.numel() for weight in modules[0].parameters())
+    projector = BasicProjector(
+        grad_dim=weights,
+        proj_dim=2048,
+        seed=0,
+        proj_type=ProjectionType.rademacher,
+        device="cpu",
+        block_size=200,
+        dtype=torch.float32,
+    )
+    traker = TRAKer(
+        model=modules[0],
+        task="image_classification",
+        train_set_size=n,
+        save_dir=str(task.out / "trak"),
+        device="cpu",
+        projector=projector,
+        proj_dim=2048,
+        use_half_precision=False,
+    )
+    for i, module in enumerate(modules):
+        traker.load_checkpoint(module.state_dict(), model_id=i)
+        for batch in task.loader("train", 500):
+            traker.featurize(batch=batch, num_samples=len(batch[0]))
+    traker.finalize_features()
+    for i, module in enumerate(modules):
+        traker.start_scoring_checkpoint("query", module.state_dict(), i, len(task.query_labels))
+        for batch in task.loader("query"):
+            traker.score(batch=batch, num_samples=len(batch[0]))
+    traker.finalize_scores(exp_name="query")
+    return task.out / "trak" / "scores" / "query.mmap"
+
+
+def kronfluence(task: Task, damping: float | None) -> Path:
+    # Its examples for cifar and uci: EK-FAC, cross-entropy summed for training, cross-entropy as measurement.
+    from kronfluence.analyzer import Analyzer, prepare_model
+    from kronfluence.arguments import ScoreArguments
+    from kronfluence.task import Task as KronfluenceTask
+
+    class Classification(KronfluenceTask):
+        def compute_train_loss(self, batch, model, sample=False):
+            inputs, labels = batch
+            logits = model(inputs)
+            if sample:
+                labels = torch.multinomial(logits.detach().softmax(-1), 1).flatten()
+            return cross_entropy(logits, labels, reduction="sum")
+
+        def compute_measurement(self, batch, model):
+            return self.compute_train_loss(batch, model)
+
+    model = prepare_model(trained(str(task.folder), 1)[0], Classification())
+    analyzer = Analyzer("query", model, Classification(), cpu=True, output_dir=str(task.out))
+    analyzer.fit_all_factors(
+        "ekfac", task.dataset("train"), per_device_batch_size=100, overwrite_output_dir=True
+    )
+    analyzer.compute_pairwise_scores(
+        scores_name="pairwise",
+        factors_name="ekfac",
+        score_args=ScoreArguments(damping_factor=damping),
+        query_dataset=task.dataset("query"),
+        train_dataset=task.dataset("train"),
+        per_device_query_batch_size=100,
+        per_device_train_batch_size=100,
+        overwrite_output_dir=True,
+    )
+    return next(task.out.rglob("pairwise_scores.safetensors"))
+
+
+def captum_tracin(task: Task) -> Path:
+    # Its tutorial: TracInCPFast on the last layer, over checkpoints.
+    from captum.influence import TracInCPFast
+
+    model = trained(str(task.folder), 1)[0]
+    tracin = TracInCPFast(
+        model=model,
+        final_fc_layer=model[-1],
+        train_dataset=task.dataset("train"),
+        checkpoints=[str(task.folder / f"network-{i}.pt") for i in range(5)],
+        checkpoints_load_func=lambda model, path: model.load_state_dict(torch.load(path)) and 1.0,
+        loss_fn=torch.nn.CrossEntropyLoss(reduction="sum"),
+        batch_size=100,
+    )
+    scores = tracin.influence((task.query_inputs, task.query_labels))
+    torch.save(scores, task.out / "scores.pt")
+    return task.out / "scores.pt"
+
+
+def captum_arnoldi(task: Task) -> Path:
+    # Its tutorial: ArnoldiInfluenceFunction, projections of 50 dimensions out of 200.
+    from captum.influence._core.arnoldi_influence_function import ArnoldiInfluenceFunction
+
+    arnoldi = ArnoldiInfluenceFunction(
+        model=trained(str(task.folder), 1)[0],
+        train_dataset=task.dataset("train"),
+        checkpoint=str(task.folder / "network-0.pt"),
+        checkpoints_load_func=lambda model, path: model.load_state_dict(torch.load(path)) and 1.0,
+        loss_fn=torch.nn.CrossEntropyLoss(reduction="none"),
+        batch_size=100,
+        projection_dim=50,
+        arnoldi_dim=200,
+    )
+    scores = arnoldi.influence((task.query_inputs, task.query_labels))
+    torch.save(scores, task.out / "scores.pt")
+    return task.out / "scores.pt"
+
+
+def dattri(task: Task, attributor: str, count: int = 1, **options) -> Path:
+    # Its README and examples: a task of loss, model and checkpoints; cache; attribute.
+    from dattri.algorithm import influence_function as functions
+    from dattri.algorithm.trak import TRAKAttributor
+    from dattri.task import AttributionTask
+
+    modules = trained(str(task.folder), count)
+
+    def loss(weights, data):
+        logits = torch.func.functional_call(modules[0], weights, (data[0],))
+        return cross_entropy(logits, data[1].long())
+
+    def margin(weights, data):
+        inputs, label = data
+        logits = torch.func.functional_call(modules[0], weights, (inputs.unsqueeze(0),))
+        correct = torch.nn.functional.one_hot(label.unsqueeze(0), logits.shape[1]).bool()
+        return (logits[correct] - logits.masked_fill(correct, -torch.inf).logsumexp(-1)).sum()
+
+    def probability(weights, data):
+        inputs, label = data
+        logits = torch.func.functional_call(modules[0], weights, (inputs.unsqueeze(0),))
+        return torch.exp(-cross_entropy(logits, label.unsqueeze(0)))
+
+    states = [module.state_dict() for module in modules]
+    if attributor == "trak":
+        asked = AttributionTask(loss_func=margin, model=modules[0], checkpoints=states)
+        chosen = TRAKAttributor(
+            task=asked, correct_probability_func=probability, projector_kwargs=options, device="cpu"
+        )
+    else:
+        asked = AttributionTask(loss_func=loss, model=modules[0], checkpoints=states)
+        chosen = getattr(functions, attributor)(task=asked, device="cpu", **options)
+    chosen.cache(task.loader("train", len(task.train_labels) if attributor != "trak" else 100))
+    scores = chosen.attribute(
+        *(() if attributor == "trak" else (task.loader("train"),)), task.loader("query")
+    )
+    torch.save(scores.detach(), task.out / "scores.pt")
+    return task.out / "scores.pt"
+
+
+METHODS = {
+    **{
+        f"trak-{count}": Method(partial(trak, count=count), "TRAK", "trak", "traker", count)
+        for count in (1, 5)
+    },
+    **{
+        f"kronfluence{name}": Method(
+            partial(kronfluence, damping=damping), f"EK-FAC, {label}", "kronfluence", "kronfluence", 1
+        )
+        for name, damping, label in (
+            ("", 1e-8, "damping by default"),
+            ("-heuristic", None, "damping by its heuristic"),
+        )
+    },
+    "captum-tracin": Method(captum_tracin, "TracInCPFast, last layer", "captum", "captum", 5),
+    "captum-arnoldi": Method(captum_arnoldi, "Arnoldi influence", "captum", "captum", 1),
+    "dattri-cg": Method(
+        partial(dattri, attributor="IFAttributorCG", regularization=1e-2),
+        "conjugate gradients, regularisation .01",
+        "dattri",
+        "dattri",
+        1,
+    ),
+    "dattri-trak": Method(
+        partial(dattri, attributor="trak", count=5, proj_dim=2048), "TRAK", "dattri", "dattri", 5
+    ),
+}
+
+
+if __name__ == "__main__":
+    main(METHODS)
