@@ -16,7 +16,7 @@ ALLOWANCE = 50 * 10**6
 """Bytes beyond the budget that docs/reliability.md allows: what the allocator does not give back."""
 
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(10**6)}
-"""Freed matrices go back at once: glibc otherwise keeps those below 32 MB, as many as its luck with holes is."""
+"""Freed matrices go back at once: glibc otherwise keeps those below 32 MB, as its luck with holes has it."""
 
 MEASURE = """
 import json, os, sys, tempfile
