@@ -125,6 +125,8 @@ def _show_audit(finished: Audit) -> None:
         table.add_row(name, Text(text))
     console = Console()
     console.print(table)
+    if findings.verdict:
+        console.print(Text(findings.verdict), soft_wrap=True)
     if findings.label_note:
         console.print(Text(findings.label_note), soft_wrap=True)
     for suspect in findings.suspects[:5]:
@@ -138,14 +140,15 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     n = len(findings.train)
     rows = [("training examples, queries", f"{n}, {len(findings.query)}")]
     of_labels = " by another kernel" if findings.label_note else ""
+    exact = "" if findings.one_step and not findings.label_note else "exact "
     if last.query_accuracy is not None:
         rows.append(("accuracy on queries", f"{last.query_accuracy:.1%}"))
     else:
         rows.append(("mean loss on queries", f"{last.query_loss:.4g}"))
     if last.left_out_accuracy is not None:
-        rows.append((f"exact left-out accuracy on training{of_labels}", f"{last.left_out_accuracy:.1%}"))
+        rows.append((f"{exact}left-out accuracy on training{of_labels}", f"{last.left_out_accuracy:.1%}"))
     elif findings.doubts_labels:
-        rows.append((f"exact left-out loss on training{of_labels}", f"{last.left_out_loss:.4g}"))
+        rows.append((f"{exact}left-out loss on training{of_labels}", f"{last.left_out_loss:.4g}"))
     if findings.learned is not None:
         rows.append(("early stopping time", stop_line(findings.learned, findings.time_unit)))
     if findings.linearisation_gap is not None:
@@ -160,7 +163,8 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
         names = [plain(source.name, 40) for source in findings.sources.sources[:SOURCES_SHOWN]]
         rows.append(("sources, worth most for each example first", ", ".join(names)))
     rows.append(("identical inputs", f"{len(findings.duplicates)} groups"))
-    rows.append(("engine against refits", f"{findings.certificate.refit_difference:.1e} relative, at most"))
+    against = "one Newton step against refits" if findings.one_step else "engine against refits"
+    rows.append((against, f"{findings.certificate.refit_difference:.1e} relative, at most"))
     return rows
 
 

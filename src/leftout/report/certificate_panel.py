@@ -6,7 +6,7 @@ Every number stands beside a sentence on how to read it; the limits are the same
 import math
 from typing import Any
 
-from leftout.core.wording import count, number, plain, time_phrase
+from leftout.core.wording import count, number, percent, plain, time_phrase
 from leftout.report.findings import Findings
 
 
@@ -119,6 +119,8 @@ def _refits_reading(findings: Findings) -> str:
     text = f"{examples} really left out, the model fitted again, and all its predictions compared."
     if difference == 0:
         return f"{text} They agree in every digit."
+    if findings.one_step:
+        return f"{text} One Newton step is within {percent(difference, 1)} of the largest change there."
     digits = math.floor(-math.log10(difference))
     if digits < 3:
         return f"{text} They agree to fewer than 3 digits: read the condition number, and be careful."
@@ -162,7 +164,9 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
     reason = plain(findings.no_learning_curve, 600)
     no_curve = (("What more data would bring is not said here.", reason),) if reason else ()
     network = trained if findings.is_trained else linear
-    return (network if findings.of_network else wide, *labels, *no_curve, *LIMITS)
+    first, *others = LIMITS
+    first = ONE_STEP if findings.one_step else first
+    return (network if findings.of_network else wide, *labels, *no_curve, first, *others)
 
 
 FITTED_TO_LABELS = (
@@ -171,6 +175,13 @@ FITTED_TO_LABELS = (
     "predictions come from fitting it again without each. What many removals change, kinds within classes, "
     "sources, the time at which examples were learned and the curve of more data keep it as all labels made "
     "it, and may look better than they are.",
+)
+
+
+ONE_STEP = (
+    "A removal of one example is one step of Newton's method.",
+    "Cross-entropy has no closed form: the difference from refits, above, says how far that is. Groups, other "
+    "labels and new examples are fitted until nothing changes.",
 )
 
 

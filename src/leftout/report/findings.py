@@ -108,6 +108,22 @@ class Findings:
         return not bool(self.margins.isnan().any())
 
     @property
+    def one_step(self) -> bool:
+        """Return whether single removals are one Newton step, an approximation, as under cross-entropy."""
+        return self.loss is not SQUARED
+
+    @property
+    def verdict(self) -> str:
+        """Return whether the answers speak for a network as it was trained: which was not measured here."""
+        if not self.is_trained:
+            return ""
+        return (
+            "No verdict: whether these answers speak for the network trained again was not measured. leftout "
+            "referee measures it, against networks that were. Rely on groups, and on the order of examples, "
+            "before single ones."
+        )
+
+    @property
     def at_last_time(self) -> ModelAtTime:
         """Return the model at the last training time asked for."""
         return self.at_times[-1]

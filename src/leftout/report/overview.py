@@ -53,25 +53,35 @@ def overview(findings: Findings) -> dict[str, Any]:
     }
 
 
+ONE_STEP = (
+    "Each removal is one step of Newton's method from the model, an approximation: the certificate below "
+    "says how far it was from fits without examples."
+)
+
+
 def opening_sentences(findings: Findings) -> list[str]:
-    """Return the three sentences that say what this is."""
+    """Return the sentences that say what this is."""
     n, m = len(findings.train), len(findings.query)
     if findings.is_trained:
         return [
             "This is your network at its trained weights, and for every one of "
             f"{count(n, 'training example')} this report says how its answers to "
             f"{count(m, 'query', 'queries')} would move if that example were taken out of its training.",
-            "The answers are those of the network linearised at these weights, which have seen every label: "
-            "they speak of groups and of the order of examples better than of a single one.",
+            "The answers are those of the network linearised at these weights, which have seen every label.",
+            findings.verdict,
+            *([ONE_STEP] if findings.one_step else []),
             "Use the lists to decide which examples you could do without and where you need more of them; "
             "every entry carries its reason.",
         ]
+    exact = (
+        "Nothing was sampled or guessed to get there: for this model the answers are exact, and the "
+        "certificate below says to how many digits."
+    )
     return [
         f"A model was fitted to {count(n, 'training example')}, and for every single one of them "
         "this report knows what the model would have said about "
         f"{count(m, 'query', 'queries')} had that example never been there.",
-        "Nothing was sampled or guessed to get there: for this model the answers are exact, and "
-        "the certificate below says to how many digits.",
+        ONE_STEP if findings.one_step else exact,
         "Use the lists to decide which labels to check, which examples you could do without and "
         "where you need more of them; every entry carries its reason.",
     ]
