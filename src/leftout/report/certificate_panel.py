@@ -180,8 +180,8 @@ FITTED_TO_LABELS = (
 
 ONE_STEP = (
     "A removal of one example is one step of Newton's method.",
-    "Cross-entropy has no closed form: the difference from refits, above, says how far that is. Groups, other "
-    "labels and new examples are fitted until nothing changes.",
+    "Cross-entropy has no closed form: the difference from refits, above, says how far that is. Groups, "
+    "other labels and new examples are fitted until nothing changes.",
 )
 
 
