@@ -107,7 +107,7 @@ DEATHS = {
     "in the middle of the first block": (store, "write_block", 0, half_a_block, 0),
     "in the middle of the second block": (store, "write_block", 1, half_a_block, 1),
     "before the last block": (store, "write_block", 2, None, 2),
-    "after the scores": (audit_module, "find_mislabelled", 0, None, 3),
+    "after the scores": (audit_module, "label_findings", 0, None, 3),
     "at the certificate": (audit_module, "certify", 0, None, 3),
     "before the tables": (store, "write_tables", 0, None, 3),
     "in the first table": (run_module, "write_csv", 0, half_a_file, 3),

@@ -60,7 +60,10 @@ def test_help_shows_an_example_that_works(folder, leftout) -> None:
         ),
         (("--rule", "flow", "--steps", "4"), {"rule": lo.GradientFlow(), "steps": 4}),
         (("--ridge", "200", "--tolerance", "0.05"), {"rule": lo.Ridge(200.0), "tolerance": 0.05}),
-        (("--loss", "mean", "--ridge", "1", "--steps", "3"), {"rule": lo.Ridge(1.0, "mean"), "steps": 3}),
+        (
+            ("--reduction", "mean", "--ridge", "1", "--steps", "3"),
+            {"rule": lo.Ridge(1.0, "mean"), "steps": 3},
+        ),
         (
             ("--parameters", "4.*", "--sample", "9", "--steps", "5"),
             {"parameters": ("4.*",), "sample": 9, "steps": 5},

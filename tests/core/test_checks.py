@@ -123,7 +123,12 @@ def test_the_first_row_that_is_not_finite_is_named(bad) -> None:
 
 def test_every_error_is_of_this_package_and_a_value_error() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    for warning in (errors.NotConvergedWarning, errors.LoopWarning, errors.ExpansionWarning):
+    for warning in (
+        errors.NotConvergedWarning,
+        errors.LoopWarning,
+        errors.ExpansionWarning,
+        errors.WeightsWarning,
+    ):
         kinds.remove(warning)
         assert issubclass(warning, UserWarning)
     assert {kind.__name__ for kind in kinds} == {

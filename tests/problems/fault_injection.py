@@ -50,7 +50,7 @@ OTHER_FILES = {
     "shutil.rmtree",
 }
 COMPUTED = (
-    "find_mislabelled", "redundant", "_model_at", "audit_learning_curve", "rare", "outliers", "duplicates",
+    "label_findings", "redundant", "_model_at", "audit_learning_curve", "outliers", "duplicates",
     "certify", "_learned_over_time", "subclasses_by", "audit_settings",
 )  # fmt: skip
 """What an audit computes without a file: the same in every case."""

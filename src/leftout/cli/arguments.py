@@ -205,6 +205,11 @@ class Arguments(
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     @property
+    def retrains(self) -> bool:
+        """Return whether a network is trained again, which is by squared loss."""
+        return False
+
+    @property
     def takes_cross_entropy(self) -> bool:
         """Return whether this command answers under cross-entropy."""
         return isinstance(self, TrainingRunOptions)
@@ -214,6 +219,7 @@ class Arguments(
         if self.loss is not None:
             return self.loss == "cross-entropy"
         asked_otherwise = self.rule is not None or self.rule_name != "ridge" or self.label_aware is not None
+        asked_otherwise = asked_otherwise or self.retrains
         return self.takes_cross_entropy and self.model is not None and has_classes and not asked_otherwise
 
     def check_loss(self) -> None:
@@ -242,6 +248,12 @@ class Arguments(
         if not self.takes_cross_entropy:
             raise OptionError(
                 "--loss cross-entropy must be left out here: this answer is a theorem about squared loss."
+            )
+        if self.retrains:
+            raise OptionError(
+                "--loss cross-entropy must be left out where a network is trained again: that is by "
+                "squared loss. "
+                "leftout referee judges answers against networks trained as you do."
             )
         if self.rule_name != "ridge":
             raise OptionError(

@@ -34,6 +34,10 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Trai
         recorded=False,
     )
 
+    @property
+    def retrains(self) -> bool:
+        return self.retrain_examples > 0
+
     def check(self) -> None:
         """Raise where options do not go together; those of a repeated run are checked once they are read."""
         if self.repeat is None:
@@ -150,6 +154,10 @@ class PruneArguments(FittedArguments):
     jobs: int | None = option(None, "Processes that train.")
     top: int = option(5, "Examples shown.")
     out: Path | None = option(None, f"Save the order: {CSV}.")
+
+    @property
+    def retrains(self) -> bool:
+        return self.retrain
 
     def check(self) -> None:
         """Raise where a flag of the training is given without it, or options do not go together."""

@@ -82,7 +82,7 @@ def measure_queries(
     """Return a measure of `MEASURES` for each query, over its columns."""
     estimates, resampled = [], []
     columns = truth.shape[1]
-    plain = torch.ones(1, columns, dtype=torch.float64)
+    plain = torch.ones(1, columns, dtype=torch.float64, device="cpu")
     rows = list(zip(predictions, truth, strict=True))
     for predicted, exact in with_progress(rows, what=f"resamples of {name}"):
         pairs = ScoredPairs(torch.from_numpy(predicted.copy()), torch.from_numpy(exact.copy()))

@@ -311,7 +311,9 @@ def _batches(
     size = rows.shape[1]
     rates = iter(recipe.rates(size))
     for _ in range(recipe.epochs):
-        order = torch.stack([torch.randperm(size, generator=generator) for generator in generators])
+        order = torch.stack(
+            [torch.randperm(size, generator=generator, device="cpu") for generator in generators]
+        )
         for batch in torch.split(rows.gather(1, order), recipe.batch_size, dim=1):
             for group in optimizer.param_groups:
                 group["lr"] = next(rates)
@@ -353,9 +355,9 @@ def outputs_at(model: Any, inputs: Tensor) -> Float64[Tensor, "m k"]:
         if was_training:
             model.train()
     try:
-        outputs = torch.as_tensor(returned).detach().to("cpu", torch.float64)
+        outputs = torch.as_tensor(returned, device="cpu").detach().double()
     except (TypeError, ValueError, RuntimeError):
-        outputs = torch.empty(0)
+        outputs = torch.empty(0, dtype=torch.float64, device="cpu")
     if outputs.ndim != 2 or len(outputs) != len(inputs) or not outputs.shape[1]:
         came = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
         raise ShapeError(
