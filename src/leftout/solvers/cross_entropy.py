@@ -45,7 +45,7 @@ def curvature_product(p: Float64[Tensor, "*#n k"], direction: Float64[Tensor, "*
     if p.shape[-1] == 1:
         return p * (1 - p) * direction
     weighted = p * direction
-    return weighted - p * weighted.sum(-1, keepdim=True)
+    return weighted.addcmul_(p, weighted.sum(-1, keepdim=True), value=-1)
 
 
 def cross_entropy_change(

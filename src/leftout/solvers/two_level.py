@@ -154,7 +154,8 @@ class TwoLevel:
         d = self.directions
         inside = d.coordinates(dual)
         inside = self.inverse @ inside - inside / level
-        return d.expand(d.z, inside) + dual / level, d.expand(d.kz, inside) + image / level
+        solved, solved_image = d.expand(d.z, inside), d.expand(d.kz, inside)
+        return solved.add_(dual, alpha=1 / level), solved_image.add_(image, alpha=1 / level)
 
 
 def two_level(
