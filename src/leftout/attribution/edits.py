@@ -27,6 +27,7 @@ from leftout.attribution.engine.query_blocks import queries_of
 from leftout.core.checks import as_list, check_at_least, check_index, row_numbers, shown
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
+from leftout.data.probabilities import check_probabilities
 from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 from leftout.solvers.krylov import largest_eigenvalue
@@ -274,6 +275,8 @@ def _targets(fitted: Fitted, target: Any, count: int) -> Float64[Tensor, "b k"]:
         )
     if not bool(torch.isfinite(values).all()):
         raise OptionError(f"`target` must be finite; got {shown(target)}.")
+    if encoding.as_probabilities:
+        check_probabilities(values, [str(row) for row in range(len(values))], "target")
     return values.expand(count, -1).to(fitted.device)
 
 

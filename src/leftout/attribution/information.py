@@ -36,7 +36,7 @@ from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.rules import At
+from leftout.dynamics.rules import At, Logistic
 
 SIGN = "≥ 0: how far model and model without the example are apart, whichever is the better one"
 
@@ -54,6 +54,9 @@ def information(
     sigma: float = 1.0,
 ) -> xr.Dataset:
     """Return the smooth unique information of every training example, exactly.
+
+    Under Logistic by one Newton step without each example (`newton_steps` among the attributes says so),
+    which may be far off for the most influential; groups, `groups=[[i], …]` too, are fitted until convergence.
 
     Args:
         query: where the function is looked at; targets are not used.
@@ -109,6 +112,7 @@ def information(
         changes = _groups(fitted, times, rows)
     measure = Measure(fitted, smoothing.form(fitted), smoothing.in_modes)
     root = query_root(fitted, examples)
+    more = {"newton_steps": 1} if isinstance(fitted.rule, Logistic) and groups is None else {}
     nats = fitted.gram.new_zeros(2, len(times), len(names))
     for position, columns, change in changes:
         nats[0, position, columns] = measure(change, end=times[position] == math.inf)
@@ -123,6 +127,7 @@ def information(
         orientation=f"an entry for each training time and {axis}",
         sigma=float(sigma),
         smoothing=json.dumps(smoothing.record),
+        **more,
     )
     arrays = {
         name: labelled_array(

@@ -68,6 +68,7 @@ def with_spread(
     fitted: Fitted, examples: Examples, *, at: At | Sequence[At], of: Of, prior: Kernel | None
 ) -> xr.Dataset:
     """Return influence, and its mean and standard deviation over initialisations."""
+    fitted.check_squared_loss()
     fitted.check_kernel_fixed()
     times, n, m = fitted.times(at), len(fitted), len(examples)
     outputs = fitted.outputs if of == "prediction" else 1

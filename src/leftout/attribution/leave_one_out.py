@@ -174,7 +174,7 @@ def leave_one_out(
         )
     at_times = engines(fitted, times, newton_steps=newton_steps)
     attrs = attributes(fitted, examples, of=of, method="leave_one_out", sign=SIGN[of])
-    if isinstance(fitted.rule, Logistic):
+    if isinstance(fitted.rule, Logistic) and not fitted.depends_on_labels:
         attrs["newton_steps"] = "to convergence" if newton_steps is None else newton_steps
     changes = loss_changes if of == "loss" else prediction_changes
     shape = (len(times), m, 4, top) if top else (len(times), rows, n, *[k] * (of == "prediction"))

@@ -22,9 +22,17 @@ from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.rules import Logistic
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.storage.csv_table import shown_cell, write_new
+
+
+def _of_steps(fitted: Fitted) -> str:
+    """Return what is said of cross-entropy, whose removals are approximate."""
+    if not isinstance(fitted.rule, Logistic) or fitted.depends_on_labels:
+        return ""
+    return " Each removal is one Newton step, an approximation; leftout audit measures how far it is off."
 
 
 def influence_command(arguments: InfluenceArguments) -> None:
@@ -63,7 +71,7 @@ def influence_command(arguments: InfluenceArguments) -> None:
             title = f"{plain(name)}, {time_label(time, unit)}"
             console.print(_influence_table(title, row, train, arguments.top, spread=deviation))
     first = " To first order in its weight." if arguments.method == "first-order" else ""
-    console.print(f"Influence in loss units: {SIGN['loss']}.{first}", style="dim")
+    console.print(f"Influence in loss units: {SIGN['loss']}.{first}{_of_steps(fitted)}", style="dim")
     if spreads is not None:
         console.print("± is the standard deviation over initial weights.", style="dim")
 

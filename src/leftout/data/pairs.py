@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from leftout.core.checks import check_finite
 from leftout.core.errors import DataError, ShapeError
+from leftout.core.fingerprint import fingerprint
 from leftout.data.arrays import float64_tensor, input_array, pair_arrays
 from leftout.data.conversion import check_whole_numbers, kind_of
 from leftout.data.encoding import Encoding, encoding_of_classes, encoding_of_numbers
@@ -63,11 +64,17 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
         labels, targets = _encode_as(raw, encoding, name)
     tensor = float64_tensor(inputs)
     check_finite(f"{name} inputs", tensor)
+    given = ""
+    if encoding.as_probabilities and labels is not None and encoding.classes is not None:
+        # As the same pair is coded for squared loss: queries are the same whatever the loss.
+        squared = encoding_of_classes(labels, encoding.classes)
+        given = fingerprint(tensor, squared.encode(labels), [str(row) for row in range(len(tensor))])
     return Examples(
         inputs=tensor,
         targets=targets,
         encoding=encoding,
         labels=labels,
+        coded_from=given,
         preparation={
             "data": type(data).__name__ if not isinstance(data, tuple | list) else "arrays",
             "normalise": None,

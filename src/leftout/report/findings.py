@@ -110,7 +110,7 @@ class Findings:
     @property
     def one_step(self) -> bool:
         """Return whether single removals are one Newton step, an approximation, as under cross-entropy."""
-        return self.loss is not SQUARED
+        return self.loss is not SQUARED and not self.depends_on_labels
 
     @property
     def verdict(self) -> str:

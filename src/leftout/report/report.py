@@ -110,6 +110,7 @@ def _content(findings: Findings, ranking: Ranking) -> dict[str, Any]:
     return {
         "sign_rule": SIGN_RULE,
         "loss_formula": findings.loss.formula,
+        "one_step": findings.one_step,
         "prediction_units": findings.loss.prediction_units,
         **overview(findings),
         **example_lists(findings),

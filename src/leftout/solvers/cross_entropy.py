@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 from torch.nn.functional import softplus
 
-SMALL = 1.0
+LARGE = 600.0
 """Changes of logits up to which the change of the loss is taken from exp(change) − 1: no digits are lost."""
 
 
@@ -64,9 +64,9 @@ def cross_entropy_change(
     else:
         p, log_p = logits.softmax(-1), logits.log_softmax(-1)
         d = change - (targets * change).sum(-1, keepdim=True)
-    small = d.abs().amax(-1) <= SMALL
-    near = torch.log1p((p * torch.expm1(d.clamp(-SMALL, SMALL))).sum(-1))
-    return torch.where(small, near, torch.logsumexp(log_p + d, -1))
+    grown = (p * torch.expm1(d.clamp(max=LARGE))).sum(-1)  # Σ p exp(d) − 1
+    near = (grown > -0.5) & (d.amax(-1) < LARGE)
+    return torch.where(near, torch.log1p(grown.clamp(min=-0.5)), torch.logsumexp(log_p + d, -1))
 
 
 def _normaliser(logits: Float64[Tensor, "*#n k"]) -> Tensor:

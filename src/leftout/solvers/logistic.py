@@ -15,7 +15,8 @@ each product with K serves all. The duals of many problems are (n, b, k): exampl
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float64, Int64
@@ -31,13 +32,22 @@ from leftout.solvers.cross_entropy import (
     probabilities,
 )
 from leftout.solvers.krylov import norm_by_powers
-from leftout.solvers.two_level import SIDE, TwoLevel, leading_directions, two_level
+from leftout.solvers.two_level import (
+    SIDE,
+    LeadingDirections,
+    TwoLevel,
+    all_directions,
+    leading_directions,
+    two_level,
+)
+
+Answer = TypeVar("Answer")
 
 TOLERANCE = 1e-12
 """|K g| / (λ |f − f_0|) at which a problem is solved: f is then right to that, H being at least λ."""
 
 STEP_TOLERANCE = 1e-3
-"""|H δ + ∇| / |∇| of a single Newton step: an error of some 4e-4, where the step itself leaves 1e-2 (MNIST)."""
+"""|H δ + ∇| / |∇| of a single Newton step: an error of some 4e-4, where the step leaves 1e-2 (MNIST)."""
 
 FORCING = 0.1
 """The same of Newton's first steps to the minimum; later ones follow the gradient, which makes them
@@ -91,6 +101,20 @@ class LogisticProblem:
     outputs_per_example: int = 1
 
     @cached_property
+    def leading(self) -> LeadingDirections:
+        """Return the leading directions of K."""
+        outputs, rows = self.targets.shape[1], self.outputs_per_example
+        return leading_directions(self.gram, outputs=outputs, outputs_per_example=rows)
+
+    @cached_property
+    def complete(self) -> LeadingDirections:
+        """Return all directions that K does not map to zero."""
+        if self.leading.complete:
+            return self.leading
+        outputs, rows = self.targets.shape[1], self.outputs_per_example
+        return all_directions(self.gram, outputs=outputs, outputs_per_example=rows)
+
+    @cached_property
     def largest(self) -> float:
         """Return the largest eigenvalue of K, from above within a factor of about 1."""
         return float(norm_by_powers(self.gram.mv, self.gram, powers=8))
@@ -126,12 +150,8 @@ class LogisticFit:
     def preconditioner(self) -> TwoLevel:
         """Return the curvature on the leading directions of the kernel, at the minimum."""
         problem = self.problem
-        directions = leading_directions(
-            problem.gram, outputs=self.dual.shape[1], outputs_per_example=problem.outputs_per_example
-        )
-        return two_level(
-            directions, probabilities(self.logits), torch.ones_like(self.dual[:, 0]), problem.ridge
-        )
+        ones = torch.ones_like(self.dual[:, 0])
+        return two_level(problem.leading, probabilities(self.logits), ones, problem.ridge)
 
 
 def fit_logistic(
@@ -161,18 +181,21 @@ def fit_logistic(
     """
     n, k = problem.targets.shape
     omega = problem.targets.new_ones(n) if weights is None else weights
-    directions = leading_directions(problem.gram, outputs=k, outputs_per_example=problem.outputs_per_example)
     begin = problem.offset.new_zeros(n, 1, k) if start is None else start[:, None]
-    run = _Newton(problem, omega[:, None], problem.targets[:, None], begin)
-    latest: TwoLevel | None = None
 
-    def precondition() -> TwoLevel:
-        nonlocal latest
-        if latest is None or run.moved > SETTLED:
-            latest = two_level(directions, probabilities(run.logits[:, 0]), omega, problem.ridge)
-        return latest
+    def minimise(seen: LeadingDirections | None) -> tuple[_Newton, float]:
+        run = _Newton(problem, omega[:, None], problem.targets[:, None], begin, seen=seen)
+        latest: TwoLevel | None = None
 
-    gradient = run.minimise(precondition)
+        def precondition() -> TwoLevel:
+            nonlocal latest
+            if latest is None or run.moved > SETTLED:
+                latest = two_level(problem.leading, probabilities(run.logits[:, 0]), omega, problem.ridge)
+            return latest
+
+        return run, run.minimise(precondition)
+
+    run, gradient = _in_what_is_seen(problem, minimise)
     dual, logits = run.dual[:, 0], run.logits[:, 0]
     return LogisticFit(problem, dual, logits, gradient, run.newton_steps, run.products)
 
@@ -215,17 +238,46 @@ def refit_logistic(
         omega = fit.dual.new_ones(n, b) if weights is None else weights[:, part]
         wanted = problem.targets[:, None].expand(n, b, k) if targets is None else targets[:, part]
         start = fit.dual[:, None].expand(n, b, k)
-        run = _Newton(
-            problem, omega, wanted, start.clone(), logits=fit.logits[:, None].expand(n, b, k).clone()
-        )
+        logits = fit.logits[:, None].expand(n, b, k)
         near = fit.preconditioner.with_share(float(omega.mean()), problem.ridge)
-        if newton_steps is None:
-            run.minimise(near)
-        else:
-            for _ in range(newton_steps):
-                run.step(near)
-        duals[:, part] = run.dual
+        go_on = partial(_go_on, problem, omega, wanted, start, logits, near, newton_steps)
+        duals[:, part] = _in_what_is_seen(problem, go_on)
     return duals
+
+
+def _go_on(
+    problem: LogisticProblem,
+    weights: Tensor,
+    targets: Tensor,
+    dual: Tensor,
+    logits: Tensor,
+    preconditioner: TwoLevel,
+    newton_steps: int | None,
+    seen: LeadingDirections | None,
+) -> Float64[Tensor, "n b k"]:
+    """Return the duals after so many steps, or at the minima."""
+    run = _Newton(problem, weights, targets, dual.clone(), logits=logits.clone(), seen=seen)
+    if newton_steps is None:
+        run.minimise(preconditioner)
+    else:
+        for _ in range(newton_steps):
+            run.step(preconditioner)
+    return run.dual
+
+
+def _in_what_is_seen(problem: LogisticProblem, solve: Callable[[LeadingDirections | None], Answer]) -> Answer:
+    """Return what `solve` does, and where that fails do it once more among the directions that K sees.
+
+    What K maps to zero, as between repeated inputs, is invisible to conjugate gradients in the weights, and
+    may grow until K u is rounding. Where the leading directions are all that there is, it is taken out from
+    the start; else an eigendecomposition of K is made, once it is needed.
+    """
+    if problem.leading.complete:
+        return solve(problem.leading)
+    try:
+        return solve(None)
+    except (SolveError, NotPositiveError):
+        return solve(problem.complete)
 
 
 def first_order_logistic(
@@ -285,7 +337,9 @@ class _Newton:
         dual: Float64[Tensor, "n b k"],
         *,
         logits: Float64[Tensor, "n b k"] | None = None,
+        seen: LeadingDirections | None = None,
     ) -> None:
+        self.seen = seen
         self.problem = problem
         self.weights = weights[:, :, None]
         self.targets = targets
@@ -420,7 +474,7 @@ class _Newton:
         # In place wherever it can be: fresh memory for arrays of this size costs more than the arithmetic.
         p = probabilities(self.logits)
         weights, ridge = self.weights, self.problem.ridge
-        rest, rest_image = -gradient, -image
+        rest, rest_image = self._visible(-gradient), -image
         size_of_gradient = _dots(gradient, image).clamp(min=0).sqrt()
         wanted = tolerance * size_of_gradient
         move, change = torch.zeros_like(rest), torch.zeros_like(rest)
@@ -430,7 +484,7 @@ class _Newton:
         along, along_image = preconditioner.apply(rest, rest_image)
         power = _dots(rest, along_image)
         for _ in range(MOST_PRODUCTS):
-            bent = curvature_product(p, along_image).mul_(weights).add_(along, alpha=ridge)
+            bent = self._visible(curvature_product(p, along_image).mul_(weights).add_(along, alpha=ridge))
             bent_image = self._product(bent)
             bend = _dots(along, bent_image)
             # A direction that K maps to rounding says nothing; of the others the curvature must be positive.
@@ -474,6 +528,10 @@ class _Newton:
             f"`ridge`."
         )
 
+    def _visible(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "n b k"]:
+        """Return the dual without what K maps to zero, where that is known; its image is the same."""
+        return dual if self.seen is None else self.seen.project(dual)
+
     def _with_unseen(
         self,
         gradient: Float64[Tensor, "n b k"],
@@ -489,6 +547,9 @@ class _Newton:
         """
         ridge = self.problem.ridge
         p = probabilities(self.logits)
+        if self.seen is not None:  # exactly: of λ d = −(g + ω P K d) the part that K maps to zero
+            whole = (-gradient - self.weights * curvature_product(p, change)) / ridge
+            return self._visible(move) + whole - self._visible(whole), change
         rest = -gradient - ridge * move - self.weights * curvature_product(p, change)
         more, more_image = preconditioner.apply(rest, self._product(rest), level=ridge)
         error = rest - ridge * more - self.weights * curvature_product(p, more_image)

@@ -16,7 +16,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.core.errors import NotPositiveError
 from leftout.solvers.cross_entropy import curvature_product
+
+EPS = torch.finfo(torch.float64).eps
+
+NEGATIVE = 1e-8
+"""Eigenvalue, relative to the largest, below minus which a matrix is not positive semi-definite."""
 
 PASSES = 2
 """Powers of K with which its leading directions are looked for: they need not be exact."""
@@ -45,6 +51,12 @@ class LeadingDirections:
     smallest: float
     outputs: int
     outputs_per_example: int
+    complete: bool = False
+    """Whether K is zero beyond the span."""
+
+    def project(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "n b k"]:
+        """Return the dual without what K maps to zero, where the directions are complete."""
+        return self.expand(self.z, self.coordinates(dual))
 
     def coordinates(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "rk b"]:
         """Return (K Z)ᵀ d."""
@@ -78,19 +90,39 @@ def leading_directions(
     per_direction = 1 if outputs_per_example > 1 else outputs
     most = SIDE if outputs_per_example > 1 else DIRECTIONS
     r = max(LEAST, min(most, SIDE // per_direction))
-    r = min(r, len(gram))
+    if r >= len(gram):
+        return all_directions(gram, outputs=outputs, outputs_per_example=outputs_per_example)
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(len(gram), r, generator=generator, dtype=gram.dtype, device="cpu").to(gram.device)
     for _ in range(PASSES):
         z = _orthonormal(gram @ z)
     kz = gram @ z
-    values, vectors = torch.linalg.eigh(z.T @ kz)
-    real = values > NULL * values[-1]
-    scale = vectors[:, real] / values[real].sqrt()
-    z, kz = z @ scale, kz @ scale
+    if z.shape[1]:
+        values, vectors = torch.linalg.eigh(z.T @ kz)
+        real = values > NULL * values[-1]
+        scale = vectors[:, real] / values[real].sqrt()
+        z, kz = z @ scale, kz @ scale
     # Beyond the span the kernel is at most about its least eigenvalue there; where K has no more, nothing.
-    covered = z.shape[1] < r or r == len(gram)
-    return LeadingDirections(z, kz, 0.0 if covered else float(values[0]), outputs, outputs_per_example)
+    trace = float(gram.diagonal().sum())
+    complete = trace - float(kz.square().sum()) <= len(gram) * EPS * trace
+    smallest = 0.0 if complete else float(values[0])
+    return LeadingDirections(z, kz, smallest, outputs, outputs_per_example, complete)
+
+
+def all_directions(
+    gram: Float64[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
+) -> LeadingDirections:
+    """Return all directions that K does not map to zero: its eigenvectors, 9n³ flops."""
+    values, vectors = torch.linalg.eigh(gram)
+    if len(gram) and float(values[0]) < -NEGATIVE * float(values[-1].abs()):
+        raise NotPositiveError(
+            f"The kernel matrix has eigenvalues from {float(values[-1]):.3g} down to {float(values[0]):.2g}: "
+            "cross-entropy needs a positive semi-definite one. Take another kernel, or Ridge."
+        )
+    real = values > len(gram) * EPS * values[-1].clamp(min=0)
+    root = values[real].sqrt()
+    z, kz = vectors[:, real] / root, vectors[:, real] * root
+    return LeadingDirections(z, kz, 0.0, outputs, outputs_per_example, complete=True)
 
 
 def _orthonormal(columns: Float64[Tensor, "rows r"]) -> Float64[Tensor, "rows s"]:
@@ -99,7 +131,7 @@ def _orthonormal(columns: Float64[Tensor, "rows r"]) -> Float64[Tensor, "rows s"
     By products alone: a QR factorisation takes ten times as long, and the basis need not be exact.
     """
     values, vectors = torch.linalg.eigh(columns.T @ columns)
-    real = values > NULL * values[-1]
+    real = values > NULL * values[-1].clamp(min=0)
     basis: Tensor = columns @ (vectors[:, real] / values[real].sqrt())
     return basis
 

@@ -86,6 +86,7 @@ def lower(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         True
     """
     check_fitted(fitted)
+    fitted.check_squared_loss()
     examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
     least = smallest_eigenvalue(fitted)
     rate = least / (least + decomposition.ridge)
@@ -150,6 +151,7 @@ def upper(
         (1, True)
     """
     check_fitted(fitted)
+    fitted.check_squared_loss()
     examples, number = queries_of(fitted, query), cluster_numbers(clusters, len(fitted))
     if not isinstance(fitted.kernel, TwoLayerReLU):
         raise OptionError(
@@ -211,6 +213,7 @@ def terms(fitted: Fitted, query: Data, *, mean: bool = False) -> xr.Dataset:
         True
     """
     check_fitted(fitted)
+    fitted.check_squared_loss()
     examples, decomposition = queries_of(fitted, query), InfluenceDecomposition(fitted)
     largest = {"difference": 0.0, "influence": 0.0}
 
@@ -281,6 +284,7 @@ def limit(
     """
     check_kind("trained", trained, Trained, what="a trained network, from `train`")
     check_fitted(fitted)
+    fitted.check_squared_loss()
     if solver is not None:
         check_kind("solver", solver, Solver, what="ConjugateGradients(), LiSSA(), Exact() or None")
     check_starts_here(fitted.kernel, "the limit of a network")

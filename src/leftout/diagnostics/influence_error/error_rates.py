@@ -64,6 +64,7 @@ def error_rates(fitted: Fitted, query: Data, *, ridges: Sequence[float] | None =
         [0.597, 0.143]
     """
     check_fitted(fitted)
+    fitted.check_squared_loss()
     examples = queries_of(fitted, query)
     if ridges is not None:
         check_kind("ridges", ridges, (Sequence, np.ndarray, Tensor), what="a list of ridges")

@@ -133,14 +133,14 @@ def referee(
         halves = random_subsets(len(truth), count=subsets, seed=seed)
         judge.subsets(scores, refit_subsets(truth, query, halves), query)
         if not isinstance(scores, xr.Dataset):
-            judge.singles(scores, leave_one_out(truth, query), query, exact=True)
+            judge.singles(scores, leave_one_out(truth, query, newton_steps=None), query, exact=True)
         if not isinstance(scores, xr.Dataset | Fitted):
             curve = removal_subsets(score_matrix(scores), shares=shares, seed=seed)
             judge.removal(refit_subsets(truth, query, curve))
     elif isinstance(truth, xr.Dataset):
         judge.subsets(scores, truth, query)
     elif truth is not None:
-        judge.singles(scores, truth, query, exact=truth.attrs.get("method") == "leave_one_out")
+        judge.singles(scores, truth, query, exact=_is_exact(truth))
     if wrong_labels is not None:
         judge.wrong_labels(scores, wrong_labels)
     if removal is not None:
@@ -325,6 +325,12 @@ _COLUMNS = (
 
 def _names(array: xr.DataArray, axis: Any) -> Sequence[Any]:
     return array[axis].values.tolist() if axis in array.coords else range(array.sizes[axis])
+
+
+def _is_exact(truth: xr.DataArray) -> bool:
+    """Return whether each example was left out exactly, and not by so many Newton steps."""
+    steps = truth.attrs.get("newton_steps", "to convergence")
+    return truth.attrs.get("method") == "leave_one_out" and steps == "to convergence"
 
 
 def _about(subject: Any) -> dict[str, str]:
