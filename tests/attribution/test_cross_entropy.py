@@ -10,6 +10,7 @@ from torch import nn
 import leftout as lo
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
 from leftout.data.pairs import examples_of
+from leftout.solvers.cross_entropy import cross_entropy_change
 from oracles.cross_entropy import DenseLogistic, cross_entropy, probabilities
 
 OF = ("prediction", "loss")
@@ -277,3 +278,60 @@ def test_what_cross_entropy_cannot_take_is_refused_in_a_sentence():
         lo.fit(indefinite, (torch.arange(24)[:, None], labels), rule=lo.Logistic(0.1)).predict(
             torch.arange(24)[:, None]
         )
+
+
+@pytest.mark.parametrize("k", [2, 5])
+def test_a_network_of_few_weights_has_groups_and_orders_of_removal(k):
+    """Its kernel maps most duals to zero; steps that do not see those must not let them grow."""
+    inputs, labels = data(k, n=60, d=4, seed=3, noise=0.5)
+    torch.manual_seed(0)
+    module = nn.Linear(4, k).double()
+    case = Case(lo.kernels.Empirical(module, weights="initial"), (inputs, labels), lo.Logistic(0.005))
+    groups = [[0], list(range(55))]
+    effects = [lo.leave_out(case.fitted, case.query, groups, of=of).values for of in OF]
+    for column, group in enumerate(groups):
+        after = case.oracle.predict(case.without(group))
+        case.check(effects[0][:, column], effects[1][:, column], (case.oracle.predict(), after))
+    assert len(lo.prune(case.fitted, case.query).order) == 60
+
+
+def test_changes_of_confident_queries_keep_their_sign():
+    # All digits, where a difference of losses, here of exp(−40), has none.
+    wide = torch.tensor([[40.0, 0.0, 0.0], [60.0, 0.0, 0.0]], dtype=torch.float64)
+    moved = torch.tensor([[0.0, 2.5, -1.0], [0.0, 2.0, 0.0]], dtype=torch.float64)
+    first = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    exact = [np.exp(-40) * (np.exp(2.5) + np.exp(-1) - 2), np.exp(-60) * (np.exp(2) - 1)]
+    assert cross_entropy_change(wide, moved, first).numpy() == pytest.approx(exact, rel=1e-12)
+    one = cross_entropy_change(*(torch.tensor([[x]], dtype=torch.float64) for x in (40.0, -3.0, 1.0)))
+    assert float(one) == pytest.approx(np.exp(-40) * (np.exp(3) - 1), rel=1e-12)
+    far = cross_entropy_change(wide[:1], torch.tensor([[-90.0, 700.0, 0.0]], dtype=torch.float64), first)
+    assert float(far) == pytest.approx(700 + 90 - 40, rel=1e-12)
+
+
+def test_a_model_s_truth_is_fits_and_not_steps():
+    case = CASES["three classes"](0.01)
+    exact = lo.leave_one_out(case.fitted, case.query, newton_steps=None)
+    one = lo.leave_one_out(case.fitted, case.query)
+    verdicts = [
+        lo.referee(scores, case.fitted, query=case.query, subsets=20, resamples=50, top=5)
+        for scores in (exact, one)
+    ]
+    best, step = (float(verdict.estimate.sel(measure="leave_one_out")) for verdict in verdicts)
+    assert best == pytest.approx(1, abs=1e-9)
+    assert step < 1
+
+
+def test_what_is_proved_of_squares_is_refused():
+    fitted = CASES["three classes"](0.1).fitted
+    pair = (fitted.train.inputs, fitted.train.labels)
+    for ask in (
+        lambda: lo.error_rates(fitted, pair),
+        lambda: lo.bounds.lower(fitted, pair),
+        lambda: lo.bounds.terms(fitted, pair),
+        lambda: lo.leave_one_out(fitted, pair, spread=True),
+    ):
+        with pytest.raises(OptionError, match="theorem about squared loss"):
+            ask()
+    soft = lo.fit(lo.kernels.ReLU(1), (fitted.train.inputs, fitted.targets), rule=lo.Logistic(0.1))
+    with pytest.raises(DataError, match="must be probabilities that sum to 1"):
+        lo.relabel(soft, soft.train, 0, [3.0, -2.0, 7.0])
