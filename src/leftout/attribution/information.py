@@ -55,8 +55,8 @@ def information(
 ) -> xr.Dataset:
     """Return the smooth unique information of every training example, exactly.
 
-    Under Logistic by one Newton step without each example, as `newton_steps` among the attributes says: that may
-    be far off for the most influential. Groups, `groups=[[i], …]` too, are fitted until convergence.
+    Under Logistic by one Newton step without each example, as `newton_steps` among the attributes says: that
+    may be far off for the most influential. Groups, `groups=[[i], …]` too, are fitted until convergence.
 
     Args:
         query: where the function is looked at; targets are not used.
