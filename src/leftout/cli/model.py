@@ -88,6 +88,8 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
     """
     arguments.check_rule()
     if not arguments.is_cross_entropy(train.labels is not None):
+        if arguments.retrains and arguments.model is not None and arguments.loss is None:
+            print("note: the loss is squared, by which the network is trained again")
         return rule_of(arguments)
     ridge, origin = arguments.ridge, ""
     per_example = len(train) if arguments.reduction == "mean" else 1
