@@ -226,8 +226,8 @@ class Arguments(
         """Raise where options of the loss, or of a training run, do not go together."""
         if self.retrains and self.is_trained:
             raise OptionError(
-                "A network is trained again from its initial weights, by squared loss, and --weights are read "
-                "as trained: leave the training out, or add --linearised-at initial if it starts from them. "
+                "A network is trained again from its initial weights, by squared loss, and --weights are "
+                "read as trained: leave the training out, or add --linearised-at initial if it starts there. "
                 "leftout referee judges answers against networks trained as you do."
             )
         if self.loss == "cross-entropy":
