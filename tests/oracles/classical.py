@@ -86,8 +86,8 @@ class Network:
         return torch.autograd.functional.hessian(lambda w: self.objective(w, weights), flat)
 
     def minimised(self, flat, weights=None):
-        """The minimum next to `flat`, by Newton's method to the last digit."""
-        for _ in range(50):
+        """A minimum, by Newton's method to the last digit; how long it wanders depends on rounding."""
+        for _ in range(500):
             gradient = self.gradient(flat, weights)
             hessian = self.hessian(flat, weights)
             values, vectors = torch.linalg.eigh(hessian)
@@ -95,8 +95,8 @@ class Network:
             longest = float(step.norm())
             flat = flat - step / max(1.0, longest)
             if longest <= 1e-9 * float(flat.norm()):
-                break  # the step squared, which is what this one leaves, is below rounding
-        return flat
+                return flat  # the step squared, which is what this one leaves, is below rounding
+        raise AssertionError("Newton's method did not settle")
 
     def written(self, flat, module):
         """A copy of the weights into a module."""
