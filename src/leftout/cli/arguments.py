@@ -257,9 +257,8 @@ class Arguments(
             )
         if self.retrains:
             raise OptionError(
-                "--loss cross-entropy must be left out where a network is trained again: that is by "
-                "squared loss. "
-                "leftout referee judges answers against networks trained as you do."
+                "--loss cross-entropy must be left out where a network is trained again: that is by squared "
+                "loss. leftout referee judges answers against networks trained as you do."
             )
         if self.rule_name != "ridge":
             raise OptionError(

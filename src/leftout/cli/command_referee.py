@@ -90,8 +90,7 @@ def open_truth(path: Path) -> xr.Dataset | xr.DataArray:
     if len(effects) != 1:
         raise DataError(
             f"--truth {str(path)!r} must hold losses of retrain_subsets or effects (query, train) of "
-            "retrain; it "
-            f"holds {', '.join(map(str, stored)) or 'nothing'}."
+            f"retrain; it holds {', '.join(map(str, stored)) or 'nothing'}."
         )
     effect: xr.DataArray = stored[effects[0]]
     return _without_fingerprints(effect)
@@ -137,8 +136,7 @@ def _rows_of_ids(path: Path, train: Examples) -> list[int]:
     if unknown:
         raise OptionError(
             f"--wrong-labels must hold ids of training examples; {plain(unknown[0])!r} is none. They are "
-            "such as "
-            f"{', '.join(map(repr, train.ids[:3]))}."
+            f"such as {', '.join(map(repr, train.ids[:3]))}."
         )
     return [rows[name] for name in ids]
 
@@ -149,8 +147,7 @@ def _truth_sentence(
     if truth is None:
         return (
             f"Truth: {count(arguments.subsets, 'random half', 'random halves')} of "
-            f"{count(len(train), 'example')}, "
-            "the kernel fitted to each exactly, and each example left out."
+            f"{count(len(train), 'example')}, the kernel fitted to each exactly, and each example left out."
         )
     place = plain(arguments.truth, 400)
     if isinstance(truth, xr.Dataset):

@@ -67,9 +67,8 @@ class Fitted:
         self.train = rule.example_loss.coded(train, rows.kernel.network_outputs(train.inputs), "train")
         if self.train.encoding.as_probabilities and not isinstance(rule, Logistic):
             raise OptionError(
-                f"{rule!r} is a rule of squared loss, and the targets of these examples are "
-                f"probabilities: fit "
-                "the data again as they were loaded."
+                f"{rule!r} is a rule of squared loss, and the targets of these examples are probabilities: "
+                "fit the data again as they were loaded."
             )
         self.outputs = self.train.encoding.outputs
         self.factorisations = factorisations or Factorisations(
@@ -134,9 +133,8 @@ class Fitted:
         if not isinstance(self.rule, SpectralRule):
             raise OptionError(
                 f"This answer is a theorem about squared loss, and `fitted` has {self.rule!r}: fit with "
-                f"Ridge for "
-                "it. leave_one_out, leave_out, out_of_sample, relabel, reweight, add and information answer "
-                f"under {self.rule.example_loss.name}."
+                "Ridge for it. leave_one_out, leave_out, out_of_sample, relabel, reweight, add and "
+                f"information answer under {self.rule.example_loss.name}."
             )
 
     def _tilt(self) -> Float64[Tensor, "rows c"]:
@@ -368,8 +366,7 @@ class Fitted:
         if low < -len(self.gram) * torch.finfo(torch.float64).eps * high:
             raise NotPositiveError(
                 f"Labels have made the kernel indefinite: eigenvalues reach from {high:.3g} down to "
-                f"{low:.3g}. "
-                "Cross-entropy needs a positive one: take a smaller `strength`, or Ridge."
+                f"{low:.3g}. Cross-entropy needs a positive one: take a smaller `strength`, or Ridge."
             )
 
     def cross(self, inputs: Float[Tensor, "m ..."]) -> Float64[Tensor, "mr r"]:
@@ -421,8 +418,7 @@ class Fitted:
         if not isinstance(self.rule, Logistic):
             raise OptionError(
                 f"`probabilities` are those of Logistic, which trains them; `fitted` has {self.rule!r}, "
-                f"whose "
-                "predictions are numbers. Fit with rule=Logistic(ridge)."
+                "whose predictions are numbers. Fit with rule=Logistic(ridge)."
             )
         p = probabilities(self.predict(inputs))
         return torch.cat([1 - p, p], dim=1) if p.shape[1] == 1 else p

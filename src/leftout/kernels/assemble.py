@@ -183,8 +183,7 @@ def _check_tile(tile: Tensor, first_row: int, outputs_per_example: int) -> None:
     i, j = (int(axis[0]) for axis in (~torch.isfinite(tile)).nonzero(as_tuple=True))
     raise DataError(
         f"`kernel` must be finite; its row {(first_row + i) // outputs_per_example} holds "
-        f"{float(tile[i, j])}. "
-        "Look at that input, or evaluate in float64 if its values are large."
+        f"{float(tile[i, j])}. Look at that input, or evaluate in float64 if its values are large."
     )
 
 

@@ -70,8 +70,8 @@ SETTLED = 2.0
 """Change of the logits in a Newton step below which the next one keeps its preconditioner."""
 
 FLAT, NEGATIVE = 1e-13, 1e-6
-"""Curvatures, relative to what they are summed from, that are rounding; and that are negative beyond "
-"doubt."""
+"""Curvatures, relative to what they are summed from: below the first they are rounding, below minus the
+second the kernel is not positive."""
 
 MOST_NEWTON_STEPS = 100
 MOST_PRODUCTS = 2000
@@ -420,8 +420,7 @@ class _Newton:
         worst = float(reached[going].max())
         raise SolveError(
             f"Cross-entropy was not minimised in {MOST_NEWTON_STEPS} Newton steps: the gradient is "
-            f"{worst:.2g} of "
-            "the ridge's. Take a larger `ridge`."
+            f"{worst:.2g} of the ridge's. Take a larger `ridge`."
         )
 
     def _keep(self, keep: Bool[Tensor, " b"]) -> None:
@@ -448,9 +447,8 @@ class _Newton:
         self.dual = self.dual + at * move
         self.logits = self.logits + at * change
         self.moved = float((at * change).abs().max())
-        if (
-            self.moved <= SAFE
-        ):  # sums of steps drift from K u by a rounding each, which matters near the minimum
+        # Sums of steps drift from K u by a rounding each, which matters near the minimum.
+        if self.moved <= SAFE:
             self.logits = self._fresh_logits()
 
     def _objective(self, dual: Tensor, logits: Tensor) -> Float64[Tensor, " b"]:

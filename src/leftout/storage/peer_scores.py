@@ -203,8 +203,7 @@ def _one_array(arrays: dict[Any, Any], path: Path, key: str | None) -> Any:
         return next(iter(arrays.values()))
     raise OptionError(
         f"`{path}` holds several arrays, {listed}: say which by `key`. Of kronfluence's scores by module, "
-        "add up "
-        "the modules that are meant and pass the array."
+        "add up the modules that are meant and pass the array."
     )
 
 
@@ -239,16 +238,15 @@ def _orientation(
         axes = f" as ({orientation})" if orientation is not None else ""
         raise ShapeError(
             f"`scores` must have an axis for {counts} training examples{axes}; got {tuple(shape)}. Pass the "
-            "`train` and "
-            "`query` that the tool was given."
+            "`train` and `query` that the tool was given."
         )
     if len(fits) == 1:
         return next(iter(fits))
     if shape[0] == shape[1]:
         raise OptionError(
-            f"`orientation` must be given, 'query, train' or 'train, query': there are as many queries as "
-            "training "
-            f"examples, {shape[0]}, so that the array may be either way. {source} returns ({AXES[source]})."
+            "`orientation` must be given, 'query, train' or 'train, query': there are as many queries as "
+            f"training examples, {shape[0]}, so that the array may be either way. {source} returns "
+            f"({AXES[source]})."
         )
     return AXES[source]
 
@@ -283,10 +281,8 @@ def _probe(values: Float64[np.ndarray, "m n"], train: Any, query: Any, reference
     if mean < -UNSURE * error:
         raise DataError(
             f"`scores` must be positive where an example helped, and these look turned: {text}. If the tool "
-            "was "
-            "asked of a logit or a margin instead of a loss, pass sign=-1; if they are right and the probe "
-            "is not, "
-            "pass scores as a DataArray of your own."
+            "was asked of a logit or a margin instead of a loss, pass sign=-1; if they are right and the "
+            "probe is not, pass scores as a DataArray of your own."
         )
     return f"{'confirmed' if mean > UNSURE * error else 'unclear'}: {text}"
 

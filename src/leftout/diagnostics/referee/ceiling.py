@@ -1,5 +1,4 @@
-"""How high can an agreement with noisy truth be? What the truth itself would reach, from how well seeds
-agree.
+"""How high can an agreement with noisy truth be? As high as the truth itself, judged by how seeds agree.
 
 Let the loss of a query after training be t(S) + e(S, seed) over subsets S, the noise e of each seed
 independent with mean 0. The mean of R seeds has reliability

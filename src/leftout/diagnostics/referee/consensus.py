@@ -101,8 +101,8 @@ def _standard_scores(place: int, values: np.ndarray) -> np.ndarray:
         row = int(np.argmax(flat))
         raise DataError(
             f"`scores` of a query must not all be equal; row {row} of scores[{place}] is {values[row, 0]:g} "
-            "throughout "
-            f"({int(flat.sum())} of {len(flat)} rows are): it has no standard scores. Leave such queries out."
+            f"throughout ({int(flat.sum())} of {len(flat)} rows are): it has no standard scores. Leave such "
+            "queries out."
         )
     scaled = values / largest
     centred = scaled - scaled.mean(axis=1, keepdims=True)

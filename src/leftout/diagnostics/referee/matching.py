@@ -56,9 +56,8 @@ def matched_values(
     wanted = tuple(truth.sizes[axis] for axis in axes)
     if scores.shape[: len(axes)] != wanted:
         raise ShapeError(
-            f"`scores` must have {' × '.join(map(str, wanted))} numbers ({', '.join(map(str, axes))}) as "
-            "the truth, "
-            f"or names on both by which to match them; got {scores.shape}."
+            f"`scores` must have {' × '.join(map(str, wanted))} numbers ({', '.join(map(str, axes))}) as the "
+            f"truth, or names on both by which to match them; got {scores.shape}."
         )
     values = doubles(scores.values)
     if not np.isfinite(values).all():
@@ -91,10 +90,8 @@ def _check_fingerprints(scores: Mapping[Any, Any], truth: Mapping[Any, Any]) -> 
         if key in scores and key in truth and scores[key] != truth[key]:
             raise OptionError(
                 f"`scores` and `truth` must be about the same {subject}; {key} is {scores[key]!r} of "
-                "`scores` and "
-                f"{truth[key]!r} of `truth`. Make both from the same, or pass the `.values` of the scores "
-                "if they "
-                "are to be compared all the same."
+                f"`scores` and {truth[key]!r} of `truth`. Make both from the same, or pass the `.values` of "
+                "the scores if they are to be compared all the same."
             )
 
 

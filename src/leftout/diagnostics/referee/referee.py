@@ -1,11 +1,12 @@
 """How good are scores? Against training that was really done again, with what its noise lets anybody reach.
 
-    lds               Spearman over random subsets S of −Σ_{i ∈ S} score_i and the real loss, mean over
-    queries leave_one_out     Spearman over training examples of scores and the real effect of leaving each
-    out, likewise top_overlap       share of the `top` largest real effects among the `top` largest scores,
-    likewise wrong_labels_auc  how surely an example with a wrong label has a lower mean score than one with a
-    right label removal curve     mean loss without the most helpful examples by the scores, beside without
-    random ones
+    lds               Spearman over random subsets S of −Σ_{i ∈ S} score_i and the real loss
+    leave_one_out     Spearman over training examples of scores and the real effect of leaving each out
+    top_overlap       share of the `top` largest real effects among the `top` largest scores
+    wrong_labels_auc  how surely an example with a wrong label has a lower mean score than another
+    removal curve     mean loss without the most helpful examples by the scores, beside without random ones
+
+The first three are means over queries.
 
 A score is positive where the example helped, so a subset that keeps helpful examples has a lower loss.
 """

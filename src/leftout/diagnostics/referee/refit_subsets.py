@@ -1,5 +1,4 @@
-"""What would each query's loss be, had the kernel model been fitted to a subset? Exactly, by one solve a
-subset.
+"""What would each query's loss be, had the kernel model been fitted to a subset? Exactly, by a fit of each.
 
     f_S(x) = f_0(x) + K(x, S) (K_SS + λI)⁻¹ (Y_S − f_0(S))        (Ridge; by Newton's method under Logistic)
 

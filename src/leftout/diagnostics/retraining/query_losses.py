@@ -86,8 +86,8 @@ def query_losses(outputs: Float64[Tensor, "m k"], query: Examples, loss: LossNam
     broken = (~torch.isfinite(outputs)).any(1).nonzero().flatten()
     if len(broken):
         raise DataError(
-            f"`train_function` must make networks with finite outputs; of query "
-            f"{query.ids[int(broken[0])]!r} "
-            f"they are NaN or infinite ({len(broken)} of {len(outputs)} queries). Train with a smaller rate."
+            "`train_function` must make networks with finite outputs; of query "
+            f"{query.ids[int(broken[0])]!r} they are NaN or infinite ({len(broken)} of {len(outputs)} "
+            "queries). Train with a smaller rate."
         )
     return losses(outputs, loss_targets(query, loss, outputs.shape[1]), loss)

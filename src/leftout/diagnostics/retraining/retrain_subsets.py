@@ -244,8 +244,7 @@ def _run(work: _Trainings, chunks: list[list[Network]], jobs: int) -> Iterator[t
     except pickle.PicklingError as error:
         raise OptionError(
             "`train_function` must be one that other processes can be given; it holds something that cannot "
-            "be "
-            f"sent ({error}). Pass jobs=1, or open it inside the function."
+            f"be sent ({error}). Pass jobs=1, or open it inside the function."
         ) from error
 
 

@@ -348,8 +348,7 @@ def outputs_at(model: Any, inputs: Tensor) -> Float64[Tensor, "m k"]:
     except Exception as error:
         raise ShapeError(
             f"`train_function` must make networks that take inputs of shape {tuple(inputs.shape)}; one "
-            "raised "
-            f"{exception_text(error)}"
+            f"raised {exception_text(error)}"
         ) from error
     finally:
         if was_training:
@@ -362,8 +361,7 @@ def outputs_at(model: Any, inputs: Tensor) -> Float64[Tensor, "m k"]:
         came = tuple(returned.shape) if hasattr(returned, "shape") else type(returned).__name__
         raise ShapeError(
             "`train_function` must make networks that return (m, k), one row for each input and k outputs; "
-            "of "
-            f"{len(inputs)} inputs one returned {came}."
+            f"of {len(inputs)} inputs one returned {came}."
         )
     return outputs
 

@@ -91,8 +91,7 @@ class FunctionTraining(SubsetTraining):
         except Exception as error:
             raise OptionError(
                 f"`train_function` must train on a subset with a seed; on {len(train)} examples with seed "
-                f"{seed} "
-                f"it raised {exception_text(error)}"
+                f"{seed} it raised {exception_text(error)}"
             ) from error
         if not callable(model):
             raise OptionError(
@@ -200,8 +199,8 @@ def subset_training(
         if len(seeds) > 1:
             raise OptionError(
                 "`seeds` must be one for a network from `train`, whose training has no randomness: more "
-                "would "
-                f"give the same numbers; got {len(seeds)}. Train networks of other initial weights instead."
+                f"would give the same numbers; got {len(seeds)}. Train networks of other initial weights "
+                "instead."
             )
         _check_loss(loss, "squared", "a network from `train`")
         training: SubsetTraining = TrainedAgain(train_function)
@@ -231,8 +230,7 @@ def warn_of_short_trainings(statuses: Sequence[str]) -> int:
     if short:
         warnings.warn(
             f"{len(short)} of {len(statuses)} networks trained again stopped short of convergence; one of "
-            "them "
-            f"{short[0]}",
+            f"them {short[0]}",
             NotConvergedWarning,
             stacklevel=3,
         )
