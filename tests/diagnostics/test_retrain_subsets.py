@@ -209,7 +209,7 @@ def test_the_result_says_what_it_is() -> None:
     train, query = problem()
     truth = lo.retrain_subsets(RECIPE, train, query, SUBSETS, seeds=7, jobs=1)
     assert truth["seed"].values.tolist() == [7]
-    assert truth.attrs["units"] == "cross-entropy in nats"
+    assert truth.attrs["units"] == "cross-entropy, in nats"
     record = json.loads(truth.attrs["training"])
     assert record["momentum"] == 0.5
     assert record["network"].startswith("Sequential")

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar, final
 
-from jaxtyping import Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from leftout.data.examples import Examples
@@ -25,27 +25,27 @@ class ExampleLoss(ABC):
     prediction_units: ClassVar[str]
 
     @abstractmethod
-    def of(self, predictions: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    def of(self, predictions: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
         """Return the loss of each example."""
 
-    def mean(self, predictions: Float64[Tensor, "n k"], targets: Float64[Tensor, "n k"]) -> float:
+    def mean(self, predictions: Float[Tensor, "n k"], targets: Float[Tensor, "n k"]) -> float:
         """Return the mean over examples."""
         return float(self.of(predictions, targets).mean())
 
     @abstractmethod
-    def expected(self, predictions: Float64[Tensor, "*#n k"]) -> Tensor:
+    def expected(self, predictions: Float[Tensor, "*#n k"]) -> Tensor:
         """Return the targets that predictions stand for: themselves, or probabilities."""
 
     @abstractmethod
-    def slope(self, predictions: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    def slope(self, predictions: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
         """Return the derivative of the loss by the predictions."""
 
     @abstractmethod
     def change(
         self,
-        predictions: Float64[Tensor, "*#n k"],
-        change: Float64[Tensor, "*#n k"],
-        targets: Float64[Tensor, "*#n k"],
+        predictions: Float[Tensor, "*#n k"],
+        change: Float[Tensor, "*#n k"],
+        targets: Float[Tensor, "*#n k"],
     ) -> Tensor:
         """Return how the loss changes with the predictions, without the digits that a difference loses."""
 
@@ -63,20 +63,20 @@ class SquaredLoss(ExampleLoss):
     units = "½ Σ (prediction − target)² over outputs"
     prediction_units = "target units"
 
-    def of(self, predictions: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    def of(self, predictions: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
         return (predictions - targets).square().sum(-1) / 2
 
-    def expected(self, predictions: Float64[Tensor, "*#n k"]) -> Tensor:
+    def expected(self, predictions: Float[Tensor, "*#n k"]) -> Tensor:
         return predictions
 
-    def slope(self, predictions: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    def slope(self, predictions: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
         return predictions - targets
 
     def change(
         self,
-        predictions: Float64[Tensor, "*#n k"],
-        change: Float64[Tensor, "*#n k"],
-        targets: Float64[Tensor, "*#n k"],
+        predictions: Float[Tensor, "*#n k"],
+        change: Float[Tensor, "*#n k"],
+        targets: Float[Tensor, "*#n k"],
     ) -> Tensor:
         # With error e = f − y and change c, ½ (e + c)² − ½ e² = c (e + c/2).
         return (change * (predictions - targets + change / 2)).sum(-1)
@@ -97,22 +97,25 @@ class CrossEntropyLoss(ExampleLoss):
     units = "cross-entropy, in nats"
     prediction_units = "logits"
 
-    def of(self, predictions: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    def of(self, predictions: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
         return cross_entropy(predictions, targets)
 
-    def expected(self, predictions: Float64[Tensor, "*#n k"]) -> Tensor:
+    def expected(self, predictions: Float[Tensor, "*#n k"]) -> Tensor:
         return probabilities(predictions)
 
-    def slope(self, predictions: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+    def slope(self, predictions: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
         return cross_entropy_gradient(predictions, targets)
 
     def change(
         self,
-        predictions: Float64[Tensor, "*#n k"],
-        change: Float64[Tensor, "*#n k"],
-        targets: Float64[Tensor, "*#n k"],
+        predictions: Float[Tensor, "*#n k"],
+        change: Float[Tensor, "*#n k"],
+        targets: Float[Tensor, "*#n k"],
     ) -> Tensor:
         return cross_entropy_change(predictions, change, targets)
 
     def coded(self, examples: Examples, outputs: int | None, name: str) -> Examples:
         return as_probabilities(examples, outputs=outputs, name=name)
+
+
+CROSS_ENTROPY = CrossEntropyLoss()

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from leftout.core.checks import as_list, check_at_least, check_choice, check_positive, shown
 from leftout.core.errors import DivergenceError, OptionError
-from leftout.dynamics.losses import SQUARED, CrossEntropyLoss, ExampleLoss
+from leftout.dynamics.losses import CROSS_ENTROPY, SQUARED, ExampleLoss
 from leftout.dynamics.options import Loss
 from leftout.dynamics.scales import check_rate_scale, check_ridge_scale, check_time_scale
 from leftout.solvers.quadrature import (
@@ -180,7 +180,7 @@ class Logistic(_AtTheEnd):
         [1.0]
     """
 
-    example_loss: ClassVar[ExampleLoss] = CrossEntropyLoss()
+    example_loss: ClassVar[ExampleLoss] = CROSS_ENTROPY
 
     ridge: float
     loss: Loss = "sum"

@@ -7,7 +7,7 @@ The last axis holds the outputs. Losses are those of the labels themselves, with
 """
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -15,17 +15,17 @@ LARGE = 600.0
 """Changes of logits up to which the change of the loss is taken from exp(change) − 1: no digits are lost."""
 
 
-def probabilities(logits: Float64[Tensor, "*#n k"]) -> Tensor:
+def probabilities(logits: Float[Tensor, "*#n k"]) -> Tensor:
     """Return the softmax over outputs, the logistic function of one."""
     return logits.sigmoid() if logits.shape[-1] == 1 else logits.softmax(-1)
 
 
-def cross_entropy(logits: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+def cross_entropy(logits: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
     """Return the loss of every row of logits."""
     return _normaliser(logits) - (targets * logits).sum(-1)
 
 
-def cross_entropy_gradient(logits: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]) -> Tensor:
+def cross_entropy_gradient(logits: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]) -> Tensor:
     """Return p − y, with all digits also where p is next to y.
 
     Rows sum to zero: the entry of the largest target, 1 − 1 + something small, is minus the others.
@@ -40,7 +40,7 @@ def cross_entropy_gradient(logits: Float64[Tensor, "*#n k"], targets: Float64[Te
     return others.scatter(-1, largest, -others.sum(-1, keepdim=True))
 
 
-def curvature_product(p: Float64[Tensor, "*#n k"], direction: Float64[Tensor, "*#n k"]) -> Tensor:
+def curvature_product(p: Float[Tensor, "*#n k"], direction: Float[Tensor, "*#n k"]) -> Tensor:
     """Return (diag p − p pᵀ) times a direction, row by row."""
     if p.shape[-1] == 1:
         return p * (1 - p) * direction
@@ -49,7 +49,7 @@ def curvature_product(p: Float64[Tensor, "*#n k"], direction: Float64[Tensor, "*
 
 
 def cross_entropy_change(
-    logits: Float64[Tensor, "*#n k"], change: Float64[Tensor, "*#n k"], targets: Float64[Tensor, "*#n k"]
+    logits: Float[Tensor, "*#n k"], change: Float[Tensor, "*#n k"], targets: Float[Tensor, "*#n k"]
 ) -> Tensor:
     """Return ce(f + change) − ce(f): log Σ_c p_c exp(d_c), d the change minus that of the target.
 
@@ -69,5 +69,5 @@ def cross_entropy_change(
     return torch.where(near, torch.log1p(grown.clamp(min=-0.5)), torch.logsumexp(log_p + d, -1))
 
 
-def _normaliser(logits: Float64[Tensor, "*#n k"]) -> Tensor:
+def _normaliser(logits: Float[Tensor, "*#n k"]) -> Tensor:
     return softplus(logits[..., 0]) if logits.shape[-1] == 1 else torch.logsumexp(logits, -1)

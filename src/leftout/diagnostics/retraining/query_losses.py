@@ -1,26 +1,20 @@
-"""The loss of each query under the outputs of a network: cross-entropy of classes, or half the squared error.
-
-cross-entropy    log Σ_c exp f_c − f_label;  of one output and two classes log(1 + exp(∓f))
-squared          ½ Σ_c (f_c − y_c)²
-"""
+"""The loss of each query under the outputs of a network, and what the outputs are compared with."""
 
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
-from torch.nn.functional import cross_entropy, softplus
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.data.examples import Examples
+from leftout.data.probabilities import as_probabilities
+from leftout.dynamics.losses import CROSS_ENTROPY, SQUARED, ExampleLoss
 
 LossName = Literal["cross-entropy", "squared"]
 
-LOSS_UNITS: dict[str, str] = {
-    "cross-entropy": "cross-entropy in nats",
-    "squared": "½ Σ (prediction − target)² over outputs",
-}
+LOSSES: dict[str, ExampleLoss] = {"cross-entropy": CROSS_ENTROPY, "squared": SQUARED}
 
 
 def loss_name(loss: LossName | None, train: Examples) -> LossName:
@@ -31,14 +25,14 @@ def loss_name(loss: LossName | None, train: Examples) -> LossName:
     """
     if loss is None:
         return "squared" if train.labels is None else "cross-entropy"
-    check_choice("loss", loss, tuple(LOSS_UNITS))
+    check_choice("loss", loss, tuple(LOSSES))
     if loss == "cross-entropy" and train.labels is None:
         raise OptionError("`loss` must be 'squared' for targets that are numbers; got 'cross-entropy'.")
     return loss
 
 
 def loss_targets(examples: Examples, loss: LossName, outputs: int) -> Tensor:
-    """Return what outputs are compared with: class numbers (n,), or numbers (n, k).
+    """Return what outputs are compared with, (n, k): probabilities of classes, or numbers.
 
     Raises:
         ShapeError: a network with other outputs than there are classes or target columns.
@@ -60,7 +54,7 @@ def loss_targets(examples: Examples, loss: LossName, outputs: int) -> Tensor:
             f"`train_function` must make networks with an output for each of {count} classes"
             f"{' (or one for both)' if count == 2 else ''}; got {outputs} outputs."
         )
-    return examples.labels
+    return as_probabilities(examples, outputs=outputs).targets
 
 
 def losses(outputs: Float[Tensor, "m k"], targets: Tensor, loss: LossName) -> Float[Tensor, " m"]:
@@ -69,11 +63,7 @@ def losses(outputs: Float[Tensor, "m k"], targets: Tensor, loss: LossName) -> Fl
     Args:
         targets: from `loss_targets`.
     """
-    if loss == "squared":
-        return (outputs - targets.to(outputs)).square().sum(-1) / 2
-    if outputs.shape[-1] == 1:
-        return softplus(outputs[..., 0] * (1 - 2 * targets.to(outputs.dtype)))
-    return cross_entropy(outputs, targets, reduction="none")
+    return LOSSES[loss].of(outputs, targets.to(outputs))
 
 
 def query_losses(outputs: Float64[Tensor, "m k"], query: Examples, loss: LossName) -> Float64[Tensor, " m"]:

@@ -28,7 +28,7 @@ from leftout.core.version import __version__
 from leftout.core.wording import count, duration
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
-from leftout.diagnostics.retraining.query_losses import LOSS_UNITS, LossName, query_losses
+from leftout.diagnostics.retraining.query_losses import LOSSES, LossName, query_losses
 from leftout.diagnostics.retraining.sgd_training import Network, SGDTraining
 from leftout.diagnostics.retraining.subset_trainings import (
     SubsetTraining,
@@ -166,7 +166,7 @@ def loss_dataset(
     about = {
         "method": method,
         "loss": loss,
-        "units": LOSS_UNITS[loss],
+        "units": LOSSES[loss].units,
         "sign": "loss after training on the subset alone: smaller = better",
         "train_fingerprint": train.fingerprint,
         "query_fingerprint": query.fingerprint,

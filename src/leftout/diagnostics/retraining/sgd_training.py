@@ -32,7 +32,7 @@ from leftout.core.errors import DivergenceError, LeftoutError, OptionError, Shap
 from leftout.core.module_call import copy_module, gradients_recorded, outside_inference_mode
 from leftout.core.wording import exception_text
 from leftout.data.examples import Examples
-from leftout.diagnostics.retraining.query_losses import LOSS_UNITS, LossName, loss_name, loss_targets, losses
+from leftout.diagnostics.retraining.query_losses import LOSSES, LossName, loss_name, loss_targets, losses
 
 Schedule = Literal["constant", "linear", "cosine"] | Callable[[float], float]
 OptimizerName = Literal["sgd", "adam", "adamw"]
@@ -116,7 +116,7 @@ class SGDTraining:
         if not callable(self.schedule):
             check_choice("schedule", self.schedule, tuple(SCHEDULES))
         if self.loss is not None:
-            check_choice("loss", self.loss, tuple(LOSS_UNITS))
+            check_choice("loss", self.loss, tuple(LOSSES))
 
     def steps(self, n: int) -> int:
         """Return how many steps a training on n examples takes."""
