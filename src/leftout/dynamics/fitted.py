@@ -31,7 +31,8 @@ from leftout.kernels.base import Kernel
 from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
-from leftout.solvers.logistic import LogisticFit, LogisticProblem, fit_logistic, refit_logistic
+from leftout.solvers.logistic import LogisticFit, fit_logistic, refit_logistic
+from leftout.solvers.logistic_newton import LogisticProblem
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import Spectrum
 
@@ -338,17 +339,12 @@ class Fitted:
     def logistic(self) -> LogisticFit:
         """Return the minimum of cross-entropy, and what refits next to it start from."""
         self.check_definite()
-        problem = self.logistic_problem(len(self))
+        ridge = self.rule.effective_ridge(len(self))
+        problem = LogisticProblem(self.gram, self.start, self.targets, ridge, self.outputs_per_example)
         if self.tilt is None:
             with spinner(f"cross-entropy of {len(self)} examples"):
                 return fit_logistic(problem)
         return LogisticFit(problem, self.by_example(-self.tilt), self.initial_at_train, 0.0, 0, 0)
-
-    def logistic_problem(self, total: float) -> LogisticProblem:
-        """Return what cross-entropy is to be minimised, under the ridge of a sum of weights `total`."""
-        return LogisticProblem(
-            self.gram, self.start, self.targets, self.rule.effective_ridge(total), self.outputs_per_example
-        )
 
     def logistic_dual(self, total: float) -> Float64[Tensor, "rows c"]:
         """Return the dual of the minimum of cross-entropy."""

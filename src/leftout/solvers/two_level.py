@@ -42,8 +42,13 @@ NULL = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class LeadingDirections:
-    """Z with Zᵀ K Z = I, and K Z: (rows, r) each. `smallest` is the least eigenvalue of K on their span,
-    or 0 where K is zero beyond it.
+    """Directions of a Gram matrix K on which it is largest.
+
+    Attributes:
+        z, kz: Z with Zᵀ K Z = I, and K Z.
+        smallest: the least eigenvalue of K on their span, or 0 where K is zero beyond it.
+        outputs, outputs_per_example: k, and rows of K for each example.
+        complete: whether K is zero beyond the span.
     """
 
     z: Float64[Tensor, "rows r"]
@@ -51,8 +56,7 @@ class LeadingDirections:
     smallest: float
     outputs: int
     outputs_per_example: int
-    complete: bool = False
-    """Whether K is zero beyond the span."""
+    complete: bool
 
     def project(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "n b k"]:
         """Return the dual without what K maps to zero, where the directions are complete."""
@@ -128,7 +132,7 @@ def all_directions(
 def _orthonormal(columns: Float64[Tensor, "rows r"]) -> Float64[Tensor, "rows s"]:
     """Return an orthonormal basis of the columns, but for directions that are rounding.
 
-    By products alone: a QR factorisation takes ten times as long, and the basis need not be exact.
+    By products alone, without a QR factorisation: the basis need not be exact.
     """
     values, vectors = torch.linalg.eigh(columns.T @ columns)
     real = values > NULL * values[-1].clamp(min=0)
@@ -190,10 +194,8 @@ class TwoLevel:
         return solved.add_(dual, alpha=1 / level), solved_image.add_(image, alpha=1 / level)
 
 
-def two_level(
-    directions: LeadingDirections, p: Float64[Tensor, "n k"], weights: Float64[Tensor, " n"], ridge: float
-) -> TwoLevel:
-    """Return the preconditioner at the probabilities p.
+def two_level(directions: LeadingDirections, p: Float64[Tensor, "n k"], ridge: float) -> TwoLevel:
+    """Return the preconditioner at the probabilities p, of examples of weight 1.
 
     Cost:
         n (r k)² flops and the inverse of a matrix of r k rows.
@@ -203,19 +205,18 @@ def two_level(
     if directions.outputs_per_example > 1:
         rows = kz.view(n, k, r)
         bent = curvature_product(p[:, None, :], rows.permute(0, 2, 1)).permute(0, 2, 1)  # (n, k, r)
-        inner = rows.reshape(n * k, r).T @ (weights[:, None, None] * bent).reshape(n * k, r)
+        inner = rows.reshape(n * k, r).T @ bent.reshape(n * k, r)
     else:
         inner = kz.new_empty(r, k, r, k)
         for a in range(k):
             # Row a of diag p − p pᵀ; the matrix is symmetric.
             curvature = -p[:, a, None] * p[:, a:]
             curvature[:, 0] += p[:, a]
-            bent = kz[:, :, None] * (weights[:, None] * curvature)[:, None, :]  # (n, r, k − a)
+            bent = kz[:, :, None] * curvature[:, None, :]  # (n, r, k − a)
             block = (kz.T @ bent.flatten(1)).view(r, r, k - a)
             inner[:, a, :, a:] = block
             inner[:, a:, :, a] = block.permute(1, 2, 0)
         inner = inner.view(r * k, r * k)
-    # The mean curvature of a class times the least eigenvalue that was kept: a scale, which need not be
-    # exact.
-    curvature_scale = float((weights[:, None] * p * (1 - p)).mean())
+    # The mean curvature of a class times the least eigenvalue kept: a scale, which need not be exact.
+    curvature_scale = float((p * (1 - p)).mean())
     return TwoLevel(directions, inner, curvature_scale * directions.smallest, ridge)

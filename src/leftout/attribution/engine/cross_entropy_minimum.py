@@ -22,17 +22,13 @@ from torch import Tensor
 
 from leftout.attribution.engine.base import EditEngine
 from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.attribution.engine.refit import refit
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_count
 from leftout.core.progress import with_progress
 from leftout.dynamics.fitted import Fitted
-from leftout.solvers.logistic import (
-    ARRAYS,
-    LogisticProblem,
-    first_order_logistic,
-    fit_logistic,
-    refit_logistic,
-)
+from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
+from leftout.solvers.logistic_newton import LogisticProblem
 
 TOGETHER = 256
 """Most examples whose removal is solved for at a time."""
@@ -127,21 +123,10 @@ class CrossEntropyMinimum(EditEngine):
 
     def refit_dual(self, row: int, column: int) -> Float64[Tensor, " rows"]:
         """Return the same from a fit to the other examples alone, with their own sub-matrix."""
-        fitted = self.fitted
-        keep = torch.ones(len(fitted), dtype=torch.bool, device=fitted.device)
-        keep[row] = False
-        examples = keep.nonzero().flatten()
-        rows = fitted.rows.of_examples(examples)
-        problem = LogisticProblem(
-            fitted.gram[rows][:, rows],
-            fitted.start[examples],
-            fitted.targets[examples],
-            self.ridge,
-            fitted.outputs_per_example,
-        )
+        everyone = torch.arange(len(self.fitted), device=self.fitted.device)
+        model = refit(self.fitted, [math.inf], everyone[everyone != row])
         dual = torch.zeros_like(self.dual_as_fitted[:, column])
-        start = fitted.logistic.dual[examples]
-        dual[rows] = fitted.by_row(fit_logistic(problem, start=start).dual)[:, column]
+        dual[self.fitted.rows.of_examples(model.keep)] = model.duals[0, :, column]
         return dual
 
     @property

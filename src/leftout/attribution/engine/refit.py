@@ -24,7 +24,8 @@ from leftout.kernels.base import RefitKernel
 from leftout.solvers.cholesky import cholesky_work, factor_cholesky
 from leftout.solvers.indefinite import factor_indefinite, indefinite_work
 from leftout.solvers.krylov import largest_eigenvalue_work
-from leftout.solvers.logistic import LogisticProblem, fit_logistic
+from leftout.solvers.logistic import fit_logistic
+from leftout.solvers.logistic_newton import LogisticProblem
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import spectrum_of, spectrum_work
 
@@ -99,7 +100,10 @@ def refit(
         first = repr(train.ids[gone[0]])
         who = first if len(gone) == 1 else f"{len(gone)} examples from {first}"
         raise DataError(f"Without {who} the kernel cannot be fitted to labels: {error}") from error
-    duals = refit_duals(fitted, kernel, targets, fitted.start[keep], times, total=len(keep))
+    near = None
+    if isinstance(fitted.rule, Logistic) and not fitted.depends_on_labels:
+        near = fitted.logistic.dual[keep]
+    duals = refit_duals(fitted, kernel, targets, fitted.start[keep], times, total=len(keep), near=near)
     return RefitModel(keep, kernel, duals)
 
 
@@ -111,18 +115,20 @@ def refit_duals(
     times: Sequence[float],
     *,
     total: float,
+    near: Float64[Tensor, "e k"] | None = None,
 ) -> Float64[Tensor, "t r c"]:
     """Return the duals at each time of the rule of `fitted` with another kernel.
 
     Args:
         targets, start: Y and f_0 of the examples there.
         total: the sum of their weights.
+        near: a dual from which cross-entropy is minimised; 0 if None. The minimum does not depend on it.
     """
     gram = kernel.gram
     if isinstance(fitted.rule, Logistic):
         ridge = fitted.rule.effective_ridge(total)
         problem = LogisticProblem(gram, start, targets, ridge, fitted.outputs_per_example)
-        dual = fitted.by_row(fit_logistic(problem).dual)
+        dual = fitted.by_row(fit_logistic(problem, start=near).dual)
         return dual.expand(len(times), *dual.shape)
     residual = fitted.by_row(targets - start)
     finite = any(0 < time < math.inf for time in times)
