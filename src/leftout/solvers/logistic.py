@@ -20,13 +20,16 @@ from leftout.core.blocks import blocks
 from leftout.core.errors import NotPositiveError, SolveError
 from leftout.core.work import Operation, WorkCount, operations, passes, product, thin_product
 from leftout.solvers.cross_entropy import cross_entropy_gradient, probabilities
-from leftout.solvers.logistic_newton import STEP_TOLERANCE, LogisticProblem, Newton
+from leftout.solvers.logistic_newton import LogisticProblem, Newton
 from leftout.solvers.two_level import SIDE, LeadingDirections, TwoLevel, two_level
 
 Answer = TypeVar("Answer")
 
 SETTLED = 2.0
 """Change of the logits in a Newton step below which the next one keeps its preconditioner."""
+
+DERIVATIVE_TOLERANCE = 1e-6
+"""|H δ + ∇| / |∇| of a derivative, which has no other error."""
 
 ARRAYS = 14
 """Arrays (n, b, k) that are held at a time."""
@@ -186,7 +189,7 @@ def first_order_logistic(
     """Return H⁻¹ Φ_iᵀ (p_i − y_i) as a change of the dual: the derivative of the minimum by leaving i out.
 
     Cost:
-        10 to 20 products with K, 2 n² k flops each for every example.
+        some 20 to 40 products with K, 2 n² k flops each for every example.
     """
     n, k = fit.dual.shape
     problem = fit.problem
@@ -209,7 +212,7 @@ def _derivative(
     problem = fit.problem
     targets, dual, logits = (x[:, None].expand_as(gradient) for x in (problem.targets, fit.dual, fit.logits))
     run = Newton(problem, torch.ones_like(gradient[:, :, 0]), targets, dual, logits=logits, seen=seen)
-    return run.solve(gradient, problem.product(gradient), fit.preconditioner, STEP_TOLERANCE)[0]
+    return run.solve(gradient, problem.product(gradient), fit.preconditioner, DERIVATIVE_TOLERANCE)[0]
 
 
 def fit_logistic_work(n: int, k: int) -> WorkCount:
