@@ -60,6 +60,14 @@ def tangent(task: Task, count: int, refits: bool) -> Path:
     return answer(task, fitted, query, refits)
 
 
+def tangent_first(task: Task) -> Path:
+    train, query = data(task.folder.name)
+    kernel = lo.kernels.Empirical(trained(str(task.folder), 1)[0])
+    fitted = lo.fit(kernel, train, rule=lo.Logistic(ridge(task.folder.name, len(train))))
+    np.save(task.out / "scores.npy", lo.first_order(fitted, query).values)
+    return task.out / "scores.npy"
+
+
 def answer(task: Task, fitted: lo.Fitted, query: lo.Examples, refits: bool) -> Path:
     """Save refits on the truth's subsets, or leave-one-out of single examples."""
     if refits:
@@ -143,6 +151,7 @@ METHODS = {
         )
         for count in (1, 5)
     },
+    "tangent-first-1": method(partial(tangent_first), "trained weights, first order", 1),
     "control-shuffled": method(shuffled, "control: random numbers"),
     "control-neighbours": method(
         partial(features, count=1, cosine=False), "control: ten nearest neighbours in features", 1

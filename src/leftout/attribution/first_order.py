@@ -64,8 +64,8 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
         n³/3 for the factor, then 2mn² for m queries; with `mean` 2n²k in all, and the kernel.
 
     Accuracy:
-        10·cond(K + λI)·eps of the largest value; under Logistic 1e-6 of it, where conjugate gradients stop. As a stand-in for `leave_one_out` it is off by
-        about the leverage: too small by 1 − A_i where the second order does not matter.
+        10·cond(K + λI)·eps of the largest value; under Logistic 1e-6 of it, where conjugate gradients
+        stop. As a stand-in for `leave_one_out` it is off by about the leverage: too small by 1 − A_i where the second order does not matter.
 
     Example:
         >>> import leftout as lo
