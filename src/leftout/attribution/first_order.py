@@ -65,7 +65,8 @@ def first_order(fitted: Fitted, query: Data, at: At = None, *, mean: bool = Fals
 
     Accuracy:
         10·cond(K + λI)·eps of the largest value; under Logistic 1e-6 of it, where conjugate gradients
-        stop. As a stand-in for `leave_one_out` it is off by about the leverage: too small by 1 − A_i where the second order does not matter.
+        stop. As a stand-in for `leave_one_out` it is off by about the leverage: too small by 1 − A_i where
+        the second order does not matter.
 
     Example:
         >>> import leftout as lo

@@ -55,8 +55,7 @@ class Fitted:
         train: the examples, with targets as the loss of the rule takes them.
         targets: Y.
         initial_at_train: f_0 at the training inputs.
-        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it where
-            it
+        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it where it
             is: the ridge is centred where the trained weights are the minimum. None of other models.
     """
 
@@ -142,10 +141,9 @@ class Fitted:
         """Return the change of the dual, −(what the minimum's would be), that makes f_0 stationary."""
         if self.rule.has_time or not self.rule.ridge:
             raise OptionError(
-                f"A network at its trained weights is the minimum of a ridge around them: `rule` must be "
+                "A network at its trained weights is the minimum of a ridge around them: `rule` must be "
                 f"Logistic or Ridge with a ridge > 0, such as `training_ridge` gives; got {self.rule!r}. "
-                f"For a "
-                'training from initial weights pass Empirical(module, weights="initial").'
+                'Of training from initial weights ask Empirical(module, weights="initial").'
             )
         ridge = self.rule.effective_ridge(len(self))
         # At the minimum λ u is minus the slope of the loss; the tilt takes it back.
@@ -189,9 +187,8 @@ class Fitted:
         """
         if self.tilt is not None:
             raise OptionError(
-                "A trained network is the model of all its examples: it has no model of a part of them "
-                "that is "
-                'not an edit of it. Ask leave_out, or pass Empirical(module, weights="initial").'
+                "A trained network is the model of all its examples: a part of them is an edit of it. Ask "
+                'leave_out, or pass Empirical(module, weights="initial").'
             )
         train = self.train.select(examples.cpu())
         refit = self.rows.refit(examples.to(self.device), train.labels, train.targets)

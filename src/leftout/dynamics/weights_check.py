@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float64
 from torch import Tensor
-from torch.nn.functional import log_softmax, logsigmoid
 
 from leftout.core.errors import OptionError, WeightsWarning
 from leftout.data.examples import Examples
+from leftout.dynamics.losses import CROSS_ENTROPY
 from leftout.dynamics.rules import Logistic, Ridge, Rule
 from leftout.kernels.base import Kernel
 
@@ -192,13 +192,11 @@ def _entropy_explained(outputs: Float64[Tensor, "n k"], train: Examples) -> floa
     entropy = float(torch.special.entr(shares).sum())
     if entropy == 0 or train.classes is None:
         return -math.inf
-    if outputs.shape[1] == 1 and len(train.classes) == 2:
-        logs = logsigmoid((2.0 * labels - 1) * outputs[:, 0])
-    elif outputs.shape[1] == len(train.classes):
-        logs = log_softmax(outputs, dim=1).gather(1, labels[:, None])
-    else:
+    columns = outputs.shape[1]
+    if columns != len(train.classes) and (columns, len(train.classes)) != (1, 2):
         return -math.inf
-    return 1 + float(logs.mean()) / entropy
+    targets = CROSS_ENTROPY.coded(train, columns, "train").targets
+    return 1 - CROSS_ENTROPY.mean(outputs, targets) / entropy
 
 
 def _warn(message: str) -> None:
