@@ -55,8 +55,8 @@ class Fitted:
         train: the examples, with targets as the loss of the rule takes them.
         targets: Y.
         initial_at_train: f_0 at the training inputs.
-        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it where it
-            is: the ridge is centred where the trained weights are the minimum. None of other models.
+        tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it
+            where it is: the ridge is centred where the trained weights are the minimum. None of other models.
     """
 
     def __init__(
