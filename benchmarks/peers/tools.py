@@ -15,8 +15,12 @@ from networks import trained
 from torch.nn.functional import cross_entropy
 
 
+TRAK_DIMENSIONS = 512
+"""Fewer than there are examples: with its default of 2048 the matrix that it inverts is singular here."""
+
+
 def trak(task: Task, count: int) -> Path:
-    # Its quickstart: model ensemble, projection of 2048 dimensions, margin as output, Rademacher matrix.
+    # Its quickstart but for the dimensions: model ensemble, margin as output, Rademacher matrix.
     from trak import TRAKer
     from trak.projectors import BasicProjector, ProjectionType
 
@@ -24,7 +28,7 @@ def trak(task: Task, count: int) -> Path:
     weights = sum(weight.numel() for weight in modules[0].parameters())
     projector = BasicProjector(
         grad_dim=weights,
-        proj_dim=2048,
+        proj_dim=TRAK_DIMENSIONS,
         seed=0,
         proj_type=ProjectionType.rademacher,
         device="cpu",
@@ -38,7 +42,7 @@ def trak(task: Task, count: int) -> Path:
         save_dir=str(task.out / "trak"),
         device="cpu",
         projector=projector,
-        proj_dim=2048,
+        proj_dim=TRAK_DIMENSIONS,
         use_half_precision=False,
     )
     for i, module in enumerate(modules):

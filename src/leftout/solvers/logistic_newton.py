@@ -227,7 +227,7 @@ class Newton:
         self.dual = self.dual + at * move
         self.logits = self.logits + at * change
         self.moved = float((at * change).abs().max())
-        # Sums of steps drift from K u by a rounding each, which matters near the minimum.
+        # Sums of steps drift from K u by a rounding each, which costs digits at ridges of 1e-6.
         if self.moved <= SAFE:
             self.logits = self._fresh_logits()
 
