@@ -14,7 +14,6 @@ from measured import Method, Task, main
 from networks import trained
 from torch.nn.functional import cross_entropy
 
-
 TRAK_DIMENSIONS = 512
 """Fewer than there are examples: with its default of 2048 the matrix that it inverts is singular here."""
 
