@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from leftout.kernels.network.projection import Rademacher as Rademacher
     from leftout.kernels.network.projection import RandomCoordinates as RandomCoordinates
     from leftout.kernels.network.projection import Sparse as Sparse
+    from leftout.kernels.of_module import of as of
     from leftout.kernels.pairwise.label_aware import LabelAware as LabelAware
     from leftout.kernels.pairwise.sketch import Sketch as Sketch
     from leftout.kernels.precomputed import Precomputed as Precomputed
