@@ -17,7 +17,8 @@ from leftout.core.errors import StoreError
 from leftout.storage import score_store as store
 from problems.runs import KERNEL, STRANGE, digits, named, small_audit, tree
 
-FILES = {"run.json", "suspects.csv", "redundant.csv", "curve.csv", "report.html"}
+ACTIONS = {"corrected.csv", "review.json", "keep.txt"}
+FILES = {"run.json", "suspects.csv", "redundant.csv", "curve.csv", "report.html", *ACTIONS}
 
 
 @pytest.fixture(scope="module")

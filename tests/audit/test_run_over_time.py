@@ -16,6 +16,9 @@ FILES = {
     "redundant.csv",
     "learned.csv",
     "curve.csv",
+    "corrected.csv",
+    "review.json",
+    "keep.txt",
     "report.html",
     "scores.zarr",
 }

@@ -63,6 +63,7 @@ ALL = AuditArguments.from_options(
     at=(1.0, math.inf),
     model="net.py:build",
     weights="w.pt",
+    labels="fixed.csv",
     linearised_at="initial",
     parameters=("fc.*",),
     outputs="trace",

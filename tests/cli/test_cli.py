@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 import os
 import re
 import struct
@@ -564,3 +565,18 @@ start()
 """
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "Stopped.\n")
+
+
+def test_corrected_labels_are_read_back_and_the_next_report_says_so(leftout, tmp_path) -> None:
+    words = ["audit", "digits", "--n-train", 60, "--n-query", 12, "--ridge", 0.1]
+    assert leftout(*words, "--out", "run")[0] == 0
+    assert leftout(*words, "--labels", "run/corrected.csv", "--out", "again")[0] == 0
+    record = json.loads((tmp_path / "again" / "run.json").read_text())
+    changed = record["preparation"]["train"]["corrected"]["changed"]
+    with (tmp_path / "run" / "suspects.csv").open() as file:
+        assert changed == len(list(csv.DictReader(file)))
+    assert f"{changed} by run/corrected.csv" in (tmp_path / "again" / "report.html").read_text()
+    assert leftout("audit", "--repeat", "again")[0] == 0
+    code, _, said = leftout(*words, "--labels", "run/keep.txt", "--out", "third")
+    assert code == 2
+    assert "Traceback" not in said

@@ -2,6 +2,7 @@
 
 scores.zarr     influence (at, query, train), predictions, margins; labelled, read by xarray
 suspects.csv, redundant.csv, curve.csv, learned.csv under a rule with training time: `result_tables`
+corrected.csv, review.json, keep.txt: to act on, `action_files`
 report.html     for a person
 run.json        everything needed to make it again, and the SHA-256 of all other files
 
@@ -29,7 +30,7 @@ from leftout.core.version import __version__, code_fingerprint
 from leftout.core.writer_lock import clear_lock, writer_lock
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
-from leftout.storage import result_tables
+from leftout.storage import action_files, result_tables
 from leftout.storage import score_store as store
 from leftout.storage.checksums import (
     CHANGED,
@@ -213,6 +214,13 @@ def finish_run(folder: RunFolder, findings: Findings, *, command: dict[str, Any]
             result_tables.CURVE_COLUMNS,
             result_tables.curve_rows(findings.learning_curve),
         )
+    write_csv(
+        unfinished / "corrected.csv",
+        action_files.corrected_columns(train),
+        action_files.corrected_rows(train, findings.suspects),
+    )
+    _write_text(unfinished / "review.json", action_files.review_tasks(train, findings.suspects))
+    _write_text(unfinished / "keep.txt", action_files.kept_ids(train, findings.redundant))
     write_report(findings, unfinished / "report.html")
     sync_tree(unfinished)
     scores = store.score_checksums(unfinished)
@@ -222,6 +230,11 @@ def finish_run(folder: RunFolder, findings: Findings, *, command: dict[str, Any]
         {**_record(folder.identity, findings, command), FILES: dict(sorted({**others, **scores}.items()))},
     )
     _publish(unfinished, folder.run)
+
+
+def _write_text(path: Path, text: str) -> None:
+    # Names of files need not be text: what they hold instead passes through as it is.
+    path.write_text(text, encoding="utf-8", errors="surrogatepass", newline="\n")
 
 
 def _result_names(folder: Path) -> set[str]:

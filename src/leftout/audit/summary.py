@@ -7,6 +7,7 @@ from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.label_dependent import FittedLabelKernel
+from leftout.storage.action_files import given_label
 
 FITTED_AGAIN = "seen by the kernel, which is fitted again without each example"
 
@@ -27,6 +28,7 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
         "classes": "none (regression)" if train.classes is None else ", ".join(train.classes),
         "inputs": f"{tuple(train.inputs.shape[1:])}, normalise {train.preparation.get('normalise')}",
         "targets": f"centre {train.encoding.centre}",
+        **corrections_row(train),
         "kernel": describe_kernel(fitted.kernel.record),
         **({"labels": FITTED_AGAIN} if fitted.depends_on_labels else {}),
         **({"take care": doubt} if doubt else {}),
@@ -37,6 +39,25 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
         "device": fitted.device.type,
         "version": f"leftout {__version__}",
     }
+
+
+CORRECTIONS_SHOWN = 5
+"""Corrected labels that the settings name."""
+
+
+def corrections_row(train: Examples) -> dict[str, str]:
+    """Return how many labels were corrected before this audit, and the first of them; nothing without any."""
+    corrected = train.preparation.get("corrected")
+    if corrected is None:
+        return {}
+    row_of = {name: row for row, name in enumerate(train.ids)}
+    changes = [
+        f"{name} from {before} to {given_label(train, row_of[name])}"
+        for name, before in list(corrected["before"].items())[:CORRECTIONS_SHOWN]
+    ]
+    more = ", …" if corrected["changed"] > CORRECTIONS_SHOWN else ""
+    listed = f": {', '.join(changes)}{more}" if changes else ""
+    return {"corrected labels": f"{corrected['changed']} by {corrected['file']}{listed}"}
 
 
 def describe_kernel(record: dict[str, Any]) -> str:

@@ -150,6 +150,7 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         ),
         header=arguments.yes_no("header"),
         task=arguments.task,
+        labels=arguments.labels,
         pictures=arguments.yes_no("pictures"),
     )
     for note in train.preparation.get("notes", ()):

@@ -28,6 +28,7 @@ from leftout.core.checks import check_choice, check_seed, shown
 from leftout.core.errors import DataError, OptionError
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
+from leftout.data.corrections import correct, read_corrections
 from leftout.data.data_name import TABLES, parse_data_name
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.digits import digits
@@ -67,6 +68,7 @@ def load(
     header: bool | None = None,
     task: Task | None = None,
     pictures: bool | None = None,
+    labels: str | Path | None = None,
 ) -> tuple[Examples, Examples]:
     """Return training examples and queries.
 
@@ -88,6 +90,8 @@ def load(
             example is refused.
         task: whether targets are classes or numbers; None goes by their type: floats are numbers.
         pictures: whether arrays are pictures; None goes by shape, type and range, see `leftout.data.pixels`.
+        labels: a file of corrected labels, which take the place of those of the data once examples are
+            chosen: see `leftout.data.corrections`.
 
     Raises:
         DataError: the data are missing, damaged or not what their name says.
@@ -110,13 +114,15 @@ def load(
         check_choice(name, choice, (None, True, False))
     of_table = {"target": target, "columns": columns, "header": header}
     source = _data_source(data, of_table=of_table, task=task, pictures=pictures)
-    if not isinstance(source, DataSource):
+    if isinstance(source, DataSource):
+        split = split_rows(source, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
+        pair = _examples(source, split, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
+    else:
         _check_untouched(
             classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs, task=task
         )
-        return source
-    split = split_rows(source, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
-    return _examples(source, split, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
+        pair = source
+    return pair if labels is None else correct(pair, read_corrections(labels), str(labels))
 
 
 def _data_source(

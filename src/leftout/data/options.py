@@ -34,6 +34,9 @@ class DataOptions(OptionRecord):
     pictures: YesNo | None = option(
         None, "Whether arrays (n, h, w) are pictures; bytes, and floats within 0 … 1, are by default."
     )
+    labels: str | None = option(
+        None, "FILE.csv (id, label), or what Label Studio exports: labels that were corrected."
+    )
     seed: int = option(0, "Of split and subsets.")
     normalise: Literal[Normalise, "none"] | None = option(
         None,
