@@ -76,6 +76,8 @@ if TYPE_CHECKING:
     from leftout.diagnostics.retraining.sgd_training import SGDTraining as SGDTraining
     from leftout.diagnostics.retraining.subsets import random_subsets as random_subsets
     from leftout.diagnostics.retraining.subsets import removal_subsets as removal_subsets
+    from leftout.diagnostics.trust.ridge_from_loss import ridge_from_loss as ridge_from_loss
+    from leftout.diagnostics.trust.trust import trust as trust
     from leftout.dynamics.ensemble import Ensemble as Ensemble
     from leftout.dynamics.ensemble import ensemble as ensemble
     from leftout.dynamics.ensemble import posterior as posterior

@@ -12,6 +12,7 @@ import leftout as lo
 from leftout.core.errors import OptionError
 from leftout.curation.label_model import RIDGES, label_model
 from leftout.data.encoding import encoding_of_classes
+from leftout.diagnostics.retraining.sgd_training import train_alone
 from leftout.kernels.network.empirical import Empirical
 from leftout.planning.plan import plan
 from leftout.planning.planned_audit import planned_audit
@@ -160,10 +161,106 @@ def test_a_network_trained_by_cross_entropy_is_audited_in_its_own_units(columns)
     assert "in target units" in Page(html(findings)).words
 
 
-def test_a_network_is_not_trained_again_from_its_trained_weights() -> None:
+def classifier(train, *, activation=nn.ReLU):
+    """Return a network that cross-entropy has taught, as `recipe` says."""
+    return train_alone(recipe(activation), train, (torch.arange(len(train)), 7))
+
+
+def recipe(activation=nn.ReLU) -> lo.SGDTraining:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), activation(), nn.Linear(16, 3)).double()
+
+    return lo.SGDTraining(build=build, epochs=20, batch_size=20, learning_rate=0.05, momentum=0.9)
+
+
+def test_the_verdict_stands_first_and_at_every_query(tmp_path) -> None:
     train, query = digits()
-    with pytest.raises(OptionError, match=r"from initial weights for `retrain_examples`; .*--linearised-at"):
-        lo.audit(Empirical(trained_network(train)), train, query, rule=lo.Ridge(1.0), retrain_examples=3)
+    audit = lo.audit(
+        Empirical(classifier(train)),
+        train,
+        query,
+        rule=lo.Logistic(0.5),
+        refit_examples=1,
+        out=tmp_path / "run",
+    )
+    found = lo.trust(audit.fitted, query)
+    findings = audit.findings
+    np.testing.assert_allclose(findings.trust.agreement, found.agreement, rtol=1e-12)
+    assert findings.verdict == found.attrs["verdict"]
+    page = html(findings)
+    words = Page(page).words
+    assert words.index(findings.verdict) < words.index("This is your network at its trained weights")
+    assert f"{int(found.trusted.sum())} of {len(query)}" in words
+    assert page.count(": agreement ") == len(query)
+    run = lo.open(tmp_path / "run")
+    np.testing.assert_allclose(run.tables.agreement, found.agreement, rtol=1e-12)
+    np.testing.assert_array_equal(run.tables.trusted, found.trusted)
+    assert run.record["verdict"] == findings.verdict
+    assert run.record["trust"]["threshold"] == found.attrs["threshold"]
+
+
+def test_without_a_second_model_the_report_says_that_there_is_no_verdict() -> None:
+    train, query = digits()
+    kernel = Empirical(classifier(train, activation=nn.Tanh))
+    findings = lo.audit(kernel, train, query, rule=lo.Logistic(0.5), refit_examples=0).findings
+    assert findings.trust is None
+    assert findings.verdict.startswith("No verdict: ")
+    assert "it has Tanh" in findings.verdict
+    assert findings.verdict in Page(html(findings)).words
+
+
+def test_a_network_at_its_trained_weights_is_trained_again_as_it_was(tmp_path) -> None:
+    train, query = digits()
+    kernel = Empirical(classifier(train, activation=nn.Tanh))
+    options = {"rule": lo.Logistic(0.5), "refit_examples": 0, "retrain_subsets": 12, "retrain_examples": 8}
+    audit = lo.audit(kernel, train, query, **options, training=recipe(nn.Tanh), out=tmp_path / "run")
+    groups, singles = audit.findings.measured
+    assert (groups.measure, singles.measure) == ("lds", "leave_one_out")
+    assert audit.findings.verdict.startswith("No verdict but the measurement: ")
+    words = Page(html(audit.findings)).words
+    for measured in (groups, singles):
+        assert measured.sentence in words
+    halves = lo.random_subsets(N, count=12, seed=0)
+    truth = lo.retrain_subsets(recipe(nn.Tanh), train, query, halves, seeds=(0, 1))
+    judged = lo.referee(lo.leave_one_out(audit.fitted, query), truth)
+    assert groups.estimate == pytest.approx(float(judged.estimate.sel(measure="lds")), rel=1e-9)
+    record = lo.open(tmp_path / "run").record
+    assert [each["measure"] for each in record["retrained"]] == ["lds", "leave_one_out"]
+    assert record["computation"]["training"]["epochs"] == 20
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"retrain_examples": 8}, "`training` must say how"),
+        ({"retrain_subsets": 8}, "`training` must say how"),
+        ({"retrain_subsets": 3, "training": recipe()}, "at least 8"),
+        ({"retrain_examples": 3, "training": recipe()}, "at least 8"),
+        ({"retrain_examples": N + 1, "training": recipe()}, f"at most {N}"),
+        ({"training": recipe()}, "is for `retrain_subsets` or"),
+        ({"retrain_subsets": 8, "training": "sgd"}, "an SGDTraining"),
+        (
+            {
+                "retrain_subsets": 8,
+                "training": lo.SGDTraining(
+                    build=lambda: nn.Linear(64, 3), epochs=1, batch_size=8, learning_rate=0.1
+                ),
+            },
+            "build networks like the one that is audited",
+        ),
+    ],
+)
+def test_trained_weights_are_not_trained_again_without_saying_how(options, words) -> None:
+    train, query = digits()
+    with pytest.raises(OptionError, match=words):
+        lo.audit(Empirical(classifier(train)), train, query, rule=lo.Logistic(0.5), **options)
+
+
+@pytest.mark.parametrize("options", [{"retrain_subsets": 8}, {"training": recipe()}])
+def test_what_belongs_to_trained_weights_is_refused_elsewhere(options) -> None:
+    train, query = digits()
+    with pytest.raises(OptionError, match="none of trained weights"):
+        lo.audit(lo.kernels.ReLU(1), train, query, rule=lo.Ridge(1.0), **options)
 
 
 def test_a_plan_says_which_kernel_doubts_labels() -> None:
@@ -174,6 +271,16 @@ def test_a_plan_says_which_kernel_doubts_labels() -> None:
     }
     assert steps["labels"].method.startswith(f"by a kernel that has not seen them, {N} × {N}, ")
     assert steps["predictions"].method == "at queries"
+    assert "verdict" not in steps  # squared loss: there is none
+
+
+def test_a_plan_counts_the_second_model_of_a_verdict() -> None:
+    train, query = digits()
+    steps = plan(Empirical(classifier(train)), train, query, rule=lo.Logistic(0.5)).steps
+    (verdict,) = [step for step in steps if step.name == "verdict"]
+    assert verdict.method == f"a second model to agree with: {N} × {N}, 3 outputs"
+    assert verdict.seconds > 0
+    assert verdict.memory > 8 * N * N
 
 
 def test_the_other_kernel_is_planned_for() -> None:

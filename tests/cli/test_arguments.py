@@ -70,6 +70,8 @@ ALL = AuditArguments.from_options(
     projection="sparse:9",
     refit_examples=1,
     retrain_examples=4,
+    retrain_subsets=9,
+    batch_size=11,
     provenance="where",
 )
 """Every recorded option differs from its default; not all of them go together."""

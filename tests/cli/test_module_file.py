@@ -10,6 +10,7 @@ from torch import nn
 import leftout as lo
 from leftout.cli.module_file import network, read_weights
 from leftout.core.errors import DataError, OptionError
+from leftout.diagnostics.retraining.sgd_training import train_alone
 
 FILE = """
 import torch
@@ -262,6 +263,70 @@ def weights(folder):
     return [*sizes, "--weights", "trained.safetensors", "--loss", "squared"]
 
 
+@pytest.fixture
+def classifier(folder):
+    """A file of weights that cross-entropy has taught sixty digits, eight of them in a step."""
+    (folder / "net.py").write_text(FILE + WIDE)
+    train, _ = lo.load("digits", classes=["3", "8"], n_train=60, n_query=12, normalise=None, centre="none")
+    recipe = lo.SGDTraining(
+        build=lambda: network("net.py:wide"), epochs=10, batch_size=8, learning_rate=0.02, momentum=0.9
+    )
+    save_file(train_alone(recipe, train, (torch.arange(60), 3)).state_dict(), "classifier.safetensors")
+    sizes = ["--classes", "3,8", "--n-train", 60, "--n-query", 12, "--refit-examples", 0]
+    return ["audit", "digits", "--model", "net.py:wide", *sizes, "--weights", "classifier.safetensors"]
+
+
+WIDE = """
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), nn.Linear(12, 2))
+"""
+
+
+def test_an_audit_says_first_whether_its_answers_speak_for_the_network(folder, leftout, classifier) -> None:
+    run = ["--learning-rate", 0.02, "--momentum", 0.9, "--steps", 80]
+    code, out, err = leftout(*classifier, *run, "--out", "run")
+    assert code == 0, err
+    assert "that of the training run" in out
+    assert out.index("Verdict: answers about groups") < out.index("leftout audit")
+    record = json.loads((folder / "run" / "run.json").read_text())
+    assert record["verdict"].startswith("Verdict: ")
+    assert record["retrained"] == []
+    # The same measured: eighty steps are ten epochs of eight.
+    retrain = ["--retrain-subsets", 8, "--retrain-examples", 8, "--batch-size", 8]
+    code, out, err = leftout(*classifier, *run, *retrain, "--out", "measured")
+    assert code == 0, err
+    assert "steps are taken as" not in out
+    record = json.loads((folder / "measured" / "run.json").read_text())
+    assert [each["measure"] for each in record["retrained"]] == ["lds", "leave_one_out"]
+    assert record["computation"]["training"]["epochs"] == 10
+    assert all(each["sentence"] in record["verdict"] for each in record["retrained"])
+    assert leftout("audit", "--repeat", "measured/run.json")[0] == 0
+    again = json.loads((folder / "measured-again" / "run.json").read_text())
+    assert again["retrained"] == record["retrained"]
+
+
+def test_a_run_that_ended_within_an_epoch_is_rounded_and_that_is_said(folder, leftout, classifier) -> None:
+    run = ["--learning-rate", 0.02, "--momentum", 0.9, "--steps", 83, "--batch-size", 8]
+    code, out, err = leftout(*classifier, *run, "--retrain-subsets", 8, "--out", "run")
+    assert code == 0, err
+    assert "note: 83 steps are taken as 10 epochs of 8, 80 steps" in out
+
+
+def test_where_nothing_is_said_of_the_run_its_training_loss_gives_the_ridge(
+    folder, leftout, classifier
+) -> None:
+    code, out, err = leftout(*classifier, "--out", "run")
+    assert code == 0, err
+    assert "at which the kernel of its architecture has the network's training loss" in out
+    module = network("net.py:wide", "classifier.safetensors")
+    train, _ = lo.load(
+        "digits", classes=["3", "8"], n_train=60, n_query=12, normalise=None, centre="none", outputs=2
+    )
+    expected = lo.ridge_from_loss(lo.kernels.Empirical(module), train)
+    rule = json.loads((folder / "run" / "run.json").read_text())["computation"]["fitted"]["rule"]
+    assert rule["ridge"] == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
 def test_a_file_of_weights_is_read_as_trained_and_that_is_said(folder, leftout, weights) -> None:
     words = ["audit", "digits", "--model", "net.py:build", *weights, "--refit-examples", 1]
@@ -292,7 +357,9 @@ def test_a_file_of_weights_is_read_as_trained_and_that_is_said(folder, leftout, 
         (["audit", "--rule", "descent", "--rate", 0.01], "--rule descent trains a network from its initial"),
         (["plan", "--at", 3], "--rule flow trains a network from its initial weights"),
         (["curve"], "A learning curve is of a kernel that has not seen the labels"),
-        (["audit", "--retrain-examples", 3], "is trained again from its initial weights, by squared loss"),
+        (["audit", "--retrain-examples", 8], "--learning-rate, --steps, --batch-size must be given"),
+        (["audit", "--retrain-subsets", 8, "--batch-size", 9], "--learning-rate, --steps must be given"),
+        (["audit", "--batch-size", 9], "--batch-size belongs to --retrain-subsets"),
         (["prune", "--retrain"], "is trained again from its initial weights, by squared loss"),
         (["audit", "--centre", "uniform"], 'Load with centre="none" (--centre none)'),
         (
@@ -351,8 +418,10 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:images"], "must return a tensor (n, k)"),
         (["--model", "net.py:build"], "the network has 2, the data have 10 classes"),
         (["--model", "net.py:build", "--loss", "squared"], "tells apart 2 outputs, the targets have 10"),
-        (["--model", "net.py:ten", "--retrain-examples", "2"], "`retrain_examples` must be 0, or 3 … 20"),
-        (["--model", "net.py:ten", "--retrain-examples", "21"], "`retrain_examples` must be 0, or 3 … 20"),
+        (["--model", "net.py:ten", "--retrain-examples", "2"], "`retrain_examples` must be 0, or at least 3"),
+        (["--model", "net.py:ten", "--retrain-examples", "21"], "`retrain_examples` must be at most 20"),
+        (["--model", "net.py:ten", "--retrain-subsets", "9"], "--retrain-subsets trains --weights again"),
+        (["--model", "net.py:ten", "--batch-size", "9"], "--batch-size trains --weights again"),
         (
             ["--model", "net.py:ten", "--retrain-examples", "3", "--rule", "flow"],
             "A flow is descent at a small rate",

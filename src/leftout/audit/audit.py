@@ -24,7 +24,7 @@ from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
 from leftout.core.blocks import memory_budget
-from leftout.core.checks import check_path, check_whole
+from leftout.core.checks import check_kind, check_path, check_whole
 from leftout.core.device import usable_device
 from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.core.fingerprint import fingerprint
@@ -40,7 +40,11 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
+from leftout.diagnostics.referee.referee import FEWEST_SUBSETS
 from leftout.diagnostics.retraining.agreement import FEWEST
+from leftout.diagnostics.retraining.sgd_training import SGDTraining
+from leftout.diagnostics.trust.retrained_answers import Measured, check_training, retrained_answers
+from leftout.diagnostics.trust.trust import trust
 from leftout.dynamics.fit import check_kernel, check_rule, coded_for, fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
@@ -109,6 +113,8 @@ class AuditRequest:
     times: list[float]
     refit_examples: int
     retrain_examples: int
+    retrain_subsets: int
+    training: SGDTraining | None
     seed: int
     provenance: list[str] | None
     selection: Selection | None
@@ -131,6 +137,8 @@ class AuditRequest:
             "at": [None if time == math.inf else time for time in self.times],
             "refit_examples": self.refit_examples,
             "retrain_examples": self.retrain_examples,
+            **({} if self.training is None else {"retrain_subsets": self.retrain_subsets}),
+            **({} if self.training is None else {"training": self.training.record}),
             "seed": self.seed,
             "provenance": self.provenance and fingerprint(self.provenance),
             "block": store.BLOCK,
@@ -149,6 +157,8 @@ def audit(
     out: str | Path | None = None,
     refit_examples: int = 3,
     retrain_examples: int = 0,
+    retrain_subsets: int = 0,
+    training: SGDTraining | None = None,
     provenance: Iterable[Any] | None = None,
     seed: int = 0,
     dtype: torch.dtype = torch.float64,
@@ -170,8 +180,12 @@ def audit(
         refit_examples: training examples that are really left out and the model fitted again, for the
             certificate.
         retrain_examples: training examples without which a network of the user's own (an Empirical kernel)
-            is really trained again, at the last of the times, and without the first of the redundant at three
-            points of the removal curve; 0 trains nothing.
+            is really trained again; 0 trains nothing. From initial weights that is at the last of the times,
+            and without the first of the redundant at three points of the removal curve; a network at its
+            trained weights is trained in two seeds as `training` says.
+        retrain_subsets: random halves of the training examples on which a network at its trained weights is
+            trained again, in two seeds: they measure whether answers about groups speak for it.
+        training: how that network was trained; `build` must make it as it was before.
         provenance: where each training example comes from, to be compared as by `sources`.
         seed: chooses the examples to leave out.
 
@@ -204,6 +218,8 @@ def audit(
         at=at,
         refit_examples=refit_examples,
         retrain_examples=retrain_examples,
+        retrain_subsets=retrain_subsets,
+        training=training,
         provenance=provenance,
         seed=seed,
         dtype=dtype,
@@ -223,6 +239,8 @@ def audit_request(
     at: At | Sequence[At],
     refit_examples: int,
     retrain_examples: int,
+    retrain_subsets: int = 0,
+    training: SGDTraining | None = None,
     provenance: Iterable[Any] | None,
     seed: int,
     dtype: torch.dtype = torch.float64,
@@ -263,6 +281,8 @@ def audit_request(
         list(asked_for.times),
         refit_examples,
         retrain_examples,
+        retrain_subsets,
+        training,
         seed,
         None if provenance is None else named_sources(provenance, len(fitted)),
         selection,
@@ -302,6 +322,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     curve, no_curve = audit_learning_curve(fixed, at_times[-1].out_of_sample, seed=request.seed)
     trainings = None if folder is None else folder.trainings
     names = request.provenance
+    trusted, no_verdict = _trust(request, scores)
     return Findings(
         train=fitted.train,
         query=query,
@@ -321,6 +342,9 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         linearisation_gap=_linearisation_gap(request, trainings),
         of_network=isinstance(fitted.kernel, Empirical),
         is_trained=fitted.kernel.is_trained,
+        trust=trusted,
+        no_verdict=no_verdict,
+        measured=_retrained_answers(request, scores, trainings),
         label_note=labels.note,
         retrained_removal=_retrained_removal(request, removal, trainings),
         subclasses=subclasses_by(fixed, removal.by_row),
@@ -391,7 +415,7 @@ def _linearisation_gap(request: AuditRequest, trainings: Path | None) -> Lineari
 def _retrained_removal(request: AuditRequest, removal: Pruned, trainings: Path | None) -> PruneCheck | None:
     """Return the removal curve of the network itself, where trainings were asked for."""
     kernel = request.fitted.kernel
-    if not request.retrain_examples or not isinstance(kernel, Empirical):
+    if not request.retrain_examples or not isinstance(kernel, Empirical) or kernel.is_trained:
         return None
     return retrained_removal_curve(
         request.fitted, request.query, removal, kernel.module, most=RETRAINED_POINTS, out=trainings
@@ -400,15 +424,32 @@ def _retrained_removal(request: AuditRequest, removal: Pruned, trainings: Path |
 
 def _check_retraining(request: AuditRequest) -> None:
     """Raise where there is no network that could be trained, before anything is computed."""
-    fitted, count = request.fitted, request.retrain_examples
-    check_whole("retrain_examples", count, 0)
-    if not count:
-        return
-    if not FEWEST <= count <= len(fitted):
+    fitted = request.fitted
+    is_trained = isinstance(fitted.kernel, Empirical) and fitted.kernel.is_trained
+    fewest_examples = FEWEST_SUBSETS if is_trained else FEWEST
+    for name, fewest in (("retrain_examples", fewest_examples), ("retrain_subsets", FEWEST_SUBSETS)):
+        asked = getattr(request, name)
+        check_whole(name, asked, 0)
+        if asked and asked < fewest:
+            raise OptionError(
+                f"`{name}` must be 0, or at least {fewest}: fewer tell no agreement; got {asked}."
+            )
+    if request.retrain_examples > len(fitted):
         raise OptionError(
-            f"`retrain_examples` must be 0, or {FEWEST} … {len(fitted)} examples to leave out: fewer tell no "
-            f"agreement; got {count}."
+            f"`retrain_examples` must be at most {len(fitted)}, the examples to leave out; got "
+            f"{request.retrain_examples}."
         )
+    if is_trained:
+        _check_training(request)
+        return
+    if request.retrain_subsets or request.training is not None:
+        name = "retrain_subsets" if request.retrain_subsets else "training"
+        raise OptionError(
+            f"`{name}` trains a network again as it was trained, and this kernel is none of trained weights: "
+            f"{fitted.kernel!r}. Leave it out."
+        )
+    if not request.retrain_examples:
+        return
     check_starts_here(fitted.kernel, "`retrain_examples`")
     check_followed(fitted.rule, request.times[-1])
     if not has_network(fitted):
@@ -416,6 +457,50 @@ def _check_retraining(request: AuditRequest) -> None:
             "`retrain_examples` trains a network again, and this kernel is no exact one of a network of your "
             f"own: {fitted.kernel!r}. Give a network (--model), outputs='full' and no projection."
         )
+
+
+def _check_training(request: AuditRequest) -> None:
+    """Raise where trained weights are to be trained again, and it is not said how, or the other way round."""
+    asked = request.retrain_subsets or request.retrain_examples
+    if request.training is None:
+        if asked:
+            raise OptionError(
+                "`training` must say how the network was trained, as an SGDTraining, where it is to be "
+                "trained again."
+            )
+        return
+    check_kind("training", request.training, SGDTraining, what="an SGDTraining, or None")
+    if not asked:
+        raise OptionError("`training` is for `retrain_subsets` or `retrain_examples`; give one of them.")
+    check_training(request.training, request.fitted)
+
+
+def _trust(request: AuditRequest, scores: xr.DataArray) -> tuple[xr.Dataset | None, str]:
+    """Return which answers about a trained network to trust, or why that is not known."""
+    if not request.fitted.kernel.is_trained:
+        return None, ""
+    try:
+        return trust(request.fitted, request.query, scores=scores.isel(at=-1)), ""
+    except OptionError as error:
+        return None, f"There is no second model to agree with: {error}"
+
+
+def _retrained_answers(
+    request: AuditRequest, scores: xr.DataArray, trainings: Path | None
+) -> tuple[Measured, ...]:
+    """Return how the answers agree with networks trained again, where that was asked for."""
+    if request.training is None:
+        return ()
+    return retrained_answers(
+        request.training,
+        request.fitted.train,
+        request.query,
+        scores.isel(at=-1).load(),
+        subsets=request.retrain_subsets,
+        examples=request.retrain_examples,
+        seed=request.seed,
+        out=trainings,
+    )
 
 
 def _model_at(fitted: Fitted, query: Examples, time: float, left_out: LeftOut | None) -> ModelAtTime:
@@ -446,6 +531,10 @@ def _arrays(findings: Findings) -> xr.Dataset:
         "left_out_prediction": (("at", "train", "output"), left_out),
         "margin": (("train",), findings.margins.numpy()),
     }
+    if findings.trust is not None:
+        arrays |= {
+            name: (("query",), findings.trust[name].values.astype(float)) for name in ("agreement", "trusted")
+        }
     attrs = {"labels": findings.label_note} if findings.label_note else {}
     if findings.learned is None:
         return xr.Dataset(arrays, attrs=attrs)

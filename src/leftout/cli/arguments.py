@@ -206,7 +206,7 @@ class Arguments(
 
     @property
     def retrains(self) -> bool:
-        """Return whether a network is trained again, which is by squared loss."""
+        """Return whether a network is trained again: from initial weights by squared loss."""
         return False
 
     @property
@@ -219,17 +219,12 @@ class Arguments(
         if self.loss is not None:
             return self.loss == "cross-entropy"
         asked_otherwise = self.rule is not None or self.rule_name != "ridge" or self.label_aware is not None
-        asked_otherwise = asked_otherwise or self.retrains
+        asked_otherwise = asked_otherwise or (self.retrains and not self.is_trained)
         return self.takes_cross_entropy and self.model is not None and has_classes and not asked_otherwise
 
     def check_loss(self) -> None:
         """Raise where options of the loss, or of a training run, do not go together."""
-        if self.retrains and self.is_trained:
-            raise OptionError(
-                "A network is trained again from its initial weights, by squared loss, and --weights are "
-                "read as trained: leave the training out, or add --linearised-at initial if it starts there. "
-                "leftout referee judges answers against networks trained as you do."
-            )
+        self.check_retraining()
         if self.loss == "cross-entropy":
             self._check_cross_entropy()
         run = self.training_run
@@ -249,16 +244,25 @@ class Arguments(
                 f"--learning-rate and --steps are needed with {given}: the time that training took."
             )
 
+    def check_retraining(self) -> None:
+        """Raise where a network is trained again that cannot be."""
+        if self.retrains and self.is_trained:
+            raise OptionError(
+                "A network is trained again from its initial weights, by squared loss, and --weights are "
+                "read as trained: leave the training out, or add --linearised-at initial if it starts there. "
+                "leftout referee judges answers against networks trained as you do."
+            )
+
     def _check_cross_entropy(self) -> None:
         """Raise where cross-entropy is asked for, and there is no answer."""
         if not self.takes_cross_entropy:
             raise OptionError(
                 "--loss cross-entropy must be left out here: this answer is a theorem about squared loss."
             )
-        if self.retrains:
+        if self.retrains and not self.is_trained:
             raise OptionError(
-                "--loss cross-entropy must be left out where a network is trained again: that is by squared "
-                "loss. leftout referee judges answers against networks trained as you do."
+                "--loss cross-entropy must be left out where a network is trained from these weights: that "
+                "is by squared loss. leftout referee judges answers against networks trained as you do."
             )
         if self.rule_name != "ridge":
             raise OptionError(

@@ -15,7 +15,7 @@ from leftout.audit.audit import Audit, audit_request, run_audit
 from leftout.audit.repeat import changes_since
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
-from leftout.cli.model import rule_for
+from leftout.cli.model import rule_for, training_of
 from leftout.cli.provenance_names import provenance_names
 from leftout.cli.start import STOPPED
 from leftout.core.errors import OptionError
@@ -62,6 +62,8 @@ def audit_command(arguments: AuditArguments) -> None:
                 at=arguments.times,
                 refit_examples=arguments.refit_examples,
                 retrain_examples=arguments.retrain_examples,
+                retrain_subsets=arguments.retrain_subsets,
+                training=training_of(arguments, len(resolved.train)),
                 provenance=provenance
                 and provenance_names(provenance, arguments.data, resolved.train, arguments.yes_no("header")),
                 seed=arguments.seed,
@@ -124,9 +126,9 @@ def _show_audit(finished: Audit) -> None:
     for name, text in _summary(findings, findings.at_last_time):
         table.add_row(name, Text(text))
     console = Console()
-    console.print(table)
     if findings.verdict:
-        console.print(Text(findings.verdict), soft_wrap=True)
+        console.print(Text(plain(findings.verdict, 2000)), soft_wrap=True)
+    console.print(table)
     if findings.label_note:
         console.print(Text(findings.label_note), soft_wrap=True)
     for suspect in findings.suspects[:5]:

@@ -36,7 +36,26 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Trai
 
     @property
     def retrains(self) -> bool:
-        return self.retrain_examples > 0
+        return self.retrain_examples > 0 or self.retrain_subsets > 0
+
+    def check_retraining(self) -> None:
+        """Raise where trained weights are to be trained again, and it is not said how, or others are."""
+        if not self.is_trained:
+            for name in ("retrain_subsets", "batch_size"):
+                if name in self.explicit:
+                    raise OptionError(f"{flag_of(name)} trains --weights again that are trained; give those.")
+            return
+        needed = ("learning_rate", "steps", "batch_size")
+        missing = ", ".join(flag_of(name) for name in needed if getattr(self, name) is None)
+        if self.retrains and missing:
+            raise OptionError(
+                f"{missing} must be given where trained --weights are trained again: how they were trained, "
+                "by SGD. With another optimiser or schedule, call lo.audit(…, training=lo.SGDTraining(…))."
+            )
+        if self.batch_size is not None and not self.retrains:
+            raise OptionError(
+                "--batch-size belongs to --retrain-subsets or --retrain-examples; leave it out."
+            )
 
     def check(self) -> None:
         """Raise where options do not go together; those of a repeated run are checked once they are read."""

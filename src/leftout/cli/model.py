@@ -1,10 +1,13 @@
 """Kernels, rules and data from the options of a command."""
 
+import math
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from leftout.cli.arguments import Arguments
+from leftout.cli.commands import AuditArguments
 from leftout.cli.module_file import network
 from leftout.cli.options import FAMILIES_BY_KERNEL, ProvenanceOptions
 from leftout.cli.provenance_names import feature_columns
@@ -12,6 +15,9 @@ from leftout.core.errors import OptionError
 from leftout.core.wording import plain
 from leftout.data.examples import Examples
 from leftout.data.load import load
+from leftout.diagnostics.retraining.sgd_training import SGDTraining
+from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
+from leftout.diagnostics.trust.ridge_from_loss import ridge_from_loss
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Logistic, Ridge, Rule
 from leftout.dynamics.training_ridge import training_ridge
 from leftout.kernels import assemble
@@ -76,6 +82,9 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
     return LabelAware(base, arguments.label_aware, arguments.strength_number, arguments.labels_frozen)
 
 
+UNIT = Logistic(1.0)
+"""Cross-entropy, at whatever ridge."""
+
 DIAGONAL_SHARE = 0.01
 """Ridge of cross-entropy where nothing is said of it, as a share of the kernel's mean diagonal."""
 
@@ -88,7 +97,7 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
     """
     arguments.check_rule()
     if not arguments.is_cross_entropy(train.labels is not None):
-        if arguments.retrains and arguments.model is not None and arguments.loss is None:
+        if arguments.retrains and not arguments.is_trained and arguments.loss is None:
             print("note: the loss is squared, by which the network is trained again")
         return rule_of(arguments)
     ridge, origin = arguments.ridge, ""
@@ -97,6 +106,12 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
         run = dict(arguments.training_run)
         ridge = training_ridge(n=len(train), learning_rates=run.pop("learning_rate"), **run) / per_example
         origin = "that of the training run"
+    elif ridge is None and isinstance(kernel, Empirical) and has_architecture_kernel(kernel, UNIT, train):
+        ridge = ridge_from_loss(kernel, train, memory=arguments.memory) / per_example
+        origin = (
+            "at which the kernel of its architecture has the network's training loss, as nothing is said of "
+            "the training run"
+        )
     elif ridge is None:
         base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
         diagonal = assemble.diagonal(base, train.inputs, dtype=base.dtype or torch.float64)
@@ -105,6 +120,37 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
     if origin or arguments.loss is None:
         print(f"note: the loss is cross-entropy, its ridge {ridge:.4g}{origin and ', ' + origin}")
     return Logistic(ridge, arguments.reduction)
+
+
+def training_of(arguments: AuditArguments, n: int) -> SGDTraining | None:
+    """Return how trained weights are trained again, on n examples; None where they are not.
+
+    Training counts epochs: a run that ended within one is rounded to whole ones, which is printed.
+    """
+    if not arguments.retrains or not arguments.is_trained:
+        return None
+    batch, steps = arguments.batch_size, arguments.steps
+    assert arguments.model is not None
+    assert batch is not None
+    assert steps is not None
+    assert arguments.learning_rate is not None
+    file, _, function = arguments.model.rpartition(":")
+    source = f"{Path(file).expanduser().resolve()}:{function}"  # of another process, elsewhere
+    for_an_epoch = math.ceil(n / batch)
+    epochs = max(1, round(steps / for_an_epoch))
+    if epochs * for_an_epoch != steps:
+        print(
+            f"note: {steps} steps are taken as {epochs} epochs of {for_an_epoch}, {epochs * for_an_epoch} "
+            f"steps"
+        )
+    return SGDTraining(
+        build=lambda: network(source),
+        epochs=epochs,
+        batch_size=batch,
+        learning_rate=arguments.learning_rate,
+        momentum=arguments.momentum or 0.0,
+        weight_decay=arguments.weight_decay or 0.0,
+    )
 
 
 def rule_of(arguments: Arguments) -> Rule:

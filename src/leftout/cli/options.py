@@ -64,6 +64,13 @@ class RetrainingOptions(OptionRecord):
     retrain_examples: int = option(
         0, "Examples without which a --model is really trained again, as evidence."
     )
+    retrain_subsets: int = option(
+        0, "Random halves on which trained --weights are really trained again, in two seeds each."
+    )
+    batch_size: int | None = option(
+        None,
+        "Examples of a step, where trained --weights are trained again; with --learning-rate and --steps.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

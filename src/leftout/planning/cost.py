@@ -18,6 +18,7 @@ from leftout.curation.rare import neighbours_work
 from leftout.curation.redundant import redundant_work
 from leftout.curation.subclasses import subclasses_work
 from leftout.diagnostics.learning_curve.subsamples import backtest_work
+from leftout.diagnostics.trust.architecture_model import architecture_model_work
 from leftout.dynamics.fitted import dual_work
 from leftout.kernels.assemble import cross_work, gram_work
 from leftout.planning.machine import Machine
@@ -95,6 +96,12 @@ class Cost:
         audit = self.audit
         other = label_model_work(audit.label_rows) if audit.label_rows else NO_WORK
         return self.machine.seconds(suspects_work(audit.n, audit.k, audit.last_time) + other)
+
+    def verdict(self) -> float:
+        """Return seconds of the kernel of a network's architecture, which the verdict asks."""
+        if not self.audit.has_verdict:
+            return 0.0
+        return self.machine.seconds(architecture_model_work(*self.audit.architecture_sizes))
 
     def redundant(self) -> float:
         """Return seconds of the order of removal and of the joint effects of its first shares."""

@@ -18,6 +18,7 @@ from leftout.core.wording import byte_size
 from leftout.curation.label_model import label_model_bytes
 from leftout.curation.redundant import redundant_bytes
 from leftout.diagnostics.learning_curve.subsamples import backtest_bytes
+from leftout.diagnostics.trust.architecture_model import architecture_model_bytes
 from leftout.dynamics.fitted import KEPT
 from leftout.kernels.assemble import gram_bytes
 from leftout.kernels.base import Kernel
@@ -73,6 +74,9 @@ class AuditMemory:
         if audit.has_training_curve:
             times = COUNT + len(audit.times)
             steps["training curve"] = self.scoring + trajectory_bytes(audit.n, audit.k, times)
+        if audit.has_verdict:
+            sizes = audit.architecture_sizes
+            steps["verdict"] = self.scoring + architecture_model_bytes(*sizes, memory=audit.budget)
         if isinstance(self.kernel, LabelDependentKernel):
             steps["fitting to labels"] = label_fit_bytes(self.kernel, audit)
         return steps

@@ -179,6 +179,10 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
     if audit.has_training_curve:
         method = f"left out at {COUNT} times from the first mode to the last"
         rows.insert(-3, ("training curve", cost.training_curve(), method))
+    if audit.has_verdict:
+        n_examples, _, outputs = audit.architecture_sizes
+        method = f"a second model to agree with: {n_examples} × {n_examples}, {outputs} outputs"
+        rows.insert(-1, ("verdict", cost.verdict(), method))
     if isinstance(memory.kernel, LabelDependentKernel):
         of_labels = label_fit_cost(memory.kernel, cost)
         rows.append(("fitting to labels", of_labels.seconds, of_labels.method))

@@ -11,6 +11,7 @@ from leftout.attribution.trajectory import has_training_curve
 from leftout.curation.redundant import redundant_groups
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
+from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Logistic, Rule
@@ -32,6 +33,7 @@ class PlannedAudit:
         outputs_per_example: rows of an example.
         on_disk: whether scores go to a folder, and not into memory.
         has_label_model: whether labels are doubted by another model, as trained weights have seen them.
+        has_verdict: whether the kernel of a trained network's architecture is asked too, for a verdict.
         features: what the kernel makes of single inputs, in bytes; None where that is nothing.
     """
 
@@ -46,11 +48,18 @@ class PlannedAudit:
     on_disk: bool = True
     features: FeatureBytes | None = None
     has_label_model: bool = False
+    has_verdict: bool = False
 
     @property
     def label_rows(self) -> int:
         """Return the rows of the kernel matrix of that other model, one an example; 0 without it."""
         return self.n // self.outputs_per_example if self.has_label_model else 0
+
+    @property
+    def architecture_sizes(self) -> tuple[int, int, int]:
+        """Return examples, queries and outputs of the kernel of a network's architecture."""
+        outputs = self.outputs_per_example
+        return self.n // outputs, self.m // outputs, self.k * outputs
 
     @property
     def last_time(self) -> float:
@@ -167,5 +176,6 @@ def planned_audit(
         budget=budget,
         on_disk=on_disk,
         has_label_model=base.is_trained,
+        has_verdict=has_architecture_kernel(base, rule, train),
         features=base.feature_bytes(train.inputs),
     )

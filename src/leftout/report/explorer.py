@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Float64
 
-from leftout.core.wording import plain, time_label
+from leftout.core.wording import number, plain, time_label
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
 from leftout.report.ranking import Ranking
@@ -57,6 +58,7 @@ def explorer_data(findings: Findings, ranking: Ranking, shown: list[int], slots:
             "classes": _base64(_class_numbers(query, queries), np.int16),
             "values": _row_texts(query, [int(q) for q in queries]),
             "losses": _base64(query_losses(findings)[:, queries], np.float32),
+            "trust": None if findings.trust is None else trust_texts(findings.trust, queries),
             **_predictions(findings, queries),
         },
         "lists": {
@@ -70,6 +72,16 @@ def explorer_data(findings: Findings, ranking: Ranking, shown: list[int], slots:
         },
         "atlas": {"columns": TILES, "page": PAGE, "first_query": len(shown)},
     }
+
+
+def trust_texts(trust: xr.Dataset, queries: np.ndarray) -> list[str]:
+    """Return of each query in a word whether to trust the answers about it, and how far two models agree."""
+    return [
+        f"{'trust' if trusted else 'noise'}: agreement {number(float(agreement), 2)}"
+        for agreement, trusted in zip(
+            trust.agreement.values[queries], trust.trusted.values[queries], strict=True
+        )
+    ]
 
 
 def _predictions(findings: Findings, queries: np.ndarray) -> dict[str, Any]:

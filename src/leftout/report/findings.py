@@ -20,6 +20,7 @@ from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.diagnostics.model_selection import Selection
+from leftout.diagnostics.trust.retrained_answers import Measured
 from leftout.dynamics.losses import SQUARED, ExampleLoss
 
 
@@ -62,6 +63,9 @@ class Findings:
             wide networks, and approximate ones.
         of_network: whether the kernel is that of a network of the user's own.
         is_trained: whether that network stands at its trained weights, which have seen the labels.
+        trust: which answers about a trained network to trust, by `lo.trust`; None where that is not known.
+        no_verdict: why not, in a sentence; empty where it is, and for models that are no trained network.
+        measured: how the answers agree with networks that were trained again, where that was asked for.
         label_note: which other model doubts labels and predicts examples without themselves, where the
             weights have seen them, or why none does (margins are NaN then); empty if the model itself does.
         subclasses: kinds within classes of which there are too few.
@@ -92,6 +96,9 @@ class Findings:
     linearisation_gap: LinearisationGap | None = None
     of_network: bool = False
     is_trained: bool = False
+    trust: xr.Dataset | None = None
+    no_verdict: str = ""
+    measured: tuple[Measured, ...] = ()
     label_note: str = ""
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
@@ -114,13 +121,18 @@ class Findings:
 
     @property
     def verdict(self) -> str:
-        """Return whether the answers speak for a network as it was trained: which was not measured here."""
+        """Return whether the answers speak for the network trained again; empty of other models."""
         if not self.is_trained:
             return ""
+        measured = "".join(f" Measured: {each.sentence}" for each in self.measured)
+        if self.trust is not None:
+            return f"{self.trust.attrs['verdict']}{measured}"
+        if measured:
+            return f"No verdict but the measurement. {self.no_verdict}{measured}"
         return (
-            "No verdict: whether these answers speak for the network trained again was not measured. leftout "
-            "referee measures it, against networks that were. Rely on groups, and on the order of examples, "
-            "before single ones."
+            "No verdict: whether these answers speak for the network trained again is not known. "
+            f"{self.no_verdict} --retrain-subsets and leftout referee measure it. Rely on groups, and on the "
+            "order of examples, before single ones."
         )
 
     @property

@@ -1,20 +1,32 @@
-"""How far the linearised model is from the user's own network, in plain words."""
+"""Whether the model speaks for the user's own network, in plain words: their gap, or what agrees with it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+import xarray as xr
 
 from leftout.core.wording import count, number, percent
 from leftout.diagnostics.linearity.linearisation_gap import LARGE, SMALL, LinearisationGap, RetrainingCheck
+from leftout.diagnostics.trust.retrained_answers import Measured
 from leftout.report.findings import Findings
 
 
 def panel(findings: Findings) -> dict[str, Any] | None:
     """Return verdict and numbers; None where no network of the user's own was linearised."""
+    if findings.trust is not None or findings.measured:
+        return {
+            "verdict": findings.verdict,
+            "trained": True,
+            "rows": [*_trust_rows(findings.trust), *_measured_rows(findings.measured)],
+        }
     gap = findings.linearisation_gap
     if gap is None:
         return None
     return {
         "verdict": network_verdict(gap),
+        "trained": False,
         "rows": [*_gap_rows(gap), *_class_rows(gap), *_retrained_rows(findings, gap.retraining)],
     }
 
@@ -73,6 +85,40 @@ def _gap_rows(gap: LinearisationGap) -> list[tuple[str, str, str]]:
             share,
             "0 where the network is linear on its way; 1 where it differs by as much as it moved.",
         ),
+    ]
+
+
+def _trust_rows(trust: xr.Dataset | None) -> list[tuple[str, str, str]]:
+    """Return how far two models agree about the queries, and what that was worth on other networks."""
+    if trust is None:
+        return []
+    trusted = int(trust.trusted.sum())
+    agreement = trust.agreement.values
+    return [
+        (
+            "Answers to trust",
+            f"{trusted} of {trust.sizes['query']}",
+            f"Queries of which two models agree by {number(trust.attrs['threshold'], 2)} or more. "
+            f"{trust.attrs['per_query']}",
+        ),
+        (
+            "Agreement of two models",
+            number(float(np.nanmedian(agreement))) if np.isfinite(agreement).any() else "none",
+            "Median over queries of the correlation, over training examples, of leave-one-out by the network "
+            f"linearised at its weights and by {trust.attrs['kernel']}, which knows no weight.",
+        ),
+    ]
+
+
+def _measured_rows(measured: Sequence[Measured]) -> list[tuple[str, str, str]]:
+    """Return what networks said that were trained again."""
+    names = {
+        "lds": "Groups, by training on halves",
+        "leave_one_out": "Single examples, by training without each",
+    }
+    return [
+        (names[each.measure], number(each.estimate), f"{each.sentence.capitalize()} Mean over queries.")
+        for each in measured
     ]
 
 

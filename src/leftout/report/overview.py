@@ -46,6 +46,7 @@ def overview(findings: Findings) -> dict[str, Any]:
         "classes": findings.train.classes is not None,
         "label_note": findings.label_note,
         "doubts_labels": findings.doubts_labels,
+        "verdict": findings.verdict,
         "opening": opening_sentences(findings),
         "tiles": headline_tiles(findings),
         "settings": settings_rows(findings),
@@ -68,7 +69,6 @@ def opening_sentences(findings: Findings) -> list[str]:
             f"{count(n, 'training example')} this report says how its answers to "
             f"{count(m, 'query', 'queries')} would move if that example were taken out of its training.",
             "The answers are those of the network linearised at these weights, which have seen every label.",
-            findings.verdict,
             *([ONE_STEP] if findings.one_step else []),
             "Use the lists to decide which examples you could do without and where you need more of them; "
             "every entry carries its reason.",

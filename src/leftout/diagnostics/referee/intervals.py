@@ -66,8 +66,14 @@ class PerQuery:
         return low, high
 
     def mean_resampled(self, draws: Draws) -> Float64[np.ndarray, " b"]:
-        """Return the mean over queries in each resample of columns and queries."""
-        means: np.ndarray = np.nanmean(np.take_along_axis(self.resampled, draws.queries, axis=1), axis=1)
+        """Return the mean over queries in each resample of columns and queries.
+
+        NaN of a resample that drew one column only, where no query has a measure.
+        """
+        drawn = np.take_along_axis(self.resampled, draws.queries, axis=1)
+        known = np.isfinite(drawn)
+        totals, counts = np.where(known, drawn, 0.0).sum(axis=1), known.sum(axis=1)
+        means: np.ndarray = np.divide(totals, counts, out=np.full_like(totals, np.nan), where=counts > 0)
         return means
 
 

@@ -176,6 +176,7 @@
       verdict = `predicted ${answer}: ${wrong(q) ? "✕ wrong" : "✓ right"}`;
       card.append(make("p", { className: "truth", text: `◆ target ${truth(q)}` }), make("p", { className: "truth", text: verdict }));
     } else card.append(make("p", { className: "truth", text: `target ${truth(q)}` }));
+    if (query.trust) card.append(make("p", { className: "truth", text: `influences: ${query.trust[q]}` }));
     card.append(make("p", { className: "truth quiet", text: `loss ${loss} · ${times[state.at]} · row ${numbers[q]}` }), scoreBars());
     const all = classes ? classes.length : data.outputs;
     if (query.shown < all) {
