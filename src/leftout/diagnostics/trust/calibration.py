@@ -49,7 +49,7 @@ class Calibration:
         """Return all numbers, JSON-like."""
         return {name: list(kept) if isinstance(kept, tuple) else kept for name, kept in asdict(self).items()}
 
-    def expected(self, agreement: Float64[np.ndarray, " m"]) -> tuple[float, float, float]:
+    def mean_lds(self, agreement: Float64[np.ndarray, " m"]) -> tuple[float, float, float]:
         """Return the mean LDS to be expected of these queries, and the ends of an interval of 90 %.
 
         NaN where no query has an agreement.
@@ -63,7 +63,7 @@ class Calibration:
 
     def verdict(self, agreement: Float64[np.ndarray, " m"]) -> str:
         """Return whether answers with this agreement speak for the network trained again, first of all."""
-        lds, low, high = self.expected(agreement)
+        lds, low, high = self.mean_lds(agreement)
         if np.isnan(lds):
             return "Verdict: none, as no training example moves any query."
         trusted = int((agreement >= self.threshold).sum())
