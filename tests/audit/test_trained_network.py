@@ -216,7 +216,7 @@ def test_a_network_at_its_trained_weights_is_trained_again_as_it_was(tmp_path) -
     audit = lo.audit(kernel, train, query, **options, training=recipe(nn.Tanh), out=tmp_path / "run")
     groups, singles = audit.findings.measured
     assert (groups.measure, singles.measure) == ("lds", "leave_one_out")
-    assert audit.findings.verdict.startswith("No verdict but the measurement: ")
+    assert audit.findings.verdict.startswith("No verdict but the measurement. ")
     words = Page(html(audit.findings)).words
     for measured in (groups, singles):
         assert measured.sentence in words

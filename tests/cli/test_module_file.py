@@ -287,7 +287,7 @@ def test_an_audit_says_first_whether_its_answers_speak_for_the_network(folder, l
     code, out, err = leftout(*classifier, *run, "--out", "run")
     assert code == 0, err
     assert "that of the training run" in out
-    assert out.index("Verdict: answers about groups") < out.index("leftout audit")
+    assert out.index("Verdict: for groups of examples") < out.index("leftout audit")
     record = json.loads((folder / "run" / "run.json").read_text())
     assert record["verdict"].startswith("Verdict: ")
     assert record["retrained"] == []
