@@ -130,6 +130,11 @@ class Kernel(ABC):
         first = self.initial(inputs[:1])
         return self.outputs if first is None else first.shape[1]
 
+    @property
+    def part(self) -> str:
+        """Return in words which of a network's weights it moves; empty where all, or where there is none."""
+        return ""
+
     depends_on_labels: bool = False
     """Whether it is fitted to labels, and another kernel without an example."""
 

@@ -44,7 +44,9 @@ class Cost:
 
     def kernel(self) -> float:
         """Return seconds of the kernel matrix."""
-        return self.machine.seconds(gram_work(self.audit.n))
+        audit = self.audit
+        again = operations(Operation.KERNEL_ROW, audit.passes[0] - audit.n)
+        return self.machine.seconds(gram_work(audit.n) + again)
 
     def factorisations(self) -> float:
         """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
@@ -74,7 +76,7 @@ class Cost:
             changes = product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
         else:
             changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
-        return self.machine.seconds(cross_work(m, n) + stored + nodes + changes)
+        return self.machine.seconds(self._comparison + stored + nodes + changes)
 
     def predictions(self) -> float:
         """Return seconds of predictions at queries and, left out, at training examples."""
@@ -131,7 +133,8 @@ class Cost:
         audit = self.audit
         if audit.is_cross_entropy:
             refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k)
-            return self.machine.seconds(self._cross + refits)
+            of_queries = operations(Operation.KERNEL_ROW, audit.m)  # for the size of their predictions
+            return self.machine.seconds(self._cross + refits + of_queries)
         refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 
@@ -149,7 +152,13 @@ class Cost:
     @property
     def _cross(self) -> WorkCount:
         """Return the work of comparing the queries once more, which is kept where the memory holds it."""
-        return NO_WORK if self.audit.keeps_comparison else cross_work(self.audit.m, self.audit.n)
+        return NO_WORK if self.audit.keeps_comparison else self._comparison
+
+    @property
+    def _comparison(self) -> WorkCount:
+        """Return the work of comparing the queries with the training examples."""
+        again = operations(Operation.KERNEL_ROW, self.audit.passes[1] - self.audit.m)
+        return cross_work(self.audit.m, self.audit.n) + again
 
     def _factorisations(self, again: int, *, spectrum: bool) -> float:
         """Return seconds of factors, made again if the ridge changes, of an inverse and of a spectrum."""

@@ -16,6 +16,7 @@ from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Logistic, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.network.panels import KEPT
 from leftout.kernels.tiles import FeatureBytes
 
 
@@ -123,6 +124,17 @@ class PlannedAudit:
         if self.features is None:
             return 0
         return self.features.held(self.n // outputs, self.m // outputs, self.budget)
+
+    @property
+    def passes(self) -> tuple[int, int]:
+        """Return how many rows pass through a network for the kernel matrix, and for that of the queries."""
+        if self.features is None:
+            return self.n, self.m
+        examples, kept = self.n // self.outputs_per_example, self.features.kept
+        panels = max(1, math.ceil(examples * kept / self.features.share(self.budget)))
+        # A panel is held while those behind it pass; small features of all examples are kept for the queries.
+        again = 0 if examples * kept <= self.budget // KEPT else self.n
+        return self.n * (panels + 1) // 2, self.m + again
 
     @property
     def removals(self) -> tuple[int, int, int, Rule, float, tuple[int, ...]]:
