@@ -315,6 +315,18 @@ LONG = "note: the model moves the weights of the last 1 of 2 layers, '4': 26 of 
 
 
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
+def test_a_plan_looks_at_a_few_examples_for_its_ridge(folder, leftout, weights) -> None:
+    words = ("plan", "digits", "--model", "net.py:build", *weights[:-1], "cross-entropy")
+    code, out, err = leftout(*words)
+    assert code == 0, err
+    assert "mean diagonal, as nothing is said of the training run (that of the first 16 examples here)" in out
+    assert "60 training examples and 12 queries take about" in out.replace("\n", " ")
+    code, out, err = leftout(*words, "--n-train", "12")
+    assert code == 0, err
+    assert "as nothing is said of the training run\n" in out
+
+
+@pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
 def test_last_layers_are_taken_where_all_take_too_long_and_that_is_said(
     folder, leftout, weights, monkeypatch
 ) -> None:
