@@ -45,13 +45,15 @@ class Cost:
     def kernel(self) -> float:
         """Return seconds of the kernel matrix."""
         audit = self.audit
+        if audit.row_numbers is not None:
+            return self.machine.seconds(operations(Operation.KERNEL_ROW, audit.n))
         again = operations(Operation.KERNEL_ROW, audit.passes[0] - audit.n)
         return self.machine.seconds(gram_work(audit.n) + again)
 
     def factorisations(self) -> float:
         """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
         if self.audit.is_cross_entropy:
-            return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k))
+            return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k, self.audit.row_numbers))
         return self._factorisations(REFACTORED, spectrum=self.audit.has_training_curve)
 
     def left_out(self) -> float:
@@ -72,7 +74,7 @@ class Cost:
         nodes = nodes_work(n, k, audit.times)
         if audit.is_cross_entropy:
             # The models without each example are made once, for scores, predictions and labels.
-            nodes = newton_step_work(n, k, audit.examples)
+            nodes = newton_step_work(n, k, audit.examples, audit.row_numbers)
             changes = product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
         else:
             changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
@@ -102,7 +104,7 @@ class Cost:
         """Return seconds of the order of removal and of the joint effects of its first shares."""
         audit = self.audit
         if audit.is_cross_entropy:
-            groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups))
+            groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups), audit.row_numbers)
             changes = product(audit.m, audit.n, audit.examples * audit.k)
             return self.machine.seconds(3 * self._cross + groups + changes)
         work = redundant_work(*self.audit.removals, memory=self.audit.budget)
@@ -132,7 +134,7 @@ class Cost:
         """Return seconds of the evidence: examples really left out."""
         audit = self.audit
         if audit.is_cross_entropy:
-            refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k)
+            refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k, audit.row_numbers)
             of_queries = operations(Operation.KERNEL_ROW, audit.m)  # for the size of their predictions
             return self.machine.seconds(self._cross + refits + of_queries)
         refits = certificate_work(audit.n, audit.refit_examples)

@@ -11,6 +11,7 @@ from leftout.attribution.trajectory import has_training_curve
 from leftout.curation.redundant import redundant_groups
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
+from leftout.dynamics.fit import is_kept_as_rows
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Logistic, Rule
@@ -34,6 +35,7 @@ class PlannedAudit:
         on_disk: whether scores go to a folder, and not into memory.
         has_label_model: whether labels are doubted by another model, as trained weights have seen them.
         features: what the kernel makes of single inputs, in bytes; None where that is nothing.
+        row_numbers: numbers of a row of the Jacobian, where rows are kept and not their products; else None.
     """
 
     n: int
@@ -47,6 +49,12 @@ class PlannedAudit:
     on_disk: bool = True
     features: FeatureBytes | None = None
     has_label_model: bool = False
+    row_numbers: int | None = None
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the kernel matrix, or of the rows that it is a product of."""
+        return 8 * self.n * (self.n if self.row_numbers is None else self.row_numbers)
 
     @property
     def label_rows(self) -> int:
@@ -180,4 +188,7 @@ def planned_audit(
         on_disk=on_disk,
         has_label_model=base.is_trained,
         features=base.feature_bytes(train.inputs),
+        row_numbers=base.row_numbers()
+        if is_kept_as_rows(kernel, rule, len(train) * outputs, budget)
+        else None,
     )

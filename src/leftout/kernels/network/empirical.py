@@ -59,7 +59,7 @@ from leftout.kernels.network.layerwise import candidate_layers, check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.networks import NetworkKernels
 from leftout.kernels.network.options import Outputs, Weights
-from leftout.kernels.network.panels import KEPT, Panels, Shelf, feature_bytes
+from leftout.kernels.network.panels import CHUNK, KEPT, Panels, Shelf, feature_bytes
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import FEATURES, FeatureBytes, Tile, TileWork
 
@@ -255,6 +255,36 @@ class Empirical(Kernel):
         features = NetworkFeatures(layers, len(inputs))
         features.fill(slice(0, len(inputs)), layers)
         return features
+
+    def row_numbers(self) -> int | None:
+        sizes = [weight.numel() for weight in self.weights.values()]
+        if self.reading == "trace":
+            return None
+        return sum(sizes) if self.projection is None else self.projection.width(sizes)
+
+    @in_any_mode
+    def rows(self, inputs: Tensor) -> Float64[Tensor, "nr d"]:
+        """Return the rows of the Jacobian, whose products are the kernel."""
+        self.check("inputs", inputs)
+        whole = Empirical(
+            self.module, self.reading, parameters=self.patterns, method="jacobian", projection=self.projection
+        )
+        whole._widths = self._widths
+        cast_inputs, height = self._cast(inputs), self._rows_per_input
+        numbers = self.row_numbers()
+        made = torch.empty(len(inputs), height, numbers, dtype=torch.float64, device=inputs.device)
+        if not len(inputs):
+            return made.flatten(0, 1)
+        extract = whole._extract(cast_inputs)
+        size = max(1, min(self._room // 4, CHUNK) // (extract.bytes_working + extract.bytes_kept))
+        for part in with_progress(list(blocks(len(inputs), size)), what="gradients"):
+            start = 0
+            for layer in extract(cast_inputs[part]):
+                (values,) = layer.tensors
+                made[part, :, start : start + values.shape[2]] = values.to(made)
+                start += values.shape[2]
+        check_finite("kernel rows", made.flatten(1))
+        return made.flatten(0, 1)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles of the kernel, by as few passes as the memory allows."""
