@@ -1,6 +1,7 @@
 """A user's own network on the command line: is it read, refused in a sentence, and reported on?"""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import leftout as lo
 from leftout.cli.module_file import network, read_weights
 from leftout.core.errors import DataError, OptionError
 from leftout.diagnostics.retraining.sgd_training import train_alone
+from leftout.kernels.network.last_layers import affordable_layers
 
 FILE = """
 import torch
@@ -374,6 +376,56 @@ def test_what_trained_weights_cannot_answer_is_one_sentence(folder, leftout, wei
     assert code == 2
     assert message in err
     assert "Traceback" not in err
+
+
+LONG = "note: the model moves the weights of the last 1 of 2 layers, '4': 26 of 806 weights (3.2\u202f%), as "
+
+
+@pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
+def test_a_plan_looks_at_a_few_examples_for_its_ridge(folder, leftout, weights) -> None:
+    words = ("plan", "digits", "--model", "net.py:build", *weights[:-1], "cross-entropy")
+    code, out, err = leftout(*words)
+    assert code == 0, err
+    assert "mean diagonal, as nothing is said of the training run (that of the first 16 examples here)" in out
+    assert "60 training examples and 12 queries take about" in out.replace("\n", " ")
+    code, out, err = leftout(*words, "--n-train", "12")
+    assert code == 0, err
+    assert "as nothing is said of the training run\n" in out
+
+
+@pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
+def test_last_layers_are_taken_where_all_take_too_long_and_that_is_said(
+    folder, leftout, weights, monkeypatch
+) -> None:
+    words = ("digits", "--model", "net.py:build")
+    audit = ("audit", *words, *weights, "--ridge", "0.1", "--refit-examples", "0")
+
+    def of_run(out):
+        return json.loads((folder / out / "run.json").read_text())["computation"]["fitted"]["kernel"]
+
+    code, out, err = leftout(*audit, "--out", "all")
+    assert (code, "last 1 of 2" in out) == (0, False), err
+    assert (of_run("all")["patterns"], of_run("all")["parameters"]) == (None, 806)
+    monkeypatch.setattr("leftout.cli.model.affordable_layers", partial(affordable_layers, most=1.0))
+    code, out, err = leftout(*audit, "--out", "few")
+    assert code == 0, err
+    assert LONG in out
+    assert "--parameters all takes the rest too." in out
+    assert of_run("few")["patterns"] == ["last:1"]
+    assert (of_run("few")["parameters"], of_run("few")["of_parameters"]) == (26, 806)
+    report = (folder / "few" / "report.html").read_text()
+    assert "the last 1 of 2 layers" in report
+    assert "26 of 806 weights" in report
+    # The plan is that of the same kernel, a run is repeated as it was, and other commands agree.
+    assert LONG in leftout("plan", *words, *weights)[1]
+    assert LONG in leftout("audit", "--repeat", "few")[1]
+    assert LONG in leftout("influence", *words, *weights)[1]
+    assert LONG in leftout("rare", *words, *weights)[1]
+    for asked in ("all", "*.weight"):
+        assert "note: the model moves" not in leftout(*audit, "--parameters", asked, "--out", asked[-1])[1]
+    # Initial weights are trained as they stand: nothing is left out that was not asked for.
+    initial = leftout(*audit, "--linearised-at", "initial", "--out", "initial")
+    assert (initial[0], LONG in initial[1]) == (0, False), initial[2]
 
 
 def test_rare_examples_of_trained_weights_are_those_of_a_kernel_that_has_not_seen_them(

@@ -10,6 +10,7 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.kernels import Empirical, Gaussian
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.network.extract import Extract
+from leftout.kernels.network.features import NetworkFeatures
 from oracles.empirical import full, jacobian
 from problems.tangent_networks import drawn, settled
 
@@ -118,3 +119,23 @@ def test_projected_rows_take_the_memory_of_their_size_not_of_the_parameters() ->
     assert whole > 2 * budget
     gram(kernel, x[:3])
     assert peak_memory(gram, kernel, x, memory=budget) <= budget
+
+
+def test_products_are_made_of_many_inputs_where_a_pass_takes_few(passes, monkeypatch) -> None:
+    """A pass that needs much memory takes one input; the features of all others are converted for many."""
+    monkeypatch.setattr("leftout.kernels.network.panels.CHUNK", 1)
+    made = []
+    products = NetworkFeatures.products
+
+    def counted(self, rows, right, columns, **options):
+        made.append((rows.stop - rows.start, columns.stop - columns.start))
+        return products(self, rows, right, columns, **options)
+
+    monkeypatch.setattr(NetworkFeatures, "products", counted)
+    x, z, module = drawn(20, 30), drawn(9, 30, seed=1), wide()
+    kernel = prepared(Empirical(module), x, passes)
+    made.clear()
+    found = cross(kernel, z, x)
+    assert made == [(9, 20)]
+    assert set(passes) == {1}
+    assert_same(found, full(jacobian(module, torch.cat([z, x])))[:18, 18:], 1e-12)

@@ -15,6 +15,7 @@ import leftout as lo
 from leftout.attribution.trajectory import COUNT, DECADES
 from leftout.cli.main import app
 from leftout.core.errors import MemoryBudgetError, OptionError, ShapeError
+from leftout.kernels.tiles import FeatureBytes
 from leftout.planning import plan as plan_module
 from leftout.planning.cost import REFACTORED, Cost
 from leftout.planning.machine import Machine, SecondsBySize, measure_machine
@@ -318,6 +319,22 @@ def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> No
     asked_for = plan.audit
     assert (asked_for.n, asked_for.m, asked_for.k, asked_for.outputs_per_example) == (200, 200, 1, 10)
     assert plan.summary.startswith("20 training examples and 20 queries take")
+
+
+def test_rows_pass_a_network_again_where_their_features_do_not_fit() -> None:
+    features = FeatureBytes(kept=1000, passing=10, tiles=0, least=1000, most_passing=100, most_beside=10)
+    ample = dataclasses.replace(planned_audit(n=300, m=60), outputs_per_example=3, features=features)
+    assert dataclasses.replace(ample, features=None).passes == (300, 60)
+    assert ample.passes == (300, 60)  # 100 examples: 100 kB of 10 GB
+    # They fit, but are not kept for the queries, which takes a quarter of the budget.
+    once = dataclasses.replace(ample, budget=300_000)
+    assert once.passes == (300, 360)
+    # In four panels of 25 examples, behind which 75, 50, 25 and none pass again.
+    panels = dataclasses.replace(ample, budget=50_000)
+    assert panels.passes == (300 + 3 * (75 + 50 + 25), 360)
+    price = dataclasses.replace(FREE, example=1.0)
+    assert Cost(panels, price).kernel() == pytest.approx(750)
+    assert Cost(panels, price).scores() == pytest.approx(360)
 
 
 def test_rows_of_an_example_are_paid_for_once_each() -> None:

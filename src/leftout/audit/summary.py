@@ -30,6 +30,7 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
         "targets": f"centre {train.encoding.centre}",
         **corrections_row(train),
         "kernel": describe_kernel(fitted.kernel.record),
+        **({"weights that move": fitted.kernel.part} if fitted.kernel.part else {}),
         **({"labels": FITTED_AGAIN} if fitted.depends_on_labels else {}),
         **({"take care": doubt} if doubt else {}),
         "rule": f"{rule['rule']} ({parameters})",

@@ -7,21 +7,31 @@ from rich.console import Console
 from rich.table import Table
 
 from leftout.cli.commands import PlanArguments
-from leftout.cli.model import kernel_of, load_examples, rule_for
+from leftout.cli.model import kernel_and_examples, rule_for
+from leftout.core.blocks import memory_budget
+from leftout.dynamics.rules import Logistic
 from leftout.planning.plan import plan
+
+SAMPLE = 16
+"""Examples whose diagonal of the kernel is looked at for a ridge."""
 
 
 def plan_command(arguments: PlanArguments) -> None:
     """Print the steps of an audit, and raise where it would not fit."""
-    kernel = kernel_of(arguments)
-    train, query = load_examples(arguments, kernel)
-    # An audit starts and loads too, and that takes as long as it took just now.
-    started = now() - psutil.Process().create_time()
+    kernel, train, query = kernel_and_examples(arguments)
+    kernel.within(memory_budget(arguments.memory)).feature_bytes(train.inputs)  # looks at a network, once
+    began = now()
+    rule = rule_for(arguments, kernel, train, sample=SAMPLE)
+    # An audit starts and loads too, and that takes as long as it took just now; the diagonal that its ridge
+    # is a share of is made of all examples there.
+    others = max(0, len(train) - SAMPLE) / SAMPLE
+    diagonal = others * (now() - began) if isinstance(rule, Logistic) else 0.0
+    started = now() - psutil.Process().create_time() + diagonal
     expected = plan(
         kernel,
         train,
         query,
-        rule=rule_for(arguments, kernel, train),
+        rule=rule,
         at=arguments.times,
         refit_examples=arguments.refit_examples,
         started=started,

@@ -22,7 +22,7 @@ from leftout.cli.commands import (
     RareArguments,
     SourcesArguments,
 )
-from leftout.cli.model import kernel_of, load_examples, rule_for
+from leftout.cli.model import kernel_and_examples, rule_for
 from leftout.cli.provenance_names import provenance_names
 from leftout.core.checks import check_count
 from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
@@ -151,8 +151,7 @@ def sources_command(arguments: SourcesArguments) -> None:
 
 def fit_model(arguments: FittedArguments) -> tuple[Fitted, Examples, float | None]:
     """Return the model that the options ask for, its queries and the training time."""
-    kernel = kernel_of(arguments)
-    train, query = load_examples(arguments, kernel)
+    kernel, train, query = kernel_and_examples(arguments)
     rule, (at,) = rule_for(arguments, kernel, train), arguments.times
     return fit(kernel, train, rule=rule, device=arguments.device, memory=arguments.memory), query, at
 

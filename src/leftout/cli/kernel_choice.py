@@ -15,7 +15,7 @@ from rich.console import Console
 
 from leftout.audit.summary import describe_kernel
 from leftout.cli.arguments import Arguments
-from leftout.cli.model import kernel_of, load_examples, rule_of
+from leftout.cli.model import kernel_and_examples, kernel_of, load_examples, rule_of
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_positive
 from leftout.core.device import usable_device
@@ -80,8 +80,7 @@ def resolve_kernel(arguments: Arguments) -> ResolvedKernel:
     check_positive("--minutes", arguments.minutes)
     if arguments.kernel == AUTO:
         return _choose_kernel(arguments)
-    kernel = kernel_of(arguments)
-    train, query = load_examples(arguments, kernel)
+    kernel, train, query = kernel_and_examples(arguments)
     if not isinstance(kernel, LabelAware) or kernel.strength is not None:
         return ResolvedKernel(kernel, train, query)
     rule, at = rule_of(arguments), comparison_time(arguments)

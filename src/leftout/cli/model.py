@@ -12,6 +12,7 @@ from leftout.cli.module_file import network
 from leftout.cli.options import FAMILIES_BY_KERNEL, ProvenanceOptions
 from leftout.cli.provenance_names import feature_columns
 from leftout.core.errors import OptionError
+from leftout.core.modules import last_layers
 from leftout.core.wording import plain
 from leftout.data.examples import Examples
 from leftout.data.load import load
@@ -26,6 +27,7 @@ from leftout.kernels.convolution.convolutional import ConvReLU
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.kernels.network.last_layers import MOST, affordable_layers
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.label_aware import LabelAware
 from leftout.kernels.wide.erf import Erf
@@ -89,8 +91,13 @@ DIAGONAL_SHARE = 0.01
 """Ridge of cross-entropy where nothing is said of it, as a share of the kernel's mean diagonal."""
 
 
-def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train: Examples) -> Rule:
+def rule_for(
+    arguments: Arguments, kernel: Kernel | LabelDependentKernel, train: Examples, *, sample: int | None = None
+) -> Rule:
     """Return the rule of a kernel and its data, and print what was not asked for in so many words.
+
+    Args:
+        sample: examples whose mean diagonal stands for that of all, where a ridge about right will do.
 
     Raises:
         OptionError: options that do not go together.
@@ -114,9 +121,12 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
         )
     elif ridge is None:
         base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
-        diagonal = assemble.diagonal(base, train.inputs, dtype=base.dtype or torch.float64)
+        inputs = train.inputs if sample is None else train.inputs[:sample]
+        diagonal = assemble.diagonal(base, inputs, dtype=base.dtype or torch.float64)
         ridge = DIAGONAL_SHARE * float(diagonal.mean()) / per_example
         origin = "a hundredth of the kernel's mean diagonal, as nothing is said of the training run"
+        if len(inputs) < len(train):
+            origin += f" (that of the first {len(inputs)} examples here)"
     if origin or arguments.loss is None:
         print(f"note: the loss is cross-entropy, its ridge {ridge:.4g}{origin and ', ' + origin}")
     return Logistic(ridge, arguments.reduction)
@@ -209,6 +219,28 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     base.check("inputs", train.inputs)
     train = train.in_columns(base.width)
     return train, query.coded_as(train.encoding)
+
+
+def kernel_and_examples(arguments: Arguments) -> tuple[Kernel | LabelDependentKernel, Examples, Examples]:
+    """Return the kernel that is named, training examples and queries.
+
+    Of a network at its trained weights it is the kernel of the last layers where that of all would take too
+    long and no parameters were named; that is printed.
+    """
+    kernel = kernel_of(arguments)
+    train, query = load_examples(arguments, kernel)
+    if not isinstance(kernel, Empirical) or not kernel.is_trained or arguments.parameters:
+        return kernel, train, query
+    if kernel.outputs is None or kernel.projection is not None:
+        return kernel, train, query
+    count = affordable_layers(kernel, train.inputs, queries=len(query))
+    if count is not None:
+        kernel = kernel.with_parameters(last_layers(count))
+        print(
+            f"note: the model moves the weights of {kernel.part}, as the kernel of all would take more than "
+            f"{MOST:.0e} products; --parameters all takes the rest too."
+        )
+    return kernel, train, query
 
 
 def weights_note(arguments: Arguments) -> str:

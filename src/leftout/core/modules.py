@@ -4,7 +4,7 @@ Parameters with `requires_grad=False` and buffers are constants of the function.
 it is such a function is checked in `module_checks`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 
@@ -20,6 +20,10 @@ from leftout.core.module_call import call, gradients_recorded
 Parameters = dict[str, Tensor]
 
 REAL = (torch.float32, torch.float64)
+
+ALL = "all"
+LAST = "last:"
+"""What stands for all parameters, and before a number of last layers, among patterns of names."""
 
 PARALLEL = ("DataParallel", "DistributedDataParallel", "FullyShardedDataParallel")
 """Modules of torch that run another one on several devices; it is their attribute `module`."""
@@ -178,18 +182,22 @@ def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Pa
     """Return the trained parameters whose names match one of the patterns.
 
     Args:
-        patterns: as in shells, such as "layer4.*" or "*.weight"; None takes all trained parameters.
+        patterns: as in shells, such as "layer4.*" or "*.weight"; "last:3" for those of the last three layers,
+            as `layers_of` has them; None or "all" takes all trained parameters.
 
     Raises:
-        OptionError: a pattern that no trained parameter matches, or parameters as in `parameters_of`.
+        OptionError: a pattern that no trained parameter matches, fewer layers than are asked for, or
+            parameters as in `parameters_of`.
     """
-    if patterns is None:
+    if patterns is None or list(patterns) == [ALL]:
         return parameters_of(module)
     if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
         raise OptionError(
             "`parameters` must be one or more patterns of names, such as 'layer4.*', or None for all; "
             f"got {shown(patterns)}."
         )
+    chosen = {name for pattern in patterns for name in _names_of_last(pattern, module)}
+    patterns = [pattern for pattern in patterns if not pattern.startswith(LAST)]
     is_trained = {
         name: weight.requires_grad and weight.numel() > 0 for name, weight in module.named_parameters()
     }
@@ -211,8 +219,38 @@ def parameters_matching(module: nn.Module, patterns: Sequence[str] | None) -> Pa
     return {
         name: weight
         for name, weight in parameters_of(module).items()
-        if any(fnmatchcase(name, pattern) for pattern in patterns)
+        if name in chosen or any(fnmatchcase(name, pattern) for pattern in patterns)
     }
+
+
+def layers_of(parameters: Iterable[str]) -> dict[str, list[str]]:
+    """Return names of parameters by layer: by the submodule that owns them, in their order.
+
+    Args:
+        parameters: names, in the order in which the module registered them.
+    """
+    layers: dict[str, list[str]] = {}
+    for name in parameters:
+        layers.setdefault(name.rpartition(".")[0], []).append(name)
+    return layers
+
+
+def last_layers(count: int) -> str:
+    """Return the pattern of the parameters of so many last layers."""
+    return f"{LAST}{count}"
+
+
+def _names_of_last(pattern: str, module: nn.Module) -> list[str]:
+    """Return the names that "last:N" stands for; of another pattern none."""
+    if not pattern.startswith(LAST):
+        return []
+    number, layers = pattern.removeprefix(LAST), layers_of(parameters_of(module))
+    if not number.isdecimal() or not 1 <= int(number) <= len(layers):
+        raise OptionError(
+            f"`parameters` must be {LAST}N with N from 1 to {len(layers)}, the layers with trained "
+            f"parameters; got {pattern!r}."
+        )
+    return [name for names in list(layers.values())[-int(number) :] for name in names]
 
 
 def _shorten(text: str, most: int = 300) -> str:

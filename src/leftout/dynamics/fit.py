@@ -10,18 +10,25 @@ from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_kind
 from leftout.core.device import usable_device
 from leftout.core.errors import ExpansionWarning, NotPositiveError, OptionError
+from leftout.core.product_matrix import ProductMatrix
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_rows import KernelRows
-from leftout.dynamics.rules import Ridge, Rule, SpectralRule
+from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.network.networks import NetworkKernels
+
+MATRICES = 3
+"""Matrices of the size of the kernel's that a model takes: it, a factor, an inverse."""
+
+ROOM = 16
+"""Rows of the Jacobian are kept, and parts of their products made, up to 1 / ROOM of the budget."""
 
 
 @overload
@@ -128,15 +135,28 @@ def fit_kernel(
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
-        check_fits(
-            f"A model of {len(examples)} examples{f', {outputs} rows each,' if outputs else ''}",
-            3 * 8 * n * n,
-            budget,
-            advice="Take fewer examples (`n_train`), or raise `memory`.",
-        )
-        gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
+        if is_kept_as_rows(fixed, rule, n, budget):
+            of_examples = fixed.rows(examples.inputs.to(where))
+            gram = ProductMatrix(of_examples, of_examples, room=budget // ROOM)
+        else:
+            check_fits(
+                f"A model of {len(examples)} examples{f', {outputs} rows each,' if outputs else ''}",
+                MATRICES * 8 * n * n,
+                budget,
+                advice="Take fewer examples (`n_train`), or raise `memory`.",
+            )
+            gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
     rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
     return Fitted(rows, examples, rule)
+
+
+def is_kept_as_rows(kernel: AnyKernel, rule: Rule, n: int, budget: int) -> bool:
+    """Return whether a model of n rows keeps those of the Jacobian in place of their products, the matrix.
+
+    That is under cross-entropy, which only multiplies the matrix, where it does not fit and the rows do.
+    """
+    numbers = kernel.row_numbers() if isinstance(kernel, Kernel) and isinstance(rule, Logistic) else None
+    return MATRICES * 8 * n * n > budget and numbers is not None and ROOM * 8 * n * numbers <= budget
 
 
 def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from leftout.core.product_matrix import ProductMatrix
 from leftout.core.views import rows_within
 from leftout.kernels import assemble
 from leftout.kernels.base import Comparison, Kernel, RefitKernel, rows_of_examples
@@ -86,6 +87,8 @@ class KernelRows:
                 return Comparison(comparison.cross[self.of_examples(place)], pairs)
         if self._by_pairs is not None:
             return self._by_pairs.compare(queries)
+        if isinstance(self.gram, ProductMatrix):  # the rows of the training inputs are there
+            return Comparison(self.kernel.rows(queries.to(self.gram.device)) @ self.gram.left.T)
         return Comparison(self.between(queries, self.inputs))
 
     def compare_training(self, examples: slice) -> Comparison:
@@ -137,6 +140,8 @@ class KernelRows:
         """Return the kernel between some examples and all, summed over its outputs."""
         outputs = self.outputs_per_example
         rows = self.gram[self.of_examples(examples)]
+        if isinstance(rows, ProductMatrix):
+            return rows.summed_over(outputs)
         if outputs == 1:
             return rows.clone()
         pairs = torch.unflatten(torch.unflatten(rows, 1, (-1, outputs)), 0, (-1, outputs))  # (e, b, n, b)

@@ -130,6 +130,11 @@ class Kernel(ABC):
         first = self.initial(inputs[:1])
         return self.outputs if first is None else first.shape[1]
 
+    @property
+    def part(self) -> str:
+        """Return in words which of a network's weights it moves; empty where all, or where there is none."""
+        return ""
+
     depends_on_labels: bool = False
     """Whether it is fitted to labels, and another kernel without an example."""
 
@@ -186,6 +191,14 @@ class Kernel(ABC):
     def distortion(self, inputs: Tensor) -> Distortion | None:
         """Return how far it is from the kernel that it approximates, on a sample; None if it is exact."""
         return None
+
+    def row_numbers(self) -> int | None:
+        """Return d, where the kernel is a product of rows of d numbers that `rows` makes; else None."""
+        return None
+
+    def rows(self, inputs: Float[Tensor, "n ..."]) -> Float64[Tensor, "nr d"]:
+        """Return those rows, in the order of the kernel's own, on the device of the inputs."""
+        raise NotImplementedError
 
     def within(self, budget: int) -> "Kernel":
         """Return the kernel as a model with so many bytes uses it: itself, unless it makes features.

@@ -63,6 +63,7 @@ class FeatureBytes:
         tiles: of products of the largest tiles.
         least: with which inputs can be taken one at a time.
         most_passing: of inputs that are passed together, however many there are.
+        most_beside: inputs of the side that is not held, whose features are multiplied at a time.
     """
 
     kept: int
@@ -70,6 +71,7 @@ class FeatureBytes:
     tiles: int
     least: int
     most_passing: int
+    most_beside: int
 
     def share(self, budget: int) -> int:
         """Return the bytes that may be taken of the budget of a model."""
@@ -78,7 +80,8 @@ class FeatureBytes:
     def held(self, n: int, m: int, budget: int) -> int:
         """Return the bytes taken between n inputs and m queries, one of whose sides is held."""
         passing = self.passing + min(self.most_passing, max(n, m) * self.passing)
-        return min(self.share(budget), self.tiles + n * self.kept + passing)
+        beside = min(max(n, m), self.most_beside) * self.kept
+        return min(self.share(budget), self.tiles + n * self.kept + passing + beside)
 
 
 def pair_tiles(

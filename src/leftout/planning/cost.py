@@ -45,12 +45,16 @@ class Cost:
 
     def kernel(self) -> float:
         """Return seconds of the kernel matrix."""
-        return self.machine.seconds(gram_work(self.audit.n))
+        audit = self.audit
+        if audit.row_numbers is not None:
+            return self.machine.seconds(operations(Operation.KERNEL_ROW, audit.n))
+        again = operations(Operation.KERNEL_ROW, audit.passes[0] - audit.n)
+        return self.machine.seconds(gram_work(audit.n) + again)
 
     def factorisations(self) -> float:
         """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
         if self.audit.is_cross_entropy:
-            return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k))
+            return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k, self.audit.row_numbers))
         return self._factorisations(REFACTORED, spectrum=self.audit.has_training_curve)
 
     def left_out(self) -> float:
@@ -71,11 +75,11 @@ class Cost:
         nodes = nodes_work(n, k, audit.times)
         if audit.is_cross_entropy:
             # The models without each example are made once, for scores, predictions and labels.
-            nodes = newton_step_work(n, k, audit.examples)
+            nodes = newton_step_work(n, k, audit.examples, audit.row_numbers)
             changes = product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
         else:
             changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
-        return self.machine.seconds(cross_work(m, n) + stored + nodes + changes)
+        return self.machine.seconds(self._comparison + stored + nodes + changes)
 
     def predictions(self) -> float:
         """Return seconds of predictions at queries and, left out, at training examples."""
@@ -107,7 +111,7 @@ class Cost:
         """Return seconds of the order of removal and of the joint effects of its first shares."""
         audit = self.audit
         if audit.is_cross_entropy:
-            groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups))
+            groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups), audit.row_numbers)
             changes = product(audit.m, audit.n, audit.examples * audit.k)
             return self.machine.seconds(3 * self._cross + groups + changes)
         work = redundant_work(*self.audit.removals, memory=self.audit.budget)
@@ -137,8 +141,9 @@ class Cost:
         """Return seconds of the evidence: examples really left out."""
         audit = self.audit
         if audit.is_cross_entropy:
-            refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k)
-            return self.machine.seconds(self._cross + refits)
+            refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k, audit.row_numbers)
+            of_queries = operations(Operation.KERNEL_ROW, audit.m)  # for the size of their predictions
+            return self.machine.seconds(self._cross + refits + of_queries)
         refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 
@@ -156,7 +161,13 @@ class Cost:
     @property
     def _cross(self) -> WorkCount:
         """Return the work of comparing the queries once more, which is kept where the memory holds it."""
-        return NO_WORK if self.audit.keeps_comparison else cross_work(self.audit.m, self.audit.n)
+        return NO_WORK if self.audit.keeps_comparison else self._comparison
+
+    @property
+    def _comparison(self) -> WorkCount:
+        """Return the work of comparing the queries with the training examples."""
+        again = operations(Operation.KERNEL_ROW, self.audit.passes[1] - self.audit.m)
+        return cross_work(self.audit.m, self.audit.n) + again
 
     def _factorisations(self, again: int, *, spectrum: bool) -> float:
         """Return seconds of factors, made again if the ridge changes, of an inverse and of a spectrum."""

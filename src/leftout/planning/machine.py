@@ -5,7 +5,6 @@ small eigendecomposition is overhead, so its seconds at several sizes are kept. 
 machine as it is now, with whatever other programs run on it.
 """
 
-import copy
 import math
 import tempfile
 import time
@@ -45,6 +44,9 @@ ROWS = 512
 
 TRIED = 256
 """Examples that a network is tried with."""
+
+TILE = 2**27
+"""Bytes of features of a network whose products are tried."""
 
 PICTURES = 256
 """Pictures that are packed for the report."""
@@ -357,36 +359,43 @@ def _kernel_seconds(
 ) -> tuple[float, float, float]:
     """Return seconds a row, and seconds a pair of rows, of a batch with itself and with another.
 
-    Of an infinitely wide network all of it is in the pairs. Of a finite one two sizes tell the cost of its
-    passes from that of the products; what it keeps of inputs that it has seen is not counted.
+    Of an infinitely wide network all of it is in the pairs; of a finite one there are its passes.
     """
     inputs = examples.inputs[:ROWS].to(device)
-    if not isinstance(kernel, Empirical):
-        inputs = inputs[: _affordable(clock, kernel, inputs)]
-        half = max(1, len(inputs) // 2)
-        gram = clock(partial(assemble.gram, kernel, inputs))
-        cross = clock(partial(assemble.cross, kernel, inputs[:half], inputs))
-        return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
+    if isinstance(kernel, Empirical):
+        return _network_seconds(clock, kernel, inputs)
+    inputs = inputs[: _affordable(clock, partial(assemble.gram, kernel), inputs, PATIENCE / 4)]
+    half = max(1, len(inputs) // 2)
+    gram = clock(partial(assemble.gram, kernel, inputs))
+    cross = clock(partial(assemble.cross, kernel, inputs[:half], inputs))
+    return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
+
+
+def _network_seconds(clock: _Clock, kernel: Empirical, inputs: Tensor) -> tuple[float, float, float]:
+    """Return seconds of a row's passes, and of a pair of rows' products, of a triangle and beside it.
+
+    A pass takes some inputs together; the features of a few are repeated to a tile, whose products are the
+    same work.
+    """
     kernel.check("inputs", inputs)
     outputs = kernel.outputs or 1
-    sizes = [outputs * len(inputs[:TRIED]), outputs * max(1, len(inputs[:TRIED]) // 4)]
-    # Of a fresh copy, for a kernel keeps what it made of inputs that it has seen.
-    a_row = [clock(partial(_fresh_gram, kernel, inputs[: size // outputs])) / size for size in sizes]
-    pair = max(0.0, (a_row[0] - a_row[1]) / max(1, sizes[0] - sizes[1]))
-    return max(0.0, a_row[0] - pair * sizes[0]), pair, 2 * pair
+    kernel.features(inputs[:1])  # looks at the network, once
+    tried = _affordable(clock, kernel.features, inputs[:TRIED], PATIENCE)
+    passes = clock(partial(kernel.features, inputs[:tried]))
+    features = kernel.features(inputs[:tried])
+    side = max(1, min(ROWS // outputs, TILE * tried // features.nbytes, len(inputs)))
+    tile = features.take(torch.arange(side, device=kernel.device) % tried)
+    pair = clock(partial(tile.products, slice(0, side), tile, slice(0, side))) / (side * outputs) ** 2
+    return passes / (tried * outputs), pair, pair
 
 
-def _affordable(clock: _Clock, kernel: Kernel, inputs: Tensor) -> int:
-    """Return how many examples a kernel is tried between: fewer where a pair is dear, as of images."""
-    tried = 2
-    # Twice as many examples are four times as many pairs.
-    while tried < len(inputs) and clock(partial(assemble.gram, kernel, inputs[:tried])) < PATIENCE / 4:
+def _affordable(clock: _Clock, work: Callable[[Tensor], object], inputs: Tensor, patience: float) -> int:
+    """Return how many examples something is tried with: fewer where they take long, as of images."""
+    tried = min(2, len(inputs))
+    # Twice as many examples are up to four times as much work.
+    while tried < len(inputs) and clock(partial(work, inputs[:tried])) < patience:
         tried *= 2
     return min(tried, len(inputs))
-
-
-def _fresh_gram(kernel: Empirical, inputs: Tensor) -> Tensor:
-    return assemble.gram(copy.deepcopy(kernel), inputs)
 
 
 def _report_seconds(clock: _Clock, examples: Examples) -> tuple[float, float, float]:

@@ -27,6 +27,7 @@ from leftout.planning.label_fit_memory import label_fit_bytes
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import BLOCK_BYTES, LENGTH
 from leftout.solvers.logistic import ARRAYS
+from leftout.solvers.two_level import SIDE
 from leftout.storage import score_store as store
 
 MEGABYTE = 10**6
@@ -60,13 +61,13 @@ class AuditMemory:
             redundant = redundant_bytes(*audit.removals, memory=audit.budget)
             certificate = certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
         steps = {
-            "kernel": gram_bytes(audit.n) + audit.feature_bytes,
+            "kernel": self.kernel_matrix + audit.feature_bytes,
             "factorisation": self.factorisation,
             "scores": self.scoring,
             "predictions": solving,
             "labels": solving + label_model_bytes(audit.label_rows),
             "redundant": self.scoring + redundant,
-            "rare, outliers": solving + self.square,
+            "rare, outliers": solving + self.neighbours,
             "learning curve": self.learning_curve,
             "certificate": solving + certificate,
             "report": self.scoring + self.report,
@@ -142,12 +143,29 @@ class AuditMemory:
 
     @property
     def square(self) -> int:
-        """Return the bytes of an n × n matrix."""
-        return 8 * self.audit.n**2
+        """Return the bytes of an n × n matrix, or of the rows that it is kept as."""
+        return self.audit.matrix_bytes
+
+    @property
+    def neighbours(self) -> int:
+        """Return the bytes of comparing training examples with each other."""
+        if self.audit.row_numbers is None:
+            return self.square
+        return 8 * self.audit.examples**2
+
+    @property
+    def kernel_matrix(self) -> int:
+        """Return the bytes of the kernel matrix while it is made."""
+        if self.audit.row_numbers is None:
+            return gram_bytes(self.audit.n)
+        return self.square
 
     @property
     def model(self) -> int:
         """Return the bytes of what stays: kernel matrix; factor and inverse; eigenvectors."""
+        if self.audit.row_numbers is not None:
+            # The leading directions of the matrix are no smaller than its rows.
+            return self.square + 2 * 8 * self.audit.n * min(SIDE, self.audit.row_numbers)
         if self.audit.is_cross_entropy:
             return self.square
         return self.square * (1 + 2 * self.audit.reaches_end + self.audit.has_training_curve)

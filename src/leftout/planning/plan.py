@@ -152,10 +152,9 @@ def plan(
 
 def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> list[Step]:
     audit, bytes_of = cost.audit, memory.steps
-    n = audit.n
     refits = audit.refitted_groups if audit.last_time > 0 else 0
     rows = [
-        ("kernel", cost.kernel(), f"{n} × {n}, one triangle"),
+        ("kernel", cost.kernel(), _kernel_method(audit)),
         ("factorisation", cost.factorisations(), _factorisation_method(audit)),
         ("scores", cost.scores(), _scores_method(audit)),
         ("predictions", cost.predictions(), _prediction_method(audit)),
@@ -189,6 +188,13 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
     return [Step(name, seconds, before + bytes_of[name], method) for name, seconds, method in rows]
 
 
+def _kernel_method(audit: PlannedAudit) -> str:
+    """Return what is kept of the kernel."""
+    if audit.row_numbers is None:
+        return f"{audit.n} × {audit.n}, one triangle"
+    return f"{audit.n} rows of {audit.row_numbers} numbers, whose products do not fit"
+
+
 def _prediction_method(audit: PlannedAudit) -> str:
     """Return what is predicted by the model itself."""
     return "at queries" if audit.has_label_model else "at queries, and of each example without itself"
@@ -206,7 +212,8 @@ def _scores_method(audit: PlannedAudit) -> str:
     n, m, k = audit.n, audit.m, audit.k
     if audit.is_cross_entropy:
         columns = audit.examples * k
-        return f"a Newton step without each, {STEP_PRODUCTS} products of ({n} × {n})({n} × {columns})"
+        kept = n if audit.row_numbers is None else audit.row_numbers
+        return f"a Newton step without each, {STEP_PRODUCTS} products of ({n} × {kept})({kept} × {columns})"
     return f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk"
 
 

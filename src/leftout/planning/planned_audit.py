@@ -12,11 +12,13 @@ from leftout.curation.redundant import redundant_groups
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
+from leftout.dynamics.fit import is_kept_as_rows
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.rules import At, Logistic, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.network.panels import KEPT
 from leftout.kernels.tiles import FeatureBytes
 
 
@@ -35,6 +37,7 @@ class PlannedAudit:
         has_label_model: whether labels are doubted by another model, as trained weights have seen them.
         has_verdict: whether the kernel of a trained network's architecture is asked too, for a verdict.
         features: what the kernel makes of single inputs, in bytes; None where that is nothing.
+        row_numbers: numbers of a row of the Jacobian, where rows are kept and not their products; else None.
     """
 
     n: int
@@ -49,6 +52,12 @@ class PlannedAudit:
     features: FeatureBytes | None = None
     has_label_model: bool = False
     has_verdict: bool = False
+    row_numbers: int | None = None
+
+    @property
+    def matrix_bytes(self) -> int:
+        """Return the bytes of the kernel matrix, or of the rows that it is a product of."""
+        return 8 * self.n * (self.n if self.row_numbers is None else self.row_numbers)
 
     @property
     def label_rows(self) -> int:
@@ -134,6 +143,17 @@ class PlannedAudit:
         return self.features.held(self.n // outputs, self.m // outputs, self.budget)
 
     @property
+    def passes(self) -> tuple[int, int]:
+        """Return how many rows pass through a network for the kernel matrix, and for that of the queries."""
+        if self.features is None:
+            return self.n, self.m
+        examples, kept = self.n // self.outputs_per_example, self.features.kept
+        panels = max(1, math.ceil(examples * kept / self.features.share(self.budget)))
+        # A panel is held while those behind it pass; small features of all examples are kept for the queries.
+        again = 0 if examples * kept <= self.budget // KEPT else self.n
+        return self.n * (panels + 1) // 2, self.m + again
+
+    @property
     def removals(self) -> tuple[int, int, int, Rule, float, tuple[int, ...]]:
         """Return the arguments of `redundant_work` and `redundant_bytes`."""
         return self.m, self.n, self.k, self.rule, self.last_time, self.groups
@@ -178,4 +198,7 @@ def planned_audit(
         has_label_model=base.is_trained,
         has_verdict=has_architecture_kernel(base, rule, train),
         features=base.feature_bytes(train.inputs),
+        row_numbers=base.row_numbers()
+        if is_kept_as_rows(kernel, rule, len(train) * outputs, budget)
+        else None,
     )

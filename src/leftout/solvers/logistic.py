@@ -215,16 +215,26 @@ def _derivative(
     return run.solve(gradient, problem.product(gradient), fit.preconditioner, DERIVATIVE_TOLERANCE)[0]
 
 
-def fit_logistic_work(n: int, k: int) -> WorkCount:
+def fit_logistic_work(n: int, k: int, row_numbers: int | None = None) -> WorkCount:
     """Return the work of `fit_logistic` with n rows of a kernel matrix and k columns of a dual.
 
     Products and steps as they were on MNIST at ridges of 1e-3 of the diagonal: fewer for larger ones.
+
+    Args:
+        row_numbers: of a matrix that is kept as a product of rows of so many numbers.
     """
     inner = min(n * k, SIDE)
     preconditioner = product(n, inner, inner) + operations(Operation.FLOP, inner**3)
-    return FIT_PRODUCTS * (thin_product(n) + passes(n * k, ARRAYS)) + FIT_STEPS * preconditioner
+    once = _columns(n, row_numbers) / n * thin_product(n) + passes(n * k, ARRAYS)
+    return FIT_PRODUCTS * once + FIT_STEPS * preconditioner
 
 
-def newton_step_work(n: int, k: int, problems: int) -> WorkCount:
+def newton_step_work(n: int, k: int, problems: int, row_numbers: int | None = None) -> WorkCount:
     """Return the work of one Newton step of so many problems next to one that is solved."""
-    return STEP_PRODUCTS * (product(n, n, problems * k) + passes(n * k * problems, 2 * ARRAYS))
+    columns = _columns(n, row_numbers)
+    return STEP_PRODUCTS * (product(n, columns, problems * k) + passes(n * k * problems, 2 * ARRAYS))
+
+
+def _columns(n: int, row_numbers: int | None) -> int:
+    """Return columns of a matrix that takes as many operations."""
+    return n if row_numbers is None else 2 * row_numbers

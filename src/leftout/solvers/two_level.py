@@ -17,6 +17,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
+from leftout.core.product_matrix import ProductMatrix
 from leftout.solvers.cross_entropy import curvature_product
 
 EPS = torch.finfo(torch.float64).eps
@@ -94,7 +95,8 @@ def leading_directions(
     per_direction = 1 if outputs_per_example > 1 else outputs
     most = SIDE if outputs_per_example > 1 else DIRECTIONS
     r = max(LEAST, min(most, SIDE // per_direction))
-    if r >= len(gram):
+    rank = gram.left.shape[1] if isinstance(gram, ProductMatrix) else len(gram)
+    if r >= min(rank, len(gram)):
         return all_directions(gram, outputs=outputs, outputs_per_example=outputs_per_example)
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(len(gram), r, generator=generator, dtype=gram.dtype, device="cpu").to(gram.device)
@@ -116,7 +118,15 @@ def leading_directions(
 def all_directions(
     gram: Float64[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
 ) -> LeadingDirections:
-    """Return all directions that K does not map to zero: its eigenvectors, 9n³ flops."""
+    """Return all directions that K does not map to zero: its eigenvectors, 9n³ flops.
+
+    Of a matrix that is kept as J Jᵀ they are J times those of Jᵀ J.
+    """
+    if isinstance(gram, ProductMatrix):
+        values, vectors = torch.linalg.eigh(gram.left.T @ gram.left)
+        kept = values > len(gram) * EPS * values[-1]
+        kz = gram.left @ vectors[:, kept]
+        return LeadingDirections(kz / values[kept], kz, 0.0, outputs, outputs_per_example, complete=True)
     values, vectors = torch.linalg.eigh(gram)
     if len(gram) and float(values[0]) < -NEGATIVE * float(values[-1].abs()):
         raise NotPositiveError(

@@ -26,6 +26,7 @@ from leftout.attribution.engine.refit import refit
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_count
 from leftout.core.progress import with_progress
+from leftout.dynamics.fit import ROOM
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
 from leftout.solvers.logistic_newton import LogisticProblem
@@ -73,13 +74,24 @@ class CrossEntropyMinimum(EditEngine):
         change = torch.empty_like(self.fitted.targets)
         for columns in blocks(len(self.fitted), self._size):
             duals = self.single_duals(columns)
-            rows = self.fitted.gram[self.fitted.rows.of_examples(columns)]
-            if self.fitted.outputs_per_example > 1:
-                by_output = torch.unflatten(rows, 0, (-1, self.fitted.outputs))  # (e, k, rows)
-                change[columns] = torch.einsum("ekr,re->ek", by_output, duals[:, :, 0])
-            else:
-                change[columns] = torch.einsum("er,rec->ec", rows, duals)
+            for part in blocks(duals.shape[1], self._rows_together):
+                examples = slice(columns.start + part.start, columns.start + part.stop)
+                change[examples] = self._at_examples(examples, duals[:, part])
         return change
+
+    def _at_examples(self, examples: slice, duals: Float64[Tensor, "rows e c"]) -> Float64[Tensor, "e k"]:
+        """Return what the dual of each example changes at that example."""
+        rows = self.fitted.gram[self.fitted.rows.of_examples(examples)]
+        if self.fitted.outputs_per_example > 1:
+            by_output = torch.unflatten(rows, 0, (-1, self.fitted.outputs))  # (e, k, rows)
+            return torch.einsum("ekr,re->ek", by_output, duals[:, :, 0])
+        return torch.einsum("er,rec->ec", rows, duals)
+
+    @property
+    def _rows_together(self) -> int:
+        """Return of how many examples the rows of the kernel matrix are held at a time."""
+        one = 8 * len(self.fitted.gram) * self.fitted.outputs_per_example
+        return max(1, self.fitted.memory // (ROOM * one))
 
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         return self.group_duals([group])[0]

@@ -47,16 +47,19 @@ from leftout.core.module_checks import (
     output_count,
     sample_rows,
 )
-from leftout.core.modules import Parameters, bytes_per_row, parameters_matching
+from leftout.core.modules import Parameters, bytes_per_row, layers_of, parameters_matching, parameters_of
+from leftout.core.progress import spinner, with_progress
+from leftout.core.wording import name_list, percent
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
+from leftout.kernels.network.features import NetworkFeatures
 from leftout.kernels.network.layerwise import candidate_layers, check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.networks import NetworkKernels
 from leftout.kernels.network.options import Outputs, Weights
-from leftout.kernels.network.panels import KEPT, Panels, Shelf, feature_bytes
+from leftout.kernels.network.panels import CHUNK, KEPT, Panels, Shelf, feature_bytes
 from leftout.kernels.network.projection import Projection
 from leftout.kernels.tiles import FEATURES, FeatureBytes, Tile, TileWork
 
@@ -77,7 +80,9 @@ class Empirical(Kernel):
             error `distortion` measures.
         weights: "trained" if the module was trained on these examples, and the fitted model is to be it;
             "initial" if training starts from these weights.
-        parameters: patterns of parameter names, as of shells ("layer4.*"); all that are trained if None.
+        parameters: patterns of parameter names, as of shells ("layer4.*"), or "last:3" for the last three
+            layers: submodules with parameters of their own, in the order in which they were registered. All
+            that are trained if None or "all".
         method: "jacobian" takes whole Jacobians by vmap; "layers" takes Linear and Conv2d layers from
             activations and backpropagated signals; "auto" whatever is cheaper, layer by layer. All
             give the same numbers to rounding.
@@ -143,6 +148,7 @@ class Empirical(Kernel):
             weight.requires_grad_(name in chosen)
         named = dict(self.module.named_parameters())
         self.weights: Parameters = {name: named[name].detach() for name in chosen}
+        self._trained = {name: weight.numel() for name, weight in parameters_of(module).items()}
         self.reading: Outputs = outputs
         self.is_trained = weights == "trained"
         self.method: Method = method
@@ -177,6 +183,34 @@ class Empirical(Kernel):
         return next(iter(self._widths))
 
     @property
+    def part(self) -> str:
+        if len(self.weights) == len(self._trained):
+            return ""
+        layers, chosen = layers_of(self._trained), list(layers_of(self.weights))
+        numbers, total = sum(weight.numel() for weight in self.weights.values()), sum(self._trained.values())
+        last = len(chosen) if chosen == list(layers)[-len(chosen) :] else 0
+        which = (
+            f"the last {last} of {len(layers)} layers" if last else f"{len(chosen)} of {len(layers)} layers"
+        )
+        return f"{which}, {name_list(chosen, 6)}: {numbers} of {total} weights ({percent(numbers / total)})"
+
+    def with_parameters(self, parameters: str | Sequence[str]) -> "Empirical":
+        """Return the kernel of fewer of the parameters; what was checked of inputs stays checked."""
+        kernel = Empirical(
+            self.module,
+            self.reading,
+            weights="trained" if self.is_trained else "initial",
+            parameters=parameters,
+            method=self.method,
+            projection=self.projection,
+            memory=self.memory,
+        )
+        kernel._trained, kernel._original, kernel._budget = self._trained, self._original, self._budget
+        kernel._widths, kernel._without = set(self._widths), set(self._without)
+        kernel._checked, kernel._passed = set(self._checked), set(self._passed)
+        return kernel
+
+    @property
     def dtype(self) -> torch.dtype:
         return self._like.dtype
 
@@ -207,11 +241,50 @@ class Empirical(Kernel):
         cast_inputs = self._cast(inputs)
         extract = self._extract(cast_inputs)
         size = max(1, self._room // (4 * (extract.bytes_working + 3 * extract.bytes_kept)))
-        for rows in blocks(len(cast_inputs), size):
+        for rows in with_progress(list(blocks(len(cast_inputs), size)), what="gradients"):
             layers = extract(cast_inputs[rows])
             every = slice(0, rows.stop - rows.start)
             squares[rows] = torch.stack([layer.squares(every) for layer in layers]).sum(0).to(squares)
         return squares.flatten()
+
+    @in_any_mode
+    def features(self, inputs: Tensor) -> NetworkFeatures:
+        """Return the gradient features of a few inputs, which pass through the network together."""
+        cast_inputs = self._cast(inputs)
+        layers = self._extract(cast_inputs)(cast_inputs)
+        features = NetworkFeatures(layers, len(inputs))
+        features.fill(slice(0, len(inputs)), layers)
+        return features
+
+    def row_numbers(self) -> int | None:
+        sizes = [weight.numel() for weight in self.weights.values()]
+        if self.reading == "trace":
+            return None
+        return sum(sizes) if self.projection is None else self.projection.width(sizes)
+
+    @in_any_mode
+    def rows(self, inputs: Tensor) -> Float64[Tensor, "nr d"]:
+        """Return the rows of the Jacobian, whose products are the kernel."""
+        self.check("inputs", inputs)
+        whole = Empirical(
+            self.module, self.reading, parameters=self.patterns, method="jacobian", projection=self.projection
+        )
+        whole._widths = self._widths
+        cast_inputs, height = self._cast(inputs), self._rows_per_input
+        numbers = self.row_numbers()
+        made = torch.empty(len(inputs), height, numbers, dtype=torch.float64, device=inputs.device)
+        if not len(inputs):
+            return made.flatten(0, 1)
+        extract = whole._extract(cast_inputs)
+        size = max(1, min(self._room // 4, CHUNK) // (extract.bytes_working + extract.bytes_kept))
+        for part in with_progress(list(blocks(len(inputs), size)), what="gradients"):
+            start = 0
+            for layer in extract(cast_inputs[part]):
+                (values,) = layer.tensors
+                made[part, :, start : start + values.shape[2]] = values.to(made)
+                start += values.shape[2]
+        check_finite("kernel rows", made.flatten(1))
+        return made.flatten(0, 1)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles of the kernel, by as few passes as the memory allows."""
@@ -259,7 +332,8 @@ class Empirical(Kernel):
         if not len(inputs):
             return
         if self._key(inputs) not in self._checked:
-            self._check_sample(name, inputs)
+            with spinner("looking at the network"):
+                self._check_sample(name, inputs)
         content = fingerprint(inputs)
         if content not in self._passed:
             self._check_rows(inputs)
@@ -287,7 +361,7 @@ class Empirical(Kernel):
         layers = [] if self.method == "jacobian" else candidate_layers(self.module, self.weights)
         layers = [layer for layer in layers if layer.name not in self._without]
         misused: set[str] = set()
-        for rows in self._chunks(inputs, passes=PASSES):
+        for rows in with_progress(list(self._chunks(inputs, passes=PASSES)), what="checking the network"):
             batch = self._cast(inputs[rows]).clone()
             misused |= check_batch(self.module, layers, batch, outputs=self.width, first=rows.start)
             check_unwritten(batch, self._cast(inputs[rows]))
@@ -399,6 +473,7 @@ class Empirical(Kernel):
             "outputs": self.reading,
             "weights": "trained" if self.is_trained else "initial",
             "parameters": sum(weight.numel() for weight in self.weights.values()),
+            **({"of_parameters": sum(self._trained.values())} if self.part else {}),
             "patterns": None if self.patterns is None else list(self.patterns),
             "dtype": str(self.dtype).removeprefix("torch."),
             "method": self.method,
@@ -450,13 +525,14 @@ class Empirical(Kernel):
                 "trace": eye / self.width**0.5,
             }[self.reading]
             network = NetworkOutputs(self.module, self.weights, combinations, self.reading == "trace")
-            self._extracts[key] = Extract(
-                network,
-                method=self.method,
-                projection=self.projection,
-                sample=sample_rows(inputs),
-                without=self._without,
-            )
+            with spinner("looking at the network"):
+                self._extracts[key] = Extract(
+                    network,
+                    method=self.method,
+                    projection=self.projection,
+                    sample=sample_rows(inputs),
+                    without=self._without,
+                )
         return self._extracts[key]
 
     def _chunks(self, inputs: Tensor, *, passes: int) -> Iterator[slice]:

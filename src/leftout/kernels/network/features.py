@@ -199,6 +199,13 @@ class NetworkFeatures:
         ]
         self.outputs_per_example = first[0].outputs_per_example
 
+    def take(self, rows: Tensor) -> "NetworkFeatures":
+        """Return the features of some of the inputs, in this order."""
+        taken = NetworkFeatures(self.layers, len(rows))
+        of_rows = [layer.like(tuple(x[rows] for x in layer.tensors)) for layer in self.layers]
+        taken.fill(slice(0, len(rows)), of_rows)
+        return taken
+
     def fill(self, rows: slice, layers: Sequence[LayerFeatures]) -> None:
         """Write the features of some inputs."""
         for held, layer in zip(self.layers, layers, strict=True):

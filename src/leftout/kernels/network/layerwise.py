@@ -76,7 +76,7 @@ def linear_layers(
     candidates = [layer for layer in candidate_layers(module, weights) if layer.name not in without]
     if not candidates:
         return []
-    with _watch_calls(candidates) as watch, gradients_recorded():
+    with watch_calls(candidates) as watch, gradients_recorded():
         outputs = call(module, {}, sample)
     single = _used_once(outputs, module, watch)
     good = [
@@ -113,7 +113,7 @@ def check_batch(
     if not layers:
         together = checked_outputs(evaluate(module, {}, inputs), inputs, outputs=outputs)
     else:
-        with _watch_calls(layers) as watch, gradients_recorded():
+        with watch_calls(layers) as watch, gradients_recorded():
             returned = checked_outputs(call(module, {}, inputs), inputs, outputs=outputs)
         single = _used_once(returned, module, watch)
         fitting = [
@@ -122,7 +122,7 @@ def check_batch(
         together = returned.detach()
     apart = torch.empty_like(together)
     for rows in parts_of_batch(together, inputs):
-        with _watch_calls(fitting) as watch_part:
+        with watch_calls(fitting) as watch_part:
             alone = inputs[rows]
             apart[rows] = checked_outputs(evaluate(module, {}, alone), alone, outputs=outputs)
         fitting = [
@@ -143,7 +143,7 @@ def layer_passes(
     Raises:
         OptionError: a layer was not called once with all inputs of the batch, as it was at first.
     """
-    with _watch_calls(layers) as watch, gradients_recorded():
+    with watch_calls(layers) as watch, gradients_recorded():
         outputs = call(module, {}, inputs)
     for layer in layers:
         if not watch.fits(layer, len(inputs)):
@@ -175,7 +175,7 @@ def layer_passes(
     }
 
 
-class _Watch:
+class Watch:
     """Inputs of layers, and zeros added to their outputs, in which gradients are taken."""
 
     def __init__(self) -> None:
@@ -206,8 +206,9 @@ class _Watch:
 
 
 @contextmanager
-def _watch_calls(layers: Sequence[LinearLayer]) -> Iterator[_Watch]:
-    watch = _Watch()
+def watch_calls(layers: Sequence[LinearLayer]) -> Iterator[Watch]:
+    """Look at the calls of some layers."""
+    watch = Watch()
 
     def hook(name: str) -> Any:
         return lambda _, given, returned: watch.look(name, given, returned)
@@ -239,7 +240,7 @@ def candidate_layers(module: nn.Module, weights: Parameters) -> list[LinearLayer
     return layers
 
 
-def _used_once(outputs: Tensor, module: nn.Module, watch: "_Watch") -> set[str]:
+def _used_once(outputs: Tensor, module: nn.Module, watch: "Watch") -> set[str]:
     """Return the names of parameters that the graph of the outputs uses in one call of a layer, or never.
 
     A layer whose outputs are not in the graph must not have its parameters there either.
@@ -256,7 +257,7 @@ def _as_autograd_has_it(
     module: nn.Module, layers: list[LinearLayer], row: Float[Tensor, "1 k"], batch: Tensor
 ) -> list[LinearLayer]:
     """Return the layers whose gradients from activations and signals are those of autograd."""
-    with _watch_calls(layers) as watch, gradients_recorded():
+    with watch_calls(layers) as watch, gradients_recorded():
         call(module, {}, batch)
     layers = [layer for layer in layers if watch.fits(layer, len(batch))]
     if not layers:
@@ -332,7 +333,12 @@ def prefer_factors(*, positions: int, inside: int, outside: int, outputs: int) -
         outside: c, rows of its weight; k c where products are summed over outputs.
         outputs: e, rows of the kernel for each input.
     """
-    # For one pair of inputs: inner products of activations and of signals at all pairs of positions,
-    # and their product and sum, which waits for memory as long as about 16 operations take.
-    pairs = positions**2 * (inside + outputs**2 * (outside + 16))
-    return pairs <= outputs**2 * inside * outside
+    factored = factored_products(positions=positions, inside=inside, outside=outside, outputs=outputs)
+    return factored <= outputs**2 * inside * outside
+
+
+def factored_products(*, positions: int, inside: int, outside: int, outputs: int) -> int:
+    """Return the products of numbers for one pair of inputs by factors; arguments as for `prefer_factors`."""
+    # Inner products of activations and of signals at all pairs of positions, and their product and sum,
+    # which waits for memory as long as about 16 operations take.
+    return positions**2 * (inside + outputs**2 * (outside + 16))

@@ -25,7 +25,9 @@ class NetworkOptions(OptionRecord):
         "initial ones, where training starts (without).",
     )
     parameters: tuple[str, ...] = option(
-        (), "Parameters that training moves, by pattern (fc.*), again for each; all by default."
+        (),
+        "Parameters that the model moves: by pattern (fc.*), again for each; last:N, of the last N layers; "
+        "or all. By default all; of trained weights as many last layers as take about a minute.",
     )
     outputs: Outputs = option("full", "Outputs told apart, exactly; or as one kernel for all, approximately.")
     projection: str | None = option(

@@ -27,6 +27,10 @@ CHUNK = 2**28
 KEPT = 4
 """Features are kept for the next call where they take at most this fraction, a quarter, of the budget."""
 
+ROWS = {"cpu": 1024}
+"""Rows and columns of a tile, where they are not those of kernels of pairs: features are converted to float64
+once for each tile, and half as many conversions made products of Jacobians 1.5 times as fast."""
+
 COPIES = 6
 """Tiles that are held at once: the last one, the next, two factors of it, and two while it is mirrored."""
 
@@ -37,12 +41,14 @@ class PanelPlan:
 
     Attributes:
         panel: inputs whose features are held.
-        chunk: inputs that are passed against them at a time.
+        beside: inputs of the other side whose features are multiplied with them at a time.
+        chunk: inputs that pass through the network at a time.
         side: inputs along a side of a tile.
         piece: bytes for products between positions of layers.
     """
 
     panel: int
+    beside: int
     chunk: int
     side: int
     piece: int
@@ -133,18 +139,18 @@ class Panels:
 
     def _against(self, features: NetworkFeatures, start: int, first: int) -> Iterator[Tile]:
         """Yield a panel with all inputs of the other side from `first` on."""
-        chunks = [
+        parts = [
             slice(first + rows.start, first + rows.stop)
-            for rows in blocks(len(self.passing) - first, self.plan.chunk)
+            for rows in blocks(len(self.passing) - first, self.plan.beside)
         ]
-        for chunk in with_progress(chunks, what="kernel"):
-            passing = self._features(self.passing[chunk])
+        for part in with_progress(parts, what="kernel"):
+            passing = self._features(self.passing[part])
             for i in blocks(passing.n, self.plan.side):
                 for j in blocks(features.n, self.plan.side):
                     if self.swapped and not self.triangle:
-                        yield self._tile(passing, i, chunk.start, features, j, start)
+                        yield self._tile(passing, i, part.start, features, j, start)
                     else:
-                        yield self._tile(features, j, start, passing, i, chunk.start)
+                        yield self._tile(features, j, start, passing, i, part.start)
             del passing  # before the next are made
 
     def _tile(
@@ -196,10 +202,14 @@ class Panels:
         )
         # A projection is drawn anew for every chunk: the fewer the better.
         most = CHUNK if extract.projection is None else room
-        chunk = max(1, min((room - tile) // 4, most) // passing)
-        chunk = min(chunk, max(n, len(self.passing)))
-        panel = n if self.ready is not None else (room - tile - chunk * passing) // bytes_per_input
-        return PanelPlan(min(max(1, panel), n), chunk, side, piece)
+        inputs = max(n, len(self.passing))
+        chunk = min(max(1, min((room - tile) // 4, most) // passing), inputs)
+        # A pass takes few inputs where it needs much; products of so few with all others would convert
+        # the features of all others again and again.
+        beside = min(max(chunk, min(side, (room - tile) // 4 // bytes_per_input)), inputs)
+        rest = room - tile - chunk * extract.bytes_working - beside * bytes_per_input
+        panel = n if self.ready is not None else rest // bytes_per_input
+        return PanelPlan(min(max(1, panel), n), beside, chunk, side, piece)
 
 
 def feature_bytes(extract: Extract, device: torch.device) -> FeatureBytes:
@@ -212,11 +222,13 @@ def feature_bytes(extract: Extract, device: torch.device) -> FeatureBytes:
         tiles=largest + (max(smallest, PIECE) if smallest else 0),
         least=_tile_bytes(extract, 1) + smallest + passing + extract.bytes_kept,
         most_passing=CHUNK if extract.projection is None else sys.maxsize,
+        most_beside=_largest_side(extract, device.type, None),
     )
 
 
 def _largest_side(extract: Extract, device: str, block: int | None) -> int:
-    return max(1, (block or BLOCK.get(device, 512)) // extract.network.rows_per_input)
+    rows = block or ROWS.get(device) or BLOCK.get(device, BLOCK["cpu"])
+    return max(1, rows // extract.network.rows_per_input)
 
 
 def _tile_bytes(extract: Extract, side: int) -> int:
