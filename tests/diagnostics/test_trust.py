@@ -104,6 +104,13 @@ def test_correlations_of_rows_are_exact_at_any_size() -> None:
         np.testing.assert_allclose(row_correlations(size * first, second / size), expected, rtol=1e-12)
 
 
+PARTS = {
+    "last layer": {"parameters": "3.*"},
+    "trace": {"outputs": "trace"},
+    "projected": {"projection": lo.kernels.Rademacher(size=200)},
+}
+
+
 def in_another_form(train, name):
     """Return a model of which there is no verdict."""
     kernel, rule = lo.kernels.Empirical, lo.Logistic(0.5)
@@ -117,6 +124,8 @@ def in_another_form(train, name):
         return lo.fit(
             kernel(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), weights="initial"), train, rule=rule
         )
+    if name in PARTS:
+        return lo.fit(kernel(trained_network(train), **PARTS[name]), train, rule=rule)
     if name == "wide":
         return lo.fit(lo.kernels.ReLU(1), train, rule=rule)
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.ReLU(), nn.Linear(24, 3)).double()
@@ -134,6 +143,9 @@ def in_another_form(train, name):
         ("tanh", "it has Tanh"),
         ("rows of pictures", "all 64 numbers of an input"),
         ("initial", "at its trained weights"),
+        ("last layer", "75 of 1635 weights move"),
+        ("trace", "all outputs, no projection"),
+        ("projected", "all outputs, no projection"),
         ("wide", "at its trained weights"),
         ("squares", "by cross-entropy"),
     ],

@@ -40,6 +40,13 @@ def architecture_kernel(kernel: Any, rule: Rule, train: Examples) -> Kernel:
             "`fitted` must be fitted by cross-entropy, as the networks were that agreement was measured on; "
             f"its rule is {type(rule).__name__}."
         )
+    moved = sum(weight.numel() for weight in kernel.weights.values())
+    total = sum(weight.numel() for weight in kernel.module.parameters())
+    if kernel.reading != "full" or kernel.projection is not None or moved < total:
+        raise OptionError(
+            "`fitted` must have the whole tangent kernel of the network, as those had that agreement was "
+            f"measured on: all outputs, no projection, and all weights; {moved} of {total} weights move here."
+        )
     wide = of(kernel.module)
     first = next(layer for layer in kernel.module.modules() if isinstance(layer, nn.Linear | nn.Conv2d))
     numbers = train.inputs[0].numel()
