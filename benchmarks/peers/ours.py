@@ -69,7 +69,7 @@ def along_the_path(task: Task, fitted: lo.Fitted) -> float:
     sampled = sorted({round(steps * (i / SAMPLED) ** 2) for i in range(SAMPLED + 1)})
     some = train.select(range(0, len(train), len(train) // 200))
     weights, diagonals = [], []
-    in_order = TASKS[about].in_order
+    in_order = TASKS[about].singles
     for step, module in enumerate(networks_in_training(about, train, 1000, in_order=in_order)):
         if step in sampled:
             module.eval()
@@ -142,12 +142,19 @@ def tangent_first(task: Task) -> Path:
 
 def answer(task: Task, fitted: lo.Fitted, query: lo.Examples, refits: bool) -> Path:
     """Save refits on the truth's subsets, or leave-one-out of single examples."""
-    if refits:
-        losses = lo.refit_subsets(fitted, query, subsets(task.folder.name, len(fitted)))
+    kept = subsets(task.folder.name, len(fitted))
+    if refits and TASKS[task.folder.name].singles:
+        removed = np.nonzero(~kept)[1]
+        scores = np.full((len(query), len(fitted)), np.nan)  # NaN: not asked
+        scores[:, removed] = lo.leave_out(fitted, query, removed[:, None].tolist()).values
+        np.save(task.out / "scores.npy", scores)
+    elif refits:
+        losses = lo.refit_subsets(fitted, query, kept)
         losses.to_zarr(task.out / "losses.zarr", mode="w", zarr_format=2, consolidated=False)
         return task.out / "losses.zarr"
-    scores = lo.leave_one_out(fitted, query)
-    np.save(task.out / "scores.npy", getattr(scores, "influence", scores).values)
+    else:
+        scores = lo.leave_one_out(fitted, query)
+        np.save(task.out / "scores.npy", getattr(scores, "influence", scores).values)
     return task.out / "scores.npy"
 
 
@@ -196,37 +203,30 @@ def method(ask, label, networks=0, not_of=()):
 HOURS = LARGE
 """Leave-one-out of all examples costs n³ k: hours for these tasks."""
 
-OF_RIDGE = {
-    "start": "ridge of the run relative to the tangent kernel where training starts",
-    "end": "... where training ended",
-    "path": "... along the training",
-    "fit": "ridge that explains the training examples as well as the network",
-    "loo": "ridge by leave-one-out loss",
-}
 
 METHODS = {
     **{
         f"analytic-{name}-refits": method(
             partial(analytic, ridge_by=name, rule=lo.Logistic, refits=True),
-            f"architecture's kernel, refits; {label}",
+            f"architecture's kernel, refits; ridge by {name}",
             networks=0 if name in ("start", "loo") else 1,
             not_of=HOURS if name == "loo" else ("dattri-regression",) if name in ("start", "path") else (),
         )
-        for name, label in OF_RIDGE.items()
+        for name in RIDGES
     },
     **{
         f"analytic-{name}-alo": method(
             partial(analytic, ridge_by=name, rule=lo.Logistic, refits=False),
-            f"architecture's kernel, leave-one-out; {label}",
+            f"architecture's kernel, leave-one-out; ridge by {name}",
             networks=0 if name == "start" else 1,
             not_of=HOURS,
         )
-        for name, label in OF_RIDGE.items()
+        for name in RIDGES
         if name in ("start", "path")
     },
     "analytic-squared-refits": method(
         partial(analytic, ridge_by="path", rule=lo.Ridge, refits=True),
-        "architecture's kernel, squared loss, refits; ... along the training",
+        "architecture's kernel, squared loss, refits; ridge by path",
         networks=1,
     ),
     **{

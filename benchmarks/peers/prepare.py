@@ -42,7 +42,7 @@ def prepare(out: Path, task: str, jobs: int) -> None:
     in_order = partial(train_in_order, task)
     for seed in range(NETWORKS):
         if not (folder / f"network-{seed}.pt").exists():
-            if settings.in_order:
+            if settings.singles:
                 module = in_order(train, 1000 + seed)
             else:
                 module = train_alone(training, train, (torch.arange(len(train)), 1000 + seed))
@@ -50,7 +50,7 @@ def prepare(out: Path, task: str, jobs: int) -> None:
     if not (folder / "truth.zarr").exists():
         began = time.perf_counter()
         truth = lo.retrain_subsets(
-            in_order if settings.in_order else training,
+            in_order if settings.singles else training,
             train,
             query,
             subsets(task, len(train)),

@@ -46,11 +46,11 @@ def answers(folder: Path, task: str) -> dict[str, dict[str, Any]]:
         file = folder / method["file"]
         try:
             if file.name == "losses.zarr":
-                losses = xr.open_zarr(file, consolidated=False).load()
-                method["answer"] = effects(losses) if is_of_singles(task) else losses
+                method["answer"] = xr.open_zarr(file, consolidated=False).load()
             elif method["source"] == "leftout":  # our own sign needs no probe
                 names = {"query": list(query.ids), "train": list(train.ids)}
-                method["answer"] = xr.DataArray(np.load(file), dims=("query", "train"), coords=names)
+                scores = xr.DataArray(np.load(file), dims=("query", "train"), coords=names)
+                method["answer"] = scores.dropna("train")  # NaN: not asked
             else:
                 method["answer"] = lo.read_scores(
                     file, source=method["source"], train=train, query=query, sign=method["sign"]
@@ -75,12 +75,8 @@ def answers(folder: Path, task: str) -> dict[str, dict[str, Any]]:
     return methods
 
 
-def is_of_singles(task: str) -> bool:
-    return task.endswith("-singles")
-
-
 def effects(losses: xr.Dataset) -> xr.DataArray:
-    """Return how much larger each query's loss is without each example, of losses with all and without each."""
+    """Return how much larger each query's loss is without an example, from losses with all and without it."""
     removed = losses.train.values[np.nonzero(~losses.kept.values)[1]]
     rise = losses.loss[{"subset": slice(1, None)}] - losses.loss[{"subset": 0}].drop_vars("subset")
     rise = rise.drop_vars("subset").rename(subset="train").assign_coords(train=removed)
@@ -98,7 +94,7 @@ def consensus(pair: list[Any]) -> Any:
 def judge(folder: Path, task: str) -> list[dict[str, Any]]:
     """Return a row for each method, the best first."""
     truth = xr.open_zarr(folder / "truth.zarr", consolidated=False).load()
-    truth, measure = (effects(truth), "leave_one_out") if is_of_singles(task) else (truth, "lds")
+    truth, measure = (effects(truth), "leave_one_out") if TASKS[task].singles else (truth, "lds")
     rows = []
     for name, method in answers(folder, task).items():
         row = {"task": task, "method": name} | {key: text for key, text in method.items() if key != "answer"}
@@ -118,7 +114,7 @@ def interval(row: dict[str, Any], number: str = "estimate", ends: str = "") -> s
 def markdown(task: str, rows: list[dict[str, Any]], about: str) -> str:
     """Return the table of a task."""
     ceiling = next(row for row in rows if "ceiling" in row)
-    measure = "leave-one-out correlation" if is_of_singles(task) else "LDS"
+    measure = "leave-one-out correlation" if TASKS[task].singles else "LDS"
     lines = [
         f"### {task}: ceiling {interval(ceiling, 'ceiling', 'ceiling_')}",
         "",

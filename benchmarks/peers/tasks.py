@@ -1,4 +1,4 @@
-"""Data and training of every task: a data set and its network; stopped late and early, or examples left out."""
+"""Data and training of every task: a data set and its network, and what its truth is made of."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -35,9 +35,10 @@ class Settings:
     weight_decay: float = 1e-3
     seeds: int = 2
     subsets: int = 48
-    """Random halves; of a task with `singles` in its name the examples that are left out, one at a time."""
-    in_order: bool = False
-    """Batches in the order of the data, as for dattri's truth, so that runs differ by the example alone."""
+    """Random halves, or single examples that are left out."""
+    singles: bool = False
+    """Single examples are left out, and all others keep their batches: runs that shuffle differ by more than
+    the example."""
 
 
 _MLP = "MNIST, n = 1000, an MLP 784-128-128-10"
@@ -59,9 +60,9 @@ TASKS: dict[str, Settings] = {
         text="MNIST, n = 5000, 500 queries, logistic regression as dattri trains it", **_REGRESSION
     ),
     "dattri-regression-singles": Settings(
-        text="the same, single examples left out, batches in the order of the data",
+        text="the same, 100 single examples left out one at a time, all others in the same batches",
         subsets=100,
-        in_order=True,
+        singles=True,
         **_REGRESSION,
     ),
     "dattri-mlp": Settings(
@@ -73,7 +74,7 @@ TASKS: dict[str, Settings] = {
         subsets=32,
     ),
     "resnet": Settings(
-        text="cat v dog of CIFAR-10, n = 400, the last stage of a pretrained ResNet-20 (203,266 weights)",
+        text="cat v dog of CIFAR-10, n = 300, the last stage of a pretrained ResNet-20 (203,266 weights)",
         epochs=10,
         learning_rate=0.001,
         subsets=32,
@@ -96,7 +97,7 @@ def data(task: str) -> tuple[lo.Examples, lo.Examples]:
         pair = lo.load(
             f"{folder}/cifar10.zip",
             classes=["cat", "dog"],
-            n_train=400,
+            n_train=300,
             n_query=100,
             seed=0,
             normalise=None,
@@ -152,15 +153,25 @@ def recipe(task: str) -> lo.SGDTraining:
 
 
 def networks_in_training(task: str, train: Any, seed: int, *, in_order: bool) -> Iterator[nn.Module]:
-    """Yield one network before each of its steps, and at the end; `in_order`: batches as the data lie."""
+    """Yield one network before each of its steps, and at the end.
+
+    Args:
+        in_order: batches as all data of the task lie, whatever of them is trained on: an example that is
+            missing leaves its place empty, and the batches of the others as they are.
+    """
     training = recipe(task)
     module = training.network(seed)
     optimiser = training.optimizer_of(list(module.parameters()))
     inputs, labels = train.inputs.float(), train.labels
     order = torch.Generator().manual_seed(seed)
+    places = {name: place for place, name in enumerate(data(task)[0].ids)}
+    numbers = torch.tensor([places[name] // training.batch_size for name in train.ids])
     for _ in range(training.epochs):
-        rows = torch.arange(len(labels)) if in_order else torch.randperm(len(labels), generator=order)
-        for batch in rows.split(training.batch_size):
+        if in_order:
+            batches = [(numbers == number).nonzero().flatten() for number in numbers.unique()]
+        else:
+            batches = torch.randperm(len(labels), generator=order).split(training.batch_size)
+        for batch in batches:
             yield module
             optimiser.zero_grad()
             torch.nn.functional.cross_entropy(module(inputs[batch]), labels[batch]).backward()
@@ -176,7 +187,7 @@ def train_in_order(task: str, train: Any, seed: int) -> nn.Module:
 def subsets(task: str, n: int) -> np.ndarray:
     """Return which examples each retraining keeps: random halves; or all, and all but one."""
     count = TASKS[task].subsets
-    if not task.endswith("-singles"):
+    if not TASKS[task].singles:
         return lo.random_subsets(n, count=count, seed=0)
     kept = np.ones((count + 1, n), dtype=bool)
     removed = np.random.default_rng(0).permutation(n)[:count]
