@@ -53,6 +53,8 @@ class Method:
     sign: int = 1
     helpers: tuple[Callable[..., Any], ...] = ()
     """Other functions whose lines count as the user's."""
+    not_of: tuple[str, ...] = ()
+    """Networks (`networks.kind` of a task) of which the method is not asked."""
 
 
 def main(methods: dict[str, Method]) -> None:

@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import NETWORKS, RECIPES, SUBSETS, data, recipe
+from tasks import NETWORKS, TASKS, data, recipe, subsets, train_in_order
 
 import leftout as lo
 from leftout.diagnostics.retraining.sgd_training import train_alone
@@ -37,22 +38,32 @@ def prepare(out: Path, task: str, jobs: int) -> None:
         **{name: array.float().numpy() for name, array in arrays.items()},
         **{name: array.numpy() for name, array in labels.items()},
     )
+    settings = TASKS[task]
+    in_order = partial(train_in_order, task)
     for seed in range(NETWORKS):
         if not (folder / f"network-{seed}.pt").exists():
-            module = train_alone(training, train, (torch.arange(len(train)), 1000 + seed))
+            if settings.singles:
+                module = in_order(train, 1000 + seed)
+            else:
+                module = train_alone(training, train, (torch.arange(len(train)), 1000 + seed))
             torch.save(module.state_dict(), folder / f"network-{seed}.pt")
     if not (folder / "truth.zarr").exists():
         began = time.perf_counter()
-        subsets = lo.random_subsets(len(train), count=SUBSETS, seed=0)
-        seeds = range(RECIPES[task]["seeds"])
         truth = lo.retrain_subsets(
-            training, train, query, subsets, seeds=seeds, jobs=jobs, out=folder / "truth"
+            in_order if settings.singles else training,
+            train,
+            query,
+            subsets(task, len(train)),
+            seeds=range(settings.seeds),
+            jobs=jobs,
+            out=folder / "truth",
         )
         truth.to_zarr(folder / "truth.zarr", mode="w", zarr_format=2, consolidated=False)
         report = {
             "recipe": training.record,
-            "steps": training.steps(len(train) // 2),
-            "seconds": time.perf_counter() - began,
+            "text": settings.text,
+            "steps": training.steps(int(truth.kept[-1].sum())),
+            "seconds": round(time.perf_counter() - began, 1),
             "mean_loss": float(truth.loss.mean()),
             "way": truth.attrs["way"],
         }
@@ -64,7 +75,7 @@ def main() -> None:
     """Prepare the tasks that are named."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("tasks", nargs="*", default=list(RECIPES))
+    parser.add_argument("tasks", nargs="*", default=list(TASKS))
     parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
     for task in arguments.tasks:

@@ -130,43 +130,55 @@ def captum_arnoldi(task: Task) -> Path:
     return task.out / "scores.pt"
 
 
-def dattri(task: Task, attributor: str, count: int = 1, **options) -> Path:
-    # Its README and examples: a task of loss, model and checkpoints; cache; attribute.
-    from dattri.algorithm import influence_function as functions
+def dattri_cg(task: Task) -> Path:
+    # Its pretrained_benchmark/influence_function_lds.py.
+    from dattri.algorithm.influence_function import IFAttributorCG
+    from dattri.task import AttributionTask
+
+    model = trained(str(task.folder), 1)[0]
+
+    def loss(weights, data):
+        return cross_entropy(torch.func.functional_call(model, weights, data[0]), data[1].long())
+
+    asked = AttributionTask(model=model, loss_func=loss, checkpoints=model.state_dict())
+    attributor = IFAttributorCG(task=asked, device="cpu", regularization=5e-3, max_iter=10)
+    attributor.cache(task.loader("train", len(task.train_labels)))
+    with torch.no_grad():
+        scores = attributor.attribute(task.loader("train", 500), task.loader("query", 500))
+    torch.save(scores, task.out / "scores.pt")
+    return task.out / "scores.pt"
+
+
+def dattri_trak(task: Task, count: int) -> Path:
+    # Its experiments/benchmark_result.py and pretrained_benchmark/trak_loo.py.
     from dattri.algorithm.trak import TRAKAttributor
     from dattri.task import AttributionTask
 
     modules = trained(str(task.folder), count)
 
     def loss(weights, data):
-        logits = torch.func.functional_call(modules[0], weights, (data[0],))
-        return cross_entropy(logits, data[1].long())
+        logits = torch.func.functional_call(modules[0], weights, data[0].unsqueeze(0))
+        return cross_entropy(logits, data[1].unsqueeze(0))
 
     def margin(weights, data):
-        inputs, label = data
-        logits = torch.func.functional_call(modules[0], weights, (inputs.unsqueeze(0),))
-        correct = torch.nn.functional.one_hot(label.unsqueeze(0), logits.shape[1]).bool()
-        return (logits[correct] - logits.masked_fill(correct, -torch.inf).logsumexp(-1)).sum()
+        logp = -loss(weights, data)
+        return logp - torch.log(1 - torch.exp(logp))
 
     def probability(weights, data):
-        inputs, label = data
-        logits = torch.func.functional_call(modules[0], weights, (inputs.unsqueeze(0),))
-        return torch.exp(-cross_entropy(logits, label.unsqueeze(0)))
+        return torch.exp(-loss(weights, data))
 
     states = [module.state_dict() for module in modules]
-    if attributor == "trak":
-        asked = AttributionTask(loss_func=margin, model=modules[0], checkpoints=states)
-        chosen = TRAKAttributor(
-            task=asked, correct_probability_func=probability, projector_kwargs=options, device="cpu"
-        )
-    else:
-        asked = AttributionTask(loss_func=loss, model=modules[0], checkpoints=states)
-        chosen = getattr(functions, attributor)(task=asked, device="cpu", **options)
-    chosen.cache(task.loader("train", len(task.train_labels) if attributor != "trak" else 100))
-    scores = chosen.attribute(
-        *(() if attributor == "trak" else (task.loader("train"),)), task.loader("query")
+    asked = AttributionTask(model=modules[0], loss_func=margin, checkpoints=states)
+    attributor = TRAKAttributor(
+        task=asked,
+        correct_probability_func=probability,
+        device="cpu",
+        projector_kwargs={"proj_dim": 512, "device": "cpu"},
     )
-    torch.save(scores.detach(), task.out / "scores.pt")
+    with torch.no_grad():
+        attributor.cache(task.loader("train", 500))
+        scores = attributor.attribute(task.loader("query", 500))
+    torch.save(scores, task.out / "scores.pt")
     return task.out / "scores.pt"
 
 
@@ -186,16 +198,11 @@ METHODS = {
     },
     "captum-tracin": Method(captum_tracin, "TracInCPFast, last layer", "captum", "captum", 5),
     "captum-arnoldi": Method(captum_arnoldi, "Arnoldi influence", "captum", "captum", 1),
-    "dattri-cg": Method(
-        partial(dattri, attributor="IFAttributorCG", regularization=1e-2),
-        "conjugate gradients, regularisation .01",
-        "dattri",
-        "dattri",
-        1,
-    ),
-    "dattri-trak": Method(
-        partial(dattri, attributor="trak", count=5, proj_dim=2048), "TRAK", "dattri", "dattri", 5
-    ),
+    "dattri-cg": Method(dattri_cg, "conjugate gradients", "dattri", "dattri", 1),
+    **{
+        f"dattri-trak-{count}": Method(partial(dattri_trak, count=count), "TRAK", "dattri", "dattri", count)
+        for count in (1, 5)
+    },
 }
 
 
