@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from leftout.dynamics.training_ridge import training_ridge as training_ridge
     from leftout.dynamics.two_layer import TwoLayerNetwork as TwoLayerNetwork
     from leftout.sklearn_estimators.from_sklearn import from_sklearn as from_sklearn
+    from leftout.sklearn_estimators.left_out_classifier import LeftOutClassifier as LeftOutClassifier
+    from leftout.sklearn_estimators.left_out_regressor import LeftOutRegressor as LeftOutRegressor
     from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
     from leftout.solvers.dense_curvature import Exact as Exact
     from leftout.solvers.lissa import LiSSA as LiSSA

@@ -57,7 +57,9 @@ def gaussian_process_parts(estimator: GaussianProcessRegressor, data: TrainingDa
         centred=bool(estimator.normalize_y),
         has_weights=False,
         settings={
-            "alpha": float(estimator.alpha) if np.ndim(estimator.alpha) == 0 else f"by example: {fingerprint(noise)}",
+            "alpha": float(estimator.alpha)
+            if np.ndim(estimator.alpha) == 0
+            else f"by example: {fingerprint(noise)}",
             "kernel": str(kernel),
             "normalize_y": bool(estimator.normalize_y),
         },

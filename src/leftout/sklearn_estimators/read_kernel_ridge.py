@@ -60,7 +60,10 @@ def kernel_ridge_parts(estimator: KernelRidge, data: TrainingData) -> EstimatorP
         columns=columns,
         compare=compare,
         reference=estimator.predict,
-        settings={"alpha": np.asarray(estimator.alpha).tolist(), "kernel": getattr(estimator.kernel, "__name__", estimator.kernel)},
+        settings={
+            "alpha": np.asarray(estimator.alpha).tolist(),
+            "kernel": getattr(estimator.kernel, "__name__", estimator.kernel),
+        },
     )
 
 
