@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.ensemble import posterior as posterior
     from leftout.dynamics.fit import fit as fit
     from leftout.dynamics.fitted import Fitted as Fitted
+    from leftout.dynamics.fitted_estimator import FittedEstimator as FittedEstimator
     from leftout.dynamics.fitted_networks import FittedNetworks as FittedNetworks
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
     from leftout.dynamics.rules import GradientDescent as GradientDescent
@@ -93,6 +94,9 @@ if TYPE_CHECKING:
     from leftout.dynamics.train import train as train
     from leftout.dynamics.training_ridge import training_ridge as training_ridge
     from leftout.dynamics.two_layer import TwoLayerNetwork as TwoLayerNetwork
+    from leftout.sklearn_estimators.from_sklearn import from_sklearn as from_sklearn
+    from leftout.sklearn_estimators.left_out_classifier import LeftOutClassifier as LeftOutClassifier
+    from leftout.sklearn_estimators.left_out_regressor import LeftOutRegressor as LeftOutRegressor
     from leftout.solvers.conjugate_gradients import ConjugateGradients as ConjugateGradients
     from leftout.solvers.dense_curvature import Exact as Exact
     from leftout.solvers.lissa import LiSSA as LiSSA

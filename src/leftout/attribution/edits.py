@@ -24,6 +24,12 @@ from leftout.attribution.engine.edits import dual_effects
 from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of
 from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.estimator_questions import (
+    asked_of_estimators,
+    estimator_add,
+    estimator_relabel,
+    estimator_reweight,
+)
 from leftout.core.checks import as_list, check_at_least, check_index, row_numbers, shown
 from leftout.core.errors import DivergenceError, OptionError, ShapeError
 from leftout.data.pairs import Data
@@ -37,6 +43,7 @@ Rows = SupportsIndex | Sequence[SupportsIndex]
 
 
 @asked_of_networks
+@asked_of_estimators(estimator_relabel)
 def relabel(
     fitted: Fitted, query: Data, index: Rows, target: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
@@ -84,6 +91,7 @@ def relabel(
 
 
 @asked_of_networks
+@asked_of_estimators(estimator_reweight)
 def reweight(
     fitted: Fitted, query: Data, index: Rows, weight: float, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
@@ -135,6 +143,7 @@ def reweight(
 
 
 @asked_of_networks
+@asked_of_estimators(estimator_add)
 def add(
     fitted: Fitted, query: Data, inputs: Any, targets: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:

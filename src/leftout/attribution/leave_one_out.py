@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 from typing import Literal, overload
 
-import numpy as np
 import torch
 import xarray as xr
 from jaxtyping import Float64
@@ -21,10 +20,16 @@ from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.cross_entropy_minimum import check_newton_steps
 from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled_array
 from leftout.attribution.engine.query_blocks import is_scalar, queries_of
+from leftout.attribution.engine.ranked import by_rank, check_top, extremes
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
+from leftout.attribution.estimator_questions import (
+    asked_of_estimators,
+    estimator_leave_one_out,
+    estimator_out_of_sample,
+)
 from leftout.attribution.initialisation_spread import with_spread
 from leftout.core.blocks import check_fits
-from leftout.core.checks import check_choice, is_whole, shown
+from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.work import WorkCount, thin_product
 from leftout.data.pairs import Data
@@ -80,6 +85,7 @@ def leave_one_out(
 
 
 @asked_of_networks
+@asked_of_estimators(estimator_leave_one_out)
 def leave_one_out(
     fitted: Fitted,
     query: Data,
@@ -147,8 +153,6 @@ def leave_one_out(
         `solvers.resolvent`.
     """
     check_of(of)
-    if top is not None and (mean or of != "loss"):
-        raise OptionError("`top` ranks influences on single queries: use it alone, with of='loss'.")
     check_newton_steps(newton_steps)
     check_choice("mean", mean, (True, False))
     check_choice("spread", spread, (True, False))
@@ -157,11 +161,10 @@ def leave_one_out(
     if prior is not None and not spread:
         raise OptionError("`prior` is what a spread comes from: give it with `spread=True`.")
     examples = queries_of(fitted, query)
+    check_top(top, len(fitted), mean=mean, of=of)
     if spread:
         return with_spread(fitted, examples, at=at, of=of, prior=prior)
     n, m, k = len(fitted), len(examples), fitted.outputs
-    if top is not None and not (is_whole(top) and 1 <= top <= n):
-        raise OptionError(f"`top` must lie in 1 … {n}, the training examples; got {shown(top)}.")
     times = fitted.times(at)
     outputs = k if of == "prediction" else 1
     rows = 1 if mean else m
@@ -183,12 +186,12 @@ def leave_one_out(
         if mean:
             scores[place, 0] += changes(engine, block).sum(0) / m
         elif top:
-            scores[place, block.rows] = _extremes(changes(engine, block), top)
+            scores[place, block.rows] = extremes(changes(engine, block), top)
         else:
             changes(engine, block, into=scores[place, block.rows])
     values = scores.cpu().numpy()
     if top:
-        return _by_rank(values, times, is_scalar(at), examples.ids, attrs)
+        return by_rank(values, times, is_scalar(at), examples.ids, attrs)
     axes: dict[str, Sequence] = {} if mean else {"query": examples.ids}
     axes["train"] = fitted.train.ids
     if of == "prediction":
@@ -202,6 +205,7 @@ def leave_one_out(
 
 
 @asked_of_networks
+@asked_of_estimators(estimator_out_of_sample)
 def out_of_sample(
     fitted: Fitted, at: At | Sequence[At] = None, *, newton_steps: int | None = 1
 ) -> Float64[Tensor, "... n k"]:
@@ -236,26 +240,3 @@ def out_of_sample_work(n: int, k: int, time: float) -> WorkCount:
     """Return the work of `out_of_sample` at one time, the model's resolvents at hand."""
     work = dual_work(n, time) + thin_product(n)
     return work + k * left_out_diagonal_work(n) if 0 < time < math.inf else work
-
-
-def _extremes(change: Float64[Tensor, "b n"], top: int) -> Float64[Tensor, "b four top"]:
-    """Return values and row numbers of the largest and of the smallest, as one tensor."""
-    high, low = change.topk(top, dim=1), change.topk(top, dim=1, largest=False)
-    extremes = (high.values, high.indices.double(), low.values, low.indices.double())
-    return torch.stack(extremes, dim=1)
-
-
-def _by_rank(
-    values: np.ndarray, times: Sequence[float], scalar: bool, ids: Sequence[str], attrs: dict[str, object]
-) -> xr.Dataset:
-    axes = {"query": ids, "rank": range(1, values.shape[-1] + 1)}
-    names = ("helpful", "helpful_train", "harmful", "harmful_train")
-    arrays = {}
-    for place, name in enumerate(names):
-        ranks = values[:, :, place]
-        ranks = ranks.astype(np.int64) if name.endswith("train") else ranks
-        arrays[name] = labelled_array(
-            ranks, times=times, scalar=scalar, coordinates=axes, attrs=dict(attrs), name=name
-        )
-    at = {"at": "end of training" if times[0] == math.inf else times[0]} if scalar else {}
-    return xr.Dataset(arrays, attrs=dict(attrs) | at)

@@ -13,6 +13,7 @@ from leftout.attribution.engine.at_times import edits
 from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import SIGN, Of, check_of
 from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.estimator_questions import asked_of_estimators, estimator_leave_out
 from leftout.attribution.groups import Groups, named_groups
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, check_fitted
@@ -20,6 +21,7 @@ from leftout.dynamics.rules import At
 
 
 @asked_of_networks
+@asked_of_estimators(estimator_leave_out)
 def leave_out(
     fitted: Fitted, query: Data, groups: Groups, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:

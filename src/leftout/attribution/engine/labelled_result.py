@@ -12,6 +12,8 @@ from leftout.core.checks import check_choice
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.fitted_estimator import FittedEstimator
+from leftout.dynamics.losses import SQUARED
 from leftout.dynamics.rules import Rule
 from leftout.dynamics.train import Trained
 
@@ -62,20 +64,39 @@ def network_attributes(
     return common | more
 
 
+def estimator_attributes(
+    fitted: FittedEstimator, query: Examples, *, of: Of, method: str, sign: str
+) -> dict[str, Any]:
+    """Return the attributes of a result about an estimator of another library, in the words of `attributes`."""
+    units = SQUARED.units if of == "loss" else SQUARED.prediction_units
+    fingerprints = fitted.train.fingerprint, query.fingerprint
+    return _common(fingerprints, of=of, method=method, sign=sign, units=units) | {
+        "loss": "sum",
+        "estimator": json.dumps(fitted.settings | {"estimator": fitted.name}),
+        "condition": fitted.condition,
+        "fitted_fingerprint": fitted.record["weights"],
+    }
+
+
 def _of_any(model: Fitted | Trained, query: Examples, *, of: Of, method: str, sign: str) -> dict[str, Any]:
-    """Return what every result says of itself, whatever was asked."""
+    """Return what every result about a rule of training says of itself, whatever was asked."""
+    fingerprints = model.train.fingerprint, query.fingerprint
+    common = _common(fingerprints, of=of, method=method, sign=sign, units=units_of(model.rule, of))
+    return common | {"rule": json.dumps(model.rule.record), "loss": model.rule.loss}
+
+
+def _common(fingerprints: tuple[str, str], *, of: Of, method: str, sign: str, units: str) -> dict[str, Any]:
+    """Return what every result says of itself; fingerprints are those of training examples and queries."""
     return {
         "method": method,
         "of": of,
         "sign": sign,
-        "units": units_of(model.rule, of),
+        "units": units,
         "orientation": "rows are queries, columns training examples",
-        "rule": json.dumps(model.rule.record),
-        "loss": model.rule.loss,
         "dtype": "float64",
         "leftout_version": __version__,
-        "train_fingerprint": model.train.fingerprint,
-        "query_fingerprint": query.fingerprint,
+        "train_fingerprint": fingerprints[0],
+        "query_fingerprint": fingerprints[1],
     }
 
 
