@@ -113,20 +113,24 @@ def rule_for(
         run = dict(arguments.training_run)
         ridge = training_ridge(n=len(train), learning_rates=run.pop("learning_rate"), **run) / per_example
         origin = "that of the training run"
-    elif ridge is None and isinstance(kernel, Empirical) and has_architecture_kernel(kernel, UNIT, train):
-        ridge = ridge_from_loss(kernel, train, memory=arguments.memory) / per_example
-        origin = (
-            "at which the kernel of its architecture has the network's training loss, as nothing is said of "
-            "the training run"
-        )
     elif ridge is None:
-        base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
-        inputs = train.inputs if sample is None else train.inputs[:sample]
-        diagonal = assemble.diagonal(base, inputs, dtype=base.dtype or torch.float64)
-        ridge = DIAGONAL_SHARE * float(diagonal.mean()) / per_example
-        origin = "a hundredth of the kernel's mean diagonal, as nothing is said of the training run"
-        if len(inputs) < len(train):
-            origin += f" (that of the first {len(inputs)} examples here)"
+        by_loss = isinstance(kernel, Empirical) and has_architecture_kernel(kernel, UNIT, train)
+        if by_loss and sample is None:
+            assert isinstance(kernel, Empirical)
+            ridge = ridge_from_loss(kernel, train, memory=arguments.memory) / per_example
+        else:
+            base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
+            inputs = train.inputs if sample is None else train.inputs[:sample]
+            diagonal = assemble.diagonal(base, inputs, dtype=base.dtype or torch.float64)
+            ridge = DIAGONAL_SHARE * float(diagonal.mean()) / per_example
+        origin = (
+            "at which the kernel of its architecture has the network's training loss"
+            if by_loss
+            else "a hundredth of the kernel's mean diagonal"
+        ) + ", as nothing is said of the training run"
+        if sample is not None and sample < len(train):
+            about = "here about a hundredth of the diagonal, " if by_loss else ""
+            origin += f" ({about}that of the first {sample} examples{'' if by_loss else ' here'})"
     if origin or arguments.loss is None:
         print(f"note: the loss is cross-entropy, its ridge {ridge:.4g}{origin and ', ' + origin}")
     return Logistic(ridge, arguments.reduction)
