@@ -1,6 +1,6 @@
 """What does an audit of a trained ResNet-20 take, and what do its last layers miss of all?
 
-    python benchmarks/trained_network.py                     500 images of CIFAR-10, and 60 for the last layers
+    python benchmarks/trained_network.py                     500 images of CIFAR-10, 60 for the last layers
     python benchmarks/trained_network.py --n-train 200       fewer
     python benchmarks/trained_network.py --out FILE.json     write there instead of records/
 
@@ -8,8 +8,8 @@ The audit is the command, with the loss that it takes by default, in a process o
 on what else the machine does (look at `load`); processor seconds hardly do, and with `OMP_NUM_THREADS=2` two
 cores take about half of them. Phases are those of one process, each with all that it calls.
 
-Last layers: influence on the loss (examples × queries) by kernels of some last layers beside that of all, each
-at a ridge of a hundredth of its mean diagonal, as the command line takes it.
+Last layers: influence on the loss (examples × queries) by kernels of some last layers beside that of all,
+each at a ridge of a hundredth of its mean diagonal, as the command line takes it.
 """
 
 import argparse
@@ -146,7 +146,7 @@ def compared(data, files, n, m):
         result[f"last {count}"] = {
             "weights": part,
             "pearson": round(float(pearsonr(some.ravel(), every.ravel()).statistic), 3),
-            "spearman, mean over queries": round(sum(by_query) / m, 3),
+            "spearman, mean over queries": round(float(sum(by_query)) / m, 3),
             "size, relative to all": round(float(abs(some).sum() / abs(every).sum()), 3),
         }
         print(count, result[f"last {count}"], file=sys.stderr, flush=True)

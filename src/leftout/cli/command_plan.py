@@ -10,6 +10,7 @@ from leftout.cli.commands import PlanArguments
 from leftout.cli.model import kernel_and_examples, rule_for
 from leftout.core.blocks import memory_budget
 from leftout.dynamics.rules import Logistic
+from leftout.kernels.base import Kernel
 from leftout.planning.plan import plan
 
 SAMPLE = 16
@@ -19,7 +20,8 @@ SAMPLE = 16
 def plan_command(arguments: PlanArguments) -> None:
     """Print the steps of an audit, and raise where it would not fit."""
     kernel, train, query = kernel_and_examples(arguments)
-    kernel.within(memory_budget(arguments.memory)).feature_bytes(train.inputs)  # looks at a network, once
+    if isinstance(kernel, Kernel):
+        kernel.within(memory_budget(arguments.memory)).feature_bytes(train.inputs)  # looks at it, once
     began = now()
     rule = rule_for(arguments, kernel, train, sample=SAMPLE)
     # An audit starts and loads too, and that takes as long as it took just now; the diagonal that its ridge

@@ -47,7 +47,7 @@ class ProductMatrix(Tensor):
     right: Tensor
     room: int
     # Results are plain tensors, or are made here.
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
     handlers: ClassVar[dict[Any, Callable[..., Any]]] = {}
 
     @staticmethod
@@ -83,7 +83,7 @@ class ProductMatrix(Tensor):
         return _by_example(self.left, outputs) @ _by_example(self.right, outputs).T
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         handler = cls.handlers.get(function)

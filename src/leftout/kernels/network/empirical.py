@@ -272,6 +272,7 @@ class Empirical(Kernel):
         whole._widths = self._widths
         cast_inputs, height = self._cast(inputs), self._rows_per_input
         numbers = self.row_numbers()
+        assert numbers is not None, "a kernel of one number for several outputs has no rows"
         made = torch.empty(len(inputs), height, numbers, dtype=torch.float64, device=inputs.device)
         if not len(inputs):
             return made.flatten(0, 1)
