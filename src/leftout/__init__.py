@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from leftout.diagnostics.retraining.sgd_training import SGDTraining as SGDTraining
     from leftout.diagnostics.retraining.subsets import random_subsets as random_subsets
     from leftout.diagnostics.retraining.subsets import removal_subsets as removal_subsets
+    from leftout.dynamics.choose_ridge import choose_ridge as choose_ridge
     from leftout.dynamics.ensemble import Ensemble as Ensemble
     from leftout.dynamics.ensemble import ensemble as ensemble
     from leftout.dynamics.ensemble import posterior as posterior
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.fitted import Fitted as Fitted
     from leftout.dynamics.fitted_networks import FittedNetworks as FittedNetworks
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
+    from leftout.dynamics.ridge_choice import RidgeChoice as RidgeChoice
     from leftout.dynamics.rules import GradientDescent as GradientDescent
     from leftout.dynamics.rules import GradientFlow as GradientFlow
     from leftout.dynamics.rules import Logistic as Logistic

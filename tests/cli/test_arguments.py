@@ -121,7 +121,7 @@ def test_an_unknown_name_is_refused():
         ("normalise", "sometimes", "one of 'unit', 'sphere', 'standard', 'none' or null"),
         ("centre", 0, "one of 'uniform', 'mean', 'none' or null"),
         ("kind", "ntkk", "one of 'ntk', 'nngp'"),
-        ("ridge", "much", "a number or null"),
+        ("ridge", "much", "a number or one of 'auto' or null"),
         ("rate", False, "a number or null"),
         ("loss", "median", "one of 'squared', 'cross-entropy' or null"),
         ("reduction", "median", "one of 'sum', 'mean'"),

@@ -136,6 +136,7 @@ class AuditRequest:
             "block": store.BLOCK,
             # The report says what a chosen kernel was chosen from.
             **({} if self.selection is None else {"selection": "by leave-one-out"}),
+            **({} if self.fitted.ridge_choice is None else {"ridge": "by leave-one-out"}),
         }
 
 
@@ -330,6 +331,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         selection=request.selection,
         depends_on_labels=fitted.depends_on_labels,
         loss=fitted.rule.example_loss,
+        ridge_choice=fitted.ridge_choice,
     )
 
 

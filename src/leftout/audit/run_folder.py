@@ -265,6 +265,7 @@ def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any
         "preparation": {"train": findings.train.preparation, "query": findings.query.preparation},
         "at_times": [_summary_record(model) for model in findings.at_times],
         "selection": findings.selection and findings.selection.record,
+        "ridge_choice": findings.ridge_choice and findings.ridge_choice.record,
         "stop": findings.learned and dataclasses.asdict(findings.learned.stop),
         "labels": findings.label_note or None,
         "certificate": dataclasses.asdict(findings.certificate),

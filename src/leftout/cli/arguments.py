@@ -154,6 +154,11 @@ class Arguments(
         except ValueError:
             raise OptionError(f"--strength must be a number ≥ 0, or {AUTO}; got {self.strength!r}.") from None
 
+    @property
+    def ridge_number(self) -> float | None:
+        """Return the ridge; None where it is to be chosen, or nothing is said of it."""
+        return None if isinstance(self.ridge, str) else self.ridge
+
     def check(self) -> None:
         """Raise where the source is none, or an option would have to be ignored."""
         for name, sentence in self.refused.items():
@@ -219,7 +224,7 @@ class Arguments(
         if self.loss is not None:
             return self.loss == "cross-entropy"
         asked_otherwise = self.rule is not None or self.rule_name != "ridge" or self.label_aware is not None
-        asked_otherwise = asked_otherwise or self.retrains
+        asked_otherwise = asked_otherwise or self.retrains or self.ridge == AUTO  # of squared loss
         return self.takes_cross_entropy and self.model is not None and has_classes and not asked_otherwise
 
     def check_loss(self) -> None:
@@ -275,6 +280,8 @@ class Arguments(
     def check_rule(self) -> None:
         """Raise where the rule has no rate, or needs one."""
         self.check_loss()
+        if self.ridge == AUTO:
+            self._check_ridge_choosable()
         if self.rule_name == "ridge" and self.rate is not None:
             raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
         if self.rule_name == "descent" and self.rate is None:
@@ -285,6 +292,23 @@ class Arguments(
                 "trained: add --linearised-at initial if training starts from them, or take --rule ridge "
                 "without --at."
             )
+
+    def _check_ridge_choosable(self) -> None:
+        """Raise where no left-out squared loss of one kernel can choose the ridge."""
+        reason = ""
+        if self.is_trained:
+            reason = (
+                "these weights have seen every label, so what they predict of an example left out chooses "
+                "nothing: give --learning-rate and --steps of the training run, or a number"
+            )
+        elif self.loss == "cross-entropy":
+            reason = "it is of least squared loss, and --loss is cross-entropy"
+        elif self.rule_name != "ridge":
+            reason = f"--rule {self.rule_name} is stopped at a time instead"
+        elif self.label_aware is not None or self.kernel == "hierarchy":
+            reason = "a kernel that sees labels is another one without an example"
+        if reason:
+            raise OptionError(f"--ridge must be a number here, and not auto: {reason}.")
 
     def _kernel_families(self) -> set[type[OptionRecord]]:
         """Return the families of options that the kernel asked for has."""

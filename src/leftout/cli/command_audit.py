@@ -149,6 +149,8 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
         rows.append((f"{exact}left-out accuracy on training{of_labels}", f"{last.left_out_accuracy:.1%}"))
     elif findings.doubts_labels:
         rows.append((f"{exact}left-out loss on training{of_labels}", f"{last.left_out_loss:.4g}"))
+    if findings.ridge_choice is not None:
+        rows.append(("ridge", findings.ridge_choice.text))
     if findings.learned is not None:
         rows.append(("early stopping time", stop_line(findings.learned, findings.time_unit)))
     if findings.linearisation_gap is not None:

@@ -12,6 +12,9 @@ from leftout.core.errors import OptionError
 from leftout.core.wording import plain
 from leftout.data.examples import Examples
 from leftout.data.load import load
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.options import AUTO
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Logistic, Ridge, Rule
 from leftout.dynamics.training_ridge import training_ridge
 from leftout.kernels import assemble
@@ -91,7 +94,7 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
         if arguments.retrains and arguments.model is not None and arguments.loss is None:
             print("note: the loss is squared, by which the network is trained again")
         return rule_of(arguments)
-    ridge, origin = arguments.ridge, ""
+    ridge, origin = arguments.ridge_number, ""
     per_example = len(train) if arguments.reduction == "mean" else 1
     if arguments.training_run:
         run = dict(arguments.training_run)
@@ -107,6 +110,16 @@ def rule_for(arguments: Arguments, kernel: Kernel | LabelDependentKernel, train:
     return Logistic(ridge, arguments.reduction)
 
 
+def fit_model(
+    arguments: Arguments, kernel: Kernel | LabelDependentKernel, train: Examples, rule: Rule
+) -> Fitted:
+    """Return the fitted model, and print which ridge was chosen where one was."""
+    fitted = fit(kernel, train, rule=rule, device=arguments.device, memory=arguments.memory)
+    if fitted.ridge_choice is not None:
+        print(f"note: {fitted.ridge_choice.text}")
+    return fitted
+
+
 def rule_of(arguments: Arguments) -> Rule:
     """Return the rule of squared loss; what is not given is the default of its class.
 
@@ -114,7 +127,9 @@ def rule_of(arguments: Arguments) -> Rule:
         OptionError: a rate for a rule that has none, or none for one that needs it.
     """
     arguments.check_rule()
-    options = {"ridge": arguments.ridge, "rate": arguments.rate}
+    if arguments.ridge == AUTO:
+        return Ridge(AUTO, arguments.reduction)
+    options = {"ridge": arguments.ridge_number, "rate": arguments.rate}
     numbers = {name: number for name, number in options.items() if number is not None}
     return RULES[arguments.rule_name](**numbers, loss=arguments.reduction)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from leftout.attribution.engine.edit_engines import finite_times
@@ -13,7 +13,8 @@ from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
-from leftout.dynamics.rules import At, Logistic, Rule
+from leftout.dynamics.ridge_choice import check_choosable, is_auto
+from leftout.dynamics.rules import At, Logistic, Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.tiles import FeatureBytes
@@ -32,6 +33,7 @@ class PlannedAudit:
         outputs_per_example: rows of an example.
         on_disk: whether scores go to a folder, and not into memory.
         has_label_model: whether labels are doubted by another model, as trained weights have seen them.
+        chooses_ridge: whether the ridge is chosen, from the spectrum; `rule` then has any ridge.
         features: what the kernel makes of single inputs, in bytes; None where that is nothing.
     """
 
@@ -46,6 +48,7 @@ class PlannedAudit:
     on_disk: bool = True
     features: FeatureBytes | None = None
     has_label_model: bool = False
+    chooses_ridge: bool = False
 
     @property
     def label_rows(self) -> int:
@@ -76,6 +79,11 @@ class PlannedAudit:
     def has_training_curve(self) -> bool:
         """Return whether training is followed over its time, which takes the spectrum too."""
         return has_training_curve(self.rule, self.last_time)
+
+    @property
+    def takes_spectrum(self) -> bool:
+        """Return whether the eigendecomposition is made, and kept with the model."""
+        return self.has_training_curve or self.chooses_ridge
 
     @property
     def is_cross_entropy(self) -> bool:
@@ -150,8 +158,14 @@ def planned_audit(
     """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on.
 
     Raises:
+        OptionError: a ridge that left-out losses cannot choose.
         ShapeError: the kernel tells apart more or fewer outputs than there are columns of targets.
     """
+    check_choosable(kernel, rule)
+    chooses_ridge = is_auto(rule)
+    if chooses_ridge:
+        assert isinstance(rule, Ridge)
+        rule = replace(rule, ridge=1.0)  # any: all take the same work and memory
     base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
     if base is kernel:
         check_outputs("`kernel` tells apart", base.outputs, train)
@@ -167,5 +181,6 @@ def planned_audit(
         budget=budget,
         on_disk=on_disk,
         has_label_model=base.is_trained,
+        chooses_ridge=chooses_ridge,
         features=base.feature_bytes(train.inputs),
     )

@@ -21,6 +21,7 @@ from leftout.diagnostics.learning_curve.record import LearningCurve
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.diagnostics.model_selection import Selection
 from leftout.dynamics.losses import SQUARED, ExampleLoss
+from leftout.dynamics.ridge_choice import RidgeChoice
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Findings:
         depends_on_labels: whether the kernel was fitted to labels, and again without each example. Removal of
             many, kinds, sources, training time and the learning curve then keep it as all labels made it.
         loss: what the model minimises, and what influence is measured in.
+        ridge_choice: what the ridge was chosen from by left-out loss; None where it was given.
     """
 
     train: Examples
@@ -101,6 +103,7 @@ class Findings:
     selection: Selection | None = None
     depends_on_labels: bool = False
     loss: ExampleLoss = SQUARED
+    ridge_choice: RidgeChoice | None = None
 
     @property
     def doubts_labels(self) -> bool:

@@ -18,6 +18,7 @@ GLOSSARY = (
     ("data", "", "Where the examples came from."),
     ("kernel", "", "How alike two examples are in the eyes of the network that the model stands for."),
     ("rule", "", "How the model is fitted to the training examples."),
+    ("ridge chosen", "", "Each ridge predicts every example without it, exactly; the best was taken."),
     ("ridge", "", "How strongly large weights are held back; 0 lets the model fit exactly."),
     ("rate", "", "The step size of training."),
     ("time", "", "How long the model was trained when it was asked; longer fits the examples closer."),
