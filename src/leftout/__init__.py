@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from leftout.curation.rare import rare as rare
     from leftout.curation.sources import sources as sources
     from leftout.curation.subclasses import subclasses as subclasses
+    from leftout.curation.suspects import suspects as suspects
     from leftout.data.examples import Examples as Examples
     from leftout.data.load import load as load
     from leftout.diagnostics.complexity import complexity as complexity

@@ -299,6 +299,8 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
     removal = redundant(fixed, query, at=last_time)
+    if labels.doubted.refusal:
+        removal = dataclasses.replace(removal, stop=0, reason=labels.doubted.refusal)
     at_times = tuple(_model_at(fitted, query, time, labels.left_out) for time in times)
     curve, no_curve = audit_learning_curve(fixed, at_times[-1].out_of_sample, seed=request.seed)
     trainings = None if folder is None else folder.trainings
@@ -311,6 +313,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         scores=scores,
         margins=labels.doubted.margins,
         suspects=labels.doubted.suspects,
+        refusal=labels.doubted.refusal,
         redundant=removal,
         rare=labels.rare,
         outliers=outliers(fitted),

@@ -268,6 +268,7 @@ def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any
         "ridge_choice": findings.ridge_choice and findings.ridge_choice.record,
         "stop": findings.learned and dataclasses.asdict(findings.learned.stop),
         "labels": findings.label_note or None,
+        "refusal": findings.refusal or None,
         "certificate": dataclasses.asdict(findings.certificate),
         "linearisation_gap": findings.linearisation_gap and findings.linearisation_gap.record,
         "retrained_removal": findings.retrained_removal and dataclasses.asdict(findings.retrained_removal),

@@ -22,7 +22,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 from leftout.kernels.assemble import gram_work
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.default import DEFAULT_KERNEL, DEFAULT_NORMALISE
 from leftout.solvers.spectrum import spectrum_work
 
 
@@ -54,9 +54,8 @@ def label_model(fitted: Fitted) -> LabelModel:
             "Labels are not doubted here, nor are examples predicted without themselves: the trained weights "
             f"have seen every label, and {reason}. Ask a kernel that has not seen them.",
         )
-    kernel = ReLU(2, bias_variance=0.3)
     examples = _standardised(_as_numbers(fitted.train))
-    model = fit(kernel, examples, rule=Ridge("auto"), device=fitted.device, memory=fitted.memory)
+    model = fit(DEFAULT_KERNEL, examples, rule=Ridge("auto"), device=fitted.device, memory=fitted.memory)
     assert model.ridge_choice is not None
     share = model.ridge_choice.ridge / model.ridge_choice.diagonal
     return LabelModel(
@@ -95,7 +94,7 @@ def _standardised(train: Examples) -> Examples:
     inputs, _, _ = normalise_inputs(
         train.inputs,
         train.inputs[:1],
-        normalise="standard",
+        normalise=DEFAULT_NORMALISE,
         pictures=train.inputs.ndim > 2,
         ids=(train.ids, train.ids[:1]),
     )

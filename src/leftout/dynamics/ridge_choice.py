@@ -4,9 +4,6 @@
 
 in half decades. One eigendecomposition serves all of them (`solvers.left_out_path`). The ridges are multiples
 of the diagonal, so a kernel that is multiplied by a number chooses the same model.
-
-Measured on 28 small tables and sets of pictures, this beside a ridge of 1 on inputs of norm 1: accuracy .85
-instead of .73. Choosing by accuracy, or by loss balanced over classes, was not better.
 """
 
 from dataclasses import asdict, dataclass

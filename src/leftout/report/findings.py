@@ -56,7 +56,9 @@ class Findings:
         at_times: the model at each training time asked for, ascending, as in `scores.at`. Lists, order of
             removal and certificate are of the last of them.
         scores: influence in loss units, dims (at, query, train); positive = the example helped.
-        margins: left-out margin of each training label; below 0 it is doubted.
+        margins: left-out margin of each training label; the smallest are doubted first.
+        refusal: why nothing is doubted or called removable, where the model knows nothing of the labels; else
+            "".
         learned: when each example was learned; None where training has no time (ridge), or was asked
             about before it began.
         linearisation_gap: the model beside the network that it stands for; None for kernels of infinitely
@@ -95,6 +97,7 @@ class Findings:
     of_network: bool = False
     is_trained: bool = False
     label_note: str = ""
+    refusal: str = ""
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
     retrained_removal: PruneCheck | None = None

@@ -47,6 +47,7 @@ def overview(findings: Findings) -> dict[str, Any]:
         "classes": findings.train.classes is not None,
         "label_note": findings.label_note,
         "doubts_labels": findings.doubts_labels,
+        "refusal": findings.refusal,
         "opening": opening_sentences(findings),
         "tiles": headline_tiles(findings),
         "settings": settings_rows(findings),
