@@ -120,6 +120,17 @@ class Arguments(
         return self.rule or ("flow" if self.at else "ridge")
 
     @property
+    def takes_defaults(self) -> bool:
+        """Return whether kernel, scaling and ridge are the defaults, as far as none of them is given."""
+        named = self.kernel is not None or self.model is not None or self.label_aware is not None
+        return not named and not self.retrains
+
+    @property
+    def kernel_name(self) -> str:
+        """Return the kernel that is named, or the one that labels, or a network to be trained, go with."""
+        return self.kernel or "two-layer-relu"
+
+    @property
     def times(self) -> list[float | None]:
         """Return the training times asked for; the end where none was."""
         return list(self.at) or [None]
@@ -315,7 +326,7 @@ class Arguments(
         if self.model is not None and self.kernel != AUTO:
             families: set[type[OptionRecord]] = {NetworkOptions}
         else:
-            families = {KernelOptions, *FAMILIES_BY_KERNEL[self.kernel]}
+            families = {KernelOptions, *FAMILIES_BY_KERNEL[self.kernel_name]}
         if self.label_aware is not None and self.kernel not in (AUTO, "hierarchy"):
             families.update((LabelAwareOptions, FrozenLabelOptions))
         return families
@@ -340,6 +351,8 @@ class Arguments(
             return f"{flag} chooses an infinitely wide network; leave it out with --model."
         *owners, last = (kernel for kernel, families in FAMILIES_BY_KERNEL.items() if family in families)
         names = f"{', '.join(owners)} or {last}" if owners else last
+        if self.kernel is None:
+            return f"{flag} belongs to --kernel {names}; name one with it."
         return f"{flag} belongs to --kernel {names}; {self.kernel} has none."
 
 

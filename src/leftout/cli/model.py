@@ -25,6 +25,7 @@ from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.default import DEFAULT_KERNEL, DEFAULT_NORMALISE
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.tanh import Tanh
@@ -72,8 +73,11 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
             time=arguments.time,
             frozen=arguments.labels_frozen,
         )
+    elif arguments.takes_defaults:
+        base = DEFAULT_KERNEL
     else:
-        base = KERNELS[arguments.kernel](**arguments.options_of(*FAMILIES_BY_KERNEL[arguments.kernel]))
+        name = arguments.kernel_name
+        base = KERNELS[name](**arguments.options_of(*FAMILIES_BY_KERNEL[name]))
     if arguments.label_aware is None:
         return base
     return LabelAware(base, arguments.label_aware, arguments.strength_number, arguments.labels_frozen)
@@ -127,7 +131,8 @@ def rule_of(arguments: Arguments) -> Rule:
         OptionError: a rate for a rule that has none, or none for one that needs it.
     """
     arguments.check_rule()
-    if arguments.ridge == AUTO:
+    chosen = arguments.ridge is None and arguments.rule_name == "ridge" and arguments.takes_defaults
+    if chosen or arguments.ridge == AUTO:
         return Ridge(AUTO, arguments.reduction)
     options = {"ridge": arguments.ridge_number, "rate": arguments.rate}
     numbers = {name: number for name, number in options.items() if number is not None}
@@ -141,7 +146,8 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     Targets of a user's own network are not centred by default, and two classes get two columns where it has
     two outputs. A column of the table that says where examples come from is no feature.
     """
-    normalise = arguments.normalise if arguments.normalise is not None else kernel.normalise
+    fitting = DEFAULT_NORMALISE if arguments.takes_defaults else kernel.normalise
+    normalise = arguments.normalise if arguments.normalise is not None else fitting
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     centre = arguments.centre
     if centre is None and arguments.model is not None:
@@ -154,6 +160,7 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         n_query=arguments.n_query,
         seed=arguments.seed,
         normalise=None if normalise == "none" else normalise,
+        drop_constant=arguments.takes_defaults,
         centre=centre,
         target=arguments.target,
         columns=feature_columns(

@@ -21,7 +21,7 @@ class RuleOptions(OptionRecord):
 
     ridge: RidgeNumber | None = option(
         None,
-        "λ, added to the kernel matrix as given, or auto: of least exact left-out loss; 1 by default, 0 for "
+        "λ, added to the kernel matrix as given, or auto: of least exact left-out loss. 1 by default, 0 for "
         "flow and descent, of cross-entropy a hundredth of the kernel's mean diagonal.",
         common=True,
     )
