@@ -14,7 +14,7 @@ ANNOTATIONS := --jaxtyping-packages=leftout,leftout_papers,type_checker.checked
 .PHONY: demo test test-slow check types examples peers clean
 
 demo: $(VENV)/installed
-	$(BIN)/leftout audit digits --ridge 0.1 --out run
+	$(BIN)/leftout audit digits --out run
 
 test: $(VENV)/installed-dev check
 	$(TESTS) -m "not slow and not gpu"

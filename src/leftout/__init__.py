@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from leftout.curation.rare import rare as rare
     from leftout.curation.sources import sources as sources
     from leftout.curation.subclasses import subclasses as subclasses
+    from leftout.curation.suspects import suspects as suspects
     from leftout.data.examples import Examples as Examples
     from leftout.data.load import load as load
     from leftout.diagnostics.complexity import complexity as complexity
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from leftout.diagnostics.retraining.subsets import removal_subsets as removal_subsets
     from leftout.diagnostics.trust.ridge_from_loss import ridge_from_loss as ridge_from_loss
     from leftout.diagnostics.trust.trust import trust as trust
+    from leftout.dynamics.choose_ridge import choose_ridge as choose_ridge
     from leftout.dynamics.ensemble import Ensemble as Ensemble
     from leftout.dynamics.ensemble import ensemble as ensemble
     from leftout.dynamics.ensemble import posterior as posterior
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.fitted_estimator import FittedEstimator as FittedEstimator
     from leftout.dynamics.fitted_networks import FittedNetworks as FittedNetworks
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
+    from leftout.dynamics.ridge_choice import RidgeChoice as RidgeChoice
     from leftout.dynamics.rules import GradientDescent as GradientDescent
     from leftout.dynamics.rules import GradientFlow as GradientFlow
     from leftout.dynamics.rules import Logistic as Logistic

@@ -124,7 +124,7 @@ def test_an_unknown_name_is_refused():
         ("normalise", "sometimes", "one of 'unit', 'sphere', 'standard', 'none' or null"),
         ("centre", 0, "one of 'uniform', 'mean', 'none' or null"),
         ("kind", "ntkk", "one of 'ntk', 'nngp'"),
-        ("ridge", "much", "a number or null"),
+        ("ridge", "much", "a number or one of 'auto' or null"),
         ("rate", False, "a number or null"),
         ("loss", "median", "one of 'squared', 'cross-entropy' or null"),
         ("reduction", "median", "one of 'sum', 'mean'"),
@@ -135,7 +135,7 @@ def test_an_unknown_name_is_refused():
         ("parameters", [1], "a list of texts"),
         ("labels_frozen", 1, "true or false"),
         ("depth", 2.0, "a whole number"),
-        ("kernel", "svm", "one of 'two-layer-relu', .*'hierarchy', 'auto'"),
+        ("kernel", "svm", "one of 'two-layer-relu', .*'hierarchy', 'auto' or null"),
         ("rule", "adam", "one of 'ridge', 'flow', 'descent' or null"),
     ],
 )
@@ -155,7 +155,8 @@ def test_arguments_cannot_be_changed():
 
 
 def test_kernels_are_made_by_name_with_their_options():
-    assert kernel_of(Arguments()) == lo.kernels.TwoLayerReLU()
+    assert kernel_of(Arguments()) == lo.kernels.ReLU(2, bias_variance=0.3)
+    assert kernel_of(given(kernel="two-layer-relu")) == lo.kernels.TwoLayerReLU()
     assert kernel_of(given(kernel="relu", **WIDE)) == lo.kernels.ReLU(4, 1.5, 0.1, "nngp")
     images = given(kernel="conv-relu", kernel_size=5, stride=2, pooling="mean", **WIDE)
     assert kernel_of(images) == lo.kernels.ConvReLU(4, 5, 2, "same", "mean", 1.5, 0.1, "nngp")
@@ -207,10 +208,10 @@ def test_a_command_that_takes_the_kernel_as_it_is_must_be_told_so():
 TRAINED = {"model": "net.py:build", "weights": "w.pt"}
 
 MISPLACED = [
-    ({"depth": 2}, "--depth belongs to --kernel relu, erf, tanh or conv-relu; two-layer-relu has none"),
+    ({"depth": 2}, "--depth belongs to --kernel relu, erf, tanh or conv-relu; name one with it"),
     ({"kernel": "relu", "stride": 1}, "--stride belongs to --kernel conv-relu; relu has none"),
-    ({"time": 5.0}, "--time belongs to --kernel hierarchy; two-layer-relu has none"),
-    ({"units": 1024}, "--units belongs to --kernel hierarchy; two-layer-relu has none"),
+    ({"time": 5.0}, "--time belongs to --kernel hierarchy; name one with it"),
+    ({"units": 1024}, "--units belongs to --kernel hierarchy; name one with it"),
     ({"kernel": "hierarchy", "depth": 2}, "--depth must be left out with --kernel hierarchy"),
     ({"kernel": "hierarchy", "label_aware": "kr-v1"}, "--label-aware must be left out with"),
     ({"strength": "auto"}, "--strength belongs to --label-aware; give the estimator with it."),
@@ -268,7 +269,9 @@ def test_an_option_out_of_range_is_refused_by_its_class():
 
 
 def test_the_rule_is_ridge_or_flow_where_a_time_is_asked_for():
-    assert rule_of(Arguments()) == lo.Ridge(1.0)
+    assert rule_of(Arguments()) == lo.Ridge("auto")
+    assert rule_of(given(kernel="two-layer-relu")) == lo.Ridge(1.0)  # as always, where a kernel is named
+    assert rule_of(given(kernel="relu", ridge="auto", reduction="mean")) == lo.Ridge("auto", "mean")
     assert rule_of(given(ridge=0.0, reduction="mean")) == lo.Ridge(0.0, "mean")
     assert rule_of(given(at=(3.0,))) == lo.GradientFlow(1.0, 0.0)
     assert rule_of(given(at=(3.0,), rate=2.0, ridge=0.5)) == lo.GradientFlow(2.0, 0.5)
@@ -342,7 +345,9 @@ def load_small(**options):
 @pytest.mark.parametrize(
     ("options", "scaling"),
     [
-        ({}, "unit"),
+        ({}, "standard"),
+        ({"normalise": "unit"}, "unit"),
+        ({"kernel": "two-layer-relu"}, "unit"),
         ({"kernel": "relu"}, "sphere"),
         ({"kernel": "relu", "normalise": "unit"}, "unit"),
         ({"kernel": "relu", "normalise": "none"}, None),

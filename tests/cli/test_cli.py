@@ -293,7 +293,7 @@ WRONG = {
     "a depth of a kernel that has none": (
         NOTHING,
         ("digits", "--depth", "3"),
-        "--depth belongs to --kernel relu, erf, tanh or conv-relu; two-layer-relu has none",
+        "--depth belongs to --kernel relu, erf, tanh or conv-relu; name one with it",
     ),
     "no depth": (NOTHING, ("digits", "--kernel", "relu", "--depth", "0"), "`depth` must"),
     "a negative variance": (

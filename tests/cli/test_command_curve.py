@@ -9,7 +9,7 @@ import leftout as lo
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.storage.result_tables import CURVE_COLUMNS as COLUMNS
 
-SMALL = ("digits", "--n-train", "80", "--n-query", "10", "--ridge", "0.1")
+SMALL = ("digits", "--n-train", "80", "--n-query", "10", "--ridge", "0.1", "--kernel", "two-layer-relu")
 
 
 @pytest.fixture(scope="module")

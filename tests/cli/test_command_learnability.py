@@ -7,7 +7,7 @@ import pytest
 
 import leftout as lo
 
-SMALL = ("digits", "--n-train", "60", "--n-query", "10", "--ridge", "0.1")
+SMALL = ("digits", "--n-train", "60", "--n-query", "10", "--ridge", "0.1", "--kernel", "two-layer-relu")
 
 
 def test_help_shows_an_example_that_works(leftout) -> None:

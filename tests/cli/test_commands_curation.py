@@ -12,7 +12,7 @@ from leftout.curation.prune import prune
 from leftout.curation.rare import outliers, rare
 from leftout.curation.sources import sources
 
-SMALL = ("digits", "--n-train", "80", "--n-query", "30", "--ridge", "0.1")
+SMALL = ("digits", "--n-train", "80", "--n-query", "30", "--ridge", "0.1", "--kernel", "two-layer-relu")
 COMMANDS = ("information", "prune", "rare", "sources")
 MODEL = """
 import torch
@@ -232,7 +232,7 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
         (("prune", *SMALL, "--at", "1", "--at", "2"), "--at must be given once here; got 1, 2."),
         (("prune", *SMALL, "--share", "1.5"), "`shares` must lie in (0, 1); got 1.5."),
         (("prune", *SMALL, "--at", "1", "--retrain"), "A network is trained under Ridge or GradientDescent"),
-        (("prune", *SMALL, "--retrain", "--kernel", "erf"), "--retrain needs --model, or --kernel"),
+        (("prune", *SMALL[:5], "--retrain", "--kernel", "erf"), "--retrain needs --model, or --kernel"),
         (
             ("prune", *SMALL, "--rule", "descent", "--rate", "0.01", "--at", "0", "--retrain"),
             "A network is trained for at least one step; got at = 0.",

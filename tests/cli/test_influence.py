@@ -9,7 +9,10 @@ import xarray as xr
 
 import leftout as lo
 from leftout.cli import command_influence
-from problems.runs import SMALL, named, refused, tree
+from problems.runs import SMALL as SIZES
+from problems.runs import named, refused, tree
+
+SMALL = (*SIZES, "--kernel", "two-layer-relu")
 
 
 def test_influence_ranks_the_most_helpful_and_the_most_harmful(leftout) -> None:

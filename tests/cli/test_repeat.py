@@ -161,10 +161,10 @@ WRONG_OPTIONS = [
     (
         "kernel",
         "linear",
-        "`command` must hold one of 'two-layer-relu', .*, 'auto' for `kernel`; got 'linear'",
+        "`command` must hold one of 'two-layer-relu', .*, 'auto' or null for `kernel`; got 'linear'",
     ),
     ("rule", "adam", "`command` must hold one of 'ridge', .* or null for `rule`; got 'adam'"),
-    ("depth", 3, "--depth belongs to --kernel relu, erf, tanh or conv-relu; two-layer-relu has none"),
+    ("depth", 3, "--depth belongs to --kernel relu, erf, tanh or conv-relu; name one with it"),
     ("data", "digitz", "`data` must be one of digits, .*; got 'digitz'"),
 ]
 

@@ -19,6 +19,20 @@ def classified(classes, n=24, seed=0):
     return made, labels
 
 
+def learnable(classes, n=60, seed=0, wrong=3):
+    """Return the same where the kernel knows the classes, but for a few labels that are wrong."""
+    draw = np.random.default_rng(seed)
+    made = problem(n=n, m=6, k=1, seed=seed)
+    vectors = np.linalg.eigh(made.whole)[1][:, ::-1]
+    if classes == BINARY:
+        labels = (vectors[:, 0] > np.median(vectors[:, 0])).astype(int)
+    else:
+        labels = vectors[:, :classes].argmax(1)
+    rows = draw.choice(n, wrong, replace=False)
+    labels[rows] = (labels[rows] + 1) % classes
+    return made, labels, set(rows.tolist())
+
+
 def coded(labels, classes):
     """Two classes are −1 and +1 in one column, more one column each, minus 1 / classes."""
     if classes == BINARY:

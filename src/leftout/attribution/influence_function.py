@@ -176,7 +176,7 @@ def _pull(trained: Trained, matrix: Curvature) -> Float64[Tensor, " p"]:
         flatten_parameters(parameters_of(trained.module)),
         flatten_parameters(parameters_of(trained.initial)),
     )
-    return trained.rule.ridge * (now.double() - then.to(now.device).double())
+    return trained.rule.ridge_number * (now.double() - then.to(now.device).double())
 
 
 def _queries_at_a_time(side: int, queries: int, rows: int, budget: int) -> int:

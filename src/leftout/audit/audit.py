@@ -144,6 +144,7 @@ class AuditRequest:
             "block": store.BLOCK,
             # The report says what a chosen kernel was chosen from.
             **({} if self.selection is None else {"selection": "by leave-one-out"}),
+            **({} if self.fitted.ridge_choice is None else {"ridge": "by leave-one-out"}),
         }
 
 
@@ -318,6 +319,8 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
     removal = redundant(fixed, query, at=last_time)
+    if labels.doubted.refusal:
+        removal = dataclasses.replace(removal, stop=0, reason=labels.doubted.refusal)
     at_times = tuple(_model_at(fitted, query, time, labels.left_out) for time in times)
     curve, no_curve = audit_learning_curve(fixed, at_times[-1].out_of_sample, seed=request.seed)
     trainings = None if folder is None else folder.trainings
@@ -331,6 +334,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         scores=scores,
         margins=labels.doubted.margins,
         suspects=labels.doubted.suspects,
+        refusal=labels.doubted.refusal,
         redundant=removal,
         rare=labels.rare,
         outliers=outliers(fitted),
@@ -354,6 +358,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         selection=request.selection,
         depends_on_labels=fitted.depends_on_labels,
         loss=fitted.rule.example_loss,
+        ridge_choice=fitted.ridge_choice,
     )
 
 

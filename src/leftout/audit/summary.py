@@ -19,6 +19,7 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
     """Return what was audited and how, in reading order."""
     train = fitted.train
     rule = fitted.rule.record
+    choice = fitted.ridge_choice
     doubt = fitted.kernel.doubt if isinstance(fitted.kernel, FittedLabelKernel) else ""
     parameters = ", ".join(f"{k} {v}" for k, v in rule.items() if k not in ("rule", "loss"))
     return {
@@ -34,6 +35,7 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
         **({"labels": FITTED_AGAIN} if fitted.depends_on_labels else {}),
         **({"take care": doubt} if doubt else {}),
         "rule": f"{rule['rule']} ({parameters})",
+        **({} if choice is None else {"ridge chosen": choice.text}),
         "loss": f"{rule['loss']} over examples of {fitted.rule.example_loss.formula}",
         "training times": ", ".join("end" if t == math.inf else f"{t:g}" for t in times),
         "precision": f"float64, kernel evaluated in {fitted.record['kernel_dtype']}",

@@ -120,6 +120,17 @@ class Arguments(
         return self.rule or ("flow" if self.at else "ridge")
 
     @property
+    def takes_defaults(self) -> bool:
+        """Return whether kernel, scaling and ridge are the defaults, as far as none of them is given."""
+        named = self.kernel is not None or self.model is not None or self.label_aware is not None
+        return not named and not self.retrains
+
+    @property
+    def kernel_name(self) -> str:
+        """Return the kernel that is named, or the one that labels, or a network to be trained, go with."""
+        return self.kernel or "two-layer-relu"
+
+    @property
     def times(self) -> list[float | None]:
         """Return the training times asked for; the end where none was."""
         return list(self.at) or [None]
@@ -153,6 +164,11 @@ class Arguments(
             return float(self.strength)
         except ValueError:
             raise OptionError(f"--strength must be a number ≥ 0, or {AUTO}; got {self.strength!r}.") from None
+
+    @property
+    def ridge_number(self) -> float | None:
+        """Return the ridge; None where it is to be chosen, or nothing is said of it."""
+        return None if isinstance(self.ridge, str) else self.ridge
 
     def check(self) -> None:
         """Raise where the source is none, or an option would have to be ignored."""
@@ -220,6 +236,7 @@ class Arguments(
             return self.loss == "cross-entropy"
         asked_otherwise = self.rule is not None or self.rule_name != "ridge" or self.label_aware is not None
         asked_otherwise = asked_otherwise or (self.retrains and not self.is_trained)
+        asked_otherwise = asked_otherwise or self.ridge == AUTO  # of squared loss
         return self.takes_cross_entropy and self.model is not None and has_classes and not asked_otherwise
 
     def check_loss(self) -> None:
@@ -279,6 +296,8 @@ class Arguments(
     def check_rule(self) -> None:
         """Raise where the rule has no rate, or needs one."""
         self.check_loss()
+        if self.ridge == AUTO:
+            self._check_ridge_choosable()
         if self.rule_name == "ridge" and self.rate is not None:
             raise OptionError("--rate belongs to --rule flow or descent; ridge has no rate.")
         if self.rule_name == "descent" and self.rate is None:
@@ -290,12 +309,29 @@ class Arguments(
                 "without --at."
             )
 
+    def _check_ridge_choosable(self) -> None:
+        """Raise where no left-out squared loss of one kernel can choose the ridge."""
+        reason = ""
+        if self.is_trained:
+            reason = (
+                "these weights have seen every label, so what they predict of an example left out chooses "
+                "nothing: give --learning-rate and --steps of the training run, or a number"
+            )
+        elif self.loss == "cross-entropy":
+            reason = "it is of least squared loss, and --loss is cross-entropy"
+        elif self.rule_name != "ridge":
+            reason = f"--rule {self.rule_name} is stopped at a time instead"
+        elif self.label_aware is not None or self.kernel == "hierarchy":
+            reason = "a kernel that sees labels is another one without an example"
+        if reason:
+            raise OptionError(f"--ridge must be a number here, and not auto: {reason}.")
+
     def _kernel_families(self) -> set[type[OptionRecord]]:
         """Return the families of options that the kernel asked for has."""
         if self.model is not None and self.kernel != AUTO:
             families: set[type[OptionRecord]] = {NetworkOptions}
         else:
-            families = {KernelOptions, *FAMILIES_BY_KERNEL[self.kernel]}
+            families = {KernelOptions, *FAMILIES_BY_KERNEL[self.kernel_name]}
         if self.label_aware is not None and self.kernel not in (AUTO, "hierarchy"):
             families.update((LabelAwareOptions, FrozenLabelOptions))
         return families
@@ -320,6 +356,8 @@ class Arguments(
             return f"{flag} chooses an infinitely wide network; leave it out with --model."
         *owners, last = (kernel for kernel, families in FAMILIES_BY_KERNEL.items() if family in families)
         names = f"{', '.join(owners)} or {last}" if owners else last
+        if self.kernel is None:
+            return f"{flag} belongs to --kernel {names}; name one with it."
         return f"{flag} belongs to --kernel {names}; {self.kernel} has none."
 
 

@@ -126,6 +126,8 @@ def _show_audit(finished: Audit) -> None:
     for name, text in _summary(findings, findings.at_last_time):
         table.add_row(name, Text(text))
     console = Console()
+    if findings.refusal:
+        console.print(Text(findings.refusal, style="bold"), soft_wrap=True)
     if findings.verdict:
         console.print(Text(plain(findings.verdict, 2000)), soft_wrap=True)
     console.print(table)
@@ -151,14 +153,19 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
         rows.append((f"{exact}left-out accuracy on training{of_labels}", f"{last.left_out_accuracy:.1%}"))
     elif findings.doubts_labels:
         rows.append((f"{exact}left-out loss on training{of_labels}", f"{last.left_out_loss:.4g}"))
+    if findings.ridge_choice is not None:
+        rows.append(("ridge", findings.ridge_choice.text))
     if findings.learned is not None:
         rows.append(("early stopping time", stop_line(findings.learned, findings.time_unit)))
     if findings.linearisation_gap is not None:
         rows.append(("gap to your network", _gap_line(findings.linearisation_gap)))
     doubted = f"{len(findings.suspects)} ({len(findings.suspects) / n:.1%})"
-    rows.append((f"labels doubted{of_labels}", doubted if findings.doubts_labels else "not asked"))
     stop = findings.redundant.stop
-    rows.append(("can go without loss (1 %)", f"{stop} ({stop / n:.0%})"))
+    removable = f"{stop} ({stop / n:.0%})"
+    if findings.refusal:
+        doubted = removable = "none: the model knows nothing of the targets"
+    rows.append((f"labels doubted{of_labels}", doubted if findings.doubts_labels else "not asked"))
+    rows.append(("can go without loss (1 %)", removable))
     rows.append(("under-sampled, outliers", f"{len(findings.rare)}, {len(findings.outliers)}"))
     rows.append(("small kinds within classes", f"{len(findings.subclasses)}"))
     if findings.sources is not None:

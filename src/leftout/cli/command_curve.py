@@ -6,12 +6,11 @@ from rich.text import Text
 
 from leftout.cli.commands import CurveArguments
 from leftout.cli.kernel_choice import resolve_and_show
-from leftout.cli.model import rule_of
+from leftout.cli.model import fit_model, rule_of
 from leftout.core.checks import check_between
 from leftout.core.wording import number, percent, plain
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
-from leftout.dynamics.fit import fit
 from leftout.storage.csv_table import save_csv
 from leftout.storage.result_tables import CURVE_COLUMNS, curve_rows
 
@@ -29,7 +28,7 @@ def curve_command(arguments: CurveArguments) -> None:
     check_between("--confidence", arguments.confidence, 0, 1)
     resolved = resolve_and_show(arguments)
     rule, train = rule_of(arguments), resolved.train
-    fitted = fit(resolved.kernel, train, rule=rule, device=arguments.device, memory=arguments.memory)
+    fitted = fit_model(arguments, resolved.kernel, train, rule)
     sizes = arguments.n or [factor * len(train) for factor in FACTORS]
     curve = learning_curve(
         fitted.freeze_labels(), sizes, confidence=arguments.confidence, seed=arguments.seed

@@ -16,11 +16,10 @@ from leftout.attribution.leave_one_out import leave_one_out
 from leftout.attribution.loss_influence import loss_influence
 from leftout.cli.commands import InfluenceArguments
 from leftout.cli.kernel_choice import resolve_and_show
-from leftout.cli.model import rule_for
+from leftout.cli.model import fit_model, rule_for
 from leftout.core.errors import OptionError
 from leftout.core.wording import plain, time_label
 from leftout.data.examples import Examples
-from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Logistic
 from leftout.kernels.base import Kernel
@@ -45,13 +44,7 @@ def influence_command(arguments: InfluenceArguments) -> None:
         raise OptionError(f"--top must lie in 1 … {len(train)}, the training examples; got {arguments.top}.")
     if arguments.spread:
         _check_prior(kernel)
-    fitted = fit(
-        kernel,
-        train,
-        rule=rule_for(arguments, kernel, train),
-        device=arguments.device,
-        memory=arguments.memory,
-    )
+    fitted = fit_model(arguments, kernel, train, rule_for(arguments, kernel, train))
     scores = influence_scores(fitted, query, arguments)
     if arguments.out is not None:
         _save(scores, arguments.out)

@@ -7,11 +7,10 @@ from rich.console import Console
 from rich.table import Table
 
 from leftout.cli.commands import LearnabilityArguments
-from leftout.cli.model import kernel_of, load_examples, rule_of
+from leftout.cli.model import fit_model, kernel_of, load_examples, rule_of
 from leftout.core.errors import OptionError
 from leftout.core.wording import number, percent
 from leftout.diagnostics.eigenlearning.learnability import Learnability, learnability
-from leftout.dynamics.fit import fit
 from leftout.storage.csv_table import save_csv
 
 BANDS = (1, 4, 16, 64, 256, 1024)
@@ -24,11 +23,13 @@ def learnability_command(arguments: LearnabilityArguments) -> None:
     """Print what is learned at each number of examples, by modes, and save all modes where asked."""
     kernel, rule = kernel_of(arguments), rule_of(arguments)
     train, _ = load_examples(arguments, kernel)
-    fitted = fit(kernel, train, rule=rule, device=arguments.device, memory=arguments.memory)
+    fitted = fit_model(arguments, kernel, train, rule)
     if fitted.outputs_per_example > 1:
         raise OptionError("leftout learnability needs one kernel for all outputs; add --outputs trace.")
     sizes = sorted(set(arguments.n or [max(1, len(train) // divisor) for divisor in (10, 4, 2)]))
-    first = learnability(fitted.gram, fitted.residual, n=sizes[0], ridge=rule.ridge, without_replacement=True)
+    first = learnability(
+        fitted.gram, fitted.residual, n=sizes[0], ridge=fitted.rule.ridge_number, without_replacement=True
+    )
     by_size = [first, *(first.at(n=size) for size in sizes[1:])]
     if arguments.out is not None:
         header = (*COLUMNS, *(f"learned_from_{size}" for size in sizes))

@@ -71,7 +71,7 @@ def _rule(arguments: LinearityArguments) -> Rule | None:
     if arguments.rule is not None or arguments.rate is not None:
         return rule_of(arguments)
     if arguments.explicit & {"ridge", "loss"}:
-        return Ridge(arguments.ridge or 0.0, loss=arguments.reduction)
+        return Ridge(arguments.ridge_number or 0.0, loss=arguments.reduction)
     return None
 
 

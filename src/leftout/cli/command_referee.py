@@ -11,13 +11,12 @@ from rich.text import Text
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.audit.run_folder import open as open_run
 from leftout.cli.commands import RefereeArguments
-from leftout.cli.model import kernel_of, load_examples, rule_for
+from leftout.cli.model import fit_model, kernel_of, load_examples, rule_for
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import count, number, number_with_interval, plain
 from leftout.data.data_name import check_file
 from leftout.data.examples import Examples
 from leftout.diagnostics.referee.referee import referee
-from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.storage.csv_table import save_csv
 from leftout.storage.peer_scores import read_scores
@@ -38,13 +37,7 @@ def referee_command(arguments: RefereeArguments) -> None:
     wrong = None if arguments.wrong_labels is None else _rows_of_ids(arguments.wrong_labels, train)
     fitted = None
     if truth is None or not arguments.scores:
-        fitted = fit(
-            kernel,
-            train,
-            rule=rule_for(arguments, kernel, train),
-            device=arguments.device,
-            memory=arguments.memory,
-        )
+        fitted = fit_model(arguments, kernel, train, rule_for(arguments, kernel, train))
     print(_truth_sentence(arguments, truth, train))
     rows = []
     for name, scores in _judged(arguments, fitted, truth, train, query).items():

@@ -21,7 +21,7 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Trai
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
 
     home = "leftout.cli.command_audit:audit_command"
-    example = "digits --ridge 0.1 --out run"
+    example = "digits --out run"
     kernel_use = "chosen"
     suffixes = ()
 

@@ -22,7 +22,7 @@ from leftout.cli.commands import (
     RareArguments,
     SourcesArguments,
 )
-from leftout.cli.model import kernel_and_examples, rule_for
+from leftout.cli.model import fit_model, kernel_and_examples, rule_for
 from leftout.cli.provenance_names import provenance_names
 from leftout.core.checks import check_count
 from leftout.core.wording import number, number_with_interval, percent, plain, signed_number
@@ -33,7 +33,6 @@ from leftout.curation.rare import outliers, rare
 from leftout.curation.sources import IntervalEstimate, Sources, sources
 from leftout.curation.subclasses import subclasses
 from leftout.data.examples import Examples
-from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.report.wording import label_text
 from leftout.storage.csv_table import save_csv
@@ -49,7 +48,7 @@ TITLES: dict[Order, str] = {
 def information_command(arguments: InformationArguments) -> None:
     """Print the most and the least informative examples, and save all where asked."""
     check_count("--top", arguments.top)
-    fitted, query, at = fit_model(arguments)
+    fitted, query, at = asked_model(arguments)
     nats = information(fitted, query, at=at)
     function, weights = nats["function"].values, nats["weights"].values
     order = np.argsort(-function, kind="stable").tolist()
@@ -69,7 +68,7 @@ def information_command(arguments: InformationArguments) -> None:
 def prune_command(arguments: PruneArguments) -> None:
     """Print the removal curve, and save the order where asked."""
     check_count("--top", arguments.top)
-    fitted, query, at = fit_model(arguments)
+    fitted, query, at = asked_model(arguments)
     removal = prune(
         fitted,
         query,
@@ -96,7 +95,7 @@ def prune_command(arguments: PruneArguments) -> None:
 def rare_command(arguments: RareArguments) -> None:
     """Print under-sampled examples, outliers and kinds within classes, and save all where asked."""
     check_count("--top", arguments.top)
-    fitted, query, at = fit_model(arguments)
+    fitted, query, at = asked_model(arguments)
     kinds = subclasses(fitted, query, at=at, by=arguments.by)
     unseen = label_model(fitted)
     under_sampled = () if unseen.fitted is None else rare(unseen.fitted, at=at)
@@ -133,7 +132,7 @@ def rare_command(arguments: RareArguments) -> None:
 
 def sources_command(arguments: SourcesArguments) -> None:
     """Print what each source is worth, and save the table where asked."""
-    fitted, query, at = fit_model(arguments)
+    fitted, query, at = asked_model(arguments)
     names = provenance_names(arguments.provenance, arguments.data, fitted.train, arguments.yes_no("header"))
     comparison = sources(fitted, query, names, at=at)
     if arguments.out is not None:
@@ -149,11 +148,11 @@ def sources_command(arguments: SourcesArguments) -> None:
     )
 
 
-def fit_model(arguments: FittedArguments) -> tuple[Fitted, Examples, float | None]:
+def asked_model(arguments: FittedArguments) -> tuple[Fitted, Examples, float | None]:
     """Return the model that the options ask for, its queries and the training time."""
     kernel, train, query = kernel_and_examples(arguments)
     rule, (at,) = rule_for(arguments, kernel, train), arguments.times
-    return fit(kernel, train, rule=rule, device=arguments.device, memory=arguments.memory), query, at
+    return fit_model(arguments, kernel, train, rule), query, at
 
 
 def _id_and_class(examples: Examples, row: int) -> tuple[str, str]:

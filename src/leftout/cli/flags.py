@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import fields
 from importlib import import_module
 from inspect import Parameter, Signature
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
@@ -77,6 +77,10 @@ def flags_of(record: type[CommandRecord]) -> list[Parameter]:
         kind, default = types[option.name], option.default
         if get_origin(kind) is tuple:
             kind, default = list[get_args(kind)[0]] | None, None  # type: ignore[misc]
+        words = _words_beside_a_number(kind)
+        if words:
+            kind = str | None
+            about |= {"parser": _number_or_word(words), "metavar": f"<{'|'.join(['float', *words])}>"}
         if option.name in POSITIONAL:
             marker = typer.Argument(**about)
         else:
@@ -87,3 +91,25 @@ def flags_of(record: type[CommandRecord]) -> list[Parameter]:
             )
         )
     return sorted(parameters, key=lambda flag: flag.annotation.__metadata__[0].rich_help_panel is not None)
+
+
+def _words_beside_a_number(kind: Any) -> tuple[str, ...]:
+    """Return the words that an option takes instead of a number, as of `float | Literal["auto"]`."""
+    members = get_args(kind)
+    if float not in members:
+        return ()
+    return tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
+
+
+def _number_or_word(words: tuple[str, ...]) -> Callable[[str], float | str]:
+    """Return what turns the text of such an option into its value."""
+
+    def parse(text: str) -> float | str:
+        if text in words:
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            raise typer.BadParameter(f"it must be a number, or {' or '.join(words)}; got {text!r}") from None
+
+    return parse

@@ -19,6 +19,9 @@ from leftout.data.load import load
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
 from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
 from leftout.diagnostics.trust.ridge_from_loss import ridge_from_loss
+from leftout.dynamics.fit import fit
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.options import AUTO
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Logistic, Ridge, Rule
 from leftout.dynamics.training_ridge import training_ridge
 from leftout.kernels import assemble
@@ -30,6 +33,7 @@ from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.last_layers import MOST, affordable_layers
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.default import DEFAULT_KERNEL, DEFAULT_NORMALISE
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.tanh import Tanh
@@ -77,8 +81,11 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
             time=arguments.time,
             frozen=arguments.labels_frozen,
         )
+    elif arguments.takes_defaults:
+        base = DEFAULT_KERNEL
     else:
-        base = KERNELS[arguments.kernel](**arguments.options_of(*FAMILIES_BY_KERNEL[arguments.kernel]))
+        name = arguments.kernel_name
+        base = KERNELS[name](**arguments.options_of(*FAMILIES_BY_KERNEL[name]))
     if arguments.label_aware is None:
         return base
     return LabelAware(base, arguments.label_aware, arguments.strength_number, arguments.labels_frozen)
@@ -107,7 +114,7 @@ def rule_for(
         if arguments.retrains and not arguments.is_trained and arguments.loss is None:
             print("note: the loss is squared, by which the network is trained again")
         return rule_of(arguments)
-    ridge, origin = arguments.ridge, ""
+    ridge, origin = arguments.ridge_number, ""
     per_example = len(train) if arguments.reduction == "mean" else 1
     if arguments.training_run:
         run = dict(arguments.training_run)
@@ -167,6 +174,16 @@ def training_of(arguments: AuditArguments, n: int) -> SGDTraining | None:
     )
 
 
+def fit_model(
+    arguments: Arguments, kernel: Kernel | LabelDependentKernel, train: Examples, rule: Rule
+) -> Fitted:
+    """Return the fitted model, and print which ridge was chosen where one was."""
+    fitted = fit(kernel, train, rule=rule, device=arguments.device, memory=arguments.memory)
+    if fitted.ridge_choice is not None:
+        print(f"note: {fitted.ridge_choice.text}")
+    return fitted
+
+
 def rule_of(arguments: Arguments) -> Rule:
     """Return the rule of squared loss; what is not given is the default of its class.
 
@@ -174,7 +191,10 @@ def rule_of(arguments: Arguments) -> Rule:
         OptionError: a rate for a rule that has none, or none for one that needs it.
     """
     arguments.check_rule()
-    options = {"ridge": arguments.ridge, "rate": arguments.rate}
+    chosen = arguments.ridge is None and arguments.rule_name == "ridge" and arguments.takes_defaults
+    if chosen or arguments.ridge == AUTO:
+        return Ridge(AUTO, arguments.reduction)
+    options = {"ridge": arguments.ridge_number, "rate": arguments.rate}
     numbers = {name: number for name, number in options.items() if number is not None}
     return RULES[arguments.rule_name](**numbers, loss=arguments.reduction)
 
@@ -186,7 +206,8 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     Targets of a user's own network are not centred by default, and two classes get two columns where it has
     two outputs. A column of the table that says where examples come from is no feature.
     """
-    normalise = arguments.normalise if arguments.normalise is not None else kernel.normalise
+    fitting = DEFAULT_NORMALISE if arguments.takes_defaults else kernel.normalise
+    normalise = arguments.normalise if arguments.normalise is not None else fitting
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     centre = arguments.centre
     if centre is None and arguments.model is not None:
@@ -199,6 +220,7 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         n_query=arguments.n_query,
         seed=arguments.seed,
         normalise=None if normalise == "none" else normalise,
+        drop_constant=arguments.takes_defaults,
         centre=centre,
         target=arguments.target,
         columns=feature_columns(

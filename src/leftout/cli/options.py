@@ -18,9 +18,10 @@ class KernelOptions(OptionRecord):
 
     panel = "Kernel"
 
-    kernel: KernelName = option(
-        "two-layer-relu",
-        "Which infinitely wide network; auto: the best by exact leave-one-out loss.",
+    kernel: KernelName | None = option(
+        None,
+        "Which infinitely wide network; by default a ReLU network with 2 hidden layers and biases, of "
+        "standardised inputs, at the ridge of least left-out loss. auto: the best of several.",
         common=True,
     )
 

@@ -17,17 +17,13 @@ from leftout.core.work import WorkCount
 from leftout.data.encoding import encoding_of_classes
 from leftout.data.examples import Examples
 from leftout.data.normalise import normalise_inputs
-from leftout.diagnostics.learning_curve.ridge_path import left_out_path
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge
 from leftout.kernels.assemble import gram_work
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.default import DEFAULT_KERNEL, DEFAULT_NORMALISE
 from leftout.solvers.spectrum import spectrum_work
-
-RIDGES = tuple(10 ** (half / 2) for half in range(-10, 3))
-"""Ridges that are tried, times the mean of the kernel's diagonal: half decades from 1e-5 to 10."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,18 +54,15 @@ def label_model(fitted: Fitted) -> LabelModel:
             "Labels are not doubted here, nor are examples predicted without themselves: the trained weights "
             f"have seen every label, and {reason}. Ask a kernel that has not seen them.",
         )
-    kernel = ReLU(2, bias_variance=0.3)
     examples = _standardised(_as_numbers(fitted.train))
-    model = fit(kernel, examples, rule=Ridge(1.0), device=fitted.device, memory=fitted.memory)
-    scale = float(model.gram.diagonal().mean())
-    ridges = [scale * share for share in RIDGES]
-    errors = left_out_path(model.spectrum, model.residual, examples, ridges).errors.mean(1)
-    best = int(errors.argmin())
+    model = fit(DEFAULT_KERNEL, examples, rule=Ridge("auto"), device=fitted.device, memory=fitted.memory)
+    assert model.ridge_choice is not None
+    share = model.ridge_choice.ridge / model.ridge_choice.diagonal
     return LabelModel(
-        model.with_rule(Ridge(ridges[best])),
+        model,
         "The trained weights have seen every label, so labels are doubted, and examples predicted without "
         f"themselves, by a kernel that has not: of an infinitely wide ReLU network with 2 hidden layers, at "
-        f"the ridge of least left-out loss, {RIDGES[best]:.2g} of its mean diagonal.",
+        f"the ridge of least left-out loss, {share:.2g} of its mean diagonal.",
     )
 
 
@@ -101,7 +94,7 @@ def _standardised(train: Examples) -> Examples:
     inputs, _, _ = normalise_inputs(
         train.inputs,
         train.inputs[:1],
-        normalise="standard",
+        normalise=DEFAULT_NORMALISE,
         pictures=train.inputs.ndim > 2,
         ids=(train.ids, train.ids[:1]),
     )

@@ -1,9 +1,10 @@
-"""Which labels are probably wrong? Those that the model fitted without the example does not predict.
+"""Which labels should be looked at? Those that the model fitted without the example does not believe.
 
 The margin of an example is its left-out score of the given class minus the best score of another class,
-exactly, from the model fitted without that example: its own label has no say. Labels of negative margin are
-suspects. For numbers instead of classes the margin is how far the left-out residual stays inside 3.5 robust
-standard deviations (median absolute deviation; Iglewicz & Hoaglin 1993).
+exactly, from the model fitted without that example: its own label has no say. Which labels are suspects is
+decided by the calibrated probabilities of these scores (`doubt`); none is where they know nothing. For
+numbers instead of classes the margin is how far the left-out residual stays inside 3.5 robust standard
+deviations (median absolute deviation; Iglewicz & Hoaglin 1993), and suspects have a negative one.
 
 The reasons are terms of the left-out prediction, f(x_i) = Σ_j k(x_i, x_j) u_j: the training examples j whose
 terms favour the suggested class over the given one most.
@@ -12,8 +13,9 @@ terms favour the suggested class over the given one most.
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from leftout.attribution.engine.at_times import engine_at
@@ -21,6 +23,7 @@ from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, thin_product
+from leftout.curation.doubt import doubts, numbers_refusal
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -53,10 +56,11 @@ class Suspect:
         row: its row number.
         given: its class, or its value as text.
         suggested: the class, or value, of the left-out prediction.
-        margin: left-out score of the given class minus the best other, in target units; < 0.
+        margin: left-out score of the given class minus the best other, in target units.
         scores: left-out score per class; for numbers the left-out prediction per output.
         opposing: the training examples whose terms favour the suggestion most, strongest first.
         reason: the evidence in one sentence or two.
+        probability: calibrated, of the given class; None for numbers.
     """
 
     row: int
@@ -66,18 +70,26 @@ class Suspect:
     scores: tuple[float, ...]
     opposing: tuple[Neighbour, ...]
     reason: str
+    probability: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Mislabelled:
-    """Margins of all examples, and the suspects with reasons, smallest margin first."""
+    """Margins of all examples, and the suspects with reasons, smallest margin first.
+
+    Attributes:
+        probabilities: calibrated, of every class for every example, (n, c); None for numbers.
+        refusal: why there are no suspects, where the model knows nothing of the labels; else "".
+    """
 
     margins: Float64[Tensor, " n"]
     suspects: tuple[Suspect, ...]
+    probabilities: Float64[Tensor, "n c"] | None = None
+    refusal: str = ""
 
 
 def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
-    """Return the exact left-out margin of every training label, and the suspects, whose margin is negative.
+    """Return the exact left-out margin of every training label, and the suspects with their reasons.
 
     Args:
         at: training time; None is the end.
@@ -91,17 +103,60 @@ def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
     check_unseen("fitted", fitted.kernel, "doubted labels")
     train = fitted.train
     predicted = out_of_sample(fitted, at).cpu()
-    if train.labels is None:  # soft labels are compared as probabilities
-        predicted = fitted.rule.example_loss.expected(predicted)
-    scores, margins, suggested = label_margins(train, predicted)
-    order = margins.argsort(stable=True).tolist()
+    if train.labels is None:
+        return _doubted_numbers(fitted, predicted, at)
+    scores, margins, _ = label_margins(train, predicted)
+    found = doubts(one_hot_scores(fitted, predicted), train.labels.numpy())
     moment = engine_at(fitted, at)
-    doubted = [i for i in order if float(margins[i]) < 0]
     suspects = tuple(
-        _suspect(moment, i, scores[i], float(margins[i]), suggested[i])
-        for i in with_progress(doubted, what="suspects")
+        _suspect(moment, i, scores[i], float(margins[i]), int(found.suggested[i]), found.probabilities[i])
+        for i in with_progress(found.order, what="suspects")
     )
-    return Mislabelled(margins, suspects)
+    return Mislabelled(margins, suspects, torch.from_numpy(found.probabilities), found.refusal)
+
+
+def one_hot_scores(fitted: Fitted, predicted: Float64[Tensor, "n k"]) -> Float64[np.ndarray, "n c"]:
+    """Return predictions as scores of classes in the units of one-hot targets: logits as probabilities."""
+    encoding = fitted.train.encoding
+    expected = fitted.rule.example_loss.expected(predicted)
+    if encoding.outputs > 1:
+        return encoding.in_target_units(expected).numpy()
+    # One column: the probability of the second class, or a number from −1 to 1 that is twice as far.
+    second = expected if encoding.as_probabilities else encoding.in_target_units(expected) / 2
+    first = 1 - second if encoding.as_probabilities else -second
+    return torch.cat([first, second], dim=1).numpy()
+
+
+def _doubted_numbers(fitted: Fitted, predicted: Float64[Tensor, "n k"], at: At) -> Mislabelled:
+    """Return margins and suspects among numbers, or among soft labels, compared as probabilities."""
+    train = fitted.train
+    predicted = fitted.rule.example_loss.expected(predicted)
+    scores, margins, furthest = label_margins(train, predicted)
+    refusal = _numbers_refusal(fitted, predicted, margins >= 0, at)
+    order = [] if refusal else [i for i in margins.argsort(stable=True).tolist() if float(margins[i]) < 0]
+    moment = engine_at(fitted, at)
+    suspects = tuple(
+        _suspect(moment, i, scores[i], float(margins[i]), furthest[i])
+        for i in with_progress(order, what="suspects")
+    )
+    return Mislabelled(margins, suspects, refusal=refusal)
+
+
+def _numbers_refusal(
+    fitted: Fitted, predicted: Float64[Tensor, "n k"], inside: Bool[Tensor, " n"], at: At
+) -> str:
+    """Return why no number is doubted, or "", asked of the examples inside the fence.
+
+    A gross error pulls the predictions of all others away. So where these are bad, they are asked for once
+    more, of the model without the examples outside.
+    """
+    targets = fitted.train.targets
+    refusal = numbers_refusal(targets[inside].numpy(), (targets - predicted)[inside].numpy())
+    if not refusal or bool(inside.all()):
+        return refusal
+    part = fitted.subset(inside.nonzero().flatten())
+    again = fitted.rule.example_loss.expected(out_of_sample(part, at).cpu())
+    return numbers_refusal(part.train.targets.numpy(), (part.train.targets - again).numpy())
 
 
 def label_margins(
@@ -128,7 +183,12 @@ def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:
 
 
 def _suspect(
-    moment: EngineAtTime, row: int, scores: Float64[Tensor, " c"], margin: float, suggested: int
+    moment: EngineAtTime,
+    row: int,
+    scores: Float64[Tensor, " c"],
+    margin: float,
+    suggested: int,
+    probabilities: Float64[np.ndarray, " c"] | None = None,
 ) -> Suspect:
     train = moment.fitted.train
     opposing = _opposing_examples(moment, row, suggested, scores)
@@ -140,15 +200,17 @@ def _suspect(
             f"Without it the model predicts {instead} where {given_text} is given, further off than "
             f"{FENCE} robust standard deviations. Pulling that way most: {names}."
         )
-    else:
-        assert train.classes is not None
-        label = int(train.labels[row])
-        given_text, instead = train.classes[label], train.classes[suggested]
-        reason = (
-            f"Without it the model says {instead} ({float(scores[suggested]):+.2f}) rather than "
-            f"{given_text} ({float(scores[label]):+.2f}). Speaking most for {instead}: {names}."
-        )
-    return Suspect(row, given_text, instead, margin, tuple(scores.tolist()), opposing, reason)
+        return Suspect(row, given_text, instead, margin, tuple(scores.tolist()), opposing, reason)
+    assert train.classes is not None
+    assert probabilities is not None
+    label = int(train.labels[row])
+    given_text, instead = train.classes[label], train.classes[suggested]
+    given, other = float(probabilities[label]), float(probabilities[suggested])
+    reason = (
+        f"Without it the model says {instead} ({other:.0%}) rather than {given_text} ({given:.0%}). "
+        f"Speaking most for {instead}: {names}."
+    )
+    return Suspect(row, given_text, instead, margin, tuple(scores.tolist()), opposing, reason, given)
 
 
 def _opposing_examples(

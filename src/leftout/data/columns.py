@@ -1,12 +1,12 @@
 """The type of a column of a table: one type for every cell, or text.
 
 A column of texts is numbers when every cell that is not missing is one. What counts as missing is
-listed here, and a missing cell is refused by name: nothing is filled in. Codes with leading zeros are texts:
+listed here; `table_encoding` says what becomes of it. Codes with leading zeros are texts:
 "0123" and "123" are two of them, and one number.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,7 +32,7 @@ class Column:
         kind: the type of every cell; "text" where all are missing.
         values: int64, float64, bool or objects (texts, integers beyond 64 bits), as `kind` says; without
             meaning where a cell is missing.
-        missing: the first missing cell, or None.
+        gaps: which cells are missing, (n,).
         empty: whether all are missing.
         code: the first cell with a leading zero, which made numbers texts, or None.
         rounded: the first whole number that is not what its float64 is, or None.
@@ -41,24 +41,28 @@ class Column:
     name: str
     kind: Kind
     values: np.ndarray
-    missing: int | None = None
+    gaps: np.ndarray
     empty: bool = False
     code: int | None = None
     rounded: int | None = None
+
+    @property
+    def missing(self) -> int | None:
+        """Return the first missing cell, or None."""
+        return int(self.gaps.argmax()) if self.gaps.any() else None
 
 
 def name_column(name: str, cells: Sequence[str]) -> Column:
     """Return the column of row names, unconverted: "007" is not 7, and "NA" may be a name."""
     cells = [cell.strip() for cell in cells]
-    empty = next((row for row, cell in enumerate(cells) if not cell), None)
-    return Column(name, "text", text_array(cells), empty)
+    return Column(name, "text", text_array(cells), _gaps(not cell for cell in cells))
 
 
 def text_column(name: str, cells: Sequence[str]) -> Column:
     """Return the column of numbers, truth values or texts that the cells of a text file stand for."""
     cells = [cell.strip() for cell in cells]
     present = [cell for cell in cells if not is_missing(cell)]
-    gap = next((row for row, cell in enumerate(cells) if is_missing(cell)), None)
+    gap = _gaps(map(is_missing, cells))
     if not present:
         return Column(name, "text", text_array(cells), gap, empty=True)
     if all(NUMBER.fullmatch(cell) for cell in present):
@@ -74,8 +78,11 @@ def text_column(name: str, cells: Sequence[str]) -> Column:
         truths = [TRUTHS.get(cell.lower(), False) for cell in cells]
         return Column(name, "truth", np.array(truths), gap)
     # In a column of words, "none" and "NA" are words; only an empty cell is missing.
-    empty = next((row for row, cell in enumerate(cells) if not cell), None)
-    return Column(name, "text", text_array(cells), empty)
+    return Column(name, "text", text_array(cells), _gaps(not cell for cell in cells))
+
+
+def _gaps(missing: Iterable[bool]) -> np.ndarray:
+    return np.fromiter(missing, dtype=bool)
 
 
 def is_missing(cell: str) -> bool:

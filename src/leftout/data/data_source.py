@@ -22,6 +22,8 @@ class InputRows:
     images: np.ndarray | None = None
     table: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
+    input_columns: tuple[str, ...] | None = None
+    """Names of the columns of `inputs`, where they are not those of the table."""
     notes: tuple[str, ...] = ()
     """What was done to these inputs that a person should know."""
 
@@ -32,6 +34,7 @@ class InputRows:
             images=None if self.images is None else self.images[rows],
             table=None if self.table is None else self.table[rows],
             columns=self.columns,
+            input_columns=self.input_columns,
             notes=self.notes,
         )
 
@@ -45,6 +48,8 @@ class DataSource:
         ids: a name per row by which a person finds it again.
         targets: the class or the numbers of every row.
         read: inputs of the given row numbers, in the given order.
+        encode: the same, where training rows decide how; it also takes how many of the rows, at the
+            beginning, are training rows. None: `read` does.
         is_query: (n,) bool, true where the data set says "query"; None: to be split by seed.
         share: of the rows, the fraction that becomes queries in a split by seed.
         record: what the reader adds to `Examples.preparation`; its "notes" are shown first.
@@ -54,6 +59,12 @@ class DataSource:
     ids: Sequence[str]
     targets: RawTargets
     read: Callable[[np.ndarray], InputRows]
+    encode: Callable[[np.ndarray, int], InputRows] | None = None
     is_query: np.ndarray | None = None
     share: float = 0.25
     record: dict[str, Any] = field(default_factory=dict)
+
+    def read_split(self, train: np.ndarray, query: np.ndarray) -> InputRows:
+        """Return the inputs of training rows, then those of queries."""
+        chosen = np.concatenate([train, query])
+        return self.read(chosen) if self.encode is None else self.encode(chosen, len(train))

@@ -9,7 +9,7 @@
 
 or from what a program holds: a DataFrame, a pair of arrays or of pairs, a dictionary of arrays. Whatever was
 taken for granted is a sentence in `Examples.preparation["notes"]`: the last column as target, arrays as
-pictures, floats as numbers.
+pictures, floats as numbers; and so is what was made of texts and missing cells (`table_encoding`).
 
 Rows are chosen first, then read, then scaled, then their targets are coded; each step is written
 into `Examples.preparation`.
@@ -20,12 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from leftout.core.checks import check_choice, check_seed, shown
 from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import name_list
 from leftout.data.archive import npz
 from leftout.data.cifar import cifar10
 from leftout.data.corrections import correct, read_corrections
@@ -69,6 +69,7 @@ def load(
     task: Task | None = None,
     pictures: bool | None = None,
     labels: str | Path | None = None,
+    drop_constant: bool = False,
 ) -> tuple[Examples, Examples]:
     """Return training examples and queries.
 
@@ -89,6 +90,7 @@ def load(
         header: whether the first line of a .csv names its columns; None: it does, and one that may be an
             example is refused.
         task: whether targets are classes or numbers; None goes by their type: floats are numbers.
+        drop_constant: leave out columns that have one value in all training rows; not of pictures.
         pictures: whether arrays are pictures; None goes by shape, type and range, see `leftout.data.pixels`.
         labels: a file of corrected labels, which take the place of those of the data once examples are
             chosen: see `leftout.data.corrections`.
@@ -116,7 +118,15 @@ def load(
     source = _data_source(data, of_table=of_table, task=task, pictures=pictures)
     if isinstance(source, DataSource):
         split = split_rows(source, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
-        pair = _examples(source, split, normalise=normalise, centre=centre, outputs=outputs, seed=int(seed))
+        pair = _examples(
+            source,
+            split,
+            normalise=normalise,
+            drop_constant=drop_constant,
+            centre=centre,
+            outputs=outputs,
+            seed=int(seed),
+        )
     else:
         _check_untouched(
             classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs, task=task
@@ -182,13 +192,14 @@ def _examples(
     split: RowSplit,
     *,
     normalise: Normalise | None,
+    drop_constant: bool,
     centre: Centre | None,
     outputs: int | None,
     seed: int,
 ) -> tuple[Examples, Examples]:
     """Return the chosen rows, read, scaled and coded."""
     n = len(split.train)
-    rows = source.read(np.concatenate([split.train, split.query]))
+    rows = source.read_split(split.train, split.query)
     train_rows, query_rows = rows.span(slice(0, n)), rows.span(slice(n, None))
     train_ids, query_ids = (
         tuple(source.ids[row] for row in numbers) for numbers in (split.train, split.query)
@@ -199,7 +210,8 @@ def _examples(
         normalise=normalise,
         pictures=rows.images is not None,
         ids=(train_ids, query_ids),
-        columns=rows.columns,
+        columns=rows.input_columns or rows.columns,
+        drop_constant=drop_constant,
     )
     encoding = _target_encoding(split.train_targets, centre, outputs, train_ids)
     preparation = {
@@ -212,12 +224,26 @@ def _examples(
         "n_train": n,
         "n_query": len(split.query),
         "classes": None if encoding.classes is None else list(encoding.classes),
-        "notes": [*source.record.get("notes", ()), *rows.notes],
+        **({} if rows.input_columns is None else {"input_columns": list(rows.input_columns)}),
+        "notes": [*source.record.get("notes", ()), *rows.notes, *_dropped_note(scaling)],
     }
     return (
         _encoded_examples(train_rows, train, split.train_targets, encoding, train_ids, preparation),
         _encoded_examples(query_rows, query, split.query_targets, encoding, query_ids, preparation),
     )
+
+
+def _dropped_note(scaling: dict[str, Any]) -> list[str]:
+    """Return the sentence that names columns which were left out."""
+    dropped = scaling.get("dropped_columns", ())
+    if not dropped:
+        return []
+    have = "has" if len(dropped) == 1 else "have"
+    return [
+        f"left out, as it {have} one value in all training rows: {name_list(dropped)}".replace(
+            "it have", "they have"
+        )
+    ]
 
 
 def _encoded_examples(

@@ -48,13 +48,26 @@ def normalise_inputs(
     pictures: bool,
     ids: tuple[Sequence[str], Sequence[str]],
     columns: Sequence[str] | None = None,
+    drop_constant: bool = False,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Return training inputs and queries scaled by the rule `normalise`, and the record of the step.
 
+    With `drop_constant`, columns that have one value in all training rows are left out first, and listed
+    under `dropped_columns`: their deviation is 0, and a query that differs there would be far from all.
     "standard" centres a constant column but leaves its scale, and lists it in the record under
     `constant_columns`.
     """
     record: dict[str, Any] = {"normalise": normalise}
+    if drop_constant and train.ndim == 2 and not pictures:
+        varies = train.amax(0) != train.amin(0)
+        names = columns or [str(place) for place in range(len(varies))]
+        if not bool(varies.any()):
+            raise DataError(
+                "`inputs` must differ to be predicted from; every column has one value in all training rows."
+            )
+        record["dropped_columns"] = [names[place] for place in (~varies).nonzero().flatten().tolist()]
+        columns = [names[place] for place in varies.nonzero().flatten().tolist()]
+        train, query = train[:, varies], query[:, varies]
     if normalise in ("unit", "sphere"):
         norm = 1.0 if normalise == "unit" else train[0].numel() ** 0.5
         return to_norm(train, ids[0], norm=norm), to_norm(query, ids[1], norm=norm), record

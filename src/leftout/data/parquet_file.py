@@ -88,9 +88,8 @@ def _is_text(kind: Any) -> bool:
 def _column(name: str, values: Any, path: Path) -> Column:
     types = pyarrow.types
     kind = values.type
-    gaps = np.flatnonzero(values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False))
-    missing = int(gaps[0]) if len(gaps) else None
-    if len(gaps) == len(values):
+    missing = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if missing.all():
         return Column(name, "text", np.zeros(len(values)), missing, empty=True)
     if types.is_dictionary(kind):
         if _is_text(kind.value_type):

@@ -88,8 +88,8 @@ def plant_duplicates(
 def plant_outliers(examples: Examples, count: int, *, generator: Generator) -> Corruption:
     """Return the examples with `count` inputs replaced by Gaussian noise of the same norm.
 
-    What a person looks at is replaced too: pictures by the noise scaled to 0 … 255, rows of a table
-    by the mean plus the noise in standard deviations of each column.
+    What a person looks at is replaced too: pictures by the noise scaled to 0 … 255, rows of a table of
+    numbers by the mean plus the noise in standard deviations of each column.
 
     Raises:
         OptionError: a count below 1 or above n.
@@ -103,7 +103,7 @@ def plant_outliers(examples: Examples, count: int, *, generator: Generator) -> C
     looks: dict[str, Any] = {}
     if examples.images is not None:
         looks["images"] = _noise_images(examples.images, inputs, rows)
-    if examples.table is not None:
+    if examples.table is not None and examples.table.shape == inputs.shape:  # as it was read
         cells = examples.table.copy()
         cells[rows.numpy()] = cells.mean(0) + cells.std(0) * noise.numpy()
         looks["table"] = cells

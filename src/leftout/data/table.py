@@ -5,6 +5,7 @@ queries; neither is a feature. Integers, truth values and texts to predict are c
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from leftout.data.files import BYTES_PER_NUMBER, check_allocation
 from leftout.data.options import Task
 from leftout.data.parquet_file import parquet_columns
 from leftout.data.split import named_splits
+from leftout.data.table_encoding import encode_columns, raw_cells
 from leftout.data.targets import float_class_note, raw_targets
 
 SPLIT = "split"
 
 TEXT_SHOWN = 40
 """Characters of a cell that a message shows."""
+
+MOSTLY = 0.8
+"""Share of numbers among the cells of a text column from which the others are taken for slips."""
 
 KINDS_OF_COLUMNS: dict[str | None, Any] = {
     "integers": "integer",
@@ -68,10 +73,9 @@ def frame_columns(frame: Any) -> tuple[list[Column], list[str]]:
     columns = []
     for place, name in enumerate(headings):
         cells = frame.iloc[:, place]
-        gaps = np.flatnonzero(np.asarray(cells.isna(), dtype=bool))
-        missing = int(gaps[0]) if len(gaps) else None
-        if len(gaps) == len(cells):
-            columns.append(Column(name, "text", np.zeros(len(cells)), missing, empty=True))
+        gaps = np.asarray(cells.isna(), dtype=bool)
+        if gaps.all():
+            columns.append(Column(name, "text", np.zeros(len(cells)), gaps, empty=True))
             continue
         present = as_array(f"data column {name}", cells.dropna())
         kind = KINDS_OF_COLUMNS.get(kind_of(present))
@@ -82,10 +86,10 @@ def frame_columns(frame: Any) -> tuple[list[Column], list[str]]:
         if kind == "integer":
             present = integer_array(present.tolist())
         values = present
-        if missing is not None:
+        if gaps.any():
             values = np.zeros(len(cells), dtype=present.dtype)
-            values[np.asarray(cells.notna(), dtype=bool)] = present
-        columns.append(Column(name, kind, doubles(values) if kind == "number" else values, missing))
+            values[~gaps] = present
+        columns.append(Column(name, kind, doubles(values) if kind == "number" else values, gaps))
     return columns, [f"row {label}" for label in frame.index]
 
 
@@ -111,16 +115,17 @@ def table(
 
     Raises:
         OptionError: a column that is not there, or named twice.
-        DataError: a feature that is text, a missing cell, an infinite number, an integer that double
-            precision does not hold, ids that repeat.
+        DataError: a target that is missing, numbers among which some cells are texts, codes with leading
+            zeros, an infinite number, an integer that double precision does not hold, ids that repeat.
         MemoryBudgetError: more cells than memory has room for.
     """
     by_name = {column.name: column for column in every}
     goal = _target(by_name, target, source)
     features = _features(by_name, goal.name, columns, names, source)
-    for column in (goal, *features):
-        _check_column(column, names, source)
+    _check_column(goal, names, source)
     for column in features:
+        _check_feature(column, names, source)
+    for column in (column for column in features if column.kind != "text"):
         check_whole_numbers(f"column {column.name} of {source}", column.values, names)
     unused: list[str] = []
     rows, is_query = np.arange(len(names)), None
@@ -131,9 +136,20 @@ def table(
         names = _names(by_name[ID], names, source)
     size = BYTES_PER_NUMBER * len(names) * len(features)
     check_allocation(f"`{source}`, a table of {len(names)} × {len(features)},", size)
-    cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
     ids = [names[row] for row in rows.tolist()]
     headings = tuple(column.name for column in features)
+    plain = all(column.kind != "text" and not column.gaps.any() for column in features)
+    if plain:
+        cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
+
+    def read(chosen: np.ndarray) -> InputRows:
+        return InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings)
+
+    def encode(chosen: np.ndarray, train: int) -> InputRows:
+        coded = encode_columns(features, rows[chosen], train, source)
+        shown = raw_cells(features, rows[chosen])
+        return InputRows(coded.inputs, None, shown, headings, coded.names, coded.notes)
+
     targets = raw_targets(goal.name, goal.values[rows], task=task, rows=ids)
     default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
     notes = [
@@ -146,7 +162,8 @@ def table(
         name=source,
         ids=ids,
         targets=targets,
-        read=lambda chosen: InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings),
+        read=read,
+        encode=None if plain else encode,
         is_query=is_query,
         record={
             "format": form,
@@ -211,48 +228,51 @@ def _features(
             )
     if not chosen:
         raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
-    _check_numeric([by_name[name] for name in chosen], target, names, source)
+    _check_meaning([by_name[name] for name in chosen], target, names, source)
     return [by_name[name] for name in chosen]
 
 
-def _check_numeric(features: Sequence[Column], target: str, rows: Sequence[str], source: str) -> None:
-    """Raise where a feature holds texts, codes or nothing at all, with what can be done."""
+def _check_meaning(features: Sequence[Column], target: str, rows: Sequence[str], source: str) -> None:
+    """Raise where the cells of a feature may mean two things, with what can be done."""
     numeric = [column.name for column in features if column.kind != "text"]
     advice = (
         f"or predict from others with `columns`: {name_list(numeric)} {_are(numeric)} numbers."
         if numeric
         else "or drop them: no other column holds numbers."
     )
-    empty = [column.name for column in features if column.empty]
-    if empty:
-        raise DataError(
-            f"`{source}` must have a value in every cell; {name_list(empty)} {_are(empty)} missing (NaN) in "
-            f"every row. Drop the column, {advice}"
-        )
     codes = [column for column in features if column.code is not None]
     if codes:
         example = codes[0].values[codes[0].code]
         raise DataError(
-            f"`{source}` must have numbers to predict from; {name_list([column.name for column in codes])} "
-            f"{'hold' if len(codes) > 1 else 'holds'} codes with leading zeros, such as {example!r}, "
-            "which are names. Encode them as numbers (one column per code), write them without the zeros if "
-            f"they are numbers, {advice}"
+            f"`{source}` must have numbers or texts to predict from; "
+            f"{name_list([column.name for column in codes])} {'hold' if len(codes) > 1 else 'holds'} codes "
+            f"with leading zeros, such as {example!r}. Write them with a letter if they are names of kinds "
+            f"(c0123), without the zeros if they are numbers, {advice}"
         )
-    texts = [column for column in features if column.kind == "text"]
-    if texts:
-        names = [column.name for column in texts]
-        cells = texts[0].values.tolist()
-        row = next((row for row, cell in enumerate(cells) if not NUMBER.fullmatch(cell)), 0)
-        raise DataError(
-            f"`{source}` must have numbers to predict from; {name_list(names)} "
-            f"{'hold' if len(names) > 1 else 'holds'} text, such as {cells[row][:TEXT_SHOWN]!r} in "
-            f"{rows[row]}. Write numbers as 1234.5, encode texts as numbers (one column per value), {advice} "
-            f"The target is {target!r}."
-        )
+    for column in (column for column in features if column.kind == "text" and not column.empty):
+        cells = [cell for cell, gap in zip(column.values.tolist(), column.gaps, strict=True) if not gap]
+        odd = [cell for cell in cells if not NUMBER.fullmatch(cell)]
+        if odd and len(odd) < (1 - MOSTLY) * len(cells):
+            row = next(row for row, cell in enumerate(column.values.tolist()) if cell == odd[0])
+            raise DataError(
+                f"`{source}` must have numbers or texts in a column, not both; {column.name!r} holds "
+                f"numbers, and text in {len(odd)} of {len(cells)} rows, such as {odd[0][:TEXT_SHOWN]!r} in "
+                f"{rows[row]}. Write numbers as 1234.5, leave cells without one empty, {advice} The target "
+                f"is {target!r}."
+            )
 
 
 def _are(names: Sequence[str]) -> str:
     return "are" if len(names) > 1 else "is"
+
+
+def _check_feature(column: Column, names: Sequence[str], source: str) -> None:
+    """Raise at the first cell that is infinite, or not what double precision makes of it."""
+    if not column.empty:
+        values = column.values
+        if column.kind == "number":
+            values = np.where(column.gaps, 0.0, values)
+        _check_column(replace(column, values=values, gaps=np.zeros_like(column.gaps)), names, source)
 
 
 def _check_column(column: Column, names: Sequence[str], source: str) -> None:

@@ -29,6 +29,7 @@ def check_rule(rule: object, tolerance: float | None) -> None:
             "`rule` must be Ridge or GradientDescent, which finite networks can follow; got "
             f"{shown(rule)}. GradientDescent with a small rate takes the place of a flow."
         )
+    rule.check_scales()
     if tolerance is not None:
         check_between("tolerance", tolerance, 0, 1)
     elif isinstance(rule, Ridge):

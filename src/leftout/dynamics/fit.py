@@ -1,6 +1,7 @@
 """The model that a kernel, training examples and a rule make: the Gram matrix now, all else when asked."""
 
 import warnings
+from dataclasses import replace
 from typing import Any, overload
 
 import torch
@@ -17,6 +18,7 @@ from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_rows import KernelRows
+from leftout.dynamics.ridge_choice import best_ridge, check_choosable, is_auto
 from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
@@ -74,7 +76,8 @@ def fit(
             is not to be relied on.
         train: Examples, a pair (inputs, targets) of arrays, or a Dataset. Whole-number targets of a
             pair are classes; others are taken as given.
-        rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean".
+        rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean". Of
+            Ridge("auto") the ridge is chosen, and `fitted.ridge_choice` says from what.
         dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
         device: where everything is computed.
         memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
@@ -100,6 +103,7 @@ def fit(
     check_kernel(kernel)
     check_rule(rule)
     rule = Ridge() if rule is None else rule
+    check_choosable(kernel, rule)
     examples = coded_for(kernel, rule, examples_of(train, name="train"))
     if isinstance(kernel, Kernel):
         check_weights(kernel, examples, rule)
@@ -147,7 +151,21 @@ def fit_kernel(
             )
             gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
     rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
-    return Fitted(rows, examples, rule)
+    return _with_best_ridge(rows, examples, rule) if is_auto(rule) else Fitted(rows, examples, rule)
+
+
+def _with_best_ridge(rows: KernelRows, examples: Examples, rule: Rule) -> Fitted:
+    """Return the model at the ridge of least left-out loss; the eigendecomposition stays with it."""
+    assert isinstance(rule, Ridge)
+    any_ridge = Fitted(rows, examples, replace(rule, ridge=1.0))
+    choice = best_ridge(
+        any_ridge.spectrum,
+        any_ridge.residual,
+        examples=len(examples),
+        diagonal=float(rows.gram.diagonal().mean()),
+        rule=rule,
+    )
+    return Fitted(rows, examples, choice.rule, any_ridge.factorisations, choice)
 
 
 def is_kept_as_rows(kernel: AnyKernel, rule: Rule, n: int, budget: int) -> bool:

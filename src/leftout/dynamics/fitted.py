@@ -25,6 +25,7 @@ from leftout.data.examples import Examples
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.factorisations import Factorisations
 from leftout.dynamics.kernel_rows import KernelRows
+from leftout.dynamics.ridge_choice import RidgeChoice
 from leftout.dynamics.rules import At, Logistic, Rule, SpectralRule
 from leftout.dynamics.scales import check_kernel_scale, check_residual_scale
 from leftout.kernels.base import Kernel
@@ -55,15 +56,22 @@ class Fitted:
         train: the examples, with targets as the loss of the rule takes them.
         targets: Y.
         initial_at_train: f_0 at the training inputs.
+        ridge_choice: what the ridge was chosen from by left-out loss; None where it was given.
         tilt: of a network as it was trained (`Kernel.is_trained`), a change of the dual that keeps it
             where it is: the ridge is centred where the trained weights are the minimum. None of other models.
     """
 
     def __init__(
-        self, rows: KernelRows, train: Examples, rule: Rule, factorisations: Factorisations | None = None
+        self,
+        rows: KernelRows,
+        train: Examples,
+        rule: Rule,
+        factorisations: Factorisations | None = None,
+        ridge_choice: RidgeChoice | None = None,
     ) -> None:
         self.rows = rows
         self.rule = rule
+        self.ridge_choice = ridge_choice
         self.train = rule.example_loss.coded(train, rows.kernel.network_outputs(train.inputs), "train")
         if self.train.encoding.as_probabilities and not isinstance(rule, Logistic):
             raise OptionError(

@@ -8,6 +8,9 @@ from leftout.core.options import OptionRecord, option
 Loss = Literal["sum", "mean"]
 LossName = Literal["squared", "cross-entropy"]
 RuleName = Literal["ridge", "flow", "descent"]
+AUTO: Literal["auto"] = "auto"
+RidgeNumber = float | Literal["auto"]
+"""A ridge, or "auto": the one of least exact left-out loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +19,10 @@ class RuleOptions(OptionRecord):
 
     panel = "Training"
 
-    ridge: float | None = option(
+    ridge: RidgeNumber | None = option(
         None,
-        "λ, added to the kernel matrix as given; 1 by default, 0 for flow and descent, of cross-entropy a "
-        "hundredth of the kernel's mean diagonal.",
+        "λ, added to the kernel matrix as given, or auto: of least exact left-out loss. 1 by default, 0 for "
+        "flow and descent, of cross-entropy a hundredth of the kernel's mean diagonal.",
         common=True,
     )
     at: tuple[float, ...] = option(

@@ -26,7 +26,7 @@ from torch import Tensor
 from leftout.core.checks import as_list, check_at_least, check_choice, check_positive, shown
 from leftout.core.errors import DivergenceError, OptionError
 from leftout.dynamics.losses import CROSS_ENTROPY, SQUARED, ExampleLoss
-from leftout.dynamics.options import Loss
+from leftout.dynamics.options import AUTO, Loss, RidgeNumber
 from leftout.dynamics.scales import check_rate_scale, check_ridge_scale, check_time_scale
 from leftout.solvers.quadrature import (
     FEW_STEPS,
@@ -60,9 +60,32 @@ class Rule(ABC):
     ridge: float
     loss: Loss
 
+    @property
+    def is_auto(self) -> bool:
+        """Return whether the ridge is still to be chosen, by `fit`."""
+        return False
+
     def effective_ridge(self, total: float) -> float:
-        """Return λ as it is added to K."""
-        return self.ridge * total if self.loss == "mean" else self.ridge
+        """Return λ as it is added to K.
+
+        Raises:
+            OptionError: it is still to be chosen.
+        """
+        return self.ridge_number * total if self.loss == "mean" else self.ridge_number
+
+    @property
+    def ridge_number(self) -> float:
+        """Return the ridge as a number.
+
+        Raises:
+            OptionError: it is "auto", which `fit` replaces by a number.
+        """
+        if self.is_auto:
+            raise OptionError(
+                '`ridge` must be a number here; got "auto". `choose_ridge(kernel, train).rule` is the rule '
+                "with the ridge of least left-out loss, and `fit` chooses it itself."
+            )
+        return self.ridge
 
     @abstractmethod
     def time(self, at: At) -> float:
@@ -135,16 +158,34 @@ class Ridge(_AtTheEnd, SpectralRule):
     """The minimiser of ½ Σ (f − y)² + ½ ridge ‖w − w_0‖², the end of training.
 
     Args:
-        ridge: λ ≥ 0, in the units of K, added to it as given.
+        ridge: λ ≥ 0, in the units of K, added to it as given; or "auto": `fit` takes the one of least exact
+            left-out squared loss, see `choose_ridge`.
         loss: "sum", or "mean" for 1/(2n) Σ (f − y)² + ½ ridge ‖w − w_0‖², that is nλ added to K.
+
+    Example:
+        >>> import leftout as lo
+        >>> train, _ = lo.load("digits", n_train=60, n_query=10)
+        >>> lo.fit(lo.kernels.TwoLayerReLU(), train, rule=lo.Ridge("auto")).rule
+        Ridge(ridge=5e-06, loss='sum')
     """
 
-    ridge: float = 1.0
+    # A fitted model has a number: only the caller's rule may say "auto".
+    ridge: RidgeNumber = 1.0  # type: ignore[assignment]
     loss: Loss = "sum"
 
     def __post_init__(self) -> None:
-        check_at_least("ridge", self.ridge, 0)
+        if not self.is_auto:
+            if isinstance(self.ridge, str):
+                raise OptionError(f'`ridge` must be a number ≥ 0, or "auto"; got {shown(self.ridge)}.')
+            check_at_least("ridge", self.ridge, 0)
         check_choice("loss", self.loss, LOSSES)
+
+    @property
+    def is_auto(self) -> bool:
+        return isinstance(self.ridge, str) and self.ridge == AUTO
+
+    def check_scales(self) -> None:
+        check_ridge_scale(self.ridge_number)
 
     def filter(self, time: float, total: float) -> Filter:
         return lambda values: 1 / (values + self.effective_ridge(total))
@@ -186,6 +227,12 @@ class Logistic(_AtTheEnd):
     loss: Loss = "sum"
 
     def __post_init__(self) -> None:
+        if isinstance(self.ridge, str):
+            raise OptionError(
+                "`ridge` must be a number > 0 under cross-entropy, where no one decomposition serves all "
+                f"ridges; got {shown(self.ridge)}. Pass `training_ridge(…)` of the training run, or compare "
+                "`out_of_sample` at a few ridges."
+            )
         check_positive("ridge", self.ridge)
         check_choice("loss", self.loss, LOSSES)
 
@@ -213,6 +260,7 @@ class GradientFlow(SpectralRule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
+        _check_number(self.ridge, type(self).__name__)
         check_at_least("ridge", self.ridge, 0)
         check_choice("loss", self.loss, LOSSES)
 
@@ -276,6 +324,7 @@ class GradientDescent(SpectralRule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
+        _check_number(self.ridge, type(self).__name__)
         check_at_least("ridge", self.ridge, 0)
         check_choice("loss", self.loss, LOSSES)
 
@@ -350,6 +399,15 @@ class GradientDescent(SpectralRule):
             )
             quadratures.append((positions, nodes))
         return quadratures
+
+
+def _check_number(ridge: object, rule: str) -> None:
+    """Raise where the ridge of training over time is a text."""
+    if isinstance(ridge, str):
+        raise OptionError(
+            f"`ridge` must be a number ≥ 0 for {rule}, which can be stopped early instead; got "
+            f'{shown(ridge)}. Ridge takes "auto".'
+        )
 
 
 def _number(at: object) -> float:

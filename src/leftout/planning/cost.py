@@ -55,12 +55,12 @@ class Cost:
         """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
         if self.audit.is_cross_entropy:
             return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k, self.audit.row_numbers))
-        return self._factorisations(REFACTORED, spectrum=self.audit.has_training_curve)
+        return self._factorisations(REFACTORED, spectrum=self.audit.takes_spectrum)
 
     def left_out(self) -> float:
         """Return seconds of a kernel's leave-one-out loss, and of nothing else."""
         audit = self.audit
-        factorisations = self._factorisations(1, spectrum=bool(audit.finite_times))
+        factorisations = self._factorisations(1, spectrum=bool(audit.finite_times) or audit.chooses_ridge)
         predictions = (
             nodes_work(audit.n, audit.k, (time,)) + out_of_sample_work(audit.n, audit.k, time)
             for time in audit.times

@@ -168,7 +168,7 @@ class AuditMemory:
             return self.square + 2 * 8 * self.audit.n * min(SIDE, self.audit.row_numbers)
         if self.audit.is_cross_entropy:
             return self.square
-        return self.square * (1 + 2 * self.audit.reaches_end + self.audit.has_training_curve)
+        return self.square * (1 + 2 * self.audit.reaches_end + self.audit.takes_spectrum)
 
     @property
     def factorisation(self) -> int:
@@ -176,7 +176,7 @@ class AuditMemory:
         if self.audit.is_cross_entropy:
             return self.model + 8 * self.audit.n * self.audit.k * ARRAYS
         factored = 3 * self.square if self.audit.reaches_end else 0
-        if self.audit.has_training_curve:
+        if self.audit.takes_spectrum:
             factored = max(factored, self.model + 3 * self.square)
         return factored + self.audit.feature_bytes
 

@@ -224,6 +224,6 @@ def _factorisation_method(audit: PlannedAudit) -> str:
     methods = []
     if audit.reaches_end:
         methods.append("Cholesky and inverse" + (", again and again" if audit.ridge_changes else ""))
-    if audit.has_training_curve:
-        methods.append("eigendecomposition")
+    if audit.takes_spectrum:
+        methods.append("eigendecomposition" + (" for the choice of the ridge" if audit.chooses_ridge else ""))
     return " and ".join(methods) or "none"

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from leftout.attribution.engine.edit_engines import finite_times
@@ -15,7 +15,8 @@ from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
 from leftout.dynamics.fit import is_kept_as_rows
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
-from leftout.dynamics.rules import At, Logistic, Rule
+from leftout.dynamics.ridge_choice import check_choosable, is_auto
+from leftout.dynamics.rules import At, Logistic, Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.panels import KEPT
@@ -36,6 +37,7 @@ class PlannedAudit:
         on_disk: whether scores go to a folder, and not into memory.
         has_label_model: whether labels are doubted by another model, as trained weights have seen them.
         has_verdict: whether the kernel of a trained network's architecture is asked too, for a verdict.
+        chooses_ridge: whether the ridge is chosen, from the spectrum; `rule` then has any ridge.
         features: what the kernel makes of single inputs, in bytes; None where that is nothing.
         row_numbers: numbers of a row of the Jacobian, where rows are kept and not their products; else None.
     """
@@ -58,6 +60,8 @@ class PlannedAudit:
     def matrix_bytes(self) -> int:
         """Return the bytes of the kernel matrix, or of the rows that it is a product of."""
         return 8 * self.n * (self.n if self.row_numbers is None else self.row_numbers)
+
+    chooses_ridge: bool = False
 
     @property
     def label_rows(self) -> int:
@@ -94,6 +98,11 @@ class PlannedAudit:
     def has_training_curve(self) -> bool:
         """Return whether training is followed over its time, which takes the spectrum too."""
         return has_training_curve(self.rule, self.last_time)
+
+    @property
+    def takes_spectrum(self) -> bool:
+        """Return whether the eigendecomposition is made, and kept with the model."""
+        return self.has_training_curve or self.chooses_ridge
 
     @property
     def is_cross_entropy(self) -> bool:
@@ -179,8 +188,14 @@ def planned_audit(
     """Return what is asked of a kernel; of one that is fitted to labels, of the one it builds on.
 
     Raises:
+        OptionError: a ridge that left-out losses cannot choose.
         ShapeError: the kernel tells apart more or fewer outputs than there are columns of targets.
     """
+    check_choosable(kernel, rule)
+    chooses_ridge = is_auto(rule)
+    if chooses_ridge:
+        assert isinstance(rule, Ridge)
+        rule = replace(rule, ridge=1.0)  # any: all take the same work and memory
     base = kernel.base if isinstance(kernel, LabelDependentKernel) else kernel
     if base is kernel:
         check_outputs("`kernel` tells apart", base.outputs, train)
@@ -197,6 +212,7 @@ def planned_audit(
         on_disk=on_disk,
         has_label_model=base.is_trained,
         has_verdict=has_architecture_kernel(base, rule, train),
+        chooses_ridge=chooses_ridge,
         features=base.feature_bytes(train.inputs),
         row_numbers=base.row_numbers()
         if is_kept_as_rows(kernel, rule, len(train) * outputs, budget)

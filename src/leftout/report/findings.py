@@ -22,6 +22,7 @@ from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.trust.retrained_answers import Measured
 from leftout.dynamics.losses import SQUARED, ExampleLoss
+from leftout.dynamics.ridge_choice import RidgeChoice
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Findings:
         at_times: the model at each training time asked for, ascending, as in `scores.at`. Lists, order of
             removal and certificate are of the last of them.
         scores: influence in loss units, dims (at, query, train); positive = the example helped.
-        margins: left-out margin of each training label; below 0 it is doubted.
+        margins: left-out margin of each training label; the smallest are doubted first.
+        refusal: why nothing is doubted or called removable, where the model knows nothing of the labels; else
+            "".
         learned: when each example was learned; None where training has no time (ridge), or was asked
             about before it began.
         linearisation_gap: the model beside the network that it stands for; None for kernels of infinitely
@@ -78,6 +81,7 @@ class Findings:
         depends_on_labels: whether the kernel was fitted to labels, and again without each example. Removal of
             many, kinds, sources, training time and the learning curve then keep it as all labels made it.
         loss: what the model minimises, and what influence is measured in.
+        ridge_choice: what the ridge was chosen from by left-out loss; None where it was given.
     """
 
     train: Examples
@@ -100,6 +104,7 @@ class Findings:
     no_verdict: str = ""
     measured: tuple[Measured, ...] = ()
     label_note: str = ""
+    refusal: str = ""
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
     retrained_removal: PruneCheck | None = None
@@ -108,6 +113,7 @@ class Findings:
     selection: Selection | None = None
     depends_on_labels: bool = False
     loss: ExampleLoss = SQUARED
+    ridge_choice: RidgeChoice | None = None
 
     @property
     def doubts_labels(self) -> bool:

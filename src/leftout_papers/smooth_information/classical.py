@@ -61,7 +61,7 @@ def series(material: Material, trained: lo.Trained, query: lo.Examples, settings
     Cost:
         the tangent kernel at the trained weights and an eigendecomposition.
     """
-    ridge = trained.rule.ridge
+    ridge = trained.rule.ridge_number
     n, shift = len(trained.train), settings.shift(ridge)
     fitted = linearised_fit(material, trained.module, trained.train, Schedule(trained.rate, 0))
     kernel = fitted.kernel
@@ -93,7 +93,7 @@ def recursion(
         depth products of `batch` examples for each of the rows.
     """
     n, rule = len(trained.train), trained.rule
-    shift, batch = settings.shift(rule.ridge), min(settings.batch, n)
+    shift, batch = settings.shift(rule.ridge_number), min(settings.batch, n)
     budget = memory_budget(material.memory, device=next(trained.module.parameters()).device)
     # As sums over examples, as everywhere: the mean's curvature and scale n-fold.
     matrix = Curvature(trained.module, trained.train, kind="hessian", shift=n * shift, memory=budget // 4)
@@ -108,7 +108,7 @@ def recursion(
     indices = torch.tensor(rows)
     pulls = matrix.gradients(trained.train.inputs[indices], trained.train.targets[indices])
     moved = _weight_change(trained)
-    pulls += rule.ridge * torch.cat([change.flatten() for change in moved.values()]).to(pulls)[:, None]
+    pulls += rule.ridge_number * torch.cat([change.flatten() for change in moved.values()]).to(pulls)[:, None]
     changes = ask(pulls).value
     tangents = matrix.unflat(changes.T)
     kernel = lo.kernels.Empirical(trained.module, memory=material.memory, weights="initial")

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from leftout.data.examples import Examples
-from leftout.solvers.diagonal_blocks import solve_blocks
+from leftout.solvers.left_out_path import left_out_residuals, ridge_filters
 from leftout.solvers.spectrum import Spectrum
 
 POINTS = 32
@@ -92,14 +92,7 @@ def left_out_path(
         4nr flops for each ridge and row for the diagonal, 2r²c for each ridge for the errors.
     """
     outputs = len(spectrum.vectors) // len(train)
-    filters = _filters(spectrum, ridges)  # (q, r)
-    coordinates = spectrum.coordinates(residual)
-    residuals = []
-    diagonal = spectrum.diagonal(filters.to(torch.complex128), outputs).real  # (q, n, b, b)
-    for position, filter in enumerate(filters):
-        dual = spectrum.vectors @ (filter[:, None] * coordinates)
-        blocks = torch.unflatten(dual, 0, (-1, outputs))
-        residuals.append(solve_blocks(diagonal[position], blocks).reshape(len(train), -1))
+    residuals = list(left_out_residuals(spectrum, residual, ridges, outputs))
     return _path(spectrum, ridges, residuals, train)
 
 
@@ -125,20 +118,15 @@ def held_out_path(
     features = cross @ spectrum.vectors
     residuals = [
         (target - features @ (filter[:, None] * coordinates)).reshape(len(outside), -1)
-        for filter in _filters(spectrum, ridges)
+        for filter in ridge_filters(spectrum, ridges)
     ]
     return _path(spectrum, ridges, residuals, outside)
-
-
-def _filters(spectrum: Spectrum, ridges: list[float]) -> Float64[Tensor, "q r"]:
-    shifts = torch.tensor(ridges, dtype=torch.float64, device=spectrum.values.device)
-    return 1 / (spectrum.values + shifts[:, None])
 
 
 def _path(
     spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], examples: Examples
 ) -> RidgePath:
-    filters = _filters(spectrum, ridges)
+    filters = ridge_filters(spectrum, ridges)
     rows, trace = len(spectrum.vectors), filters.sum(1)
     wrong = None
     if examples.labels is not None:

@@ -257,13 +257,13 @@ def _linearised_model(
             f"critical rate; got {shown(rule)}."
         )
     given = rule or GradientFlow()
+    ridge, loss = (given.ridge_number, given.loss) if rule else (0.0, "sum")
     examples = coded_for(kernel, given, examples_of(train, name="train"))
     # Training starts from the weights as they are, whatever they have seen.
     found = fit_kernel(kernel, examples, given, memory=memory, device=device)
     if isinstance(rule, GradientDescent | GradientFlow):
         found.check_trainable([], total=len(found))
         return found
-    ridge, loss = (rule.ridge, rule.loss) if rule else (0.0, "sum")
     rate = SHARE * _critical_rate(found, found.largest)
     descent = GradientDescent(rate if math.isfinite(rate) else 1.0, ridge, loss)
     return found.with_rule(descent)

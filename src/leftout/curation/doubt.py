@@ -1,0 +1,122 @@
+"""Which labels are doubted? Those that have little calibrated left-out probability, and another class much.
+
+With q the calibrated probability of a class (`calibration`) and π its share of the labels:
+
+    refuse   where the gain log q(given)/π(given) is not above 0 on average, by 1.64 standard errors beyond
+             the 1/n that fitting costs: the model knows no more of the labels than their shares
+    doubt    a label where q(given) < 0.3, q(suggested) > 0.5 and (q/π)(suggested) > (q/π)(given)
+
+The last protects small classes, which a model that knows only the shares would give to the large ones.
+Thresholds were chosen on the first fifteen tables of `benchmarks/defaults.py`, which measures them on the
+others as well.
+
+For numbers in place of classes, a value is doubted where the left-out residual lies beyond 3.5 robust
+standard deviations (`mislabelled`), and nothing is where the model predicts no better than the mean does.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from leftout.curation.calibration import calibrate
+
+LITTLE = 0.3
+"""Probability of the given class below which a label may be doubted."""
+
+MUCH = 0.5
+"""Probability of another class above which it is."""
+
+SURE = 1.64
+"""Standard errors by which a model must know more than nothing: one-sided 95 %."""
+
+KNOWS_NOTHING = (
+    "The model knows nothing of the {what}: what it says of an example without it is no better than "
+    "{trivial}. So nothing is doubted here, and nothing is called removable. Bring other features, such as "
+    "those of a network trained on similar data, or more examples."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Doubts:
+    """What calibrated probabilities say of n labels.
+
+    Attributes:
+        probabilities: q, (n, c).
+        doubted: (n,).
+        suggested: the most probable class other than the given one, (n,).
+        margins: score of the given class minus the best other, (n,): the order of doubts.
+        refusal: why nothing is doubted, where the scores know nothing of the labels; else "".
+    """
+
+    probabilities: Float64[np.ndarray, "n c"]
+    doubted: Bool[np.ndarray, " n"]
+    suggested: Int64[np.ndarray, " n"]
+    margins: Float64[np.ndarray, " n"]
+    refusal: str
+
+    @property
+    def order(self) -> list[int]:
+        """Return the doubted rows, the smallest margin first."""
+        rows = np.flatnonzero(self.doubted)
+        order: list[int] = rows[np.argsort(self.margins[rows], kind="stable")].tolist()
+        return order
+
+
+def doubts(scores: Float64[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]) -> Doubts:
+    """Return which labels are doubted; arguments as for `calibrate`."""
+    n, classes = scores.shape
+    rows = np.arange(n)
+    logs = calibrate(scores, labels).log_probabilities
+    shares = np.bincount(labels, minlength=classes) / n
+    others = logs.copy()
+    others[rows, labels] = -np.inf
+    suggested = others.argmax(1)
+    gains = logs[rows, labels] - np.log(shares[labels])
+    refusal = "" if _is_above_zero(gains) else refusal_text("labels", "the shares of the classes")
+    given, instead = np.exp(logs[rows, labels]), np.exp(logs[rows, suggested])
+    # As products, since no label may be of the suggested class.
+    lifted = instead * shares[labels] > given * shares[suggested]
+    doubted = (given < LITTLE) & (instead > MUCH) & lifted & (refusal == "")
+    return Doubts(np.exp(logs), doubted, suggested, class_margins(scores, labels), refusal)
+
+
+def class_margins(
+    scores: Float64[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " n"]:
+    """Return the score of the given class minus the best of the others."""
+    rows = np.arange(len(labels))
+    others = scores.copy()
+    others[rows, labels] = -np.inf
+    margins: np.ndarray = scores[rows, labels] - others.max(1)
+    return margins
+
+
+def numbers_refusal(targets: Float64[np.ndarray, "n k"], residuals: Float64[np.ndarray, "n k"]) -> str:
+    """Return why no number is doubted where left-out predictions are no better than the mean; else "".
+
+    Args:
+        targets: of examples that would not be doubted: the others may be anything.
+        residuals: target minus left-out prediction.
+    """
+    n = len(targets)
+    if n < 2 or not np.ptp(targets, axis=0).any():
+        return ""
+    # The mean of the others, as the model has not seen the example either.
+    trivial = ((n / (n - 1) * (targets - targets.mean(0))) ** 2).sum(1)
+    own = (residuals**2).sum(1)
+    return "" if _is_above_zero((trivial - own) / trivial.mean()) else refusal_text("targets", "their mean")
+
+
+def _is_above_zero(gains: Float64[np.ndarray, " n"]) -> bool:
+    """Return whether the mean of gains is above 0, by more than chance and the fit of the scores would make
+    it.
+    """
+    n = len(gains)
+    return bool(gains.mean() - 1 / n > SURE * gains.std() / math.sqrt(n))
+
+
+def refusal_text(what: str, trivial: str) -> str:
+    """Return the sentences that are said first where a model knows nothing."""
+    return KNOWS_NOTHING.format(what=what, trivial=trivial)

@@ -1,0 +1,124 @@
+"""Numbers that a kernel compares, from the columns of a table as people have them: texts and missing cells.
+
+    texts       a column of 0 and 1 for each value that training rows hold; a missing cell is a value too
+    numbers     a missing cell is the median of the training rows, and a column of 0 and 1 says where one was
+    names       texts that hardly two training rows share tell rows apart and not classes: they are left out
+
+Only training rows decide, so that a query tells nothing before it is asked. A table of numbers without
+missing cells stays as it is. Everything that was done is a sentence in the notes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from leftout.core.errors import DataError
+from leftout.data.columns import Column
+from leftout.data.files import BYTES_PER_NUMBER, check_allocation
+
+MISSING = "missing"
+"""Name of the value that a missing text is."""
+
+NAMES_FROM = 0.5
+"""Share of the training rows with a text that no other one has, above which a column holds names."""
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedColumns:
+    """Numbers for chosen rows of a table.
+
+    Attributes:
+        inputs: (n, d).
+        names: of the d columns.
+        notes: what was done, a sentence each.
+    """
+
+    inputs: np.ndarray
+    names: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, source: str) -> EncodedColumns:
+    """Return the features of chosen rows as numbers.
+
+    Args:
+        columns: the features; no cell of a number is infinite.
+        chosen: row numbers, those of training first.
+        train: how many of them are training rows.
+
+    Raises:
+        DataError: nothing is left to predict from.
+        MemoryBudgetError: more columns than memory has room for.
+    """
+    parts: list[np.ndarray] = []
+    names: list[str] = []
+    widened: list[str] = []
+    filled: list[str] = []
+    left_out: list[str] = []
+    for column in columns:
+        gaps = column.gaps[chosen]
+        if gaps[:train].all():
+            left_out.append(f"{column.name!r} (missing in every training row)")
+            continue
+        if column.kind == "text":
+            cells = _texts(column, chosen, gaps)
+            values, counts = np.unique(cells[:train], return_counts=True)
+            if len(values) > 2 and (counts == 1).sum() > NAMES_FROM * train:
+                left_out.append(f"{column.name!r} (texts that tell single rows apart, as names do)")
+                continue
+            check_allocation(
+                f"`{source}`, with a column for each of {len(values)} values of {column.name!r},",
+                BYTES_PER_NUMBER * len(chosen) * (len(values) + len(names)),
+            )
+            parts.append((cells[:, None] == values).astype(np.float64))
+            names += [f"{column.name} = {value}" for value in values.tolist()]
+            widened.append(f"{column.name!r} ({len(values)})")
+            continue
+        numbers = column.values[chosen].astype(np.float64)
+        if gaps.any():
+            numbers[gaps] = np.median(numbers[:train][~gaps[:train]])
+            filled.append(f"{column.name!r} ({int(gaps.sum())})")
+        parts.append(numbers[:, None])
+        names.append(column.name)
+        if gaps[:train].any():
+            parts.append(gaps[:, None].astype(np.float64))
+            names.append(f"{column.name} is missing")
+    if not parts:
+        raise DataError(
+            f"`{source}` must have columns to predict from; none is left: {', '.join(left_out)}. Name others "
+            "with `columns` (--columns)."
+        )
+    return EncodedColumns(np.concatenate(parts, axis=1), tuple(names), _notes(widened, filled, left_out))
+
+
+def _texts(column: Column, chosen: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Return the texts of chosen rows; a missing one has a name of its own."""
+    cells = column.values[chosen].astype(object)
+    cells[gaps] = MISSING
+    return np.array(cells.tolist(), dtype=str)
+
+
+def raw_cells(columns: Sequence[Column], chosen: np.ndarray) -> np.ndarray:
+    """Return the cells of chosen rows as a person looks at them, (n, c) objects."""
+    cells = np.empty((len(chosen), len(columns)), dtype=object)
+    for place, column in enumerate(columns):
+        cells[:, place] = column.values[chosen].tolist()
+        cells[column.gaps[chosen], place] = MISSING
+    return cells
+
+
+def _notes(widened: list[str], filled: list[str], left_out: list[str]) -> tuple[str, ...]:
+    notes = []
+    if widened:
+        notes.append(
+            f"texts became columns of 0 and 1, one for each value in the training rows: {', '.join(widened)}"
+        )
+    if filled:
+        notes.append(
+            "missing numbers became the median of the training rows, and a column says where they were: "
+            f"{', '.join(filled)}"
+        )
+    if left_out:
+        notes.append(f"left out of what is predicted from: {', '.join(left_out)}")
+    return tuple(notes)
