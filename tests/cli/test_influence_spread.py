@@ -47,7 +47,10 @@ def test_a_query_is_shown_with_the_spread_beside_each_influence(leftout) -> None
     [
         (("--spread", "--of-query", "x"), "--of-query 'x' is no query"),
         (("--spread", *ERF), "--spread is of single queries: name them with --of-query, or save"),
-        (("--spread", "--out", "a.csv"), "--spread needs networks that start from random weights"),
+        (
+            ("--spread", "--kernel", "two-layer-relu", "--out", "a.csv"),
+            "--spread needs networks that start from random weights",
+        ),
         (
             ("--spread", *ERF, "--method", "first-order", "--out", "a.csv"),
             "--spread goes with --method leave-one-out",
