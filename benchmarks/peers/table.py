@@ -24,12 +24,14 @@ from leftout.storage.provenance import environment, save_record
 
 RESAMPLES = 200
 
-ADVISED = "analytic-fit-refits"
-"""What the documentation says to take; chosen before the tasks of dattri and the ResNet were judged."""
+ADVISED = ("analytic-path-refits", "analytic-end-refits")
+"""What the documentation says to take, fixed before the MLP of dattri and the ResNet were judged. Logistic
+regression has one tangent kernel from start to end: there the second is the same, and the first not asked.
+"""
 
 MEANS = {
     f"consensus-{count}": (
-        ADVISED,
+        ADVISED[0],
         f"tangent-refits-{count}",
         "consensus of refits, the architecture's kernel and trained weights",
     )
@@ -143,7 +145,7 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
     for task, judged in rows.items():
         answered = [row for row in judged if "estimate" in row and not row["method"].startswith("control-")]
         ours = [row for row in answered if row["source"] == "leftout"]
-        advised = next((row for row in ours if row["method"] == ADVISED), None)
+        advised = next((row for name in ADVISED for row in ours if row["method"] == name), None)
         peer = next((row for row in answered if row["source"] != "leftout"), None)
         ceiling = answered[0]
         cells = [
