@@ -160,32 +160,37 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def main() -> None:
-    """Judge all tasks that are there, and write the record."""
+    """Judge the tasks that are named, and write the record of all that were judged."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--dry", action="store_true", help="print, and write no record")
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--dry", action="store_true", help="judge and print, and write no record")
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS), help="none: the record alone")
     arguments = parser.parse_args()
-    judged, about, tables = {}, {}, []
     for task in arguments.tasks:
         folder = arguments.out / task
         if (folder / "truth.zarr").exists() and any(folder.glob("scores/*/report.json")):
-            judged[task] = judge(folder, task)
-            about[task] = json.loads((folder / "task.json").read_text())
-            tables.append(markdown(task, judged[task], TASKS[task].text))
-            print(tables[-1], flush=True)
-    tables.insert(0, summary(judged))
-    print(tables[0])
+            rows = judge(folder, task)
+            (folder / "judged.json").write_text(json.dumps(rows, indent=2) + "\n")
+            print(markdown(task, rows, TASKS[task].text), flush=True)
     if not arguments.dry:
-        folder = ROOT / "records" / f"{datetime.now(UTC):%Y-%m-%d}-peers"
-        save_record(
-            folder,
-            command=f"python benchmarks/peers/table.py {arguments.out.name}",
-            environment=environment(),
-            result={"tasks": about, "rows": [row for rows in judged.values() for row in rows]},
-        )
-        (folder / "table.md").write_text("\n".join(tables))
-        print(f"record: {folder.relative_to(ROOT)}")
+        write_record(arguments.out)
+
+
+def write_record(out: Path) -> None:
+    """Put together what was judged, as a record with its tables."""
+    folders = {task: out / task for task in TASKS if (out / task / "judged.json").exists()}
+    judged = {task: json.loads((folder / "judged.json").read_text()) for task, folder in folders.items()}
+    about = {task: json.loads((folder / "task.json").read_text()) for task, folder in folders.items()}
+    folder = ROOT / "records" / f"{datetime.now(UTC):%Y-%m-%d}-peers"
+    save_record(
+        folder,
+        command=f"python benchmarks/peers/table.py {out.name}",
+        environment=environment(),
+        result={"tasks": about, "rows": [row for rows in judged.values() for row in rows]},
+    )
+    tables = [markdown(task, rows, TASKS[task].text) for task, rows in judged.items()]
+    (folder / "table.md").write_text("\n".join([summary(judged), *tables]))
+    print(summary(judged), f"record: {folder.relative_to(ROOT)}", sep="\n")
 
 
 if __name__ == "__main__":
