@@ -113,14 +113,17 @@ def interval(row: dict[str, Any], number: str = "estimate", ends: str = "") -> s
     return f"{row[number]:.3f} ({row[f'{ends}low']:.3f} to {row[f'{ends}high']:.3f})"
 
 
-def markdown(task: str, rows: list[dict[str, Any]], about: str) -> str:
+def markdown(task: str, rows: list[dict[str, Any]]) -> str:
     """Return the table of a task."""
     ceiling = next(row for row in rows if "ceiling" in row)
-    measure = "leave-one-out correlation" if TASKS[task].singles else "LDS"
+    settings = TASKS[task]
+    measure = "leave-one-out correlation" if settings.singles else "LDS"
+    what = "single examples" if settings.singles else "halves"
     lines = [
         f"### {task}: ceiling {interval(ceiling, 'ceiling', 'ceiling_')}",
         "",
-        f"{about[0].upper()}{about[1:]}.",
+        f"{settings.text[0].upper()}{settings.text[1:]}; {settings.epochs} epochs. "
+        f"Truth: {settings.subsets} {what}, {settings.seeds} seeds each.",
         "",
         f"| method | networks | {measure} | 95 % interval | s | peak MB | lines |",
         "|---|---|---|---|---|---|---|",
@@ -171,7 +174,7 @@ def main() -> None:
         if (folder / "truth.zarr").exists() and any(folder.glob("scores/*/report.json")):
             rows = judge(folder, task)
             (folder / "judged.json").write_text(json.dumps(rows, indent=2) + "\n")
-            print(markdown(task, rows, TASKS[task].text), flush=True)
+            print(markdown(task, rows), flush=True)
     if not arguments.dry:
         write_record(arguments.out)
 
@@ -188,7 +191,7 @@ def write_record(out: Path) -> None:
         environment=environment(),
         result={"tasks": about, "rows": [row for rows in judged.values() for row in rows]},
     )
-    tables = [markdown(task, rows, TASKS[task].text) for task, rows in judged.items()]
+    tables = [markdown(task, rows) for task, rows in judged.items()]
     (folder / "table.md").write_text("\n".join([summary(judged), *tables]))
     print(summary(judged), f"record: {folder.relative_to(ROOT)}", sep="\n")
 

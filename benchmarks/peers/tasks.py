@@ -62,8 +62,8 @@ TASKS: dict[str, Settings] = {
         text="MNIST, n = 5000, 500 queries, logistic regression as dattri trains it", **_REGRESSION
     ),
     "dattri-regression-singles": Settings(
-        text="the same, 50 single examples left out one at a time, all others in the same batches",
-        subsets=50,
+        text="the same, 40 single examples left out one at a time, all others in the same batches",
+        subsets=40,
         singles=True,
         **_REGRESSION,
     ),
