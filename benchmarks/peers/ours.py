@@ -69,8 +69,7 @@ def along_the_path(task: Task, fitted: lo.Fitted) -> float:
     sampled = sorted({round(steps * (i / SAMPLED) ** 2) for i in range(SAMPLED + 1)})
     some = train.select(range(0, len(train), len(train) // 200))
     weights, diagonals = [], []
-    in_order = TASKS[about].singles
-    for step, module in enumerate(networks_in_training(about, train, 1000, in_order=in_order)):
+    for step, module in enumerate(networks_in_training(about, train, 1000)):
         if step in sampled:
             module.eval()
             with torch.no_grad():

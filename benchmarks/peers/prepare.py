@@ -19,7 +19,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tasks import NETWORKS, TASKS, data, recipe, subsets, train_in_order
+from tasks import NETWORKS, TASKS, data, recipe, subsets, train_with_gaps
 
 import leftout as lo
 from leftout.diagnostics.retraining.sgd_training import train_alone
@@ -39,22 +39,19 @@ def prepare(out: Path, task: str, jobs: int) -> None:
         **{name: array.numpy() for name, array in labels.items()},
     )
     settings = TASKS[task]
-    in_order = partial(train_in_order, task)
     for seed in range(NETWORKS):
         if not (folder / f"network-{seed}.pt").exists():
-            if settings.singles:
-                module = in_order(train, 1000 + seed)
-            else:
-                module = train_alone(training, train, (torch.arange(len(train)), 1000 + seed))
+            module = train_alone(training, train, (torch.arange(len(train)), 1000 + seed))
             torch.save(module.state_dict(), folder / f"network-{seed}.pt")
     if not (folder / "truth.zarr").exists():
         began = time.perf_counter()
         truth = lo.retrain_subsets(
-            in_order if settings.singles else training,
+            partial(train_with_gaps, task) if settings.singles else training,
             train,
             query,
             subsets(task, len(train)),
             seeds=range(settings.seeds),
+            at_once=settings.at_once,
             jobs=jobs,
             out=folder / "truth",
         )

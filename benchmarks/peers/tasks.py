@@ -36,9 +36,11 @@ class Settings:
     seeds: int = 2
     subsets: int = 48
     """Random halves, or single examples that are left out."""
+    at_once: int | None = None
+    """Networks trained together; as many as pay if None."""
     singles: bool = False
-    """Single examples are left out, and all others keep their batches: runs that shuffle differ by more than
-    the example."""
+    """Single examples are left out, and all others keep their batches: runs with orders of their own differ
+    by far more than the example."""
 
 
 _MLP = "MNIST, n = 1000, an MLP 784-128-128-10"
@@ -60,8 +62,8 @@ TASKS: dict[str, Settings] = {
         text="MNIST, n = 5000, 500 queries, logistic regression as dattri trains it", **_REGRESSION
     ),
     "dattri-regression-singles": Settings(
-        text="the same, 100 single examples left out one at a time, all others in the same batches",
-        subsets=100,
+        text="the same, 40 single examples left out one at a time, all others in the same batches",
+        subsets=40,
         singles=True,
         **_REGRESSION,
     ),
@@ -77,7 +79,8 @@ TASKS: dict[str, Settings] = {
         text="cat v dog of CIFAR-10, n = 300, the last stage of a pretrained ResNet-20 (203,266 weights)",
         epochs=10,
         learning_rate=0.001,
-        subsets=32,
+        at_once=1,
+        subsets=24,
     ),
 }
 
@@ -152,36 +155,33 @@ def recipe(task: str) -> lo.SGDTraining:
     )
 
 
-def networks_in_training(task: str, train: Any, seed: int, *, in_order: bool) -> Iterator[nn.Module]:
+def networks_in_training(task: str, train: Any, seed: int) -> Iterator[nn.Module]:
     """Yield one network before each of its steps, and at the end.
 
-    Args:
-        in_order: batches as all data of the task lie, whatever of them is trained on: an example that is
-            missing leaves its place empty, and the batches of the others as they are.
+    An epoch takes *all* data of the task in an order of the seed, and an example that is not in `train`
+    leaves its place empty: two runs of one seed differ by the examples that they lack, and by no other's
+    batch.
     """
     training = recipe(task)
     module = training.network(seed)
     optimiser = training.optimizer_of(list(module.parameters()))
-    inputs, labels = train.inputs.float(), train.labels
-    order = torch.Generator().manual_seed(seed)
-    places = {name: place for place, name in enumerate(data(task)[0].ids)}
-    numbers = torch.tensor([places[name] // training.batch_size for name in train.ids])
+    inputs, labels, names = train.inputs.float(), train.labels, data(task)[0].ids
+    rows = dict(zip(train.ids, range(len(labels)), strict=True))
+    place = torch.tensor([rows.get(name, -1) for name in names])
+    generator = torch.Generator().manual_seed(seed)
     for _ in range(training.epochs):
-        if in_order:
-            batches = [(numbers == number).nonzero().flatten() for number in numbers.unique()]
-        else:
-            batches = torch.randperm(len(labels), generator=order).split(training.batch_size)
-        for batch in batches:
+        for batch in place[torch.randperm(len(names), generator=generator)].split(training.batch_size):
             yield module
+            batch = batch[batch >= 0]
             optimiser.zero_grad()
             torch.nn.functional.cross_entropy(module(inputs[batch]), labels[batch]).backward()
             optimiser.step()
     yield module
 
 
-def train_in_order(task: str, train: Any, seed: int) -> nn.Module:
-    """Return a network trained with its batches in the order of the data."""
-    return deque(networks_in_training(task, train, seed, in_order=True), maxlen=1)[0]
+def train_with_gaps(task: str, train: Any, seed: int) -> nn.Module:
+    """Return a network whose run differs from that on all data by the examples alone that `train` lacks."""
+    return deque(networks_in_training(task, train, seed), maxlen=1)[0]
 
 
 def subsets(task: str, n: int) -> np.ndarray:
