@@ -322,7 +322,9 @@ def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> No
 
 
 def test_rows_pass_a_network_again_where_their_features_do_not_fit() -> None:
-    features = FeatureBytes(kept=1000, passing=10, tiles=0, least=1000, most_passing=100, most_beside=10)
+    features = FeatureBytes(
+        kept=1000, passing=10, tiles=0, pieces=0, least=1000, most_passing=100, most_beside=10
+    )
     ample = dataclasses.replace(planned_audit(n=300, m=60), outputs_per_example=3, features=features)
     assert dataclasses.replace(ample, features=None).passes == (300, 60)
     assert ample.passes == (300, 60)  # 100 examples: 100 kB of 10 GB
@@ -335,6 +337,12 @@ def test_rows_pass_a_network_again_where_their_features_do_not_fit() -> None:
     price = dataclasses.replace(FREE, example=1.0)
     assert Cost(panels, price).kernel() == pytest.approx(750)
     assert Cost(panels, price).scores() == pytest.approx(360)
+
+
+def test_few_inputs_take_small_tiles() -> None:
+    features = FeatureBytes(kept=0, passing=0, tiles=1000, pieces=7, least=0, most_passing=0, most_beside=100)
+    assert [features.held(n, 1, 10**6) for n in (100, 500, 50, 1)] == [1007, 1007, 507, 17]
+    assert features.held(1, 50, 10**6) == 507
 
 
 def test_rows_of_an_example_are_paid_for_once_each() -> None:

@@ -60,7 +60,8 @@ class FeatureBytes:
     Attributes:
         kept: of one input.
         passing: of one input while it is made.
-        tiles: of products of the largest tiles.
+        tiles: of products of the largest tiles, which are of `most_beside` inputs.
+        pieces: of products between positions.
         least: with which inputs can be taken one at a time.
         most_passing: of inputs that are passed together, however many there are.
         most_beside: inputs of the side that is not held, whose features are multiplied at a time.
@@ -69,6 +70,7 @@ class FeatureBytes:
     kept: int
     passing: int
     tiles: int
+    pieces: int
     least: int
     most_passing: int
     most_beside: int
@@ -80,8 +82,10 @@ class FeatureBytes:
     def held(self, n: int, m: int, budget: int) -> int:
         """Return the bytes taken between n inputs and m queries, one of whose sides is held."""
         passing = self.passing + min(self.most_passing, max(n, m) * self.passing)
-        beside = min(max(n, m), self.most_beside) * self.kept
-        return min(self.share(budget), self.tiles + n * self.kept + passing + beside)
+        inputs = min(max(n, m), self.most_beside)
+        # Smaller tiles take less than their share of the largest: their bytes grow with the side squared.
+        tiles = self.pieces + -(-self.tiles * inputs // self.most_beside)
+        return min(self.share(budget), tiles + n * self.kept + passing + inputs * self.kept)
 
 
 def pair_tiles(

@@ -219,7 +219,8 @@ def feature_bytes(extract: Extract, device: torch.device) -> FeatureBytes:
     return FeatureBytes(
         kept=extract.bytes_kept,
         passing=passing,
-        tiles=largest + (max(smallest, PIECE) if smallest else 0),
+        tiles=largest,
+        pieces=max(smallest, PIECE) if smallest else 0,
         least=_tile_bytes(extract, 1) + smallest + passing + extract.bytes_kept,
         most_passing=CHUNK if extract.projection is None else sys.maxsize,
         most_beside=_largest_side(extract, device.type, None),
