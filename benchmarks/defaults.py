@@ -224,8 +224,9 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
         table[name]["false_doubts_smallest_class"] = float(
             clean.groupby("set")["doubted_smallest"].mean().mean()
         )
-        table[name]["doubted_when_shuffled"] = float(shuffled.groupby("set")["doubted"].mean().mean())
-        table[name]["refused_when_shuffled"] = float(shuffled["refused"].mean())
+        if len(shuffled):
+            table[name]["doubted_when_shuffled"] = float(shuffled.groupby("set")["doubted"].mean().mean())
+            table[name]["refused_when_shuffled"] = float(shuffled["refused"].mean())
         table[name]["refused_when_clean"] = float(clean["refused"].mean())
     return dict(table)
 
@@ -263,10 +264,10 @@ def page_table(means: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, mean in means.items():
-        shuffled = mean["doubted_when_shuffled"]
+        shuffled = mean.get("doubted_when_shuffled")
         cells = [f"{mean[number]:.3f}".lstrip("0") for number in numbers]
         cells += [f"{mean[number]:.1%}" for number in ("false_doubts", "false_doubts_smallest_class")]
-        cells.append("" if np.isnan(shuffled) else f"{shuffled:.1%}")
+        cells.append("" if shuffled is None else f"{shuffled:.1%}")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -156,7 +156,8 @@ def test_arguments_cannot_be_changed():
 
 def test_kernels_are_made_by_name_with_their_options():
     assert kernel_of(Arguments()) == lo.kernels.ReLU(2, bias_variance=0.3)
-    assert kernel_of(given(kernel="two-layer-relu")) == lo.kernels.TwoLayerReLU()
+    for options in ({"kernel": "two-layer-relu"}, {"at": (3.0,)}, {"rule": "descent", "rate": 0.1}):
+        assert kernel_of(given(**options)) == lo.kernels.TwoLayerReLU()
     assert kernel_of(given(kernel="relu", **WIDE)) == lo.kernels.ReLU(4, 1.5, 0.1, "nngp")
     images = given(kernel="conv-relu", kernel_size=5, stride=2, pooling="mean", **WIDE)
     assert kernel_of(images) == lo.kernels.ConvReLU(4, 5, 2, "same", "mean", 1.5, 0.1, "nngp")

@@ -121,13 +121,16 @@ class Arguments(
 
     @property
     def takes_defaults(self) -> bool:
-        """Return whether kernel, scaling and ridge are the defaults, as far as none of them is given."""
+        """Return whether kernel, scaling and ridge are the defaults, as far as none of them is given.
+
+        Rates and times are in units of a kernel: where they are given without one, it is `kernel_name`.
+        """
         named = self.kernel is not None or self.model is not None or self.label_aware is not None
-        return not named and not self.retrains
+        return not named and not self.retrains and self.rule_name == "ridge"
 
     @property
     def kernel_name(self) -> str:
-        """Return the kernel that is named, or the one that labels, or a network to be trained, go with."""
+        """Return the kernel that is named, or the one that labels, times or a trained network go with."""
         return self.kernel or "two-layer-relu"
 
     @property
