@@ -101,9 +101,13 @@ def judge(folder: Path, task: str) -> list[dict[str, Any]]:
     for name, method in answers(folder, task).items():
         row = {"task": task, "method": name} | {key: text for key, text in method.items() if key != "answer"}
         if "answer" in method:
-            verdict = lo.referee(method["answer"], truth, resamples=RESAMPLES).sel(measure=measure)
-            numbers = ("estimate", "low", "high", "ceiling", "ceiling_low", "ceiling_high", "share")
-            row |= {number: round(float(verdict[number]), 4) for number in numbers}
+            try:
+                verdict = lo.referee(method["answer"], truth, resamples=RESAMPLES).sel(measure=measure)
+            except lo.LeftoutError as error:
+                row["reason"] = str(error)
+            else:
+                numbers = ("estimate", "low", "high", "ceiling", "ceiling_low", "ceiling_high", "share")
+                row |= {number: round(float(verdict[number]), 4) for number in numbers}
         rows.append(row)
     return sorted(rows, key=lambda row: -row.get("estimate", -np.inf))
 
