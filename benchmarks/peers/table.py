@@ -154,13 +154,12 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
         ours = [row for row in answered if row["source"] == "leftout"]
         advised = next((row for name in ADVISED for row in ours if row["method"] == name), None)
         peer = next((row for row in answered if row["source"] != "leftout"), None)
-        ceiling = answered[0]
         cells = [
             task,
             interval(advised) if advised else "–",
-            f"{interval(ours[0])} {ours[0]['method']}" if ours else "–",
-            f"{interval(peer)} {peer['source']}, {peer['label']}, {peer['networks']}" if peer else "–",
-            interval(ceiling, "ceiling", "ceiling_"),
+            f"{interval(ours[0])}, {ours[0]['method']}" if ours else "–",
+            f"{interval(peer)}, {peer['source']} {peer['label'].partition(',')[0]}" if peer else "–",
+            interval(answered[0], "ceiling", "ceiling_"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
