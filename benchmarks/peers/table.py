@@ -146,7 +146,7 @@ def markdown(task: str, rows: list[dict[str, Any]]) -> str:
 def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Return a table with a row for each task: ours, the best of all other tools, the ceiling."""
     lines = [
-        "| task | advised, one checkpoint | best of ours | best of other tools | ceiling |",
+        "| task | advised, one training | best of ours | best of other tools | ceiling |",
         "|---|---|---|---|---|",
     ]
     for task, judged in rows.items():
