@@ -101,9 +101,13 @@ def judge(folder: Path, task: str) -> list[dict[str, Any]]:
     for name, method in answers(folder, task).items():
         row = {"task": task, "method": name} | {key: text for key, text in method.items() if key != "answer"}
         if "answer" in method:
-            verdict = lo.referee(method["answer"], truth, resamples=RESAMPLES).sel(measure=measure)
-            numbers = ("estimate", "low", "high", "ceiling", "ceiling_low", "ceiling_high", "share")
-            row |= {number: round(float(verdict[number]), 4) for number in numbers}
+            try:
+                verdict = lo.referee(method["answer"], truth, resamples=RESAMPLES).sel(measure=measure)
+            except lo.LeftoutError as error:
+                row["reason"] = str(error)
+            else:
+                numbers = ("estimate", "low", "high", "ceiling", "ceiling_low", "ceiling_high", "share")
+                row |= {number: round(float(verdict[number]), 4) for number in numbers}
         rows.append(row)
     return sorted(rows, key=lambda row: -row.get("estimate", -np.inf))
 
@@ -142,7 +146,7 @@ def markdown(task: str, rows: list[dict[str, Any]]) -> str:
 def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
     """Return a table with a row for each task: ours, the best of all other tools, the ceiling."""
     lines = [
-        "| task | advised, one checkpoint | best of ours | best of other tools | ceiling |",
+        "| task | advised, one training | best of ours | best of other tools | ceiling |",
         "|---|---|---|---|---|",
     ]
     for task, judged in rows.items():
@@ -150,13 +154,12 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> str:
         ours = [row for row in answered if row["source"] == "leftout"]
         advised = next((row for name in ADVISED for row in ours if row["method"] == name), None)
         peer = next((row for row in answered if row["source"] != "leftout"), None)
-        ceiling = answered[0]
         cells = [
             task,
             interval(advised) if advised else "–",
-            f"{interval(ours[0])} {ours[0]['method']}" if ours else "–",
-            f"{interval(peer)} {peer['source']}, {peer['label']}, {peer['networks']}" if peer else "–",
-            interval(ceiling, "ceiling", "ceiling_"),
+            f"{interval(ours[0])}, {ours[0]['method']}" if ours else "–",
+            f"{interval(peer)}, {peer['source']} {peer['label'].partition(',')[0]}" if peer else "–",
+            interval(answered[0], "ceiling", "ceiling_"),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
