@@ -105,6 +105,6 @@ def check_double(name: str, coefficients: Any) -> None:
     dtype = np.asarray(coefficients).dtype
     if dtype != np.float64:
         raise DataError(
-            f"{name} was fitted in {dtype}, whose rounding is larger than the effect of many examples: fit it to "
-            "X.astype(float)."
+            f"{name} was fitted in {dtype}, whose rounding is larger than the effect of many examples: fit "
+            "it to X.astype(float)."
         )
