@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.sparse import csr_matrix
@@ -202,6 +203,25 @@ def test_another_weight_is_fitting_again(name, weight, pairs):
         want = predictions(estimator, query) - edited
         size = np.abs(predictions(estimator, query)).max()
         assert np.abs(got[:, place].values - want).max() <= 1e-8 * size
+
+
+def test_frames_are_taken_by_their_columns():
+    frame = pd.DataFrame(X, columns=["a", "b", "c"])
+    fitted = lo.from_sklearn(Ridge().fit(frame, NUMBERS), frame, pd.Series(NUMBERS))
+    same = lo.from_sklearn(Ridge().fit(X, NUMBERS), X, NUMBERS)
+    query = pd.DataFrame(QUERY, columns=["a", "b", "c"]), pd.Series(NUMBERS[:M])
+    assert_same(lo.leave_one_out(fitted, query), lo.leave_one_out(same, (QUERY, NUMBERS[:M])))
+
+
+def test_a_new_target_may_be_one_number_or_one_for_each_output(pairs):
+    _, fitted = pairs("ridge, two alphas")
+    query = QUERY, PAIRS[:M]
+    assert_same(lo.relabel(fitted, query, 3, [1.0, 2.0]), lo.relabel(fitted, query, [3], [[1.0, 2.0]]))
+    _, single = pairs("ridge")
+    query = QUERY, NUMBERS[:M]
+    assert_same(
+        lo.relabel(single, query, [3, 4], torch.tensor(7.0)), lo.relabel(single, query, [3, 4], [7.0, 7.0])
+    )
 
 
 @pytest.mark.parametrize("classes", [None, TWO])
@@ -458,6 +478,8 @@ class TestRefusals:
             lo.from_sklearn(estimator, X[:, :2], NUMBERS)
         with pytest.raises(lo.LeftoutError, match=r"a target for each of 24 rows"):
             lo.from_sklearn(estimator, X, NUMBERS[:3])
+        with pytest.raises(lo.LeftoutError, match=r"`y` must have as many columns as Ridge was fitted to"):
+            lo.from_sklearn(estimator, X, PAIRS)
         with pytest.raises(lo.LeftoutError, match=r"finite"):
             lo.from_sklearn(estimator, X * np.nan, NUMBERS)
 
@@ -480,6 +502,13 @@ class TestRefusals:
         with pytest.raises(lo.LeftoutError, match=r"of a group, the first of them 5"):
             lo.leave_out(fitted, (alone, NUMBERS), [[5, 6]])
         lo.leave_out(fitted, (alone, NUMBERS), [[6, 7]])
+
+    def test_a_label_that_would_weigh_infinitely_more(self):
+        silent = RidgeClassifier(class_weight={10: 0.0})
+        _, fitted = fitted_pair(silent, X, THREE, None)
+        row = int(np.flatnonzero(THREE == 10)[0])
+        with pytest.raises(lo.LeftoutError, match=rf"Example {row} is of a class of weight 0"):
+            lo.relabel(fitted, (QUERY, THREE[:M]), row, 20)
 
     def test_queries(self, pairs):
         _, fitted = pairs("three classes")

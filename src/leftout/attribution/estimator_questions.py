@@ -29,7 +29,7 @@ from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.attribution.engine.ranked import by_rank, check_top, extremes
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.blocks import check_fits
-from leftout.core.checks import check_at_least, check_choice, check_index, row_numbers
+from leftout.core.checks import as_list, check_at_least, check_choice, check_index, row_numbers
 from leftout.core.errors import OptionError, ShapeError
 from leftout.dynamics.fitted_estimator import EstimatorBlock, FittedEstimator
 from leftout.dynamics.rules import At
@@ -80,6 +80,7 @@ def estimator_leave_one_out(
     """
     check_of(of)
     check_choice("mean", mean, (True, False))
+    check_choice("spread", spread, (True, False))
     if spread or prior is not None:
         raise OptionError("`spread` is over the initial weights of networks, and an estimator has none.")
     check_top(top, len(fitted), mean=mean, of=of)
@@ -95,7 +96,7 @@ def estimator_leave_one_out(
     )
     scores = torch.zeros(shape, dtype=torch.float64, device="cpu")
     for block in fitted.query_blocks(examples):
-        changes = _stacked(single_changes(fitted, block), of, block)
+        changes = _effect_of(single_changes(fitted, block), of, block)
         if mean:
             scores[0] += changes.sum(0) / m
         elif top:
@@ -135,7 +136,7 @@ def estimator_out_of_sample(
         outputs.append(targets - missing)
         if not bool(weighs.all()):
             rows = (~weighs).nonzero().flatten()
-            weightless = fitted.compared(fitted.train.inputs[rows])
+            weightless = fitted.comparison(fitted.train.inputs[rows])
             outputs[-1][rows] = fitted.predictions(weightless)[:, output]
     predictions = torch.stack(outputs, dim=1) + fitted.offset
     return predictions if is_scalar(at) else predictions.expand(len(times), -1, -1).clone()
@@ -175,10 +176,10 @@ def estimator_relabel(
     """Return the effect of giving examples other targets, each alone, as `relabel` does."""
     check_of(of)
     rows = _rows(fitted, index)
-    values = torch.as_tensor(target) if isinstance(target, Tensor) else target
-    if not hasattr(values, "__len__") or isinstance(values, str):
-        values = [values]
-    targets = fitted.columns.encode("target", values)
+    axes = getattr(target, "ndim", int(isinstance(target, list | tuple | range)))
+    # A single target, or the numbers of one example for several outputs.
+    alone = axes == 0 or (axes == 1 and fitted.columns.codes is None and fitted.outputs > 1)
+    targets = fitted.columns.encode("target", [as_list("target", target)] if alone else target)
     if len(targets) not in (1, len(rows)):
         raise ShapeError(
             f"`target` must hold one entry for all or one for each of {len(rows)} examples; got "
@@ -323,7 +324,7 @@ def _mean_shifts(fitted: FittedEstimator) -> Float64[Tensor, "n k"]:
     return -fitted.targets / (len(fitted) - 1)
 
 
-def _stacked(
+def _effect_of(
     changes: Iterator[Float64[Tensor, "m e"]], of: Of, block: EstimatorBlock
 ) -> Float64[Tensor, "m e ..."]:
     """Return effects of changes of predictions: on the loss, edited minus as it is; on predictions, minus."""
@@ -353,7 +354,7 @@ def _effects(
     """Return the effects of edits at the queries, under their axes."""
     examples = fitted.queries(query)
     times = fitted.times(at)
-    effects = torch.cat([_stacked(changes(block), of, block) for block in fitted.query_blocks(examples)])
+    effects = torch.cat([_effect_of(changes(block), of, block) for block in fitted.query_blocks(examples)])
     axes: dict[str, Sequence] = {"query": examples.ids, axis: names}
     if of == "prediction":
         axes["output"] = fitted.output_names

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leftout.core.checks import shown
 from leftout.core.errors import DataError, ShapeError
+from leftout.data.conversion import as_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +37,12 @@ class TargetColumns:
             DataError: a class that the estimator was not fitted to, or no finite numbers.
             ShapeError: another number of columns.
         """
-        array = np.asarray(targets.detach().cpu() if isinstance(targets, Tensor) else targets)
+        array = as_array(name, targets)
         if self.codes is not None:
             return self.codes[self.class_numbers(name, array)]
         try:
             numbers = torch.from_numpy(np.array(array, dtype=np.float64))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise DataError(f"`{name}` must hold numbers; got {array.dtype}.") from None
         numbers = numbers[:, None] if numbers.ndim == 1 else numbers
         if numbers.ndim != 2 or numbers.shape[1] != len(self.names):

@@ -155,7 +155,7 @@ class FittedEstimator:
         Args:
             inputs: as for the estimator; of a precomputed kernel its rows to the training examples.
         """
-        return self.predictions(self.compared(self.inputs_of("inputs", inputs))) + self.offset
+        return self.predictions(self.comparison(self.inputs_of("inputs", inputs))) + self.offset
 
     def predictions(self, compared: Float64[Tensor, "m _"]) -> Float64[Tensor, "m k"]:
         """Return predictions in the units of `targets`."""
@@ -237,7 +237,7 @@ class FittedEstimator:
         """Yield queries in blocks that the memory holds."""
         row = 8 * 6 * max(len(self), query.inputs.shape[1])
         for rows in blocks(len(query), max(1, min(len(query), self.memory // row))):
-            compared = self.compared(query.inputs[rows])
+            compared = self.comparison(query.inputs[rows])
             yield EstimatorBlock(rows, compared, query.targets[rows], self.predictions(compared))
 
     def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
@@ -254,6 +254,6 @@ class FittedEstimator:
                 )
         return (math.inf,) * len(moments)
 
-    def compared(self, inputs: Float64[Tensor, "m d"]) -> Float64[Tensor, "m _"]:
+    def comparison(self, inputs: Float64[Tensor, "m d"]) -> Float64[Tensor, "m _"]:
         """Return what smoothers compare: the kernel to the training inputs, or features."""
         return self._compare(inputs)

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from leftout.core.blocks import memory_budget
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
+from leftout.data.conversion import as_array
+from leftout.data.objects import is_frame
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.fitted_estimator import FittedEstimator
 from leftout.sklearn_estimators.estimator_parts import EstimatorParts, TrainingData
@@ -96,12 +98,13 @@ def from_sklearn(
             f"`X` must have the {estimator.n_features_in_} columns that the estimator was fitted to; got "
             f"shape {tuple(inputs.shape)}."
         )
-    if np.ndim(y) not in (1, 2) or len(y) != len(inputs):
+    targets = as_array("y", y)
+    if targets.ndim not in (1, 2) or len(targets) != len(inputs):
         raise ShapeError(
-            f"`y` must hold a target for each of {len(inputs)} rows of X; got shape {np.shape(y)}."
+            f"`y` must hold a target for each of {len(inputs)} rows of X; got shape {tuple(targets.shape)}."
         )
     weights = sample_weights(sample_weight, len(inputs))
-    data = TrainingData(inputs, y, weights, memory_budget(memory))
+    data = TrainingData(inputs, targets, weights, memory_budget(memory))
     try:
         parts = parts_of(estimator, data)
     except NotPositiveError as error:
@@ -122,7 +125,8 @@ def from_sklearn(
         settings=parts.settings,
         memory=data.memory,
     )
-    check_agreement(fitted, X, parts)
+    # Frames name their columns, which the estimator may look at.
+    check_agreement(fitted, X if is_frame(X) else inputs.numpy(), parts)
     return fitted
 
 
@@ -168,7 +172,7 @@ def sample_weights(sample_weight: Any, n: int) -> Float64[Tensor, " n"] | None:
         return None
     try:
         weights = torch.from_numpy(np.array(sample_weight, dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise OptionError("`sample_weight` must hold numbers, one for each example.") from None
     weights = weights.expand(n).clone() if weights.ndim == 0 else weights
     if tuple(weights.shape) != (n,):
@@ -191,13 +195,19 @@ def check_agreement(fitted: FittedEstimator, X: Any, parts: EstimatorParts) -> N
         DataError: it was fitted to something else.
     """
     ours = fitted.predict(X)
-    theirs = torch.from_numpy(np.asarray(parts.reference(X), dtype=np.float64)).reshape(ours.shape)
+    theirs = torch.from_numpy(np.asarray(parts.reference(X), dtype=np.float64))
+    if theirs.numel() != ours.numel():
+        raise ShapeError(
+            f"`y` must have as many columns as {fitted.name} was fitted to; got {ours.shape[1]}, and it "
+            f"predicts {tuple(theirs.shape)}."
+        )
+    theirs = theirs.reshape(ours.shape)
     size = max(float(theirs.abs().max()), float(parts.targets.abs().max()))
     allowed = max(AGREEMENT, min(DOUBTFUL, 10 * fitted.condition * EPS)) * size
     apart = float((ours - theirs).abs().max())
     if not apart <= allowed:
         raise DataError(
             f"`X`, `y` and `sample_weight` must be those that {fitted.name} was fitted to, and its options "
-            f"as they were then: its predictions differ by {apart:.3g} from those of such a fit ({allowed:.1g} "
-            "is rounding). Fit it again in double precision, and pass what it was fitted to."
+            f"as they were then: its predictions differ by {apart:.3g} from those of such a fit, of which "
+            f"rounding explains {allowed:.1g}. Fit it again in double precision, and pass just that."
         )

@@ -79,7 +79,7 @@ class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):  # type: ignore[misc
             )
         numbers = torch.from_numpy(np.searchsorted(self.classes_, labels))
         encoding = encoding_of_classes(numbers, tuple(str(name) for name in self.classes_))
-        return Examples(self._prepared(inputs), encoding.encode(numbers), encoding, labels=numbers)
+        return Examples(self._scaled_inputs(inputs), encoding.encode(numbers), encoding, labels=numbers)
 
     def _in_shape(self, outputs: np.ndarray) -> np.ndarray:
         return outputs[:, 0] if len(self.classes_) == 2 else outputs

@@ -90,7 +90,7 @@ class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
         self.ridge_ = fitted.rule.ridge
         return self
 
-    def _prepared(self, inputs: np.ndarray) -> Float64[Tensor, "m d"]:
+    def _scaled_inputs(self, inputs: np.ndarray) -> Float64[Tensor, "m d"]:
         """Return inputs as the kernel sees them."""
         return torch.from_numpy(np.array(inputs if self.scaler_ is None else self.scaler_.transform(inputs)))
 
@@ -98,7 +98,7 @@ class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
         """Return what the model says at inputs, in the units of the coded targets before centring."""
         check_is_fitted(self)
         inputs = validate_data(self, X, reset=False, dtype=np.float64)
-        predictions = self.fitted_.predict(self._prepared(inputs))
+        predictions = self.fitted_.predict(self._scaled_inputs(inputs))
         return self._encoding.in_target_units(predictions).numpy()
 
     def _left_out_outputs(self) -> np.ndarray:

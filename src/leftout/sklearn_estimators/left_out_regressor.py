@@ -69,7 +69,7 @@ class LeftOutRegressor(RegressorMixin, LeftOutEstimator):  # type: ignore[misc]
     def _examples(self, inputs: np.ndarray, targets: np.ndarray) -> Examples:
         numbers = self._columns(targets)
         offset = torch.tensor(self._target_coding.offset, dtype=torch.float64, device="cpu")
-        return Examples(self._prepared(inputs), numbers - offset, self._target_coding)
+        return Examples(self._scaled_inputs(inputs), numbers - offset, self._target_coding)
 
     def _columns(self, targets: np.ndarray) -> torch.Tensor:
         numbers = torch.from_numpy(np.array(targets, dtype=np.float64))

@@ -89,8 +89,8 @@ class FeatureSmoother(Smoother):
         if len(values) < columns and ridge <= shared.noise**2:
             rank = len(values)
             raise NotPositiveError(
-                f"`alpha` = {ridge:g} does not determine {columns} coefficients: the features have rank {rank} "
-                f"to rounding. Fit with a larger `alpha`, or drop features that depend on others."
+                f"`alpha` = {ridge:g} does not determine {columns} coefficients: the features have rank "
+                f"{rank} to rounding. Fit with a larger `alpha`, or drop features that depend on others."
             )
         squares = values.square() + ridge
         self._filter = values / squares
