@@ -532,6 +532,10 @@ class TestRefusals:
             lo.leave_one_out(fitted, query, spread=True)
         with pytest.raises(lo.LeftoutError, match=r"must be a row number from 0 to 23"):
             lo.relabel(fitted, query, N, 1.0)
+        with pytest.raises(lo.LeftoutError, match=r"`target` must hold numbers"):
+            lo.relabel(fitted, query, 0, 10**400)
+        with pytest.raises(lo.LeftoutError, match=r"`spread` must be one of"):
+            lo.leave_one_out(fitted, query, spread=np.ones(2))
         with pytest.raises(lo.LeftoutError, match=r"one entry for all or one for each of 1 examples"):
             lo.relabel(fitted, query, 0, [1.0, 2.0])
         with pytest.raises(lo.LeftoutError, match=r"`fitted` must be a model, from `fit`"):
@@ -540,3 +544,9 @@ class TestRefusals:
     def test_memory(self):
         with pytest.raises(lo.LeftoutError, match=r"kernel matrix of 24 examples.* needs"):
             lo.from_sklearn(KernelRidge().fit(X, NUMBERS), X, NUMBERS, memory=1000)
+        with pytest.raises(lo.LeftoutError, match=r"decomposition of 24 examples of 3 features needs"):
+            lo.from_sklearn(Ridge().fit(X, NUMBERS), X, NUMBERS, memory=1000)
+        _, fitted = fitted_pair(Ridge(), X, NUMBERS, None)
+        fitted.memory = 1000
+        with pytest.raises(lo.LeftoutError, match=r"The result .* needs"):
+            lo.leave_one_out(fitted, (QUERY, NUMBERS[:M]))

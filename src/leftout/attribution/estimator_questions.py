@@ -176,7 +176,7 @@ def estimator_relabel(
     """Return the effect of giving examples other targets, each alone, as `relabel` does."""
     check_of(of)
     rows = _rows(fitted, index)
-    axes = getattr(target, "ndim", int(isinstance(target, list | tuple | range)))
+    axes = _axes_of(target)
     # A single target, or the numbers of one example for several outputs.
     alone = axes == 0 or (axes == 1 and fitted.columns.codes is None and fitted.outputs > 1)
     targets = fitted.columns.encode("target", [as_list("target", target)] if alone else target)
@@ -366,6 +366,13 @@ def _effects(
         attrs=estimator_attributes(fitted, examples, of=of, method=method, sign=sign),
         name="influence",
     )
+
+
+def _axes_of(target: Any) -> int:
+    """Return the number of axes of an array, or how deep a list is; a text has none."""
+    if not isinstance(target, list | tuple | range):
+        return int(getattr(target, "ndim", 0))
+    return 1 + (_axes_of(target[0]) if len(target) else 0)
 
 
 def _rows(fitted: FittedEstimator, index: Any) -> Int64[Tensor, " e"]:

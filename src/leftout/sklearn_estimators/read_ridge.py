@@ -38,6 +38,7 @@ def ridge_parts(estimator: Any, data: TrainingData) -> EstimatorParts:
     """
     name = type(estimator).__name__
     _check_solver(estimator, name)
+    data.check_features_fit()
     check_double(name, estimator.coef_)
     scale = data.scale
     if hasattr(estimator, "classes_"):
