@@ -465,6 +465,11 @@ class TestRefusals:
         with pytest.raises(lo.LeftoutError, match=words):
             lo.from_sklearn(Ridge().fit(X, NUMBERS), X, NUMBERS, weights)
 
+    def test_weights_of_classes_that_leave_nothing(self):
+        silent = RidgeClassifier().fit(X, TWO).set_params(class_weight={"no": 0.0, "yes": 0.0})
+        with pytest.raises(lo.LeftoutError, match=r"`class_weight` times `sample_weight` must be above 0"):
+            lo.from_sklearn(silent, X, TWO)
+
     def test_weights_where_there_are_none(self, pairs):
         estimator, fitted = pairs("gaussian process, default")
         with pytest.raises(lo.LeftoutError, match=r"takes no sample_weight"):

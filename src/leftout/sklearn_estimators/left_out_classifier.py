@@ -1,6 +1,6 @@
 """A classifier of scikit-learn's kind that says what it would predict without each training example."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):  # type: ignore[misc
 
     _targets_are_numbers = False
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "LeftOutClassifier":
         """Fit to rows of X and labels y, (n,)."""
         inputs, labels = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(labels)

@@ -8,7 +8,7 @@ What is prepared before the kernel is fitted stays when an example is left out: 
 columns, the mean of a regressor's targets, the chosen ridge.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +74,7 @@ class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
         """Return inputs and targets as the kernel sees them, once the coding of targets is fitted."""
         raise NotImplementedError
 
-    def _fit_kernel(self, inputs: np.ndarray, targets: np.ndarray) -> Self:
+    def _fit_kernel(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Fit scaling, kernel and ridge; the coding of targets is fitted already."""
         check_choice("standardise", self.standardise, (True, False))
         self.scaler_ = StandardScaler().fit(inputs) if self.standardise else None
@@ -88,7 +88,6 @@ class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
             fitted = fit(kernel, train, rule=Ridge(float(self.ridge)), memory=self.memory)
         self.fitted_ = fitted
         self.ridge_ = fitted.rule.ridge
-        return self
 
     def _scaled_inputs(self, inputs: np.ndarray) -> Float64[Tensor, "m d"]:
         """Return inputs as the kernel sees them."""

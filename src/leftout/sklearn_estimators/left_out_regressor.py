@@ -1,6 +1,6 @@
 """A regressor of scikit-learn's kind that says what it would predict without each training example."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ class LeftOutRegressor(RegressorMixin, LeftOutEstimator):  # type: ignore[misc]
 
     _targets_are_numbers = True
 
-    def fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> "LeftOutRegressor":
         """Fit to rows of X and targets y, (n,) or (n, k)."""
         inputs, targets = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2

@@ -47,6 +47,10 @@ def ridge_parts(estimator: Any, data: TrainingData) -> EstimatorParts:
         reference = estimator.decision_function
         numbers = columns.class_numbers("y", np.asarray(data.targets))
         scale = scale * class_weights[numbers].sqrt()
+        if not bool(scale.any()):
+            raise OptionError(
+                "`class_weight` times `sample_weight` must be above 0 for one example at least."
+            )
     else:
         columns, targets = number_columns(data.targets)
         reference = estimator.predict
