@@ -14,7 +14,7 @@ import leftout as lo
 
 CALL = """
 import contextlib, inspect, io, json, os, sys, tempfile, traceback, warnings
-import numpy as np, torch
+import numpy as np, sklearn.linear_model, torch
 import leftout as lo
 from leftout.core.errors import LeftoutError
 
@@ -34,6 +34,7 @@ trained = lo.train(net, data, rule=lo.Ridge(0.5))
 of_net = lo.fit(lo.kernels.Empirical(net, weights="initial"), data, rule=lo.GradientDescent(0.01))
 gram, few = kernel.block(x, x), (x[:3], x[:3, :1])
 aware = lo.kernels.LabelAware(kernel, "kr-v1", None)
+ridge_model = sklearn.linear_model.Ridge().fit(x.numpy(), y.numpy())
 scores = np.arange(6.0).reshape(2, 3)
 halves = np.arange(80).reshape(10, 8) % 3 > 0
 truth = lo.refit_subsets(fitted, pair, halves)
@@ -54,6 +55,7 @@ USUAL = {
     "error_rates": ((fitted, pair), {}),
     "first_order": ((fitted, pair), {}),
     "fit": ((kernel, pair), {}),
+    "from_sklearn": ((ridge_model, x.numpy(), y.numpy(), np.ones(8)), {}),
     "from_modes": (([1.0, 0.5], [1.0, 1.0]), {"n": 2}),
     "hoeffding": ((lambda labels: gram, y), {"draws": 4}),
     "influence_function": ((trained, few), {}),

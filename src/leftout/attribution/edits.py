@@ -42,8 +42,8 @@ Rows = SupportsIndex | Sequence[SupportsIndex]
 """One row number or several: integers, or an array or tensor of them."""
 
 
-@asked_of_networks
 @asked_of_estimators(estimator_relabel)
+@asked_of_networks
 def relabel(
     fitted: Fitted, query: Data, index: Rows, target: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
@@ -90,8 +90,8 @@ def relabel(
     )
 
 
-@asked_of_networks
 @asked_of_estimators(estimator_reweight)
+@asked_of_networks
 def reweight(
     fitted: Fitted, query: Data, index: Rows, weight: float, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:
@@ -142,8 +142,8 @@ def reweight(
     )
 
 
-@asked_of_networks
 @asked_of_estimators(estimator_add)
+@asked_of_networks
 def add(
     fitted: Fitted, query: Data, inputs: Any, targets: Any, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:

@@ -1,8 +1,8 @@
 """The questions about leaving out and editing, answered of a fitted estimator of another library.
 
 Changes of predictions are those of `solvers.smoother`. Where the estimator centres targets at their mean
-(GaussianProcessRegressor with `normalize_y`), the mean is another one without an example: with u and v what is
-predicted of the targets, centred at the mean of all, and of the target 1,
+(GaussianProcessRegressor with `normalize_y`), the mean is another one without an example: with u and v what
+is predicted of the targets, centred at the mean of all, and of the target 1,
 
     f(x) = ȳ + u(x),      f_without_i(x) − f(x) = Δu(x) + δ_i (1 − v(x) − Δv(x)),      δ_i = ȳ_without_i − ȳ
 """
@@ -29,10 +29,11 @@ from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.attribution.engine.ranked import by_rank, check_top, extremes
 from leftout.attribution.groups import Groups, named_groups
 from leftout.core.blocks import check_fits
-from leftout.core.checks import check_at_least, check_choice, check_index, row_numbers
+from leftout.core.checks import as_list, check_at_least, check_choice, check_index, row_numbers
 from leftout.core.errors import OptionError, ShapeError
 from leftout.dynamics.fitted_estimator import EstimatorBlock, FittedEstimator
 from leftout.dynamics.rules import At
+from leftout.solvers.smoother import Smoother
 
 Question = TypeVar("Question", bound=Callable[..., Any])
 
@@ -79,6 +80,7 @@ def estimator_leave_one_out(
     """
     check_of(of)
     check_choice("mean", mean, (True, False))
+    check_choice("spread", spread, (True, False))
     if spread or prior is not None:
         raise OptionError("`spread` is over the initial weights of networks, and an estimator has none.")
     check_top(top, len(fitted), mean=mean, of=of)
@@ -94,7 +96,7 @@ def estimator_leave_one_out(
     )
     scores = torch.zeros(shape, dtype=torch.float64, device="cpu")
     for block in fitted.query_blocks(examples):
-        changes = _stacked(single_changes(fitted, block), of, block)
+        changes = _effect_of(single_changes(fitted, block), of, block)
         if mean:
             scores[0] += changes.sum(0) / m
         elif top:
@@ -134,7 +136,7 @@ def estimator_out_of_sample(
         outputs.append(targets - missing)
         if not bool(weighs.all()):
             rows = (~weighs).nonzero().flatten()
-            weightless = fitted.compared(fitted.train.inputs[rows])
+            weightless = fitted.comparison(fitted.train.inputs[rows])
             outputs[-1][rows] = fitted.predictions(weightless)[:, output]
     predictions = torch.stack(outputs, dim=1) + fitted.offset
     return predictions if is_scalar(at) else predictions.expand(len(times), -1, -1).clone()
@@ -174,19 +176,22 @@ def estimator_relabel(
     """Return the effect of giving examples other targets, each alone, as `relabel` does."""
     check_of(of)
     rows = _rows(fitted, index)
-    values = torch.as_tensor(target) if isinstance(target, Tensor) else target
-    if not hasattr(values, "__len__") or isinstance(values, str):
-        values = [values]
-    targets = fitted.columns.encode("target", values)
+    axes = _axes_of(target)
+    # A single target, or the numbers of one example for several outputs.
+    alone = axes == 0 or (axes == 1 and fitted.columns.codes is None and fitted.outputs > 1)
+    targets = fitted.columns.encode("target", [as_list("target", target)] if alone else target)
     if len(targets) not in (1, len(rows)):
         raise ShapeError(
-            f"`target` must hold one entry for all or one for each of {len(rows)} examples; got {len(targets)}."
+            f"`target` must hold one entry for all or one for each of {len(rows)} examples; got "
+            f"{len(targets)}."
         )
+    targets = targets.expand(len(rows), -1)
     by = targets - fitted.offset - fitted.targets[rows]
+    weights = fitted.relabel_weights(rows, targets)
     return _effects(
         fitted,
         query,
-        lambda block: relabel_changes(fitted, block, rows, by),
+        lambda block: relabel_changes(fitted, block, rows, by, weights),
         at=at,
         of=of,
         axis="edit",
@@ -199,12 +204,12 @@ def estimator_relabel(
 def estimator_reweight(
     fitted: FittedEstimator, query: Any, index: Any, weight: float, *, at: At | Sequence[At], of: Of
 ) -> xr.DataArray:
-    """Return the effect of examples weighing `weight` times what they weigh, each alone, as `reweight` does."""
+    """Return the effect of examples weighing `weight` times as much, each alone, as `reweight` does."""
     check_of(of)
     check_at_least("weight", weight, 0)
     if not fitted.has_weights:
         raise OptionError(
-            f"{fitted.name} weighs no examples: ask leave_out, or pass a smaller `alpha` of an example, its noise."
+            f"{fitted.name} weighs no examples: ask leave_out, or fit with another `alpha` of an example."
         )
     rows = _rows(fitted, index)
     return _effects(
@@ -261,11 +266,22 @@ def group_changes(
 
 
 def relabel_changes(
-    fitted: FittedEstimator, block: EstimatorBlock, rows: Int64[Tensor, " e"], by: Float64[Tensor, "e k"]
+    fitted: FittedEstimator,
+    block: EstimatorBlock,
+    rows: Int64[Tensor, " e"],
+    by: Float64[Tensor, "e k"],
+    weights: Float64[Tensor, " e"],
 ) -> Iterator[Float64[Tensor, "m e"]]:
-    """Yield, for each output, how the prediction changes when each target moves by `by`, each alone."""
+    """Yield, for each output, how the prediction changes when targets move, each alone.
+
+    Args:
+        by: how far each target moves.
+        weights: what each example weighs then, times its weight now: that of another class.
+    """
     for output, smoother in _outputs(fitted):
-        change = smoother.shares(block.compared)[:, rows] * (smoother.scale[rows] * by[:, output])
+        scaled = smoother.scale[rows] * by[:, output]
+        duals = fitted.duals[rows, output] + smoother.diagonal[rows] * scaled
+        change = smoother.shares(block.compared)[:, rows] * (scaled - _ratio(smoother, rows, duals, weights))
         if fitted.centred:
             change = change + by[:, output] / len(fitted) * fitted.below_constant(block.compared)
         yield change
@@ -275,17 +291,29 @@ def reweight_changes(
     fitted: FittedEstimator, block: EstimatorBlock, rows: Int64[Tensor, " e"], weight: float
 ) -> Iterator[Float64[Tensor, "m e"]]:
     """Yield, for each output, how the prediction changes when each example weighs so many times as much."""
+    weights = torch.full((len(rows),), weight, dtype=torch.float64, device="cpu")
     for output, smoother in _outputs(fitted):
-        duals, lighter = fitted.duals[rows, output], 1 - weight
-        if weight == 0:
-            ratio = duals / smoother.checked_diagonal()[rows]
-        else:
-            noise = smoother.noise[rows]
-            ratio = lighter * noise * duals / (weight + lighter * noise * smoother.diagonal[rows])
+        ratio = _ratio(smoother, rows, fitted.duals[rows, output], weights)
         yield smoother.shares(block.compared)[:, rows] * -ratio
 
 
-def _outputs(fitted: FittedEstimator) -> Iterator[tuple[int, Any]]:
+def _ratio(
+    smoother: Smoother,
+    rows: Int64[Tensor, " e"],
+    duals: Float64[Tensor, " e"],
+    weights: Float64[Tensor, " e"],
+) -> Float64[Tensor, " e"]:
+    """Return e α (1 − ω) / (ω + (1 − ω) e P_ii), or α / P_ii where ω = 0, of examples of weights ω."""
+    lighter = (1 - weights) * smoother.noise[rows]
+    below = weights + lighter * smoother.diagonal[rows]
+    if not bool((weights == 0).any()):
+        return lighter * duals / below
+    # Without noise data are interpolated whatever they weigh, until they weigh nothing.
+    without = duals / smoother.checked_diagonal()[rows]
+    return torch.where(weights == 0, without, lighter * duals / below.where(weights > 0, 1))
+
+
+def _outputs(fitted: FittedEstimator) -> Iterator[tuple[int, Smoother]]:
     """Yield each output and its smoother."""
     for output, number in enumerate(fitted.smoother_of):
         yield output, fitted.smoothers[number]
@@ -296,10 +324,10 @@ def _mean_shifts(fitted: FittedEstimator) -> Float64[Tensor, "n k"]:
     return -fitted.targets / (len(fitted) - 1)
 
 
-def _stacked(
+def _effect_of(
     changes: Iterator[Float64[Tensor, "m e"]], of: Of, block: EstimatorBlock
 ) -> Float64[Tensor, "m e ..."]:
-    """Return changes of predictions as effects: of the loss, edited minus as it is; of predictions, minus them."""
+    """Return effects of changes of predictions: on the loss, edited minus as it is; on predictions, minus."""
     if of == "prediction":
         return -torch.stack(list(changes), dim=2)
     error, total = block.predictions - block.targets, None
@@ -326,7 +354,7 @@ def _effects(
     """Return the effects of edits at the queries, under their axes."""
     examples = fitted.queries(query)
     times = fitted.times(at)
-    effects = torch.cat([_stacked(changes(block), of, block) for block in fitted.query_blocks(examples)])
+    effects = torch.cat([_effect_of(changes(block), of, block) for block in fitted.query_blocks(examples)])
     axes: dict[str, Sequence] = {"query": examples.ids, axis: names}
     if of == "prediction":
         axes["output"] = fitted.output_names
@@ -338,6 +366,13 @@ def _effects(
         attrs=estimator_attributes(fitted, examples, of=of, method=method, sign=sign),
         name="influence",
     )
+
+
+def _axes_of(target: Any) -> int:
+    """Return the number of axes of an array, or how deep a list is; a text has none."""
+    if not isinstance(target, list | tuple | range):
+        return int(getattr(target, "ndim", 0))
+    return 1 + (_axes_of(target[0]) if len(target) else 0)
 
 
 def _rows(fitted: FittedEstimator, index: Any) -> Int64[Tensor, " e"]:

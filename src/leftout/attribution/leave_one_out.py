@@ -84,8 +84,8 @@ def leave_one_out(
 ) -> xr.Dataset: ...
 
 
-@asked_of_networks
 @asked_of_estimators(estimator_leave_one_out)
+@asked_of_networks
 def leave_one_out(
     fitted: Fitted,
     query: Data,
@@ -204,8 +204,8 @@ def leave_one_out(
     )
 
 
-@asked_of_networks
 @asked_of_estimators(estimator_out_of_sample)
+@asked_of_networks
 def out_of_sample(
     fitted: Fitted, at: At | Sequence[At] = None, *, newton_steps: int | None = 1
 ) -> Float64[Tensor, "... n k"]:

@@ -20,8 +20,8 @@ from leftout.dynamics.fitted import Fitted, check_fitted
 from leftout.dynamics.rules import At
 
 
-@asked_of_networks
 @asked_of_estimators(estimator_leave_out)
+@asked_of_networks
 def leave_out(
     fitted: Fitted, query: Data, groups: Groups, *, at: At | Sequence[At] = None, of: Of = "loss"
 ) -> xr.DataArray:

@@ -1,8 +1,8 @@
-"""A fitted estimator of another library whose predictions are linear in the targets: what a question needs of it.
+"""A fitted estimator of another library, linear in its targets: what a question needs of it.
 
 Ridge and kernel ridge regression, and the mean of a Gaussian process, with everything that they fix or fit
-again: weights of examples, noise of their targets, an intercept, targets centred at their mean. `from_sklearn`
-makes one; how leaving out is exact stands in `solvers.smoother`.
+again: weights of examples, noise of their targets, an intercept, targets centred at their mean.
+`from_sklearn` makes one; how leaving out is exact stands in `solvers.smoother`.
 """
 
 import math
@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any, final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
@@ -48,8 +48,8 @@ class EstimatorBlock:
 class FittedEstimator:
     """A fitted estimator, ready to be asked what it would say without an example. Made by `from_sklearn`.
 
-    `leave_one_out`, `leave_out`, `relabel` and `out_of_sample` take it as they take a `Fitted`, and `reweight`
-    where the estimator takes weights. All are at the end of training: there is no time `at`.
+    `leave_one_out`, `leave_out`, `relabel` and `out_of_sample` take it as they take a `Fitted`, and
+    `reweight` where the estimator takes weights. All are at the end of training: there is no time `at`.
 
     Attributes:
         name: the estimator in a word.
@@ -146,7 +146,7 @@ class FittedEstimator:
 
     @cached_property
     def constant_duals(self) -> Float64[Tensor, "n 1"]:
-        """Return α of the target 1: what a shift of all targets would be learned as, where they are centred."""
+        """Return α of the target 1, which tells how a shift of all targets is learned."""
         return self.smoothers[0].duals(torch.ones_like(self.targets[:, :1]))
 
     def predict(self, inputs: Any) -> Float64[Tensor, "m k"]:
@@ -155,7 +155,7 @@ class FittedEstimator:
         Args:
             inputs: as for the estimator; of a precomputed kernel its rows to the training examples.
         """
-        return self.predictions(self.compared(self.inputs_of("inputs", inputs))) + self.offset
+        return self.predictions(self.comparison(self.inputs_of("inputs", inputs))) + self.offset
 
     def predictions(self, compared: Float64[Tensor, "m _"]) -> Float64[Tensor, "m k"]:
         """Return predictions in the units of `targets`."""
@@ -177,8 +177,8 @@ class FittedEstimator:
         points = inputs_of(inputs, name=name)
         if points.shape[1:] != self.train.inputs.shape[1:]:
             raise ShapeError(
-                f"`{name}` must have {self.train.inputs.shape[1]} columns, as the estimator was fitted to; got "
-                f"shape {tuple(points.shape)}."
+                f"`{name}` must have {self.train.inputs.shape[1]} columns, as the estimator was fitted to; "
+                f"got shape {tuple(points.shape)}."
             )
         return points
 
@@ -207,11 +207,37 @@ class FittedEstimator:
             )
         return Examples(inputs=inputs, targets=targets - self.offset, encoding=self.train.encoding)
 
+    def relabel_weights(
+        self, rows: Int64[Tensor, " e"], targets: Float64[Tensor, "e k"]
+    ) -> Float64[Tensor, " e"]:
+        """Return what training examples weigh with other targets, times what they weigh now.
+
+        Args:
+            targets: in the units that they were given in.
+
+        Raises:
+            OptionError: an example of a class that weighs nothing.
+        """
+        codes, class_weights = self.columns.codes, self.columns.class_weights
+        if codes is None or class_weights is None:
+            return torch.ones_like(targets[:, 0])
+        before, after = (
+            class_weights[torch.cdist(columns, codes).argmin(1)]
+            for columns in (self.targets[rows] + self.offset, targets)
+        )
+        if not bool((before > 0).all()):
+            row = int(rows[int((before <= 0).nonzero()[0])])
+            raise OptionError(
+                f"Example {row} is of a class of weight 0, and would weigh infinitely more with another "
+                f"label: fit {self.name} again with that."
+            )
+        return after / before
+
     def query_blocks(self, query: Examples) -> Iterator[EstimatorBlock]:
         """Yield queries in blocks that the memory holds."""
         row = 8 * 6 * max(len(self), query.inputs.shape[1])
         for rows in blocks(len(query), max(1, min(len(query), self.memory // row))):
-            compared = self.compared(query.inputs[rows])
+            compared = self.comparison(query.inputs[rows])
             yield EstimatorBlock(rows, compared, query.targets[rows], self.predictions(compared))
 
     def times(self, at: At | Sequence[At]) -> tuple[float, ...]:
@@ -223,11 +249,11 @@ class FittedEstimator:
         for moment in moments:
             if moment is not None and moment != math.inf:
                 raise OptionError(
-                    f"`at` must be None: {self.name} is a minimum and has no training time; got {shown(moment)}. "
-                    "Fit a kernel with GradientFlow or GradientDescent for that."
+                    f"`at` must be None: {self.name} is a minimum and has no training time; got "
+                    f"{shown(moment)}. Fit a kernel with GradientFlow or GradientDescent for that."
                 )
         return (math.inf,) * len(moments)
 
-    def compared(self, inputs: Float64[Tensor, "m d"]) -> Float64[Tensor, "m _"]:
+    def comparison(self, inputs: Float64[Tensor, "m d"]) -> Float64[Tensor, "m _"]:
         """Return what smoothers compare: the kernel to the training inputs, or features."""
         return self._compare(inputs)

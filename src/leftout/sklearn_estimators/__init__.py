@@ -1,1 +1,1 @@
-"""Estimators of scikit-learn: fitted ones that questions are asked of, and ones that answer as they are fitted."""
+"""Estimators of scikit-learn: fitted ones to ask, and two that answer as they are fitted."""

@@ -36,6 +36,16 @@ class TrainingData:
         """Return the square root of each weight."""
         return torch.ones_like(self.inputs[:, 0]) if self.weights is None else self.weights.sqrt()
 
+    def check_features_fit(self) -> None:
+        """Raise unless the features, centred and weighted, and their singular vectors fit."""
+        n, p = self.inputs.shape
+        check_fits(
+            f"The singular value decomposition of {n} examples of {p} features",
+            8 * (2 * n * p + 2 * (n + p) * min(n, p)),
+            self.memory,
+            advice="Fit fewer examples or features, or raise `memory`.",
+        )
+
     def check_gram_fits(self) -> None:
         """Raise unless the kernel matrix, its factor and its inverse fit."""
         n = len(self.inputs)
@@ -105,6 +115,6 @@ def check_double(name: str, coefficients: Any) -> None:
     dtype = np.asarray(coefficients).dtype
     if dtype != np.float64:
         raise DataError(
-            f"{name} was fitted in {dtype}, whose rounding is larger than the effect of many examples: fit it to "
-            "X.astype(float)."
+            f"{name} was fitted in {dtype}, whose rounding is larger than the effect of many examples: fit "
+            "it to X.astype(float)."
         )

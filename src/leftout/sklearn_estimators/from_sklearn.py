@@ -1,8 +1,8 @@
 """What would a fitted estimator of scikit-learn say without an example? Exactly, without fitting it again.
 
-KernelRidge, GaussianProcessRegressor, Ridge and RidgeClassifier are linear in their targets: leaving an example
-out divides one number by another (`solvers.smoother`). Hyperparameters stay as they are; means, intercepts and
-weights are those of a fit without the example.
+KernelRidge, GaussianProcessRegressor, Ridge and RidgeClassifier are linear in their targets: leaving an
+example out divides one number by another (`solvers.smoother`). Hyperparameters stay as they are; means and
+intercepts are those of a fit without the example.
 """
 
 from typing import Any
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from leftout.core.blocks import memory_budget
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
+from leftout.data.conversion import as_array
+from leftout.data.objects import is_frame
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.fitted_estimator import FittedEstimator
 from leftout.sklearn_estimators.estimator_parts import EstimatorParts, TrainingData
@@ -28,26 +30,24 @@ from leftout.sklearn_estimators.read_kernel_ridge import kernel_ridge_parts
 from leftout.sklearn_estimators.read_ridge import ridge_parts
 from leftout.solvers.smoother import EPS
 
+KINDS = (KernelRidge, GaussianProcessRegressor, Ridge, RidgeClassifier, RidgeCV, RidgeClassifierCV)
+"""Estimators that are linear in their targets, and minima of a loss."""
+
 AGREEMENT = 1e-8
-"""Largest difference of predictions from the estimator's own, relative to the largest target or prediction."""
+"""Largest difference from the estimator's own predictions, relative to the largest target or prediction."""
 
 DOUBTFUL = 1e-4
 """The same, however badly conditioned the estimator is: data of another fit differ by more."""
 
 
 def from_sklearn(
-    estimator: Any,
-    X: Any,  # noqa: N803
-    y: Any,
-    sample_weight: Any = None,
-    *,
-    memory: int | float | str | None = None,
+    estimator: Any, X: Any, y: Any, sample_weight: Any = None, *, memory: int | float | str | None = None
 ) -> FittedEstimator:
     """Return a fitted estimator of scikit-learn, ready to be asked what it would say without an example.
 
-    The hyperparameters that it was fitted with stay: alpha, the `alpha_` chosen by RidgeCV and RidgeClassifierCV,
-    the `kernel_` of a Gaussian process. What a fit without the example computes anew is computed anew: intercept
-    and means.
+    The hyperparameters that it was fitted with stay: alpha, the `alpha_` chosen by RidgeCV and
+    RidgeClassifierCV, the `kernel_` of a Gaussian process. Intercept and means are those of a fit without
+    the example.
 
     Args:
         estimator: a fitted KernelRidge, GaussianProcessRegressor, Ridge, RidgeClassifier, RidgeCV or
@@ -58,12 +58,13 @@ def from_sklearn(
         memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
 
     Returns:
-        A model that `leave_one_out`, `leave_out`, `relabel`, `reweight` and `out_of_sample` answer of. Loss is
-        ½ Σ (f − y)² over the estimator's outputs, classes coded as −1 and +1.
+        A model that `leave_one_out`, `leave_out`, `relabel`, `reweight` and `out_of_sample` take. Loss is
+        ½ Σ (f − y)² over the estimator's outputs, classes coded as −1 and +1. A query of `leave_one_out` is a
+        pair (X, y).
 
     Raises:
-        OptionError: another estimator, one that is not fitted, or an option under which leaving one out is not
-            exact: positive=True, a solver that stops at a tolerance, balanced class weights.
+        OptionError: another estimator, one that is not fitted, or an option under which leaving one out is
+            not exact: positive=True, a solver that stops at a tolerance, balanced class weights.
         DataError: X, y or weights that the estimator was not fitted to: its predictions are compared.
         NotPositiveError: a singular system, where scikit-learn may fall back to least squares.
 
@@ -94,15 +95,16 @@ def from_sklearn(
         raise ShapeError(f"`X` must have shape (n, d); got {tuple(inputs.shape)}.")
     if inputs.shape[1] != estimator.n_features_in_:
         raise ShapeError(
-            f"`X` must have the {estimator.n_features_in_} columns that the estimator was fitted to; got shape "
-            f"{tuple(inputs.shape)}."
+            f"`X` must have the {estimator.n_features_in_} columns that the estimator was fitted to; got "
+            f"shape {tuple(inputs.shape)}."
         )
-    if np.ndim(y) not in (1, 2) or len(y) != len(inputs):
+    targets = as_array("y", y)
+    if targets.ndim not in (1, 2) or len(targets) != len(inputs):
         raise ShapeError(
-            f"`y` must hold a target for each of {len(inputs)} rows of X; got shape {np.shape(y)}."
+            f"`y` must hold a target for each of {len(inputs)} rows of X; got shape {tuple(targets.shape)}."
         )
     weights = sample_weights(sample_weight, len(inputs))
-    data = TrainingData(inputs, y, weights, memory_budget(memory))
+    data = TrainingData(inputs, targets, weights, memory_budget(memory))
     try:
         parts = parts_of(estimator, data)
     except NotPositiveError as error:
@@ -123,7 +125,8 @@ def from_sklearn(
         settings=parts.settings,
         memory=data.memory,
     )
-    check_agreement(fitted, X, parts)
+    # Frames name their columns, which the estimator may look at.
+    check_agreement(fitted, X if is_frame(X) else inputs.numpy(), parts)
     return fitted
 
 
@@ -138,17 +141,15 @@ def parts_of(estimator: Any, data: TrainingData) -> EstimatorParts:
 
 def check_estimator_kind(estimator: object) -> None:
     """Raise unless an estimator is fitted, and one of those that can be asked."""
-    kinds = (KernelRidge, GaussianProcessRegressor, Ridge, RidgeClassifier, RidgeCV, RidgeClassifierCV)
-    if not isinstance(estimator, kinds):
+    if not isinstance(estimator, KINDS):
         came = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
-        advice = ""
+        names, advice = [kind.__name__ for kind in KINDS], ""
         if hasattr(estimator, "best_estimator_"):
             advice = " Pass its best_estimator_."
         elif hasattr(estimator, "named_steps"):
-            advice = " Pass its last step, pipeline[-1], and pipeline[:-1].transform(X), which then stays as it is."
+            advice = " Pass its last step, pipeline[-1], and what it sees, pipeline[:-1].transform(X)."
         raise OptionError(
-            f"`estimator` must be a fitted {', '.join(kind.__name__ for kind in kinds[:-1])} or {kinds[-1].__name__}; "
-            f"got {came}.{advice}"
+            f"`estimator` must be a fitted {', '.join(names[:-1])} or {names[-1]}; got {came}.{advice}"
         )
     try:
         check_is_fitted(estimator)
@@ -171,7 +172,7 @@ def sample_weights(sample_weight: Any, n: int) -> Float64[Tensor, " n"] | None:
         return None
     try:
         weights = torch.from_numpy(np.array(sample_weight, dtype=np.float64))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         raise OptionError("`sample_weight` must hold numbers, one for each example.") from None
     weights = weights.expand(n).clone() if weights.ndim == 0 else weights
     if tuple(weights.shape) != (n,):
@@ -187,20 +188,26 @@ def sample_weights(sample_weight: Any, n: int) -> Float64[Tensor, " n"] | None:
     return weights
 
 
-def check_agreement(fitted: FittedEstimator, X: Any, parts: EstimatorParts) -> None:  # noqa: N803
+def check_agreement(fitted: FittedEstimator, X: Any, parts: EstimatorParts) -> None:
     """Raise unless the estimator itself says the same at the training examples.
 
     Raises:
         DataError: it was fitted to something else.
     """
     ours = fitted.predict(X)
-    theirs = torch.from_numpy(np.asarray(parts.reference(X), dtype=np.float64)).reshape(ours.shape)
+    theirs = torch.from_numpy(np.asarray(parts.reference(X), dtype=np.float64))
+    if theirs.numel() != ours.numel():
+        raise ShapeError(
+            f"`y` must have as many columns as {fitted.name} was fitted to; got {ours.shape[1]}, and it "
+            f"predicts {tuple(theirs.shape)}."
+        )
+    theirs = theirs.reshape(ours.shape)
     size = max(float(theirs.abs().max()), float(parts.targets.abs().max()))
     allowed = max(AGREEMENT, min(DOUBTFUL, 10 * fitted.condition * EPS)) * size
     apart = float((ours - theirs).abs().max())
     if not apart <= allowed:
         raise DataError(
-            f"`X`, `y` and `sample_weight` must be those that {fitted.name} was fitted to, and its options as they "
-            f"were then: its predictions differ by {apart:.3g} from those of such a fit ({allowed:.1g} is rounding). "
-            "Fit it again in double precision, and pass what it was fitted to."
+            f"`X`, `y` and `sample_weight` must be those that {fitted.name} was fitted to, and its options "
+            f"as they were then: its predictions differ by {apart:.3g} from those of such a fit, of which "
+            f"rounding explains {allowed:.1g}. Fit it again in double precision, and pass just that."
         )

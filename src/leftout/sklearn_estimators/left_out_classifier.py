@@ -1,6 +1,6 @@
 """A classifier of scikit-learn's kind that says what it would predict without each training example."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from leftout.data.examples import Examples
 from leftout.sklearn_estimators.left_out_estimator import LeftOutEstimator
 
 
-class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):
+class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):  # type: ignore[misc]
     """Classification by squared loss with the kernel of an infinitely wide network, and what was left out.
 
-    Two classes are one column of −1 and +1; more are a column each, 1 for the class and 0 for others. There are
-    no probabilities: a squared loss trains none. `lo.fit(kernel, train, rule=lo.Logistic(ridge))` has them.
+    Two classes are one column of −1 and +1; more are a column each, 1 for the class and 0 for others. There
+    are no probabilities: a squared loss trains none. `lo.fit(kernel, train, rule=lo.Logistic(ridge))` has
+    them.
 
     Args:
         kernel, ridge, standardise, memory: as of `LeftOutRegressor`.
@@ -48,7 +49,7 @@ class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):
 
     _targets_are_numbers = False
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any) -> "LeftOutClassifier":
         """Fit to rows of X and labels y, (n,)."""
         inputs, labels = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(labels)
@@ -60,11 +61,11 @@ class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):
         self.left_out_predictions_ = self._labels(self.left_out_decisions_)
         return self
 
-    def decision_function(self, X: Any) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return (m,), above 0 for the second of two classes; or (m, classes), the largest for the class."""
         return self._in_shape(self._outputs(X))
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """Return a label for each row."""
         return self._labels(self.decision_function(X))
 
@@ -72,17 +73,18 @@ class LeftOutClassifier(ClassifierMixin, LeftOutEstimator):
         labels = column_or_1d(targets)
         unknown = np.flatnonzero(~np.isin(labels, self.classes_))
         if len(unknown):
+            listed = ", ".join(map(str, self.classes_[:20]))
             raise DataError(
-                f"`y` must hold classes of training, {', '.join(map(str, self.classes_[:20]))}; row {unknown[0]} "
-                f"is {labels[unknown[0]]!r}."
+                f"`y` must hold classes of training, {listed}; row {unknown[0]} is {labels[unknown[0]]!r}."
             )
         numbers = torch.from_numpy(np.searchsorted(self.classes_, labels))
         encoding = encoding_of_classes(numbers, tuple(str(name) for name in self.classes_))
-        return Examples(self._prepared(inputs), encoding.encode(numbers), encoding, labels=numbers)
+        return Examples(self._scaled_inputs(inputs), encoding.encode(numbers), encoding, labels=numbers)
 
     def _in_shape(self, outputs: np.ndarray) -> np.ndarray:
         return outputs[:, 0] if len(self.classes_) == 2 else outputs
 
     def _labels(self, decisions: np.ndarray) -> np.ndarray:
         numbers = (decisions > 0).astype(int) if len(self.classes_) == 2 else decisions.argmax(1)
-        return self.classes_[numbers]
+        labels: np.ndarray = self.classes_[numbers]
+        return labels

@@ -1,14 +1,14 @@
 """What a regressor and a classifier share: a kernel of standardised columns, a ridge, and what was left out.
 
-The kernel of an infinitely wide network is fitted with a ridge that, if it is not said, is the one of least exact
-left-out loss among half decades from 1e-5 to 10 times the mean of the kernel's diagonal. Prediction and influence
-of every training example without itself come with the fit.
+The kernel of an infinitely wide network is fitted with a ridge that, if it is not said, is the one of least
+exact left-out loss among half decades from 1e-5 to 10 times the mean of the kernel's diagonal. What is
+predicted of every training example without itself comes with the fit.
 
-What is prepared before the kernel is fitted stays when an example is left out: means and deviations of columns,
-the mean of a regressor's targets, the chosen ridge.
+What is prepared before the kernel is fitted stays when an example is left out: means and deviations of
+columns, the mean of a regressor's targets, the chosen ridge.
 """
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.wide.relu import ReLU
 
 
-class LeftOutEstimator(BaseEstimator):
+class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
     """Fits a kernel with a ridge, and keeps what is said of each training example without it."""
 
     def __init__(
@@ -48,15 +48,15 @@ class LeftOutEstimator(BaseEstimator):
         self.standardise = standardise
         self.memory = memory
 
-    def influence(self, X: Any, y: Any) -> xr.DataArray:  # noqa: N803
+    def influence(self, X: Any, y: Any) -> xr.DataArray:
         """Return the exact effect of every training example on the loss at each query.
 
         Args:
             X, y: queries, and what is true there.
 
         Returns:
-            A DataArray (query, train), loss without the example minus loss with it: positive = it helped. Loss
-            is ½ Σ (f − y)² over outputs.
+            A DataArray (query, train), loss without the example minus loss with it: positive = it helped.
+            Loss is ½ Σ (f − y)² over outputs.
 
         Cost:
             2mn² for m queries, after a kernel of m × n.
@@ -74,7 +74,7 @@ class LeftOutEstimator(BaseEstimator):
         """Return inputs and targets as the kernel sees them, once the coding of targets is fitted."""
         raise NotImplementedError
 
-    def _fit_kernel(self, inputs: np.ndarray, targets: np.ndarray) -> Self:
+    def _fit_kernel(self, inputs: np.ndarray, targets: np.ndarray) -> None:
         """Fit scaling, kernel and ridge; the coding of targets is fitted already."""
         check_choice("standardise", self.standardise, (True, False))
         self.scaler_ = StandardScaler().fit(inputs) if self.standardise else None
@@ -88,17 +88,16 @@ class LeftOutEstimator(BaseEstimator):
             fitted = fit(kernel, train, rule=Ridge(float(self.ridge)), memory=self.memory)
         self.fitted_ = fitted
         self.ridge_ = fitted.rule.ridge
-        return self
 
-    def _prepared(self, inputs: np.ndarray) -> Float64[Tensor, "m d"]:
+    def _scaled_inputs(self, inputs: np.ndarray) -> Float64[Tensor, "m d"]:
         """Return inputs as the kernel sees them."""
         return torch.from_numpy(np.array(inputs if self.scaler_ is None else self.scaler_.transform(inputs)))
 
-    def _outputs(self, X: Any) -> np.ndarray:  # noqa: N803
+    def _outputs(self, X: Any) -> np.ndarray:
         """Return what the model says at inputs, in the units of the coded targets before centring."""
         check_is_fitted(self)
         inputs = validate_data(self, X, reset=False, dtype=np.float64)
-        predictions = self.fitted_.predict(self._prepared(inputs))
+        predictions = self.fitted_.predict(self._scaled_inputs(inputs))
         return self._encoding.in_target_units(predictions).numpy()
 
     def _left_out_outputs(self) -> np.ndarray:
@@ -121,8 +120,8 @@ def with_best_ridge(model: Fitted) -> Fitted:
     """
     if model.depends_on_labels:
         raise OptionError(
-            "ridge='auto' leaves examples out of a kernel that stays as it is, and this one sees labels: pass a "
-            "number as `ridge`, or a kernel with frozen=True."
+            "ridge='auto' leaves examples out of a kernel that stays as it is, and this one sees labels: "
+            "pass a number as `ridge`, or a kernel with frozen=True."
         )
     scale = float(model.gram.diagonal().mean())
     ridges = [scale * share for share in RIDGES]

@@ -1,6 +1,6 @@
 """A regressor of scikit-learn's kind that says what it would predict without each training example."""
 
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,19 +12,19 @@ from leftout.data.examples import Examples
 from leftout.sklearn_estimators.left_out_estimator import LeftOutEstimator
 
 
-class LeftOutRegressor(RegressorMixin, LeftOutEstimator):
+class LeftOutRegressor(RegressorMixin, LeftOutEstimator):  # type: ignore[misc]
     """Regression with the kernel of an infinitely wide network, and its exact left-out predictions.
 
     Args:
         kernel: one of `leftout.kernels`; None is ReLU(2, bias_variance=0.3).
-        ridge: λ in the units of the kernel; "auto" is the one of least left-out squared error among half decades
-            from 1e-5 to 10 times the mean of the kernel's diagonal.
+        ridge: λ in the units of the kernel; "auto" is the one of least left-out squared error among half
+            decades from 1e-5 to 10 times the mean of the kernel's diagonal.
         standardise: whether the kernel sees columns minus their mean, over their standard deviation.
         memory: budget, in bytes or as "4GB"; 60 % of what is free if None.
 
     Attributes:
-        left_out_predictions_: of each training example by the model without it, in the shape of y. Scaling, mean
-            of y and ridge are those of all examples.
+        left_out_predictions_: of each training example by the model without it, in the shape of y. Scaling,
+            mean of y and ridge are those of all examples.
         ridge_: λ.
         fitted_: the model, which every question of leftout takes; its inputs are scaled, its targets centred.
         scaler_: the scaling of columns, or None.
@@ -46,7 +46,7 @@ class LeftOutRegressor(RegressorMixin, LeftOutEstimator):
 
     _targets_are_numbers = True
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803
+    def fit(self, X: Any, y: Any) -> "LeftOutRegressor":
         """Fit to rows of X and targets y, (n,) or (n, k)."""
         inputs, targets = validate_data(
             self, X, y, dtype=np.float64, multi_output=True, y_numeric=True, ensure_min_samples=2
@@ -57,7 +57,7 @@ class LeftOutRegressor(RegressorMixin, LeftOutEstimator):
         self.left_out_predictions_ = self._in_shape(self._left_out_outputs())
         return self
 
-    def predict(self, X: Any) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """Return predictions, (m,) or (m, k) as y was."""
         return self._in_shape(self._outputs(X))
 
@@ -69,7 +69,7 @@ class LeftOutRegressor(RegressorMixin, LeftOutEstimator):
     def _examples(self, inputs: np.ndarray, targets: np.ndarray) -> Examples:
         numbers = self._columns(targets)
         offset = torch.tensor(self._target_coding.offset, dtype=torch.float64, device="cpu")
-        return Examples(self._prepared(inputs), numbers - offset, self._target_coding)
+        return Examples(self._scaled_inputs(inputs), numbers - offset, self._target_coding)
 
     def _columns(self, targets: np.ndarray) -> torch.Tensor:
         numbers = torch.from_numpy(np.array(targets, dtype=np.float64))

@@ -1,6 +1,6 @@
-"""GaussianProcessRegressor as a smoother: (K + diag(α))⁻¹, the kernel with the hyperparameters that were fitted.
+"""GaussianProcessRegressor as a smoother: (K + diag(α))⁻¹, with the hyperparameters that were fitted.
 
-With `normalize_y` targets are divided by their standard deviation, of which predictions do not depend, and
+With `normalize_y` targets are divided by their standard deviation, on which predictions do not depend, and
 centred at their mean, which is another one without an example.
 """
 

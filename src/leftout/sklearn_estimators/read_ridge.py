@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.linear_model import Ridge, RidgeClassifier, RidgeClassifierCV, RidgeCV
+from jaxtyping import Float64
 from sklearn.utils.class_weight import compute_sample_weight
+from torch import Tensor
 
 from leftout.core.errors import DataError, OptionError
 from leftout.data.target_columns import TargetColumns
@@ -21,13 +22,11 @@ from leftout.sklearn_estimators.estimator_parts import (
 )
 from leftout.solvers.feature_smoother import feature_smoothers
 
-LinearRidge = Ridge | RidgeClassifier | RidgeCV | RidgeClassifierCV
-
 STOPPED_EARLY = ("lsqr", "sparse_cg", "sag", "saga")
 """Solvers that stop at a tolerance: what they give is not the minimum, but near it."""
 
 
-def ridge_parts(estimator: LinearRidge, data: TrainingData) -> EstimatorParts:
+def ridge_parts(estimator: Any, data: TrainingData) -> EstimatorParts:
     """Return a fitted Ridge or RidgeClassifier, or one with a chosen alpha, as smoothers.
 
     Raises:
@@ -39,12 +38,19 @@ def ridge_parts(estimator: LinearRidge, data: TrainingData) -> EstimatorParts:
     """
     name = type(estimator).__name__
     _check_solver(estimator, name)
+    data.check_features_fit()
     check_double(name, estimator.coef_)
-    weights = data.weights
+    scale = data.scale
     if hasattr(estimator, "classes_"):
-        columns, targets = class_columns(estimator.classes_, data.targets)
+        class_weights = weights_of_classes(estimator.class_weight, estimator.classes_)
+        columns, targets = class_columns(estimator.classes_, data.targets, class_weights)
         reference = estimator.decision_function
-        weights = _with_class_weights(estimator.class_weight, data)
+        numbers = columns.class_numbers("y", np.asarray(data.targets))
+        scale = scale * class_weights[numbers].sqrt()
+        if not bool(scale.any()):
+            raise OptionError(
+                "`class_weight` times `sample_weight` must be above 0 for one example at least."
+            )
     else:
         columns, targets = number_columns(data.targets)
         reference = estimator.predict
@@ -52,7 +58,6 @@ def ridge_parts(estimator: LinearRidge, data: TrainingData) -> EstimatorParts:
     alpha = estimator.alpha_ if chosen else estimator.alpha
     ridges, smoother_of = distinct_ridges(alpha, targets.shape[1])
     intercept = bool(estimator.fit_intercept)
-    scale = data.scale if weights is None else weights.sqrt()
     return EstimatorParts(
         smoothers=feature_smoothers(data.inputs, scale=scale, ridges=ridges, intercept=intercept),
         smoother_of=smoother_of,
@@ -65,43 +70,49 @@ def ridge_parts(estimator: LinearRidge, data: TrainingData) -> EstimatorParts:
     )
 
 
-def class_columns(classes: np.ndarray, targets: Any) -> tuple[TargetColumns, torch.Tensor]:
+def class_columns(
+    classes: np.ndarray, targets: Any, class_weights: Float64[Tensor, " c"]
+) -> tuple[TargetColumns, Float64[Tensor, "n k"]]:
     """Return classes as columns of ∓1, one for two classes and one each for more, and the targets in them."""
     count = len(classes)
     if count < 2:
         raise DataError(f"`y` must hold at least two classes; the estimator was fitted to {count}.")
     if count == 2:
-        names, codes = (str(classes[1]),), torch.tensor([[-1.0], [1.0]], dtype=torch.float64, device="cpu")
+        names = [str(classes[1])]
+        codes = torch.tensor([[-1.0], [1.0]], dtype=torch.float64, device="cpu")
     else:
-        names = tuple(map(str, classes))
+        names = [str(name) for name in classes]
         codes = 2 * torch.eye(count, dtype=torch.float64, device="cpu") - 1
-    columns = TargetColumns(names, classes, codes)
+    columns = TargetColumns(tuple(names), classes, codes, class_weights)
     return columns, columns.encode("y", targets)
 
 
-def _check_solver(estimator: LinearRidge, name: str) -> None:
+def _check_solver(estimator: Any, name: str) -> None:
     """Raise unless the estimator is the minimum of its loss, and linear in its targets."""
     if getattr(estimator, "positive", False):
         raise OptionError(
-            f"{name}(positive=True) is not linear in its targets, and without an example other coefficients may "
-            "be zero: fit it again without each example, or fit with positive=False."
+            f"{name}(positive=True) is not linear in its targets, and without an example other coefficients "
+            "may be zero: fit it again without each example, or fit with positive=False."
         )
     solver = getattr(estimator, "solver_", getattr(estimator, "solver", "auto"))
     if solver in STOPPED_EARLY:
         raise OptionError(
-            f"{name} was fitted by solver={solver!r}, which stops at a tolerance before the minimum: fit it with "
-            "solver='svd' or 'cholesky', and X as an array."
+            f"{name} was fitted by solver={solver!r}, which stops at a tolerance before the minimum: fit it "
+            "with solver='svd' or 'cholesky', and X as an array."
         )
 
 
-def _with_class_weights(class_weight: Any, data: TrainingData) -> torch.Tensor | None:
-    """Return sample weights times the weights of their classes."""
-    if class_weight is None:
-        return data.weights
-    if class_weight == "balanced":
+def weights_of_classes(class_weight: Any, classes: np.ndarray) -> Float64[Tensor, " c"]:
+    """Return what an example of each class weighs besides its own weight.
+
+    Raises:
+        OptionError: weights that depend on how many examples a class has.
+    """
+    if isinstance(class_weight, str):
         raise OptionError(
-            "class_weight='balanced' weighs all examples of a class anew when one is left out. Fix the weights: "
-            "fit with sample_weight=compute_sample_weight('balanced', y) instead, and pass them here as well."
+            f"class_weight={class_weight!r} weighs all examples anew when one is left out. Fix the weights: "
+            f"fit with sample_weight=compute_sample_weight({class_weight!r}, y) instead, and pass them here."
         )
-    by_class = torch.from_numpy(compute_sample_weight(class_weight, data.targets).astype(np.float64))
-    return by_class if data.weights is None else by_class * data.weights
+    if class_weight is None:
+        return torch.ones(len(classes), dtype=torch.float64, device="cpu")
+    return torch.from_numpy(compute_sample_weight(class_weight, classes).astype(np.float64))

@@ -87,9 +87,10 @@ class FeatureSmoother(Smoother):
         self.shared = shared
         values, columns = shared.values, len(shared.centre)
         if len(values) < columns and ridge <= shared.noise**2:
+            rank = len(values)
             raise NotPositiveError(
                 f"`alpha` = {ridge:g} does not determine {columns} coefficients: the features have rank "
-                f"{len(values)} to rounding. Fit with a larger `alpha`, or drop features that depend on others."
+                f"{rank} to rounding. Fit with a larger `alpha`, or drop features that depend on others."
             )
         squares = values.square() + ridge
         self._filter = values / squares
@@ -106,7 +107,7 @@ class FeatureSmoother(Smoother):
         self.condition = float(ends.max() / ends.min()) if len(ends) else 1.0
 
     @cached_property
-    def diagonal(self) -> Float64[Tensor, " n"]:  # type: ignore[override]
+    def diagonal(self) -> Float64[Tensor, " n"]:
         return self._beside + self._basis.square() @ self._unlearned
 
     def block(self, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "g g"]:

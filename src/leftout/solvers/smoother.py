@@ -1,7 +1,7 @@
 """A model whose predictions are linear in the targets: what editing them, or their weights, makes of it.
 
-With the weights ω = s² of the examples, predictions are f(x) = Σ_i h_i(x) s_i y_i, and a positive matrix P and
-its duals α = P S y say what leaving out does:
+With the weights ω = s² of the examples, predictions are f(x) = Σ_i h_i(x) s_i y_i, and a positive matrix P
+and its duals α = P S y say what leaving out does:
 
     without i            f_without_i(x) − f(x) = −h_i(x) α_i / P_ii
     without a group I    −h_I(x) (P_II)⁻¹ α_I
@@ -98,6 +98,6 @@ class Smoother(ABC):
 
 def _undetermined(without: str) -> NotPositiveError:
     return NotPositiveError(
-        f"{without} what remains does not determine a model to rounding: the fit is not unique there. Fit with "
-        "a larger `alpha`, or drop features that depend on others."
+        f"{without} what remains does not determine a model to rounding: the fit is not unique there. Fit "
+        "with a larger `alpha`, or drop features that depend on others."
     )

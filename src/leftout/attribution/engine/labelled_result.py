@@ -67,7 +67,7 @@ def network_attributes(
 def estimator_attributes(
     fitted: FittedEstimator, query: Examples, *, of: Of, method: str, sign: str
 ) -> dict[str, Any]:
-    """Return the attributes of a result about an estimator of another library, in the words of `attributes`."""
+    """Return the attributes of a result about another library's estimator, in the words of `attributes`."""
     units = SQUARED.units if of == "loss" else SQUARED.prediction_units
     fingerprints = fitted.train.fingerprint, query.fingerprint
     return _common(fingerprints, of=of, method=method, sign=sign, units=units) | {

@@ -1,9 +1,9 @@
 """The most helpful and the most harmful training examples of each query, instead of all of them."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-import math
 import numpy as np
 import torch
 import xarray as xr
