@@ -152,7 +152,7 @@ def test_a_record_that_is_none_is_one_sentence(leftout, tmp_path, content, messa
 
 WRONG_OPTIONS = [
     ("colour", "red", "`command` holds 'colour', which this version does not know"),
-    ("ridge", "much", "`command` must hold a number or null for `ridge`; got 'much'"),
+    ("ridge", "much", "`command` must hold a number or one of 'auto' or null for `ridge`; got 'much'"),
     ("seed", 1.5, "`command` must hold a whole number for `seed`; got 1.5"),
     ("seed", True, "`command` must hold a whole number for `seed`; got True"),
     ("data", 3, "`command` must hold text for `data`; got 3"),

@@ -154,7 +154,7 @@ def test_several_targets_keep_their_columns():
         ({"kernel": "rbf"}, "`kernel` must be a kernel and no name"),
         ({"standardise": 3}, "`standardise` must be one of True, False"),
         ({"memory": 100}, "needs .* more than the budget"),
-        ({"kernel": lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1)}, "sees labels: pass a number"),
+        ({"kernel": lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1)}, "for a kernel that sees labels"),
     ],
     ids=str,
 )

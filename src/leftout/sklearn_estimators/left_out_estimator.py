@@ -8,7 +8,7 @@ What is prepared before the kernel is fitted stays when an example is left out: 
 columns, the mean of a regressor's targets, the chosen ridge.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,16 +21,13 @@ from torch import Tensor
 
 from leftout.attribution.leave_one_out import leave_one_out, out_of_sample
 from leftout.core.checks import check_at_least, check_choice
-from leftout.core.errors import OptionError
-from leftout.curation.label_model import RIDGES
 from leftout.data.encoding import Encoding
 from leftout.data.examples import Examples
-from leftout.diagnostics.learning_curve.ridge_path import left_out_path
 from leftout.dynamics.fit import fit
-from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.options import AUTO
 from leftout.dynamics.rules import Ridge
 from leftout.kernels.base import Kernel
-from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.default import DEFAULT_KERNEL
 
 
 class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
@@ -79,15 +76,15 @@ class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
         check_choice("standardise", self.standardise, (True, False))
         self.scaler_ = StandardScaler().fit(inputs) if self.standardise else None
         train = self._examples(inputs, targets)
-        kernel = ReLU(2, bias_variance=0.3) if self.kernel is None else self.kernel
+        kernel = DEFAULT_KERNEL if self.kernel is None else self.kernel
         if isinstance(self.ridge, str):
-            check_choice("ridge", self.ridge, ("auto",))
-            fitted = with_best_ridge(fit(kernel, train, memory=self.memory))
+            check_choice("ridge", self.ridge, (AUTO,))
+            ridge: float | Literal["auto"] = "auto"
         else:
             check_at_least("ridge", self.ridge, 0)
-            fitted = fit(kernel, train, rule=Ridge(float(self.ridge)), memory=self.memory)
-        self.fitted_ = fitted
-        self.ridge_ = fitted.rule.ridge
+            ridge = float(self.ridge)
+        self.fitted_ = fit(kernel, train, rule=Ridge(ridge), memory=self.memory)
+        self.ridge_ = self.fitted_.rule.ridge
 
     def _scaled_inputs(self, inputs: np.ndarray) -> Float64[Tensor, "m d"]:
         """Return inputs as the kernel sees them."""
@@ -107,23 +104,3 @@ class LeftOutEstimator(BaseEstimator):  # type: ignore[misc]
     @property
     def _encoding(self) -> Encoding:
         return self.fitted_.train.encoding
-
-
-def with_best_ridge(model: Fitted) -> Fitted:
-    """Return a model with the ridge of least mean left-out squared error, exactly, on a grid.
-
-    Raises:
-        OptionError: a kernel that is fitted to labels, and another one without an example.
-
-    Cost:
-        9n³, for the eigenvalues of its kernel matrix; 4n² for each ridge.
-    """
-    if model.depends_on_labels:
-        raise OptionError(
-            "ridge='auto' leaves examples out of a kernel that stays as it is, and this one sees labels: "
-            "pass a number as `ridge`, or a kernel with frozen=True."
-        )
-    scale = float(model.gram.diagonal().mean())
-    ridges = [scale * share for share in RIDGES]
-    errors = left_out_path(model.spectrum, model.residual, model.train, ridges).errors.mean(1)
-    return model.with_rule(Ridge(ridges[int(errors.argmin())]))
