@@ -44,7 +44,7 @@ def doubted(q, labels):
     gains = [math.log(q[i][label] / share[label]) for i, label in enumerate(labels)]
     mean = sum(gains) / n
     spread = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / n)
-    refused = not mean - 1 / n > 1.64 * spread / math.sqrt(n)
+    refused = not mean - 1 / n > 0.5 * spread / math.sqrt(n)
     rows, suggestions = set(), []
     for i, given in enumerate(labels):
         best = max((c for c in range(len(q[i])) if c != given), key=lambda c, i=i: q[i][c])

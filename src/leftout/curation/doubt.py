@@ -2,7 +2,7 @@
 
 With q the calibrated probability of a class (`calibration`) and π its share of the labels:
 
-    refuse   where the gain log q(given)/π(given) is not above 0 on average, by 1.64 standard errors beyond
+    refuse   where the gain log q(given)/π(given) is not above 0 on average, by half a standard error beyond
              the 1/n that fitting costs: the model knows no more of the labels than their shares
     doubt    a label where q(given) < 0.3, q(suggested) > 0.5 and (q/π)(suggested) > (q/π)(given)
 
@@ -28,8 +28,8 @@ LITTLE = 0.3
 MUCH = 0.5
 """Probability of another class above which it is."""
 
-SURE = 1.64
-"""Standard errors by which a model must know more than nothing: one-sided 95 %."""
+SURE = 0.5
+"""Standard errors by which a model must know more than nothing."""
 
 KNOWS_NOTHING = (
     "The model knows nothing of the {what}: what it says of an example without it is no better than "
