@@ -97,7 +97,8 @@ def test_auto_is_the_ridge_of_least_left_out_loss(y):
         )
         for ridge in ridges
     ]
-    assert model.ridge_ == pytest.approx(ridges[int(np.argmin(losses))])
+    best = ridges[int(np.argmin(losses))]
+    assert model.ridge_ == pytest.approx(best, rel=5e-4)  # ridges that are tried have four digits
 
 
 def test_labels_left_out_are_those_of_the_decisions():
@@ -154,7 +155,10 @@ def test_several_targets_keep_their_columns():
         ({"kernel": "rbf"}, "`kernel` must be a kernel and no name"),
         ({"standardise": 3}, "`standardise` must be one of True, False"),
         ({"memory": 100}, "needs .* more than the budget"),
-        ({"kernel": lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1)}, "for a kernel that sees labels"),
+        (
+            {"kernel": lo.kernels.LabelAware(lo.kernels.ReLU(1), "kr-v1", 0.1)},
+            "for a kernel that sees labels",
+        ),
     ],
     ids=str,
 )
