@@ -66,11 +66,11 @@ def correct(
             f"`{source}` must be about these examples; {len(unknown)} of its {len(corrections)} ids are none "
             f"of them, the first {unknown[0]!r}."
         )
-    train, query = (_corrected(examples, corrections, source) for examples in pair)
+    train, query = (_with_corrections(examples, corrections, source) for examples in pair)
     return train, query
 
 
-def _corrected(examples: Examples, corrections: Corrections, source: str) -> Examples:
+def _with_corrections(examples: Examples, corrections: Corrections, source: str) -> Examples:
     rows = [row for row, name in enumerate(examples.ids) if name in corrections]
     given = [corrections[examples.ids[row]] for row in rows]
     if examples.labels is None:
@@ -89,7 +89,7 @@ def _corrected(examples: Examples, corrections: Corrections, source: str) -> Exa
     labels[rows] = torch.tensor([numbers[label] for label in given], dtype=labels.dtype, device=labels.device)
     changed = (labels != examples.labels).nonzero().flatten().tolist()
     before = [(examples.ids[row], examples.classes[int(examples.labels[row])]) for row in changed]
-    return _noted(examples.with_labels(labels), before, source)
+    return _with_note(examples.with_labels(labels), before, source)
 
 
 def _with_numbers(examples: Examples, rows: list[int], given: list[str], source: str) -> Examples:
@@ -111,10 +111,10 @@ def _with_numbers(examples: Examples, rows: list[int], given: list[str], source:
     changed = (targets[:, 0] != examples.targets[:, 0]).nonzero().flatten().tolist()
     in_units = examples.encoding.in_target_units(examples.targets)
     before = [(examples.ids[row], f"{float(in_units[row, 0]):g}") for row in changed]
-    return _noted(replace(examples, targets=targets, coded_from=""), before, source)
+    return _with_note(replace(examples, targets=targets, coded_from=""), before, source)
 
 
-def _noted(examples: Examples, before: list[tuple[str, str]], source: str) -> Examples:
+def _with_note(examples: Examples, before: list[tuple[str, str]], source: str) -> Examples:
     """Return examples that say what was changed."""
     corrected = {"file": source, "changed": len(before), "before": dict(before)}
     return replace(examples, preparation=examples.preparation | {"corrected": corrected})

@@ -112,7 +112,7 @@ def _convolutional(steps: list[Step]) -> Kernel:
             "`module` must have convolutions, each with a ReLU and perhaps an AvgPool2d, and then one Linear "
             f"layer; before that it has {_names(steps)}."
         )
-    named = [_padding(convolution) for convolution, _ in layers]
+    named = [_padding_name(convolution) for convolution, _ in layers]
     paddings: set[Padding] = {padding for padding in named if padding is not None} or {"valid"}
     if len(paddings) > 1:
         raise OptionError(
@@ -152,7 +152,7 @@ def _average(layer: nn.Module) -> int:
     return side
 
 
-def _padding(convolution: nn.Conv2d) -> Padding | None:
+def _padding_name(convolution: nn.Conv2d) -> Padding | None:
     """Return which padding this is, in the kernels' names; None of windows of one pixel, which need none."""
     if convolution.groups != 1 or convolution.dilation != (1, 1) or convolution.padding_mode not in PADDED:
         raise OptionError(
