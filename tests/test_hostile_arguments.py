@@ -34,6 +34,14 @@ trained = lo.train(net, data, rule=lo.Ridge(0.5))
 of_net = lo.fit(lo.kernels.Empirical(net, weights="initial"), data, rule=lo.GradientDescent(0.01))
 gram, few = kernel.block(x, x), (x[:3], x[:3, :1])
 aware = lo.kernels.LabelAware(kernel, "kr-v1", None)
+relu_net = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).double()
+optimiser = torch.optim.SGD(relu_net.parameters(), lr=0.5)
+for _ in range(60):
+    optimiser.zero_grad()
+    torch.nn.functional.cross_entropy(relu_net(x), y).backward()
+    optimiser.step()
+of_classes = lo.kernels.Empirical(relu_net)
+classifier = lo.fit(of_classes, (x, y), rule=lo.Logistic(0.5))
 ridge_model = sklearn.linear_model.Ridge().fit(x.numpy(), y.numpy())
 scores = np.arange(6.0).reshape(2, 3)
 halves = np.arange(80).reshape(10, 8) % 3 > 0
@@ -45,6 +53,7 @@ USUAL = {
     "audit": ((kernel, (x, y), pair), {}),
     "certify": ((fitted, pair), {}),
     "choose_kernel": (([kernel], (x, y)), {}),
+    "choose_ridge": ((kernel, (x, y)), {}),
     "choose_strength": ((aware, (x, y)), {"strengths": [0.0, 0.1]}),
     "complexity": ((fitted, [[0, 1]]), {}),
     "damaged_files": (("run",), {}),
@@ -85,11 +94,14 @@ USUAL = {
     "retrain": ((trained, few, [[0]]), {"check": 0}),
     "retrain_subsets": ((lambda train, seed: lambda x: x[:, :2], (x, y), pair, halves), {"jobs": 1}),
     "reweight": ((fitted, pair, [0], 0.5), {}),
+    "ridge_from_loss": ((of_classes, (x, y)), {}),
     "sources": ((fitted, pair, list("aabbaabb")), {"draws": 20}),
     "subclasses": ((fitted, pair), {}),
+    "suspects": ((y, np.full((8, 2), 0.5)), {}),
     "train": ((net, data), {"rule": lo.Ridge(0.5)}),
     "training_ridge": ((), {"n": 8, "learning_rates": 0.1, "steps": 5}),
     "trajectory": ((flow,), {}),
+    "trust": ((classifier, pair), {}),
     "transfer": ((gram, [0, 1]), {}),
 }
 if every == 0:

@@ -195,7 +195,7 @@ def test_what_are_no_ridges_is_refused() -> None:
     fitted = p.fitted(lo.Ridge(0.5))
     with pytest.raises(OptionError, match=r"`ridges` must be a list of ridges; got 1\.0\."):
         error_rates(fitted, p.query, ridges=1.0)
-    with pytest.raises(OptionError, match=re.escape("`ridge` must be a finite number ≥ 0; got 'a'.")):
+    with pytest.raises(OptionError, match=re.escape("`ridge` must be a number ≥ 0, or \"auto\"; got 'a'.")):
         error_rates(fitted, p.query, ridges=["a"])
     with pytest.raises(OptionError, match=re.escape("`fitted` must be a model, from `fit`; got None.")):
         error_rates(None, p.query)

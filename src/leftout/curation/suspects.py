@@ -1,14 +1,15 @@
 """Labels that anybody's out-of-sample probabilities doubt, by the rule that an audit follows (`doubt`)."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from leftout.core.checks import shown
+from leftout.core.checks import as_list, shown
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.curation.doubt import doubts
+from leftout.data.conversion import as_array, doubles, kind_of
 
 ROUNDING = 1e-3
 """How far from one the sum of probabilities may be: of a thousand classes in float32, or to three digits."""
@@ -55,7 +56,7 @@ def suspects(labels: Any, probabilities: Any, *, classes: Sequence[Any] | None =
     index = labels.index if isinstance(labels, pd.Series) else None
     if classes is None and isinstance(probabilities, pd.DataFrame):
         classes = list(probabilities.columns)
-    given = np.asarray(labels)
+    given = as_array("labels", labels)
     scores = _checked_probabilities(probabilities)
     if given.ndim != 1 or len(given) != len(scores):
         raise ShapeError(
@@ -90,10 +91,10 @@ def suspects(labels: Any, probabilities: Any, *, classes: Sequence[Any] | None =
 
 def _checked_probabilities(probabilities: Any) -> np.ndarray:
     """Return probabilities as float64 (n, c)."""
-    try:
-        scores = np.asarray(probabilities, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"`probabilities` must be numbers (n, c); got {error}.") from None
+    given = as_array("probabilities", probabilities)
+    if kind_of(given) not in ("floats", "integers", "truth values"):
+        raise DataError(f"`probabilities` must be numbers (n, c); got {shown(probabilities)}.")
+    scores = doubles(given)
     if scores.ndim != 2 or len(scores) < 2 or scores.shape[1] < 2:
         raise ShapeError(
             "`probabilities` must have shape (n, c), of two examples and two classes or more; got "
@@ -113,8 +114,10 @@ def _checked_probabilities(probabilities: Any) -> np.ndarray:
 def _class_names(given: np.ndarray, columns: int, classes: Sequence[Any] | None) -> list[Any]:
     """Return the class of each column."""
     if classes is not None:
-        names = list(classes)
-        if len(names) != columns or len(set(names)) != columns:
+        names = as_list("classes", classes)
+        names = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+        hashable = all(isinstance(name, Hashable) for name in names)
+        if len(names) != columns or not hashable or len(set(names)) != columns:
             raise OptionError(
                 f"`classes` must name each of the {columns} columns of `probabilities` once; got "
                 f"{shown(names)}."

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from leftout.core.checks import check_path
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import name_list
 from leftout.data.data_name import check_file
@@ -33,6 +34,7 @@ def read_corrections(path: str | Path) -> Corrections:
         DataError: no such file, no table with these columns, no export of labelling tasks, or an id with two
             labels; names the file and the first such id.
     """
+    check_path("labels", path)
     file = Path(path).expanduser()
     readers = {".csv": _of_table, ".json": _of_tasks}
     reader = readers.get(file.suffix.lower())

@@ -114,6 +114,7 @@ def load(
     check_choice("task", task, (None, "classification", "regression"))
     for name, choice in (("header", header), ("pictures", pictures)):
         check_choice(name, choice, (None, True, False))
+    check_choice("drop_constant", drop_constant, (True, False))
     of_table = {"target": target, "columns": columns, "header": header}
     source = _data_source(data, of_table=of_table, task=task, pictures=pictures)
     if isinstance(source, DataSource):

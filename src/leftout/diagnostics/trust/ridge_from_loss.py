@@ -19,7 +19,7 @@ from leftout.core.errors import OptionError
 from leftout.core.wording import number
 from leftout.data.pairs import Data, examples_of
 from leftout.diagnostics.trust.architecture_model import architecture_kernel
-from leftout.dynamics.fit import coded_for, fit
+from leftout.dynamics.fit import check_kernel, coded_for, fit
 from leftout.dynamics.rules import Logistic
 from leftout.kernels import assemble
 from leftout.kernels.network.empirical import Empirical
@@ -74,6 +74,7 @@ def ridge_from_loss(
         >>> 0.1 < lo.ridge_from_loss(lo.kernels.Empirical(network), train) < 1000
         True
     """
+    check_kernel(kernel)
     rule = Logistic(1.0)
     examples = coded_for(kernel, rule, examples_of(train, name="train"))
     wide = architecture_kernel(kernel, rule, examples)

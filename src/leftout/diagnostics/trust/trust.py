@@ -16,6 +16,7 @@ from jaxtyping import Float64
 
 from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.leave_one_out import leave_one_out
+from leftout.core.checks import check_kind
 from leftout.core.errors import ShapeError
 from leftout.data.conversion import doubles
 from leftout.data.pairs import Data
@@ -67,6 +68,7 @@ def trust(fitted: Fitted, query: Data, *, scores: xr.DataArray | None = None) ->
         >>> found.agreement.dims, found.attrs["verdict"].split(":")[0]
         (('query',), 'Verdict')
     """
+    check_kind("scores", scores, (xr.DataArray, type(None)), what="the result of leave_one_out, or None")
     examples = queries_of(fitted, query)
     other = architecture_model(fitted)
     answers = leave_one_out(fitted, examples) if scores is None else scores
