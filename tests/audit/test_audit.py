@@ -11,7 +11,8 @@ import torch
 import leftout as lo
 from leftout.attribution.trajectory import training_times
 from leftout.audit import audit as audit_module
-from leftout.audit.audit import audit_request, run_audit
+from leftout.audit.audit import run_audit
+from leftout.audit.request import audit_request
 from leftout.core.errors import (
     DataError,
     DivergenceError,

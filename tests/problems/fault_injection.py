@@ -30,7 +30,8 @@ import numpy as np
 
 import leftout as lo
 from leftout.audit import audit as audit_module
-from leftout.audit.audit import audit_request, run_audit
+from leftout.audit.audit import run_audit
+from leftout.audit.request import audit_request
 from leftout.core.errors import LeftoutError
 from leftout.core.version import code_fingerprint
 from leftout.core.writer_lock import lock_path

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from leftout.audit.audit import AuditRequest
+from leftout.audit.request import AuditRequest
 from leftout.core.version import __version__, code_fingerprint
 from leftout.storage.json_file import strict
 

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from leftout.audit.audit import Audit, audit_request, run_audit
+from leftout.audit.audit import Audit, run_audit
 from leftout.audit.repeat import changes_since
+from leftout.audit.request import audit_request
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
 from leftout.cli.model import rule_for, training_of
