@@ -17,14 +17,8 @@ import xarray as xr
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from leftout.attribution.engine.labelled_result import (
-    EDIT_SIGN,
-    SIGN,
-    Of,
-    check_of,
-    estimator_attributes,
-    labelled_array,
-)
+from leftout.attribution.engine.effect_array import effect_array, influence_array
+from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of, estimator_attributes
 from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.attribution.engine.ranked import by_rank, check_top, extremes
 from leftout.attribution.groups import Groups, named_groups
@@ -107,16 +101,7 @@ def estimator_leave_one_out(
     values = scores.expand(len(times), *shape).numpy()
     if top:
         return by_rank(values, times, is_scalar(at), examples.ids, attrs)
-    axes: dict[str, Sequence] = {} if mean else {"query": examples.ids}
-    axes["train"] = fitted.train.ids
-    if of == "prediction":
-        axes["output"] = fitted.output_names
-    if mean:
-        values = values[:, 0]
-        attrs["mean_over"] = "query"
-    return labelled_array(
-        values, times=times, scalar=is_scalar(at), coordinates=axes, attrs=attrs, name="influence"
-    )
+    return influence_array(fitted, examples, values, at=at, of=of, mean=mean, attrs=attrs)
 
 
 def estimator_out_of_sample(
@@ -355,16 +340,16 @@ def _effects(
     examples = fitted.queries(query)
     times = fitted.times(at)
     effects = torch.cat([_effect_of(changes(block), of, block) for block in fitted.query_blocks(examples)])
-    axes: dict[str, Sequence] = {"query": examples.ids, axis: names}
-    if of == "prediction":
-        axes["output"] = fitted.output_names
-    return labelled_array(
-        effects.expand(len(times), *effects.shape).numpy(),
-        times=times,
-        scalar=is_scalar(at),
-        coordinates=axes,
-        attrs=estimator_attributes(fitted, examples, of=of, method=method, sign=sign),
-        name="influence",
+    return effect_array(
+        fitted,
+        examples,
+        effects.expand(len(times), *effects.shape),
+        at=at,
+        of=of,
+        axis=axis,
+        names=names,
+        method=method,
+        sign=sign,
     )
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.cross_entropy_minimum import check_newton_steps
-from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of, labelled_array
+from leftout.attribution.engine.effect_array import influence_array
+from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of
 from leftout.attribution.engine.query_blocks import is_scalar, queries_of
 from leftout.attribution.engine.ranked import by_rank, check_top, extremes
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
@@ -192,16 +193,7 @@ def leave_one_out(
     values = scores.cpu().numpy()
     if top:
         return by_rank(values, times, is_scalar(at), examples.ids, attrs)
-    axes: dict[str, Sequence] = {} if mean else {"query": examples.ids}
-    axes["train"] = fitted.train.ids
-    if of == "prediction":
-        axes["output"] = fitted.output_names
-    if mean:
-        values = values[:, 0]
-        attrs["mean_over"] = "query"
-    return labelled_array(
-        values, times=times, scalar=is_scalar(at), coordinates=axes, attrs=attrs, name="influence"
-    )
+    return influence_array(fitted, examples, values, at=at, of=of, mean=mean, attrs=attrs)
 
 
 @asked_of_estimators(estimator_out_of_sample)
