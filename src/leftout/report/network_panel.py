@@ -17,7 +17,7 @@ def panel(findings: Findings) -> dict[str, Any] | None:
     """Return verdict and numbers; None where no network of the user's own was linearised."""
     if findings.trust is not None or findings.measured:
         return {
-            "verdict": findings.verdict,
+            "verdict": "",  # it stands at the top of the page
             "trained": True,
             "rows": [*_trust_rows(findings.trust), *_measured_rows(findings.measured)],
         }
