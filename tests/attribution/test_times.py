@@ -85,6 +85,20 @@ def test_no_time_is_lost_whatever_holds_them() -> None:
         assert lo.leave_one_out(fitted, p.query, at=at).values.tolist() == want.tolist()
 
 
+def test_times_that_are_read_once_serve_every_question() -> None:
+    p = problem(10, 3, 2)
+    fitted = p.fitted(lo.GradientDescent(1.0))
+    for ask in (
+        lambda at: lo.leave_one_out(fitted, p.query, at=at, mean=True),
+        lambda at: lo.leave_one_out(fitted, p.query, at=at, spread=True, prior=fitted.kernel).influence,
+        lambda at: lo.leave_out(fitted, p.query, [[0, 1]], at=at),
+        lambda at: lo.reweight(fitted, p.query, 3, 2.0, at=at),
+        lambda at: lo.information(fitted, p.query, at=at).function,
+        lambda at: lo.out_of_sample(fitted, at),
+    ):
+        assert np.array_equal(ask(iter([10, 11])), ask([10, 11]))
+
+
 def test_one_time_in_a_list_keeps_its_axis() -> None:
     p = problem(10, 3)
     got = lo.leave_one_out(p.fitted(lo.Ridge(0.1)), p.query, at=[None])

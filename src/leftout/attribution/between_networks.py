@@ -37,6 +37,11 @@ def asked_of_networks(question: Question) -> Question:
     def ask(fitted: Fitted | FittedNetworks, *arguments: Any, **options: Any) -> Any:
         if not isinstance(fitted, FittedNetworks):
             return question(fitted, *arguments, **options)
+        # Every network is asked the same: times that can be read but once are read here.
+        arguments = tuple(tuple(held) if isinstance(held, Iterator) else held for held in arguments)
+        options = {
+            name: tuple(held) if isinstance(held, Iterator) else held for name, held in options.items()
+        }
         answers = (question(member, *arguments, **options) for member in fitted.members)
         first = next(answers)
         rest = chain([first], answers)

@@ -23,7 +23,7 @@ from leftout.attribution.engine.edit_engines import edit_engines
 from leftout.attribution.engine.edits import dual_effects
 from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import EDIT_SIGN, SIGN, Of, check_of
-from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.query_blocks import is_scalar, queries_of
 from leftout.attribution.estimator_questions import (
     asked_of_estimators,
     estimator_add,
@@ -76,12 +76,14 @@ def relabel(
     rows = _rows(fitted, index)
     examples = queries_of(fitted, query)
     targets = _targets(fitted, target, len(rows))
-    values = edits(fitted, fitted.times(at)).with_targets(examples, rows, targets, of)
+    times = fitted.times(at)
+    values = edits(fitted, times).with_targets(examples, rows, targets, of)
     return effect_array(
         fitted,
         examples,
         values if of == "loss" else -values,
-        at=at,
+        times=times,
+        scalar=is_scalar(at),
         of=of,
         axis="edit",
         names=[fitted.train.ids[i] for i in rows.tolist()],
@@ -133,7 +135,8 @@ def reweight(
         fitted,
         examples,
         values if of == "loss" else -values,
-        at=at,
+        times=times,
+        scalar=is_scalar(at),
         of=of,
         axis="edit",
         names=[fitted.train.ids[i] for i in rows.tolist()],
@@ -205,7 +208,8 @@ def add(
         fitted,
         examples,
         -change if of == "loss" else change,
-        at=at,
+        times=times,
+        scalar=is_scalar(at),
         of=of,
         axis="edit",
         names=range(len(points)),

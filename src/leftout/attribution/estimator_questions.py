@@ -101,7 +101,10 @@ def estimator_leave_one_out(
     values = scores.expand(len(times), *shape).numpy()
     if top:
         return by_rank(values, times, is_scalar(at), examples.ids, attrs)
-    return influence_array(fitted, examples, values, at=at, of=of, mean=mean, attrs=attrs)
+    scalar = is_scalar(at)
+    return influence_array(
+        fitted, examples, values, times=times, scalar=scalar, of=of, mean=mean, attrs=attrs
+    )
 
 
 def estimator_out_of_sample(
@@ -344,7 +347,8 @@ def _effects(
         fitted,
         examples,
         effects.expand(len(times), *effects.shape),
-        at=at,
+        times=times,
+        scalar=is_scalar(at),
         of=of,
         axis=axis,
         names=names,

@@ -193,7 +193,10 @@ def leave_one_out(
     values = scores.cpu().numpy()
     if top:
         return by_rank(values, times, is_scalar(at), examples.ids, attrs)
-    return influence_array(fitted, examples, values, at=at, of=of, mean=mean, attrs=attrs)
+    scalar = is_scalar(at)
+    return influence_array(
+        fitted, examples, values, times=times, scalar=scalar, of=of, mean=mean, attrs=attrs
+    )
 
 
 @asked_of_estimators(estimator_out_of_sample)

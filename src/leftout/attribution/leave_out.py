@@ -12,7 +12,7 @@ from leftout.attribution.between_networks import asked_of_networks
 from leftout.attribution.engine.at_times import edits
 from leftout.attribution.engine.effect_array import effect_array
 from leftout.attribution.engine.labelled_result import SIGN, Of, check_of
-from leftout.attribution.engine.query_blocks import queries_of
+from leftout.attribution.engine.query_blocks import is_scalar, queries_of
 from leftout.attribution.estimator_questions import asked_of_estimators, estimator_leave_out
 from leftout.attribution.groups import Groups, named_groups
 from leftout.data.pairs import Data
@@ -61,7 +61,8 @@ def leave_out(
         fitted,
         examples,
         values if of == "loss" else -values,
-        at=at,
+        times=times,
+        scalar=is_scalar(at),
         of=of,
         axis="group",
         names=names,

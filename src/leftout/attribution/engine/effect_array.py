@@ -8,11 +8,9 @@ import xarray as xr
 from torch import Tensor
 
 from leftout.attribution.engine.labelled_result import Of, attributes, estimator_attributes, labelled_array
-from leftout.attribution.engine.query_blocks import is_scalar
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.fitted_estimator import FittedEstimator
-from leftout.dynamics.rules import At
 
 
 def effect_array(
@@ -20,14 +18,15 @@ def effect_array(
     query: Examples,
     values: Tensor,
     *,
-    at: At | Sequence[At],
+    times: Sequence[float],
+    scalar: bool,
     of: Of,
     axis: str,
     names: Sequence[Any],
     method: str,
     sign: str,
 ) -> xr.DataArray:
-    """Return effects (t, m, e[, k]) under their axes."""
+    """Return effects (t, m, e[, k]) under their axes; of one time, `scalar`, without that of times."""
     axes: dict[str, Sequence] = {"query": query.ids, axis: names}
     if of == "prediction":
         axes["output"] = fitted.output_names
@@ -36,12 +35,7 @@ def effect_array(
     else:
         attrs = attributes(fitted, query, of=of, method=method, sign=sign)
     return labelled_array(
-        values.cpu().numpy(),
-        times=fitted.times(at),
-        scalar=is_scalar(at),
-        coordinates=axes,
-        attrs=attrs,
-        name="influence",
+        values.cpu().numpy(), times=times, scalar=scalar, coordinates=axes, attrs=attrs, name="influence"
     )
 
 
@@ -50,20 +44,24 @@ def influence_array(
     query: Examples,
     values: np.ndarray,
     *,
-    at: At | Sequence[At],
+    times: Sequence[float],
+    scalar: bool,
     of: Of,
     mean: bool,
     attrs: dict[str, Any],
 ) -> xr.DataArray:
-    """Return influence (t, m, n[, k]) under its axes; of a mean over queries, m is 1 and has no axis."""
+    """Return influence (t, m, n[, k]) under its axes; of a mean over queries, m is 1 and has no axis.
+
+    Of one time, `scalar`, there is no axis of times either.
+    """
     axes: dict[str, Sequence] = {} if mean else {"query": query.ids}
     axes["train"] = fitted.train.ids
     if of == "prediction":
         axes["output"] = fitted.output_names
     return labelled_array(
         values[:, 0] if mean else values,
-        times=fitted.times(at),
-        scalar=is_scalar(at),
+        times=times,
+        scalar=scalar,
         coordinates=axes,
         attrs=attrs | ({"mean_over": "query"} if mean else {}),
         name="influence",
