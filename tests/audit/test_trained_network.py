@@ -95,7 +95,7 @@ def test_the_report_calls_nothing_of_trained_weights_without_itself(audited) -> 
     assert "This is your network at its trained weights" in words
     assert "The trained weights have seen every label, so labels are doubted" in words
     assert "each predicted without itself, by a kernel that has not seen it" in words
-    assert "how sure a kernel that has not seen the labels is of each training example" in words
+    assert "how sure a kernel that has not seen the labels is of each training example, without it" in words
     assert "had that example never been there" not in words
     assert "What more data would bring is not said here. Trained weights have seen all examples" in words
 

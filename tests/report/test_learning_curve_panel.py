@@ -28,7 +28,7 @@ def test_the_report_shows_curve_modes_classes_and_examples(findings) -> None:
         assert of_class[4] in section
     for example in content["carriers"]:
         assert findings.train.ids[example["row"]] in section
-    assert page.count('href="#learning-curve"') == 1
+    assert page.count('section id="learning-curve"') == 1
     worst = int(findings.learning_curve.unlearned.argmax())
     assert content["carriers"][0]["row"] == worst
 

@@ -1,5 +1,6 @@
 """The report in a real browser: click, filter, slide, search, keyboard, print, dark."""
 
+import csv
 import io
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from leftout.data.corrections import correct, read_corrections
 from leftout.report.report import write_report
 from problems import synthetic_findings as made
 
@@ -49,7 +51,7 @@ def visit(browser, folder):
         page.on("console", lambda message: trouble.append(message.text))
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
-        allowed = ("file://", "data:")
+        allowed = ("file://", "data:", "blob:")
         page.on("request", lambda r: r.url.startswith(allowed) or trouble.append(r.url))
         page.goto((folder / f"{name}.html").as_uri())
         opened.append((page, trouble))
@@ -132,7 +134,7 @@ def test_arrow_keys_walk_through_the_queries(visit) -> None:
 def test_focus_can_be_seen(visit) -> None:
     page = visit("digits")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the summary"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the decisions"
     page.locator("#search").focus()
     page.keyboard.press("Tab")
     style = "getComputedStyle(document.activeElement)"
@@ -203,7 +205,7 @@ def test_the_slider_moves_through_training(visit) -> None:
 def test_hostile_names_are_text_in_the_browser(visit) -> None:
     page = visit("hostile")
     assert chosen(page) == "<script>alert(1)</script> 0"
-    assert page.locator("script").count() == 2
+    assert page.locator("script").count() == 3
     assert page.locator("img").count() == 0
     page.locator("#search").fill("alert(2)")
     assert chosen(page).startswith("</script><script>alert(2)</script>")
@@ -214,12 +216,99 @@ def test_hostile_names_are_text_in_the_browser(visit) -> None:
 
 def test_tables_show_rows_and_numbers_have_no_class_filter(visit) -> None:
     page = visit("numbers")
-    assert "age " in helped(page)[0]
+    found = made.diabetes_findings(times=(1.0, np.inf))
+    best = int(found.scores.values[1, 0].argmax())
+    assert found.columns.line(best) in helped(page)[0]
     assert page.locator("#train-class").count() == 0
     assert "predicted" in page.locator("#query-card .bars").inner_text()
     page.locator("#time").focus()
     page.keyboard.press("Home")
     assert page.locator("#time-label").inner_text() == "time 1"
+
+
+def test_page_one_fits_a_laptop_and_the_report_six_screens(visit) -> None:
+    page = visit("digits", viewport={"width": 1366, "height": 768})
+    for place in (*page.locator(".decision").all(), page.locator("#trust")):
+        box = place.bounding_box()
+        assert 0 < box["y"] < box["y"] + box["height"] <= 768
+    assert page.evaluate("document.getElementById('suspects').getBoundingClientRect().top") >= 740
+    page.set_viewport_size({"width": 1440, "height": 900})
+    assert page.evaluate("document.documentElement.scrollHeight") <= 6 * 900
+
+
+def test_a_button_opens_the_list_behind_a_decision(visit) -> None:
+    page = visit("digits")
+    assert not page.locator("#redundant .plot").first.is_visible()
+    page.locator("#decide-removal .button").click()
+    assert page.locator("#redundant .plot").first.is_visible()
+    assert not page.locator("#decide-labels .why p").is_visible()
+    page.locator("#decide-labels .why summary").click()
+    assert "look first" in page.locator("#decide-labels .why p").inner_text()
+
+
+def reviewed(page) -> list[dict[str, str]]:
+    with page.expect_download() as waiting:
+        page.locator("#review-controls button").click()
+    assert waiting.value.suggested_filename == "reviewed.csv"
+    return list(csv.DictReader(Path(waiting.value.path()).read_text().splitlines()))
+
+
+def test_a_review_by_keyboard_is_kept_and_becomes_corrections(visit, folder, tmp_path) -> None:
+    found = made.digits_findings(150, 60)
+    page = visit("digits")
+    chosen = page.locator("#review .chosen")
+    first, second, third, fourth = found.suspects[:4]
+    assert found.train.ids[first.row] in chosen.inner_text()
+    assert page.locator("#review .body:visible").count() == 1
+    chosen.focus()
+    for key in "cku":
+        page.keyboard.press(key)
+    page.keyboard.press("c")
+    page.keyboard.press("z")  # takes the last one back
+    assert found.train.ids[fourth.row] in chosen.inner_text()
+    assert page.locator("#review-progress").inner_text() == f"3 of {len(found.suspects)} decided."
+    other = next(name for name in found.train.classes if name not in (fourth.given, fourth.suggested))
+    page.locator(".other select").select_option(other)
+    rows = reviewed(page)
+    assert [row["decision"] for row in rows[:5]] == ["change", "keep", "unsure", "change", ""]
+    given = [suspect.given for suspect in (first, second, third, fourth)]
+    assert [row["label"] for row in rows[:4]] == [first.suggested, *given[1:3], other]
+    assert [row["id"] for row in rows] == [found.train.ids[suspect.row] for suspect in found.suspects]
+    assert all(row["label"] == row["given"] for row in rows[4:])
+    page.reload()
+    assert [row["decision"] for row in reviewed(page)] == [row["decision"] for row in rows]
+    file = tmp_path / "reviewed.csv"
+    file.write_text("\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)]) + "\n")
+    corrected, _ = correct((found.train, found.query), read_corrections(file), "reviewed.csv")
+    before = corrected.preparation["corrected"]["before"]
+    assert before == {found.train.ids[first.row]: first.given, found.train.ids[fourth.row]: fourth.given}
+
+
+def test_the_review_is_sorted_and_filtered(visit) -> None:
+    found = made.digits_findings(150, 60)
+    page = visit("digits")
+    page.locator("#review-sort").select_option("given")
+    shown = page.locator("#review .suspect:visible .head b:first-of-type").all_inner_texts()
+    assert shown[::2] == sorted(shown[::2])
+    name = found.train.ids[found.suspects[1].row]
+    page.locator("#review-search").fill(name)
+    assert page.locator("#review .suspect:visible .id").all_inner_texts() == [name]
+    page.get_by_role("button", name="Unsure").locator("visible=true").click()
+    page.locator("#review-search").fill("")
+    page.locator("#review-show").select_option("unsure")
+    assert page.locator("#review .suspect:visible .id").all_inner_texts() == [name]
+    page.locator("#review-search").fill("nothing like this")
+    assert page.locator("#review-none").is_visible()
+
+
+def test_files_of_page_one_are_what_the_page_says(visit) -> None:
+    found = made.digits_findings(150, 60)
+    page = visit("digits")
+    with page.expect_download() as waiting:
+        page.locator("#decide-removal button").click()
+    gone = set(found.redundant.order[: found.redundant.stop])
+    kept = [name for row, name in enumerate(found.train.ids) if row not in gone]
+    assert Path(waiting.value.path()).read_text().splitlines() == kept
 
 
 @pytest.mark.parametrize("name", ["digits", "hostile", "numbers", "bare"])
@@ -273,7 +362,7 @@ def test_text_has_enough_contrast(visit, scheme) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_panel_on_learning_draws_its_curves_and_opens_its_table(visit, scheme) -> None:
     page = visit("digits", color_scheme=scheme)
-    page.get_by_role("link", name="When learned").click()
+    page.get_by_text("When was it learned?").click()
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     for name in ("line.b", "line.c", "area.others", "area.rest", "band"):
         shape = page.locator(f"#learned svg .{name}")
@@ -282,7 +371,7 @@ def test_the_panel_on_learning_draws_its_curves_and_opens_its_table(visit, schem
         assert any(colour not in (ground, "none") for colour in style)
     table = page.locator("#learned table").first
     assert not table.is_visible()
-    page.locator("#learned summary").click()
+    page.locator("#learned .inside summary").click()
     assert table.locator("tbody tr").count() == len(made.digits_findings(150, 60).learned.times)
     assert page.locator("#learned .gallery .thumb").first.is_visible()
     assert page.locator("#learned .leaders tbody tr").count() == 3
@@ -298,7 +387,10 @@ def test_it_prints_on_white_with_its_bars_and_without_its_controls(visit) -> Non
     assert not page.locator("nav").is_visible()
     assert not page.locator("#strip").is_visible()
     assert page.locator("#query-card").is_visible()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")  # as printing does
     assert page.locator("#distributions .bar.help").first.is_visible()
+    assert page.locator("#suspects .bars").last.is_visible()
+    assert not page.locator("#review-controls").is_visible()
     assert len(page.pdf(format="A4")) > 10_000
 
 
@@ -306,7 +398,8 @@ def test_without_scripts_the_page_still_stands(browser, folder) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto((folder / "digits.html").as_uri())
-    assert page.locator("#suspects .card").first.is_visible()
+    assert page.locator("#suspects .bars").last.is_visible()
+    assert not page.locator("button[data-file]").first.is_visible()
     assert "needs JavaScript" in page.locator("noscript").inner_text()
     assert not page.locator("#strip").is_visible()
     context.close()

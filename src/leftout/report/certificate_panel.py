@@ -29,25 +29,20 @@ def _errors(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Quadrature bound",
             number(c.quadrature, 2),
-            "Proved: on account of the quadrature, no change of a prediction is further than this "
-            f"from exact arithmetic, in {units}. "
+            f"Proved: no change of a prediction is further from exact arithmetic because of it, in {units}. "
             + (
                 f"Relative to the size of predictions: {number(c.quadrature / scale, 2)}."
                 if c.quadrature
-                else "0: no quadrature was needed."
+                else "0: none was needed."
             ),
         ),
         (
             "Rounding",
             number(c.rounding, 2),
-            f"Estimated, not proved: what the computer's finite precision adds, in {units}. "
+            f"Estimated: what finite precision adds, in {units}. "
             f"Relative to the size of predictions: {number(c.rounding / scale, 2)}.",
         ),
-        (
-            "Size of predictions",
-            number(c.scale),
-            f"No prediction can be larger than this, in {units}: the yardstick for the two above.",
-        ),
+        ("Size of predictions", number(c.scale), f"No prediction can be larger, in {units}."),
     ]
 
 
@@ -58,13 +53,12 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Residual of the fit",
             number(c.residual, 2),
-            "How well the fitted model solves its own equations; near 10⁻¹⁵ is as good as it gets.",
+            "How well the model solves its own equations; 10⁻¹⁵ is as good as it gets.",
         ),
         (
             "Condition number",
             number(c.condition),
-            "How much the equations enlarge small errors: about as many digits are lost as this "
-            "number has zeros. ∞ means that the data leave some direction undetermined.",
+            "About as many digits are lost as this number has zeros; ∞: something is undetermined.",
         ),
         *_smallest(c.smallest),
         (
@@ -75,13 +69,10 @@ def _problem(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Effective rank",
             number(c.effective_rank),
-            f"How many directions the kernel really uses, of {len(findings.train)}; a small number "
-            "means that most examples look much alike to the model.",
+            f"Directions that the kernel uses, of {len(findings.train)}; few where examples look alike.",
         ),
         *_approximation(findings),
-        ("Precision", plain(c.dtype), "Number format of everything that was factored or inverted."),
-        ("Precision of the kernel", plain(c.kernel_dtype), "Number format of the kernel's values."),
-        ("Device", plain(c.device), "Where it was computed."),
+        ("Precision", plain(c.dtype), f"The kernel in {plain(c.kernel_dtype)}, on {plain(c.device)}."),
     ]
 
 
@@ -89,9 +80,7 @@ def _smallest(eigenvalue: float) -> list[tuple[str, str, str]]:
     """Return the smallest eigenvalue of the kernel matrix, where the answer depends on it."""
     if math.isnan(eigenvalue):
         return []
-    reading = (
-        "Of the kernel matrix. A kernel fitted to labels may have negative ones; of others they are rounding."
-    )
+    reading = "Of the kernel matrix. Negative: a kernel fitted to labels, or rounding."
     return [("Smallest eigenvalue", number(eigenvalue), reading)]
 
 
@@ -116,7 +105,7 @@ def _refits_reading(findings: Findings) -> str:
     if math.isnan(difference):
         return "No example was really left out, so nothing here was compared with a refit."
     examples = count(len(findings.certificate.refits), "example was", "examples were")
-    text = f"{examples} really left out, the model fitted again, and all its predictions compared."
+    text = f"{examples} really left out, and the model fitted again."
     if difference == 0:
         return f"{text} They agree in every digit."
     if findings.one_step:
@@ -146,8 +135,7 @@ def limits(findings: Findings) -> tuple[tuple[str, str], ...]:
     """Return the limits of the numbers: each in a few words, and in full."""
     wide = (
         "The model is a kernel model.",
-        "It behaves as a very wide network of its kind does. How far your own, finite network is "
-        "from it is another measurement; nothing here was computed on that network.",
+        "It behaves as a very wide network of its kind; a finite one of your own may differ.",
     )
     linear = (
         "The model is your network, linearised.",
@@ -188,24 +176,17 @@ ONE_STEP = (
 LIMITS = (
     (
         "Exact means exact for this model.",
-        "The numbers belong to this kernel, this rule, these training times and this data. Change "
-        "one and they change.",
+        "Another kernel, rule, training time or data set has other numbers.",
     ),
     (
         "Effects do not add up.",
-        "Each influence is of one example removed alone. Of two identical examples each looks "
-        "dispensable; the two together may not be. For this reason the removal curve is computed "
-        "jointly.",
+        "Each influence is of one example alone: of two copies each looks dispensable. The removal curve is "
+        "computed jointly.",
     ),
+    ("A doubted label is a suspicion.", "Often it is wrong, sometimes correct but unusual: look first."),
     (
-        "A doubted label is a suspicion.",
-        "The left-out model disagrees with it. That is often a mistake in the label and sometimes "
-        "a correct but unusual example: look before you change anything.",
-    ),
-    (
-        "Redundant means redundant for these queries.",
-        "The order of removal was chosen with these queries in view and judged by their mean. New "
-        "data, or a small group among the queries, may miss what was removed.",
+        "What could go could go for these queries.",
+        "New data, or a small group among the queries, may miss it.",
     ),
     (
         "The queries are taken as right.",
@@ -213,12 +194,7 @@ LIMITS = (
     ),
     (
         "Preparation is not repeated.",
-        "Scaling of inputs and centring of targets are constants: they are not computed again when "
-        "an example is left out.",
+        "Scaling and centring are not computed again when an example is left out.",
     ),
-    (
-        "Influence is not causation in the world.",
-        "It says what this model makes of an example, not why the world is so, nor what the "
-        "example would be worth to somebody else.",
-    ),
+    ("Influence is not causation in the world.", "It says what this model makes of an example, and not why."),
 )

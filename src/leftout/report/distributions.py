@@ -11,7 +11,7 @@ from leftout.report.plots import influence_histogram, margin_histogram
 from leftout.report.ranking import Ranking
 from leftout.report.wording import MARGIN_RULE
 
-AVERAGE = 8
+AVERAGE = 5
 """Examples shown on either side of the mean influence."""
 
 

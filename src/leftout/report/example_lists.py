@@ -11,15 +11,16 @@ from leftout.curation.mislabelled import Suspect
 from leftout.curation.subclasses import Subclass
 from leftout.report.findings import Findings
 from leftout.report.plots import removal_plots
-from leftout.report.wording import label_text, table_cells
+from leftout.report.wording import label_text
+from leftout.storage.csv_table import shown_cell
 
 CARDS = 60
-"""Suspects shown as cards; the others are rows of a table."""
+"""Suspects shown with a picture, scores and neighbours; the others with their reason alone."""
 
 ROWS = 1_000
-"""Most further suspects written out; the CSV beside the report has them all."""
+"""Most further suspects in the review; the CSV beside the report has them all."""
 
-SAMPLES = 36
+SAMPLES = 12
 """Examples shown of the redundant, the rare, the outliers and the duplicates, each."""
 
 GROUP = 6
@@ -39,7 +40,7 @@ def example(findings: Findings, row: int) -> dict[str, Any]:
         "row": row,
         "id": plain(train.ids[row]),
         "label": label_text(train, row),
-        "cells": table_cells(train, row),
+        "cells": findings.columns.cells(row),
     }
 
 
@@ -54,27 +55,25 @@ def shown_rows(content: Any) -> set[int]:
 def example_lists(findings: Findings) -> dict[str, Any]:
     """Return suspects, redundant, rare, outliers and duplicates as the templates show them."""
     suspects, train = findings.suspects, findings.train
-    further = suspects[CARDS : CARDS + ROWS]
     groups = sorted(findings.duplicates, key=lambda group: not group.conflicting)
     return {
-        "suspects": [suspect_card(findings, suspect) for suspect in suspects[:CARDS]],
-        "suspects_rest": [
-            {"id": plain(train.ids[suspect.row]), **_suspect_texts(suspect)} for suspect in further
+        "suspects": [
+            suspect_card(findings, suspect)
+            if place < CARDS
+            else {"id": plain(train.ids[suspect.row]), **_suspect_texts(suspect)}
+            for place, suspect in enumerate(reviewed(findings))
         ],
         "suspects_total": len(suspects),
         **_removal(findings),
         "rare": [
-            example(findings, rare.row)
-            | {"loss": number(rare.loss), "agreement": _agreement(rare.agreement)}
-            | {"reason": plain(rare.reason, 400)}
+            example(findings, rare.row) | {"loss": number(rare.loss), "agreement": _agreement(rare.agreement)}
             for rare in findings.rare[:SAMPLES]
         ],
         "rare_total": len(findings.rare),
         "kinds": [_kind(findings, subclass) for subclass in findings.subclasses[:SUBCLASSES]],
         "kinds_total": len(findings.subclasses),
         "outliers": [
-            example(findings, outlier.row)
-            | {"similarity": number(outlier.similarity), "reason": plain(outlier.reason, 400)}
+            example(findings, outlier.row) | {"similarity": number(outlier.similarity)}
             for outlier in findings.outliers[:SAMPLES]
         ],
         "outliers_total": len(findings.outliers),
@@ -90,11 +89,34 @@ def example_lists(findings: Findings) -> dict[str, Any]:
     }
 
 
+def reviewed(findings: Findings) -> tuple[Suspect, ...]:
+    """Return the suspects of the review, most doubtful first."""
+    return findings.suspects[: CARDS + ROWS]
+
+
+def review_data(findings: Findings) -> dict[str, Any]:
+    """Return what the page's script makes a table of decisions of: names as they are, for programs.
+
+    Classes come with the text that stands for them in a table that a spreadsheet may open.
+    """
+    train, classes = findings.train, findings.train.classes
+    return {
+        "key": f"leftout-review-{train.fingerprint}",
+        "items": [
+            {"id": train.ids[suspect.row], "given": suspect.given, "suggested": suspect.suggested}
+            for suspect in reviewed(findings)
+        ],
+        "classes": None if classes is None else {name: shown_cell(name) for name in classes},
+    }
+
+
 def suspect_card(findings: Findings, suspect: Suspect) -> dict[str, Any]:
     """Return a card: who, given and suggested label, scores, reason, opposing neighbours."""
     train = findings.train
+    cells = findings.columns.cells(suspect.row, [near.row for near in suspect.opposing] or None)
     return {
         **example(findings, suspect.row),
+        "cells": cells,
         **_suspect_texts(suspect),
         "bars": _bars(findings, suspect),
         "neighbours": [
@@ -103,7 +125,7 @@ def suspect_card(findings: Findings, suspect: Suspect) -> dict[str, Any]:
                 "id": plain(train.ids[near.row]),
                 "label": label_text(train, near.row),
                 "pull": signed_number(near.pull, 2),
-                "cells": " · ".join(cell for _, cell in table_cells(train, near.row)),
+                "cells": findings.columns.line(near.row, cells),
             }
             for near in suspect.opposing
         ],
@@ -167,8 +189,6 @@ def _removal(findings: Findings) -> dict[str, Any]:
     """Return the order of removal and its curve."""
     removal, retrained, n = findings.redundant, findings.retrained_removal, len(findings.train)
     return {
-        "redundant_stop": removal.stop,
-        "redundant_share": percent(removal.stop / n),
         "redundant_reason": plain(removal.reason, 600),
         "redundant_plots": removal_plots(removal, n, retrained) if len(removal.shares) > 1 else [],
         "redundant_rows": removal_curve_rows(findings),

@@ -1,7 +1,7 @@
 """The data of the explorer: which training examples helped or harmed one query most, packed for the page."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from leftout.core.wording import number, plain, time_label
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
 from leftout.report.ranking import Ranking
+from leftout.report.telling_columns import TellingColumns
 from leftout.report.thumbnails import PAGE, TILES
-from leftout.report.wording import label_text, table_cells
+from leftout.report.wording import label_text
 
 SCORES_SHOWN = 10
 """Classes whose score is shown for a query."""
@@ -49,14 +50,14 @@ def explorer_data(findings: Findings, ranking: Ranking, shown: list[int], slots:
             "labels": [label_text(train, row) for row in shown] if train.classes is None else None,
             "classes": _base64(_class_numbers(train, shown), np.int16),
             "doubted": [i for i, row in enumerate(shown) if row in doubted],
-            "values": _row_texts(train, shown),
+            "values": _row_texts(findings.columns, shown),
         },
         "query": {
             "ids": [plain(query.ids[q]) for q in queries],
             "numbers": _base64(queries, np.int32),
             "labels": [label_text(query, int(q)) for q in queries] if query.classes is None else None,
             "classes": _base64(_class_numbers(query, queries), np.int16),
-            "values": _row_texts(query, [int(q) for q in queries]),
+            "values": _row_texts(findings.columns, (len(train) + int(q) for q in queries)),
             "losses": _base64(query_losses(findings)[:, queries], np.float32),
             "trust": None if findings.trust is None else trust_texts(findings.trust, queries),
             **_predictions(findings, queries),
@@ -122,12 +123,9 @@ def _class_numbers(examples: Examples, rows: Sequence[int] | np.ndarray) -> np.n
     return np.asarray(examples.labels.cpu())[np.asarray(rows, dtype=np.int64)]
 
 
-def _row_texts(examples: Examples, rows: list[int]) -> list[str] | None:
+def _row_texts(columns: TellingColumns, rows: Iterable[int]) -> list[str] | None:
     """Return rows of a table as one line of text each; None where there is no table."""
-    if examples.table is None:
-        return None
-    lines = [table_cells(examples, row, most=5) for row in rows]
-    return [" · ".join(f"{name} {cell}" for name, cell in line) for line in lines]
+    return [columns.line(row) for row in rows] if columns.names else None
 
 
 def _base64(array: np.ndarray, dtype: Any) -> str:

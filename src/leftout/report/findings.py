@@ -1,6 +1,8 @@
 """The findings of an audit: one frozen record for the report, the tables and the command line."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import xarray as xr
@@ -23,6 +25,7 @@ from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.trust.retrained_answers import Measured
 from leftout.dynamics.losses import SQUARED, ExampleLoss
 from leftout.dynamics.ridge_choice import RidgeChoice
+from leftout.report.telling_columns import TellingColumns
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ class Findings:
     loss: ExampleLoss = SQUARED
     ridge_choice: RidgeChoice | None = None
 
+    @cached_property
+    def columns(self) -> TellingColumns:
+        """Return the columns of a table, of which an example shows those that tell most about it."""
+        return TellingColumns(self.train, self.query)
+
     @property
     def doubts_labels(self) -> bool:
         """Return whether a model that has not seen the labels was asked about them."""
@@ -145,6 +153,10 @@ class Findings:
     def at_last_time(self) -> ModelAtTime:
         """Return the model at the last training time asked for."""
         return self.at_times[-1]
+
+    def typical_error(self, loss: float) -> float:
+        """Return the root mean square error of one output, in target units, of a mean loss ½ Σ (…)²."""
+        return math.sqrt(2 * loss / self.train.encoding.outputs)
 
     @property
     def time_unit(self) -> str:

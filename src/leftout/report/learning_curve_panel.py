@@ -8,10 +8,10 @@ from leftout.report.example_lists import example
 from leftout.report.findings import Findings
 from leftout.report.learning_curve_plots import learning_curve_plots
 
-SHOWN = 12
+SHOWN = 6
 """Examples shown of those that carry most of the unlearned part."""
 
-CLASSES = 20
+CLASSES = 10
 """Classes shown, those that carry most of it first."""
 
 

@@ -1,6 +1,6 @@
 """The head of the report: what it is, its headline numbers, and what was audited and how."""
 
-import math
+from pathlib import Path
 from typing import Any
 
 from leftout.core.wording import count, number, percent, plain, time_phrase, value_text
@@ -11,27 +11,14 @@ from leftout.report.wording import wilson_interval
 GLOSSARY = (
     ("loss", "mean", "Losses are averaged: removing an example also changes the weight of all others."),
     ("loss", "sum", "Losses are added up: removing an example changes nothing for the others."),
-    ("training example", "", "The model was fitted to them; each is left out in turn."),
-    ("quer", "", "What the model is asked; influence is measured on them."),
-    ("date", "", "When the audit was made."),
-    ("source", "", "Where the examples came from."),
-    ("data", "", "Where the examples came from."),
-    ("kernel", "", "How alike two examples are in the eyes of the network that the model stands for."),
-    ("rule", "", "How the model is fitted to the training examples."),
-    ("ridge chosen", "", "Each ridge predicts every example without it, exactly; the best was taken."),
-    ("ridge", "", "How strongly large weights are held back; 0 lets the model fit exactly."),
+    ("kernel", "", "How alike two examples are to the network that the model stands for."),
+    ("rule", "", "How the model is fitted."),
+    ("ridge chosen", "", "Each ridge predicts every example without it; the best was taken."),
     ("rate", "", "The step size of training."),
-    ("time", "", "How long the model was trained when it was asked; longer fits the examples closer."),
-    ("normalis", "", "How inputs were scaled before the kernel saw them."),
-    ("inputs", "", "Their shape, and how they were scaled before the kernel saw them."),
-    ("targets", "", "What was subtracted from them, so that zero means no opinion."),
-    ("classes", "", "What the labels can be."),
+    ("time", "", "When the model was asked; longer training fits closer."),
+    ("inputs", "", "Their shape, and how they were scaled."),
+    ("targets", "", "What was subtracted: zero means no opinion."),
     ("labels", "", "Whether the kernel knows them: leaving an example out then changes the kernel."),
-    ("precision", "", "Number format of the computation."),
-    ("device", "", "Where it was computed."),
-    ("centre", "", "What was subtracted from the targets, so that zero means no opinion."),
-    ("seed", "", "Makes the random choices of loading repeatable."),
-    ("version", "", "The program that made this report."),
 )
 """Word of a label, word of its setting, and what the setting means; the first that fits is shown."""
 
@@ -41,88 +28,56 @@ def overview(findings: Findings) -> dict[str, Any]:
     name, unit = findings.train.preparation.get("data"), findings.time_unit
     several = len(findings.at_times) > 1
     return {
-        "title": plain(name) if name else count(len(findings.train), "training example"),
+        "title": plain(_short(str(name))) if name else count(len(findings.train), "training example"),
         "when": time_phrase(findings.at_last_time.at, unit),
         "several": several,
         "classes": findings.train.classes is not None,
         "label_note": findings.label_note,
         "doubts_labels": findings.doubts_labels,
-        "verdict": findings.verdict,
         "refusal": findings.refusal,
+        "corrected": plain(findings.settings.get("corrected labels", ""), 600),
+        "count_train": count(len(findings.train), "training example"),
+        "count_query": count(len(findings.query), "query", "queries"),
         "opening": opening_sentences(findings),
-        "tiles": headline_tiles(findings),
+        "quality": quality_rows(findings),
         "settings": settings_rows(findings),
         "training_plots": training_plots(findings.at_times, unit) if several else [],
     }
 
 
 ONE_STEP = (
-    "Each removal is one step of Newton's method from the model, an approximation: the certificate below "
-    "says how far it was from fits without examples."
+    "Each removal is one step of Newton's method, an approximation: the certificate says how far off it is."
 )
+
+
+def _short(name: str) -> str:
+    """Return the name of a file or folder without the folders it lies in; of anything else the name."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def opening_sentences(findings: Findings) -> list[str]:
     """Return the sentences that say what this is."""
-    n, m = len(findings.train), len(findings.query)
+    n, m = count(len(findings.train), "training example"), count(len(findings.query), "query", "queries")
     if findings.is_trained:
         return [
-            "This is your network at its trained weights, and for every one of "
-            f"{count(n, 'training example')} this report says how its answers to "
-            f"{count(m, 'query', 'queries')} would move if that example were taken out of its training.",
-            "The answers are those of the network linearised at these weights, which have seen every label.",
+            f"This is your network at its trained weights. For each of {n} the report says how its answers "
+            f"to {m} would move if that example were taken out of its training: of the network linearised at "
+            "these weights, which have seen every label.",
             *([ONE_STEP] if findings.one_step else []),
-            "Use the lists to decide which examples you could do without and where you need more of them; "
-            "every entry carries its reason.",
         ]
-    exact = (
-        "Nothing was sampled or guessed to get there: for this model the answers are exact, and the "
-        "certificate below says to how many digits."
-    )
+    exact = "For this model the answers are exact; the certificate says to how many digits."
     return [
-        f"A model was fitted to {count(n, 'training example')}, and for every single one of them "
-        "this report knows what the model would have said about "
-        f"{count(m, 'query', 'queries')} had that example never been there.",
+        f"A model was fitted to {n}; the report says what it would have answered to {m} had any one of "
+        "them never been there.",
         ONE_STEP if findings.one_step else exact,
-        "Use the lists to decide which labels to check, which examples you could do without and "
-        "where you need more of them; every entry carries its reason.",
     ]
 
 
-def headline_tiles(findings: Findings) -> list[dict[str, str]]:
-    """Return the headline numbers: label, number, and the note that makes it honest."""
-    n = len(findings.train)
-    inside = sum(len(group.rows) for group in findings.duplicates)
-    conflicting = sum(group.conflicting for group in findings.duplicates)
-    stop = findings.redundant.stop
-    groups = count(len(findings.duplicates), "group")
-    return [
-        *_performance_tiles(findings),
-        {
-            "label": "Labels in doubt",
-            "value": f"{len(findings.suspects)}" if findings.doubts_labels else "not asked",
-            "note": f"{percent(len(findings.suspects) / n)} of {count(n, 'training example')}"
-            if findings.doubts_labels
-            else "the trained weights have seen every label",
-        },
-        {
-            "label": "Could be removed",
-            "value": percent(stop / n),
-            "note": f"{count(stop, 'example')} together, at the suggested stopping point",
-        },
-        {
-            "label": "Duplicates",
-            "value": f"{inside}",
-            "note": f"examples in {groups}, {conflicting} of them with conflicting labels",
-        },
-        _refit_tile(findings),
-    ]
-
-
-def _performance_tiles(findings: Findings) -> list[dict[str, str]]:
+def quality_rows(findings: Findings) -> list[tuple[str, str, str]]:
+    """Return how good the model is: on what, how good, and what that is made of."""
     model = findings.at_last_time
     rows = (
-        ("queries", model.query_accuracy, model.query_loss, len(findings.query), "examples kept for asking"),
+        ("queries", model.query_accuracy, model.query_loss, len(findings.query), "kept for asking"),
         (
             "left-out examples",
             model.left_out_accuracy,
@@ -132,27 +87,17 @@ def _performance_tiles(findings: Findings) -> list[dict[str, str]]:
             + ", by a kernel that has not seen it" * bool(findings.label_note),
         ),
     )
-    tiles = []
+    qualities = []
     for name, accuracy, loss, trials, kind in rows if findings.doubts_labels else rows[:1]:
         if accuracy is None:
-            # loss is ½ Σ over outputs, so this is the root mean square error of one output
-            typical = math.sqrt(2 * loss / findings.train.encoding.outputs)
+            typical = findings.typical_error(loss)
             note = f"root mean square, in target units; {kind}"
-            tiles.append({"label": f"Error on {name}", "value": number(typical), "note": note})
+            qualities.append((f"Error on {name}", number(typical), note))
         else:
             low, high = wilson_interval(accuracy, trials)
             note = f"95 % interval {percent(low)} to {percent(high)}; {kind}".replace(" %", "\u202f%")
-            tiles.append({"label": f"Right on {name}", "value": percent(accuracy), "note": note})
-    return tiles
-
-
-def _refit_tile(findings: Findings) -> dict[str, str]:
-    total = len(findings.certificate.refits)
-    title = "Difference from refitting"
-    if total == 0:
-        return {"label": title, "value": "not checked", "note": "no example was refitted to compare"}
-    note = f"largest relative difference over {count(total, 'example')} really left out"
-    return {"label": title, "value": number(findings.certificate.refit_difference, 2), "note": note}
+            qualities.append((f"Right on {name}", percent(accuracy), note))
+    return qualities
 
 
 def settings_rows(findings: Findings) -> list[tuple[str, str, str]]:

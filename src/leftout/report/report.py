@@ -26,8 +26,9 @@ from leftout.report import (
     sources_panel,
     training_time_panel,
 )
+from leftout.report.decisions import decisions, files
 from leftout.report.distributions import distributions
-from leftout.report.example_lists import example_lists, shown_rows
+from leftout.report.example_lists import example_lists, review_data, shown_rows
 from leftout.report.explorer import explorer_data, query_losses
 from leftout.report.findings import Findings
 from leftout.report.overview import overview
@@ -113,6 +114,8 @@ def _content(findings: Findings, ranking: Ranking) -> dict[str, Any]:
         "one_step": findings.one_step,
         "prediction_units": findings.loss.prediction_units,
         **overview(findings),
+        **decisions(findings),
+        "page_data": _json({"files": files(findings), "review": review_data(findings)}),
         **example_lists(findings),
         **distributions(findings, ranking),
         **{name: module.panel(findings) for name, module in PANELS.items()},
@@ -181,8 +184,9 @@ def _explorer_notes(findings: Findings, ranking: Ranking, size: ExplorerSize) ->
 
 def _json(content: Any) -> Markup:
     """Return JSON that may stand in a script element: no character there can end it."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    for character in "<>&\u2028\u2029":
+    # Names need not be text that can be encoded: as escapes they reach the page as they are.
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
 

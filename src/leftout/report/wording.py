@@ -2,7 +2,7 @@
 
 import math
 
-from leftout.core.wording import number, plain, value_text
+from leftout.core.wording import number, plain
 from leftout.data.examples import Examples
 
 SIGN_RULE = "positive = the example helped (loss without it minus loss with it)"
@@ -34,17 +34,3 @@ def label_text(examples: Examples, row: int) -> str:
     numbers = examples.encoding.in_target_units(examples.targets[row : row + 1])[0].tolist()
     shown = ", ".join(number(target) for target in numbers[:4])
     return shown + (f", … ({len(numbers)} outputs)" if len(numbers) > 4 else "")
-
-
-def table_cells(examples: Examples, row: int, most: int = 8) -> list[tuple[str, str]]:
-    """Return the columns and raw values of a row of a table; nothing where there is no table."""
-    if examples.table is None:
-        return []
-    cells = examples.table[row]
-    names = examples.columns or tuple(f"column {i}" for i in range(len(cells)))
-    shown = [
-        (plain(name, 40), value_text(cell)) for name, cell in zip(names[:most], cells[:most], strict=True)
-    ]
-    if len(cells) > most:
-        shown.append(("…", f"{len(cells) - most} more"))
-    return shown

@@ -67,19 +67,24 @@ def save_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Write a table, as UTF-8 with commas."""
+    text = csv_text(header, rows)
+    # Names of files need not be text: what they hold instead passes through as it is.
+    path.write_text(text, newline="", encoding="utf-8", errors="surrogatepass")
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table as text with commas."""
     rows = [tuple(map(str, row)) for row in rows]
     if EXACT in header:
         place = tuple(header).index(EXACT)
         if any(shown_cell(row[place]) != row[place] for row in rows):
             header = (*header, SHOWN)
             rows = [(*row, row[place]) for row in rows]
-    # Names of files need not be text: what they hold instead passes through as it is.
-    with path.open("w", newline="", encoding="utf-8", errors="surrogatepass") as file:
-        for row in (header, *rows):
-            cells = (
-                text if name == EXACT else shown_cell(text) for name, text in zip(header, row, strict=True)
-            )
-            file.write(",".join(map(_quoted_cell, cells)) + "\n")
+    lines = []
+    for row in (header, *rows):
+        cells = (text if name == EXACT else shown_cell(text) for name, text in zip(header, row, strict=True))
+        lines.append(",".join(map(_quoted_cell, cells)) + "\n")
+    return "".join(lines)
 
 
 def shown_cell(text: str) -> str:

@@ -62,7 +62,7 @@ class Calibration:
         return tuple(ends)  # type: ignore[return-value]
 
     def verdict(self, agreement: Float64[np.ndarray, " m"]) -> str:
-        """Return whether answers with this agreement speak for the network trained again, first of all."""
+        """Return in a sentence whether answers with this agreement speak for the network trained again."""
         lds, low, high = self.mean_lds(agreement)
         if np.isnan(lds):
             return "Verdict: none, as no training example moves any query."
@@ -73,12 +73,20 @@ class Calibration:
             speaks = "these answers speak in part for the network trained again"
         else:
             speaks = "these answers do not speak for the network trained again"
+        return (
+            f"Verdict: for groups of examples {speaks}, with a rank correlation of {number(lds, 2)} "
+            f"({number(low, 2)} to {number(high, 2)}) to be expected; trust those about {trusted} of "
+            f"{len(agreement)} queries, and the order of single examples little."
+        )
+
+    def basis(self, agreement: Float64[np.ndarray, " m"]) -> str:
+        """Return what the verdict rests on, in two sentences; empty where there is none."""
+        if not np.isfinite(agreement).any():
+            return ""
         mean, least, most = (number(share, 2) for share in self.seeds_agree)
         return (
-            f"Verdict: for groups of examples {speaks}. Expect a rank correlation of {number(lds, 2)} "
-            f"({number(low, 2)} to {number(high, 2)}) with real training, and trust those about {trusted} of "
-            f"{len(agreement)} queries: a second model, which knows the architecture and no weight, agrees "
-            f"with them by {number(float(np.nanmean(agreement)), 2)}, and {self.networks} networks that were "
+            "A second model, which knows the architecture and no weight, agrees with these answers by "
+            f"{number(float(np.nanmean(agreement)), 2)} in the mean, and {self.networks} networks that were "
             "trained again tell what that is worth. Of a single example much is noise of the training's "
             f"seed: two seeds agreed by {mean} in the mean of {self.single_networks} networks ({least} to "
             f"{most})."

@@ -36,8 +36,8 @@ def trust(fitted: Fitted, query: Data, *, scores: xr.DataArray | None = None) ->
 
     Returns:
         A Dataset over `query`: `agreement`, a correlation (NaN of a query that no example moves), and
-        `trusted`, whether it is at least the threshold; with `verdict`, a sentence, and the numbers of the
-        calibration among the attributes: how often networks that were trained again bore it out.
+        `trusted`, whether it is at least the threshold. Among the attributes are `verdict`, a sentence;
+        `basis`, what it rests on; and how often networks that were trained again bore it out.
 
     Raises:
         OptionError: no trained network of a classifier, or an architecture that has no kernel here: there is
@@ -86,6 +86,7 @@ def trust(fitted: Fitted, query: Data, *, scores: xr.DataArray | None = None) ->
             "method": "trust",
             "kernel": str(other.kernel),
             "verdict": CALIBRATION.verdict(agreement),
+            "basis": CALIBRATION.basis(agreement),
             "per_query": CALIBRATION.per_query,
             **CALIBRATION.record,
         },

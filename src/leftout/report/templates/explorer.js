@@ -1,7 +1,6 @@
-// The explorer and the theme. Every text reaches the page as textContent: names are never markup.
+// The explorer: one query, and who helped or harmed it.
 (() => {
   "use strict";
-  const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("explorer-data").textContent);
   const page = 40; // queries in the strip at a time
 
@@ -29,15 +28,6 @@
   const count = query.ids.length;
 
   const state = { query: 0, at: times.length - 1, trainClass: -1, matches: [] };
-
-  function make(tag, { className, text, ...attributes } = {}, ...children) {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text !== undefined) element.textContent = text;
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-    element.append(...children.filter(Boolean));
-    return element;
-  }
 
   function number(value) {
     if (value === 0) return "0";
@@ -298,21 +288,5 @@
     draw();
   }
 
-  const theme = $("theme");
-  const isDark = () => {
-    const chosen = document.documentElement.dataset.theme;
-    return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  };
-  const name = () => {
-    theme.textContent = isDark() ? "Light" : "Dark";
-    theme.setAttribute("aria-label", isDark() ? "Switch to light colours" : "Switch to dark colours");
-  };
-  theme.addEventListener("click", () => {
-    document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-    name();
-  });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
-  theme.hidden = false;
-  name();
   start();
 })();
