@@ -155,7 +155,7 @@ def test_page_one_is_three_decisions_with_their_numbers_and_how_far_to_trust_the
     assert (
         f"right on {100 * now.left_out_accuracy:.1f}\u202f% of the examples left out (95 % interval " in top
     )
-    assert "its answers changed as computed but for 6.0 × 10⁻¹² of the largest change." in top
+    assert "its answers changed as computed but for 6.0\u00a0×\u00a010⁻¹² of the largest change." in top
     assert source.count('class="decision"') == 3
     words = Page(source).words
     assert f"Right on queries {100 * now.query_accuracy:.1f}\u202f%" in words

@@ -61,7 +61,7 @@ def example_lists(findings: Findings) -> dict[str, Any]:
             suspect_card(findings, suspect)
             if place < CARDS
             else {"id": plain(train.ids[suspect.row]), **_suspect_texts(suspect)}
-            for place, suspect in enumerate(reviewed(findings))
+            for place, suspect in enumerate(review_list(findings))
         ],
         "suspects_total": len(suspects),
         **_removal(findings),
@@ -89,7 +89,7 @@ def example_lists(findings: Findings) -> dict[str, Any]:
     }
 
 
-def reviewed(findings: Findings) -> tuple[Suspect, ...]:
+def review_list(findings: Findings) -> tuple[Suspect, ...]:
     """Return the suspects of the review, most doubtful first."""
     return findings.suspects[: CARDS + ROWS]
 
@@ -104,7 +104,7 @@ def review_data(findings: Findings) -> dict[str, Any]:
         "key": f"leftout-review-{train.fingerprint}",
         "items": [
             {"id": train.ids[suspect.row], "given": suspect.given, "suggested": suspect.suggested}
-            for suspect in reviewed(findings)
+            for suspect in review_list(findings)
         ],
         "classes": None if classes is None else {name: shown_cell(name) for name in classes},
     }
