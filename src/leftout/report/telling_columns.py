@@ -95,7 +95,7 @@ class TellingColumns:
     def _spreads(self) -> list[float]:
         n = len(self.train)
         return [
-            _spread_of_texts(column[:n]) if numbers is None else _spread(numbers[:n])
+            _spread_of_texts(column[:n]) if numbers is None else _deviation(numbers[:n])
             for column, numbers in zip(self._table.T, self._numbers, strict=True)
         ]
 
@@ -144,7 +144,7 @@ def _as_numbers(column: Any) -> Float64[np.ndarray, " rows"] | None:
     return values if np.isfinite(values).any() else None
 
 
-def _spread(numbers: Float64[np.ndarray, " n"]) -> float:
+def _deviation(numbers: Float64[np.ndarray, " n"]) -> float:
     known = numbers[np.isfinite(numbers)]
     return float(known.std()) if len(known) else 0.0
 
