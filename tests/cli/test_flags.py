@@ -163,14 +163,14 @@ def test_what_a_flag_cannot_be_is_refused_with_what_it_can(words, expected):
         assert word in outcome.output
 
 
-def help_of(command):
-    outcome = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+def help_of(command, flag="--help-all"):
+    outcome = CliRunner().invoke(app, [command, flag], env={"COLUMNS": "200", "TERM": "dumb"})
     assert outcome.exit_code == 0
     return outcome.output
 
 
 @pytest.mark.parametrize("command", RECORDS)
-def test_help_shows_every_flag_but_those_that_the_command_refuses(command):
+def test_all_help_shows_every_flag_but_those_that_the_command_refuses(command):
     text = help_of(command)
     for flag in flags_of(RECORDS[command]):
         if flag.name == "data":  # an argument
@@ -180,12 +180,40 @@ def test_help_shows_every_flag_but_those_that_the_command_refuses(command):
     assert "Example: leftout" in text
 
 
+@pytest.mark.parametrize("command", RECORDS)
+def test_help_fits_a_screen_and_leads_to_the_rest(command):
+    text = help_of(command, "--help")
+    assert "--help-all" in text
+    assert len(text.splitlines()) <= 40
+    for flag in flags_of(RECORDS[command]):
+        marker = flag.annotation.__metadata__[0]
+        shown = flag.name != "data" and f"│ {flag_of(flag.name)} " in text
+        first = marker.rich_help_panel is None and not marker.hidden if flag.name != "data" else False
+        assert shown is first, flag.name
+    assert len(help_of(command).splitlines()) > len(text.splitlines())  # and once more all of them
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("--kernel", "rely"), "Did you mean 'relu'"),
+        (("--rule", "flows"), "Did you mean 'flow'"),
+        (("--normalise", "standart"), "Did you mean 'standard'"),
+        (("--kernel", "xyz"), None),
+    ],
+)
+def test_a_misspelt_word_is_asked_back(words, meant):
+    _, outcome = parsed(*words)
+    assert ("Did you mean" in outcome.output) is (meant is not None)
+    assert meant is None or meant in " ".join(outcome.output.replace("│", " ").split())
+
+
 def test_help_shows_first_what_most_people_need_and_the_rest_by_family():
     text = help_of("audit")
     first, rest = text[: text.index("─ Data ─")], text[text.index("─ Data ─") :]
-    for flag in ("--n-train", "--kernel", "--ridge", "--at", "--out", "--repeat"):
+    for flag in ("--n-train", "--target", "--labels", "--model", "--kernel", "--out", "--repeat"):
         assert f" {flag} " in first, flag
-    assert first.count("│ --") <= 8
+    assert first.count("│ --") <= 12
     panels = ("Kernel: conv-relu", "Kernel: with labels", "Network", "Training", "Machine", "Evidence")
     places = [rest.index(f"─ {panel} ─") for panel in panels]
     assert places == sorted(places)

@@ -30,7 +30,7 @@ print(json.dumps(answers))
 ANSWERS = {
     "--help": (0, "audit"),
     "--version": (0, "leftout "),
-    "audit --help": (0, "--ridge"),
+    "audit --help": (0, "--target"),
     "papers --help": (0, "--paper-size"),
     "audti": (2, "audit"),
     "audit digts": (2, "leftout: `data` must be one of digits, .*'digts'"),

@@ -7,9 +7,11 @@ from inspect import Parameter, Signature
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from leftout.cli.arguments import Arguments, CommandRecord, flag_of
 from leftout.cli.start import end_loading
+from leftout.core.wording import did_you_mean
 
 STYLE: dict[str, Any] = {
     "add_completion": False,
@@ -19,6 +21,48 @@ STYLE: dict[str, Any] = {
 }
 POSITIONAL = ("data", "run")
 """Options without a flag: what a command is about."""
+
+
+HELP_ALL = "leftout.help_all"
+"""Whether all of the options are asked for, among what a context of the parser carries."""
+
+
+class CommandOfManyOptions(TyperCommand):
+    """A command whose --help shows what a person needs on the first day, and --help-all the rest."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help; options in panels stand in --help-all alone."""
+        rest = [] if ctx.meta.get(HELP_ALL) else [flag for flag in self.params if is_of_a_panel(flag)]
+        before = [flag.hidden for flag in rest]
+        for flag in rest:
+            flag.hidden = True
+        try:
+            super().format_help(ctx, formatter)
+        finally:
+            for flag, hidden in zip(rest, before, strict=True):
+                flag.hidden = hidden
+
+
+def is_of_a_panel(flag: Any) -> bool:
+    """Return whether an option stands under a heading of its own in the help."""
+    return getattr(flag, "rich_help_panel", None) is not None
+
+
+def _show_all(ctx: typer.Context, wanted: bool) -> None:
+    if wanted:
+        ctx.meta[HELP_ALL] = True
+        typer.echo(ctx.get_help(), nl=False)
+        raise typer.Exit
+
+
+ALL_OPTIONS = Parameter(
+    "help_all",
+    Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--help-all", help="Show all options and exit.", is_eager=True, callback=_show_all)
+    ],
+)
 
 
 def command_of(name: str, function: Callable[..., Any], **texts: Any) -> Any:
@@ -31,7 +75,7 @@ def command_of(name: str, function: Callable[..., Any], **texts: Any) -> Any:
 def record_command(name: str, record: type[CommandRecord]) -> Any:
     """Return a command that fills a record, checks it, and only then loads and calls what runs it."""
 
-    def check_and_run(ctx: Any, **options: Any) -> None:
+    def check_and_run(ctx: Any, help_all: bool = False, **options: Any) -> None:
         arguments = parse_record(record, ctx, options)
         arguments.check()
         module, _, function = record.home.partition(":")
@@ -40,11 +84,17 @@ def record_command(name: str, record: type[CommandRecord]) -> Any:
         run(arguments)
 
     context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    parameters = [context, *flags_of(record)]
+    flags = flags_of(record)
+    has_panels = any(is_of_a_panel(flag.annotation.__metadata__[0]) for flag in flags)
+    parameters = [context, *flags, *([ALL_OPTIONS] if has_panels else [])]
     check_and_run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
     check_and_run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command_of(
-        name, check_and_run, help=record.__doc__, epilog=f"Example: leftout {name} {record.example}"
+        name,
+        check_and_run,
+        cls=CommandOfManyOptions,
+        help=record.__doc__,
+        epilog=f"Example: leftout {name} {record.example}",
     )
 
 
@@ -81,6 +131,11 @@ def flags_of(record: type[CommandRecord]) -> list[Parameter]:
         if words:
             kind = str | None
             about |= {"parser": _number_or_word(words), "metavar": f"<{'|'.join(['float', *words])}>"}
+        choices = _choices(kind)
+        if choices:
+            kind = str | None if default is None else str
+            about |= {"parser": _one_of(choices), "metavar": f"<{'|'.join(choices)}>"}
+            about |= {"autocompletion": _completion(choices)}
         if option.name in POSITIONAL:
             marker = typer.Argument(**about)
         else:
@@ -99,6 +154,37 @@ def _words_beside_a_number(kind: Any) -> tuple[str, ...]:
     if float not in members:
         return ()
     return tuple(word for member in members if get_origin(member) is Literal for word in get_args(member))
+
+
+def _choices(kind: Any) -> tuple[str, ...]:
+    """Return the words that an option takes, and nothing else, as of `Literal["yes", "no"] | None`."""
+    members = [member for member in get_args(kind) or () if member is not type(None)]
+    if get_origin(kind) is Literal:
+        members = [kind]
+    if len(members) != 1 or get_origin(members[0]) is not Literal:
+        return ()
+    words = get_args(members[0])
+    return words if all(isinstance(word, str) for word in words) else ()
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    """Return what checks the text of such an option."""
+
+    def parse(text: str) -> str:
+        if text in words:
+            return text
+        raise typer.BadParameter(
+            f"it must be one of {', '.join(words)}; got {text!r}.{did_you_mean(text, words)}"
+        )
+
+    return parse
+
+
+def _completion(words: tuple[str, ...]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def _number_or_word(words: tuple[str, ...]) -> Callable[[str], float | str]:

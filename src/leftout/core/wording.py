@@ -7,6 +7,7 @@ reading direction, halves of surrogate pairs) is spelt out, so that a name shows
 import math
 import unicodedata
 from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -131,6 +132,17 @@ def name_list(names: Iterable[str], most: int = 12) -> str:
     quoted = [repr(name) for name in names]
     more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
     return (", ".join(quoted[:most]) or "none") + more
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question for the names that a misspelt one is most like; empty where there is none.
+
+    Example:
+        >>> did_you_mean("relo", ["relu", "erf"]), did_you_mean("xyz", ["relu", "erf"])
+        (" Did you mean 'relu'?", '')
+    """
+    near = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def time_label(at: float, unit: str) -> str:

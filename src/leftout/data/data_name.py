@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from leftout.core.errors import DataError
+from leftout.core.wording import did_you_mean
 
 FOLDERS = ("mnist", "cifar10")
 TABLES = (".csv", ".parquet")
@@ -41,14 +42,16 @@ def parse_data_name(name: str) -> tuple[str, Path]:
     if suffix:
         check_file(path)
     if suffix not in FILES:
-        raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {name!r}.")
+        near = did_you_mean(name, ["digits", *names_beside(path)])
+        raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {name!r}.{near}")
     return suffix, path
 
 
 def check_file(path: Path) -> None:
     """Raise unless `path` is an ordinary file."""
     if not path.exists():
-        raise DataError(f"`{path}` must be a file; there is none of this name. Check the path.")
+        near = did_you_mean(path.name, names_beside(path))
+        raise DataError(f"`{path}` must be a file; there is none of this name.{near or ' Check the path.'}")
     if not path.is_file():
         raise DataError(f"`{path}` must be an ordinary file; it is a folder, a device or a pipe.")
 
@@ -56,4 +59,13 @@ def check_file(path: Path) -> None:
 def check_folder(path: Path) -> None:
     """Raise unless `path` is a folder."""
     if not path.is_dir():
-        raise DataError(f"`{path}` must be a folder; there is none of this name. Check the path.")
+        near = did_you_mean(path.name, names_beside(path))
+        raise DataError(f"`{path}` must be a folder; there is none of this name.{near or ' Check the path.'}")
+
+
+def names_beside(path: Path) -> list[str]:
+    """Return the names in the folder that a path lies in; none where it cannot be read."""
+    try:
+        return sorted(other.name for other in path.parent.iterdir() if not other.name.startswith("."))
+    except OSError:
+        return []

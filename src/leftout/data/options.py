@@ -25,7 +25,7 @@ class DataOptions(OptionRecord):
     n_train: int | None = option(None, "Training examples to take; all by default.", common=True)
     n_query: int | None = option(None, "Queries to take; all by default.")
     classes: str | None = option(None, "Classes to keep, in this order: 7,9.")
-    target: str | None = option(None, "Column to predict in a table; the last by default.")
+    target: str | None = option(None, "Column to predict in a table; the last by default.", common=True)
     columns: str | None = option(None, "Columns of a table to predict from: a,b; all others by default.")
     header: YesNo | None = option(None, "Whether the first line of a .csv names its columns.")
     task: Task | None = option(
@@ -35,7 +35,7 @@ class DataOptions(OptionRecord):
         None, "Whether arrays (n, h, w) are pictures; bytes, and floats within 0 … 1, are by default."
     )
     labels: str | None = option(
-        None, "FILE.csv (id, label), or what Label Studio exports: labels that were corrected."
+        None, "FILE.csv (id, label), or what Label Studio exports: labels that were corrected.", common=True
     )
     seed: int = option(0, "Of split and subsets.")
     normalise: Literal[Normalise, "none"] | None = option(

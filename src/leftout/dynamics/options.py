@@ -23,7 +23,6 @@ class RuleOptions(OptionRecord):
         None,
         "λ, added to the kernel matrix as given, or auto: of least exact left-out loss. 1 by default, 0 for "
         "flow and descent, of cross-entropy a hundredth of the kernel's mean diagonal.",
-        common=True,
     )
     at: tuple[float, ...] = option(
         (), "Training time or number of steps, again for each; inf is the end.", common=True

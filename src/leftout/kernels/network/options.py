@@ -16,9 +16,13 @@ class NetworkOptions(OptionRecord):
     panel = "Network"
 
     model: str | None = option(
-        None, "A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its weights."
+        None,
+        "A network of your own: FILE.py:FUNCTION returning an nn.Module; linearised at its weights.",
+        common=True,
     )
-    weights: str | None = option(None, "Its weights: FILE.safetensors, or a state dict by torch.save.")
+    weights: str | None = option(
+        None, "Its weights: FILE.safetensors, or a state dict by torch.save.", common=True
+    )
     linearised_at: Weights | None = option(
         None,
         "Weights trained on this data, where the model is the network as it stands (with --weights), or "
