@@ -11,7 +11,7 @@ TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-
 # Shapes and kinds of arguments against the annotations of every function: twice the time of most tests.
 ANNOTATIONS := --jaxtyping-packages=leftout,leftout_papers,type_checker.checked
 
-.PHONY: demo test test-slow check types examples peers clean
+.PHONY: demo test test-slow test-wheel check types examples peers clean
 
 demo: $(VENV)/installed
 	$(BIN)/leftout audit digits --out run
@@ -22,6 +22,20 @@ test: $(VENV)/installed-dev check
 test-slow: $(VENV)/installed-dev
 	$(TESTS) $(ANNOTATIONS) -m "slow"
 	$(TESTS) $(ANNOTATIONS) -m "not slow and not gpu"
+
+# The wheel alone in an empty environment, as `pip install leftout` would find it: make test-wheel PYTHON=python3.13
+test-wheel:
+	rm -rf build/wheel && mkdir -p build/wheel
+	$(PYTHON) -m venv build/wheel/venv
+	build/wheel/venv/bin/pip wheel -q --disable-pip-version-check --no-deps -w build/wheel .
+	@case "$$(uname -s)" in \
+		Linux) build/wheel/venv/bin/pip install -q torch==$(TORCH)+cpu 2>/dev/null || build/wheel/venv/bin/pip install -q \
+			torch==$(TORCH)+cpu --extra-index-url https://download.pytorch.org/whl/cpu ;; \
+		*) build/wheel/venv/bin/pip install -q torch==$(TORCH) ;; \
+	esac
+	build/wheel/venv/bin/pip install -q --disable-pip-version-check build/wheel/leftout-*.whl
+	cd build/wheel && venv/bin/leftout audit digits --out run && venv/bin/leftout verify run
+	cd build/wheel && venv/bin/python -c "import leftout as lo; print(lo.open('run').suspects)"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check src tests benchmarks

@@ -32,7 +32,9 @@ class CommandOfManyOptions(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help; options in panels stand in --help-all alone."""
-        rest = [] if ctx.meta.get(HELP_ALL) else [flag for flag in self.params if is_of_a_panel(flag)]
+        rest: list[Any] = (
+            [] if ctx.meta.get(HELP_ALL) else [flag for flag in self.params if is_of_a_panel(flag)]
+        )
         before = [flag.hidden for flag in rest]
         for flag in rest:
             flag.hidden = True
