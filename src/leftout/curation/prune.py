@@ -318,21 +318,21 @@ def _reason(n: int, counts: list[int], stop: int, changes: tuple[tuple[LossChang
         first = "first example" if counts[1] == 1 else f"first {counts[1]} examples"
         return f"Nothing is redundant at these queries: without the {first}, {_harm(fault)}. {together}"
     mean, worst = changes[counts.index(stop) - 1][0], worst_change(changes[counts.index(stop) - 1])
-    of_class = "" if worst is None else f", and {_named(worst)} by {worst.text}{_accepted(worst)}"
+    of_class = "" if worst is None else f", and {_loss_name(worst)} by {worst.text}{_tolerance_text(worst)}"
     return (
-        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: {_named(mean)} "
-        f"changes by {mean.text}{_accepted(mean)}{of_class}. {together}"
+        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: {_loss_name(mean)} "
+        f"changes by {mean.text}{_tolerance_text(mean)}{of_class}. {together}"
     )
 
 
-def _named(change: LossChange) -> str:
+def _loss_name(change: LossChange) -> str:
     """Return which loss changes."""
     if not change.of:
         return "the mean query loss"
     return f"that of class {change.of!r} ({change.queries} {'query' if change.queries == 1 else 'queries'})"
 
 
-def _accepted(change: LossChange) -> str:
+def _tolerance_text(change: LossChange) -> str:
     """Return the rise that would be accepted."""
     share = change.tolerated / change.before if change.before > 0 else 0.0
     return f", where {share:.0%} is accepted"
@@ -341,7 +341,7 @@ def _accepted(change: LossChange) -> str:
 def _harm(change: LossChange) -> str:
     """Return what speaks against a removal."""
     if change.queries < 2:
-        return f"how {_named(change)} changes cannot be told from so few queries"
+        return f"how {_loss_name(change)} changes cannot be told from so few queries"
     if change.less_accurate:
         return f"more queries of class {change.of!r} turn wrong than chance explains"
-    return f"{_named(change)} changes by {change.text}{_accepted(change)}"
+    return f"{_loss_name(change)} changes by {change.text}{_tolerance_text(change)}"
