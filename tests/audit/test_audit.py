@@ -27,6 +27,7 @@ from leftout.curation.learned import learned
 from leftout.curation.mislabelled import find_mislabelled
 from leftout.curation.rare import outliers, rare
 from leftout.curation.redundant import redundant
+from leftout.curation.verdicts import verdict_of_rows
 from leftout.data.planted import flip_labels, plant_duplicates, plant_outliers
 from leftout.kernels.precomputed import Precomputed
 from leftout.storage import score_store as store
@@ -66,9 +67,16 @@ def test_findings_are_those_of_the_parts_at_the_last_time(rule, at) -> None:
     times = [last] if at is None else at
     assert np.array_equal(findings.scores.values, lo.leave_one_out(fitted, query, at=times).values)
     assert findings.suspects == find_mislabelled(fitted, at=last).suspects
-    assert findings.redundant == redundant(fitted, query, at=last)
-    assert findings.rare == rare(fitted, at=last)
-    assert findings.outliers == outliers(fitted)
+    verdicts = verdict_of_rows(
+        len(train),
+        suspects=findings.suspects,
+        duplicates=findings.duplicates,
+        outliers=outliers(fitted),
+        rare=rare(fitted, at=last),
+    )
+    assert findings.redundant == redundant(fitted, query, at=last, keep=verdicts.rows_to_look_at)
+    assert findings.rare == verdicts.only("rare", rare(fitted, at=last))
+    assert findings.outliers == verdicts.only("outlier", outliers(fitted))
     assert findings.duplicates == duplicates(train)
     if at is None:
         assert findings.learned is None, "ridge has no training time"
@@ -128,11 +136,16 @@ def test_everything_planted_is_found() -> None:
     lonely = plant_outliers(train, 3, generator=seeded)
     flipped = flip_labels(lonely.examples, 0.05, generator=seeded)
     copied = plant_duplicates(flipped.examples, 4, conflicting=True, generator=seeded)
-    findings = lo.audit(KERNEL, copied.examples, query, rule=lo.Ridge(0.1)).findings
+    audit = lo.audit(KERNEL, copied.examples, query, rule=lo.Ridge(0.1))
+    findings = audit.findings
     conflicting = {group.rows for group in findings.duplicates if group.conflicting}
     assert conflicting == set(zip(copied.originals.tolist(), copied.rows.tolist(), strict=True))
-    assert {one.row for one in findings.outliers[:3]} == set(lonely.rows.tolist())
+    assert {one.row for one in lo.outliers(audit.fitted)[:3]} == set(lonely.rows.tolist())
     suspects = {one.row for one in findings.suspects}
+    # An outlier whose label is doubted stands among the doubted alone.
+    unlike = {one.row for one in findings.outliers}
+    assert unlike.isdisjoint(suspects)
+    assert set(lonely.rows.tolist()) <= unlike | suspects
     flips = set(flipped.rows.tolist()) - set(lonely.rows.tolist()) - set(copied.originals.tolist())
     assert len(flips & suspects) >= 0.8 * len(flips)
     # Some are told by their order alone: a doubt asks for more than a negative margin.

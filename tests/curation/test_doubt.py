@@ -31,6 +31,7 @@ def test_probabilities_and_doubts_are_those_of_the_definition(strength, shares) 
     found = doubts(scores, labels)
     # Both searches stop within 1e-5 of the optimum in units of one example's gradient.
     np.testing.assert_allclose(found.probabilities, q, atol=1e-3)
+    np.testing.assert_allclose(found.wrong, oracle.wrong(found.probabilities, labels), rtol=1e-9, atol=1e-12)
     rows, refused, suggestions = oracle.doubted(found.probabilities.tolist(), labels.tolist())
     assert set(np.flatnonzero(found.doubted).tolist()) == rows
     assert bool(found.refusal) == refused

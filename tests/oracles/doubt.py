@@ -37,6 +37,25 @@ def calibrated(scores, labels):
     return probabilities_of(found.x[0], found.x[1:], scores)
 
 
+def wrong(q, labels, noise=0.1):
+    """Probability that each label is wrong, by Bayes' rule.
+
+    The given class is right with probability r. It is then seen with probability 1 − noise, and otherwise
+    with noise / (c − 1)^0.75: r is found by halving the interval in which these add up to q.
+    """
+    mistaken = noise / (len(q[0]) - 1) ** 0.75
+    found = []
+    for row, given in zip(q, labels, strict=True):
+        low, high = 0.0, 1.0
+        for _ in range(100):
+            r = (low + high) / 2
+            seen = (1 - noise) * r + mistaken * (1 - r)
+            low, high = (r, high) if seen < row[given] else (low, r)
+        right, not_right = (1 - noise) * r, mistaken * (1 - r)
+        found.append(not_right / (right + not_right))
+    return np.array(found)
+
+
 def doubted(q, labels):
     """Rows that are doubted, whether all are refused, and the suggestion for every row."""
     n = len(labels)
@@ -45,11 +64,11 @@ def doubted(q, labels):
     mean = sum(gains) / n
     spread = math.sqrt(sum((gain - mean) ** 2 for gain in gains) / n)
     refused = not mean - 1 / n > 0.5 * spread / math.sqrt(n)
-    rows, suggestions = set(), []
+    rows, suggestions, wrongs = set(), [], wrong(q, labels)
     for i, given in enumerate(labels):
         best = max((c for c in range(len(q[i])) if c != given), key=lambda c, i=i: q[i][c])
         suggestions.append(best)
         lifted = share[best] == 0 or q[i][best] / share[best] > q[i][given] / share[given]
-        if q[i][given] < 0.3 and q[i][best] > 0.5 and lifted:
+        if wrongs[i] > 0.25 and lifted:
             rows.add(i)
     return set() if refused else rows, refused, suggestions

@@ -33,6 +33,7 @@ from leftout.curation.rare import outliers
 from leftout.curation.redundant import redundant
 from leftout.curation.sources import sources
 from leftout.curation.subclasses import subclasses_by
+from leftout.curation.verdicts import verdict_of_rows
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
@@ -203,7 +204,11 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     scores = _scores(request, folder)
     labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
-    removal = redundant(fixed, query, at=last_time)
+    unlike, copies = outliers(fitted), duplicates(fitted.train)
+    verdicts = verdict_of_rows(
+        len(fitted), suspects=labels.doubted.suspects, duplicates=copies, outliers=unlike, rare=labels.rare
+    )
+    removal = redundant(fixed, query, at=last_time, keep=verdicts.rows_to_look_at)
     if labels.doubted.refusal:
         removal = dataclasses.replace(removal, stop=0, reason=labels.doubted.refusal)
     at_times = tuple(_model_at(fitted, query, time, labels.left_out) for time in times)
@@ -221,9 +226,9 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         suspects=labels.doubted.suspects,
         refusal=labels.doubted.refusal,
         redundant=removal,
-        rare=labels.rare,
-        outliers=outliers(fitted),
-        duplicates=duplicates(fitted.train),
+        rare=verdicts.only("rare", labels.rare),
+        outliers=verdicts.only("outlier", unlike),
+        duplicates=copies,
         certificate=certify(
             fitted, query, at=last_time, refit_examples=request.refit_examples, seed=request.seed
         ),

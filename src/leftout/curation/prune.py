@@ -4,6 +4,10 @@ An order sorts examples by how far the model moves without each of them alone: c
 "most"), or again for the remaining examples after every round ("iterative": of two copies either can go, but
 not both). The curve is no sum over single examples: each of its points is the exact model without all
 examples up to there, without training.
+
+Examples can go as long as the queries exclude that this harms: the mean query loss and that of every class
+stay within a tolerance with all their uncertainty (`loss_change`). A rare class has few queries, so its
+examples cannot go unnoticed.
 """
 
 import math
@@ -18,8 +22,17 @@ from torch import Tensor
 
 from leftout.attribution.engine.query_blocks import queries_of
 from leftout.attribution.leave_out import leave_out
-from leftout.core.checks import check_at_least, check_between, check_choice, check_seed, shown
+from leftout.core.checks import (
+    check_at_least,
+    check_between,
+    check_choice,
+    check_index,
+    check_seed,
+    row_numbers,
+    shown,
+)
 from leftout.core.errors import OptionError
+from leftout.curation.loss_change import LEVEL, LossChange, loss_changes, worst_change
 from leftout.curation.model_change import MEASURES, By, model_change
 from leftout.curation.reduced_model import removal_rounds, smallest_first
 from leftout.data.examples import Examples
@@ -38,6 +51,13 @@ STEP = 0.05
 """Share of the remaining examples removed in a round of the iterative order, as in the paper's program."""
 
 
+TOLERANCE = 0.01
+"""Rise of the mean query loss that is accepted where nothing else is asked, as a share of it."""
+
+CLASS_TOLERANCE = 0.05
+"""The same of the mean loss of a class: a removal of no use to anybody moves it by less."""
+
+
 @dataclass(frozen=True)
 class Pruned:
     """An order of removal, and the query loss without its first examples. Made by `prune`.
@@ -48,7 +68,8 @@ class Pruned:
         counts: rows removed at each.
         loss: mean query loss without the first `counts` of the order, exactly.
         accuracy: share of queries right; None for regression.
-        stop: number of examples that can go within the tolerance; 0 = none.
+        stop: number of examples that can go, as the queries exclude that this harms them or a class of them
+            beyond what is tolerated; 0 = none.
         reason: the result in one sentence.
         kind: "least", "most", "random" or "iterative".
         by: "function" or "weights", the measure of `information`.
@@ -56,6 +77,8 @@ class Pruned:
         information: in each row, in the order of removal, in nats, when its place was decided; None
             for a random order.
         train, query: fingerprints of the examples.
+        changes: of the loss at each count but 0, over all queries and in every class, with bounds that hold
+            together at 95 %.
     """
 
     order: tuple[int, ...]
@@ -72,6 +95,7 @@ class Pruned:
     information: tuple[float, ...] | None = None
     train: str = ""
     query: str = ""
+    changes: tuple[tuple[LossChange, ...], ...] = ()
 
     @property
     def by_row(self) -> Float64[Tensor, " n"]:
@@ -104,7 +128,9 @@ def prune(
     shares: Iterable[float] | None = None,
     seed: int = 0,
     step: float = STEP,
-    tolerance: float = 0.01,
+    tolerance: float = TOLERANCE,
+    class_tolerance: float = CLASS_TOLERANCE,
+    keep: Iterable[int] = (),
 ) -> Pruned:
     """Return an order of removal with the exact joint effect of removing its first shares.
 
@@ -117,9 +143,11 @@ def prune(
         seed: of the random order.
         step: share of the remaining examples that goes in a round of "iterative", at least one example.
         tolerance: relative rise of the mean query loss that is still acceptable at the stop.
+        class_tolerance: the same of the mean query loss of each class.
+        keep: training rows that are not to go: they stand last in the order, and no share goes that far.
 
     Raises:
-        OptionError: an unknown order or measure; a share, step or tolerance out of range.
+        OptionError: an unknown order or measure; a share, step or tolerance out of range; a row that is none.
         MemoryBudgetError: for "iterative", the matrices of a round would not fit.
 
     Cost:
@@ -150,12 +178,14 @@ def prune(
         check_between("shares", share, 0, 1)
     check_between("step", step, 0, 1)
     check_at_least("tolerance", tolerance, 0)
+    check_at_least("class_tolerance", class_tolerance, 0)
     check_seed(seed)
     time = one_time(fitted, at)
     fitted.check_kernel_fixed()
     examples = queries_of(fitted, query)
     n = len(fitted)
-    counts = [0, *removal_counts(n, fractions)]
+    kept = _rows_to_keep(keep, n)
+    counts = [0, *(count for count in removal_counts(n, fractions) if count <= n - len(kept))]
     if order == "random":
         generator = torch.Generator().manual_seed(int(seed))
         rows, information = torch.randperm(n, generator=generator, device="cpu").tolist(), None
@@ -163,8 +193,14 @@ def prune(
         rows, information = removal_rounds(fitted, examples, time, by, step=step, until=counts[-1])
     else:
         rows, information = _order_by_information(fitted, examples, time, by, most=order == "most")
-    loss, accuracy = _curve(fitted, examples, rows, counts, time)
-    stop = _stop(counts, loss, tolerance)
+    if kept:
+        last = sorted(range(n), key=lambda place: rows[place] in kept)  # stable
+        rows = [rows[place] for place in last]
+        information = None if information is None else [information[place] for place in last]
+    predictions = _predictions(fitted, examples, rows, counts, time)
+    loss, accuracy = loss_and_accuracy(predictions, examples, fitted.rule.example_loss)
+    changes = _changes(predictions, examples, fitted.rule.example_loss, (tolerance, class_tolerance))
+    stop = _stop(counts, changes)
     return Pruned(
         order=tuple(rows),
         shares=tuple(count / n for count in counts),
@@ -172,7 +208,7 @@ def prune(
         loss=tuple(loss),
         accuracy=accuracy,
         stop=stop,
-        reason=_reason(n, counts, stop, loss, tolerance),
+        reason=_reason(n, counts, stop, changes),
         kind=order,
         by=by,
         rule=fitted.rule,
@@ -180,7 +216,16 @@ def prune(
         information=None if information is None else tuple(information),
         train=fitted.train.fingerprint,
         query=examples.fingerprint,
+        changes=changes,
     )
+
+
+def _rows_to_keep(keep: Iterable[int], n: int) -> set[int]:
+    """Return the rows that are not to go, each checked."""
+    rows = row_numbers("keep", keep)
+    for row in rows:
+        check_index("keep", row, n)
+    return set(rows)
 
 
 def removal_counts(n: int, shares: Iterable[float]) -> list[int]:
@@ -206,17 +251,17 @@ def _order_by_information(
     return rows, changes[rows].tolist()
 
 
-def _curve(
+def _predictions(
     fitted: Fitted, query: Examples, order: list[int], counts: list[int], time: float
-) -> tuple[list[float], tuple[float, ...] | None]:
-    """Return mean loss, and accuracy where there are classes, without the first so many."""
+) -> list[Float64[Tensor, "m k"]]:
+    """Return predictions with everyone, and without the first so many."""
     at = None if time == math.inf else time
     predictions = [fitted.predict(query, at).cpu()]
     if counts[1:]:
         groups = [order[:count] for count in counts[1:]]
         change = torch.from_numpy(leave_out(fitted, query, groups, at=at, of="prediction").values)
         predictions += [predictions[0] - change[:, j] for j in range(len(groups))]  # (m, k) each
-    return loss_and_accuracy(predictions, query, fitted.rule.example_loss)
+    return predictions
 
 
 def loss_and_accuracy(
@@ -228,26 +273,75 @@ def loss_and_accuracy(
     return losses, tuple(predicted for predicted in right if predicted is not None) or None
 
 
-def _stop(counts: list[int], loss: list[float], tolerance: float) -> int:
-    """Return the last count up to which the loss never rose beyond the tolerance."""
+def _changes(
+    predictions: Sequence[Float64[Tensor, "m k"]],
+    query: Examples,
+    loss: ExampleLoss,
+    tolerances: tuple[float, float],
+) -> tuple[tuple[LossChange, ...], ...]:
+    """Return what each removal does to the loss, over all queries and in every class."""
+    everyone, *without = predictions
+    labels = None if query.labels is None else query.labels.numpy()
+    classes = () if labels is None or query.classes is None else query.classes
+    right = None if labels is None else query.is_right(everyone).numpy()
+    before = loss.of(everyone, query.targets).numpy()
+    return tuple(
+        loss_changes(
+            before,
+            loss.change(everyone, predicted - everyone, query.targets).numpy(),
+            tolerances=tolerances,
+            tests=len(without) * (1 + len(classes)),
+            labels=labels,
+            classes=classes,
+            right=None if right is None else (right, query.is_right(predicted).numpy()),
+        )
+        for predicted in without
+    )
+
+
+def _stop(counts: list[int], changes: tuple[tuple[LossChange, ...], ...]) -> int:
+    """Return the last count up to which every harm beyond what is tolerated is excluded."""
     stop = 0
-    for count, point in zip(counts, loss, strict=True):
-        if point > loss[0] * (1 + tolerance):
+    for count, of_count in zip(counts[1:], changes, strict=True):
+        if not all(change.is_harmless for change in of_count):
             break
         stop = count
     return stop
 
 
-def _reason(n: int, counts: list[int], stop: int, loss: list[float], tolerance: float) -> str:
+def _reason(n: int, counts: list[int], stop: int, changes: tuple[tuple[LossChange, ...], ...]) -> str:
     if not counts[1:]:
         return "No removal was tried, so nothing is known to be redundant."
+    together = f"All intervals hold together at {LEVEL:.0%}."
     if stop == 0:
-        return (
-            f"Even the smallest share tried raises the mean query loss by more than {tolerance:.0%}: "
-            "nothing is redundant at these queries."
-        )
+        fault = next(change for change in changes[0] if not change.is_harmless)
+        first = "first example" if counts[1] == 1 else f"first {counts[1]} examples"
+        return f"Nothing is redundant at these queries: without the {first}, {_harm(fault)}. {together}"
+    mean, worst = changes[counts.index(stop) - 1][0], worst_change(changes[counts.index(stop) - 1])
+    of_class = "" if worst is None else f", and {_loss_name(worst)} by {worst.text}{_tolerance_text(worst)}"
     return (
-        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: the mean "
-        f"query loss becomes {loss[counts.index(stop)]:.4g}, from {loss[0]:.4g}, within the tolerance "
-        f"of {tolerance:.0%}."
+        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: {_loss_name(mean)} "
+        f"changes by {mean.text}{_tolerance_text(mean)}{of_class}. {together}"
     )
+
+
+def _loss_name(change: LossChange) -> str:
+    """Return which loss changes."""
+    if not change.of:
+        return "the mean query loss"
+    return f"that of class {change.of!r} ({change.queries} {'query' if change.queries == 1 else 'queries'})"
+
+
+def _tolerance_text(change: LossChange) -> str:
+    """Return the rise that would be accepted."""
+    share = change.tolerated / change.before if change.before > 0 else 0.0
+    return f", where {share:.0%} is accepted"
+
+
+def _harm(change: LossChange) -> str:
+    """Return what speaks against a removal."""
+    if change.queries < 2:
+        return f"how {_loss_name(change)} changes cannot be told from so few queries"
+    if change.less_accurate:
+        return f"more queries of class {change.of!r} turn wrong than chance explains"
+    return f"{_loss_name(change)} changes by {change.text}{_tolerance_text(change)}"

@@ -1,12 +1,12 @@
 """Redundant training examples: `prune`, with the shares and the tolerance of an audit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from leftout.attribution.engine.group_removal import group_bytes, group_work
 from leftout.core.checks import check_between
 from leftout.core.work import NO_WORK, WorkCount, product, total_work
 from leftout.curation.model_change import model_change_bytes, model_change_work
-from leftout.curation.prune import Pruned, prune, removal_counts
+from leftout.curation.prune import CLASS_TOLERANCE, TOLERANCE, Pruned, prune, removal_counts
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, Rule
@@ -20,20 +20,32 @@ def redundant(
     *,
     at: At = None,
     fractions: tuple[float, ...] = FRACTIONS,
-    tolerance: float = 0.01,
+    tolerance: float = TOLERANCE,
+    class_tolerance: float = CLASS_TOLERANCE,
+    keep: Iterable[int] = (),
 ) -> Pruned:
     """Return examples by how little they move the predictions at the queries, and the loss without shares.
 
     Args:
         fractions: shares of the training set, in (0, 1), to remove together.
         tolerance: relative rise of the mean query loss that is still acceptable.
+        class_tolerance: the same of the mean query loss of each class.
+        keep: training rows that are not to go: they stand last in the order.
 
     Cost:
         one pass of `leave_one_out`, and one `leave_out` group for each share.
     """
     for fraction in fractions:
         check_between("fractions", fraction, 0, 1)
-    return prune(fitted, query, at=at, shares=fractions, tolerance=tolerance)
+    return prune(
+        fitted,
+        query,
+        at=at,
+        shares=fractions,
+        tolerance=tolerance,
+        class_tolerance=class_tolerance,
+        keep=keep,
+    )
 
 
 def redundant_groups(examples: int) -> tuple[int, ...]:

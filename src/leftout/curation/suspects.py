@@ -18,10 +18,10 @@ ROUNDING = 1e-3
 def suspects(labels: Any, probabilities: Any, *, classes: Sequence[Any] | None = None) -> pd.DataFrame:
     """Return for every example whether its label is doubted, in the columns that cleanlab has, and more.
 
-    The probabilities are calibrated first. A label is doubted where the given class then has less than 0.3,
-    another one more than 0.5, and that one is more likely than its share of the labels makes it. Where the
-    probabilities know no more of the labels than the shares of the classes, nothing is doubted, and
-    `attrs["refusal"]` says so.
+    The probabilities are calibrated first. A label is doubted where it is then wrong with a probability above
+    0.25, if a tenth of all labels is, and where another class is raised further above its share of the
+    labels than the given one. Where the probabilities know no more of the labels than the shares of the
+    classes, nothing is doubted, and `attrs["refusal"]` says so.
 
     Args:
         labels: the given class of each example, (n,): column numbers, or names of classes.

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 from torch import Tensor
 
 from leftout.core.checks import check_finite
@@ -91,9 +91,12 @@ class Examples:
 
     def accuracy(self, predictions: Float64[Tensor, "n k"]) -> float | None:
         """Return the share of examples that predictions put into the right class; None for regression."""
-        if self.labels is None:
-            return None
-        return float((self.encoding.decode(predictions) == self.labels).double().mean())
+        return None if self.labels is None else float(self.is_right(predictions).double().mean())
+
+    def is_right(self, predictions: Float64[Tensor, "n k"]) -> Bool[Tensor, " n"]:
+        """Return whether predictions put each example into its class; of examples that have classes."""
+        assert self.labels is not None
+        return self.encoding.decode(predictions) == self.labels
 
     def select(self, rows: Sequence[int] | Tensor | np.ndarray) -> "Examples":
         """Return the examples of these row numbers, in this order."""
