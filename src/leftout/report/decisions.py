@@ -8,7 +8,10 @@ import math
 from typing import Any
 
 from leftout.core.wording import count, number, percent, plain, time_phrase, whole_number
+from leftout.curation.doubt import rule_text
+from leftout.curation.loss_change import worst_change
 from leftout.curation.mislabelled import Suspect
+from leftout.curation.prune import Pruned
 from leftout.report.findings import Findings
 from leftout.report.wording import label_text, wilson_interval
 from leftout.storage.action_files import kept_ids
@@ -72,10 +75,7 @@ def _labels(findings: Findings) -> dict[str, str]:
         groups = count(conflicting, "group of identical examples has", "groups of identical examples have")
         notes.append(f"{groups} more than one label.")
     if findings.train.classes is not None:
-        why = (
-            "A model that never saw the example gives its label less than 30 %, and another class more than "
-            "50 %. That is a suspicion, no proof: look first."
-        )
+        why = f"{rule_text()} That is a suspicion, no proof: look first."
     else:
         why = (
             "A model that never saw the example predicts a value much further away than its errors usually "
@@ -103,8 +103,7 @@ def _removal(findings: Findings) -> dict[str, str]:
     kept = sum(len(name.encode(errors="replace")) for name in findings.train.ids) <= FILE_BYTES
     if removal.stop:
         sentence = f"{count(removal.stop, 'example')} of {whole_number(n)} could go."
-        before, after = removal.loss[0], removal.loss[removal.counts.index(removal.stop)]
-        note = f"Without them the mean query loss is {number(after)} instead of {number(before)}."
+        note = _loss_without(removal)
     else:
         sentence = "No example could go." if not findings.refusal else "Nothing is called removable."
         note = ""
@@ -117,6 +116,16 @@ def _removal(findings: Findings) -> dict[str, str]:
         why=plain(removal.reason, REASON)
         + (" They go together, not one by one, and for these queries." if removal.stop else ""),
     )
+
+
+def _loss_without(removal: Pruned) -> str:
+    """Return in a sentence what the suggested removal does to the loss; empty where that was not measured."""
+    place = removal.counts.index(removal.stop) - 1
+    if place >= len(removal.changes):
+        return ""
+    mean, worst = removal.changes[place][0], worst_change(removal.changes[place])
+    of_class = "" if worst is None else f", that of class {plain(worst.of, 40)} by {worst.text}"
+    return f"Without them the mean query loss changes by {mean.text}{of_class} (95 % together)."
 
 
 def _missing(findings: Findings) -> dict[str, str]:
