@@ -33,7 +33,7 @@ from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
 from leftout.solvers.logistic import LogisticFit, fit_logistic, refit_logistic
-from leftout.solvers.logistic_newton import LogisticProblem
+from leftout.solvers.newton_equation import LogisticProblem
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import Spectrum
 

@@ -167,7 +167,7 @@ class AuditMemory:
             # The leading directions of the matrix are no smaller than its rows.
             return self.square + 2 * 8 * self.audit.n * min(SIDE, self.audit.row_numbers)
         if self.audit.is_cross_entropy:
-            return self.square
+            return self.square + self.square // 2  # once more in single precision
         return self.square * (1 + 2 * self.audit.reaches_end + self.audit.takes_spectrum)
 
     @property

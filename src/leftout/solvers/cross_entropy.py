@@ -40,11 +40,20 @@ def cross_entropy_gradient(logits: Float[Tensor, "*#n k"], targets: Float[Tensor
     return others.scatter(-1, largest, -others.sum(-1, keepdim=True))
 
 
-def curvature_product(p: Float[Tensor, "*#n k"], direction: Float[Tensor, "*#n k"]) -> Tensor:
-    """Return (diag p − p pᵀ) times a direction, row by row."""
+def curvature_product(
+    p: Float[Tensor, "*#n k"],
+    direction: Float[Tensor, "*#n k"],
+    weighted_p: Float[Tensor, "*#n k"] | None = None,
+) -> Tensor:
+    """Return ω (diag p − p pᵀ) times a direction, row by row.
+
+    Args:
+        weighted_p: ω p, of rows that weigh ω; p itself if None.
+    """
+    weighted_p = p if weighted_p is None else weighted_p
     if p.shape[-1] == 1:
-        return p * (1 - p) * direction
-    weighted = p * direction
+        return weighted_p * (1 - p) * direction
+    weighted = weighted_p * direction
     return weighted.addcmul_(p, weighted.sum(-1, keepdim=True), value=-1)
 
 

@@ -20,7 +20,8 @@ from leftout.core.blocks import blocks
 from leftout.core.errors import NotPositiveError, SolveError
 from leftout.core.work import Operation, WorkCount, operations, passes, product, thin_product
 from leftout.solvers.cross_entropy import cross_entropy_gradient, probabilities
-from leftout.solvers.logistic_newton import LogisticProblem, Newton
+from leftout.solvers.logistic_newton import Newton
+from leftout.solvers.newton_equation import LogisticProblem
 from leftout.solvers.two_level import SIDE, LeadingDirections, TwoLevel, two_level
 
 Answer = TypeVar("Answer")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
@@ -52,18 +52,18 @@ class LeadingDirections:
         complete: whether K is zero beyond the span.
     """
 
-    z: Float64[Tensor, "rows r"]
-    kz: Float64[Tensor, "rows r"]
+    z: Float[Tensor, "rows r"]
+    kz: Float[Tensor, "rows r"]
     smallest: float
     outputs: int
     outputs_per_example: int
     complete: bool
 
-    def project(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "n b k"]:
+    def project(self, dual: Float[Tensor, "n b k"]) -> Float[Tensor, "n b k"]:
         """Return the dual without what K maps to zero, where the directions are complete."""
         return self.expand(self.z, self.coordinates(dual))
 
-    def coordinates(self, dual: Float64[Tensor, "n b k"]) -> Float64[Tensor, "rk b"]:
+    def coordinates(self, dual: Float[Tensor, "n b k"]) -> Float[Tensor, "rk b"]:
         """Return (K Z)ᵀ d."""
         n, b, k = dual.shape
         if self.outputs_per_example > 1:
@@ -71,7 +71,7 @@ class LeadingDirections:
         inside = (self.kz.T @ dual.reshape(n, b * k)).view(-1, b, k)
         return inside.permute(0, 2, 1).reshape(-1, b)
 
-    def expand(self, matrix: Float64[Tensor, "rows r"], inside: Float64[Tensor, "rk b"]) -> Tensor:
+    def expand(self, matrix: Float[Tensor, "rows r"], inside: Float[Tensor, "rk b"]) -> Tensor:
         """Return Z or K Z times coordinates, (n, b, k)."""
         k, b = self.outputs, inside.shape[1]
         if self.outputs_per_example > 1:
@@ -81,7 +81,7 @@ class LeadingDirections:
 
 
 def leading_directions(
-    gram: Float64[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
+    gram: Float[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
 ) -> LeadingDirections:
     """Return the leading directions of a Gram matrix, by powers of it on random vectors.
 
@@ -116,7 +116,7 @@ def leading_directions(
 
 
 def all_directions(
-    gram: Float64[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
+    gram: Float[Tensor, "rows rows"], *, outputs: int, outputs_per_example: int
 ) -> LeadingDirections:
     """Return all directions that K does not map to zero: its eigenvectors, 9n³ flops.
 
@@ -139,7 +139,7 @@ def all_directions(
     return LeadingDirections(z, kz, 0.0, outputs, outputs_per_example, complete=True)
 
 
-def _orthonormal(columns: Float64[Tensor, "rows r"]) -> Float64[Tensor, "rows s"]:
+def _orthonormal(columns: Float[Tensor, "rows r"]) -> Float[Tensor, "rows s"]:
     """Return an orthonormal basis of the columns, but for directions that are rounding.
 
     By products alone, without a QR factorisation: the basis need not be exact.
@@ -165,7 +165,7 @@ class TwoLevel:
     def __init__(
         self,
         directions: LeadingDirections,
-        inner: Float64[Tensor, "rk rk"],
+        inner: Float[Tensor, "rk rk"],
         beyond: float,
         ridge: float,
         share: float = 1.0,
@@ -187,8 +187,8 @@ class TwoLevel:
         return TwoLevel(self.directions, self.inner, self.beyond, ridge, share)
 
     def apply(
-        self, dual: Float64[Tensor, "n b k"], image: Float64[Tensor, "n b k"], *, level: float | None = None
-    ) -> tuple[Float64[Tensor, "n b k"], Float64[Tensor, "n b k"]]:
+        self, dual: Float[Tensor, "n b k"], image: Float[Tensor, "n b k"], *, level: float | None = None
+    ) -> tuple[Float[Tensor, "n b k"], Float[Tensor, "n b k"]]:
         """Return the preconditioned dual, and K times it.
 
         Args:
@@ -204,7 +204,7 @@ class TwoLevel:
         return solved.add_(dual, alpha=1 / level), solved_image.add_(image, alpha=1 / level)
 
 
-def two_level(directions: LeadingDirections, p: Float64[Tensor, "n k"], ridge: float) -> TwoLevel:
+def two_level(directions: LeadingDirections, p: Float[Tensor, "n k"], ridge: float) -> TwoLevel:
     """Return the preconditioner at the probabilities p, of examples of weight 1.
 
     Cost:

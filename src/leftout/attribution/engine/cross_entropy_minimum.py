@@ -29,7 +29,7 @@ from leftout.core.progress import with_progress
 from leftout.dynamics.fit import ROOM
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
-from leftout.solvers.logistic_newton import LogisticProblem
+from leftout.solvers.newton_equation import LogisticProblem
 
 TOGETHER = 256
 """Most examples whose removal is solved for at a time."""

@@ -25,7 +25,7 @@ from leftout.solvers.cholesky import cholesky_work, factor_cholesky
 from leftout.solvers.indefinite import factor_indefinite, indefinite_work
 from leftout.solvers.krylov import largest_eigenvalue_work
 from leftout.solvers.logistic import fit_logistic
-from leftout.solvers.logistic_newton import LogisticProblem
+from leftout.solvers.newton_equation import LogisticProblem
 from leftout.solvers.resolvent import filtered_coordinates
 from leftout.solvers.spectrum import spectrum_of, spectrum_work
 

@@ -97,4 +97,4 @@ def architecture_model_work(n: int, m: int, k: int) -> WorkCount:
 
 def architecture_model_bytes(n: int, m: int, k: int, *, memory: int) -> int:
     """Return its bytes: kernel matrix, fit, and the models without each example."""
-    return 8 * n * (n + m) + 8 * n * k * ARRAYS + left_out_bytes(n, k, n, memory=memory)
+    return 8 * n * (n + m) + 4 * n * n + 8 * n * k * ARRAYS + left_out_bytes(n, k, n, memory=memory)
