@@ -320,8 +320,8 @@ def _reason(n: int, counts: list[int], stop: int, changes: tuple[tuple[LossChang
     mean, worst = changes[counts.index(stop) - 1][0], worst_change(changes[counts.index(stop) - 1])
     of_class = "" if worst is None else f", and {_loss_name(worst)} by {worst.text}{_tolerance_text(worst)}"
     return (
-        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: {_loss_name(mean)} "
-        f"changes by {mean.text}{_tolerance_text(mean)}{of_class}. {together}"
+        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: "
+        f"{_loss_name(mean)} changes by {mean.text}{_tolerance_text(mean)}{of_class}. {together}"
     )
 
 
