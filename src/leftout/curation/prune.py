@@ -320,8 +320,8 @@ def _reason(n: int, counts: list[int], stop: int, changes: tuple[tuple[LossChang
     mean, worst = changes[counts.index(stop) - 1][0], worst_change(changes[counts.index(stop) - 1])
     of_class = "" if worst is None else f", and {_loss_name(worst)} by {worst.text}{_tolerance_text(worst)}"
     return (
-        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: {_loss_name(mean)} "
-        f"changes by {mean.text}{_tolerance_text(mean)}{of_class}. {together}"
+        f"The first {stop} of {n} examples in this order ({stop / n:.0%}) can go together: "
+        f"{_loss_name(mean)} changes by {mean.text}{_tolerance_text(mean)}{of_class}. {together}"
     )
 
 
@@ -329,7 +329,8 @@ def _loss_name(change: LossChange) -> str:
     """Return which loss changes."""
     if not change.of:
         return "the mean query loss"
-    return f"that of class {change.of!r} ({change.queries} {'query' if change.queries == 1 else 'queries'})"
+    queries = "1 query" if change.queries == 1 else f"{change.queries} queries"
+    return f"the loss of class {change.of!r} ({queries})"
 
 
 def _tolerance_text(change: LossChange) -> str:
