@@ -329,7 +329,8 @@ def _loss_name(change: LossChange) -> str:
     """Return which loss changes."""
     if not change.of:
         return "the mean query loss"
-    return f"that of class {change.of!r} ({change.queries} {'query' if change.queries == 1 else 'queries'})"
+    queries = "1 query" if change.queries == 1 else f"{change.queries} queries"
+    return f"the loss of class {change.of!r} ({queries})"
 
 
 def _tolerance_text(change: LossChange) -> str:
