@@ -17,13 +17,14 @@ from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.trajectory import has_training_curve, training_times
+from leftout.audit.audit_data import audit_data
 from leftout.audit.label_findings import LeftOut, label_findings, left_out_by
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.request import AuditRequest, audit_request
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
-from leftout.core.checks import check_path
+from leftout.core.checks import check_path, check_seed
 from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
@@ -34,7 +35,6 @@ from leftout.curation.redundant import redundant
 from leftout.curation.sources import sources
 from leftout.curation.subclasses import subclasses_by
 from leftout.data.examples import Examples
-from leftout.data.pairs import Data
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
@@ -42,9 +42,8 @@ from leftout.diagnostics.trust.retrained_answers import Measured, retrained_answ
 from leftout.diagnostics.trust.trust import trust
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.linearised_module import has_network
-from leftout.dynamics.rules import At, Rule
-from leftout.kernels.base import Kernel
-from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.dynamics.rules import At, GradientDescent, GradientFlow, Rule
+from leftout.kernels.label_dependent import AnyKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
@@ -95,10 +94,10 @@ class Audit:
 
 
 def audit(
-    kernel: Kernel | LabelDependentKernel | Selection,
-    train: Data,
-    query: Data,
-    *,
+    *data: Any,
+    kernel: AnyKernel | Selection | None = None,
+    train: Any = None,
+    query: Any = None,
     rule: Rule | None = None,
     at: At | Sequence[At] = None,
     out: str | Path | None = None,
@@ -111,15 +110,30 @@ def audit(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
+    **loading: Any,
 ) -> Audit:
     """Return what a data set's examples do to the predictions, and which of them to look at.
 
+    `lo.audit(data)` does what `leftout audit DATA` does: everything that is not said is the same, and so are
+    the numbers. `lo.audit(kernel, train, query)` takes a kernel and examples as they are.
+
     Args:
-        kernel, rule, dtype, device, memory: as for `fit`; the kernel may be the result of `choose_kernel`,
-            and the report then says what it was chosen from. Of a kernel fitted to labels, influence, doubted
-            labels, rare examples and left-out predictions are those of the kernel fitted again without each
-            example; questions about many removals keep it as it is, and the report says so.
-        train, query: Examples, or pairs (inputs, targets).
+        data: one of these, told apart by the type of the first
+
+            - `lo.audit("digits")`, `lo.audit("table.csv")`, `lo.audit(frame, target="y")`: whatever `load`
+              takes. It is encoded, and scaled for the kernel; where it has no queries, a quarter becomes
+              queries, drawn by the seed.
+            - `lo.audit(X, y)`, `lo.audit((X, y))`: inputs and targets, arrays or lists; the same.
+            - `lo.audit(train, query)`: two of Examples, which are used as they are, or two pairs.
+            - `lo.audit(examples)`: Examples, which are split, and otherwise used as they are.
+            - `lo.audit(kernel, train, query)`: with a kernel; `lo.audit(kernel, data)` loads the data.
+        kernel, rule, dtype, device, memory: as for `fit`; without a kernel it is ReLU(2, bias_variance=0.3)
+            at the ridge of least left-out loss, or for a training time TwoLayerReLU(). The kernel may be the
+            result of `choose_kernel`, and the report then says what it was chosen from. Of a kernel fitted to
+            labels, influence, doubted labels, rare examples and left-out predictions are those of the kernel
+            fitted again without each example; questions about many removals keep it as it is, and the report
+            says so.
+        train, query: by name, the same as in place.
         at: training times at which to ask; lists are made at the last of them.
         out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `curve.csv`, under a
             rule with training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and
@@ -134,34 +148,42 @@ def audit(
             trained again, in two seeds: they measure whether answers about groups speak for it.
         training: how that network was trained; `build` must make it as it was before.
         provenance: where each training example comes from, to be compared as by `sources`.
-        seed: chooses the examples to leave out.
+        seed: draws the split, and chooses the examples to leave out.
+        loading: options of `load`: `target`, `columns`, `n_train`, `n_query`, `labels`, …
 
     Raises:
+        OptionError: arguments that may mean two things, or none; an option that `load` has not.
         StoreError: `out` holds another computation.
         MemoryBudgetError: `plan` says that it does not fit `memory`; nothing was computed.
-        LeftoutError: whatever `fit` and `leave_one_out` refuse.
+        LeftoutError: whatever `load`, `fit` and `leave_one_out` refuse.
 
     Cost:
-        as `plan` says: the factorisation, one product (m × n)(n × n) a time and output for the
-        scores, as much again for the order of removal, some twenty n³ for its joint effects at
-        finite times, and the spectrum for the curve of a rule with training time.
+        as `plan` says: the factorisation, or for a chosen ridge an eigendecomposition, one product
+        (m × n)(n × n) a time and output for the scores, as much again for the order of removal, some twenty
+        n³ for its joint effects at finite times, and the spectrum for the curve of a rule with training time.
 
     Example:
         >>> import leftout as lo
-        >>> train, query = lo.load("digits", n_train=60, n_query=20)
-        >>> audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, rule=lo.Ridge(0.1))
+        >>> audit = lo.audit("digits", n_train=60, n_query=20)
         >>> audit.findings.scores.dims  # positive = the example helped
         ('at', 'query', 'train')
+        >>> train, query = lo.load("digits", n_train=60, n_query=20)
+        >>> audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, rule=lo.Ridge(0.1))
         >>> len(audit.findings.redundant.order)
         60
     """
     if out is not None:
         check_path("out", out)
+    check_seed(seed)
+    over_time = at is not None or isinstance(rule, GradientFlow | GradientDescent)
+    audited = audit_data(
+        data, kernel=kernel, train=train, query=query, over_time=over_time, seed=seed, loading=loading
+    )
     request = audit_request(
-        kernel,
-        train,
-        query,
-        rule=rule,
+        audited.kernel,
+        audited.train,
+        audited.query,
+        rule=audited.rule if rule is None else rule,
         at=at,
         refit_examples=refit_examples,
         retrain_examples=retrain_examples,

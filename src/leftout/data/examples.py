@@ -28,6 +28,8 @@ class Examples:
         images: (n, h, w) or (n, h, w, 3) uint8 to look at; None for tables.
         table: (n, c) raw values to look at, with their names in `columns`; None for images.
         preparation: data, normalise, seed, … : everything needed to make these numbers again.
+        source_rows: (n,) the row of each in the file, table or array that it came from, from 0, a line of
+            names not counted; training examples and queries from two of these are counted in each.
 
     Example:
         >>> from leftout.data.pairs import examples_of
@@ -45,6 +47,7 @@ class Examples:
     table: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
     preparation: dict[str, Any] = field(default_factory=dict)
+    source_rows: np.ndarray | None = None
     coded_from: str = ""
     """Fingerprint of the same examples as they were given, where their targets were coded otherwise since."""
 
@@ -63,7 +66,9 @@ class Examples:
             )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(n)))
-        for name in ("labels", "ids", "images", "table"):
+        if self.source_rows is None:
+            object.__setattr__(self, "source_rows", np.arange(n))
+        for name in ("labels", "ids", "images", "table", "source_rows"):
             field_of_rows = getattr(self, name)
             if field_of_rows is not None and len(field_of_rows) != n:
                 raise ShapeError(f"`{name}` must have {n} entries, as `inputs`; got {len(field_of_rows)}.")
@@ -107,6 +112,7 @@ class Examples:
             ids=tuple(self.ids[i] for i in numbers),
             images=None if self.images is None else self.images[numbers],
             table=None if self.table is None else self.table[numbers],
+            source_rows=None if self.source_rows is None else self.source_rows[numbers],
             coded_from="",
         )
 
