@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
@@ -24,6 +25,7 @@ from leftout.audit.request import AuditRequest, audit_request
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
 from leftout.audit.summary import audit_settings
+from leftout.audit.tables import duplicates_of, rare_of, redundant_of, suspects_of
 from leftout.core.checks import check_path, check_seed
 from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.curation.duplicates import duplicates
@@ -55,7 +57,10 @@ RETRAINED_POINTS = 3
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """A fitted model and what was found; `run` is its folder, where it has one.
+    """A fitted model and what was found, made by `audit`; `run` is its folder, where it has one.
+
+    `suspects`, `redundant`, `rare` and `duplicates` are frames of pandas, and `open` gives the same of a run.
+    In each, `id` names an example, and `row` is its row in the file, table or array it came from, from 0.
 
     Example:
         >>> import tempfile
@@ -71,6 +76,51 @@ class Audit:
     fitted: Fitted
     findings: Findings
     run: Path | None = None
+
+    @property
+    def suspects(self) -> pd.DataFrame:
+        """Return every training example with what is said of its label, most doubtful first.
+
+        `given` and `suggested`: its class, and the most probable one without the example; for numbers both in
+        the units of the data, the suggestion being the prediction without it. `label_score`: from 0 to 1,
+        small where the label is doubtful: the calibrated left-out probability of the given class, or for
+        numbers how often a residual as large would be seen by chance. `is_label_issue`: whether it is
+        doubted, with the `reason`. `margin`: the left-out score of the given class minus the best other, in
+        target units (for numbers: how far inside the fence), by which those that are doubted are ordered, and
+        then the others. `given_label`, `predicted_label`, `predicted_score`: the same in cleanlab's names.
+        Where no label could be doubted `attrs["refusal"]` says why.
+
+        Example:
+            >>> import leftout as lo
+            >>> suspects = lo.audit("digits", n_train=200, n_query=20).suspects
+            >>> len(suspects), suspects.loc[0, ["row", "given", "suggested", "is_label_issue"]].tolist()
+            (200, [1658, '9', '3', True])
+        """
+        return suspects_of(self.findings)
+
+    @property
+    def redundant(self) -> pd.DataFrame:
+        """Return every training example in the order of removal, the most dispensable first.
+
+        `rank`: from 1. `can_go`: whether it is among those that can go together. `share`: of the examples up
+        to there. `query_loss` and `query_accuracy`: of the model without all examples up to there, exactly,
+        where that was computed; NaN at the ranks between.
+        """
+        return redundant_of(self.findings)
+
+    @property
+    def rare(self) -> pd.DataFrame:
+        """Return examples of which there are too few, and those unlike any other, by `kind`.
+
+        `loss`: of the prediction without it, in loss units. `agreement`: share of its nearest neighbours with
+        its label. `similarity`: largest kernel correlation of an outlier with another example.
+        """
+        return rare_of(self.findings)
+
+    @property
+    def duplicates(self) -> pd.DataFrame:
+        """Return every example with the inputs of another: its `group`, and whether labels differ there."""
+        return duplicates_of(self.findings)
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path.
@@ -135,9 +185,10 @@ def audit(
             says so.
         train, query: by name, the same as in place.
         at: training times at which to ask; lists are made at the last of them.
-        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `curve.csv`, under a
-            rule with training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and
-            is renamed when whole; a run that was stopped goes on where it stopped.
+        out: folder for the results (`scores.zarr`, the tables as `suspects.csv`, `redundant.csv`, `rare.csv`,
+            `duplicates.csv`, `curve.csv`, under a rule with training time `learned.csv`, what to act on as
+            `corrected.csv`, `review.json`, `keep.txt`, `report.html`, `run.json`). Work goes to `NAME.part`
+            and is renamed when whole; a run that was stopped goes on where it stopped.
         refit_examples: training examples that are really left out and the model fitted again, for the
             certificate.
         retrain_examples: training examples without which a network of the user's own (an Empirical kernel)
@@ -242,6 +293,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         margins=labels.doubted.margins,
         suspects=labels.doubted.suspects,
         refusal=labels.doubted.refusal,
+        label_scores=labels.doubted.scores,
         redundant=removal,
         rare=labels.rare,
         outliers=outliers(fitted),
