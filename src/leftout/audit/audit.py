@@ -24,8 +24,8 @@ from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.request import AuditRequest, audit_request
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
-from leftout.audit.summary import audit_settings
-from leftout.audit.tables import duplicates_of, rare_of, redundant_of, suspects_of
+from leftout.audit.summary import audit_card, audit_settings
+from leftout.audit.tables import duplicates_of, rare_of, redundant_of, suspects_html, suspects_of
 from leftout.core.checks import check_path, check_seed
 from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.curation.duplicates import duplicates
@@ -77,6 +77,12 @@ class Audit:
     findings: Findings
     run: Path | None = None
 
+    def __repr__(self) -> str:
+        return str(audit_card(self.findings, self.fitted, self.run))
+
+    def _repr_html_(self) -> str:
+        return audit_card(self.findings, self.fitted, self.run).html(suspects_html(self.suspects))
+
     @property
     def suspects(self) -> pd.DataFrame:
         """Return every training example with what is said of its label, most doubtful first.
@@ -93,8 +99,11 @@ class Audit:
         Example:
             >>> import leftout as lo
             >>> suspects = lo.audit("digits", n_train=200, n_query=20).suspects
-            >>> len(suspects), suspects.loc[0, ["row", "given", "suggested", "is_label_issue"]].tolist()
-            (200, [1658, '9', '3', True])
+            >>> len(suspects)
+            200
+            >>> print(suspects[["row", "given", "suggested", "is_label_issue"]].head(1))
+                row given suggested  is_label_issue
+            0  1658     9         3            True
         """
         return suspects_of(self.findings)
 

@@ -23,8 +23,10 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from leftout.audit.tables import TABLES
+from leftout.audit.summary import data_text, model_text, to_do_text
+from leftout.audit.tables import TABLES, suspects_html
 from leftout.core.atomic_files import part_path, sync, sync_tree
+from leftout.core.card import Card
 from leftout.core.checks import check_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
@@ -95,6 +97,30 @@ class Run:
     learned: pd.DataFrame | None
     record: dict[str, Any]
     report: Path
+
+    def __repr__(self) -> str:
+        return str(self._card)
+
+    def _repr_html_(self) -> str:
+        return self._card.html(suspects_html(self.suspects))
+
+    @property
+    def _card(self) -> Card:
+        """Return what is shown of this run."""
+        preparation, fitted = self.record["preparation"]["train"], self.record["computation"]["fitted"]
+        first = self.record["refusal"] or self.record["verdict"]
+        issues = None if self.record["no_doubts"] else int(self.suspects["is_label_issue"].sum())
+        lines = [
+            *([("take care", first)] if first else []),
+            ("model", model_text(fitted["kernel"], fitted["rule"], chosen=bool(self.record["ridge_choice"]))),
+        ]
+        if not self.record["refusal"]:
+            to_do = to_do_text(issues, int(self.redundant["can_go"].sum()), len(self.suspects))
+            lines.append(("to do", to_do))
+        lines.append(("report", str(self.report)))
+        return Card(
+            data_text("Run", preparation, len(self.suspects), self.scores.sizes["query"]), tuple(lines)
+        )
 
 
 @contextmanager

@@ -4,8 +4,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from leftout.core.wording import plain
 from leftout.report.findings import Findings
 from leftout.storage import result_tables
+
+SHOWN = 5
+"""Doubted labels in what a notebook shows of an audit."""
 
 
 def suspects_of(findings: Findings) -> pd.DataFrame:
@@ -44,6 +48,17 @@ def learned_of(findings: Findings) -> pd.DataFrame | None:
 def curve_of(findings: Findings) -> pd.DataFrame | None:
     """Return the learning curve, where there is one."""
     return None if findings.learning_curve is None else result_tables.curve_table(findings.learning_curve)
+
+
+def suspects_html(suspects: pd.DataFrame) -> str:
+    """Return the first of the doubted labels as a table of HTML; nothing where none is."""
+    first = suspects[suspects["is_label_issue"]].head(SHOWN)[
+        ["id", "row", "given", "suggested", "label_score"]
+    ]
+    if not len(first):
+        return ""
+    texts = first.select_dtypes(object).columns
+    return first.assign(**{name: first[name].map(plain) for name in texts}).to_html(index=False, escape=True)
 
 
 TABLES: dict[str, Callable[[Findings], pd.DataFrame | None]] = {

@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.core.card import Card, first_names
 from leftout.core.checks import check_finite
 from leftout.core.errors import DataError, ShapeError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.wording import plain
 from leftout.data.encoding import Encoding, encoding_of_classes
 
 
@@ -77,6 +79,33 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def __repr__(self) -> str:
+        return str(self._card)
+
+    def _repr_html_(self) -> str:
+        return self._card.html()
+
+    @property
+    def _card(self) -> Card:
+        """Return what is shown of these examples."""
+        scaled = self.preparation.get("normalise")
+        shape = " × ".join(map(str, self.inputs.shape[1:])) or "one number"
+        if self.labels is None or self.classes is None:
+            numbers = self.encoding.in_target_units(self.targets)
+            targets = (
+                f"numbers from {numbers.min():.4g} to {numbers.max():.4g}, {self.encoding.outputs} an example"
+            )
+        else:
+            targets = f"{len(self.classes)} classes: {first_names(self.classes)}"
+        return Card(
+            f"Examples of {plain(self.preparation.get('data', 'arrays'))}: {len(self):,}",
+            (
+                ("inputs", f"{shape}, {'as given' if scaled is None else f'normalise {scaled}'}"),
+                ("targets", targets),
+                ("ids", first_names(self.ids)),
+            ),
+        )
 
     @property
     def classes(self) -> tuple[str, ...] | None:
