@@ -47,6 +47,7 @@ from leftout.dynamics.linearised_module import has_network
 from leftout.dynamics.rules import At, GradientDescent, GradientFlow, Rule
 from leftout.kernels.label_dependent import AnyKernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.report.audit_plots import AuditPlots
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
 from leftout.storage import score_store as store
@@ -82,6 +83,11 @@ class Audit:
 
     def _repr_html_(self) -> str:
         return audit_card(self.findings, self.fitted, self.run).html(suspects_html(self.suspects))
+
+    @property
+    def plot(self) -> AuditPlots:
+        """Return the plots: `suspects()`, `removal()`, `margins()`, `influence(query)`; each gives axes."""
+        return AuditPlots(self.findings)
 
     @property
     def suspects(self) -> pd.DataFrame:

@@ -75,7 +75,7 @@ def suspect_table(
     reasons = {suspect.row: suspect.reason for suspect in suspects}
     if scores is None:
         unknown = np.full(n, np.nan)
-        given = _given(train)
+        given = _given_labels(train)
         nothing = [""] * n if train.labels is not None else unknown.tolist()
         scores = LabelScores(given, nothing, unknown, unknown)
     columns: dict[str, Any] = {
@@ -260,7 +260,7 @@ def _label_types(of_numbers: bool) -> dict[str, type]:
     return dict.fromkeys(LABEL_COLUMNS, float) if of_numbers else {}
 
 
-def _given(train: Examples) -> list[Any]:
+def _given_labels(train: Examples) -> list[Any]:
     """Return the classes of all examples, or their numbers, of several the first."""
     if train.labels is None:
         return train.encoding.in_target_units(train.targets)[:, 0].tolist()
