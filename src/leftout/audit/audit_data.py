@@ -26,6 +26,8 @@ from leftout.data.split_examples import split_examples
 from leftout.diagnostics.model_selection import Selection
 from leftout.dynamics.default_model import ModelDefaults, defaults_for
 from leftout.dynamics.fit import check_kernel
+from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.kernel_advice import CALLS, is_estimator
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel, LabelDependentKernel
@@ -76,7 +78,12 @@ def audit_data(
         if kernel is not None:
             raise OptionError("`kernel` must be given once; it stands first, and by name.")
         kernel, *data = data  # type: ignore[assignment]
-    elif data and (isinstance(data[0], nn.Module) or len(data) == 3):
+    elif data and is_estimator(data[0]):
+        raise OptionError(
+            "`audit` is of data, lo.audit(X, y), and an estimator of scikit-learn that is fitted is asked by "
+            "lo.from_sklearn(estimator, X, y)."
+        )
+    elif data and (isinstance(data[0], nn.Module | Fitted) or len(data) == 3):
         check_kernel(data[0])
     if len(data) > 2:
         raise OptionError(
@@ -134,6 +141,9 @@ def _of_kernel(
             f"`audit` needs data with a kernel: lo.audit(kernel, train, query), or without one {ONE_CALL}."
         )
     if query is not None:
+        if _is_bare(query):
+            written = "(kernel, (X, y))" if _is_bare(train) else "(kernel, train, (X, y))"
+            raise OptionError(f"Behind a kernel inputs and targets are one pair: lo.audit{written}.")
         return _as_they_are(kernel, train, query, rule=Ridge(), loading=loading)
     if isinstance(inner, Empirical):
         raise OptionError(
@@ -195,8 +205,17 @@ def _check_pair(inputs: Any, targets: Any) -> None:
 
 
 def _check_targets(train: Any, query: Any) -> None:
-    """Raise where inputs come without targets."""
-    array = getattr(train, "ndim", 0) >= 1 and not is_frame(train)
-    rows = isinstance(train, list) and len(train) > 2
-    if query is None and (array or rows):
+    """Raise where inputs come without targets, or the name of a kernel without data."""
+    if query is None and _is_bare(train):
         raise OptionError("`audit` needs the targets of these inputs: lo.audit(X, y).")
+    if isinstance(train, str) and train in CALLS:
+        raise OptionError(
+            f"`audit` needs data, and {train!r} names a kernel: "
+            f"lo.audit(data, kernel=lo.kernels.{CALLS[train]})."
+        )
+
+
+def _is_bare(given: Any) -> bool:
+    """Return whether an object is an array, or a list of rows, that is no pair."""
+    array = getattr(given, "ndim", 0) >= 1 and not is_frame(given)
+    return array or (isinstance(given, list) and len(given) > 2)
