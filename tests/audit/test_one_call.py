@@ -171,6 +171,16 @@ def test_a_kernel_comes_first_or_by_name_and_scales_data_that_are_loaded() -> No
         assert_same_audit(first, again)
 
 
+def test_a_kernel_by_name_goes_with_inputs_and_targets_too() -> None:
+    kernel = lo.kernels.ReLU(1)
+    inputs, targets = arrays()
+    first = lo.audit(kernel, (inputs, targets))
+    assert first.findings.train.preparation["normalise"] == kernel.normalise
+    assert_same_audit(first, lo.audit(inputs, targets, kernel=kernel))
+    train, query = digits(40, 12)
+    assert_same_audit(lo.audit(kernel, train, query), lo.audit(train, query, kernel=kernel))
+
+
 def test_defaults_are_those_of_the_command_line_also_over_time() -> None:
     for options, over_time in (({}, False), ({"rule": "flow"}, True), ({"at": (3.0,)}, True)):
         arguments = AuditArguments.from_options(**options)

@@ -155,10 +155,10 @@ def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     labels = train.labels.clone()
     labels[: len(STRANGE)] = (labels[: len(STRANGE)] + 1) % 10
     train = train.with_labels(labels)
-    found = lo.audit(
-        KERNEL, train, named(renamed[1], STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run"
-    ).findings
-    run = lo.open(tmp_path / "run")
+    audit = lo.audit(KERNEL, train, named(renamed[1], STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run")
+    found, run = audit.findings, lo.open(tmp_path / "run")
+    for name in ("suspects", "redundant", "rare", "duplicates"):
+        pd.testing.assert_frame_equal(getattr(run, name), getattr(audit, name), check_exact=True)
     assert run.scores["train"].values.tolist() == list(train.ids)
     assert run.scores["query"].values.tolist()[: len(STRANGE)] == list(STRANGE)
     assert run.redundant["id"].tolist() == [train.ids[row] for row in found.redundant.order]

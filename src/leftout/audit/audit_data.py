@@ -10,6 +10,7 @@ The type of the first argument decides. Whatever may mean two things is refused.
 """
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -77,29 +78,16 @@ def audit_data(
     if data and isinstance(data[0], Kernel | LabelDependentKernel | Selection):
         if kernel is not None:
             raise OptionError("`kernel` must be given once; it stands first, and by name.")
-        kernel, *data = data  # type: ignore[assignment]
-    elif data and is_estimator(data[0]):
-        raise OptionError(
-            "`audit` is of data, lo.audit(X, y), and an estimator of scikit-learn that is fitted is asked by "
-            "lo.from_sklearn(estimator, X, y)."
-        )
-    elif data and (isinstance(data[0], nn.Module | Fitted) or len(data) == 3):
-        check_kernel(data[0])
-    if len(data) > 2:
-        raise OptionError(
-            f"`audit` takes a kernel and two more without a name, train and query; got {len(data)} more."
-        )
+        kernel, *rest = data
+        _check_count(rest)
+        sets = _named_sets(rest, train, query)
+    else:
+        _check_no_model(data)
+        _check_count(data)
+        sets = _sets_of_data(data, train, query)
     if kernel is not None:
-        sets = _named_sets(data, train, query)
         return _of_kernel(kernel, *sets, over_time=over_time, seed=seed, loading=loading)
-    if len(data) == 2 and isinstance(data[0], Examples):
-        data, train, query = (), *_named_sets(data, train, query)
-    elif len(data) == 2:
-        _check_pair(*data)
-    if data:
-        if train is not None:
-            raise OptionError("`train` must be left out where the data stand first; they are given twice.")
-        train = data[0] if len(data) == 1 else tuple(data)
+    train, query = sets
     if train is None:
         also = " `query` alone is none." if query is not None else ""
         raise OptionError(f"`audit` needs data: {ONE_CALL}.{also}")
@@ -120,7 +108,39 @@ def check_loading(loading: dict[str, Any]) -> None:
             )
 
 
-def _named_sets(data: tuple[Any, ...], train: Any, query: Any) -> tuple[Any, Any]:
+def _check_no_model(data: Sequence[Any]) -> None:
+    """Raise where the first argument is a model, or what a kernel could be made of."""
+    if data and is_estimator(data[0]):
+        raise OptionError(
+            "`audit` is of data, lo.audit(X, y), and an estimator of scikit-learn that is fitted is asked by "
+            "lo.from_sklearn(estimator, X, y)."
+        )
+    if data and (isinstance(data[0], nn.Module | Fitted) or len(data) == 3):
+        check_kernel(data[0])
+
+
+def _check_count(data: Sequence[Any]) -> None:
+    if len(data) > 2:
+        raise OptionError(
+            f"`audit` takes a kernel and two more without a name, train and query; got {len(data)} more."
+        )
+
+
+def _sets_of_data(data: Sequence[Any], train: Any, query: Any) -> tuple[Any, Any]:
+    """Return data and queries where no kernel stands first: two are inputs and targets, or two sets."""
+    if not data:
+        return train, query
+    if len(data) == 2 and isinstance(data[0], Examples):
+        return _named_sets(data, train, query)
+    if train is not None:
+        raise OptionError("`train` must be left out where the data stand first; they are given twice.")
+    if len(data) == 1:
+        return data[0], query
+    _check_pair(*data)
+    return tuple(data), query
+
+
+def _named_sets(data: Sequence[Any], train: Any, query: Any) -> tuple[Any, Any]:
     """Return training examples and queries, those without a name first."""
     names = {"train": train, "query": query}
     for (name, named), given in zip(names.items(), data, strict=False):

@@ -14,7 +14,6 @@ import ast
 import importlib
 import sys
 from collections.abc import Callable, Iterable
-from difflib import get_close_matches
 from importlib.machinery import ModuleSpec
 from typing import Any
 
@@ -23,6 +22,8 @@ def _meant(name: str, names: Iterable[str]) -> str:
     """Return the question whether another name was meant, or ""."""
     if name.startswith("_"):  # asked for by programs, not typed by people
         return ""
+    from difflib import get_close_matches  # here, as `import leftout` should stay light
+
     written = {known.lower(): known for known in names}
     near = get_close_matches(name.lower(), written, n=1, cutoff=0.75)
     return f"; did you mean {written[near[0]]!r}?" if near else ""

@@ -1,6 +1,7 @@
 """What an audit found, as plots for a notebook: `audit.plot.suspects()` and its like."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,9 +56,9 @@ class AuditPlots:
         check_count("top", top)
         findings, train = self.findings, self.findings.train
         self._check_labels()
-        doubted = [suspect.row for suspect in findings.suspects]
-        others = [row for row in findings.margins.argsort(stable=True).tolist() if row not in set(doubted)]
-        rows = [*doubted, *others][:top]
+        doubted = {suspect.row: suspect for suspect in findings.suspects}
+        others = (row for row in findings.margins.argsort(stable=True).tolist() if row not in doubted)
+        rows = [*doubted, *islice(others, top)][:top]
         colours = [DOUBTED if row in doubted else PLAIN for row in rows]
         margins = [float(findings.margins[row]) for row in rows]
         bars = [
