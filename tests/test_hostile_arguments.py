@@ -81,6 +81,7 @@ USUAL = {
     "open": (("run",), {}),
     "out_of_sample": ((fitted,), {}),
     "outliers": ((fitted,), {}),
+    "plot": ((lo.leave_one_out(fitted, pair),), {}),
     "posterior": ((fitted, x[:2]), {}),
     "prune": ((fitted, pair), {}),
     "prune_check": ((lo.prune(of_net, few, at=3), trained, few), {"counts": [0]}),

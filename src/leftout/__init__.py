@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.train import train as train
     from leftout.dynamics.training_ridge import training_ridge as training_ridge
     from leftout.dynamics.two_layer import TwoLayerNetwork as TwoLayerNetwork
+    from leftout.report.score_plot import plot as plot
     from leftout.sklearn_estimators.from_sklearn import from_sklearn as from_sklearn
     from leftout.sklearn_estimators.left_out_classifier import LeftOutClassifier as LeftOutClassifier
     from leftout.sklearn_estimators.left_out_regressor import LeftOutRegressor as LeftOutRegressor

@@ -168,7 +168,10 @@ def test_pairs_of_arrays_and_numbers_to_predict_are_audited(tmp_path) -> None:
     assert found.findings.suspects[0].row == 5
     assert found.findings.at_times[0].query_accuracy is None
     assert found.findings.settings["classes"] == "none (regression)"
-    assert len(lo.open(tmp_path / "run").suspects) == len(found.findings.suspects)
+    suspects = lo.open(tmp_path / "run").suspects
+    assert suspects["is_label_issue"].sum() == len(found.findings.suspects)
+    assert suspects["row"][0] == 5
+    assert suspects["given"][0] == targets[5, 1], "of the output that is furthest off"
 
 
 @pytest.mark.parametrize("n", [2, 3, 5])

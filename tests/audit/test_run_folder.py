@@ -18,7 +18,8 @@ from leftout.storage import score_store as store
 from problems.runs import KERNEL, STRANGE, digits, named, small_audit, tree
 
 ACTIONS = {"corrected.csv", "review.json", "keep.txt"}
-FILES = {"run.json", "suspects.csv", "redundant.csv", "curve.csv", "report.html", *ACTIONS}
+TABLES = {"suspects.csv", "redundant.csv", "rare.csv", "duplicates.csv", "curve.csv"}
+FILES = {"run.json", "report.html", *TABLES, *ACTIONS}
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,19 @@ def test_a_run_holds_what_is_promised_and_nothing_else(kept) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["run"]
 
 
-def test_suspects_are_a_table_of_five_columns_most_doubtful_first(kept) -> None:
+def test_suspects_are_a_table_of_all_examples_most_doubtful_first(kept) -> None:
     folder, found = kept
     assert found.findings.suspects, "nothing is doubted in this problem"
     lines = (folder / "suspects.csv").read_text().splitlines()
-    assert lines[0] == "id,given,suggested,margin,reason"
+    assert lines[0] == (
+        "id,row,given,suggested,label_score,is_label_issue,margin,reason,given_label,predicted_label,"
+        "predicted_score"
+    )
     table = pd.read_csv(folder / "suspects.csv", dtype=str)
+    assert sorted(table["id"]) == sorted(digits()[0].ids)
+    assert table["is_label_issue"].tolist() == sorted(table["is_label_issue"], reverse=True), "first"
+    assert table["suggested"].notna().all()
+    table = table[table["is_label_issue"] == "True"]
     assert table["id"].tolist() == [digits()[0].ids[one.row] for one in found.findings.suspects]
     assert table["given"].tolist() == [one.given for one in found.findings.suspects]
     assert table["suggested"].tolist() == [one.suggested for one in found.findings.suspects]
@@ -68,7 +76,9 @@ def test_redundant_is_the_order_of_removal_with_the_joint_effects(kept) -> None:
     folder, found = kept
     redundant, train = found.findings.redundant, digits()[0]
     table = pd.read_csv(folder / "redundant.csv", dtype={"label": str})
-    assert table.columns.tolist() == ["rank", "id", "label", "share", "query_loss", "query_accuracy"]
+    names = ["rank", "id", "row", "label", "can_go", "share", "query_loss", "query_accuracy"]
+    assert table.columns.tolist() == names
+    assert table["can_go"].sum() == redundant.stop == table["can_go"].iloc[: redundant.stop].sum()
     assert table["rank"].tolist() == list(range(1, len(train) + 1))
     assert table["id"].tolist() == [train.ids[row] for row in redundant.order]
     assert table["label"].tolist() == [train.classes[train.labels[row]] for row in redundant.order]
@@ -115,7 +125,8 @@ def test_a_run_opens_as_it_was_made(kept) -> None:
     assert run.scores["query"].values.tolist() == list(digits()[1].ids)
     assert run.scores["at"].values.tolist() == [math.inf]
     assert run.scores.attrs["sign"].endswith("positive = the example helped")
-    assert run.suspects["margin"].tolist() == [one.margin for one in findings.suspects]
+    doubted = run.suspects[run.suspects["is_label_issue"]]
+    assert doubted["margin"].tolist() == [one.margin for one in findings.suspects]
     assert run.redundant["query_loss"].dropna().tolist() == list(findings.redundant.loss[1:])
     assert run.redundant["query_loss"].dtype == float
     assert run.redundant["query_accuracy"].dtype == float
@@ -126,7 +137,7 @@ def test_a_run_opens_as_it_was_made(kept) -> None:
     left_out = run.tables["left_out_prediction"].values[0]
     assert np.array_equal(left_out, model.out_of_sample.numpy())
     suspects = [one.row for one in findings.suspects]
-    assert np.array_equal(run.tables["margin"].values[suspects], run.suspects["margin"])
+    assert np.array_equal(run.tables["margin"].values[suspects], doubted["margin"])
     assert run.record["computation"]["query"] == digits()[1].fingerprint
 
 
@@ -144,19 +155,21 @@ def test_strange_ids_and_classes_survive_the_disk(tmp_path) -> None:
     labels = train.labels.clone()
     labels[: len(STRANGE)] = (labels[: len(STRANGE)] + 1) % 10
     train = train.with_labels(labels)
-    found = lo.audit(
-        KERNEL, train, named(renamed[1], STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run"
-    ).findings
-    run = lo.open(tmp_path / "run")
+    audit = lo.audit(KERNEL, train, named(renamed[1], STRANGE), rule=lo.Ridge(0.1), out=tmp_path / "run")
+    found, run = audit.findings, lo.open(tmp_path / "run")
+    for name in ("suspects", "redundant", "rare", "duplicates"):
+        pd.testing.assert_frame_equal(getattr(run, name), getattr(audit, name), check_exact=True)
     assert run.scores["train"].values.tolist() == list(train.ids)
     assert run.scores["query"].values.tolist()[: len(STRANGE)] == list(STRANGE)
     assert run.redundant["id"].tolist() == [train.ids[row] for row in found.redundant.order]
     assert run.redundant["label"].tolist() == [names[train.labels[row]] for row in found.redundant.order]
-    doubted = run.suspects["id"].tolist()
+    suspects = run.suspects[run.suspects["is_label_issue"]]
+    doubted = suspects["id"].tolist()
     assert doubted == [train.ids[one.row] for one in found.suspects]
     assert len(set(STRANGE) & set(doubted)) > 10, "few strange ids are doubted"
-    assert run.suspects["given"].tolist() == [one.given for one in found.suspects]
-    assert run.suspects["reason"].tolist() == [one.reason for one in found.suspects]
+    assert suspects["given"].tolist() == [one.given for one in found.suspects]
+    assert suspects["reason"].tolist() == [one.reason for one in found.suspects]
+    assert sorted(run.suspects["id"]) == sorted(train.ids)
 
 
 def test_numbers_to_predict_have_no_label_and_no_accuracy(tmp_path) -> None:
@@ -178,13 +191,14 @@ def test_ridge_has_no_time_and_no_table_of_it(kept) -> None:
     assert "time" not in run.tables
 
 
-def test_no_suspect_is_an_empty_table(tmp_path) -> None:
+def test_without_a_suspect_all_examples_are_there(tmp_path) -> None:
     inputs = np.array([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
     pair = (inputs, np.array([0, 0, 1, 1]))
     lo.audit(lo.kernels.From(lambda x, z: x @ z.T), pair, pair, out=tmp_path / "run")
     run = lo.open(tmp_path / "run")
-    assert len(run.suspects) == 0
-    assert run.suspects.columns.tolist() == ["id", "given", "suggested", "margin", "reason"]
+    assert len(run.suspects) == 4
+    assert not run.suspects["is_label_issue"].any()
+    assert set(run.suspects["reason"]) == {""}
 
 
 # What is refused.

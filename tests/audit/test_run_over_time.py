@@ -14,6 +14,8 @@ FILES = {
     "run.json",
     "suspects.csv",
     "redundant.csv",
+    "rare.csv",
+    "duplicates.csv",
     "learned.csv",
     "curve.csv",
     "corrected.csv",

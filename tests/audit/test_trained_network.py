@@ -126,6 +126,13 @@ def test_what_cannot_be_compared_as_numbers_is_not_doubted_at_all(tmp_path) -> N
     )
     assert not audit.findings.doubts_labels
     assert audit.findings.suspects == audit.findings.rare == ()
+    for suspects in (audit.suspects, lo.open(tmp_path / "run").suspects):
+        assert suspects["id"].tolist() == list(train.ids)
+        assert suspects["given"].tolist() == [train.classes[label] for label in labels]
+        assert set(suspects["suggested"]) == {""}
+        assert not suspects["is_label_issue"].any()
+        assert suspects["label_score"].isna().all()
+        assert suspects.attrs["refusal"] == audit.findings.label_note
     page = Page(html(audit.findings)).words
     assert "Labels are not doubted here, nor are examples predicted without themselves" in page
     assert "No label was asked about." in page

@@ -63,8 +63,9 @@ def test_an_audit_ends_with_the_path_of_its_report(leftout, tmp_path) -> None:
     assert "80, 30" in out
     assert "accuracy on queries" in out
     run = lo.open(tmp_path / "run")
-    assert f"{len(run.suspects)} (" in out
-    for name, reason in zip(run.suspects["id"][:5], run.suspects["reason"][:5], strict=True):
+    doubted = run.suspects[run.suspects["is_label_issue"]]
+    assert f"{len(doubted)} (" in out
+    for name, reason in zip(doubted["id"][:5], doubted["reason"][:5], strict=True):
         assert f"  {name}: {reason}\n" in out
 
 
@@ -178,7 +179,8 @@ def test_names_are_printed_as_they_are(leftout, tmp_path) -> None:
     assert (code, err) == (0, "")
     assert "\x1b" not in out
     run = lo.open(tmp_path / "run")
-    for name, given in zip(run.suspects["id"][:5], run.suspects["given"][:5], strict=True):
+    doubted = run.suspects[run.suspects["is_label_issue"]]
+    for name, given in zip(doubted["id"][:5], doubted["given"][:5], strict=True):
         assert f"  {name}: " in out
         assert given.replace("\x1b", "\\u001b") in out
     page = (tmp_path / "run/report.html").read_text(encoding="utf-8")
@@ -577,7 +579,7 @@ def test_corrected_labels_are_read_back_and_the_next_report_says_so(leftout, tmp
     record = json.loads((tmp_path / "again" / "run.json").read_text())
     changed = record["preparation"]["train"]["corrected"]["changed"]
     with (tmp_path / "run" / "suspects.csv").open() as file:
-        assert changed == len(list(csv.DictReader(file)))
+        assert changed == sum(row["is_label_issue"] == "True" for row in csv.DictReader(file))
     assert f"{changed} by run/corrected.csv" in (tmp_path / "again" / "report.html").read_text()
     assert leftout("audit", "--repeat", "again")[0] == 0
     code, _, said = leftout(*words, "--labels", "run/keep.txt", "--out", "third")

@@ -90,7 +90,10 @@ def test_a_model_that_knows_nothing_accuses_nobody_and_this_is_said_first(leftou
     assert "none: the model knows nothing" in out.replace("\n", " ")
     run = lo.open("run")
     assert run.record["refusal"].startswith("The model knows nothing of the labels: ")
-    assert len(run.suspects) == 0
+    assert len(run.suspects) == len(run.redundant)
+    assert not run.suspects["is_label_issue"].any()
+    assert run.suspects.attrs["refusal"] == run.record["refusal"]
+    assert not run.redundant["can_go"].any()
     words = Page(Path("run/report.html").read_text()).words
     page = words[words.index("Audit of") :]
     assert page.index("The model knows nothing of the labels") < page.index("A model was fitted to")

@@ -396,8 +396,11 @@ def test_what_is_no_data_is_refused_with_what_is(data) -> None:
 def test_what_stands_in_the_wrong_place_is_told_what_to_pass(as_users_run_it) -> None:
     train = examples_of((X, Y))
     for call, match in (
-        (lambda: lo.fit("relu", train), r"no name; make one, such as leftout.kernels.ReLU\(2\); got 'relu'"),
-        (lambda: lo.fit(torch.nn.Linear(3, 1), train), r"leftout.kernels.Empirical\(module\); got Linear"),
+        (lambda: lo.fit("relu", train), r"got 'relu'. The kernel of this name is lo.kernels.ReLU\(2\)"),
+        (
+            lambda: lo.fit(torch.nn.Linear(3, 1), train),
+            r"got Linear. The kernel of a module is lo.kernels.Empirical\(module\)",
+        ),
         (lambda: lo.fit(lo.kernels.ReLU, train), r"the class ReLU; write ReLU\(…\)"),
         (lambda: lo.fit(train, lo.kernels.ReLU(1)), "`kernel` must be a kernel, .* got Examples"),
         (lambda: lo.fit(lo.kernels.ReLU(1), train, rule="ridge"), r"Ridge\(1.0\) .* got 'ridge'"),

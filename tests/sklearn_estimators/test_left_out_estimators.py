@@ -152,7 +152,7 @@ def test_several_targets_keep_their_columns():
     [
         ({"ridge": -1.0}, "`ridge` must be a finite number ≥ 0"),
         ({"ridge": "best"}, "`ridge` must be one of 'auto'"),
-        ({"kernel": "rbf"}, "`kernel` must be a kernel and no name"),
+        ({"kernel": "rbf"}, "`kernel` must be a kernel, such as .*; got 'rbf'"),
         ({"standardise": 3}, "`standardise` must be one of True, False"),
         ({"memory": 100}, "needs .* more than the budget"),
         (

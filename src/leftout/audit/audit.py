@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
@@ -17,13 +18,15 @@ from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.trajectory import has_training_curve, training_times
+from leftout.audit.audit_data import audit_data
 from leftout.audit.label_findings import LeftOut, label_findings, left_out_by
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.request import AuditRequest, audit_request
 from leftout.audit.retrained_curve import retrained_removal_curve
 from leftout.audit.run_folder import RunFolder, finish_run, run_folder
-from leftout.audit.summary import audit_settings
-from leftout.core.checks import check_path
+from leftout.audit.summary import audit_card, audit_settings
+from leftout.audit.tables import duplicates_of, rare_of, redundant_of, suspects_html, suspects_of
+from leftout.core.checks import check_path, check_seed
 from leftout.core.errors import LeftoutError, OptionError, StoreError
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
@@ -35,7 +38,6 @@ from leftout.curation.sources import sources
 from leftout.curation.subclasses import subclasses_by
 from leftout.curation.verdicts import verdict_of_rows
 from leftout.data.examples import Examples
-from leftout.data.pairs import Data
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap, linearisation_gap
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
@@ -43,10 +45,10 @@ from leftout.diagnostics.trust.retrained_answers import Measured, retrained_answ
 from leftout.diagnostics.trust.trust import trust
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.linearised_module import has_network
-from leftout.dynamics.rules import At, Rule
-from leftout.kernels.base import Kernel
-from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.dynamics.rules import At, GradientDescent, GradientFlow, Rule
+from leftout.kernels.label_dependent import AnyKernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.report.audit_plots import AuditPlots
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.report import write_report
 from leftout.storage import score_store as store
@@ -57,7 +59,10 @@ RETRAINED_POINTS = 3
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """A fitted model and what was found; `run` is its folder, where it has one.
+    """A fitted model and what was found, made by `audit`; `run` is its folder, where it has one.
+
+    `suspects`, `redundant`, `rare` and `duplicates` are frames of pandas, and `open` gives the same of a run.
+    In each, `id` names an example, and `row` is its row in the file, table or array it came from, from 0.
 
     Example:
         >>> import tempfile
@@ -73,6 +78,65 @@ class Audit:
     fitted: Fitted
     findings: Findings
     run: Path | None = None
+
+    def __repr__(self) -> str:
+        return str(audit_card(self.findings, self.fitted, self.run))
+
+    def _repr_html_(self) -> str:
+        return audit_card(self.findings, self.fitted, self.run).html(suspects_html(self.suspects))
+
+    @property
+    def plot(self) -> AuditPlots:
+        """Return the plots: `suspects()`, `removal()`, `margins()`, `influence(query)`; each gives axes."""
+        return AuditPlots(self.findings)
+
+    @property
+    def suspects(self) -> pd.DataFrame:
+        """Return every training example with what is said of its label, most doubtful first.
+
+        `given` and `suggested`: its class, and the most probable one without the example; for numbers both in
+        the units of the data, the suggestion being the prediction without it. `label_score`: from 0 to 1,
+        small where the label is doubtful: the calibrated left-out probability of the given class, or for
+        numbers how often a residual as large would be seen by chance. `is_label_issue`: whether it is
+        doubted, with the `reason`. `margin`: the left-out score of the given class minus the best other, in
+        target units (for numbers: how far inside the fence), by which those that are doubted are ordered, and
+        then the others. `given_label`, `predicted_label`, `predicted_score`: the same in cleanlab's names.
+        Where no label could be doubted `attrs["refusal"]` says why.
+
+        Example:
+            >>> import leftout as lo
+            >>> suspects = lo.audit("digits", n_train=200, n_query=20).suspects
+            >>> len(suspects)
+            200
+            >>> print(suspects[["row", "given", "suggested", "is_label_issue"]].head(1))
+                row given suggested  is_label_issue
+            0  1658     9         3            True
+        """
+        return suspects_of(self.findings)
+
+    @property
+    def redundant(self) -> pd.DataFrame:
+        """Return every training example in the order of removal, the most dispensable first.
+
+        `rank`: from 1. `can_go`: whether it is among those that can go together. `share`: of the examples up
+        to there. `query_loss` and `query_accuracy`: of the model without all examples up to there, exactly,
+        where that was computed; NaN at the ranks between.
+        """
+        return redundant_of(self.findings)
+
+    @property
+    def rare(self) -> pd.DataFrame:
+        """Return examples of which there are too few, and those unlike any other, by `kind`.
+
+        `loss`: of the prediction without it, in loss units. `agreement`: share of its nearest neighbours with
+        its label. `similarity`: largest kernel correlation of an outlier with another example.
+        """
+        return rare_of(self.findings)
+
+    @property
+    def duplicates(self) -> pd.DataFrame:
+        """Return every example with the inputs of another: its `group`, and whether labels differ there."""
+        return duplicates_of(self.findings)
 
     def report(self, path: str | Path) -> Path:
         """Write the report, one self-contained HTML file, and return its path.
@@ -96,10 +160,10 @@ class Audit:
 
 
 def audit(
-    kernel: Kernel | LabelDependentKernel | Selection,
-    train: Data,
-    query: Data,
-    *,
+    *data: Any,
+    kernel: AnyKernel | Selection | None = None,
+    train: Any = None,
+    query: Any = None,
     rule: Rule | None = None,
     at: At | Sequence[At] = None,
     out: str | Path | None = None,
@@ -112,19 +176,35 @@ def audit(
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
+    **loading: Any,
 ) -> Audit:
     """Return what a data set's examples do to the predictions, and which of them to look at.
 
+    `lo.audit(data)` does what `leftout audit DATA` does: everything that is not said is the same, and so are
+    the numbers. `lo.audit(kernel, train, query)` takes a kernel and examples as they are.
+
     Args:
-        kernel, rule, dtype, device, memory: as for `fit`; the kernel may be the result of `choose_kernel`,
-            and the report then says what it was chosen from. Of a kernel fitted to labels, influence, doubted
-            labels, rare examples and left-out predictions are those of the kernel fitted again without each
-            example; questions about many removals keep it as it is, and the report says so.
-        train, query: Examples, or pairs (inputs, targets).
+        data: one of these, told apart by the type of the first
+
+            - `lo.audit("digits")`, `lo.audit("table.csv")`, `lo.audit(frame, target="y")`: whatever `load`
+              takes. It is encoded, and scaled for the kernel; where it has no queries, a quarter becomes
+              queries, drawn by the seed.
+            - `lo.audit(X, y)`, `lo.audit((X, y))`: inputs and targets, arrays or lists; the same.
+            - `lo.audit(train, query)`: two of Examples, which are used as they are, or two pairs.
+            - `lo.audit(examples)`: Examples, which are split, and otherwise used as they are.
+            - `lo.audit(kernel, train, query)`: with a kernel; `lo.audit(kernel, data)` loads the data.
+        kernel, rule, dtype, device, memory: as for `fit`; without a kernel it is ReLU(2, bias_variance=0.3)
+            at the ridge of least left-out loss, or for a training time TwoLayerReLU(). The kernel may be the
+            result of `choose_kernel`, and the report then says what it was chosen from. Of a kernel fitted to
+            labels, influence, doubted labels, rare examples and left-out predictions are those of the kernel
+            fitted again without each example; questions about many removals keep it as it is, and the report
+            says so.
+        train, query: by name, the same as in place.
         at: training times at which to ask; lists are made at the last of them.
-        out: folder for the results (`scores.zarr`, `suspects.csv`, `redundant.csv`, `curve.csv`, under a
-            rule with training time `learned.csv`, `report.html`, `run.json`). Work goes to `NAME.part` and
-            is renamed when whole; a run that was stopped goes on where it stopped.
+        out: folder for the results (`scores.zarr`, the tables as `suspects.csv`, `redundant.csv`, `rare.csv`,
+            `duplicates.csv`, `curve.csv`, under a rule with training time `learned.csv`, what to act on as
+            `corrected.csv`, `review.json`, `keep.txt`, `report.html`, `run.json`). Work goes to `NAME.part`
+            and is renamed when whole; a run that was stopped goes on where it stopped.
         refit_examples: training examples that are really left out and the model fitted again, for the
             certificate.
         retrain_examples: training examples without which a network of the user's own (an Empirical kernel)
@@ -135,34 +215,42 @@ def audit(
             trained again, in two seeds: they measure whether answers about groups speak for it.
         training: how that network was trained; `build` must make it as it was before.
         provenance: where each training example comes from, to be compared as by `sources`.
-        seed: chooses the examples to leave out.
+        seed: draws the split, and chooses the examples to leave out.
+        loading: options of `load`: `target`, `columns`, `n_train`, `n_query`, `labels`, …
 
     Raises:
+        OptionError: arguments that may mean two things, or none; an option that `load` has not.
         StoreError: `out` holds another computation.
         MemoryBudgetError: `plan` says that it does not fit `memory`; nothing was computed.
-        LeftoutError: whatever `fit` and `leave_one_out` refuse.
+        LeftoutError: whatever `load`, `fit` and `leave_one_out` refuse.
 
     Cost:
-        as `plan` says: the factorisation, one product (m × n)(n × n) a time and output for the
-        scores, as much again for the order of removal, some twenty n³ for its joint effects at
-        finite times, and the spectrum for the curve of a rule with training time.
+        as `plan` says: the factorisation, or for a chosen ridge an eigendecomposition, one product
+        (m × n)(n × n) a time and output for the scores, as much again for the order of removal, some twenty
+        n³ for its joint effects at finite times, and the spectrum for the curve of a rule with training time.
 
     Example:
         >>> import leftout as lo
-        >>> train, query = lo.load("digits", n_train=60, n_query=20)
-        >>> audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, rule=lo.Ridge(0.1))
+        >>> audit = lo.audit("digits", n_train=60, n_query=20)
         >>> audit.findings.scores.dims  # positive = the example helped
         ('at', 'query', 'train')
+        >>> train, query = lo.load("digits", n_train=60, n_query=20)
+        >>> audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, rule=lo.Ridge(0.1))
         >>> len(audit.findings.redundant.order)
         60
     """
     if out is not None:
         check_path("out", out)
+    check_seed(seed)
+    over_time = at is not None or isinstance(rule, GradientFlow | GradientDescent)
+    audited = audit_data(
+        data, kernel=kernel, train=train, query=query, over_time=over_time, seed=seed, loading=loading
+    )
     request = audit_request(
-        kernel,
-        train,
-        query,
-        rule=rule,
+        audited.kernel,
+        audited.train,
+        audited.query,
+        rule=audited.rule if rule is None else rule,
         at=at,
         refit_examples=refit_examples,
         retrain_examples=retrain_examples,
@@ -225,6 +313,7 @@ def _findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         margins=labels.doubted.margins,
         suspects=labels.doubted.suspects,
         refusal=labels.doubted.refusal,
+        label_scores=labels.doubted.scores,
         redundant=removal,
         rare=verdicts.only("rare", labels.rare),
         outliers=verdicts.only("outlier", unlike),

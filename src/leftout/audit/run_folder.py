@@ -1,7 +1,8 @@
 """The folder of a run: whole or not there, `NAME.part` until it is renamed.
 
 scores.zarr     influence (at, query, train), predictions, margins; labelled, read by xarray
-suspects.csv, redundant.csv, curve.csv, learned.csv under a rule with training time: `result_tables`
+suspects.csv, redundant.csv, rare.csv, duplicates.csv, curve.csv, learned.csv under a rule with training time:
+`result_tables`
 corrected.csv, review.json, keep.txt: to act on, `action_files`
 report.html     for a person
 run.json        everything needed to make it again, and the SHA-256 of all other files
@@ -22,7 +23,10 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from leftout.audit.summary import data_text, model_text, to_do_text
+from leftout.audit.tables import TABLES, suspects_html
 from leftout.core.atomic_files import part_path, sync, sync_tree
+from leftout.core.card import Card
 from leftout.core.checks import check_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
@@ -77,8 +81,8 @@ class Run:
         scores: influence (at, query, train), read when used.
         tables: everything in the store: predictions, left-out predictions, margins; the curve of
             training over `time`, where it has time.
-        suspects, redundant: the tables of the CSV files.
-        learned: the same; None under a rule without training time.
+        suspects, redundant, rare, duplicates: the tables of `Audit`, from the CSV files.
+        learned: that of learned.csv; None under a rule without training time.
         record: `run.json`.
         report: path of the report.
     """
@@ -88,9 +92,35 @@ class Run:
     tables: xr.Dataset
     suspects: pd.DataFrame
     redundant: pd.DataFrame
+    rare: pd.DataFrame
+    duplicates: pd.DataFrame
     learned: pd.DataFrame | None
     record: dict[str, Any]
     report: Path
+
+    def __repr__(self) -> str:
+        return str(self._card)
+
+    def _repr_html_(self) -> str:
+        return self._card.html(suspects_html(self.suspects))
+
+    @property
+    def _card(self) -> Card:
+        """Return what is shown of this run."""
+        preparation, fitted = self.record["preparation"]["train"], self.record["computation"]["fitted"]
+        first = self.record["refusal"] or self.record["verdict"]
+        issues = None if self.record["no_doubts"] else int(self.suspects["is_label_issue"].sum())
+        lines = [
+            *([("take care", first)] if first else []),
+            ("model", model_text(fitted["kernel"], fitted["rule"], chosen=bool(self.record["ridge_choice"]))),
+        ]
+        if not self.record["refusal"]:
+            to_do = to_do_text(issues, int(self.redundant["can_go"].sum()), len(self.suspects))
+            lines.append(("to do", to_do))
+        lines.append(("report", str(self.report)))
+        return Card(
+            data_text("Run", preparation, len(self.suspects), self.scores.sizes["query"]), tuple(lines)
+        )
 
 
 @contextmanager
@@ -195,25 +225,10 @@ def finish_run(folder: RunFolder, findings: Findings, *, command: dict[str, Any]
     """Write tables, report and record, and rename the folder: now it is whole."""
     unfinished, train = folder.unfinished, findings.train
     assert unfinished is not None
-    rows = result_tables.suspect_rows(train, findings.suspects)
-    write_csv(unfinished / "suspects.csv", result_tables.SUSPECT_COLUMNS, rows)
-    write_csv(
-        unfinished / "redundant.csv",
-        result_tables.REMOVAL_COLUMNS,
-        result_tables.removal_rows(train, findings.redundant),
-    )
-    if findings.learned is not None:
-        write_csv(
-            unfinished / "learned.csv",
-            result_tables.LEARNED_COLUMNS,
-            result_tables.learned_rows(train, findings.learned),
-        )
-    if findings.learning_curve is not None:
-        write_csv(
-            unfinished / "curve.csv",
-            result_tables.CURVE_COLUMNS,
-            result_tables.curve_rows(findings.learning_curve),
-        )
+    for name, table_of in TABLES.items():
+        table = table_of(findings)
+        if table is not None:
+            result_tables.write_table(unfinished / name, table)
     write_csv(
         unfinished / "corrected.csv",
         action_files.corrected_columns(train),
@@ -285,6 +300,8 @@ def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any
         "trust": None if findings.trust is None else findings.trust.attrs,
         "retrained": [each.record for each in findings.measured],
         "refusal": findings.refusal or None,
+        "no_doubts": findings.no_doubts,
+        "predicts_numbers": findings.train.labels is None,
         "certificate": dataclasses.asdict(findings.certificate),
         "linearisation_gap": findings.linearisation_gap and findings.linearisation_gap.record,
         "retrained_removal": findings.retrained_removal and dataclasses.asdict(findings.retrained_removal),
@@ -315,8 +332,8 @@ def open(run: str | Path) -> Run:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     audit = lo.audit(lo.kernels.TwoLayerReLU(), train, query, out=f"{folder}/run")
         ...     run = lo.open(audit.run)
-        >>> run.suspects.columns.tolist()
-        ['id', 'given', 'suggested', 'margin', 'reason']
+        >>> run.suspects.columns[:8].tolist()
+        ['id', 'row', 'given', 'suggested', 'label_score', 'is_label_issue', 'margin', 'reason']
     """
     check_path("run", run)
     path = Path(run)
@@ -334,8 +351,12 @@ def open(run: str | Path) -> Run:
         path=path,
         scores=arrays[store.INFLUENCE],
         tables=arrays,
-        suspects=result_tables.read_table(path / "suspects.csv", result_tables.SUSPECT_COLUMNS),
+        suspects=result_tables.read_suspects(
+            path / "suspects.csv", of_numbers=record["predicts_numbers"], refusal=record["no_doubts"]
+        ),
         redundant=result_tables.read_table(path / "redundant.csv", result_tables.REMOVAL_COLUMNS),
+        rare=result_tables.read_table(path / "rare.csv", result_tables.RARE_COLUMNS),
+        duplicates=result_tables.read_table(path / "duplicates.csv", result_tables.DUPLICATE_COLUMNS),
         learned=(
             result_tables.read_table(path / "learned.csv", result_tables.LEARNED_COLUMNS)
             if record.get("stop")

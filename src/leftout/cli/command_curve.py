@@ -11,8 +11,8 @@ from leftout.core.checks import check_between
 from leftout.core.wording import number, percent, plain
 from leftout.diagnostics.learning_curve.learning_curve import learning_curve
 from leftout.diagnostics.learning_curve.record import LearningCurve
-from leftout.storage.csv_table import save_csv
-from leftout.storage.result_tables import CURVE_COLUMNS, curve_rows
+from leftout.storage.csv_table import write_new
+from leftout.storage.result_tables import curve_table, write_table
 
 FACTORS = (2, 5, 10)
 """Multiples of the examples at hand that are predicted, where no size is given."""
@@ -34,7 +34,8 @@ def curve_command(arguments: CurveArguments) -> None:
         fitted.freeze_labels(), sizes, confidence=arguments.confidence, seed=arguments.seed
     )
     if arguments.out is not None:
-        save_csv(arguments.out, CURVE_COLUMNS, curve_rows(curve))
+        with write_new(arguments.out) as unfinished:
+            write_table(unfinished, curve_table(curve))
     console = Console()
     console.print(_curve_table(curve))
     console.print(_modes_table(curve))

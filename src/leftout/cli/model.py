@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,10 +16,10 @@ from leftout.core.errors import OptionError
 from leftout.core.modules import last_layers
 from leftout.core.wording import plain
 from leftout.data.examples import Examples
-from leftout.data.load import load
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
 from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
 from leftout.diagnostics.trust.ridge_from_loss import ridge_from_loss
+from leftout.dynamics.default_model import defaults_for
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.options import AUTO
@@ -33,7 +34,6 @@ from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.last_layers import MOST, affordable_layers
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.label_aware import LabelAware
-from leftout.kernels.wide.default import DEFAULT_KERNEL, DEFAULT_NORMALISE
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.tanh import Tanh
@@ -82,7 +82,7 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
             frozen=arguments.labels_frozen,
         )
     elif arguments.takes_defaults:
-        base = DEFAULT_KERNEL
+        return defaults_for(None).kernel
     else:
         name = arguments.kernel_name
         base = KERNELS[name](**arguments.options_of(*FAMILIES_BY_KERNEL[name]))
@@ -191,8 +191,9 @@ def rule_of(arguments: Arguments) -> Rule:
         OptionError: a rate for a rule that has none, or none for one that needs it.
     """
     arguments.check_rule()
-    chosen = arguments.ridge is None and arguments.rule_name == "ridge" and arguments.takes_defaults
-    if chosen or arguments.ridge == AUTO:
+    if arguments.ridge is None and arguments.takes_defaults:
+        return defaults_for(None, loss=arguments.reduction).rule
+    if arguments.ridge == AUTO:
         return Ridge(AUTO, arguments.reduction)
     options = {"ridge": arguments.ridge_number, "rate": arguments.rate}
     numbers = {name: number for name, number in options.items() if number is not None}
@@ -206,21 +207,21 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     Targets of a user's own network are not centred by default, and two classes get two columns where it has
     two outputs. A column of the table that says where examples come from is no feature.
     """
-    fitting = DEFAULT_NORMALISE if arguments.takes_defaults else kernel.normalise
-    normalise = arguments.normalise if arguments.normalise is not None else fitting
+    scaling: dict[str, Any] = {}
+    if arguments.normalise is not None:
+        scaling["normalise"] = None if arguments.normalise == "none" else arguments.normalise
     classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
     centre = arguments.centre
     if centre is None and arguments.model is not None:
         centre = "none"
     provenance = arguments.provenance if isinstance(arguments, ProvenanceOptions) else None
-    train, query = load(
+    train, query = defaults_for(None if arguments.takes_defaults else kernel).load(
         arguments.data,
         classes=classes,
         n_train=arguments.n_train,
         n_query=arguments.n_query,
         seed=arguments.seed,
-        normalise=None if normalise == "none" else normalise,
-        drop_constant=arguments.takes_defaults,
+        **scaling,
         centre=centre,
         target=arguments.target,
         columns=feature_columns(

@@ -57,11 +57,14 @@ def check_whole_kept(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
         )
 
 
-def check_kind(name: str, argument: object, kind: type | tuple[type, ...], *, what: str) -> None:
+def check_kind(
+    name: str, argument: object, kind: type | tuple[type, ...], *, what: str, advice: str = ""
+) -> None:
     """Raise unless `argument` is an instance of a class.
 
     Args:
         what: the class in words, with where to get an instance.
+        advice: what to do with an argument like this, as sentences.
     """
     if isinstance(argument, kind):
         return
@@ -71,7 +74,7 @@ def check_kind(name: str, argument: object, kind: type | tuple[type, ...], *, wh
         came += f"; write {argument.__name__}(…)" if issubclass(argument, kind) else ""
     else:
         came = shown(argument) if isinstance(argument, str | Real | None) else type(argument).__name__
-    raise OptionError(f"`{name}` must be {what}; got {came}.")
+    raise OptionError(f"`{name}` must be {what}; got {came}. {advice}".rstrip())
 
 
 def is_real(argument: object) -> bool:

@@ -13,9 +13,20 @@ Importing the package then loads none of those modules.
 import ast
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.machinery import ModuleSpec
 from typing import Any
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    """Return the question whether another name was meant, or ""."""
+    if name.startswith("_"):  # asked for by programs, not typed by people
+        return ""
+    from difflib import get_close_matches  # here, as `import leftout` should stay light
+
+    written = {known.lower(): known for known in names}
+    near = get_close_matches(name.lower(), written, n=1, cutoff=0.75)
+    return f"; did you mean {written[near[0]]!r}?" if near else ""
 
 
 def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
@@ -31,7 +42,7 @@ def exports(spec: ModuleSpec) -> tuple[list[str], Callable[[str], Any], Callable
 
     def load(name: str) -> Any:
         if name not in homes:
-            raise AttributeError(f"module {spec.name!r} has no attribute {name!r}")
+            raise AttributeError(f"module {spec.name!r} has no attribute {name!r}{_meant(name, homes)}")
         module, attribute = homes[name]
         source = importlib.import_module(module)
         if module != spec.name and hasattr(source, attribute):

@@ -24,6 +24,7 @@ from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, thin_product
 from leftout.curation.doubt import doubts, numbers_refusal
+from leftout.curation.label_scores import LabelScores, class_label_scores, number_label_scores
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import At
@@ -80,12 +81,14 @@ class Mislabelled:
     Attributes:
         probabilities: calibrated, of every class for every example, (n, c); None for numbers.
         refusal: why there are no suspects, where the model knows nothing of the labels; else "".
+        scores: what is said of every label; None where no model can be asked.
     """
 
     margins: Float64[Tensor, " n"]
     suspects: tuple[Suspect, ...]
     probabilities: Float64[Tensor, "n c"] | None = None
     refusal: str = ""
+    scores: LabelScores | None = None
 
 
 def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
@@ -112,7 +115,9 @@ def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
         _suspect(moment, i, scores[i], float(margins[i]), int(found.suggested[i]), found.probabilities[i])
         for i in with_progress(found.order, what="suspects")
     )
-    return Mislabelled(margins, suspects, torch.from_numpy(found.probabilities), found.refusal)
+    names = train.classes or ()
+    of_labels = class_label_scores(found.probabilities, train.labels.numpy(), names)
+    return Mislabelled(margins, suspects, torch.from_numpy(found.probabilities), found.refusal, of_labels)
 
 
 def one_hot_scores(fitted: Fitted, predicted: Float64[Tensor, "n k"]) -> Float64[np.ndarray, "n c"]:
@@ -139,7 +144,8 @@ def _doubted_numbers(fitted: Fitted, predicted: Float64[Tensor, "n k"], at: At) 
         _suspect(moment, i, scores[i], float(margins[i]), furthest[i])
         for i in with_progress(order, what="suspects")
     )
-    return Mislabelled(margins, suspects, refusal=refusal)
+    of_numbers = number_label_scores(train, predicted, robust_residuals(train, predicted), outputs=furthest)
+    return Mislabelled(margins, suspects, refusal=refusal, scores=of_numbers)
 
 
 def _numbers_refusal(
@@ -164,9 +170,7 @@ def label_margins(
 ) -> tuple[Float64[Tensor, "n c"], Float64[Tensor, " n"], list[int]]:
     """Return scores, margins, and the best other class, or for numbers the output of smallest margin."""
     if train.labels is None:
-        residual = train.targets - predicted
-        spread = residual - _median(residual)
-        scale = ROBUST * _median(spread.abs())
+        spread, scale = robust_residuals(train, predicted)
         inside = FENCE * scale - spread.abs()  # (n, k)
         worst = inside.min(1)
         return train.encoding.in_target_units(predicted), worst.values, worst.indices.tolist()
@@ -174,6 +178,15 @@ def label_margins(
     own_score = scores.gather(1, train.labels[:, None])[:, 0]
     other_scores = scores.scatter(1, train.labels[:, None], -torch.inf)
     return scores, own_score - other_scores.amax(1), other_scores.argmax(1).tolist()
+
+
+def robust_residuals(
+    train: Examples, predicted: Float64[Tensor, "n k"]
+) -> tuple[Float64[Tensor, "n k"], Float64[Tensor, " k"]]:
+    """Return residuals from their median, and their robust standard deviation."""
+    residual = train.targets - predicted
+    spread = residual - _median(residual)
+    return spread, ROBUST * _median(spread.abs())
 
 
 def _median(values: Float64[Tensor, "n k"]) -> Float64[Tensor, " k"]:

@@ -9,6 +9,7 @@ import pandas as pd
 from leftout.core.checks import as_list, shown
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.curation.doubt import doubts
+from leftout.curation.label_scores import class_label_scores
 from leftout.data.conversion import as_array, doubles, kind_of
 
 ROUNDING = 1e-3
@@ -73,14 +74,14 @@ def suspects(labels: Any, probabilities: Any, *, classes: Sequence[Any] | None =
         )
     numbers = np.array([number_of[name] for name in given.tolist()], dtype=np.int64)
     found = doubts(scores, numbers)
-    rows, best = np.arange(len(numbers)), found.probabilities.argmax(1)
+    of_labels = class_label_scores(found.probabilities, numbers, names)
     frame = pd.DataFrame(
         {
             "is_label_issue": found.doubted,
-            "label_score": found.probabilities[rows, numbers],
-            "given_label": [names[number] for number in numbers],
-            "predicted_label": [names[number] for number in best],
-            "predicted_score": found.probabilities[rows, best],
+            "label_score": of_labels.scores,
+            "given_label": of_labels.given,
+            "predicted_label": of_labels.suggested,
+            "predicted_score": of_labels.suggested_scores,
             "margin": found.margins,
         },
         index=index,

@@ -39,9 +39,15 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         inputs, targets = pair
         _check_rows_match(name, inputs, targets)
     else:
+        is_array = getattr(pair, "ndim", 0) >= 1 and not hasattr(pair, "iloc")
         raise DataError(
             f"`{name}` must be Examples, a pair (inputs, targets), a Dataset or a DataLoader; got "
-            f"{type(pair).__name__}. `leftout.load` makes Examples of tables, files and dictionaries."
+            f"{type(pair).__name__}. "
+            + (
+                "Pass inputs and targets as one pair: (X, y)."
+                if is_array
+                else "`leftout.load` makes Examples of tables, files and dictionaries."
+            )
         )
     inputs = input_array(f"{name} inputs", inputs)
     targets = target_array(f"{name} targets", targets)

@@ -51,6 +51,7 @@ class DataSource:
         encode: the same, where training rows decide how; it also takes how many of the rows, at the
             beginning, are training rows. None: `read` does.
         is_query: (n,) bool, true where the data set says "query"; None: to be split by seed.
+        rows: where each stands in its file or array, from 0; None: as listed, each split by itself.
         share: of the rows, the fraction that becomes queries in a split by seed.
         record: what the reader adds to `Examples.preparation`; its "notes" are shown first.
     """
@@ -61,8 +62,20 @@ class DataSource:
     read: Callable[[np.ndarray], InputRows]
     encode: Callable[[np.ndarray, int], InputRows] | None = None
     is_query: np.ndarray | None = None
+    rows: np.ndarray | None = None
     share: float = 0.25
     record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def source_rows(self) -> np.ndarray:
+        """Return where each row stands in its file or array, from 0."""
+        if self.rows is not None:
+            return self.rows
+        numbers = np.arange(len(self.ids))
+        if self.is_query is not None:
+            for side in (self.is_query, ~self.is_query):
+                numbers[side] = np.arange(int(side.sum()))
+        return numbers
 
     def read_split(self, train: np.ndarray, query: np.ndarray) -> InputRows:
         """Return the inputs of training rows, then those of queries."""

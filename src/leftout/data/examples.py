@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from leftout.core.card import Card, first_names
 from leftout.core.checks import check_finite
 from leftout.core.errors import DataError, ShapeError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.wording import plain
 from leftout.data.encoding import Encoding, encoding_of_classes
 
 
@@ -28,6 +30,8 @@ class Examples:
         images: (n, h, w) or (n, h, w, 3) uint8 to look at; None for tables.
         table: (n, c) raw values to look at, with their names in `columns`; None for images.
         preparation: data, normalise, seed, … : everything needed to make these numbers again.
+        source_rows: (n,) the row of each in the file, table or array that it came from, from 0, a line of
+            names not counted; training examples and queries from two of these are counted in each.
 
     Example:
         >>> from leftout.data.pairs import examples_of
@@ -45,6 +49,7 @@ class Examples:
     table: np.ndarray | None = None
     columns: tuple[str, ...] | None = None
     preparation: dict[str, Any] = field(default_factory=dict)
+    source_rows: np.ndarray | None = None
     coded_from: str = ""
     """Fingerprint of the same examples as they were given, where their targets were coded otherwise since."""
 
@@ -63,7 +68,9 @@ class Examples:
             )
         if not self.ids:
             object.__setattr__(self, "ids", tuple(str(i) for i in range(n)))
-        for name in ("labels", "ids", "images", "table"):
+        if self.source_rows is None:
+            object.__setattr__(self, "source_rows", np.arange(n))
+        for name in ("labels", "ids", "images", "table", "source_rows"):
             field_of_rows = getattr(self, name)
             if field_of_rows is not None and len(field_of_rows) != n:
                 raise ShapeError(f"`{name}` must have {n} entries, as `inputs`; got {len(field_of_rows)}.")
@@ -72,6 +79,33 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.inputs)
+
+    def __repr__(self) -> str:
+        return str(self._card)
+
+    def _repr_html_(self) -> str:
+        return self._card.html()
+
+    @property
+    def _card(self) -> Card:
+        """Return what is shown of these examples."""
+        scaled = self.preparation.get("normalise")
+        shape = " × ".join(map(str, self.inputs.shape[1:])) or "one number"
+        if self.labels is None or self.classes is None:
+            numbers = self.encoding.in_target_units(self.targets)
+            targets = (
+                f"numbers from {numbers.min():.4g} to {numbers.max():.4g}, {self.encoding.outputs} an example"
+            )
+        else:
+            targets = f"{len(self.classes)} classes: {first_names(self.classes)}"
+        return Card(
+            f"Examples of {plain(self.preparation.get('data', 'arrays'))}: {len(self):,}",
+            (
+                ("inputs", f"{shape}, {'as given' if scaled is None else f'normalise {scaled}'}"),
+                ("targets", targets),
+                ("ids", first_names(self.ids)),
+            ),
+        )
 
     @property
     def classes(self) -> tuple[str, ...] | None:
@@ -110,6 +144,7 @@ class Examples:
             ids=tuple(self.ids[i] for i in numbers),
             images=None if self.images is None else self.images[numbers],
             table=None if self.table is None else self.table[numbers],
+            source_rows=None if self.source_rows is None else self.source_rows[numbers],
             coded_from="",
         )
 

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -199,7 +200,7 @@ def _examples(
     seed: int,
 ) -> tuple[Examples, Examples]:
     """Return the chosen rows, read, scaled and coded."""
-    n = len(split.train)
+    n, source_rows = len(split.train), source.source_rows
     rows = source.read_split(split.train, split.query)
     train_rows, query_rows = rows.span(slice(0, n)), rows.span(slice(n, None))
     train_ids, query_ids = (
@@ -229,8 +230,12 @@ def _examples(
         "notes": [*source.record.get("notes", ()), *rows.notes, *_dropped_note(scaling)],
     }
     return (
-        _encoded_examples(train_rows, train, split.train_targets, encoding, train_ids, preparation),
-        _encoded_examples(query_rows, query, split.query_targets, encoding, query_ids, preparation),
+        _encoded_examples(
+            train_rows, train, split.train_targets, encoding, train_ids, preparation, source_rows[split.train]
+        ),
+        _encoded_examples(
+            query_rows, query, split.query_targets, encoding, query_ids, preparation, source_rows[split.query]
+        ),
     )
 
 
@@ -254,6 +259,7 @@ def _encoded_examples(
     encoding: Encoding,
     ids: tuple[str, ...],
     preparation: dict[str, Any],
+    source_rows: np.ndarray,
 ) -> Examples:
     if raw.labels is None:
         assert raw.numbers is not None
@@ -273,6 +279,7 @@ def _encoded_examples(
         table=rows.table,
         columns=rows.columns,
         preparation=dict(preparation),
+        source_rows=source_rows,
     )
 
 

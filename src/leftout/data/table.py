@@ -165,6 +165,7 @@ def table(
         read=read,
         encode=None if plain else encode,
         is_query=is_query,
+        rows=rows,
         record={
             "format": form,
             "target": goal.name,

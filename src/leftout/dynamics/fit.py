@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any, overload
 
 import torch
-from torch import nn
 
 from leftout.core.blocks import check_fits, memory_budget
-from leftout.core.checks import check_kind
+from leftout.core.checks import check_kind, is_real
 from leftout.core.device import usable_device
 from leftout.core.errors import ExpansionWarning, NotPositiveError, OptionError
 from leftout.core.product_matrix import ProductMatrix
@@ -17,7 +16,9 @@ from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.factorisations import identical_inputs_sentence
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
+from leftout.dynamics.kernel_advice import A_KERNEL, kernel_advice
 from leftout.dynamics.kernel_rows import KernelRows
+from leftout.dynamics.options import AUTO
 from leftout.dynamics.ridge_choice import best_ridge, check_choosable, is_auto
 from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
 from leftout.dynamics.weights_check import check_weights
@@ -201,16 +202,16 @@ def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:
 
 def check_rule(rule: object) -> None:
     """Raise unless `rule` is a rule, or None for the default."""
-    check_kind("rule", rule, (Rule, type(None)), what="a rule such as Ridge(1.0) or GradientFlow(1.0)")
+    is_ridge = is_real(rule) or (isinstance(rule, str) and rule == AUTO)
+    advice = f"With this ridge it is lo.Ridge({rule!r})." if is_ridge else ""
+    what = "a rule such as Ridge(1.0) or GradientFlow(1.0)"
+    check_kind("rule", rule, (Rule, type(None)), what=what, advice=advice)
 
 
 def check_kernel(kernel: object) -> None:
     """Raise unless the first argument of `fit` is a kernel, with how to make one of what was given."""
-    what = "a kernel, such as leftout.kernels.ReLU(2)"
-    if isinstance(kernel, nn.Module):
-        what = "a kernel; of a module it is leftout.kernels.Empirical(module)"
-    elif isinstance(kernel, NetworkKernels):
+    what = A_KERNEL
+    if isinstance(kernel, NetworkKernels):
         what = "a kernel of one network here; ask about each of kernel.kernels by itself"
-    elif isinstance(kernel, str):
-        what = "a kernel and no name; make one, such as leftout.kernels.ReLU(2)"
-    check_kind("kernel", kernel, (Kernel, LabelDependentKernel), what=what)
+    kinds = (Kernel, LabelDependentKernel)
+    check_kind("kernel", kernel, kinds, what=what, advice=kernel_advice(kernel))

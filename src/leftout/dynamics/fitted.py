@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from leftout.core.card import Card
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
@@ -95,6 +96,16 @@ class Fitted:
 
     def __repr__(self) -> str:
         return f"Fitted({self.kernel!r}, {len(self)} examples, rule={self.rule!r})"
+
+    def _repr_html_(self) -> str:
+        lines = [
+            ("kernel", repr(self.kernel)),
+            ("rule", repr(self.rule)),
+            ("loss", self.rule.example_loss.formula),
+        ]
+        if self.ridge_choice is not None:
+            lines.append(("ridge", self.ridge_choice.text))
+        return Card(f"Model of {len(self):,} examples", tuple(lines)).html()
 
     @property
     def kernel(self) -> Kernel:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from leftout.core.certificate import Certificate
 from leftout.curation.duplicates import Duplicates
+from leftout.curation.label_scores import LabelScores
 from leftout.curation.learned import Learned
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.prune import Pruned
@@ -61,6 +62,7 @@ class Findings:
             removal and certificate are of the last of them.
         scores: influence in loss units, dims (at, query, train); positive = the example helped.
         margins: left-out margin of each training label; the smallest are doubted first.
+        label_scores: what is said of every training label; None where no model can be asked.
         refusal: why nothing is doubted or called removable, where the model knows nothing of the labels; else
             "".
         learned: when each example was learned; None where training has no time (ridge), or was asked
@@ -108,6 +110,7 @@ class Findings:
     measured: tuple[Measured, ...] = ()
     label_note: str = ""
     refusal: str = ""
+    label_scores: LabelScores | None = None
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None
     retrained_removal: PruneCheck | None = None
@@ -127,6 +130,11 @@ class Findings:
     def doubts_labels(self) -> bool:
         """Return whether a model that has not seen the labels was asked about them."""
         return not bool(self.margins.isnan().any())
+
+    @property
+    def no_doubts(self) -> str:
+        """Return why no label could be doubted; empty where one could."""
+        return self.refusal or ("" if self.doubts_labels else self.label_note)
 
     @property
     def one_step(self) -> bool:
