@@ -5,7 +5,7 @@ import pytest
 from pyarrow import parquet
 
 from leftout.core.errors import DataError, OptionError
-from leftout.data import parquet_file
+from leftout.data import arrow_columns
 from leftout.data.columns import text_column
 from leftout.data.load import load
 
@@ -255,7 +255,7 @@ def test_a_damaged_parquet_file_is_refused(tmp_path) -> None:
 
 def test_without_pyarrow_the_error_says_what_to_install(tmp_path, monkeypatch) -> None:
     write(tmp_path / "data.parquet", FRAME)
-    monkeypatch.setattr(parquet_file, "parquet", None)
+    monkeypatch.setattr(arrow_columns, "pyarrow", None)
     refused(tmp_path / "data.parquet", r"needs pyarrow .* Install `leftout\[parquet\]`, or save")
 
 

@@ -234,6 +234,8 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         task=arguments.task,
         labels=arguments.labels,
         pictures=arguments.yes_no("pictures"),
+        embeddings=arguments.embeddings,
+        embed=arguments.embed,
     )
     for note in train.preparation.get("notes", ()):
         print(f"note: {plain(note, 2000)}")

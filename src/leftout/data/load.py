@@ -32,6 +32,8 @@ from leftout.data.corrections import correct, read_corrections
 from leftout.data.data_name import TABLES, parse_data_name
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.digits import digits
+from leftout.data.embedding_function import with_embedding_function
+from leftout.data.embeddings import read_embeddings, with_embeddings
 from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.idx import mnist
@@ -70,6 +72,8 @@ def load(
     pictures: bool | None = None,
     labels: str | Path | None = None,
     drop_constant: bool = False,
+    embeddings: Any = None,
+    embed: Callable[[Tensor], Any] | str | None = None,
 ) -> tuple[Examples, Examples]:
     """Return training examples and queries.
 
@@ -94,6 +98,11 @@ def load(
         pictures: whether arrays are pictures; None goes by shape, type and range, see `leftout.data.pixels`.
         labels: a file of corrected labels, which take the place of those of the data once examples are
             chosen: see `leftout.data.corrections`.
+        embeddings: features (n, d) that take the place of the inputs, one row for each row of the data, or
+            the name of a .npy or .parquet file of them: see `leftout.data.embeddings`. Pictures and columns
+            of the data stay what a person looks at.
+        embed: a function, or module, that makes features (b, d) of a batch of inputs, or its name,
+            "FILE.py:FUNCTION": see `leftout.data.embedding_function`. Only chosen rows are embedded.
 
     Raises:
         DataError: the data are missing, damaged or not what their name says.
@@ -115,9 +124,16 @@ def load(
     for name, choice in (("header", header), ("pictures", pictures)):
         check_choice(name, choice, (None, True, False))
     check_choice("drop_constant", drop_constant, (True, False))
+    if embeddings is not None and embed is not None:
+        raise OptionError("`embed` must be left out with `embeddings`, which are the features already.")
     of_table = {"target": target, "columns": columns, "header": header}
-    source = _data_source(data, of_table=of_table, task=task, pictures=pictures)
+    shown_only = embeddings is not None
+    source = _data_source(data, of_table=of_table, task=task, pictures=pictures, shown_only=shown_only)
     if isinstance(source, DataSource):
+        if embeddings is not None:
+            source = with_embeddings(source, read_embeddings(embeddings))
+        if embed is not None:
+            source = with_embedding_function(source, embed)
         split = split_rows(source, classes=classes, n_train=n_train, n_query=n_query, seed=seed)
         pair = _examples(
             source,
@@ -130,21 +146,28 @@ def load(
         )
     else:
         _check_untouched(
-            classes=classes, n_train=n_train, n_query=n_query, centre=centre, outputs=outputs, task=task
+            classes=classes,
+            n_train=n_train,
+            n_query=n_query,
+            centre=centre,
+            outputs=outputs,
+            task=task,
+            embeddings=embeddings,
+            embed=embed,
         )
         pair = source
     return pair if labels is None else correct(pair, read_corrections(labels), str(labels))
 
 
 def _data_source(
-    data: Any, *, of_table: dict[str, Any], task: Task | None, pictures: bool | None
+    data: Any, *, of_table: dict[str, Any], task: Task | None, pictures: bool | None, shown_only: bool
 ) -> DataSource | ExamplePair:
     """Return the rows that the reader for `data` lists, or Examples that are ready."""
     named = isinstance(data, str | Path)
     kind, path = parse_data_name(str(data)) if named else ("object", Path())
     text = str(data) if named else "pair" if isinstance(data, tuple | list) else "data"
     if kind in TABLES or is_frame(data):
-        options = {name: of_table[name] for name in ("target", "columns")}
+        options = {name: of_table[name] for name in ("target", "columns")} | {"shown_only": shown_only}
         _check_left_out(text, "arrays", pictures=pictures)
         if is_frame(data):
             _check_left_out(text, "a .csv", header=of_table["header"])
@@ -209,7 +232,7 @@ def _examples(
         _finite(train_rows.inputs, train_ids),
         _finite(query_rows.inputs, query_ids),
         normalise=normalise,
-        pictures=rows.images is not None,
+        pictures=rows.images is not None and rows.inputs.ndim > 2,
         ids=(train_ids, query_ids),
         columns=rows.input_columns or rows.columns,
         drop_constant=drop_constant,

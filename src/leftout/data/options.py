@@ -37,6 +37,11 @@ class DataOptions(OptionRecord):
     labels: str | None = option(
         None, "FILE.csv (id, label), or what Label Studio exports: labels that were corrected."
     )
+    embeddings: str | None = option(
+        None,
+        "FILE.npy or .parquet: a row of features for each row of the data, taken in place of its inputs.",
+    )
+    embed: str | None = option(None, "FILE.py:FUNCTION that makes features (b, d) of a batch of inputs.")
     seed: int = option(0, "Of split and subsets.")
     normalise: Literal[Normalise, "none"] | None = option(
         None,

@@ -102,6 +102,7 @@ def table(
     target: str | None = None,
     columns: Sequence[str] | None = None,
     task: Task | None = None,
+    shown_only: bool = False,
 ) -> DataSource:
     """Return the rows of a table.
 
@@ -112,6 +113,7 @@ def table(
         target: the column to predict; None takes the last, and a note says so.
         columns: the columns to predict from; None takes all others.
         task: whether the target is classes or numbers; None goes by its type.
+        shown_only: whether the columns beside the target are only looked at, as inputs come from elsewhere.
 
     Raises:
         OptionError: a column that is not there, or named twice.
@@ -121,12 +123,10 @@ def table(
     """
     by_name = {column.name: column for column in every}
     goal = _target(by_name, target, source)
-    features = _features(by_name, goal.name, columns, names, source)
+    features = _features(by_name, goal.name, columns, source)
+    if not shown_only:
+        _check_features(features, goal.name, names, source)
     _check_column(goal, names, source)
-    for column in features:
-        _check_feature(column, names, source)
-    for column in (column for column in features if column.kind != "text"):
-        check_whole_numbers(f"column {column.name} of {source}", column.values, names)
     unused: list[str] = []
     rows, is_query = np.arange(len(names)), None
     if SPLIT in by_name and goal.name != SPLIT:
@@ -138,12 +138,14 @@ def table(
     check_allocation(f"`{source}`, a table of {len(names)} × {len(features)},", size)
     ids = [names[row] for row in rows.tolist()]
     headings = tuple(column.name for column in features)
-    plain = all(column.kind != "text" and not column.gaps.any() for column in features)
+    plain = all(column.kind != "text" and not column.gaps.any() for column in features) and not shown_only
     if plain:
         cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
 
     def read(chosen: np.ndarray) -> InputRows:
-        return InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings)
+        if plain:
+            return InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings)
+        return InputRows(np.empty((len(chosen), 0)), None, raw_cells(features, rows[chosen]), headings)
 
     def encode(chosen: np.ndarray, train: int) -> InputRows:
         coded = encode_columns(features, rows[chosen], train, source)
@@ -156,14 +158,14 @@ def table(
         default if target is None else None,
         float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
         _missing_word_note(goal),
-        *(_name_note(column.name) for column in features if columns is None),
+        *(_name_note(column.name) for column in features if columns is None and not shown_only),
     ]
     return DataSource(
         name=source,
         ids=ids,
         targets=targets,
         read=read,
-        encode=None if plain else encode,
+        encode=None if plain or shown_only else encode,
         is_query=is_query,
         record={
             "format": form,
@@ -213,7 +215,7 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
 
 
 def _features(
-    by_name: dict[str, Column], target: str, columns: Sequence[str] | None, names: Sequence[str], source: str
+    by_name: dict[str, Column], target: str, columns: Sequence[str] | None, source: str
 ) -> list[Column]:
     free = [name for name in by_name if name not in (ID, SPLIT, target)]
     if columns is None:
@@ -226,10 +228,18 @@ def _features(
                 f"`columns` must name columns of `{source}` other than the target {target!r}, each "
                 f"once, among {name_list(free)}; got {chosen}."
             )
-    if not chosen:
-        raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
-    _check_meaning([by_name[name] for name in chosen], target, names, source)
     return [by_name[name] for name in chosen]
+
+
+def _check_features(features: Sequence[Column], target: str, names: Sequence[str], source: str) -> None:
+    """Raise unless there are columns, whose cells mean one thing and are exact in double precision."""
+    if not features:
+        raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
+    _check_meaning(features, target, names, source)
+    for column in features:
+        _check_feature(column, names, source)
+    for column in (column for column in features if column.kind != "text"):
+        check_whole_numbers(f"column {column.name} of {source}", column.values, names)
 
 
 def _check_meaning(features: Sequence[Column], target: str, rows: Sequence[str], source: str) -> None:
