@@ -136,7 +136,7 @@ def test_a_feature_of_codes_is_refused_as_such(tmp_path, code) -> None:
     rows = "".join(f"{row},{row}.5,{'ab'[row % 2]}\n" for row in range(1, 9))
     path = written(tmp_path / "z.csv", f"zip,a,y\n{rows}{code},1.5,a\n")
     with pytest.raises(
-        DataError, match=rf"'zip' holds codes with leading zeros, such as '{re.escape(code)}'.*`columns`: 'a'"
+        DataError, match=rf"'zip' holds codes with leading zeros, such as '{re.escape(code)}'.*`drop` .--drop"
     ):
         load(path)
     assert load(path, columns=["a"])[0].columns == ("a",)
@@ -383,8 +383,8 @@ def test_a_frame_is_a_table() -> None:
     assert load(frame, target="a", columns=["b"])[0].classes is None
     with pytest.raises(DataError, match=r"name its rows .*reset_index"):
         load(pd.concat([frame, frame]), target="y")
-    with pytest.raises(DataError, match=r"`a` in `data` must hold numbers or texts; it holds datetime"):
-        load(frame.assign(a=pd.date_range("2020", periods=N)), target="y")
+    with pytest.raises(DataError, match=r"`a` in `data` must hold numbers or texts; it holds timedelta"):
+        load(frame.assign(a=pd.to_timedelta(np.arange(N), unit="D")), target="y")
 
 
 @pytest.mark.parametrize("data", [None, 3, b"x", X, {1: X}, {X.shape}, (X,), (X, Y, Y), iter([]), WORDS[0]])

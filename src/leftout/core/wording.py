@@ -7,6 +7,7 @@ reading direction, halves of surrogate pairs) is spelt out, so that a name shows
 import math
 import unicodedata
 from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
@@ -131,6 +132,18 @@ def name_list(names: Iterable[str], most: int = 12) -> str:
     quoted = [repr(name) for name in names]
     more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
     return (", ".join(quoted[:most]) or "none") + more
+
+
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """Return a sentence that asks for the nearest of some names, with a space before it; empty for none near.
+
+    Example:
+        >>> did_you_mean("prise", ["size", "price"])
+        " Did you mean 'price'?"
+    """
+    by_lower = {each.lower(): each for each in names}
+    near = get_close_matches(str(name).strip().lower(), by_lower, n=1)
+    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
 
 
 def time_label(at: float, unit: str) -> str:

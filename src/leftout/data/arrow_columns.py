@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from leftout.core.errors import DataError, LeftoutError, MemoryBudgetError
-from leftout.data.columns import Column, first_repeat, integer_array
+from leftout.data.columns import Column, RawTable, first_repeat, integer_array
+from leftout.data.dates import MICROSECONDS
 from leftout.data.zipped import reason
 
 try:
@@ -50,7 +51,7 @@ def reading(source: str, kind: str) -> Iterator[None]:
         ) from error
 
 
-def arrow_columns(table: Any, source: str) -> tuple[list[Column], list[str]]:
+def arrow_columns(table: Any, source: str) -> RawTable:
     """Return the columns of a table, and the name of every row.
 
     Args:
@@ -67,7 +68,7 @@ def arrow_columns(table: Any, source: str) -> tuple[list[Column], list[str]]:
     if twice is not None:
         raise DataError(f"`{source}` must name each column once; {twice!r} is there twice.")
     columns = [_column(name, table.column(name), source) for name in names]
-    return columns, [f"row {row}" for row in range(1, table.num_rows + 1)]
+    return RawTable(columns, [f"row {row}" for row in range(1, table.num_rows + 1)])
 
 
 def is_text(kind: Any) -> bool:
@@ -98,6 +99,10 @@ def _column(name: str, values: Any, source: str) -> Column:
     if types.is_boolean(kind):
         truths = values.fill_null(False).to_numpy(zero_copy_only=False)
         return Column(name, "truth", truths.astype(bool), missing)
+    if types.is_timestamp(kind) or types.is_date(kind):
+        filled = values.cast(pyarrow.timestamp("us", getattr(kind, "tz", None))).fill_null(0)
+        moments = filled.to_numpy().astype(MICROSECONDS)  # of UTC, where there is a zone
+        return Column(name, "date", moments, missing, note=f"{name!r} holds dates")
     if is_text(kind):
         return Column(name, "text", _texts(values.dictionary_encode()), missing)
     raise DataError(

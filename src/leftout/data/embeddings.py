@@ -122,7 +122,9 @@ def _of_table(table: Any, name: str) -> tuple[np.ndarray, tuple[str, ...] | None
     places = [place for place, field in enumerate(table.schema) if _is_list(field.type)]
     lists = [table.schema.field(place).name for place in places]
     flat = [field for field in table.column_names if field not in lists]
-    columns = {column.name: column for column in arrow_columns(table.select(flat), name)[0]} if flat else {}
+    columns = (
+        {column.name: column for column in arrow_columns(table.select(flat), name).columns} if flat else {}
+    )
     ids = _ids(columns.pop(ID), name) if ID in columns else None
     if lists:
         if len(lists) > 1 or columns:
@@ -132,8 +134,8 @@ def _of_table(table: Any, name: str) -> tuple[np.ndarray, tuple[str, ...] | None
             )
         return _stacked(table.column(places[0]), name), ids
     for column in columns.values():
-        if column.kind == "text" or column.missing is not None:
-            what = "texts" if column.missing is None else f"no value in row {column.missing + 1}"
+        if column.kind in ("text", "date") or column.missing is not None:
+            what = f"{column.kind}s" if column.missing is None else f"no value in row {column.missing + 1}"
             raise DataError(
                 f"`{name}` must hold numbers beside the column {ID!r}; column {column.name!r} has {what}."
             )

@@ -36,6 +36,7 @@ from leftout.data.embedding_function import with_embedding_function
 from leftout.data.embeddings import read_embeddings, with_embeddings
 from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
+from leftout.data.frame import frame_table
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
 from leftout.data.module import returned_by
@@ -43,7 +44,7 @@ from leftout.data.normalise import NORMALISATIONS, normalise_inputs
 from leftout.data.objects import ExamplePair, is_frame, source_of_object
 from leftout.data.options import Centre, Normalise, Task
 from leftout.data.split import RowSplit, split_rows
-from leftout.data.table import frame_columns, table, table_columns
+from leftout.data.table import read_table, table
 from leftout.data.targets import RawTargets
 
 READERS: dict[str, Callable[[Path, str], DataSource]] = {
@@ -67,6 +68,7 @@ def load(
     outputs: int | None = None,
     target: str | None = None,
     columns: Sequence[str] | None = None,
+    drop: Sequence[str] | None = None,
     header: bool | None = None,
     task: Task | None = None,
     pictures: bool | None = None,
@@ -90,7 +92,9 @@ def load(
         outputs: columns that classes are coded in: 2 gives two classes one each, for a network with
             two outputs; None is one column of ∓1 for two classes, and one each for more.
         target: the column of a table to predict; None is the last, and a note says so.
-        columns: the columns of a table to predict from; None is all others.
+        columns: the columns of a table to predict from; None is all others, but for those that tell rows
+            apart: see `leftout.data.id_columns`.
+        drop: columns of a table to leave out of everything.
         header: whether the first line of a .csv names its columns; None: it does, and one that may be an
             example is refused.
         task: whether targets are classes or numbers; None goes by their type: floats are numbers.
@@ -126,7 +130,7 @@ def load(
     check_choice("drop_constant", drop_constant, (True, False))
     if embeddings is not None and embed is not None:
         raise OptionError("`embed` must be left out with `embeddings`, which are the features already.")
-    of_table = {"target": target, "columns": columns, "header": header}
+    of_table = {"target": target, "columns": columns, "drop": drop, "header": header}
     shown_only = embeddings is not None
     source = _data_source(data, of_table=of_table, task=task, pictures=pictures, shown_only=shown_only)
     if isinstance(source, DataSource):
@@ -167,13 +171,15 @@ def _data_source(
     kind, path = parse_data_name(str(data)) if named else ("object", Path())
     text = str(data) if named else "pair" if isinstance(data, tuple | list) else "data"
     if kind in TABLES or is_frame(data):
-        options = {name: of_table[name] for name in ("target", "columns")} | {"shown_only": shown_only}
+        options = {name: of_table[name] for name in ("target", "columns", "drop")} | {
+            "shown_only": shown_only
+        }
         _check_left_out(text, "arrays", pictures=pictures)
         if is_frame(data):
             _check_left_out(text, "a .csv", header=of_table["header"])
-            return table(*frame_columns(data), text, form="frame", task=task, **options)
-        every, names = table_columns(path, of_table["header"])
-        return table(every, names, text, form=kind.lstrip("."), task=task, **options)
+            return table(frame_table(data), text, form="frame", task=task, **options)
+        raw = read_table(path, of_table["header"])
+        return table(raw, text, form=kind.lstrip("."), task=task, **options)
     _check_left_out(text, "a table (.csv, .parquet, DataFrame)", **of_table)
     if kind in READERS:
         _check_left_out(text, "arrays or a table", pictures=pictures, task=task)

@@ -27,6 +27,7 @@ class DataOptions(OptionRecord):
     classes: str | None = option(None, "Classes to keep, in this order: 7,9.")
     target: str | None = option(None, "Column to predict in a table; the last by default.")
     columns: str | None = option(None, "Columns of a table to predict from: a,b; all others by default.")
+    drop: str | None = option(None, "Columns of a table to leave out of everything: a,b.")
     header: YesNo | None = option(None, "Whether the first line of a .csv names its columns.")
     task: Task | None = option(
         None, "Whether targets are classes or numbers; floats are numbers by default, all else classes."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from leftout.data.arrow_columns import arrow_columns, check_installed, is_text, reading
-from leftout.data.columns import Column
+from leftout.data.columns import RawTable
 from leftout.data.data_name import check_file
 from leftout.data.files import BYTES_PER_NUMBER, check_allocation
 
@@ -20,7 +20,7 @@ except ImportError:
 KIND = "parquet"
 
 
-def parquet_columns(path: Path) -> tuple[list[Column], list[str]]:
+def parquet_raw_table(path: Path) -> RawTable:
     """Return the columns, and the name of every row.
 
     Raises:

@@ -1,6 +1,7 @@
 """Numbers that a kernel compares, from the columns of a table as people have them: texts and missing cells.
 
     texts       a column of 0 and 1 for each value that training rows hold; a missing cell is a value too
+    dates       days since the first one in the training rows; then as numbers
     numbers     a missing cell is the median of the training rows, and a column of 0 and 1 says where one was
     names       texts that hardly two training rows share tell rows apart and not classes: they are left out
 
@@ -14,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from leftout.core.errors import DataError
-from leftout.data.columns import Column
+from leftout.data.columns import Column, shown_cells
+from leftout.data.dates import date_texts
 from leftout.data.files import BYTES_PER_NUMBER, check_allocation
 
 MISSING = "missing"
@@ -56,6 +58,7 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
     widened: list[str] = []
     filled: list[str] = []
     left_out: list[str] = []
+    counted: list[str] = []
     for column in columns:
         gaps = column.gaps[chosen]
         if gaps[:train].all():
@@ -75,7 +78,12 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
             names += [f"{column.name} = {value}" for value in values.tolist()]
             widened.append(f"{column.name!r} ({len(values)})")
             continue
-        numbers = column.values[chosen].astype(np.float64)
+        if column.kind == "date":
+            first = column.values[chosen][:train][~gaps[:train]].min()
+            numbers = (column.values[chosen] - first) / np.timedelta64(1, "D")
+            counted.append(f"{column.name!r} ({date_texts(first[None])[0]})")
+        else:
+            numbers = column.values[chosen].astype(np.float64)
         if gaps.any():
             numbers[gaps] = np.median(numbers[:train][~gaps[:train]])
             filled.append(f"{column.name!r} ({int(gaps.sum())})")
@@ -89,7 +97,9 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
             f"`{source}` must have columns to predict from; none is left: {', '.join(left_out)}. Name others "
             "with `columns` (--columns)."
         )
-    return EncodedColumns(np.concatenate(parts, axis=1), tuple(names), _notes(widened, filled, left_out))
+    return EncodedColumns(
+        np.concatenate(parts, axis=1), tuple(names), _notes(widened, counted, filled, left_out)
+    )
 
 
 def _texts(column: Column, chosen: np.ndarray, gaps: np.ndarray) -> np.ndarray:
@@ -103,17 +113,19 @@ def raw_cells(columns: Sequence[Column], chosen: np.ndarray) -> np.ndarray:
     """Return the cells of chosen rows as a person looks at them, (n, c) objects."""
     cells = np.empty((len(chosen), len(columns)), dtype=object)
     for place, column in enumerate(columns):
-        cells[:, place] = column.values[chosen].tolist()
+        cells[:, place] = shown_cells(column)[chosen].tolist()
         cells[column.gaps[chosen], place] = MISSING
     return cells
 
 
-def _notes(widened: list[str], filled: list[str], left_out: list[str]) -> tuple[str, ...]:
+def _notes(widened: list[str], counted: list[str], filled: list[str], left_out: list[str]) -> tuple[str, ...]:
     notes = []
     if widened:
         notes.append(
             f"texts became columns of 0 and 1, one for each value in the training rows: {', '.join(widened)}"
         )
+    if counted:
+        notes.append(f"dates became days since the first one in the training rows: {', '.join(counted)}")
     if filled:
         notes.append(
             "missing numbers became the median of the training rows, and a column says where they were: "

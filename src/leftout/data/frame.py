@@ -1,0 +1,66 @@
+"""The columns of a DataFrame of pandas, which is not imported for that."""
+
+from typing import Any
+
+import numpy as np
+
+from leftout.core.errors import DataError
+from leftout.data.columns import Column, RawTable, integer_array
+from leftout.data.conversion import as_array, doubles, kind_of
+from leftout.data.dates import MICROSECONDS
+
+KINDS_OF_COLUMNS: dict[str | None, Any] = {
+    "integers": "integer",
+    "floats": "number",
+    "truth values": "truth",
+    "texts": "text",
+}
+
+
+def frame_table(frame: Any) -> RawTable:
+    """Return the columns of a DataFrame of pandas, and the name of every row: its index.
+
+    Raises:
+        DataError: names of columns or rows that repeat; a column of lists or mixtures.
+    """
+    headings = list(map(str, frame.columns))
+    for what, names in (("columns", headings), ("rows (its index)", list(map(str, frame.index)))):
+        if len(set(names)) < len(names):
+            raise DataError(
+                f"`data` must name its {what} once each; some repeat. Rename them, or use "
+                "`.reset_index(drop=True)` for rows."
+            )
+    if not headings or not len(frame):
+        raise DataError(f"`data` must hold columns and rows; it has {frame.shape}.")
+    columns = []
+    for place, name in enumerate(headings):
+        cells = frame.iloc[:, place]
+        gaps = np.asarray(cells.isna(), dtype=bool)
+        if gaps.all():
+            columns.append(Column(name, "text", np.zeros(len(cells)), gaps, empty=True))
+            continue
+        if getattr(cells.dtype, "kind", "") == "M":
+            columns.append(_date_column(name, cells, gaps))
+            continue
+        present = as_array(f"data column {name}", cells.dropna())
+        kind = KINDS_OF_COLUMNS.get(kind_of(present))
+        if kind is None:
+            raise DataError(
+                f"`{name}` in `data` must hold numbers or texts; it holds {present.dtype}. Convert it."
+            )
+        if kind == "integer":
+            present = integer_array(present.tolist())
+        values = present
+        if gaps.any():
+            values = np.zeros(len(cells), dtype=present.dtype)
+            values[~gaps] = present
+        columns.append(Column(name, kind, doubles(values) if kind == "number" else values, gaps))
+    return RawTable(columns, [f"row {label}" for label in frame.index])
+
+
+def _date_column(name: str, cells: Any, gaps: np.ndarray) -> Column:
+    """Return a column of moments, of UTC where they have a zone."""
+    moments = cells.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(cells.dtype, "tz", None) else cells
+    values = moments.to_numpy().astype(MICROSECONDS)
+    values[gaps] = np.datetime64(0, "us")
+    return Column(name, "date", values, gaps, note=f"{name!r} holds dates")
