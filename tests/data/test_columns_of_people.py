@@ -140,7 +140,7 @@ DAYS[0], DAYS[1] = datetime(2024, 2, 29), datetime(2024, 5, 31)
 
 
 def rows_of(data, part):
-    """Return the rows of DAYS by the ids: a frame counts from 0, a .parquet from 1, a .csv has a line of names."""
+    """Return the rows of DAYS by the ids, which count from 0, from 1, or after a line of names."""
     first = 0 if isinstance(data, pd.DataFrame) else 2 if str(data).endswith("csv") else 1
     return [int(name.split()[1]) - first for name in part.ids]
 
@@ -163,9 +163,10 @@ def test_moments_of_a_frame_are_days_since_the_first_training_row(given, zone) -
     assert any(note.startswith(said) for note in train.preparation["notes"])
 
 
-@pytest.mark.parametrize(
-    "form", ["%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%m-%d-%Y", "%Y-%m-%dT%H:%M:%SZ"]
-)
+FORMS = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%m-%d-%Y", "%Y-%m-%dT%H:%M:%SZ")
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_dates_in_text_have_one_meaning(tmp_path, form) -> None:
     frame = FRAME.assign(day=[day.strftime(form) for day in DAYS])
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -196,7 +197,7 @@ def test_a_missing_date_is_the_median_with_a_flag(given) -> None:
 @pytest.mark.parametrize(
     ("cells", "match"),
     [
-        (["01/02/2024", "03/04/2024"], "as day, month, year or as month, day, year, such as '01/02/2024'. Write"),
+        (["01/02/2024", "03/04/2024"], "as day, month, year or as month, day, year, such as '01/02/2024'"),
         (["1-2-2024", "3-4-2024"], "dates of one meaning"),
         (["2024-01-31"] * 23 + ["soon"], "holds dates, and text in 1 of 24 rows, such as 'soon'"),
         (['"1,234"', '"2,500"'], "'day' holds '1,234', where the mark may be between thousands or before"),

@@ -348,7 +348,6 @@ def test_one_set_of_any_form_is_split_by_the_seed() -> None:
         DataLoader(Items(), batch_size=7),
         {"x": X, "y": Y},
         {"data": X, "target": Y, "DESCR": "as scikit-learn has it"},
-        (pd.DataFrame(X), pd.Series(Y)),
     ]
     for form in forms:
         train, query = load(form, normalise=None, seed=3)

@@ -239,6 +239,9 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         task=arguments.task,
         labels=arguments.labels,
         pictures=arguments.yes_no("pictures"),
+        resize=arguments.resize,
+        crop=arguments.yes_no("crop"),
+        background=arguments.background,
         embeddings=arguments.embeddings,
         embed=arguments.embed,
     )

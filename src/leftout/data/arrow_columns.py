@@ -71,6 +71,15 @@ def arrow_columns(table: Any, source: str) -> RawTable:
     return RawTable(columns, [f"row {row}" for row in range(1, table.num_rows + 1)])
 
 
+def is_pictures(kind: Any) -> bool:
+    """Return whether a type of pyarrow is one of picture files: their bytes, alone or beside a path."""
+    types = pyarrow.types
+    if types.is_struct(kind):
+        names = [kind.field(place).name for place in range(kind.num_fields)]
+        return "bytes" in names
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
 def is_text(kind: Any) -> bool:
     """Return whether a type of pyarrow is one of texts."""
     return bool(pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind))

@@ -111,8 +111,8 @@ def _separator(path: Path, text: str) -> tuple[str, str]:
     if len(found) > 1:
         raise DataError(
             f"`{path}` may be separated by {' or by '.join(SEPARATORS[mark] for mark in found)}: "
-            f"both give all lines equally many cells. Write a line sep={found[0]} (or sep={found[1]}) before all "
-            "others."
+            f"both give all lines equally many cells. Write a line sep={found[0]} (or sep={found[1]}) before "
+            "all others."
         )
     return (found or [","])[0], text
 

@@ -7,6 +7,7 @@ from leftout.core.errors import DataError
 FOLDERS = ("mnist", "cifar10")
 TABLES = (".csv", ".parquet")
 FILES = (".npz", ".zip", *TABLES)
+ARROW = ".arrow"
 KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
 
 
@@ -14,7 +15,8 @@ def parse_data_name(name: str) -> tuple[str, Path]:
     """Return the kind of the data and its path.
 
     Returns:
-        "digits", "mnist", "cifar10", "function", "folder", or the suffix of a file; and the path that exists.
+        "digits", "mnist", "cifar10", "function", "folder" (of pictures), "tables" (a folder of Parquet or
+        Arrow files), or the suffix of a file; and the path that exists.
 
     Raises:
         DataError: no such kind, file or folder.
@@ -37,12 +39,32 @@ def parse_data_name(name: str) -> tuple[str, Path]:
         check_file(file)
         return "function", file
     if path.is_dir():
-        return "folder", path
+        return "tables" if table_files(path) else "folder", path
     if suffix:
         check_file(path)
     if suffix not in FILES:
         raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {name!r}.")
     return suffix, path
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Return the Parquet or Arrow files of a folder, at most one folder deep, without caches."""
+    inner = [place for place in _listed(folder) if place.is_dir() and not place.name.startswith(".")]
+    return [
+        path
+        for place in (folder, *inner)
+        for path in _listed(place)
+        if path.suffix.lower() in (ARROW, ".parquet")
+        and not path.name.startswith((".", "cache-"))
+        and path.is_file()
+    ]
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []  # whoever reads pictures says what is wrong
 
 
 def check_file(path: Path) -> None:

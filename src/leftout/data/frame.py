@@ -1,10 +1,13 @@
-"""The columns of a DataFrame of pandas, which is not imported for that."""
+"""The columns of a DataFrame of pandas, and DataFrames of columns by name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from torch import Tensor
 
-from leftout.core.errors import DataError
+from leftout.core.errors import DataError, ShapeError
 from leftout.data.columns import Column, RawTable, integer_array
 from leftout.data.conversion import as_array, doubles, kind_of
 from leftout.data.dates import MICROSECONDS
@@ -15,6 +18,37 @@ KINDS_OF_COLUMNS: dict[str | None, Any] = {
     "truth values": "truth",
     "texts": "text",
 }
+
+
+def is_frame(data: Any) -> bool:
+    """Return whether an object is a DataFrame of pandas."""
+    return isinstance(data, pd.DataFrame)
+
+
+def frame_of_columns(columns: Mapping[str, Any], source: str) -> pd.DataFrame:
+    """Return columns by name as a DataFrame: arrays, tensors, lists or Series, in which nothing is rounded.
+
+    Raises:
+        ShapeError: a column that is none, or has another length.
+    """
+    series = {}
+    for name, cells in columns.items():
+        if isinstance(cells, Tensor):
+            cells = as_array(f"{source} column {name}", cells)
+        if not isinstance(cells, pd.Series | np.ndarray | list | tuple | pd.Categorical):
+            raise ShapeError(f"`{name}` in `{source}` must be a column of cells; got {type(cells).__name__}.")
+        if isinstance(cells, np.ndarray) and cells.ndim != 1:
+            raise ShapeError(f"`{name}` in `{source}` must be one column; it has shape {cells.shape}.")
+        # Lists as objects: an integer beside a gap would become a float.
+        kind = object if isinstance(cells, list | tuple) else getattr(cells, "dtype", None)
+        series[str(name)] = pd.Series(cells, dtype=kind).infer_objects().reset_index(drop=True)
+        first = next(iter(series))
+        if len(series[str(name)]) != len(series[first]):
+            raise ShapeError(
+                f"`{source}` must have columns of one length; {first!r} has {len(series[first])} cells, "
+                f"{name!r} {len(series[str(name)])}."
+            )
+    return pd.DataFrame(series)
 
 
 def frame_table(frame: Any) -> RawTable:

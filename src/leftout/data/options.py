@@ -9,6 +9,7 @@ Normalise = Literal["unit", "sphere", "standard"]
 Centre = Literal["uniform", "mean", "none"]
 Task = Literal["classification", "regression"]
 YesNo = Literal["yes", "no"]
+Background = Literal["white", "black"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,12 @@ class DataOptions(OptionRecord):
     pictures: YesNo | None = option(
         None, "Whether arrays (n, h, w) are pictures; bytes, and floats within 0 … 1, are by default."
     )
+    resize: str | None = option(None, "Bring picture files to one size: 64, or HEIGHTxWIDTH.")
+    crop: YesNo | None = option(
+        None,
+        "With --resize: cut the middle out, rather than squeeze the whole picture, as is done by default.",
+    )
+    background: Background | None = option(None, "What stands behind transparent pixels of picture files.")
     labels: str | None = option(
         None, "FILE.csv (id, label), or what Label Studio exports: labels that were corrected."
     )
