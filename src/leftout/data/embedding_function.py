@@ -52,7 +52,7 @@ def with_embedding_function(source: DataSource, embed: Callable[[Tensor], Any] |
         inputs = embed_rows(rows.inputs, function, name)
         note = f"predicted from {inputs.shape[1]} numbers that {name} makes of each row"
         names = embedding_names(inputs.shape[1])
-        return replace(rows, inputs=inputs, input_columns=names, notes=(*rows.notes, note))
+        return replace(rows, inputs=inputs, input_columns=names, words=(), notes=(*rows.notes, note))
 
     encode = source.encode
     return replace(

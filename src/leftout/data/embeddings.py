@@ -80,7 +80,7 @@ def with_embeddings(source: DataSource, embeddings: Embeddings) -> DataSource:
 
     def read(chosen: np.ndarray) -> InputRows:
         shown = source.read(chosen)
-        return replace(shown, inputs=embeddings.rows[place[chosen]], input_columns=names)
+        return replace(shown, inputs=embeddings.rows[place[chosen]], input_columns=names, words=())
 
     matched = "by id" if embeddings.ids is not None else "in the order of the data"
     record = {"name": embeddings.name, "numbers": width, "matched": matched}

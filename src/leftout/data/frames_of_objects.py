@@ -1,7 +1,7 @@
 """What a program holds as one table: a DataFrame, one beside its targets, columns by name, or two of these.
 
 frame                          a table; `target` names what is predicted, or the last column is
-(frame, y), a Bunch            its columns, and the target as one more
+(frame, y), a Bunch            its columns, and the target as one more; (texts, y) has one column of texts
 {"size": …, "kind": …}         columns by name, each a list or an array
 (frame, frame)                 training rows and queries, of the same columns
 ((frame, y), (frame, y))       the same, with their targets
@@ -27,6 +27,9 @@ BUNCH = ("data", "target")
 
 ARRAYS = ({"x", "y"}, {"x_train", "y_train", "x_test", "y_test"}, set(BUNCH))
 """Names by which a dictionary holds arrays rather than columns."""
+
+TEXT = "text"
+"""Name of a column of texts that has none."""
 
 TARGET = "target"
 """Name of a target that has none."""
@@ -62,6 +65,8 @@ def given_table(data: Any, source: str) -> GivenTable | None:
     if _is_frame_pair(first) and _is_frame_pair(second):
         (train, target), (query, other) = (_joined(side, source) for side in data)
         return GivenTable(_two_tables(train, query.rename(columns={other: target}), source), target)
+    if _is_text_pair(data):
+        data = (pd.DataFrame({TEXT: pd.Series(list(first), dtype=object)}), second)
     if _is_frame_pair(data):
         frame, target = _joined(data, source)
         return GivenTable(frame_table(frame), target)
@@ -82,6 +87,17 @@ def _is_frame_pair(data: Any) -> bool:
     if not isinstance(data, tuple | list) or len(data) != 2 or not is_frame(data[0]):
         return False
     return not is_frame(data[1]) and hasattr(data[1], "__len__") and getattr(data[1], "ndim", 1) == 1
+
+
+def _is_text_pair(data: Any) -> bool:
+    """Return whether an object is a list of texts beside one target for each."""
+    first, second = data
+    if isinstance(first, str | bytes) or not isinstance(first, list | tuple | np.ndarray | pd.Series):
+        return False
+    texts = list(first)
+    if len(texts) < 2 or isinstance(second, str | bytes) or not hasattr(second, "__len__"):
+        return False
+    return all(isinstance(text, str) for text in texts) and len(second) == len(texts)
 
 
 def _joined(pair: Any, source: str) -> tuple[pd.DataFrame, str]:

@@ -66,7 +66,8 @@ def _columns(split: Any, source: str) -> dict[str, Sequence[Any]]:
         raise DataError(f"`{source}` must return its columns; it raised {exception_text(error)}.") from error
     if not isinstance(columns, Mapping):
         raise DataError(f"`{source}` must return its columns by name; got {type(columns).__name__}.")
-    return dict(columns)
+    # In the format of torch or numpy they are arrays.
+    return {name: cells.tolist() if hasattr(cells, "tolist") else cells for name, cells in columns.items()}
 
 
 def _is_picture(cell: Any) -> bool:

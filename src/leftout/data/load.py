@@ -323,6 +323,7 @@ def _examples(
         ids=(train_ids, query_ids),
         columns=rows.input_columns or rows.columns,
         drop_constant=drop_constant,
+        words=sum(count for _, count in rows.words),
     )
     encoding = _target_encoding(split.train_targets, centre, outputs, train_ids)
     preparation = {
@@ -335,13 +336,22 @@ def _examples(
         "n_train": n,
         "n_query": len(split.query),
         "classes": None if encoding.classes is None else list(encoding.classes),
-        **({} if rows.input_columns is None else {"input_columns": list(rows.input_columns)}),
+        **_columns_record(rows),
         "notes": [*source.record.get("notes", ()), *rows.notes, *_dropped_note(scaling)],
     }
     return (
         _encoded_examples(train_rows, train, split.train_targets, encoding, train_ids, preparation),
         _encoded_examples(query_rows, query, split.query_targets, encoding, query_ids, preparation),
     )
+
+
+def _columns_record(rows: InputRows) -> dict[str, Any]:
+    """Return the names of the columns of inputs, where they are not those of the table; words are counted."""
+    if rows.input_columns is None:
+        return {}
+    plain = len(rows.input_columns) - sum(count for _, count in rows.words)
+    names = [*rows.input_columns[:plain], *(f"{name}: {count} words" for name, count in rows.words)]
+    return {"input_columns": names}
 
 
 def _dropped_note(scaling: dict[str, Any]) -> list[str]:

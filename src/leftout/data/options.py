@@ -20,7 +20,7 @@ class DataOptions(OptionRecord):
 
     data: str = option(
         "digits",
-        "digits, mnist:DIR, cifar10:DIR, a folder or .zip of images by split and class, "
+        "digits, mnist:DIR, cifar10:DIR, a folder or .zip of images by split and class, a folder of Parquet or Arrow, "
         "FILE.npz, FILE.csv, FILE.parquet, or FILE.py:FUNCTION returning (train, query).",
     )
     n_train: int | None = option(None, "Training examples to take; all by default.", common=True)

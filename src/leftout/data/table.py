@@ -110,7 +110,7 @@ def table(
     def encode(chosen: np.ndarray, train: int) -> InputRows:
         coded = encode_columns(features, rows[chosen], train, source)
         shown = raw_cells(features, rows[chosen])
-        return InputRows(coded.inputs, None, shown, headings, coded.names, coded.notes)
+        return InputRows(coded.inputs, None, shown, headings, coded.names, coded.notes, coded.words)
 
     targets = raw_targets(goal.name, shown_cells(goal)[rows], task=task, rows=ids)
     default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
