@@ -31,7 +31,7 @@ def check_installed(source: str) -> None:
 
 
 @contextmanager
-def reading(source: str, kind: str) -> Iterator[None]:
+def arrow_errors(source: str, kind: str) -> Iterator[None]:
     """Turn whatever pyarrow raises or warns of a file into an error that names it.
 
     Args:

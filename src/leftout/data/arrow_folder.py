@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from leftout.core.errors import DataError
-from leftout.data.arrow_columns import arrow_columns, check_installed, is_pictures, reading
+from leftout.data.arrow_columns import arrow_columns, arrow_errors, check_installed, is_pictures
 from leftout.data.columns import RawTable
 from leftout.data.data_name import ARROW, table_files
 from leftout.data.files import check_allocation, file_bytes
@@ -57,7 +57,7 @@ def arrow_folder(folder: Path, source: str) -> SplitTables:
     if not set(files) & {TRAIN, *NAMES_OF_QUERIES}:
         files = {WHOLE: [path for paths in files.values() for path in paths]}
     used, unused = used_splits(list(files), source)
-    parts = {split: [_read(path) for path in sorted(files[split])] for split in used}
+    parts = {split: [_read_table(path) for path in sorted(files[split])] for split in used}
     counts = {split: sum(part.num_rows for part in parts[split]) for split in used}
     counts = counts if len(counts) > 1 else {WHOLE: sum(counts.values())}
     tables = [part for split in used for part in parts[split]]
@@ -67,7 +67,7 @@ def arrow_folder(folder: Path, source: str) -> SplitTables:
         raise DataError(
             f"`{source}` must hold files of the same columns; got {first.names} and {odd.schema.names}."
         )
-    with reading(source, "Arrow"):
+    with arrow_errors(source, "Arrow"):
         whole = pyarrow.concat_tables([table.replace_schema_metadata(None) for table in tables])
         whole.validate(full=True)
         pictures = {field.name: whole.column(field.name) for field in whole.schema if is_pictures(field.type)}
@@ -94,11 +94,11 @@ def _split_of(path: Path, folder: Path) -> str:
     return WHOLE if word in UNNAMED or match is None else word
 
 
-def _read(path: Path) -> Any:
+def _read_table(path: Path) -> Any:
     if path.suffix.lower() != ARROW:
         return parquet_table(path)
     content = file_bytes(path)
-    with reading(str(path), "Arrow"):
+    with arrow_errors(str(path), "Arrow"):
         try:
             return pyarrow.ipc.open_stream(content).read_all()
         except pyarrow.ArrowInvalid:

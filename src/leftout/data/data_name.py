@@ -49,18 +49,18 @@ def parse_data_name(name: str) -> tuple[str, Path]:
 
 def table_files(folder: Path) -> list[Path]:
     """Return the Parquet or Arrow files of a folder, at most one folder deep, without caches."""
-    inner = [place for place in _listed(folder) if place.is_dir() and not place.name.startswith(".")]
+    inner = [place for place in _entries(folder) if place.is_dir() and not place.name.startswith(".")]
     return [
         path
         for place in (folder, *inner)
-        for path in _listed(place)
+        for path in _entries(place)
         if path.suffix.lower() in (ARROW, ".parquet")
         and not path.name.startswith((".", "cache-"))
         and path.is_file()
     ]
 
 
-def _listed(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError:

@@ -39,7 +39,7 @@ class Dates:
 def dates_of(cells: Sequence[str]) -> Dates | None:
     """Return the dates that cells stand for, or None where one of them is no date."""
     if all(ISO.fullmatch(cell) for cell in cells):
-        values = _read(cells, _iso)
+        values = _moments(cells, _iso)
         return None if values is None else Dates(values, ("year, month, day",))
     marks = {match["mark"] if (match := SLASHED.fullmatch(cell)) else None for cell in cells}
     if len(marks) != 1 or None in marks:
@@ -50,7 +50,7 @@ def dates_of(cells: Sequence[str]) -> Dates | None:
         if mark == "." and order.startswith("month"):
             continue  # nobody writes so
         pattern = form.format(mark)
-        values = _read(cells, partial(_by_pattern, pattern=pattern))
+        values = _moments(cells, partial(_by_pattern, pattern=pattern))
         if values is not None:
             readings.append((order, values))
     if not readings:
@@ -77,7 +77,7 @@ def _by_pattern(cell: str, pattern: str) -> datetime:
     return datetime.strptime(cell, pattern)
 
 
-def _read(cells: Sequence[str], parse: Callable[[str], datetime]) -> np.ndarray | None:
+def _moments(cells: Sequence[str], parse: Callable[[str], datetime]) -> np.ndarray | None:
     try:
         return np.array([parse(cell) for cell in cells], dtype=MICROSECONDS)
     except (ValueError, OverflowError):

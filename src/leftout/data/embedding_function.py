@@ -48,7 +48,7 @@ def with_embedding_function(source: DataSource, embed: Callable[[Tensor], Any] |
     if not callable(function):
         raise OptionError(f"`embed` must be a function of a batch; got {type(function).__name__}.")
 
-    def embedded(rows: InputRows) -> InputRows:
+    def embed_inputs(rows: InputRows) -> InputRows:
         inputs = embed_rows(rows.inputs, function, name)
         note = f"predicted from {inputs.shape[1]} numbers that {name} makes of each row"
         names = embedding_names(inputs.shape[1])
@@ -57,8 +57,8 @@ def with_embedding_function(source: DataSource, embed: Callable[[Tensor], Any] |
     encode = source.encode
     return replace(
         source,
-        read=lambda chosen: embedded(source.read(chosen)),
-        encode=None if encode is None else lambda chosen, train: embedded(encode(chosen, train)),
+        read=lambda chosen: embed_inputs(source.read(chosen)),
+        encode=None if encode is None else lambda chosen, train: embed_inputs(encode(chosen, train)),
         record=source.record | {"embeddings": {"name": name, "matched": "made of the inputs"}},
     )
 
@@ -74,17 +74,17 @@ def embed_rows(inputs: np.ndarray, function: Callable[[Tensor], Any], name: str)
         ShapeError: no (b, d) numbers for b rows.
     """
     parts: list[np.ndarray] = []
-    with _evaluated(function) as (device, dtype):
+    with _eval_mode(function) as (device, dtype):
 
-        def made(rows: np.ndarray) -> np.ndarray:
+        def embed_batch(rows: np.ndarray) -> np.ndarray:
             batch = torch.from_numpy(rows).to(device=device, dtype=dtype)
             return _numbers(function, batch, name)
 
         starts = range(0, len(inputs), BATCH)
         for start in with_progress(starts, what="embedding"):
-            part = made(inputs[start : start + BATCH])
+            part = embed_batch(inputs[start : start + BATCH])
             if not parts:
-                _check_function_of_rows(made, inputs[:BATCH], part, name)
+                _check_function_of_rows(embed_batch, inputs[:BATCH], part, name)
                 size = BYTES_PER_NUMBER * len(inputs) * part.shape[1]
                 check_allocation(f"{len(inputs)} embeddings of {part.shape[1]} numbers", size)
             elif part.shape[1] != parts[0].shape[1]:
@@ -97,7 +97,7 @@ def embed_rows(inputs: np.ndarray, function: Callable[[Tensor], Any], name: str)
 
 
 @contextmanager
-def _evaluated(function: Callable[[Tensor], Any]) -> Iterator[tuple[torch.device, torch.dtype]]:
+def _eval_mode(function: Callable[[Tensor], Any]) -> Iterator[tuple[torch.device, torch.dtype]]:
     """Keep a module in eval mode for a while; yield where its numbers are, and of what type."""
     device, dtype = torch.device("cpu"), torch.float64
     modules = [*function.modules()] if isinstance(function, nn.Module) else []
@@ -140,17 +140,17 @@ def _numbers(function: Callable[[Tensor], Any], batch: Tensor, name: str) -> np.
 
 
 def _check_function_of_rows(
-    made: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, first: np.ndarray, name: str
+    embed_batch: Callable[[np.ndarray], np.ndarray], batch: np.ndarray, first: np.ndarray, name: str
 ) -> None:
     """Raise where the first batch has other embeddings the second time, or beside other rows."""
-    if not np.array_equal(made(batch), first, equal_nan=True):
+    if not np.array_equal(embed_batch(batch), first, equal_nan=True):
         raise DataError(
             f"`{name}` must return the same numbers every time; those of the first {len(batch)} rows differ "
             "from one call to the next. Turn dropout and random transforms off (`.eval()`)."
         )
     half = (len(batch) + 1) // 2
     with np.errstate(all="ignore"):
-        gap = np.abs(made(batch[:half]) - first[:half]).max()
+        gap = np.abs(embed_batch(batch[:half]) - first[:half]).max()
         differ = gap > SAME * np.abs(first).max()
     if differ:
         raise DataError(

@@ -19,7 +19,7 @@ import numpy as np
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.wording import plain
 from leftout.data.arrays import input_array
-from leftout.data.arrow_columns import arrow_columns, reading
+from leftout.data.arrow_columns import arrow_columns, arrow_errors
 from leftout.data.columns import ID, Column, first_repeat
 from leftout.data.conversion import doubles
 from leftout.data.data_source import DataSource, InputRows
@@ -55,16 +55,16 @@ def read_embeddings(given: Any) -> Embeddings:
         MemoryBudgetError: more numbers than memory has room for.
     """
     if not isinstance(given, str | Path):
-        return _checked(input_array("embeddings", given), None, "embeddings")
+        return _finite_rows(input_array("embeddings", given), None, "embeddings")
     path, name = Path(given).expanduser(), plain(given, 200)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _checked(input_array(name, array_of_bytes(file_bytes(path), f"`{path}`")), None, name)
+        return _finite_rows(input_array(name, array_of_bytes(file_bytes(path), f"`{path}`")), None, name)
     if suffix == ".parquet":
         table = parquet_table(path)
-        with reading(str(path), KIND):
+        with arrow_errors(str(path), KIND):
             array, ids = _of_table(table, name)
-        return _checked(array, ids, name)
+        return _finite_rows(array, ids, name)
     raise OptionError(f"`embeddings` must be an array or a file, {' or '.join(FILES)}; got {name!r}.")
 
 
@@ -78,7 +78,7 @@ def with_embeddings(source: DataSource, embeddings: Embeddings) -> DataSource:
     width = embeddings.rows.shape[1]
     names = embedding_names(width)
 
-    def read(chosen: np.ndarray) -> InputRows:
+    def read_rows(chosen: np.ndarray) -> InputRows:
         shown = source.read(chosen)
         return replace(shown, inputs=embeddings.rows[place[chosen]], input_columns=names, words=())
 
@@ -87,7 +87,7 @@ def with_embeddings(source: DataSource, embeddings: Embeddings) -> DataSource:
     note = f"predicted from {width} numbers for each row in {embeddings.name}, matched {matched}"
     notes = [*source.record.get("notes", ()), note]
     return replace(
-        source, read=read, encode=None, record=source.record | {"embeddings": record, "notes": notes}
+        source, read=read_rows, encode=None, record=source.record | {"embeddings": record, "notes": notes}
     )
 
 
@@ -132,7 +132,7 @@ def _of_table(table: Any, name: str) -> tuple[np.ndarray, tuple[str, ...] | None
                 f"`{name}` must hold one column of lists, or columns of numbers, beside {ID!r}; it has "
                 f"{', '.join([*lists, *columns])}."
             )
-        return _stacked(table.column(places[0]), name), ids
+        return _list_rows(table.column(places[0]), name), ids
     for column in columns.values():
         if column.kind in ("text", "date") or column.missing is not None:
             what = f"{column.kind}s" if column.missing is None else f"no value in row {column.missing + 1}"
@@ -149,7 +149,7 @@ def _is_list(kind: Any) -> bool:
     return hasattr(kind, "value_type") and "list" in str(kind)
 
 
-def _stacked(column: Any, name: str) -> np.ndarray:
+def _list_rows(column: Any, name: str) -> np.ndarray:
     """Return the lists of a column as rows of one matrix."""
     rows = column.to_pylist()
     widths = [-1 if row is None else len(row) for row in rows]
@@ -174,7 +174,7 @@ def _ids(column: Column, name: str) -> tuple[str, ...]:
     return ids
 
 
-def _checked(array: np.ndarray, ids: tuple[str, ...] | None, name: str) -> Embeddings:
+def _finite_rows(array: np.ndarray, ids: tuple[str, ...] | None, name: str) -> Embeddings:
     if array.ndim < 2:
         raise ShapeError(f"`{name}` must have shape (n, d), a row for each example; got {array.shape}.")
     check_allocation(f"`{name}`, {array.shape} in double precision,", BYTES_PER_NUMBER * array.size)

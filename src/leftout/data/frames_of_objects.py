@@ -63,12 +63,12 @@ def given_table(data: Any, source: str) -> GivenTable | None:
     if is_frame(first) and is_frame(second) and second.shape[1] == first.shape[1] > 1:
         return GivenTable(_two_tables(first, second, source))
     if _is_frame_pair(first) and _is_frame_pair(second):
-        (train, target), (query, other) = (_joined(side, source) for side in data)
+        (train, target), (query, other) = (_join_target(side, source) for side in data)
         return GivenTable(_two_tables(train, query.rename(columns={other: target}), source), target)
     if _is_text_pair(data):
         data = (pd.DataFrame({TEXT: pd.Series(list(first), dtype=object)}), second)
     if _is_frame_pair(data):
-        frame, target = _joined(data, source)
+        frame, target = _join_target(data, source)
         return GivenTable(frame_table(frame), target)
     return None
 
@@ -100,7 +100,7 @@ def _is_text_pair(data: Any) -> bool:
     return all(isinstance(text, str) for text in texts) and len(second) == len(texts)
 
 
-def _joined(pair: Any, source: str) -> tuple[pd.DataFrame, str]:
+def _join_target(pair: Any, source: str) -> tuple[pd.DataFrame, str]:
     """Return a frame with its targets as one more column, and the name of that."""
     frame, targets = pair
     check_rows_match(source, frame, targets)

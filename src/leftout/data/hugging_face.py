@@ -52,7 +52,7 @@ def hugging_face_tables(data: Any, source: str) -> SplitTables:
     named = {name: getattr(features[name], "names", None) for name in columns if name in features}
     return SplitTables(
         raw=RawTable(frame_table(frame_of_columns(rest, source)).columns, row_names(counts)),
-        pictures={name: partial(_chosen, cells, name, source) for name, cells in pictures.items()},
+        pictures={name: partial(_pictures_in, cells, name, source) for name, cells in pictures.items()},
         classes={name: list(map(str, names)) for name, names in named.items() if names is not None},
         is_query=is_query_of(counts),
         unused=tuple(unused),
@@ -74,7 +74,7 @@ def _is_picture(cell: Any) -> bool:
     return hasattr(cell, "getexif") and hasattr(cell, "convert")
 
 
-def _chosen(cells: Sequence[Any], name: str, source: str, rows: Sequence[int]) -> list[Any]:
+def _pictures_in(cells: Sequence[Any], name: str, source: str, rows: Sequence[int]) -> list[Any]:
     for row in rows:
         if not _is_picture(cells[row]):
             raise DataError(f"`{source}` must hold its pictures; row {row} of {name!r} has none.")

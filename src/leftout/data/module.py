@@ -24,7 +24,7 @@ def returned_by(source: str, wanted: str) -> Any:
         DataError: no such file or function; the user's code failed (its exception is the cause of
             ours).
     """
-    return _run(source, lambda function: function(), wanted)
+    return _use_function(source, lambda function: function(), wanted)
 
 
 def user_function(source: str) -> Any:
@@ -33,10 +33,10 @@ def user_function(source: str) -> Any:
     Raises:
         DataError: as `returned_by`.
     """
-    return _run(source, lambda function: function, "a function of a batch")
+    return _use_function(source, lambda function: function, "a function of a batch")
 
 
-def _run(source: str, use: Callable[[Any], Any], wanted: str) -> Any:
+def _use_function(source: str, use: Callable[[Any], Any], wanted: str) -> Any:
     """Return what is made of a function of a user's file, while its neighbours can be imported."""
     place, _, name = source.rpartition(":")
     path = Path(place).expanduser()

@@ -20,8 +20,8 @@ class DataOptions(OptionRecord):
 
     data: str = option(
         "digits",
-        "digits, mnist:DIR, cifar10:DIR, a folder or .zip of images by split and class, a folder of Parquet or Arrow, "
-        "FILE.npz, FILE.csv, FILE.parquet, or FILE.py:FUNCTION returning (train, query).",
+        "digits, mnist:DIR, cifar10:DIR, a folder or .zip of images by split and class, a folder of Parquet "
+        "or Arrow files, FILE.npz, FILE.csv, FILE.parquet, or FILE.py:FUNCTION returning (train, query).",
     )
     n_train: int | None = option(None, "Training examples to take; all by default.", common=True)
     n_query: int | None = option(None, "Queries to take; all by default.")

@@ -7,7 +7,7 @@ Texts are read as a dictionary and a number for each row, so that a long text co
 from pathlib import Path
 from typing import Any
 
-from leftout.data.arrow_columns import arrow_columns, check_installed, is_text, reading
+from leftout.data.arrow_columns import arrow_columns, arrow_errors, check_installed, is_text
 from leftout.data.columns import RawTable
 from leftout.data.data_name import check_file
 from leftout.data.files import BYTES_PER_NUMBER, check_allocation
@@ -27,7 +27,7 @@ def parquet_raw_table(path: Path) -> RawTable:
         DataError: as `parquet_table`; or a column of lists or other types that are neither numbers nor texts.
     """
     table = parquet_table(path)
-    with reading(str(path), KIND):
+    with arrow_errors(str(path), KIND):
         return arrow_columns(table, str(path))
 
 
@@ -40,7 +40,7 @@ def parquet_table(path: Path) -> Any:
     """
     check_file(path)
     check_installed(str(path))
-    with reading(str(path), KIND):
+    with arrow_errors(str(path), KIND):
         # From memory, not mapped: a file that shrinks while it is read would be a crash.
         with parquet.ParquetFile(path) as file:
             _check_declared(file.metadata, path)

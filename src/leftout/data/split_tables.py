@@ -146,11 +146,11 @@ def source_of_splits(
     contents = tables.pictures[pictured[0]]
     ids = list(rows.ids)
 
-    def read(chosen: np.ndarray) -> InputRows:
+    def read_rows(chosen: np.ndarray) -> InputRows:
         paths = [ids[row] for row in chosen.tolist()]
         return picture_rows(paths, contents(chosen.tolist()), form)
 
-    return replace(rows, read=read, encode=None, record=record | {"white": 255.0} | form.record)
+    return replace(rows, read=read_rows, encode=None, record=record | {"white": 255.0} | form.record)
 
 
 def _named_classes(column: Column, classes: Mapping[str, Sequence[str]]) -> Column:
