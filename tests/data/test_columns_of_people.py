@@ -176,6 +176,25 @@ def test_dates_in_text_have_one_meaning(tmp_path, form) -> None:
     assert any("'day' holds dates (" in note for note in train.preparation["notes"])
 
 
+@pytest.mark.parametrize(
+    "cells", [[day.date() for day in DAYS], list(DAYS), [str(day.date()) for day in DAYS]]
+)
+def test_days_are_days_in_every_form_of_a_frame(given, cells) -> None:
+    data = given(FRAME.assign(day=pd.Series(cells, dtype=object)))
+    train, query = read(data)
+    for part in (train, query):
+        assert part.inputs[:, -1].tolist() == days_since_first(data, train, part)
+
+
+def test_long_cells_have_short_names(given) -> None:
+    frame = FRAME.assign(long=["w " * 10_000, "v"] * 12)
+    train, _ = read(given(frame))
+    assert all(len(name) < 200 for name in train.preparation["input_columns"])
+    mixed = [datetime(2024, 1, 1), *pd.date_range("2024", periods=N - 1, tz="UTC")]
+    with pytest.raises(DataError, match="must hold dates of one kind"):
+        read(FRAME.assign(day=pd.Series(mixed, dtype=object)))
+
+
 def test_what_queries_hold_does_not_move_the_days(tmp_path) -> None:
     frame = FRAME.assign(day=DAYS, split=["train"] * 20 + ["test"] * 4)
     before, _ = read(frame)

@@ -304,6 +304,20 @@ def test_folders_that_are_none_are_refused(tmp_path, monkeypatch) -> None:
         load(tmp_path / "names")
 
 
+def test_a_table_beside_pictures_is_no_folder_of_tables(tmp_path) -> None:
+    for place in ("train/a", "train/b", "test/a", "test/b"):
+        for number in range(2):
+            path = tmp_path / "deep" / place / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(GREY[number]))
+            path = tmp_path / "flat" / place[-1] / f"{place.replace('/', '-')}{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture(GREY[number]))
+    for name in ("deep", "flat"):
+        FRAME.to_parquet(tmp_path / name / "metadata.parquet")
+        assert load(tmp_path / name)[0].images.shape[1:] == (5, 4)
+
+
 def test_the_command_line_takes_a_saved_folder(leftout, tmp_path) -> None:
     save_arrow(tmp_path / "saved", TABLE, names=NAMES)
     status, _, err = leftout("influence", "saved", "--top", "1")

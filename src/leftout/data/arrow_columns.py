@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from leftout.core.errors import DataError, LeftoutError, MemoryBudgetError
-from leftout.data.columns import Column, RawTable, first_repeat, integer_array
+from leftout.data.columns import Column, RawTable, date_or_text, first_repeat, integer_array
 from leftout.data.dates import MICROSECONDS
 from leftout.data.zipped import reason
 
@@ -93,7 +93,7 @@ def _column(name: str, values: Any, source: str) -> Column:
         return Column(name, "text", np.zeros(len(values)), missing, empty=True)
     if types.is_dictionary(kind):
         if is_text(kind.value_type):
-            return Column(name, "text", _texts(values), missing)
+            return date_or_text(name, _texts(values), missing)
         kind = kind.value_type
         values = values.cast(kind)
     if types.is_integer(kind):
@@ -111,9 +111,9 @@ def _column(name: str, values: Any, source: str) -> Column:
     if types.is_timestamp(kind) or types.is_date(kind):
         filled = values.cast(pyarrow.timestamp("us", getattr(kind, "tz", None))).fill_null(0)
         moments = filled.to_numpy().astype(MICROSECONDS)  # of UTC, where there is a zone
-        return Column(name, "date", moments, missing, note=f"{name!r} holds dates")
+        return Column(name, "date", moments, missing)
     if is_text(kind):
-        return Column(name, "text", _texts(values.dictionary_encode()), missing)
+        return date_or_text(name, _texts(values.dictionary_encode()), missing)
     raise DataError(
         f"`{name}` in {source} must hold numbers or texts; its type is {kind}. Convert or drop it."
     )

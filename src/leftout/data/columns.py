@@ -113,14 +113,24 @@ def text_column(name: str, cells: Sequence[str], *, comma_is_point: bool = False
     if all(cell.lower() in TRUTHS for cell in present):
         truths = [TRUTHS.get(cell.lower(), False) for cell in cells]
         return Column(name, "truth", np.array(truths), gap)
-    if present[0][0].isdigit() and (dates := dates_of(present)) is not None:
-        if len(dates.orders) > 1:
-            return Column(name, "text", text_array(cells), gap, orders=dates.orders)
-        values = np.zeros(len(cells), dtype=dates.values.dtype)
-        values[~gap] = dates.values
-        return Column(name, "date", values, gap, note=f"{name!r} holds dates ({dates.orders[0]})")
+    dates = date_or_text(name, text_array(cells), gap)
+    if dates.kind == "date" or dates.orders:
+        return dates
     # In a column of words, "none" and "NA" are words; only an empty cell is missing.
     return Column(name, "text", text_array(cells), _gaps(not cell for cell in cells))
+
+
+def date_or_text(name: str, texts: np.ndarray, gaps: np.ndarray) -> Column:
+    """Return a column of texts, or of dates where every cell that is not missing is one."""
+    present = texts[~gaps].tolist()
+    dates = dates_of(present) if present and present[0][:1].isdigit() else None
+    if dates is None:
+        return Column(name, "text", texts, gaps)
+    if len(dates.orders) > 1:
+        return Column(name, "text", texts, gaps, orders=dates.orders)
+    values = np.zeros(len(texts), dtype=dates.values.dtype)
+    values[~gaps] = dates.values
+    return Column(name, "date", values, gaps, note=f"{name!r} holds dates ({dates.orders[0]})")
 
 
 def _gaps(missing: Iterable[bool]) -> np.ndarray:

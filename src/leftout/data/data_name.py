@@ -8,6 +8,7 @@ FOLDERS = ("mnist", "cifar10")
 TABLES = (".csv", ".parquet")
 FILES = (".npz", ".zip", *TABLES)
 ARROW = ".arrow"
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
 
 
@@ -48,21 +49,24 @@ def parse_data_name(name: str) -> tuple[str, Path]:
 
 
 def table_files(folder: Path) -> list[Path]:
-    """Return the Parquet or Arrow files of a folder, at most one folder deep, without caches."""
-    inner = [place for place in _entries(folder) if place.is_dir() and not place.name.startswith(".")]
-    return [
-        path
-        for place in (folder, *inner)
-        for path in _entries(place)
-        if path.suffix.lower() in (ARROW, ".parquet")
-        and not path.name.startswith((".", "cache-"))
-        and path.is_file()
-    ]
+    """Return the Parquet or Arrow files of a folder, at most one folder deep, without caches.
+
+    A folder that also holds pictures, or folders two deep, is one of pictures with a table beside them: none.
+    """
+    entries = _entries(folder)
+    inner = [entry for place in entries if place.is_dir() for entry in _entries(place)]
+    if any(entry.name.lower().endswith(PICTURES) for entry in (*entries, *inner)):
+        return []
+    found = [entry for entry in (*entries, *inner) if entry.suffix.lower() in (ARROW, ".parquet")]
+    if not found or any(entry.is_dir() for entry in inner):
+        return []
+    return [path for path in found if path.is_file()]
 
 
 def _entries(folder: Path) -> list[Path]:
+    """Return what a folder holds and does not hide."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "cache-")))
     except OSError:
         return []  # whoever reads pictures says what is wrong
 

@@ -1,6 +1,7 @@
 """The columns of a DataFrame of pandas, and DataFrames of columns by name."""
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 from torch import Tensor
 
 from leftout.core.errors import DataError, ShapeError
-from leftout.data.columns import Column, RawTable, integer_array
+from leftout.data.columns import Column, RawTable, date_or_text, integer_array
 from leftout.data.conversion import as_array, doubles, kind_of
 from leftout.data.dates import MICROSECONDS
 
@@ -73,7 +74,8 @@ def frame_table(frame: Any) -> RawTable:
         if gaps.all():
             columns.append(Column(name, "text", np.zeros(len(cells)), gaps, empty=True))
             continue
-        if getattr(cells.dtype, "kind", "") == "M":
+        if isinstance(cells.dropna().iloc[0], date):
+            cells = _moments(name, cells)
             columns.append(_date_column(name, cells, gaps))
             continue
         present = as_array(f"data column {name}", cells.dropna())
@@ -88,8 +90,19 @@ def frame_table(frame: Any) -> RawTable:
         if gaps.any():
             values = np.zeros(len(cells), dtype=present.dtype)
             values[~gaps] = present
+        if kind == "text":
+            columns.append(date_or_text(name, np.where(gaps, "", values).astype(object), gaps))
+            continue
         columns.append(Column(name, kind, doubles(values) if kind == "number" else values, gaps))
     return RawTable(columns, [f"row {label}" for label in frame.index])
+
+
+def _moments(name: str, cells: Any) -> Any:
+    """Return a column of moments or days, which may be objects of Python, as one of pandas."""
+    try:
+        return pd.to_datetime(cells)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise DataError(f"`{name}` in `data` must hold dates of one kind; got {error}.") from error
 
 
 def _date_column(name: str, cells: Any, gaps: np.ndarray) -> Column:
@@ -97,4 +110,4 @@ def _date_column(name: str, cells: Any, gaps: np.ndarray) -> Column:
     moments = cells.dt.tz_convert("UTC").dt.tz_localize(None) if getattr(cells.dtype, "tz", None) else cells
     values = moments.to_numpy().astype(MICROSECONDS)
     values[gaps] = np.datetime64(0, "us")
-    return Column(name, "date", values, gaps, note=f"{name!r} holds dates")
+    return Column(name, "date", values, gaps)

@@ -19,6 +19,7 @@ from leftout.core.errors import DataError
 from leftout.core.progress import with_progress
 from leftout.core.wording import byte_size
 from leftout.data.columns import text_array
+from leftout.data.data_name import PICTURES
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import check_allocation, file_bytes
 from leftout.data.picture_form import PictureForm, pixels
@@ -27,7 +28,6 @@ from leftout.data.split import QUERY, TRAIN, named_splits
 from leftout.data.targets import RawTargets, raw_targets
 from leftout.data.zipped import member_bytes, open_zip, reason
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 """Decoders that may run. Others are refused whatever the file's name says: some call programs."""
 
@@ -62,7 +62,7 @@ def image_folder(folder: Path, source: str, form: PictureForm = PLAIN) -> DataSo
         _check_new(Path(place), visited)
         for name in names:
             path = Path(place, name)
-            if name.lower().endswith(SUFFIXES) and not _is_hidden(name):
+            if name.lower().endswith(PICTURES) and not _is_hidden(name):
                 paths.append(path.relative_to(folder).as_posix())
                 _check_text(paths[-1])
             else:
@@ -80,7 +80,7 @@ def image_zip(path: Path, source: str, form: PictureForm = PLAIN) -> DataSource:
     with open_zip(path) as archive:
         for member in archive.infolist():
             hidden = any(_is_hidden(name) for name in PurePosixPath(member.filename).parts)
-            if member.filename.lower().endswith(SUFFIXES) and not hidden:
+            if member.filename.lower().endswith(PICTURES) and not hidden:
                 paths.append(member.filename)
             else:
                 _check_name(archive, member)
@@ -141,7 +141,7 @@ def _folder_bytes(path: Path) -> bytes:
 def _source_of_listing(listing: Listing, source: str, form: PictureForm) -> DataSource:
     if not listing.paths:
         raise DataError(
-            f"`{source}` must hold pictures ({', '.join(SUFFIXES)}) in folders by class, or by "
+            f"`{source}` must hold pictures ({', '.join(PICTURES)}) in folders by class, or by "
             "split and class; there is none."
         )
     splits, classes = _layout(listing.paths, source)

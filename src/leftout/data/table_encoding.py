@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from leftout.core.errors import DataError
+from leftout.core.wording import plain
 from leftout.data.columns import Column, shown_cells
 from leftout.data.dates import date_texts
 from leftout.data.files import BYTES_PER_NUMBER, check_allocation
@@ -86,7 +87,7 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
                 BYTES_PER_NUMBER * len(chosen) * (len(values) + len(names)),
             )
             parts.append((cells[:, None] == values).astype(np.float64))
-            names += [f"{column.name} = {value}" for value in values.tolist()]
+            names += [f"{column.name} = {plain(value)}" for value in values.tolist()]
             widened.append(f"{column.name!r} ({len(values)})")
             continue
         if column.kind == "date":
