@@ -173,7 +173,7 @@ def test_dates_in_text_have_one_meaning(tmp_path, form) -> None:
     train, query = read(tmp_path / "t.csv")
     for part in (train, query):
         assert part.inputs[:, -1].tolist() == days_since_first("t.csv", train, part)
-    assert any("'day' holds dates (" in note for note in train.preparation["notes"])
+    assert any(note.startswith("read as dates (") for note in train.preparation["notes"])
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_every_separator_gives_the_same_numbers(tmp_path, mark, decimal, declare
         assert np.array_equal(part.inputs.numpy(), frame[["größe", "size", "count"]].to_numpy(float)[rows])
     said = train.preparation["notes"]
     assert (f"cells are separated by {MARKS[mark]}" in said) == (mark != ",")
-    assert ("'größe' has decimal commas; 'size' has decimal commas" in said) == (decimal == ",")
+    assert ("read as numbers with decimal commas: 'größe', 'size'" in said) == (decimal == ",")
 
 
 def test_commas_within_cells_are_no_separators(tmp_path) -> None:
@@ -319,7 +319,7 @@ def test_the_command_line_says_it_once_and_run_json_keeps_it(leftout, tmp_path) 
     assert status == 0, err
     for words in (
         "cells are separated by semicolons",
-        "'size' has decimal commas",
+        "read as numbers with decimal commas: 'size'",
         "rows are named by 'user'",
     ):
         assert out.count(words) == 1

@@ -318,6 +318,13 @@ def test_a_table_beside_pictures_is_no_folder_of_tables(tmp_path) -> None:
         assert load(tmp_path / name)[0].images.shape[1:] == (5, 4)
 
 
+def test_an_audit_says_that_its_queries_were_drawn(leftout, tmp_path) -> None:
+    FRAME.to_csv(tmp_path / "t.csv", index=False)
+    status, out, err = leftout("audit", "t.csv", "--target", "kind", "--seed", "3", "--out", "run")
+    assert status == 0, err
+    assert "18, 6, drawn by --seed 3" in out
+
+
 def test_the_command_line_takes_a_saved_folder(leftout, tmp_path) -> None:
     save_arrow(tmp_path / "saved", TABLE, names=NAMES)
     status, _, err = leftout("influence", "saved", "--top", "1")

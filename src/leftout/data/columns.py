@@ -48,8 +48,8 @@ class Column:
     empty: bool = False
     code: int | None = None
     rounded: int | None = None
-    note: str = ""
-    """How its cells were read, where they might have been read otherwise."""
+    reading: str = ""
+    """What its cells were read as, where they might have been read otherwise."""
     orders: tuple[str, ...] = ()
     """Of a text column of dates that can be read in several ways: these ways."""
 
@@ -100,7 +100,7 @@ def text_column(name: str, cells: Sequence[str], *, comma_is_point: bool = False
     commas = comma_is_point and any("," in cell for cell in present)
     if commas and all(DECIMAL_COMMA.fullmatch(cell) for cell in present):
         points = text_column(name, [cell.replace(",", ".") for cell in cells])
-        return replace(points, note=f"{name!r} has decimal commas")
+        return replace(points, reading="numbers with decimal commas")
     if all(NUMBER.fullmatch(cell) for cell in present):
         code = next((row for row, cell in enumerate(cells) if CODE.fullmatch(cell)), None)
         if code is not None:
@@ -130,7 +130,7 @@ def date_or_text(name: str, texts: np.ndarray, gaps: np.ndarray) -> Column:
         return Column(name, "text", texts, gaps, orders=dates.orders)
     values = np.zeros(len(texts), dtype=dates.values.dtype)
     values[~gaps] = dates.values
-    return Column(name, "date", values, gaps, note=f"{name!r} holds dates ({dates.orders[0]})")
+    return Column(name, "date", values, gaps, reading=f"dates ({dates.orders[0]})")
 
 
 def _gaps(missing: Iterable[bool]) -> np.ndarray:

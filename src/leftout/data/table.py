@@ -187,7 +187,11 @@ def _id_note(naming: Sequence[Column], named_by: str | None) -> str | None:
 
 def _reading_note(features: Sequence[Column]) -> str | None:
     """Return the sentence that says how cells were read that might have been read otherwise, or None."""
-    return "; ".join(column.note for column in features if column.note) or None
+    names: dict[str, list[str]] = {}
+    for column in features:
+        if column.reading:
+            names.setdefault(column.reading, []).append(column.name)
+    return "; ".join(f"read as {reading}: {name_list(of)}" for reading, of in names.items()) or None
 
 
 def _missing_word_note(goal: Column) -> str | None:
