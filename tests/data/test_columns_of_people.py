@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from leftout.core.errors import DataError, LeftoutError, OptionError
+from leftout.data.columns import text_column
 from leftout.data.dates import dates_of
 from leftout.data.load import load
 
@@ -285,6 +286,27 @@ def test_commas_within_cells_are_no_separators(tmp_path) -> None:
     path.write_text("sep=:\na:b\n")
     with pytest.raises(DataError, match="its first line says ':'"):
         read(path)
+
+
+@pytest.mark.parametrize(
+    ("cells", "values", "reading"),
+    [
+        (["5%", "12.5 %", ""], [5, 12.5], "numbers in %"),
+        (["$5", "$ 7"], [5, 7], "numbers in $"),
+        (["5 €", "-7,5 €"], [5, -7.5], "numbers in € with decimal commas"),
+    ],
+)
+def test_numbers_with_one_sign_beside_all_are_numbers(cells, values, reading) -> None:
+    column = text_column("a", cells, comma_is_point=True)
+    assert column.values[~column.gaps].tolist() == values
+    assert column.reading == reading
+
+
+@pytest.mark.parametrize(
+    "cells", [["5%", "7"], ["5%", "$7"], ["%", "%%"], ["5%", "7% off"], ["$1,234.5", "$7"]]
+)
+def test_other_signs_are_words(cells) -> None:
+    assert text_column("a", cells).kind == "text"
 
 
 def test_a_column_with_points_and_commas_is_no_number(tmp_path) -> None:

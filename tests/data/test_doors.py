@@ -218,6 +218,7 @@ SHUFFLED = "must be a loader in a fixed order"
         ({"train": Split(COLUMNS), "test": Split({"kind": [1]})}, "splits of the same columns"),
         (Split({**COLUMNS, "kind": [7] * N}, NAMES), "class numbers from 0 to 2; row 0 holds 7"),
         (Split({**COLUMNS, "kind": [-1, *COLUMNS["kind"][1:]]}, NAMES), "column 'kind' has none in row 0"),
+        (SimpleNamespace(column_names=["a"], features={}), "at hand, and this .* is a stream"),
         (Split({**COLUMNS, "size": [[1.0, 2.0]] * N}), "`size` in `data` must hold numbers or texts"),
     ],
 )  # fmt: skip

@@ -20,6 +20,9 @@ ID = "id"
 """Name of the column that names the rows."""
 
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?"}
+UNITS = "%$€£¥"
+"""Signs that may stand beside all numbers of a column."""
+
 TRUTHS = {"true": True, "false": False}
 INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
 CODE = re.compile(r"[+-]?0[0-9]+")
@@ -101,6 +104,12 @@ def text_column(name: str, cells: Sequence[str], *, comma_is_point: bool = False
     if commas and all(DECIMAL_COMMA.fullmatch(cell) for cell in present):
         points = text_column(name, [cell.replace(",", ".") for cell in cells])
         return replace(points, reading="numbers with decimal commas")
+    unit = _common_unit(present)
+    if unit:
+        bare = text_column(name, [cell.strip(unit + " ") for cell in cells], comma_is_point=comma_is_point)
+        if bare.kind in ("integer", "number"):
+            decimals = " with decimal commas" if bare.reading else ""
+            return replace(bare, reading=f"numbers in {unit}{decimals}")
     if all(NUMBER.fullmatch(cell) for cell in present):
         code = next((row for row, cell in enumerate(cells) if CODE.fullmatch(cell)), None)
         if code is not None:
@@ -118,6 +127,14 @@ def text_column(name: str, cells: Sequence[str], *, comma_is_point: bool = False
         return dates
     # In a column of words, "none" and "NA" are words; only an empty cell is missing.
     return Column(name, "text", text_array(cells), _gaps(not cell for cell in cells))
+
+
+def _common_unit(cells: Sequence[str]) -> str:
+    """Return the sign that stands before, or after, the digits of every cell; empty where none does."""
+    for unit in UNITS:
+        if all(cell[0] == unit for cell in cells) or all(cell[-1] == unit for cell in cells):
+            return unit
+    return ""
 
 
 def date_or_text(name: str, texts: np.ndarray, gaps: np.ndarray) -> Column:

@@ -22,6 +22,15 @@ def is_hugging_face(data: Any) -> bool:
     return all(hasattr(data, name) for name in ("column_names", "features", "__getitem__", "__len__"))
 
 
+def check_no_stream(data: Any, source: str) -> None:
+    """Raise where rows of such a data set come one after the other, and cannot be asked for."""
+    if hasattr(data, "column_names") and hasattr(data, "features") and not hasattr(data, "__len__"):
+        raise DataError(
+            f"`{source}` must have its rows at hand, and this data set is a stream. Load it without "
+            "`streaming=True`, or collect the rows that are meant."
+        )
+
+
 def hugging_face_tables(data: Any, source: str) -> SplitTables:
     """Return the rows of a data set, or of its splits.
 

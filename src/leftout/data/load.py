@@ -40,7 +40,7 @@ from leftout.data.embeddings import read_embeddings, with_embeddings
 from leftout.data.encoding import CENTRES, Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.frames_of_objects import GivenTable, given_table
-from leftout.data.hugging_face import hugging_face_tables, is_hugging_face
+from leftout.data.hugging_face import check_no_stream, hugging_face_tables, is_hugging_face
 from leftout.data.idx import mnist
 from leftout.data.images import image_folder, image_zip
 from leftout.data.module import returned_by
@@ -248,6 +248,7 @@ def _data_source(data: Any, reading: _Reading) -> DataSource | ExamplePair:
 def _of_object(data: Any, text: str, reading: _Reading) -> DataSource | ExamplePair:
     """Return the rows of what a program holds."""
     _check_left_out(text, "a .csv", header=reading.header)
+    check_no_stream(data, text)
     if is_hugging_face(data):
         _check_left_out(text, "arrays", pictures=reading.pictures)
         return _of_splits(hugging_face_tables(data, text), text, reading)
