@@ -1,12 +1,13 @@
 """Embeddings take the place of the inputs, row by row; what a person looks at stays that of the data."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import leftout as lo
 from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
@@ -111,6 +112,7 @@ def with_nan():
         (FEATURES[:, :0], "at least one example and feature"),
         ([[1.0, 2.0], [1.0]], "rows of one length"),
         (np.full((N, 2), "a"), "must hold real numbers; got dtype"),
+        (np.array([[1, "a"]] * N, dtype=object), "must hold real numbers; got dtype"),
         ("features.pt", r"must be an array or a file, .npy or .parquet; got 'features.pt'"),
         ("none.npy", "there is none of this name"),
     ],
@@ -179,6 +181,25 @@ def test_a_module_runs_in_eval_mode_in_its_own_precision_and_comes_back_as_it_wa
     assert torch.allclose(train.inputs, expected, atol=1e-6)
 
 
+def test_whatever_holds_real_numbers_is_an_embedding() -> None:
+    plain, _ = load("digits", n_train=20, n_query=5, normalise=None)
+    for form in (
+        Tensor.tolist,
+        Tensor.numpy,
+        Tensor.to_sparse,
+        Tensor.half,
+        lambda rows: rows.requires_grad_(),
+    ):
+        train, _ = load(
+            "digits",
+            n_train=20,
+            n_query=5,
+            normalise=None,
+            embed=lambda b, form=form: form(16 * b.flatten(1)),
+        )
+        assert torch.equal(train.inputs, 16 * plain.inputs.flatten(1))
+
+
 def random_numbers(batch):
     return torch.rand(len(batch), 2)
 
@@ -203,6 +224,7 @@ def failing(batch):
         (lambda batch: batch, r"of shape \(20, d\) for a batch of 20 rows; got \(20, 8, 8\)"),
         (lambda batch: batch.flatten(1)[1:], r"for a batch of 20 rows; got \(19, 64\)"),
         (lambda batch: "no", "must return embeddings of a batch"),
+        (lambda batch: sys.exit(3), "it raised SystemExit"),
         (lambda batch: batch.flatten(1) / 0, r"must be finite; digits/0\d+ holds NaN or infinity"),
         ("features", r"must be a function of a batch, or FILE.py:FUNCTION; got 'features'"),
         (3, "must be a function of a batch; got int"),

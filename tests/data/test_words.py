@@ -159,6 +159,10 @@ def test_texts_beside_labels_are_prose() -> None:
         expected = TfidfVectorizer().fit_transform([TEXTS[row] for row in rows]).toarray()
         assert np.abs(train.inputs.numpy() - expected).max() <= 1e-14
         assert len(query) == N // 4
+    given = (TEXTS[:TRAIN], KINDS[:TRAIN]), (TEXTS[TRAIN:], KINDS[TRAIN:])
+    train, query = load(given, normalise="standard")
+    assert np.abs(train.inputs.numpy() - tf_idf()[:TRAIN]).max() <= 1e-14
+    assert np.abs(query.inputs.numpy() - tf_idf()[TRAIN:]).max() <= 1e-14
 
 
 def test_names_and_categories_are_no_prose(given) -> None:

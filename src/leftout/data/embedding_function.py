@@ -119,12 +119,11 @@ def _numbers(function: Callable[[Tensor], Any], batch: Tensor, name: str) -> np.
     """Return what the function makes of a batch, checked."""
     try:
         answer = function(batch.clone())
-        answer = (
-            answer.detach().cpu() if isinstance(answer, Tensor) else torch.as_tensor(answer, device="cpu")
-        )
+        answer = answer if isinstance(answer, Tensor) else torch.as_tensor(answer, device="cpu")
+        answer = answer.detach().to_dense().cpu()
     except LeftoutError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = " It gets float64: begin with `.float()` if it wants single precision."
         wants = hint if batch.dtype == torch.float64 and "dtype" in str(error).lower() else ""
         raise DataError(

@@ -62,11 +62,13 @@ def given_table(data: Any, source: str) -> GivenTable | None:
     first, second = data
     if is_frame(first) and is_frame(second) and second.shape[1] == first.shape[1] > 1:
         return GivenTable(_two_tables(first, second, source))
+    if _is_text_pair(first) and _is_text_pair(second):
+        first, second = data = _text_frame(first), _text_frame(second)
     if _is_frame_pair(first) and _is_frame_pair(second):
         (train, target), (query, other) = (_join_target(side, source) for side in data)
         return GivenTable(_two_tables(train, query.rename(columns={other: target}), source), target)
     if _is_text_pair(data):
-        data = (pd.DataFrame({TEXT: pd.Series(list(first), dtype=object)}), second)
+        data = _text_frame(data)
     if _is_frame_pair(data):
         frame, target = _join_target(data, source)
         return GivenTable(frame_table(frame), target)
@@ -91,6 +93,8 @@ def _is_frame_pair(data: Any) -> bool:
 
 def _is_text_pair(data: Any) -> bool:
     """Return whether an object is a list of texts beside one target for each."""
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        return False
     first, second = data
     if isinstance(first, str | bytes) or not isinstance(first, list | tuple | np.ndarray | pd.Series):
         return False
@@ -98,6 +102,11 @@ def _is_text_pair(data: Any) -> bool:
     if len(texts) < 2 or isinstance(second, str | bytes) or not hasattr(second, "__len__"):
         return False
     return all(isinstance(text, str) for text in texts) and len(second) == len(texts)
+
+
+def _text_frame(pair: Any) -> tuple[pd.DataFrame, Any]:
+    """Return texts as a frame of one column, beside their targets."""
+    return pd.DataFrame({TEXT: pd.Series(list(pair[0]), dtype=object)}), pair[1]
 
 
 def _join_target(pair: Any, source: str) -> tuple[pd.DataFrame, str]:
