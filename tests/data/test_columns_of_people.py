@@ -348,3 +348,11 @@ def test_the_command_line_says_it_once_and_run_json_keeps_it(leftout, tmp_path) 
     assert "user-" in out
     status, _, err = leftout("influence", "t.csv", "--target", "kimd")
     assert (status, "Did you mean 'kind'?" in err) == (2, True)
+
+
+def test_ids_to_predict_are_refused_as_classes_are() -> None:
+    frame = pd.DataFrame({"id": [f"u{i}" for i in range(N)], "split": ["train"] * 20 + ["test"] * 4})
+    with pytest.raises(DataError, match="must have columns beside the target 'id'"):
+        load(frame, target="id")
+    with pytest.raises(DataError, match="must have a column to predict; it has 'id', 'split'"):
+        load(frame)

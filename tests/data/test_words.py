@@ -165,6 +165,14 @@ def test_texts_beside_labels_are_prose() -> None:
     assert np.abs(query.inputs.numpy() - tf_idf()[TRAIN:]).max() <= 1e-14
 
 
+def test_a_table_that_ends_in_prose_or_names_is_predicted_before(given) -> None:
+    frame = FRAME[["size", "kind", "review"]].assign(user=[f"u{i}" for i in range(N)])
+    train, _ = load(given(frame), normalise=None)
+    assert train.preparation["target"] == "kind"
+    said = "the target is 'kind', the last one that holds no names or prose, as no other was named"
+    assert train.preparation["notes"][0].startswith(said)
+
+
 def test_names_and_categories_are_no_prose(given) -> None:
     frame = FRAME.drop(columns="review").assign(
         name=[f"Dr Ada Lovelace {i % 70}" for i in range(N)], long=["one text of many that is said often"] * N

@@ -37,6 +37,9 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 DECLARED = re.compile(r"sep=(.)\r?\n")
 """A first line by which spreadsheets say what separates cells; it is not counted."""
 
+LONGEST_LINE = 2**20
+"""Characters among which the first line is looked for: a longer one shows its separator there."""
+
 MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 
@@ -120,7 +123,7 @@ def _separator(path: Path, text: str) -> tuple[str, str]:
 def _first(text: str, separator: str) -> list[str]:
     """Return the cells of the first line that is not blank."""
     try:
-        return next((cells for cells in _reader(text, separator) if cells), [])
+        return next((cells for cells in _reader(text[:LONGEST_LINE], separator) if cells), [])
     except csv.Error:
         return []
 

@@ -104,7 +104,8 @@ def load(
         centre: see `leftout.data.encoding`; None is "uniform" for classes, "mean" for numbers.
         outputs: columns that classes are coded in: 2 gives two classes one each, for a network with
             two outputs; None is one column of ∓1 for two classes, and one each for more.
-        target: the column of a table to predict; None is the last, and a note says so.
+        target: the column of a table to predict; None is the last that holds no names of rows and no prose,
+            and a note says so.
         columns: the columns of a table to predict from; None is all others, but for those that tell rows
             apart: see `leftout.data.id_columns`.
         drop: columns of a table to leave out of everything.

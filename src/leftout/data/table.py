@@ -20,9 +20,10 @@ from leftout.data.conversion import LARGEST_WHOLE, check_whole_numbers
 from leftout.data.csv_file import csv_table
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import BYTES_PER_NUMBER, check_allocation
-from leftout.data.id_columns import id_columns
+from leftout.data.id_columns import id_columns, names_rows
 from leftout.data.options import Task
 from leftout.data.parquet_file import parquet_raw_table
+from leftout.data.prose import is_prose
 from leftout.data.split import named_splits
 from leftout.data.table_encoding import encode_columns, raw_cells
 from leftout.data.targets import float_class_note, raw_targets
@@ -61,7 +62,7 @@ def table(
         raw: all its columns, and what rows are called where no column names them: one called `id`, or the
             only one that `id_columns` finds.
         form: of the file, for the record.
-        target: the column to predict; None takes the last, and a note says so.
+        target: the column to predict; None takes the last that holds no names or prose, and a note says so.
         columns: the columns to predict from; None takes all others but those that name rows.
         drop: columns that are left out of everything.
         task: whether the target is classes or numbers; None goes by its type.
@@ -113,9 +114,8 @@ def table(
         return InputRows(coded.inputs, None, shown, headings, coded.names, coded.notes, coded.words)
 
     targets = raw_targets(goal.name, shown_cells(goal)[rows], task=task, rows=ids)
-    default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
     notes = [
-        default if target is None else None,
+        _default_note(goal, by_name) if target is None else None,
         *raw.notes,
         _reading_note(features),
         _id_note(naming, named_by) if not shown_only else None,
@@ -229,7 +229,16 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
     rest = [name for name in by_name if name not in (ID, SPLIT)]
     if not rest:
         raise DataError(f"`{source}` must have a column to predict; it has {name_list(by_name)}.")
-    return by_name[rest[-1]]
+    # Nobody predicts names or prose: a table that ends in them has its target before.
+    likely = (by_name[name] for name in reversed(rest))
+    return next((c for c in likely if not names_rows(c) and not is_prose(c)), by_name[rest[-1]])
+
+
+def _default_note(goal: Column, by_name: dict[str, Column]) -> str:
+    """Return the sentence that says which column is predicted, where none was named."""
+    last = [name for name in by_name if name not in (ID, SPLIT)][-1]
+    which = "the last column" if goal.name == last else "the last one that holds no names or prose"
+    return f"the target is {goal.name!r}, {which}, as no other was named with `target` (--target)"
 
 
 def _features(
