@@ -134,16 +134,15 @@ def name_list(names: Iterable[str], most: int = 12) -> str:
     return (", ".join(quoted[:most]) or "none") + more
 
 
-def did_you_mean(name: object, names: Iterable[str]) -> str:
-    """Return a sentence that asks for the nearest of some names, with a space before it; empty for none near.
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a question for the names that a misspelt one is most like; empty where there is none.
 
     Example:
-        >>> did_you_mean("prise", ["size", "price"])
-        " Did you mean 'price'?"
+        >>> did_you_mean("relo", ["relu", "erf"]), did_you_mean("xyz", ["relu", "erf"])
+        (" Did you mean 'relu'?", '')
     """
-    by_lower = {each.lower(): each for each in names}
-    near = get_close_matches(str(name).strip().lower(), by_lower, n=1)
-    return f" Did you mean {by_lower[near[0]]!r}?" if near else ""
+    near = get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def time_label(at: float, unit: str) -> str:

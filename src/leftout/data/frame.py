@@ -21,11 +21,6 @@ KINDS_OF_COLUMNS: dict[str | None, Any] = {
 }
 
 
-def is_frame(data: Any) -> bool:
-    """Return whether an object is a DataFrame of pandas."""
-    return isinstance(data, pd.DataFrame)
-
-
 def frame_of_columns(columns: Mapping[str, Any], source: str) -> pd.DataFrame:
     """Return columns by name as a DataFrame: arrays, tensors, lists or Series, in which nothing is rounded.
 

@@ -18,12 +18,10 @@ from leftout.core.errors import DataError, ShapeError
 from leftout.core.wording import name_list
 from leftout.data.arrays import check_rows_match
 from leftout.data.columns import RawTable
-from leftout.data.frame import frame_of_columns, frame_table, is_frame
+from leftout.data.frame import frame_of_columns, frame_table
+from leftout.data.objects import BUNCH, is_frame
 from leftout.data.table import SPLIT
 from leftout.data.targets import target_array
-
-BUNCH = ("data", "target")
-"""Names of inputs and targets in what scikit-learn's loaders return."""
 
 ARRAYS = ({"x", "y"}, {"x_train", "y_train", "x_test", "y_test"}, set(BUNCH))
 """Names by which a dictionary holds arrays rather than columns."""

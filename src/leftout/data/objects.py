@@ -17,10 +17,17 @@ from leftout.data.archive import SPLIT, WHOLE, source_of_arrays
 from leftout.data.arrays import pair_arrays
 from leftout.data.data_source import DataSource
 from leftout.data.examples import Examples
-from leftout.data.frames_of_objects import BUNCH
 from leftout.data.options import Task
 
 ExamplePair = tuple[Examples, Examples]
+
+BUNCH = ("data", "target")
+"""Names of inputs and targets in what scikit-learn's loaders return."""
+
+
+def is_frame(data: Any) -> bool:
+    """Return whether an object is a DataFrame of pandas, which is not imported for that."""
+    return hasattr(data, "iloc") and getattr(data, "ndim", 0) == 2
 
 
 def source_of_object(

@@ -156,7 +156,7 @@ def _drop(by_name: dict[str, Column], drop: Sequence[str] | None, source: str) -
         if name not in by_name:
             raise OptionError(
                 f"`drop` must name columns of `{source}`, among {name_list(by_name)}; got "
-                f"{shown(name)}.{did_you_mean(name, by_name)}"
+                f"{shown(name)}.{did_you_mean(str(name), by_name)}"
             )
         del by_name[name]
 
@@ -223,7 +223,7 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
         if target not in by_name:
             raise OptionError(
                 f"`target` must be a column of `{source}`, one of {name_list(by_name)}; got "
-                f"{shown(target)}.{did_you_mean(target, by_name)}"
+                f"{shown(target)}.{did_you_mean(str(target), by_name)}"
             )
         return by_name[target]
     rest = [name for name in by_name if name not in (ID, SPLIT)]
@@ -251,7 +251,7 @@ def _features(
     wrong = [name for name in chosen if name not in by_name or name == target]
     if wrong or len(set(chosen)) < len(chosen) or not chosen:
         others = [name for name in by_name if name not in (ID, SPLIT, target)]
-        hint = did_you_mean(wrong[0], others) if wrong else ""
+        hint = did_you_mean(str(wrong[0]), others) if wrong else ""
         raise OptionError(
             f"`columns` must name columns of `{source}` other than the target {target!r}, each "
             f"once, among {name_list(others)}; got {chosen}.{hint}"

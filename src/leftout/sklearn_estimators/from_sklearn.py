@@ -21,7 +21,7 @@ from torch import Tensor
 from leftout.core.blocks import memory_budget
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
 from leftout.data.conversion import as_array
-from leftout.data.frame import is_frame
+from leftout.data.objects import is_frame
 from leftout.data.pairs import inputs_of
 from leftout.dynamics.fitted_estimator import FittedEstimator
 from leftout.sklearn_estimators.estimator_parts import EstimatorParts, TrainingData
