@@ -133,7 +133,7 @@ def test_dropped_columns_are_not_there(given) -> None:
     with pytest.raises(OptionError, match="`target` must be a column"):
         read(data, drop=["kind"])
     for option in ({"target": 3}, {"columns": [3]}, {"drop": [3]}):
-        with pytest.raises(OptionError, match="must .*column"):
+        with pytest.raises(OptionError, match=r"must .*column"):
             read(data, **option)
 
 
