@@ -32,6 +32,7 @@ ALL = AuditArguments.from_options(
     centre="mean",
     target="price",
     columns="size,age",
+    drop="name",
     header="yes",
     task="regression",
     pictures="no",
@@ -64,6 +65,11 @@ ALL = AuditArguments.from_options(
     model="net.py:build",
     weights="w.pt",
     labels="fixed.csv",
+    resize="32x48",
+    crop="yes",
+    background="white",
+    embeddings="features.npy",
+    embed="net.py:features",
     linearised_at="initial",
     parameters=("fc.*",),
     outputs="trace",
@@ -373,7 +379,7 @@ def test_the_seed_chooses_the_examples():
 
 def test_a_target_belongs_to_a_table(tmp_path):
     table = tmp_path / "houses.csv"
-    rows = [f"{i},{i % 3},{2.5 * i}" for i in range(1, 21)]
+    rows = [f"{2 * i},{i % 3},{2.5 * i}" for i in range(1, 21)]
     table.write_text("\n".join(["rooms,floors,price", *rows]) + "\n")
     arguments = given(data=str(table), target="floors", normalise="standard")
     train, _ = load_examples(arguments, kernel_of(arguments))

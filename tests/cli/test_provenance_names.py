@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 import leftout as lo
-from leftout.cli.provenance_names import feature_columns, provenance_names
+from leftout.cli.commands import AuditArguments
+from leftout.cli.model import load_examples
+from leftout.cli.provenance_names import provenance_column, provenance_names
 from leftout.core.errors import DataError, OptionError
 
 
@@ -41,10 +43,12 @@ def test_not_said_it_is_the_class(data) -> None:
 
 
 def test_a_column_of_sources_is_no_feature(data) -> None:
-    assert feature_columns("where", "t.csv", "kind") == ["a", "b"]
-    assert feature_columns("a", "t.csv", None) == ["b", "where"]
-    assert feature_columns("s.csv", "t.csv", "kind") is None
-    assert feature_columns(None, "digits", None) is None
+    assert provenance_column("where", "t.csv", "kind") == "where"
+    assert provenance_column("s.csv", "t.csv", "kind") is None
+    assert provenance_column(None, "digits", None) is None
+    for more, columns in ({}, ("a", "b")), ({"columns": "where,b"}, ("where", "b")):
+        asked = AuditArguments.from_options(data="t.csv", target="kind", provenance="where", **more)
+        assert load_examples(asked, lo.kernels.ReLU(2))[0].columns == columns
 
 
 @pytest.mark.parametrize(
@@ -59,7 +63,7 @@ def test_a_column_of_sources_is_no_feature(data) -> None:
 )
 def test_a_column_that_is_none_is_refused(data, asked, message) -> None:
     with pytest.raises(OptionError, match=message):
-        feature_columns(*asked)
+        provenance_column(*asked)
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leftout.core.errors import DataError, MemoryBudgetError
+from leftout.core.errors import DataError, MemoryBudgetError, OptionError
 from leftout.data import images as module
 from leftout.data.images import decode_picture
 from leftout.data.load import load
+from leftout.data.picture_form import PictureForm
 from problems.data_files import picture, pictures, write_folder, write_zip
 
 
@@ -58,7 +59,9 @@ def test_a_folder_without_splits_is_split_by_seed(tmp_path, prefix) -> None:
 def test_only_chosen_pictures_are_decoded(tmp_path, monkeypatch) -> None:
     seen = []
     whole = module.decode_picture
-    monkeypatch.setattr(module, "decode_picture", lambda data, name: seen.append(name) or whole(data, name))
+    monkeypatch.setattr(
+        module, "decode_picture", lambda data, name, *form: seen.append(name) or whole(data, name)
+    )
     write_zip(tmp_path / "data.zip", encoded(pictures(each=20)))
     train, query = load(tmp_path / "data.zip", n_train=6, n_query=4)
     assert seen == [*train.ids, *query.ids]
@@ -285,3 +288,137 @@ def test_a_file_name_that_is_no_text_is_refused(tmp_path) -> None:
     name = os.fsencode(tmp_path / "data/train/cat/") + b"\xff.png"
     Path(os.fsdecode(name)).write_bytes(picture(np.ones((2, 2), np.uint8)))
     refused(tmp_path / "data", r"udcff.png'` must have a name in UTF-8\. Rename the file")
+
+
+# One size, and what stands behind transparent pixels
+
+
+def half(colours, height, width):
+    """Return a picture whose left half has one colour and whose right half another."""
+    image = Image.new("RGB", (width, height), colours[0])
+    image.paste(colours[1], (width // 2, 0, width, height))
+    return image
+
+
+def sized_folder(folder):
+    sizes = [(8, 8), (16, 8), (8, 24), (40, 40)]
+    for number in range(8):
+        path = folder / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width = sizes[number // 2]
+        half(((255, 0, 0), (0, 0, 255)), height, width).save(path)
+
+
+def test_mixed_sizes_become_one_where_it_is_asked_for_and_it_is_said(tmp_path) -> None:
+    sized_folder(tmp_path / "data")
+    refused(tmp_path / "data", r"Bring all to one size with `resize` \(--resize 64, or 64x48\)")
+    train, query = load(tmp_path / "data", resize=8, n_query=2, normalise=None)
+    for part in (train, query):
+        assert part.images.shape[1:] == (8, 8, 3)
+        # Squeezed, the left half is red and the right one blue, whatever the shape was; the seam is mixed.
+        assert (part.images[:, :, :3] == [255, 0, 0]).all()
+        assert (part.images[:, :, 5:] == [0, 0, 255]).all()
+    assert train.preparation["picture_form"] == {"size": [8, 8], "crop": False, "background": None}
+    assert any("every picture was brought to 8 × 8 pixels, the whole of it squeezed" in note for note in
+               train.preparation["notes"])  # fmt: skip
+
+
+def test_crop_keeps_proportions_and_cuts_the_middle_out(tmp_path) -> None:
+    stripes = np.zeros((6, 18), dtype=np.uint8)
+    stripes[:, 6:12] = 200
+    for number in range(8):
+        path = tmp_path / "data" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(stripes))
+    cut, _ = load(tmp_path / "data", resize=(6, 6), crop=True, n_query=2)
+    assert (cut.images == 200).all()
+    whole, _ = load(tmp_path / "data", resize="6x6", n_query=2)
+    assert (whole.images[:, :, [0, 5]] == 0).all()
+    assert any("its middle cut out" in note for note in cut.preparation["notes"])
+
+
+def test_a_picture_in_the_wanted_size_stays_as_it_is(tmp_path) -> None:
+    write_folder(tmp_path / "data", encoded(pictures()))
+    same, _ = load(tmp_path / "data", resize="4x5")
+    assert np.array_equal(same.images, load(tmp_path / "data")[0].images)
+
+
+def test_resizing_averages_the_area_of_a_pixel(tmp_path) -> None:
+    fine = np.indices((40, 40)).sum(0) % 2 * 200
+    form = PictureForm((4, 4))
+    assert (np.abs(decode_picture(picture(fine.astype(np.uint8)), "a", form).astype(int) - 100) <= 2).all()
+
+
+def test_transparent_pixels_show_the_background_that_is_asked_for(tmp_path) -> None:
+    clear = Image.new("RGBA", (4, 4), (10, 20, 30, 0))
+    clear.putpixel((0, 0), (10, 20, 30, 255))
+    clear.putpixel((1, 0), (0, 0, 0, 51))
+    with pytest.raises(DataError, match=r"must be opaque; .* with `background` \(--background white"):
+        decode_picture(saved(clear), "a")
+    white = decode_picture(saved(clear), "a", PictureForm(background="white"))
+    assert white[0, :3].tolist() == [[10, 20, 30], [204, 204, 204], [255, 255, 255]]
+    black = decode_picture(saved(clear), "a", PictureForm(background="black"))
+    assert black[1, 1].tolist() == [0, 0, 0]
+    palette = Image.new("P", (4, 4), 0)
+    palette.putpalette([9, 8, 7, 1, 1, 1])
+    content = saved(palette, transparency=0)
+    assert decode_picture(content, "a", PictureForm(background="white"))[0, 0].tolist() == [255] * 3
+
+
+def test_pictures_in_the_colours_of_print_are_read() -> None:
+    print_colours = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    decoded = decode_picture(saved(print_colours, "JPEG"), "a")
+    assert decoded.shape == (16, 16, 3)
+    assert np.abs(decoded[8, 8].astype(int) - [255, 0, 0]).max() <= 4
+
+
+def test_a_photograph_larger_than_any_input_is_read_where_it_is_made_small() -> None:
+    content = saved(Image.new("L", (5000, 5000), 7))
+    assert (decode_picture(content, "a", PictureForm((8, 8))) == 7).all()
+
+
+def test_it_is_turned_before_it_is_cut(tmp_path) -> None:
+    image = half(((255, 0, 0), (0, 0, 255)), 8, 24)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # held on its side: left becomes top
+    content = saved(image, "PNG", exif=exif)
+    turned = decode_picture(content, "a", PictureForm((8, 8)))
+    assert (turned[:3] == [255, 0, 0]).all()
+    assert (turned[5:] == [0, 0, 255]).all()
+
+
+@pytest.mark.parametrize("resize", [0, -1, "a", "8x", "8x8x8", (8,) * 3, 5000, 2.5, True, "", []])
+def test_sizes_that_are_none_are_refused(resize) -> None:
+    with pytest.raises(OptionError, match="`resize` must be a side or height and width"):
+        load("digits", resize=resize)
+
+
+def test_options_of_picture_files_belong_to_them() -> None:
+    for options in ({"resize": 8}, {"background": "white"}, {"resize": 8, "crop": True}):
+        with pytest.raises(OptionError, match="must be left out unless the data are picture files"):
+            load("digits", **options)
+    with pytest.raises(OptionError, match="`crop` must be left out without `resize`"):
+        load("digits", crop=True)
+    with pytest.raises(OptionError, match="`background` must be"):
+        load("digits", background="green")
+
+
+def test_the_command_line_resizes(leftout, tmp_path) -> None:
+    sized_folder(tmp_path / "data")
+    words = (
+        "influence",
+        "data",
+        "--n-query",
+        "2",
+        "--resize",
+        "8x6",
+        "--crop",
+        "yes",
+        "--background",
+        "white",
+    )
+    status, out, err = leftout(*words)
+    assert status == 0, err
+    assert "note: every picture was brought to 8 × 6 pixels, its middle cut out" in out
+    status, _, err = leftout("influence", "data")
+    assert (status, "--resize 64" in err) == (2, True)

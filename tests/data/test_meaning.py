@@ -136,7 +136,7 @@ def test_a_feature_of_codes_is_refused_as_such(tmp_path, code) -> None:
     rows = "".join(f"{row},{row}.5,{'ab'[row % 2]}\n" for row in range(1, 9))
     path = written(tmp_path / "z.csv", f"zip,a,y\n{rows}{code},1.5,a\n")
     with pytest.raises(
-        DataError, match=rf"'zip' holds codes with leading zeros, such as '{re.escape(code)}'.*`columns`: 'a'"
+        DataError, match=rf"'zip' holds codes with leading zeros, such as '{re.escape(code)}'.*`drop` .--drop"
     ):
         load(path)
     assert load(path, columns=["a"])[0].columns == ("a",)
@@ -348,7 +348,6 @@ def test_one_set_of_any_form_is_split_by_the_seed() -> None:
         DataLoader(Items(), batch_size=7),
         {"x": X, "y": Y},
         {"data": X, "target": Y, "DESCR": "as scikit-learn has it"},
-        (pd.DataFrame(X), pd.Series(Y)),
     ]
     for form in forms:
         train, query = load(form, normalise=None, seed=3)
@@ -383,8 +382,8 @@ def test_a_frame_is_a_table() -> None:
     assert load(frame, target="a", columns=["b"])[0].classes is None
     with pytest.raises(DataError, match=r"name its rows .*reset_index"):
         load(pd.concat([frame, frame]), target="y")
-    with pytest.raises(DataError, match=r"`a` in `data` must hold numbers or texts; it holds datetime"):
-        load(frame.assign(a=pd.date_range("2020", periods=N)), target="y")
+    with pytest.raises(DataError, match=r"`a` in `data` must hold numbers or texts; it holds timedelta"):
+        load(frame.assign(a=pd.to_timedelta(np.arange(N), unit="D")), target="y")
 
 
 @pytest.mark.parametrize("data", [None, 3, b"x", X, {1: X}, {X.shape}, (X,), (X, Y, Y), iter([]), WORDS[0]])

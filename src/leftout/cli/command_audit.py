@@ -143,7 +143,9 @@ def _show_audit(finished: Audit) -> None:
 def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     """Return names and texts of the table."""
     n = len(findings.train)
-    rows = [("training examples, queries", f"{n}, {len(findings.query)}")]
+    preparation = findings.train.preparation
+    drawn = f", drawn by --seed {preparation['seed']}" if preparation.get("split") == "by seed" else ""
+    rows = [("training examples, queries", f"{n}, {len(findings.query)}{drawn}")]
     of_labels = " by another kernel" if findings.label_note else ""
     exact = "" if findings.one_step and not findings.label_note else "exact "
     if last.query_accuracy is not None:

@@ -11,7 +11,7 @@ from leftout.cli.arguments import Arguments
 from leftout.cli.commands import AuditArguments
 from leftout.cli.module_file import network
 from leftout.cli.options import FAMILIES_BY_KERNEL, ProvenanceOptions
-from leftout.cli.provenance_names import feature_columns
+from leftout.cli.provenance_names import provenance_column
 from leftout.core.errors import OptionError
 from leftout.core.modules import last_layers
 from leftout.core.wording import plain
@@ -200,6 +200,11 @@ def rule_of(arguments: Arguments) -> Rule:
     return RULES[arguments.rule_name](**numbers, loss=arguments.reduction)
 
 
+def names_of(text: str | None) -> list[str] | None:
+    """Return the names that commas separate, or None where there is no text."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
 def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -> tuple[Examples, Examples]:
     """Return training examples and queries, scaled for the kernel unless another scaling is given.
 
@@ -210,11 +215,16 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     scaling: dict[str, Any] = {}
     if arguments.normalise is not None:
         scaling["normalise"] = None if arguments.normalise == "none" else arguments.normalise
-    classes = None if arguments.classes is None else [name.strip() for name in arguments.classes.split(",")]
+    classes = names_of(arguments.classes)
     centre = arguments.centre
     if centre is None and arguments.model is not None:
         centre = "none"
+    header = arguments.yes_no("header")
+    columns, drop = names_of(arguments.columns), names_of(arguments.drop) or []
     provenance = arguments.provenance if isinstance(arguments, ProvenanceOptions) else None
+    source = provenance_column(provenance, arguments.data, arguments.target, header=header)
+    if source is not None and source not in (columns or ()):
+        drop.append(source)
     train, query = defaults_for(None if arguments.takes_defaults else kernel).load(
         arguments.data,
         classes=classes,
@@ -224,17 +234,17 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
         **scaling,
         centre=centre,
         target=arguments.target,
-        columns=feature_columns(
-            provenance,
-            arguments.data,
-            arguments.target,
-            columns=arguments.columns,
-            header=arguments.yes_no("header"),
-        ),
-        header=arguments.yes_no("header"),
+        columns=columns,
+        drop=drop or None,
+        header=header,
         task=arguments.task,
         labels=arguments.labels,
         pictures=arguments.yes_no("pictures"),
+        resize=arguments.resize,
+        crop=arguments.yes_no("crop"),
+        background=arguments.background,
+        embeddings=arguments.embeddings,
+        embed=arguments.embed,
     )
     for note in train.preparation.get("notes", ()):
         print(f"note: {plain(note, 2000)}")

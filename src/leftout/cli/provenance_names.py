@@ -8,11 +8,11 @@ not given               the class
 from pathlib import Path
 
 from leftout.core.errors import DataError, OptionError
-from leftout.core.wording import name_list
-from leftout.data.columns import ID, Column
+from leftout.core.wording import did_you_mean, name_list
+from leftout.data.columns import ID, Column, RawTable
 from leftout.data.data_name import TABLES
 from leftout.data.examples import Examples
-from leftout.data.table import SPLIT, table_columns
+from leftout.data.table import SPLIT, read_table
 
 SOURCE = "source"
 """Name of the column, in a file, that says where an example comes from."""
@@ -35,15 +35,17 @@ def provenance_names(
             )
         return [train.classes[label] for label in train.labels.tolist()]
     if is_table(provenance):
-        columns, ids = _table(provenance)
+        columns, raw = _table(provenance)
         column = columns.get(SOURCE)
+        ids = raw.names_by(ID) if ID in columns else []
         if column is None or ID not in columns:
             raise DataError(
                 f"`{provenance}` must have the columns 'id' and 'source'; it has {name_list(columns)}."
             )
     else:
-        columns, ids = _table(data, header)
+        columns, raw = _table(data, header)
         column = columns[provenance]
+        ids = raw.names_by(train.preparation["named_by"])
     if column.missing is not None:
         raise DataError(
             f"`{provenance}` must name a source for every example; that of {ids[column.missing]} is missing."
@@ -63,26 +65,19 @@ def is_table(name: str) -> bool:
     return Path(name).suffix.lower() in TABLES
 
 
-def feature_columns(
-    provenance: str | None,
-    data: str,
-    target: str | None,
-    *,
-    columns: str | None = None,
-    header: bool | None = None,
-) -> list[str] | None:
-    """Return the columns to predict from: those given, or all but that of provenance; None for all others.
+def provenance_column(
+    provenance: str | None, data: str, target: str | None, *, header: bool | None = None
+) -> str | None:
+    """Return the column of the table that says where examples come from, which is no feature; None for none.
 
     Args:
-        columns: names separated by commas.
         header: whether the first line of a .csv names its columns; None: as `load` decides.
 
     Raises:
         OptionError: no such column, or the one that is predicted.
     """
-    chosen = None if columns is None else [name.strip() for name in columns.split(",")]
     if provenance is None or is_table(provenance):
-        return chosen
+        return None
     if not is_table(data):
         raise OptionError(
             f"--provenance {provenance!r} must be a file with columns id and source (.csv, .parquet): only a "
@@ -93,21 +88,16 @@ def feature_columns(
     if provenance not in names:
         raise OptionError(
             f"--provenance must be a column of {data!r}, {name_list(names)}, or a file with columns id and "
-            f"source; got {provenance!r}."
+            f"source; got {provenance!r}.{did_you_mean(provenance, names)}"
         )
     if provenance == predicted:
         raise OptionError(
             f"--provenance {provenance!r} is the column that is predicted; name another with --target."
         )
-    if chosen is not None:
-        return chosen
-    return [name for name in names if name not in (provenance, predicted)]
+    return provenance
 
 
-def _table(name: str, header: bool | None = None) -> tuple[dict[str, Column], list[str]]:
-    """Return the columns of a table by name, and the ids of its rows as `load` names them."""
-    every_column, ids = table_columns(Path(name).expanduser(), header)
-    columns = {column.name: column for column in every_column}
-    if ID in columns:
-        ids = [str(number) for number in columns[ID].values.tolist()]
-    return columns, ids
+def _table(name: str, header: bool | None = None) -> tuple[dict[str, Column], RawTable]:
+    """Return the columns of a table by name, and the table."""
+    raw = read_table(Path(name).expanduser(), header)
+    return {column.name: column for column in raw.columns}, raw

@@ -4,27 +4,23 @@
 else is features, flattened. Ids are `x_train[12]`. Pickled objects are refused.
 """
 
-import math
-import warnings
 import zipfile
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from numpy.lib import format as npy
 
 from leftout.core.errors import DataError
 from leftout.data.conversion import check_whole_numbers
 from leftout.data.data_source import DataSource
 from leftout.data.files import check_allocation
+from leftout.data.npy import array_of_bytes
 from leftout.data.options import Task
 from leftout.data.pixels import pixel_range, rows_of_array
 from leftout.data.targets import float_class_note, joined_targets, raw_targets, target_array
-from leftout.data.zipped import member_bytes, open_zip, reason
+from leftout.data.zipped import member_bytes, open_zip
 
 SPLIT = ("x_train", "y_train", "x_test", "y_test")
 WHOLE = ("x", "y")
-LONGEST_HEADER = 10_000
 
 
 def npz(path: Path, source: str, *, task: Task | None = None, pictures: bool | None = None) -> DataSource:
@@ -120,31 +116,5 @@ def check_lengths(name: str, array: np.ndarray, of: str, targets: np.ndarray) ->
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     """Return one array after checking its checksum, and that its bytes are as many as its header says."""
     member = f"{name}.npy"
-    size = archive.getinfo(member).file_size
-    content = member_bytes(archive, member, limit=size)
-    stream = BytesIO(content)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            version = npy.read_magic(stream)
-            header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-            shape, _, dtype = header(stream, max_header_size=LONGEST_HEADER)
-            if dtype.hasobject:
-                raise DataError(
-                    f"`{name}` in {archive.filename} must hold numbers or texts; it holds pickled "
-                    "objects, which could run code. Save it with a plain dtype."
-                )
-            expected = math.prod(shape) * dtype.itemsize
-            if expected != len(content) - stream.tell():
-                raise DataError(
-                    f"`{name}` in {archive.filename} must hold {expected} bytes for shape {shape} "
-                    f"of {dtype}; got {len(content) - stream.tell()}. It is damaged."
-                )
-            stream.seek(0)
-            return npy.read_array(stream, allow_pickle=False, max_header_size=LONGEST_HEADER)
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"`{name}` in {archive.filename} is no whole array: {reason(error)}. Save it again."
-        ) from error
+    content = member_bytes(archive, member, limit=archive.getinfo(member).file_size)
+    return array_of_bytes(content, f"`{name}` in {archive.filename}")

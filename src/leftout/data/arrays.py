@@ -37,7 +37,7 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
         inputs, targets = _dataset_arrays(pair, name)
     elif isinstance(pair, tuple | list) and len(pair) == 2:
         inputs, targets = pair
-        _check_rows_match(name, inputs, targets)
+        check_rows_match(name, inputs, targets)
     else:
         is_array = getattr(pair, "ndim", 0) >= 1 and not hasattr(pair, "iloc")
         raise DataError(
@@ -58,7 +58,7 @@ def pair_arrays(pair: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     return inputs, targets
 
 
-def _check_rows_match(name: str, inputs: Any, targets: Any) -> None:
+def check_rows_match(name: str, inputs: Any, targets: Any) -> None:
     """Raise where two objects of pandas name the same rows in another order: which is meant is not said."""
     if not (hasattr(inputs, "iloc") and hasattr(targets, "iloc")) or inputs.index.equals(targets.index):
         return

@@ -51,8 +51,11 @@ def as_array(name: str, values: Any) -> np.ndarray:
 def kind_of(array: np.ndarray) -> str | None:
     """Return "integers", "truth values", "texts" or "floats"; None for other types."""
     if array.dtype.kind == "O" and array.size:
-        first = array.flat[0]
-        return "texts" if isinstance(first, str) else "integers" if isinstance(first, Integral) else None
+        types = set(map(type, array.ravel().tolist()))
+        if all(issubclass(kind, str) for kind in types):
+            return "texts"
+        whole = all(issubclass(kind, Integral) and not issubclass(kind, bool) for kind in types)
+        return "integers" if whole else None
     return KINDS.get(array.dtype.kind)
 
 

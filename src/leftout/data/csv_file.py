@@ -1,4 +1,8 @@
-"""A .csv file: comma-separated, UTF-8, column names in the first line, equally many cells in each.
+"""A .csv file: UTF-8 or, with its mark, UTF-16; column names in the first line, equally many cells in each.
+
+Cells are separated by a comma, a semicolon, a tab or a bar: what a line `sep=;` before all others says, or
+what stands in the line of names and gives all lines equally many cells. Where it is no comma, numbers may
+have decimal commas: all numbers of their column then have.
 
 Rows are numbered as in a spreadsheet: the line of names is row 1, the first example row 2. A first line that
 may be an example is refused until `header` says what it is.
@@ -7,9 +11,11 @@ Memory: at most 64 times the size of the file, and that only where cells are sin
 as text, then as number, and its row has a name. Where texts are long it is a few times its size.
 """
 
+import codecs
 import csv
+import re
 from collections.abc import Iterator, Sequence
-from io import BytesIO, TextIOWrapper
+from io import StringIO
 from pathlib import Path
 
 from leftout.core.errors import DataError
@@ -19,6 +25,7 @@ from leftout.data.columns import (
     NUMBER,
     TRUTHS,
     Column,
+    RawTable,
     first_repeat,
     is_missing,
     name_column,
@@ -26,8 +33,17 @@ from leftout.data.columns import (
 )
 from leftout.data.files import file_bytes
 
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+DECLARED = re.compile(r"sep=(.)\r?\n")
+"""A first line by which spreadsheets say what separates cells; it is not counted."""
 
-def csv_columns(path: Path, header: bool | None = None) -> tuple[list[Column], list[str]]:
+LONGEST_LINE = 2**20
+"""Characters among which the first line is looked for: a longer one shows its separator there."""
+
+MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+
+
+def csv_table(path: Path, header: bool | None = None) -> RawTable:
     """Return the columns, and the name of every row.
 
     Args:
@@ -35,14 +51,15 @@ def csv_columns(path: Path, header: bool | None = None) -> tuple[list[Column], l
 
     Raises:
         DataError: no text, no line of names or one that may be an example, a name twice or missing, a line of
-            another length.
+            another length; cells that may be separated in two ways.
     """
-    records = _records(path)
+    text = _text(path)
+    separator, text = _separator(path, text)
+    records = _records(path, text, separator)
     number, first = next(records, (0, []))
     if not first:
         raise DataError(f"`{path}` must have a first line that names its columns; it is empty.")
     names = [name.strip() for name in first]
-    _check_separator(path, names)
     cells, numbers = _cells(path, records, len(names))
     if header is False:
         cells, numbers = [*first, *cells], [number, *numbers]
@@ -50,32 +67,89 @@ def csv_columns(path: Path, header: bool | None = None) -> tuple[list[Column], l
     if not numbers:
         _check_header(path, names, [], header)
         raise DataError(f"`{path}` must have rows below the names of its columns; there are none.")
+    comma_is_point = separator != ","
     columns = [
-        (name_column if name == ID else text_column)(name, cells[at :: len(names)])
+        name_column(name, cells[at :: len(names)])
+        if name == ID
+        else text_column(name, cells[at :: len(names)], comma_is_point=comma_is_point)
         for at, name in enumerate(names)
     ]
     if header is not False:
         _check_header(path, names, columns, header)
         _check_names(path, names)
-    return columns, [f"row {row}" for row in numbers]
+    notes = () if separator == "," else (f"cells are separated by {SEPARATORS[separator]}",)
+    return RawTable(columns, [f"row {row}" for row in numbers], notes)
 
 
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield all rows that are not blank, with their numbers, from 1."""
+def _text(path: Path) -> str:
+    """Return the text of a file."""
     content = file_bytes(path)
-    if b"\0" in content:
+    encoding = MARKS.get(content[:2], "utf-8-sig")
+    if encoding != "utf-16" and b"\0" in content:
         raise DataError(f"`{path}` must be text; it holds a zero byte. It is damaged, or no .csv.")
     try:
-        with TextIOWrapper(BytesIO(content), encoding="utf-8-sig", newline="") as text:
-            for number, cells in enumerate(csv.reader(text, strict=True), start=1):
-                if cells:
-                    yield number, cells
-    except UnicodeDecodeError:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        byte = _first_bad_byte(content) if encoding != "utf-16" else error.start
+        raise DataError(f"`{path}` must be UTF-8 text; byte {byte} is none. Save it as UTF-8.") from None
+    if "\0" in text:
+        raise DataError(f"`{path}` must be text; it holds a zero byte. It is damaged, or no .csv.")
+    return text
+
+
+def _separator(path: Path, text: str) -> tuple[str, str]:
+    """Return what separates cells, and the text without a line that says so."""
+    declared = DECLARED.match(text)
+    if declared is not None:
+        if declared[1] not in SEPARATORS:
+            raise DataError(
+                f"`{path}` must separate cells by one of {', '.join(map(repr, SEPARATORS))}; its first line "
+                f"says {declared[1]!r}. Save it with one of these."
+            )
+        return declared[1], text[declared.end() :]
+    found = [mark for mark in SEPARATORS if len(_first(text, mark)) > 1]
+    if len(found) > 1:
+        even = [mark for mark in found if _is_even(text, mark)]
+        found = even or found[:1]  # where none is, the error says what the most usual one makes of the lines
+    if len(found) > 1:
         raise DataError(
-            f"`{path}` must be UTF-8 text; byte {_first_bad_byte(content)} is none. Save it as UTF-8."
-        ) from None
+            f"`{path}` may be separated by {' or by '.join(SEPARATORS[mark] for mark in found)}: "
+            f"both give all lines equally many cells. Write a line sep={found[0]} (or sep={found[1]}) before "
+            "all others."
+        )
+    return (found or [","])[0], text
+
+
+def _first(text: str, separator: str) -> list[str]:
+    """Return the cells of the first line that is not blank."""
+    try:
+        return next((cells for cells in _reader(text[:LONGEST_LINE], separator) if cells), [])
+    except csv.Error:
+        return []
+
+
+def _is_even(text: str, separator: str) -> bool:
+    """Return whether all lines have equally many cells."""
+    try:
+        return len({len(cells) for cells in _reader(text, separator) if cells}) == 1
+    except csv.Error:
+        return False
+
+
+def _reader(text: str, separator: str) -> Iterator[list[str]]:
+    return csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+
+
+def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield all rows that are not blank, with their numbers, from 1."""
+    try:
+        for number, cells in enumerate(_reader(text, separator), start=1):
+            if cells:
+                yield number, cells
     except csv.Error as error:
-        raise DataError(f"`{path}` must be comma-separated text; got {error}.") from error
+        raise DataError(
+            f"`{path}` must be text separated by {SEPARATORS[separator]}; got {error}."
+        ) from error
 
 
 def _first_bad_byte(content: bytes) -> int:
@@ -99,14 +173,6 @@ def _cells(path: Path, records: Iterator[tuple[int, list[str]]], width: int) -> 
         cells += row
         numbers.append(number)
     return cells, numbers
-
-
-def _check_separator(path: Path, names: Sequence[str]) -> None:
-    if len(names) == 1 and any(mark in names[0] for mark in ";\t|"):
-        raise DataError(
-            f"`{path}` must be separated by commas; its first line is {names[0][:60]!r}. Save it "
-            "with commas and decimal points."
-        )
 
 
 def _check_header(path: Path, names: Sequence[str], columns: Sequence[Column], header: bool | None) -> None:

@@ -8,6 +8,8 @@ from leftout.core.wording import did_you_mean
 FOLDERS = ("mnist", "cifar10")
 TABLES = (".csv", ".parquet")
 FILES = (".npz", ".zip", *TABLES)
+ARROW = ".arrow"
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 KINDS_OF_DATA = "digits, mnist:DIR, cifar10:DIR, a folder, .zip, .npz, .csv, .parquet, FILE.py:function"
 
 
@@ -15,7 +17,8 @@ def parse_data_name(name: str) -> tuple[str, Path]:
     """Return the kind of the data and its path.
 
     Returns:
-        "digits", "mnist", "cifar10", "function", "folder", or the suffix of a file; and the path that exists.
+        "digits", "mnist", "cifar10", "function", "folder" (of pictures), "tables" (a folder of Parquet or
+        Arrow files), or the suffix of a file; and the path that exists.
 
     Raises:
         DataError: no such kind, file or folder.
@@ -38,13 +41,36 @@ def parse_data_name(name: str) -> tuple[str, Path]:
         check_file(file)
         return "function", file
     if path.is_dir():
-        return "folder", path
+        return "tables" if table_files(path) else "folder", path
     if suffix:
         check_file(path)
     if suffix not in FILES:
         near = did_you_mean(name, ["digits", *names_beside(path)])
         raise DataError(f"`data` must be one of {KINDS_OF_DATA}; got {name!r}.{near}")
     return suffix, path
+
+
+def table_files(folder: Path) -> list[Path]:
+    """Return the Parquet or Arrow files of a folder, at most one folder deep, without caches.
+
+    A folder that also holds pictures, or folders two deep, is one of pictures with a table beside them: none.
+    """
+    entries = _entries(folder)
+    inner = [entry for place in entries if place.is_dir() for entry in _entries(place)]
+    if any(entry.name.lower().endswith(PICTURES) for entry in (*entries, *inner)):
+        return []
+    found = [entry for entry in (*entries, *inner) if entry.suffix.lower() in (ARROW, ".parquet")]
+    if not found or any(entry.is_dir() for entry in inner):
+        return []
+    return [path for path in found if path.is_file()]
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what a folder holds and does not hide."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "cache-")))
+    except OSError:
+        return []  # whoever reads pictures says what is wrong
 
 
 def check_file(path: Path) -> None:

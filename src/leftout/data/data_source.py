@@ -26,6 +26,8 @@ class InputRows:
     """Names of the columns of `inputs`, where they are not those of the table."""
     notes: tuple[str, ...] = ()
     """What was done to these inputs that a person should know."""
+    words: tuple[tuple[str, int], ...] = ()
+    """Columns of prose, each with how many of the last columns of `inputs` are its words."""
 
     def span(self, rows: slice) -> "InputRows":
         """Return consecutive rows of these."""
@@ -36,6 +38,7 @@ class InputRows:
             columns=self.columns,
             input_columns=self.input_columns,
             notes=self.notes,
+            words=self.words,
         )
 
 

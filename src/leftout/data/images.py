@@ -19,14 +19,15 @@ from leftout.core.errors import DataError
 from leftout.core.progress import with_progress
 from leftout.core.wording import byte_size
 from leftout.data.columns import text_array
+from leftout.data.data_name import PICTURES
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import check_allocation, file_bytes
+from leftout.data.picture_form import PictureForm, pixels
 from leftout.data.pixels import WHITE, rows_of_images
 from leftout.data.split import QUERY, TRAIN, named_splits
 from leftout.data.targets import RawTargets, raw_targets
 from leftout.data.zipped import member_bytes, open_zip, reason
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 """Decoders that may run. Others are refused whatever the file's name says: some call programs."""
 
@@ -36,6 +37,12 @@ ORIENTATION, UPRIGHT = 0x0112, 1
 LARGEST_FILE = 2**28
 LARGEST_PICTURE = 2**24
 """Bytes of a file and pixels of a picture beyond which no kernel on pixels is meant."""
+
+LARGEST_PHOTOGRAPH = 2**26
+"""Pixels of a picture that is made smaller."""
+
+
+PLAIN = PictureForm()
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Listing:
     ignored: int
 
 
-def image_folder(folder: Path, source: str) -> DataSource:
+def image_folder(folder: Path, source: str, form: PictureForm = PLAIN) -> DataSource:
     """Return the pictures of a folder (laid out as the module says)."""
     paths, ignored, visited = [], 0, set[Path]()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
@@ -55,7 +62,7 @@ def image_folder(folder: Path, source: str) -> DataSource:
         _check_new(Path(place), visited)
         for name in names:
             path = Path(place, name)
-            if name.lower().endswith(SUFFIXES) and not _is_hidden(name):
+            if name.lower().endswith(PICTURES) and not _is_hidden(name):
                 paths.append(path.relative_to(folder).as_posix())
                 _check_text(paths[-1])
             else:
@@ -64,16 +71,16 @@ def image_folder(folder: Path, source: str) -> DataSource:
     def contents(chosen: Sequence[str]) -> Iterator[bytes]:
         return (_folder_bytes(folder / path) for path in chosen)
 
-    return _source_of_listing(Listing(tuple(sorted(paths)), contents, ignored), source)
+    return _source_of_listing(Listing(tuple(sorted(paths)), contents, ignored), source, form)
 
 
-def image_zip(path: Path, source: str) -> DataSource:
+def image_zip(path: Path, source: str, form: PictureForm = PLAIN) -> DataSource:
     """Return the pictures of a .zip archive; nothing is unpacked to disk."""
     paths, ignored = [], 0
     with open_zip(path) as archive:
         for member in archive.infolist():
             hidden = any(_is_hidden(name) for name in PurePosixPath(member.filename).parts)
-            if member.filename.lower().endswith(SUFFIXES) and not hidden:
+            if member.filename.lower().endswith(PICTURES) and not hidden:
                 paths.append(member.filename)
             else:
                 _check_name(archive, member)
@@ -84,7 +91,7 @@ def image_zip(path: Path, source: str) -> DataSource:
             for name in chosen:
                 yield member_bytes(archive, name, limit=LARGEST_FILE)
 
-    return _source_of_listing(Listing(tuple(sorted(paths)), contents, ignored), source)
+    return _source_of_listing(Listing(tuple(sorted(paths)), contents, ignored), source, form)
 
 
 def _unreadable(error: OSError) -> None:
@@ -131,10 +138,10 @@ def _folder_bytes(path: Path) -> bytes:
     return file_bytes(path)
 
 
-def _source_of_listing(listing: Listing, source: str) -> DataSource:
+def _source_of_listing(listing: Listing, source: str, form: PictureForm) -> DataSource:
     if not listing.paths:
         raise DataError(
-            f"`{source}` must hold pictures ({', '.join(SUFFIXES)}) in folders by class, or by "
+            f"`{source}` must hold pictures ({', '.join(PICTURES)}) in folders by class, or by "
             "split and class; there is none."
         )
     splits, classes = _layout(listing.paths, source)
@@ -148,13 +155,14 @@ def _source_of_listing(listing: Listing, source: str) -> DataSource:
         name=source,
         ids=paths,
         targets=_by_name(targets),
-        read=lambda rows: _rows(listing, [paths[row] for row in rows]),
+        read=lambda rows: _rows(listing, [paths[row] for row in rows], form),
         is_query=is_query,
         record={
             "format": "images",
             "white": WHITE,
             "unused_splits": unused,
             "ignored_files": listing.ignored,
+            **form.record,
         },
     )
 
@@ -200,24 +208,32 @@ def _layout(paths: Sequence[str], source: str) -> tuple[list[str] | None, list[s
     )
 
 
-def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
+def _rows(listing: Listing, paths: Sequence[str], form: PictureForm) -> InputRows:
+    return picture_rows(paths, listing.contents(paths), form)
+
+
+def picture_rows(
+    paths: Sequence[str], contents: Iterable[bytes | Image.Image], form: PictureForm = PLAIN
+) -> InputRows:
     """Return the decoded pictures; where some are coloured, grey ones are repeated in three channels.
+
+    Args:
+        paths: what messages call them.
 
     Raises:
         DataError: two pictures of different size, or one that cannot be decoded.
     """
     pictures: list[np.ndarray] = []
     turned: list[str] = []
-    contents: Iterable[bytes] = listing.contents(paths)
     contents = with_progress(contents, what="decoding pictures", total=len(paths))
     for path, content in zip(paths, contents, strict=True):
-        picture = decode_picture(content, path)
+        picture = decode_picture(content, path, form)
         turned += [path] if is_turned(content) else []
         if pictures and picture.shape[:2] != pictures[0].shape[:2]:
             first, second = (f"{p.shape[1]} × {p.shape[0]}" for p in (pictures[0], picture))
             raise DataError(
                 f"`{path}` must have the size of the others: it is {second} pixels, "
-                f"{paths[0]!r} is {first}. Scale or crop all pictures to one size."
+                f"{paths[0]!r} is {first}. Bring all to one size with `resize` (--resize 64, or 64x48)."
             )
         if not pictures:
             # Eight bytes a number as inputs, one as picture.
@@ -227,28 +243,35 @@ def _rows(listing: Listing, paths: Sequence[str]) -> InputRows:
         pictures = [p if p.ndim == 3 else np.repeat(p[..., None], 3, axis=2) for p in pictures]
     count = f"{len(turned)} of {len(paths)} pictures"
     note = f"{count} were turned as their EXIF orientation says, the first {turned[:1]}"
-    return replace(rows_of_images(np.stack(pictures)), notes=(note,) if turned else ())
+    notes = [note] * bool(turned) + [form.note] * bool(form.note)
+    return replace(rows_of_images(np.stack(pictures)), notes=tuple(notes))
 
 
-def decode_picture(content: bytes, name: str) -> np.ndarray:
+def decode_picture(content: bytes | Image.Image, name: str, form: PictureForm = PLAIN) -> np.ndarray:
     """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour, upright as its EXIF data say.
 
+    Args:
+        content: the bytes of a file, or a picture of Pillow.
+
     Raises:
-        DataError: damaged, of no known format, too large, animated, transparent, or of more than
-            8 bits a channel.
+        DataError: damaged, of no known format, too large, animated, transparent without a background, or of
+            more than 8 bits a channel.
     """
     try:
         with warnings.catch_warnings():
             # What the decoder only warns about (odd sizes, broken tags) is a damaged file here.
             warnings.simplefilter("error")
+            if isinstance(content, Image.Image):
+                _check_picture(content, name, form)
+                return _pixels(ImageOps.exif_transpose(content), name, form)
             # Decoding skips the checksums of a PNG; `verify` reads them, and spends the file.
             with Image.open(BytesIO(content), formats=FORMATS) as image:
                 image.verify()
             with Image.open(BytesIO(content), formats=FORMATS) as image:
-                _check_picture(image, name)
+                _check_picture(image, name, form)
                 image.load()
                 ImageOps.exif_transpose(image, in_place=True)
-                return _pixels(image, name)
+                return _pixels(image, name, form)
     except DataError:
         raise
     # A damaged file ends in OSError, SyntaxError, ValueError, IndexError, struct.error …
@@ -258,26 +281,28 @@ def decode_picture(content: bytes, name: str) -> np.ndarray:
         ) from error
 
 
-def is_turned(content: bytes) -> bool:
+def is_turned(content: bytes | Image.Image) -> bool:
     """Return whether EXIF data of a picture that can be decoded say that it must be turned or mirrored."""
+    if isinstance(content, Image.Image):
+        return content.getexif().get(ORIENTATION, UPRIGHT) in range(2, 9)
     with Image.open(BytesIO(content), formats=FORMATS) as image:
         return image.getexif().get(ORIENTATION, UPRIGHT) in range(2, 9)
 
 
-def _check_picture(image: Image.Image, name: str) -> None:
+def _check_picture(image: Image.Image, name: str, form: PictureForm) -> None:
     width, height = image.size
-    if width * height > LARGEST_PICTURE:
+    largest = LARGEST_PICTURE if form.size is None else LARGEST_PHOTOGRAPH
+    if width * height > largest:
         raise DataError(
-            f"`{name}` must have at most {LARGEST_PICTURE} pixels; it says {width} × {height}. Scale it down."
+            f"`{name}` must have at most {largest} pixels; it says {width} × {height}. Scale it down"
+            + (" with `resize` (--resize)." if form.size is None else ".")
         )
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a photograph with a preview in the same file
         raise DataError(f"`{name}` must be one picture; it is animated, {frames} frames.")
 
 
-def _pixels(image: Image.Image, name: str) -> np.ndarray:
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"))
+def _pixels(image: Image.Image, name: str, form: PictureForm) -> np.ndarray:
     if image.mode.startswith(("I", "F")):
         raise DataError(
             f"`{name}` must have 8 bits a channel; its mode is {image.mode!r}. Convert it, or pass "
@@ -285,10 +310,11 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
         )
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A").getextrema()
+        if alpha != (255, 255) and form.background is not None:
+            return pixels(form.flatten(image), form)
         if alpha != (255, 255):
             raise DataError(
-                f"`{name}` must be opaque; it has transparent pixels. Flatten it onto a background."
+                f"`{name}` must be opaque; it has transparent pixels. Say what stands behind them with "
+                "`background` (--background white, or black)."
             )
-    if image.mode == "LA":
-        return np.asarray(image.convert("LA").getchannel("L"))
-    return np.asarray(image.convert("RGB"))
+    return pixels(image, form)

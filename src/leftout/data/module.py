@@ -5,6 +5,7 @@ This is the only place that runs code from a file, which the user names.
 
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,20 @@ def returned_by(source: str, wanted: str) -> Any:
         DataError: no such file or function; the user's code failed (its exception is the cause of
             ours).
     """
+    return _use_function(source, lambda function: function(), wanted)
+
+
+def user_function(source: str) -> Any:
+    """Return a function, or a module, that a user's file defines.
+
+    Raises:
+        DataError: as `returned_by`.
+    """
+    return _use_function(source, lambda function: function, "a function of a batch")
+
+
+def _use_function(source: str, use: Callable[[Any], Any], wanted: str) -> Any:
+    """Return what is made of a function of a user's file, while its neighbours can be imported."""
     place, _, name = source.rpartition(":")
     path = Path(place).expanduser()
     code = file_bytes(path)
@@ -36,7 +51,7 @@ def returned_by(source: str, wanted: str) -> Any:
         function = getattr(namespace, name, None)
         if not callable(function):
             raise DataError(f"`{path}` must define a function {name!r}; it does not.")
-        return function()
+        return use(function)
     except DataError:
         raise
     except (Exception, SystemExit) as error:

@@ -49,14 +49,27 @@ def normalise_inputs(
     ids: tuple[Sequence[str], Sequence[str]],
     columns: Sequence[str] | None = None,
     drop_constant: bool = False,
+    words: int = 0,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Return training inputs and queries scaled by the rule `normalise`, and the record of the step.
 
     With `drop_constant`, columns that have one value in all training rows are left out first, and listed
     under `dropped_columns`: their deviation is 0, and a query that differs there would be far from all.
+    The last `words` columns are those of prose: rows of norm 1 already, they are neither standardised nor
+    left out, so that their inner products stay cosines.
     "standard" centres a constant column but leaves its scale, and lists it in the record under
     `constant_columns`.
     """
+    if words:
+        return _beside_words(
+            train,
+            query,
+            normalise=normalise,
+            ids=ids,
+            columns=None if columns is None else columns[:-words],
+            drop_constant=drop_constant,
+            words=words,
+        )
     record: dict[str, Any] = {"normalise": normalise}
     if drop_constant and train.ndim == 2 and not pictures:
         varies = train.amax(0) != train.amin(0)
@@ -90,3 +103,36 @@ def normalise_inputs(
             )
         train, query = (train - mean) / scale, (query - mean) / scale
     return train, query, record
+
+
+def _beside_words(
+    train: Float64[Tensor, "n d"],
+    query: Float64[Tensor, "m d"],
+    *,
+    normalise: Normalise | None,
+    ids: tuple[Sequence[str], Sequence[str]],
+    columns: Sequence[str] | None,
+    drop_constant: bool,
+    words: int,
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return the same with the columns of words as they are, except for the norm of whole rows."""
+    of_columns: Normalise | None = "standard" if normalise == "standard" else None
+    sides, record = [train, query], {"normalise": normalise}
+    if train.shape[1] > words:
+        first, second, scaling = normalise_inputs(
+            train[:, :-words],
+            query[:, :-words],
+            normalise=of_columns,
+            pictures=False,
+            ids=ids,
+            columns=columns,
+            drop_constant=drop_constant,
+        )
+        record = scaling | record
+        sides = [
+            torch.cat([part, side[:, -words:]], dim=1) for part, side in ((first, train), (second, query))
+        ]
+    if normalise == of_columns:
+        return sides[0], sides[1], record
+    scaled = normalise_inputs(sides[0], sides[1], normalise=normalise, pictures=False, ids=ids)
+    return scaled[0], scaled[1], record

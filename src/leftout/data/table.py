@@ -1,179 +1,198 @@
 """A table with a row per example, a column to predict, and columns to predict from.
 
 A column called `id` names the rows, a column called `split` says `train` or one of the names of
-queries; neither is a feature. Integers, truth values and texts to predict are classes.
+queries; neither is a feature, nor is a column that tells rows apart (`id_columns`). Integers, truth values,
+dates and texts to predict are classes.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from leftout.core.checks import shown
 from leftout.core.errors import DataError, OptionError
-from leftout.core.wording import name_list
-from leftout.data.columns import ID, NUMBER, Column, integer_array, is_missing
-from leftout.data.conversion import LARGEST_WHOLE, as_array, check_whole_numbers, doubles, kind_of
-from leftout.data.csv_file import csv_columns
+from leftout.core.wording import did_you_mean, name_list
+from leftout.data.column_meaning import check_meaning
+from leftout.data.columns import ID, Column, RawTable, is_missing, shown_cells
+from leftout.data.conversion import LARGEST_WHOLE, check_whole_numbers
+from leftout.data.csv_file import csv_table
 from leftout.data.data_source import DataSource, InputRows
 from leftout.data.files import BYTES_PER_NUMBER, check_allocation
+from leftout.data.id_columns import id_columns, names_rows
 from leftout.data.options import Task
-from leftout.data.parquet_file import parquet_columns
+from leftout.data.parquet_file import parquet_raw_table
+from leftout.data.prose import is_prose
 from leftout.data.split import named_splits
 from leftout.data.table_encoding import encode_columns, raw_cells
 from leftout.data.targets import float_class_note, raw_targets
 
 SPLIT = "split"
 
-TEXT_SHOWN = 40
-"""Characters of a cell that a message shows."""
 
-MOSTLY = 0.8
-"""Share of numbers among the cells of a text column from which the others are taken for slips."""
-
-KINDS_OF_COLUMNS: dict[str | None, Any] = {
-    "integers": "integer",
-    "floats": "number",
-    "truth values": "truth",
-    "texts": "text",
-}
-
-
-def table_columns(path: Path, header: bool | None = None) -> tuple[list[Column], list[str]]:
+def read_table(path: Path, header: bool | None = None) -> RawTable:
     """Return the columns of a .csv or .parquet file, and the name of every row.
 
     Raises:
         OptionError: `header` for a file that has names of columns by itself.
-        DataError: as `csv_columns` and `parquet_columns`.
+        DataError: as `csv_table` and `parquet_raw_table`.
     """
     if path.suffix.lower() == ".csv":
-        return csv_columns(path, header)
+        return csv_table(path, header)
     if header is not None:
         raise OptionError(f"`header` must be left out for `{path}`: a .parquet names its columns itself.")
-    return parquet_columns(path)
-
-
-def frame_columns(frame: Any) -> tuple[list[Column], list[str]]:
-    """Return the columns of a DataFrame of pandas, and the name of every row: its index.
-
-    Raises:
-        DataError: names of columns or rows that repeat; a column of dates, lists or mixtures.
-    """
-    headings = list(map(str, frame.columns))
-    for what, names in (("columns", headings), ("rows (its index)", list(map(str, frame.index)))):
-        if len(set(names)) < len(names):
-            raise DataError(
-                f"`data` must name its {what} once each; some repeat. Rename them, or use "
-                "`.reset_index(drop=True)` for rows."
-            )
-    if not headings or not len(frame):
-        raise DataError(f"`data` must hold columns and rows; it has {frame.shape}.")
-    columns = []
-    for place, name in enumerate(headings):
-        cells = frame.iloc[:, place]
-        gaps = np.asarray(cells.isna(), dtype=bool)
-        if gaps.all():
-            columns.append(Column(name, "text", np.zeros(len(cells)), gaps, empty=True))
-            continue
-        present = as_array(f"data column {name}", cells.dropna())
-        kind = KINDS_OF_COLUMNS.get(kind_of(present))
-        if kind is None:
-            raise DataError(
-                f"`{name}` in `data` must hold numbers or texts; it holds {present.dtype}. Convert it."
-            )
-        if kind == "integer":
-            present = integer_array(present.tolist())
-        values = present
-        if gaps.any():
-            values = np.zeros(len(cells), dtype=present.dtype)
-            values[~gaps] = present
-        columns.append(Column(name, kind, doubles(values) if kind == "number" else values, gaps))
-    return columns, [f"row {label}" for label in frame.index]
+    return parquet_raw_table(path)
 
 
 def table(
-    every: Sequence[Column],
-    names: Sequence[str],
+    raw: RawTable,
     source: str,
     *,
     form: str,
     target: str | None = None,
     columns: Sequence[str] | None = None,
+    drop: Sequence[str] | None = None,
     task: Task | None = None,
+    shown_only: bool = False,
 ) -> DataSource:
     """Return the rows of a table.
 
     Args:
-        every: all its columns.
-        names: of its rows, where no column called `id` names them.
+        raw: all its columns, and what rows are called where no column names them: one called `id`, or the
+            only one that `id_columns` finds.
         form: of the file, for the record.
-        target: the column to predict; None takes the last, and a note says so.
-        columns: the columns to predict from; None takes all others.
+        target: the column to predict; None takes the last that holds no names or prose, and a note says so.
+        columns: the columns to predict from; None takes all others but those that name rows.
+        drop: columns that are left out of everything.
         task: whether the target is classes or numbers; None goes by its type.
+        shown_only: whether the columns beside the target are only looked at, as inputs come from elsewhere.
 
     Raises:
         OptionError: a column that is not there, or named twice.
         DataError: a target that is missing, numbers among which some cells are texts, codes with leading
-            zeros, an infinite number, an integer that double precision does not hold, ids that repeat.
+            zeros, dates that can be read in two ways, an infinite number, an integer that double precision
+            does not hold, ids that repeat.
         MemoryBudgetError: more cells than memory has room for.
     """
-    by_name = {column.name: column for column in every}
+    by_name = {column.name: column for column in raw.columns}
+    _drop(by_name, drop, source)
     goal = _target(by_name, target, source)
-    features = _features(by_name, goal.name, columns, names, source)
+    free = [name for name in by_name if name not in (ID, SPLIT, goal.name)]
+    naming = id_columns([by_name[name] for name in free if columns is None or name not in columns])
+    named_by = _named_by(by_name, goal.name, naming)
+    names = raw.rows
+    hidden = {named_by} if shown_only else {column.name for column in naming}
+    features = _features(by_name, goal.name, columns, [name for name in free if name not in hidden], source)
+    if not shown_only:
+        _check_features(features, goal.name, names, source)
     _check_column(goal, names, source)
-    for column in features:
-        _check_feature(column, names, source)
-    for column in (column for column in features if column.kind != "text"):
-        check_whole_numbers(f"column {column.name} of {source}", column.values, names)
     unused: list[str] = []
     rows, is_query = np.arange(len(names)), None
     if SPLIT in by_name and goal.name != SPLIT:
         _check_column(by_name[SPLIT], names, source)
         rows, is_query, unused = named_splits(source, list(map(str, by_name[SPLIT].values.tolist())))
-    if ID in by_name and goal.name != ID:
-        names = _names(by_name[ID], names, source)
+    if named_by is not None:
+        _check_names(by_name[named_by], names, source)
+        names = raw.names_by(named_by)
     size = BYTES_PER_NUMBER * len(names) * len(features)
     check_allocation(f"`{source}`, a table of {len(names)} × {len(features)},", size)
     ids = [names[row] for row in rows.tolist()]
     headings = tuple(column.name for column in features)
-    plain = all(column.kind != "text" and not column.gaps.any() for column in features)
+    plain = not shown_only and all(is_plain(column) for column in features)
     if plain:
         cells = np.stack([column.values.astype(np.float64) for column in features], axis=1)[rows]
 
     def read(chosen: np.ndarray) -> InputRows:
-        return InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings)
+        if plain:
+            return InputRows(inputs=cells[chosen], table=cells[chosen], columns=headings)
+        return InputRows(np.empty((len(chosen), 0)), None, raw_cells(features, rows[chosen]), headings)
 
     def encode(chosen: np.ndarray, train: int) -> InputRows:
         coded = encode_columns(features, rows[chosen], train, source)
         shown = raw_cells(features, rows[chosen])
-        return InputRows(coded.inputs, None, shown, headings, coded.names, coded.notes)
+        return InputRows(coded.inputs, None, shown, headings, coded.names, coded.notes, coded.words)
 
-    targets = raw_targets(goal.name, goal.values[rows], task=task, rows=ids)
-    default = f"the target is {goal.name!r}, the last column, as no other was named with `target` (--target)"
+    targets = raw_targets(goal.name, shown_cells(goal)[rows], task=task, rows=ids)
     notes = [
-        default if target is None else None,
+        _default_note(goal, by_name) if target is None else None,
+        *raw.notes,
+        _reading_note(features),
+        _id_note(naming, named_by) if not shown_only else None,
         float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
         _missing_word_note(goal),
-        *(_name_note(column.name) for column in features if columns is None),
+        *(_name_note(column.name) for column in features if columns is None and not shown_only),
     ]
     return DataSource(
         name=source,
         ids=ids,
         targets=targets,
         read=read,
-        encode=None if plain else encode,
+        encode=None if plain or shown_only else encode,
         is_query=is_query,
         rows=rows,
         record={
             "format": form,
             "target": goal.name,
             "columns": list(headings),
+            "named_by": named_by,
             "unused_splits": unused,
-            "notes": [note for note in notes if note is not None],
+            "notes": [note for note in notes if note],
         },
     )
+
+
+def is_plain(column: Column) -> bool:
+    """Return whether the cells of a column are numbers as they are."""
+    return column.kind not in ("text", "date") and not column.gaps.any()
+
+
+def _drop(by_name: dict[str, Column], drop: Sequence[str] | None, source: str) -> None:
+    """Remove columns by name.
+
+    Raises:
+        OptionError: a name that is none of them.
+    """
+    for name in drop or ():
+        if name not in by_name:
+            raise OptionError(
+                f"`drop` must name columns of `{source}`, among {name_list(by_name)}; got "
+                f"{shown(name)}.{did_you_mean(str(name), by_name)}"
+            )
+        del by_name[name]
+
+
+def _named_by(by_name: dict[str, Column], target: str, naming: Sequence[Column]) -> str | None:
+    """Return the column that names the rows: the one called `id`, or the only one that tells rows apart."""
+    if ID in by_name and target != ID:
+        return ID
+    return naming[0].name if len(naming) == 1 else None
+
+
+def _id_note(naming: Sequence[Column], named_by: str | None) -> str | None:
+    """Return the sentence that columns name rows and are nothing to predict from, or None."""
+    if not naming:
+        return None
+    names = [column.name for column in naming]
+    if named_by in names:
+        return (
+            f"rows are named by {named_by!r}, which has a different text or running number in each: it is "
+            "nothing to predict from, unless it is named with `columns` (--columns)"
+        )
+    hold, they = ("holds", "it is") if len(names) == 1 else ("hold", "they are")
+    return (
+        f"{name_list(names)} {hold} a different text or running number in every row, as names do: {they} "
+        "nothing to predict from, unless named with `columns` (--columns)"
+    )
+
+
+def _reading_note(features: Sequence[Column]) -> str | None:
+    """Return the sentence that says how cells were read that might have been read otherwise, or None."""
+    names: dict[str, list[str]] = {}
+    for column in features:
+        if column.reading:
+            names.setdefault(column.reading, []).append(column.name)
+    return "; ".join(f"read as {reading}: {name_list(of)}" for reading, of in names.items()) or None
 
 
 def _missing_word_note(goal: Column) -> str | None:
@@ -204,67 +223,52 @@ def _target(by_name: dict[str, Column], target: str | None, source: str) -> Colu
     if target is not None:
         if target not in by_name:
             raise OptionError(
-                f"`target` must be a column of `{source}`, one of {name_list(by_name)}; got {shown(target)}."
+                f"`target` must be a column of `{source}`, one of {name_list(by_name)}; got "
+                f"{shown(target)}.{did_you_mean(str(target), by_name)}"
             )
         return by_name[target]
     rest = [name for name in by_name if name not in (ID, SPLIT)]
     if not rest:
         raise DataError(f"`{source}` must have a column to predict; it has {name_list(by_name)}.")
-    return by_name[rest[-1]]
+    # Nobody predicts names or prose: a table that ends in them has its target before.
+    likely = (by_name[name] for name in reversed(rest))
+    return next((c for c in likely if not names_rows(c) and not is_prose(c)), by_name[rest[-1]])
+
+
+def _default_note(goal: Column, by_name: dict[str, Column]) -> str:
+    """Return the sentence that says which column is predicted, where none was named."""
+    last = [name for name in by_name if name not in (ID, SPLIT)][-1]
+    which = "the last column" if goal.name == last else "the last one that holds no names or prose"
+    return f"the target is {goal.name!r}, {which}, as no other was named with `target` (--target)"
 
 
 def _features(
-    by_name: dict[str, Column], target: str, columns: Sequence[str] | None, names: Sequence[str], source: str
+    by_name: dict[str, Column], target: str, columns: Sequence[str] | None, free: Sequence[str], source: str
 ) -> list[Column]:
-    free = [name for name in by_name if name not in (ID, SPLIT, target)]
+    """Return the columns that are asked for, or those that are free to be predicted from."""
     if columns is None:
-        chosen = free
-    else:
-        chosen = list(columns)
-        wrong = [name for name in chosen if name not in by_name or name == target]
-        if wrong or len(set(chosen)) < len(chosen) or not chosen:
-            raise OptionError(
-                f"`columns` must name columns of `{source}` other than the target {target!r}, each "
-                f"once, among {name_list(free)}; got {chosen}."
-            )
-    if not chosen:
-        raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
-    _check_meaning([by_name[name] for name in chosen], target, names, source)
+        return [by_name[name] for name in free]
+    chosen = list(columns)
+    wrong = [name for name in chosen if name not in by_name or name == target]
+    if wrong or len(set(chosen)) < len(chosen) or not chosen:
+        others = [name for name in by_name if name not in (ID, SPLIT, target)]
+        hint = did_you_mean(str(wrong[0]), others) if wrong else ""
+        raise OptionError(
+            f"`columns` must name columns of `{source}` other than the target {target!r}, each "
+            f"once, among {name_list(others)}; got {chosen}.{hint}"
+        )
     return [by_name[name] for name in chosen]
 
 
-def _check_meaning(features: Sequence[Column], target: str, rows: Sequence[str], source: str) -> None:
-    """Raise where the cells of a feature may mean two things, with what can be done."""
-    numeric = [column.name for column in features if column.kind != "text"]
-    advice = (
-        f"or predict from others with `columns`: {name_list(numeric)} {_are(numeric)} numbers."
-        if numeric
-        else "or drop them: no other column holds numbers."
-    )
-    codes = [column for column in features if column.code is not None]
-    if codes:
-        example = codes[0].values[codes[0].code]
-        raise DataError(
-            f"`{source}` must have numbers or texts to predict from; "
-            f"{name_list([column.name for column in codes])} {'hold' if len(codes) > 1 else 'holds'} codes "
-            f"with leading zeros, such as {example!r}. Write them with a letter if they are names of kinds "
-            f"(c0123), without the zeros if they are numbers, {advice}"
-        )
-    for column in (column for column in features if column.kind == "text" and not column.empty):
-        cells = [cell for cell, gap in zip(column.values.tolist(), column.gaps, strict=True) if not gap]
-        odd = [cell for cell in cells if not NUMBER.fullmatch(cell)]
-        if odd and len(odd) < (1 - MOSTLY) * len(cells):
-            row = next(row for row, cell in enumerate(column.values.tolist()) if cell == odd[0])
-            raise DataError(
-                f"`{source}` must have numbers or texts in a column, not both; {column.name!r} holds "
-                f"numbers, and text in {len(odd)} of {len(cells)} rows, such as {odd[0][:TEXT_SHOWN]!r} in "
-                f"{rows[row]}. Write numbers as 1234.5, leave cells without one empty, {advice} The target "
-                f"is {target!r}."
-            )
-
-
-def _are(names: Sequence[str]) -> str:
-    return "are" if len(names) > 1 else "is"
+def _check_features(features: Sequence[Column], target: str, names: Sequence[str], source: str) -> None:
+    """Raise unless there are columns, whose cells mean one thing and are exact in double precision."""
+    if not features:
+        raise DataError(f"`{source}` must have columns beside the target {target!r}; it has none.")
+    check_meaning(features, target, names, source)
+    for column in features:
+        _check_feature(column, names, source)
+    for column in (column for column in features if column.kind != "text"):
+        check_whole_numbers(f"column {column.name} of {source}", column.values, names)
 
 
 def _check_feature(column: Column, names: Sequence[str], source: str) -> None:
@@ -302,15 +306,14 @@ def _check_column(column: Column, names: Sequence[str], source: str) -> None:
         )
 
 
-def _names(column: Column, rows: Sequence[str], source: str) -> list[str]:
-    _check_column(column, rows, source)
-    names = list(map(str, column.values.tolist()))
+def _check_names(column: Column, rows: Sequence[str], source: str) -> None:
+    """Raise at a row without a name, or with that of another."""
+    _check_column(replace(column, rounded=None), rows, source)
     row_of: dict[str, int] = {}
-    for row, name in enumerate(names):
+    for row, name in enumerate(map(str, column.values.tolist())):
         if name in row_of:
             raise DataError(
-                f"`{source}` must have a different 'id' in every row; {name!r} is in "
+                f"`{source}` must have a different {column.name!r} in every row; {name!r} is in "
                 f"{rows[row_of[name]]} and {rows[row]}."
             )
         row_of[name] = row
-    return names
