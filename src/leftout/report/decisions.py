@@ -124,8 +124,8 @@ def _loss_without(removal: Pruned) -> str:
     if place >= len(removal.changes):
         return ""
     mean, worst = removal.changes[place][0], worst_change(removal.changes[place])
-    of_class = "" if worst is None else f", that of class {plain(worst.of, 40)} by {worst.text}"
-    return f"Without them the mean query loss changes by {mean.text}{of_class} (95 % together)."
+    of_class = "" if worst is None else f", of class {plain(worst.of, 40)} {worst.text}"
+    return f"Mean query loss without them: {mean.text}{of_class}.".replace("-", "−")
 
 
 def _missing(findings: Findings) -> dict[str, str]:
