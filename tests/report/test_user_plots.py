@@ -9,6 +9,7 @@ import xarray as xr
 
 import leftout as lo
 from leftout.core.errors import DataError, OptionError
+from leftout.report.audit_plots import AuditPlots
 from leftout.report.axes import DOUBTED, HARMFUL, HELPFUL, PLAIN
 from problems.runs import curve_audits
 
@@ -115,16 +116,21 @@ def test_margins_are_counted_once_and_those_doubted_apart(audit) -> None:
     assert min(abs(edge) for edge in edges) < 1e-12, "zero is an edge"
 
 
-def test_removal_is_the_curve_and_its_stop(audit) -> None:
-    removal = audit.findings.redundant
-    ax = audit.plot.removal()
+@pytest.mark.parametrize("stop", [0, 8])
+def test_removal_is_the_curve_and_its_stop(audit, stop) -> None:
+    removal = replace(audit.findings.redundant, stop=stop)
+    ax = AuditPlots(replace(audit.findings, redundant=removal)).removal()
+    ax.figure.draw_without_rendering()
     assert np.allclose(ax.lines[0].get_xdata(), 100 * np.array(removal.shares))
     assert ax.lines[0].get_ydata().tolist() == list(removal.loss)
-    assert ax.lines[2].get_xdata() == pytest.approx([100 * removal.stop / 80] * 2)
-    assert ax.get_title(loc="left").startswith(f"{removal.stop} of 80 examples could go")
+    if stop:
+        assert ax.lines[2].get_xdata() == pytest.approx([10.0, 10.0])
+        assert ax.get_title(loc="left") == "8 of 80 examples could go (10 %), up to the dashed line"
+    else:
+        assert len(ax.lines) == 2
+        assert ax.get_title(loc="left") == "Nothing can be removed without loss"
     assert ax.get_xlabel() == "share of training examples removed together (%)"
     assert audit.findings.scores.attrs["units"] in ax.get_ylabel()
-    ax.figure.draw_without_rendering()
 
 
 @pytest.mark.usefixtures("as_users_run_it")
