@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 import leftout as lo
 from leftout.audit.summary import describe_kernel
 from leftout.cli import kernel_choice as choosing
-from leftout.cli import model as model_module
 from leftout.cli.commands import AuditArguments, FittedArguments
 from leftout.cli.kernel_choice import ResolvedKernel, resolve_kernel
 from leftout.cli.main import app
 from leftout.cli.model import rule_of
 from leftout.core.errors import OptionError
 from leftout.diagnostics.model_selection import POSITIVE_SHARE, STRENGTHS, Candidate, Selection
+from leftout.dynamics import default_model
 from leftout.planning.machine import LabelFitTimings, SecondsBySize
 from leftout.report.kernel_choice_panel import selection_rows, selection_verdict
 from planning.test_plan import FREE
@@ -83,9 +83,9 @@ def test_pictures_are_tried_with_convolutions_and_rows_of_numbers_are_not(tmp_pa
 
 def test_data_are_loaded_once_for_each_scaling(monkeypatch):
     scalings = []
-    load = model_module.load
+    load = default_model.load
     monkeypatch.setattr(
-        model_module,
+        default_model,
         "load",
         lambda *words, **more: scalings.append(more["normalise"]) or load(*words, **more),
     )

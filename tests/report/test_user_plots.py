@@ -9,6 +9,7 @@ import xarray as xr
 
 import leftout as lo
 from leftout.core.errors import DataError, OptionError
+from leftout.report.audit_plots import AuditPlots
 from leftout.report.axes import DOUBTED, HARMFUL, HELPFUL, PLAIN
 from problems.runs import curve_audits
 
@@ -30,7 +31,7 @@ def audit():
 
 def bars(ax):
     """Return names and lengths of the bars, from above, and their colours."""
-    ax.figure.savefig("/dev/null", format="png")  # a warning of the layout is an error here
+    ax.figure.draw_without_rendering()  # a warning of the layout is an error here
     names = [text.get_text() for text in ax.get_yticklabels()]
     assert len(names) == len(ax.patches)
     lengths = [patch.get_width() for patch in ax.patches]
@@ -115,18 +116,24 @@ def test_margins_are_counted_once_and_those_doubted_apart(audit) -> None:
     assert min(abs(edge) for edge in edges) < 1e-12, "zero is an edge"
 
 
-def test_removal_is_the_curve_and_its_stop(audit) -> None:
-    removal = audit.findings.redundant
-    ax = audit.plot.removal()
+@pytest.mark.parametrize("stop", [0, 8])
+def test_removal_is_the_curve_and_its_stop(audit, stop) -> None:
+    removal = replace(audit.findings.redundant, stop=stop)
+    ax = AuditPlots(replace(audit.findings, redundant=removal)).removal()
+    ax.figure.draw_without_rendering()
     assert np.allclose(ax.lines[0].get_xdata(), 100 * np.array(removal.shares))
     assert ax.lines[0].get_ydata().tolist() == list(removal.loss)
-    assert ax.lines[2].get_xdata() == pytest.approx([100 * removal.stop / 80] * 2)
-    assert ax.get_title(loc="left").startswith(f"{removal.stop} of 80 examples could go")
+    if stop:
+        assert ax.lines[2].get_xdata() == pytest.approx([10.0, 10.0])
+        assert ax.get_title(loc="left") == "8 of 80 examples could go (10 %), up to the dashed line"
+    else:
+        assert len(ax.lines) == 2
+        assert ax.get_title(loc="left") == "Nothing can be removed without loss"
     assert ax.get_xlabel() == "share of training examples removed together (%)"
     assert audit.findings.scores.attrs["units"] in ax.get_ylabel()
-    ax.figure.savefig("/dev/null", format="png")
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_a_query_is_named_by_its_id_or_its_number(audit) -> None:
     query = audit.findings.query.ids[3]
     assert bars(audit.plot.influence(query))[1] == bars(audit.plot.influence(3))[1]
@@ -142,14 +149,14 @@ def test_refused_numbers_and_few_examples_are_drawn_too() -> None:
     for targets in (draw.integers(0, 2, 60), inputs.sum(1) + 0.1 * draw.standard_normal(60)):
         audit = lo.audit(inputs, targets)
         for ax in (audit.plot.suspects(), audit.plot.margins(), audit.plot.removal(), audit.plot.influence()):
-            ax.figure.savefig("/dev/null", format="png")
+            ax.figure.draw_without_rendering()
         refused = "No label is doubted" in audit.plot.suspects().get_title(loc="left")
         assert refused == bool(audit.findings.refusal)
     pair = (inputs[:3], [0, 1, 0])
     few = lo.audit(lo.kernels.ReLU(1), pair, pair)
     assert len(bars(few.plot.suspects())[0]) == len(bars(few.plot.influence())[0]) == 3
-    few.plot.margins().figure.savefig("/dev/null", format="png")
-    few.plot.removal().figure.savefig("/dev/null", format="png")
+    few.plot.margins().figure.draw_without_rendering()
+    few.plot.removal().figure.draw_without_rendering()
 
 
 def test_names_are_no_formulas_and_nothing_invisible(audit) -> None:
@@ -190,6 +197,7 @@ def test_what_cannot_be_drawn_is_refused_in_a_sentence(scores, kind, message) ->
     assert pyplot.get_fignums() == [], "no empty figure is left"
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_axes_must_be_axes_and_top_a_count() -> None:
     with pytest.raises(OptionError, match="`ax` must be axes of matplotlib"):
         lo.plot(array(3), ax=3)
