@@ -9,7 +9,7 @@ labels as cleanlab there, at most four fifths as many of the smallest class, and
 are in random order; of cleanlab the lowest number counts. The other half judges it; then the halves change
 places.
 
-Calibration and refusal are those of `leftout.curation.doubt` throughout. Families:
+Calibration is that of `leftout.curation.doubt` throughout. Families:
 
     two thresholds     q(given) < little, q(suggested) > much
     probably wrong     a label is wrong with more than this probability, if one in ten of all is, and wrong
@@ -17,7 +17,8 @@ Calibration and refusal are those of `leftout.curation.doubt` throughout. Famili
     expected F1        the doubts of greatest expected F1, if so many of all labels are wrong
     cleanlab           find_label_issues of the calibrated probabilities
 
-each with and without: the suggested class gains more over its share than the given one.
+each with and without: the suggested class gains more over its share than the given one; and each with
+refusal, unless the mean gain log q(given)/π(given) exceeds 1/n by none to one of its standard errors.
 """
 
 from collections.abc import Callable
@@ -41,6 +42,9 @@ SHUFFLED = 0.002
 """Largest share of labels in random order that it may doubt."""
 
 
+SURE = (0, 0.25, 0.5, 1)
+"""Standard errors of the refusal."""
+
 NOISES = (0.05, 0.08, 0.1, 0.12, 0.15)
 """Shares of the labels that are taken to be wrong."""
 
@@ -56,9 +60,15 @@ class Case:
     smallest: np.ndarray
     q: np.ndarray
     suggested: np.ndarray
-    refused: bool
     peers: dict[str, np.ndarray]
-    """Rows that cleanlab doubts, by whose probabilities it was given."""
+    """Rows that cleanlab doubts, by whose probabilities it was given; "own" are calibrated ones."""
+
+    @property
+    def knows(self) -> float:
+        """Return by how many standard errors the mean gain exceeds what fitting costs."""
+        shares = np.bincount(self.labels, minlength=self.q.shape[1]) / len(self.labels)
+        gains = np.log(self.given / shares[self.labels])
+        return float((gains.mean() - 1 / len(gains)) / (gains.std() / np.sqrt(len(gains))))
 
     @property
     def given(self) -> np.ndarray:
@@ -112,8 +122,7 @@ def expected_f1(noise: float) -> Rule:
 
 def cleanlab_rule(case: Case) -> np.ndarray:
     """Return what cleanlab doubts, given calibrated probabilities."""
-    doubted: np.ndarray = find_label_issues(case.labels, case.q)
-    return doubted
+    return case.peers["own"]
 
 
 def families() -> dict[str, dict[str, Rule]]:
@@ -130,14 +139,20 @@ def families() -> dict[str, dict[str, Rule]]:
         "expected F1": {f"if {noise:.0%} are wrong": expected_f1(noise) for noise in NOISES},
         "cleanlab": {"": cleanlab_rule},
     }
-    both = {}
-    for family, rules in plain.items():
-        both[family] = dict(rules)
-        for name, rule in rules.items():
-            both[family][f"{name}, gains more".removeprefix(", ")] = lambda case, rule=rule: (
-                rule(case) & case.gains_more
+    return {
+        family: {
+            ", ".join(filter(None, (name, "gains more" * more, f"knows by {sure}"))): refusing(
+                rule, more, sure
             )
-    return both
+            for (name, rule), more, sure in product(rules.items(), (False, True), SURE)
+        }
+        for family, rules in plain.items()
+    }
+
+
+def refusing(rule: Rule, more: bool, sure: float) -> Rule:
+    """Return a rule that doubts nothing where nothing is known, and for large classes too if `more`."""
+    return lambda case: rule(case) & (case.gains_more | (not more)) & (case.knows > sure)
 
 
 def cases() -> list[Case]:
@@ -152,23 +167,14 @@ def cases() -> list[Case]:
         for noise, arrays in kept.items():
             labels = arrays["labels"]
             own = doubts(arrays["scores, leftout"], labels)
-            peers = {
+            peers = {"own": find_label_issues(labels, own.probabilities)}
+            peers |= {
                 model: find_label_issues(labels, arrays[f"scores, {model}"])
                 for model in CLASSIFIERS
                 if f"scores, {model}" in arrays
             }
             found.append(
-                Case(
-                    name,
-                    noise,
-                    labels,
-                    arrays["wrong"],
-                    smallest,
-                    own.probabilities,
-                    own.suggested,
-                    bool(own.refusal),
-                    peers,
-                )
+                Case(name, noise, labels, arrays["wrong"], smallest, own.probabilities, own.suggested, peers)
             )
     return found
 
@@ -201,10 +207,7 @@ def main() -> None:
     names = sorted({case.name for case in all_cases})
     halves = {"first half": names[: len(names) // 2], "second half": names[len(names) // 2 :]}
     tables = {
-        family: {
-            name: judged(all_cases, lambda case, rule=rule: rule(case) & (not case.refused))
-            for name, rule in rules.items()
-        }
+        family: {name: judged(all_cases, rule) for name, rule in rules.items()}
         for family, rules in families().items()
     }
     peers = {

@@ -2,8 +2,8 @@
 
 With q the calibrated probability of a class (`calibration`), π its share of the labels and c the classes:
 
-    refuse   where the gain log q(given)/π(given) is not above 0 on average, by half a standard error beyond
-             the 1/n that fitting costs: the model knows no more of the labels than their shares
+    refuse   where the gain log q(given)/π(given) is not above 0 on average, beyond the 1/n that fitting
+             costs: the model knows no more of the labels than their shares
     wrong    w = e (1 − r) / q(given), where q(given) = (1 − ε) r + e (1 − r), r in [0, 1]: the probability
              that the label is wrong, if a share ε = 0.1 of all labels is; r is that of the given class to be
              the right one, and e = ε / (c − 1)^¾ that of this label where it is wrong
@@ -36,7 +36,7 @@ WRONG = 0.25
 """Probability of being wrong above which a label is doubted."""
 
 SURE = 0.5
-"""Standard errors by which a model must know more than nothing."""
+"""Standard errors by which a model of numbers must know more than nothing: nothing calibrates these."""
 
 KNOWS_NOTHING = (
     "The model knows nothing of the {what}: what it says of an example without it is no better than "
@@ -83,7 +83,7 @@ def doubts(scores: Float64[np.ndarray, "n c"], labels: Int64[np.ndarray, " n"]) 
     others[rows, labels] = -np.inf
     suggested = others.argmax(1)
     gains = logs[rows, labels] - np.log(shares[labels])
-    refusal = "" if _is_above_zero(gains) else refusal_text("labels", "the shares of the classes")
+    refusal = "" if gains.mean() > 1 / n else refusal_text("labels", "the shares of the classes")
     given, instead = np.exp(logs[rows, labels]), np.exp(logs[rows, suggested])
     # As products, since no label may be of the suggested class.
     lifted = instead * shares[labels] > given * shares[suggested]
@@ -138,15 +138,9 @@ def numbers_refusal(targets: Float64[np.ndarray, "n k"], residuals: Float64[np.n
     # The mean of the others, as the model has not seen the example either.
     trivial = ((n / (n - 1) * (targets - targets.mean(0))) ** 2).sum(1)
     own = (residuals**2).sum(1)
-    return "" if _is_above_zero((trivial - own) / trivial.mean()) else refusal_text("targets", "their mean")
-
-
-def _is_above_zero(gains: Float64[np.ndarray, " n"]) -> bool:
-    """Return whether the mean of gains is above 0, by more than chance and the fit of the scores would make
-    it.
-    """
-    n = len(gains)
-    return bool(gains.mean() - 1 / n > SURE * gains.std() / math.sqrt(n))
+    gains = (trivial - own) / trivial.mean()
+    knows = gains.mean() - 1 / n > SURE * gains.std() / math.sqrt(n)
+    return "" if knows else refusal_text("targets", "their mean")
 
 
 def refusal_text(what: str, trivial: str) -> str:
