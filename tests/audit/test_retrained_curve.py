@@ -46,7 +46,7 @@ def test_an_audit_with_trainings_shows_the_curve_of_the_network(tmp_path, monkey
     np.testing.assert_allclose(again.retrained_loss, again.predicted_loss, rtol=1e-3)
     page = html(found)
     words = Page(page).words
-    assert "Squares are your network, really trained again on what remains" in words
+    assert "Squares are your network, trained again on the rest" in words
     assert "loss, trained again" in words
     assert page.count('<rect class="dot b"') == 2 * len(again.counts)
     record = lo.open(tmp_path / "run").record["retrained_removal"]
