@@ -168,7 +168,7 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     if findings.refusal:
         doubted = removable = "none: the model knows nothing of the targets"
     rows.append((f"labels doubted{of_labels}", doubted if findings.doubts_labels else "not asked"))
-    rows.append(("can go without loss (1 %)", removable))
+    rows.append(("can go without loss (1 %, of a class 5 %)", removable))
     rows.append(("under-sampled, outliers", f"{len(findings.rare)}, {len(findings.outliers)}"))
     rows.append(("small kinds within classes", f"{len(findings.subclasses)}"))
     if findings.sources is not None:
