@@ -145,6 +145,7 @@ def _concatenate(first: lo.Examples, added: lo.Examples) -> lo.Examples:
         targets=torch.cat([first.targets, added.targets]),
         labels=torch.cat([first.labels, added.labels]),
         ids=(*first.ids, *(f"{name} (other source)" for name in added.ids)),
+        source_rows=None,
         images=None,
     )
 
