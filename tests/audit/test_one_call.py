@@ -249,3 +249,13 @@ def test_what_may_mean_two_things_is_refused_in_a_sentence(call, message) -> Non
     with pytest.raises((OptionError, DataError), match=message) as refused:
         call(*digits(40, 12))
     assert "\n" not in str(refused.value)
+
+
+def test_an_audit_says_what_was_taken_for_granted() -> None:
+    frame = people()
+    years = np.arange(len(frame)) // 4
+    frame["year"] = years
+    text = repr(lo.audit(frame, kernel=KERNEL))
+    assert "note: the target is 'year', the last column" in text
+    assert f"holds integers of {len(set(years))} values, 0, 1, 2, 3, 4, …: each is a class." in text
+    assert "note: the target" not in repr(lo.audit(frame, kernel=KERNEL, target="year", task="regression"))
