@@ -227,6 +227,10 @@ REFUSED = {
     "a word": (lambda train, query: lo.audit("digits", query), "takes one data set"),
     "a word for y": (lambda train, query: lo.audit(arrays()[0], "y"), "in place of y"),
     "a misspelt option": (lambda train, query: lo.audit(people(), targt="grown"), "Did you mean `target`"),
+    "a misspelt option of its own": (
+        lambda train, query: lo.audit(people(), kernal="relu"),
+        "Did you mean `kernel`",
+    ),
     "scaling of Examples": (lambda train, query: lo.audit(train, normalise="unit"), "used as they are"),
     "loading of two": (
         lambda train, query: lo.audit(KERNEL, train, query, n_train=3),
@@ -245,3 +249,13 @@ def test_what_may_mean_two_things_is_refused_in_a_sentence(call, message) -> Non
     with pytest.raises((OptionError, DataError), match=message) as refused:
         call(*digits(40, 12))
     assert "\n" not in str(refused.value)
+
+
+def test_an_audit_says_what_was_taken_for_granted() -> None:
+    frame = people()
+    years = np.arange(len(frame)) // 4
+    frame["year"] = years
+    text = repr(lo.audit(frame, kernel=KERNEL))
+    assert "note: the target is 'year', the last column" in text
+    assert f"holds integers of {len(set(years))} values, 0, 1, 2, 3, 4, …: each is a class." in text
+    assert "note: the target" not in repr(lo.audit(frame, kernel=KERNEL, target="year", task="regression"))

@@ -575,11 +575,13 @@ start()
 def test_corrected_labels_are_read_back_and_the_next_report_says_so(leftout, tmp_path) -> None:
     words = ["audit", "digits", "--n-train", 60, "--n-query", 12, "--ridge", 0.1]
     assert leftout(*words, "--out", "run")[0] == 0
-    assert leftout(*words, "--labels", "run/corrected.csv", "--out", "again")[0] == 0
+    status, said, _ = leftout(*words, "--labels", "run/corrected.csv", "--out", "again")
+    assert status == 0
     record = json.loads((tmp_path / "again" / "run.json").read_text())
     changed = record["preparation"]["train"]["corrected"]["changed"]
     with (tmp_path / "run" / "suspects.csv").open() as file:
         assert changed == sum(row["is_label_issue"] == "True" for row in csv.DictReader(file))
+    assert f"{changed} by run/corrected.csv" in said
     assert f"{changed} by run/corrected.csv" in (tmp_path / "again" / "report.html").read_text()
     assert leftout("audit", "--repeat", "again")[0] == 0
     code, _, said = leftout(*words, "--labels", "run/keep.txt", "--out", "third")

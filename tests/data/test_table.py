@@ -152,7 +152,9 @@ def test_an_empty_table_is_refused(path) -> None:
         ("a,b\n1,2,3\n", "row 2 has 3"),
         ('a,b\n1,"2\n', "must be text separated by commas; got"),
         ("a,b\n1,\x002\n", "it holds a zero byte"),
-        ("a,b\n1," + "x" * 200_000 + "\n", "must be text separated by commas; got field larger"),
+        ("a,b\n1," + "x" * 200_000 + "\n", "got field larger.*longer texts fit in a .parquet"),
+        ("a,b\n" + "1.5,0.25\n2.5,0.25\n" * 10, "must hold targets that differ; all 15 .* have 0.25"),
+        ("a,b\n1,x\n2,y\n", "got 2 and 0. Bring more rows"),
         ("a,b\n" + ",1\n,2\n" * 10, "none is left: 'a' .missing in every training row.*Name others"),
     ],
 )

@@ -11,7 +11,9 @@ import pytest
 import xarray as xr
 
 from leftout.core.errors import DataError, ShapeError
+from leftout.data.corrections import correct
 from leftout.report import ranking, report
+from leftout.report.example_lists import review_data
 from leftout.report.explorer import query_losses
 from leftout.report.report import html, write_report
 from problems import synthetic_findings as made
@@ -373,3 +375,16 @@ def test_where_nothing_else_helps_the_worst_queries_stay(monkeypatch) -> None:
     losses = query_losses(found)[0]
     worst = {found.query.ids[q] for q in np.argsort(-losses)[:kept]}
     assert set(data["query"]["ids"]) == worst
+
+
+def test_a_reviewed_number_that_nobody_changed_is_read_back_as_it_was() -> None:
+    found = made.diabetes_findings()
+    exact = found.train.targets * 1.2345678 + 1e5  # more digits than a page shows
+    train = replace(found.train, targets=exact, coded_from="")
+    found = replace(found, train=train)
+    assert found.suspects
+    items = review_data(found)["items"]
+    unchanged = {item["id"]: item["given"] for item in items}
+    corrected, _ = correct((train, found.query), unchanged, "reviewed.csv")
+    assert corrected.preparation["corrected"]["changed"] == 0
+    assert bool((corrected.targets == train.targets).all())

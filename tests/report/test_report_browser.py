@@ -260,7 +260,8 @@ def test_a_review_by_keyboard_is_kept_and_becomes_corrections(visit, folder, tmp
     first, second, third, fourth = found.suspects[:4]
     assert found.train.ids[first.row] in chosen.inner_text()
     assert page.locator("#review .body:visible").count() == 1
-    chosen.focus()
+    page.locator("#decide-labels .button").click()
+    page.wait_for_function("document.activeElement.classList.contains('chosen')")
     for key in "cku":
         page.keyboard.press(key)
     page.keyboard.press("c")

@@ -1,6 +1,7 @@
 """The audit of a data set: fit, leave every example out once, and list what a person should look at."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from leftout.attribution.engine.at_times import engines
 from leftout.attribution.engine.labelled_result import SIGN, attributes, labelled_array
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes
 from leftout.attribution.trajectory import has_training_curve, training_times
-from leftout.audit.audit_data import audit_data
+from leftout.audit.audit_data import audit_data, check_loading
 from leftout.audit.label_findings import LeftOut, label_findings, left_out_by
 from leftout.audit.learning_curve import audit_learning_curve
 from leftout.audit.request import AuditRequest, audit_request
@@ -242,6 +243,7 @@ def audit(
     if out is not None:
         check_path("out", out)
     check_seed(seed)
+    check_loading(loading, inspect.signature(audit).parameters)
     over_time = at is not None or isinstance(rule, GradientFlow | GradientDescent)
     audited = audit_data(
         data, kernel=kernel, train=train, query=query, over_time=over_time, seed=seed, loading=loading

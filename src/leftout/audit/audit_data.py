@@ -10,7 +10,7 @@ The type of the first argument decides. Whatever may mean two things is refused.
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -74,7 +74,6 @@ def audit_data(
         OptionError: arguments that may mean two things, or none.
         LeftoutError: whatever `load` refuses.
     """
-    check_loading(loading)
     if data and isinstance(data[0], Kernel | LabelDependentKernel | Selection):
         if kernel is not None:
             raise OptionError("`kernel` must be given once; it stands first, and by name.")
@@ -97,11 +96,11 @@ def audit_data(
     return _load_and_split(defaults, train, query, seed=seed, loading=loading)
 
 
-def check_loading(loading: dict[str, Any]) -> None:
-    """Raise at an option that `load` has not, with the one that may have been meant."""
+def check_loading(loading: dict[str, Any], own: Iterable[str] = ()) -> None:
+    """Raise at an option that `load` has not, with the one that may have been meant, also of the `own`."""
     for name in loading:
         if name not in LOADING:
-            near = get_close_matches(name, sorted(LOADING), n=1)
+            near = get_close_matches(name, sorted({*LOADING, *own}), n=1)
             meant = f" Did you mean `{near[0]}`?" if near else ""
             raise OptionError(
                 f"`{name}` must be an option of `audit` or of `load`: {name_list(sorted(LOADING))}.{meant}"

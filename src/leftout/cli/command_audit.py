@@ -14,6 +14,7 @@ from rich.text import Text
 from leftout.audit.audit import Audit, run_audit
 from leftout.audit.repeat import changes_since
 from leftout.audit.request import audit_request
+from leftout.audit.summary import corrections_row
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
 from leftout.cli.model import rule_for, training_of
@@ -146,6 +147,7 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     preparation = findings.train.preparation
     drawn = f", drawn by --seed {preparation['seed']}" if preparation.get("split") == "by seed" else ""
     rows = [("training examples, queries", f"{n}, {len(findings.query)}{drawn}")]
+    rows += [(name, plain(text, 400)) for name, text in corrections_row(findings.train).items()]
     of_labels = " by another kernel" if findings.label_note else ""
     exact = "" if findings.one_step and not findings.label_note else "exact "
     if last.query_accuracy is not None:

@@ -147,8 +147,9 @@ def _records(path: Path, text: str, separator: str) -> Iterator[tuple[int, list[
             if cells:
                 yield number, cells
     except csv.Error as error:
+        long = " A quote may not be closed; longer texts fit in a .parquet." if "limit" in str(error) else ""
         raise DataError(
-            f"`{path}` must be text separated by {SEPARATORS[separator]}; got {error}."
+            f"`{path}` must be text separated by {SEPARATORS[separator]}; got {error}.{long}"
         ) from error
 
 

@@ -63,8 +63,9 @@ def split_rows(
         _check_available("n_query", n_query, len(query_pool), source.name)
         query = stratified_rows(targets.labels, query_pool, n_query, query_random)
     if not len(query) or not len(rest):
+        few = " Bring more rows: none of so few can be spared as a query." if source.is_query is None else ""
         raise DataError(
-            f"`{source.name}` must hold training examples and queries; got {len(rest)} and {len(query)}."
+            f"`{source.name}` must hold training examples and queries; got {len(rest)} and {len(query)}.{few}"
         )
     _check_available("n_train", n_train, len(rest), source.name, queries=len(rows) - len(rest))
     train = stratified_rows(targets.labels, rest, n_train, train_random)
@@ -243,7 +244,14 @@ def _drop_absent_classes(targets: RawTargets, rows: np.ndarray) -> RawTargets:
 
 
 def _check_train_classes(source: DataSource, targets: RawTargets, train: np.ndarray) -> None:
-    """Raise when a class has too few training examples to leave one out."""
+    """Raise when a class has too few training examples to leave one out, or all numbers are equal."""
+    if targets.numbers is not None:
+        numbers = targets.numbers[train]
+        if (numbers == numbers[0]).all():
+            raise DataError(
+                f"`{source.name}` must hold targets that differ; all {len(train)} training examples have "
+                f"{', '.join(f'{number:g}' for number in numbers[0])}."
+            )
     if targets.labels is None:
         return
     if len(targets.classes) < 2:

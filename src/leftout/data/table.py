@@ -26,7 +26,7 @@ from leftout.data.parquet_file import parquet_raw_table
 from leftout.data.prose import is_prose
 from leftout.data.split import named_splits
 from leftout.data.table_encoding import encode_columns, raw_cells
-from leftout.data.targets import float_class_note, raw_targets
+from leftout.data.targets import float_class_note, integer_class_note, raw_targets
 
 SPLIT = "split"
 
@@ -120,6 +120,9 @@ def table(
         _reading_note(features),
         _id_note(naming, named_by) if not shown_only else None,
         float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
+        integer_class_note(f"the target {goal.name!r}", targets)
+        if task is None and goal.kind == "integer"
+        else None,
         _missing_word_note(goal),
         *(_name_note(column.name) for column in features if columns is None and not shown_only),
     ]

@@ -109,7 +109,8 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
     if not parts:
         raise DataError(
             f"`{source}` must have columns to predict from; none is left: {', '.join(left_out)}. Name others "
-            "with `columns` (--columns)."
+            "with `columns` (--columns), or bring numbers of your own for each row with `embeddings` "
+            "(--embeddings)."
         )
     words = tuple((name, rows.shape[1]) for name, rows in prose)
     notes = (*map(_words_note, words), *_notes(widened, counted, filled, left_out))

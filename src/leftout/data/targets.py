@@ -1,7 +1,8 @@
 """Targets as classes or numbers: integers, truth values and texts are classes, floats are numbers.
 
 The type decides, never the values: 0.0, 1.0, 1.0 are numbers to be predicted, 0, 1, 1 are the names of two
-classes. `task` says the other. Floats that look like classes are taken as numbers, and a note says so.
+classes. `task` says the other. Floats that look like classes are taken as numbers, integers of many values in
+a table as classes, and a note says so.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ from leftout.data.options import Task
 
 FEW_VALUES = 20
 """Floats that are all whole, with at most this many values, may have been meant as classes."""
+
+MANY_CLASSES = 10
+"""Integers of more values than this may have been meant as numbers: ages, years, counts, prices."""
 
 AS_CLASSES = "store them as integers, or say so with `task` (--task classification)"
 
@@ -86,6 +90,18 @@ def float_class_note(name: str, raw: RawTargets, *, advice: str = AS_CLASSES) ->
     return (
         f"{name} holds floats of {len(distinct)} values, {shown}: they are numbers to predict (regression). "
         f"If they are classes, {advice}."
+    )
+
+
+def integer_class_note(name: str, raw: RawTargets) -> str | None:
+    """Return the sentence that integers of many values are taken as classes, or None."""
+    if raw.labels is None or len(raw.classes) <= MANY_CLASSES:
+        return None
+    if not all(word.removeprefix("-").isdecimal() for word in raw.classes):
+        return None
+    return (
+        f"{name} holds integers of {len(raw.classes)} values, {', '.join(raw.classes[:5])}, …: each is a "
+        "class. If they are numbers to predict, say so with `task` (--task regression)."
     )
 
 

@@ -12,6 +12,7 @@ from leftout.curation.subclasses import Subclass
 from leftout.report.findings import Findings
 from leftout.report.plots import removal_plots
 from leftout.report.wording import label_text
+from leftout.storage.action_files import given_label
 from leftout.storage.csv_table import shown_cell
 
 CARDS = 60
@@ -97,13 +98,18 @@ def review_list(findings: Findings) -> tuple[Suspect, ...]:
 def review_data(findings: Findings) -> dict[str, Any]:
     """Return what the page's script makes a table of decisions of: names as they are, for programs.
 
-    Classes come with the text that stands for them in a table that a spreadsheet may open.
+    Classes come with the text that stands for them in a table that a spreadsheet may open. Given numbers have
+    all their digits: a label that nobody changed is read back as it was.
     """
     train, classes = findings.train, findings.train.classes
     return {
         "key": f"leftout-review-{train.fingerprint}",
         "items": [
-            {"id": train.ids[suspect.row], "given": suspect.given, "suggested": suspect.suggested}
+            {
+                "id": train.ids[suspect.row],
+                "given": given_label(train, suspect.row),
+                "suggested": suspect.suggested,
+            }
             for suspect in review_list(findings)
         ],
         "classes": None if classes is None else {name: shown_cell(name) for name in classes},

@@ -167,7 +167,7 @@
       card.append(make("p", { className: "truth", text: `◆ target ${truth(q)}` }), make("p", { className: "truth", text: verdict }));
     } else card.append(make("p", { className: "truth", text: `target ${truth(q)}` }));
     if (query.trust) card.append(make("p", { className: "truth", text: `influences: ${query.trust[q]}` }));
-    card.append(make("p", { className: "truth quiet", text: `loss ${loss} · ${times[state.at]} · row ${numbers[q]}` }), scoreBars());
+    card.append(make("p", { className: "truth quiet", text: `loss ${loss} · ${times[state.at]} · row ${numbers[q]} of the scores` }), scoreBars());
     const all = classes ? classes.length : data.outputs;
     if (query.shown < all) {
       const text = classes ? `The highest scores and the target, of ${all} classes.` : `The first ${query.shown} of ${all} outputs.`;

@@ -154,6 +154,10 @@
   $("review-search").addEventListener("input", arrange);
   for (const id of ["review-show", "review-sort"]) $(id).addEventListener("change", arrange);
 
+  // Who follows a link to the review answers by keyboard at once; the browser moves first, and takes the focus.
+  for (const link of document.querySelectorAll('a[href="#suspects"]')) {
+    link.addEventListener("click", () => setTimeout(() => select(rows[current])));
+  }
   list.classList.add("live");
   $("review-controls").hidden = false;
   $("review-keys").hidden = false;
