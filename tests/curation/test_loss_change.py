@@ -52,7 +52,7 @@ def test_changes_and_their_intervals_are_those_of_refits(classes) -> None:
 
 
 def test_bounds_hold_together_as_often_as_they_say() -> None:
-    draw, level, held = np.random.default_rng(0), 0.8, 0
+    draw, level, held, inside = np.random.default_rng(0), 0.8, 0, 0
     labels = np.arange(60) % 3
     for _ in range(400):
         change = draw.standard_normal(60)
@@ -60,8 +60,11 @@ def test_bounds_hold_together_as_often_as_they_say() -> None:
             np.ones(60), change, tolerances=(0, 0), tests=4, labels=labels, classes=tuple("abc"), level=level
         )
         held += all(one.high >= 0 for one in changes)
+        inside += all(one.low <= 0 <= one.high for one in changes)
     # Bonferroni: at least the level, but for the error of 400 trials (three deviations of 0.02).
     assert held / 400 >= level - 0.06
+    # Both ends of all intervals promise less, and hold less often.
+    assert level - 0.02 > inside / 400 >= 1 - 2 * (1 - level) - 0.07
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (1, 0), (5, 0), (6, 0), (8, 2), (9, 1), (12, 3), (3, 9)])

@@ -73,7 +73,7 @@ def test_the_stop_is_the_last_count_before_a_rise_beyond_the_tolerance_is_possib
     assert position == len(within) - 1 or not within[position + 1]
     if found.stop:
         assert f"The first {found.stop} of 40 examples" in found.reason
-        assert f", where {tolerance:.0%} is accepted. All intervals hold together at 95%." in found.reason
+        assert f", where {tolerance:.0%} is accepted. All upper ends hold together at 95%." in found.reason
     else:
         assert "Nothing is redundant at these queries: without the first example, the mean" in found.reason
 

@@ -77,8 +77,8 @@ class Pruned:
         information: in each row, in the order of removal, in nats, when its place was decided; None
             for a random order.
         train, query: fingerprints of the examples.
-        changes: of the loss at each count but 0, over all queries and in every class, with bounds that hold
-            together at 95 %.
+        changes: of the loss at each count but 0, over all queries and in every class, with upper bounds that
+            hold together at 95 %.
     """
 
     order: tuple[int, ...]
@@ -312,7 +312,7 @@ def _stop(counts: list[int], changes: tuple[tuple[LossChange, ...], ...]) -> int
 def _reason(n: int, counts: list[int], stop: int, changes: tuple[tuple[LossChange, ...], ...]) -> str:
     if not counts[1:]:
         return "No removal was tried, so nothing is known to be redundant."
-    together = f"All intervals hold together at {LEVEL:.0%}."
+    together = f"All upper ends hold together at {LEVEL:.0%}."
     if stop == 0:
         fault = next(change for change in changes[0] if not change.is_harmless)
         first = "first example" if counts[1] == 1 else f"first {counts[1]} examples"
