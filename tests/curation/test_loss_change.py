@@ -115,3 +115,22 @@ def test_a_small_class_is_not_thrown_away_unnoticed() -> None:
     assert sum(row < 85 for row in found.order[:before]) == 85
     assert found.stop == 0
     assert "class '2' (3 queries)" in found.reason
+
+
+def test_a_fall_in_accuracy_of_all_queries_is_of_no_class() -> None:
+    draw = np.random.default_rng(0)
+    inputs = np.concatenate([draw.standard_normal((60, 3)) + side for side in (-1, 1)])
+    labels = np.repeat(["a", "b"], 60)
+    asked = draw.permutation(120)[:60]
+    fitted = lo.fit(lo.kernels.ReLU(2), (inputs, labels), rule=lo.Ridge(1.0))
+    # All of class b go. The rise of the loss is accepted, so that accuracy alone speaks against it.
+    found = lo.prune(
+        fitted,
+        (inputs[asked], labels[asked]),
+        shares=(0.5,),
+        keep=range(60),
+        tolerance=1e9,
+        class_tolerance=1e9,
+    )
+    assert found.changes[0][0].less_accurate
+    assert "examples, more queries turn wrong than chance explains." in found.reason

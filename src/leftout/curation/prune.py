@@ -344,5 +344,6 @@ def _harm(change: LossChange) -> str:
     if change.queries < 2:
         return f"how {_loss_name(change)} changes cannot be told from so few queries"
     if change.less_accurate:
-        return f"more queries of class {change.of!r} turn wrong than chance explains"
+        of_class = f" of class {change.of!r}" if change.of else ""
+        return f"more queries{of_class} turn wrong than chance explains"
     return f"{_loss_name(change)} changes by {change.text}{_tolerance_text(change)}"
