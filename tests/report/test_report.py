@@ -11,7 +11,9 @@ import pytest
 import xarray as xr
 
 from leftout.core.errors import DataError, ShapeError
+from leftout.curation.loss_change import LossChange
 from leftout.report import ranking, report
+from leftout.report.decisions import decisions
 from leftout.report.explorer import query_losses
 from leftout.report.report import html, write_report
 from problems import synthetic_findings as made
@@ -197,6 +199,17 @@ def test_where_the_model_knows_nothing_page_one_says_so_first_and_accuses_nothin
     for later in ("No label is accused.", "Nothing is called removable."):
         assert top.index(reason) < top.index(later)
     assert top.count(reason) == 1
+
+
+def test_a_class_keeps_its_hyphens_and_numbers_have_a_minus() -> None:
+    change = LossChange("", 9, 1.0, -0.02, -0.03, -0.01, 0.01)
+    found = KINDS["table"]()
+    removal = replace(
+        found.redundant, counts=(0, 3), stop=3, changes=((change, replace(change, of="non-toxic")),)
+    )
+    sentence = decisions(replace(found, redundant=removal))["decisions"][1]["note"]
+    rise = "−2.00% (−3.00% to −1.00%)"
+    assert sentence == f"Mean query loss without them: {rise}, of class non-toxic {rise}."
 
 
 def test_the_reading_of_the_loss_is_explained_when_it_is_a_mean() -> None:
