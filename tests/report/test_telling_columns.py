@@ -86,6 +86,14 @@ def test_missing_cells_are_told_from_numbers_and_few_columns_keep_their_order() 
     assert cells["c6"].neighbours == "red"
 
 
+def test_digits_in_texts_are_names_of_kinds() -> None:
+    columns = made({})
+    for examples_of in (columns.train, columns.query):
+        examples_of.table[:, 5] = [("1", "2", "30")[row % 3] for row in range(len(examples_of))]
+    cell = next(cell for cell in columns.cells(0, [1, 4, 2], most=7) if cell.name == "c5")
+    assert (cell.text, cell.neighbours) == ("1", "2")
+
+
 def test_without_a_table_there_are_no_columns() -> None:
     columns = made({})
     train = examples(columns.train.table, columns.train.inputs.numpy())
