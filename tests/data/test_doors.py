@@ -159,6 +159,7 @@ def test_two_sets_come_in_every_form(tmp_path) -> None:
         for part, chosen in zip(given, rows, strict=True):
             assert np.array_equal(part.inputs.numpy(), X[chosen]), name
             assert [part.classes[label] for label in part.labels] == Y[chosen].tolist(), name
+            assert part.source_rows.tolist() == list(range(len(part))), name
         assert given[1].ids[1].endswith("[1]"), name
         assert given[0].preparation["split"] == "of the source"
     notes = load(forms["dictionary of splits"])[0].preparation["notes"]
