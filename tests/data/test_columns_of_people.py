@@ -222,6 +222,7 @@ def test_a_missing_date_is_the_median_with_a_flag(given) -> None:
     [
         (["01/02/2024", "03/04/2024"], "as day, month, year or as month, day, year, such as '01/02/2024'"),
         (["1-2-2024", "3-4-2024"], "dates of one meaning"),
+        (["2024-01-31T10:00+02:00", "2024-02-01 10:00"], "times of UTC where no offset stands or as"),
         (["2024-01-31"] * 23 + ["soon"], "holds dates, and text in 1 of 24 rows, such as 'soon'"),
         (['"1,234"', '"2,500"'], "'day' holds '1,234', where the mark may be between thousands or before"),
         (['"1.234,5"', '"22.500,0"'], "must have numbers of one meaning"),
