@@ -140,3 +140,30 @@ def test_where_single_precision_fails_the_step_is_that_of_double(made, monkeypat
 
     monkeypatch.setattr(NewtonEquation, "conjugate_gradients", fails)
     np.testing.assert_array_equal(changes(made), want)
+
+
+def test_another_ridge_keeps_what_was_made_of_the_kernel_and_is_the_step_there(made, monkeypatch) -> None:
+    fit, copies = made.fit, []
+    assert fit.problem.with_ridge(RIDGE) is fit.problem
+    sizes = torch.empty_like
+
+    def seen(*arguments, **options):
+        copies.append(options.get("dtype"))
+        return sizes(*arguments, **options)
+
+    monkeypatch.setattr(torch, "empty_like", seen)
+    ridge = RIDGE * (N - 1) / N  # of a mean of losses, with one example less
+    got = refit_logistic(fit, weights=without_each(3), ridge=ridge, newton_steps=1)
+    assert torch.float32 not in copies
+    monkeypatch.undo()
+    monkeypatch.setattr(steps, "LEAST_ROWS", 10**9)
+    want = refit_logistic(fit, weights=without_each(3), ridge=ridge, newton_steps=1)
+    before = fit.dual[:, None]
+    assert_close(fit.problem.product(got - before).numpy(), fit.problem.product(want - before).numpy(), 5e-3)
+
+
+def test_the_copy_in_single_precision_is_rounded_once() -> None:
+    gram = torch.randn(600, 600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    nothing = torch.zeros(600, 2, dtype=torch.float64)
+    problem = LogisticProblem(gram @ gram.T, nothing, nothing, 1.0)
+    assert torch.equal(problem.single_gram, (problem.gram / problem.scale).float())
