@@ -44,8 +44,8 @@ def dates_of(cells: Sequence[str]) -> Dates | None:
     if all(ISO.fullmatch(cell) for cell in cells):
         values = _moments(cells, _iso)
         zoned = {OFFSET.search(cell) is not None for cell in cells}
-        orders = ("year, month, day",) if len(zoned) == 1 else MIXED
-        return None if values is None else Dates(values, orders)
+        meanings = ("year, month, day",) if len(zoned) == 1 else MIXED
+        return None if values is None else Dates(values, meanings)
     marks = {match["mark"] if (match := SLASHED.fullmatch(cell)) else None for cell in cells}
     if len(marks) != 1 or None in marks:
         return None
