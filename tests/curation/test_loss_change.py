@@ -6,7 +6,7 @@ import torch
 
 import leftout as lo
 from laws import assert_same
-from leftout.curation.loss_change import loss_changes, worst_change
+from leftout.curation.loss_change import LossChange, loss_changes, worst_change
 from leftout.curation.redundant import redundant
 from oracles import definitions as oracles
 from oracles import loss_change as oracle
@@ -134,3 +134,21 @@ def test_a_fall_in_accuracy_of_all_queries_is_of_no_class() -> None:
     )
     assert found.changes[0][0].less_accurate
     assert "examples, more queries turn wrong than chance explains." in found.reason
+
+
+def test_the_worst_class_is_that_nearest_to_its_tolerance_and_one_that_is_unknown_before_all() -> None:
+    def of(name, high, tolerated=1.0, queries=9, less_accurate=False):
+        return LossChange(name, queries, 2.0, 0.0, -high, high, tolerated, 0.0, less_accurate)
+
+    everyone = of("", 9.0)
+    near, far, tight = of("near", 0.9), of("far", 0.1), of("tight", 0.2, tolerated=0.21)
+    assert worst_change((everyone,)) is None
+    assert worst_change((everyone, far, near)) is near
+    assert worst_change((everyone, far, near, tight)) is tight
+    for first in (of("few", 0.0, queries=1), of("wrong", 0.0, less_accurate=True)):
+        assert worst_change((everyone, near, first, far)) is first
+
+
+def test_a_change_is_a_share_of_the_loss_before_unless_that_is_zero() -> None:
+    assert LossChange("", 9, 2.0, 0.1, -0.2, 0.3, 0.0).text == "+5.00% (-10.00% to +15.00%)"
+    assert LossChange("", 9, 0.0, 0.1, -0.2, 0.3, 0.0).text == "+0.1 (-0.2 to +0.3)"

@@ -91,6 +91,7 @@ def test_rows_that_stay_stand_last_and_no_share_reaches_them() -> None:
             *(row for row in plain.order if row in keep),
         ]
         assert max(found.counts) <= 10
+        assert lo.prune(fitted, made.query, order=order, shares=(0.45, 0.9), keep=keep).counts == (0, 9)
         if order != "random":
             assert_same(found.by_row, plain.by_row)
     for wrong in ([20], [-1]):
