@@ -127,6 +127,21 @@ def test_what_single_precision_leaves_goes_on_in_double(made, monkeypatch) -> No
     assert_close(finished, by_definition(made), 5e-3)
 
 
+def test_a_step_that_is_wrong_by_a_few_hundredths_in_single_precision_is_finished(made, monkeypatch) -> None:
+    gradients, kinds = NewtonEquation.conjugate_gradients, []
+
+    def wrong(self, gradient, *arguments):
+        move, change = gradients(self, gradient, *arguments)
+        kinds.append((gradient.dtype, gradient.shape[1]))
+        if gradient.dtype == torch.float32:
+            move[:, [1, 4]] *= 1.03
+        return move, change
+
+    monkeypatch.setattr(NewtonEquation, "conjugate_gradients", wrong)
+    assert_close(changes(made), by_definition(made), 5e-3)
+    assert kinds == [(torch.float32, 6), (torch.float64, 2)], "only the two go on"
+
+
 def test_where_single_precision_fails_the_step_is_that_of_double(made, monkeypatch) -> None:
     monkeypatch.setattr(steps, "LEAST_ROWS", 10**9)
     want = changes(made)
