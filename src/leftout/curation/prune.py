@@ -190,7 +190,9 @@ def prune(
         generator = torch.Generator().manual_seed(int(seed))
         rows, information = torch.randperm(n, generator=generator, device="cpu").tolist(), None
     elif order == "iterative":
-        rows, information = removal_rounds(fitted, examples, time, by, step=step, until=counts[-1])
+        # Rows that are to stay take part in the rounds, and stand last only afterwards.
+        until = min(n - 1, counts[-1] + len(kept))
+        rows, information = removal_rounds(fitted, examples, time, by, step=step, until=until)
     else:
         rows, information = _order_by_information(fitted, examples, time, by, most=order == "most")
     if kept:
