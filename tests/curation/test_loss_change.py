@@ -6,7 +6,7 @@ import torch
 
 import leftout as lo
 from laws import assert_same
-from leftout.curation.loss_change import loss_changes, worst_change
+from leftout.curation.loss_change import LossChange, loss_changes, worst_change
 from leftout.curation.redundant import redundant
 from oracles import definitions as oracles
 from oracles import loss_change as oracle
@@ -52,7 +52,7 @@ def test_changes_and_their_intervals_are_those_of_refits(classes) -> None:
 
 
 def test_bounds_hold_together_as_often_as_they_say() -> None:
-    draw, level, held = np.random.default_rng(0), 0.8, 0
+    draw, level, held, inside = np.random.default_rng(0), 0.8, 0, 0
     labels = np.arange(60) % 3
     for _ in range(400):
         change = draw.standard_normal(60)
@@ -60,8 +60,11 @@ def test_bounds_hold_together_as_often_as_they_say() -> None:
             np.ones(60), change, tolerances=(0, 0), tests=4, labels=labels, classes=tuple("abc"), level=level
         )
         held += all(one.high >= 0 for one in changes)
+        inside += all(one.low <= 0 <= one.high for one in changes)
     # Bonferroni: at least the level, but for the error of 400 trials (three deviations of 0.02).
     assert held / 400 >= level - 0.06
+    # Both ends of all intervals promise less, and hold less often.
+    assert level - 0.02 > inside / 400 >= 1 - 2 * (1 - level) - 0.07
 
 
 @pytest.mark.parametrize(("lost", "won"), [(0, 0), (1, 0), (5, 0), (6, 0), (8, 2), (9, 1), (12, 3), (3, 9)])
@@ -112,3 +115,40 @@ def test_a_small_class_is_not_thrown_away_unnoticed() -> None:
     assert sum(row < 85 for row in found.order[:before]) == 85
     assert found.stop == 0
     assert "class '2' (3 queries)" in found.reason
+
+
+def test_a_fall_in_accuracy_of_all_queries_is_of_no_class() -> None:
+    draw = np.random.default_rng(0)
+    inputs = np.concatenate([draw.standard_normal((60, 3)) + side for side in (-1, 1)])
+    labels = np.repeat(["a", "b"], 60)
+    asked = draw.permutation(120)[:60]
+    fitted = lo.fit(lo.kernels.ReLU(2), (inputs, labels), rule=lo.Ridge(1.0))
+    # All of class b go. The rise of the loss is accepted, so that accuracy alone speaks against it.
+    found = lo.prune(
+        fitted,
+        (inputs[asked], labels[asked]),
+        shares=(0.5,),
+        keep=range(60),
+        tolerance=1e9,
+        class_tolerance=1e9,
+    )
+    assert found.changes[0][0].less_accurate
+    assert "examples, more queries turn wrong than chance explains." in found.reason
+
+
+def test_the_worst_class_is_that_nearest_to_its_tolerance_and_one_that_is_unknown_before_all() -> None:
+    def of(name, high, tolerated=1.0, queries=9, less_accurate=False):
+        return LossChange(name, queries, 2.0, 0.0, -high, high, tolerated, 0.0, less_accurate)
+
+    everyone = of("", 9.0)
+    near, far, tight = of("near", 0.9), of("far", 0.1), of("tight", 0.2, tolerated=0.21)
+    assert worst_change((everyone,)) is None
+    assert worst_change((everyone, far, near)) is near
+    assert worst_change((everyone, far, near, tight)) is tight
+    for first in (of("few", 0.0, queries=1), of("wrong", 0.0, less_accurate=True)):
+        assert worst_change((everyone, near, first, far)) is first
+
+
+def test_a_change_is_a_share_of_the_loss_before_unless_that_is_zero() -> None:
+    assert LossChange("", 9, 2.0, 0.1, -0.2, 0.3, 0.0).text == "+5.00% (-10.00% to +15.00%)"
+    assert LossChange("", 9, 0.0, 0.1, -0.2, 0.3, 0.0).text == "+0.1 (-0.2 to +0.3)"

@@ -73,7 +73,7 @@ def test_the_stop_is_the_last_count_before_a_rise_beyond_the_tolerance_is_possib
     assert position == len(within) - 1 or not within[position + 1]
     if found.stop:
         assert f"The first {found.stop} of 40 examples" in found.reason
-        assert f", where {tolerance:.0%} is accepted. All intervals hold together at 95%." in found.reason
+        assert f", where {tolerance:.0%} is accepted. All upper ends hold together at 95%." in found.reason
     else:
         assert "Nothing is redundant at these queries: without the first example, the mean" in found.reason
 
@@ -84,13 +84,15 @@ def test_rows_that_stay_stand_last_and_no_share_reaches_them() -> None:
     free = redundant(fitted, made.query)
     keep = free.order[0], free.order[3], *free.order[12:]
     for order in ("least", "most", "random", "iterative"):
-        plain = lo.prune(fitted, made.query, order=order, shares=FRACTIONS)
+        # Rounds go on until what may go has gone.
+        plain = lo.prune(fitted, made.query, order=order, shares=(0.95,))
         found = lo.prune(fitted, made.query, order=order, shares=FRACTIONS, keep=keep)
         assert list(found.order) == [
             *(row for row in plain.order if row not in keep),
             *(row for row in plain.order if row in keep),
         ]
         assert max(found.counts) <= 10
+        assert lo.prune(fitted, made.query, order=order, shares=(0.45, 0.9), keep=keep).counts == (0, 9)
         if order != "random":
             assert_same(found.by_row, plain.by_row)
     for wrong in ([20], [-1]):
@@ -206,3 +208,13 @@ def test_a_tolerance_below_zero_is_refused(tolerance) -> None:
     made = problem(n=10)
     with pytest.raises(OptionError, match="`tolerance` must be a finite number ≥ 0; got"):
         redundant(made.fitted(lo.Ridge(0.1)), made.query, tolerance=tolerance)
+
+
+def test_rounds_go_as_far_as_rows_that_stay_need_them_to() -> None:
+    made = problem(n=40, m=8)
+    fitted = made.fitted(lo.Ridge(0.05))
+    every = lo.prune(fitted, made.query, order="iterative", shares=(0.95,))
+    keep = every.order[:15]
+    found = lo.prune(fitted, made.query, order="iterative", shares=(0.25,), keep=keep)
+    assert found.counts == (0, 10)
+    assert found.order[:10] == every.order[15:25]

@@ -222,6 +222,7 @@ def test_a_missing_date_is_the_median_with_a_flag(given) -> None:
     [
         (["01/02/2024", "03/04/2024"], "as day, month, year or as month, day, year, such as '01/02/2024'"),
         (["1-2-2024", "3-4-2024"], "dates of one meaning"),
+        (["2024-01-31T10:00+02:00", "2024-02-01 10:00"], "times of UTC where no offset stands or as"),
         (["2024-01-31"] * 23 + ["soon"], "holds dates, and text in 1 of 24 rows, such as 'soon'"),
         (['"1,234"', '"2,500"'], "'day' holds '1,234', where the mark may be between thousands or before"),
         (['"1.234,5"', '"22.500,0"'], "must have numbers of one meaning"),
@@ -238,6 +239,12 @@ def test_cells_that_may_mean_two_things_are_refused_with_what_to_do(tmp_path, ce
 
 def test_the_same_day_in_every_reading_has_one_meaning() -> None:
     assert dates_of(["01/01/2024", "02/02/2024"]).orders == ("day, month, year",)
+
+
+def test_points_stand_between_day_and_month_and_never_the_other_way() -> None:
+    found = dates_of(["01.02.2024", "03.04.2024"])
+    assert found.orders == ("day, month, year",)
+    assert found.values.astype("datetime64[D]").astype(str).tolist() == ["2024-02-01", "2024-04-03"]
     assert dates_of(["31.02.2024"]) is None
     assert dates_of(["2024-02-30"]) is None
     assert dates_of(["2024-01-01T00:00:00+02:00"]).values[0] == np.datetime64("2023-12-31T22:00")

@@ -15,7 +15,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from leftout.core.errors import DataError, LeftoutError, OptionError
 from leftout.data import arrow_columns
+from leftout.data.data_source import DataSource, InputRows
 from leftout.data.load import load
+from leftout.data.targets import RawTargets
 from problems.data_files import picture
 
 N = 24
@@ -159,6 +161,7 @@ def test_two_sets_come_in_every_form(tmp_path) -> None:
         for part, chosen in zip(given, rows, strict=True):
             assert np.array_equal(part.inputs.numpy(), X[chosen]), name
             assert [part.classes[label] for label in part.labels] == Y[chosen].tolist(), name
+            assert part.source_rows.tolist() == list(range(len(part))), name
         assert given[1].ids[1].endswith("[1]"), name
         assert given[0].preparation["split"] == "of the source"
     notes = load(forms["dictionary of splits"])[0].preparation["notes"]
@@ -332,3 +335,11 @@ def test_the_command_line_takes_a_saved_folder(leftout, tmp_path) -> None:
     assert status == 0, err
     status, _, err = leftout("influence", "saved", "--resize", "8")
     assert (status, "unless the data are picture files" in err) == (2, True)
+
+
+def test_rows_are_counted_in_the_side_that_they_come_from() -> None:
+    targets = RawTargets(np.array([0, 1, 0, 1]), ("no", "yes"), None)
+    source = DataSource(
+        "sides", list("abcd"), targets, InputRows, is_query=np.array([True, False, True, False])
+    )
+    assert source.source_rows.tolist() == [0, 0, 1, 1]

@@ -5,14 +5,17 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import xarray as xr
 
 from leftout.core.errors import DataError, ShapeError
+from leftout.curation.loss_change import LossChange
 from leftout.data.corrections import correct
 from leftout.report import ranking, report
+from leftout.report.decisions import decisions, more_data
 from leftout.report.example_lists import review_data
 from leftout.report.explorer import query_losses
 from leftout.report.report import html, write_report
@@ -199,6 +202,35 @@ def test_where_the_model_knows_nothing_page_one_says_so_first_and_accuses_nothin
     for later in ("No label is accused.", "Nothing is called removable."):
         assert top.index(reason) < top.index(later)
     assert top.count(reason) == 1
+
+
+def test_a_class_keeps_its_hyphens_and_numbers_have_a_minus() -> None:
+    change = LossChange("", 9, 1.0, -0.02, -0.03, -0.01, 0.01)
+    found = KINDS["table"]()
+    of_three, of_five = (change, replace(change, of="non-toxic")), (replace(change, change=9.0),)
+    removal = replace(found.redundant, counts=(0, 3, 5), stop=3, changes=(of_three, of_five))
+    sentence = decisions(replace(found, redundant=removal))["decisions"][1]["note"]
+    rise = "−2.00% (−3.00% to −1.00%)"
+    assert sentence == f"Mean query loss without them: {rise}, of class non-toxic {rise}."
+
+
+@pytest.mark.parametrize(("low", "unsure"), [(0.5, ", which holds no change at all"), (0.65, "")])
+def test_page_one_says_what_twice_the_examples_bring_and_whether_that_is_sure(low, unsure) -> None:
+    found = KINDS["table"]()
+    curve = SimpleNamespace(
+        examples=100,
+        n=(100, 200, 300),
+        accuracy=(0.6, 0.7, 0.9),
+        accuracy_low=(0.5, low, 0.8),
+        accuracy_high=(0.7, 0.8, 0.95),
+        measured=(SimpleNamespace(accuracy=0.3), SimpleNamespace(accuracy=0.6)),
+    )
+    sentence = more_data(replace(found, learning_curve=curve)).replace("\u202f", " ").replace("\u00a0", " ")
+    assert sentence == (
+        "With 200 examples instead of 100 the model would be right on 70.0 % instead of 60.0 % "
+        f"(95 % interval {100 * low:.1f} % to 80.0 %{unsure})."
+    )
+    assert more_data(replace(found, learning_curve=SimpleNamespace(examples=100, n=(50, 100)))) == ""
 
 
 def test_the_reading_of_the_loss_is_explained_when_it_is_a_mean() -> None:

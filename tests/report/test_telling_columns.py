@@ -86,6 +86,32 @@ def test_missing_cells_are_told_from_numbers_and_few_columns_keep_their_order() 
     assert cells["c6"].neighbours == "red"
 
 
+def test_digits_in_texts_are_names_of_kinds() -> None:
+    columns = made({})
+    for examples_of in (columns.train, columns.query):
+        examples_of.table[:, 5] = [("1", "2", "30")[row % 3] for row in range(len(examples_of))]
+    cell = next(cell for cell in columns.cells(0, [1, 4, 2], most=7) if cell.name == "c5")
+    assert (cell.text, cell.neighbours) == ("1", "2")
+
+
+def test_texts_and_missing_cells_differ_by_their_share_of_the_neighbours() -> None:
+    columns = made({1: MISSING, 6: "green"})
+    near, table = [1, 2, 4, 5], columns.train.table
+    shares = np.array([np.mean(table[:, 6] == colour) for colour in ("red", "blue", "green")])
+    of_colour = 1 / math.sqrt(1 - float((shares**2).sum()))  # all neighbours have another
+    # A missing cell differs from all neighbours that have a number: by 1.
+    places = [place for place in range(6) if place != 1]
+    distances = {
+        place: abs(table[0, place] - np.mean([table[row, place] for row in near]))
+        / np.std(table[:, place].astype(float))
+        for place in places
+    } | {1: 1.0, 6: of_colour}
+    order = sorted(distances, key=lambda place: -distances[place])
+    # The numbers beside them, so that no factor between the kinds of columns goes unnoticed.
+    assert 0 < order.index(1) < 6
+    assert [cell.place for cell in columns.cells(0, near, most=6)] == order[:6]
+
+
 def test_without_a_table_there_are_no_columns() -> None:
     columns = made({})
     train = examples(columns.train.table, columns.train.inputs.numpy())

@@ -127,6 +127,21 @@ def test_what_single_precision_leaves_goes_on_in_double(made, monkeypatch) -> No
     assert_close(finished, by_definition(made), 5e-3)
 
 
+def test_a_step_that_is_wrong_by_a_few_hundredths_in_single_precision_is_finished(made, monkeypatch) -> None:
+    gradients, kinds = NewtonEquation.conjugate_gradients, []
+
+    def wrong(self, gradient, *arguments):
+        move, change = gradients(self, gradient, *arguments)
+        kinds.append((gradient.dtype, gradient.shape[1]))
+        if gradient.dtype == torch.float32:
+            move[:, [1, 4]] *= 1.03
+        return move, change
+
+    monkeypatch.setattr(NewtonEquation, "conjugate_gradients", wrong)
+    assert_close(changes(made), by_definition(made), 5e-3)
+    assert kinds == [(torch.float32, 6), (torch.float64, 2)], "only the two go on"
+
+
 def test_where_single_precision_fails_the_step_is_that_of_double(made, monkeypatch) -> None:
     monkeypatch.setattr(steps, "LEAST_ROWS", 10**9)
     want = changes(made)
@@ -140,3 +155,30 @@ def test_where_single_precision_fails_the_step_is_that_of_double(made, monkeypat
 
     monkeypatch.setattr(NewtonEquation, "conjugate_gradients", fails)
     np.testing.assert_array_equal(changes(made), want)
+
+
+def test_another_ridge_keeps_what_was_made_of_the_kernel_and_is_the_step_there(made, monkeypatch) -> None:
+    fit, copies = made.fit, []
+    assert fit.problem.with_ridge(RIDGE) is fit.problem
+    sizes = torch.empty_like
+
+    def seen(*arguments, **options):
+        copies.append(options.get("dtype"))
+        return sizes(*arguments, **options)
+
+    monkeypatch.setattr(torch, "empty_like", seen)
+    ridge = RIDGE * (N - 1) / N  # of a mean of losses, with one example less
+    got = refit_logistic(fit, weights=without_each(3), ridge=ridge, newton_steps=1)
+    assert torch.float32 not in copies
+    monkeypatch.undo()
+    monkeypatch.setattr(steps, "LEAST_ROWS", 10**9)
+    want = refit_logistic(fit, weights=without_each(3), ridge=ridge, newton_steps=1)
+    before = fit.dual[:, None]
+    assert_close(fit.problem.product(got - before).numpy(), fit.problem.product(want - before).numpy(), 5e-3)
+
+
+def test_the_copy_in_single_precision_is_rounded_once() -> None:
+    gram = torch.randn(600, 600, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    nothing = torch.zeros(600, 2, dtype=torch.float64)
+    problem = LogisticProblem(gram @ gram.T, nothing, nothing, 1.0)
+    assert torch.equal(problem.single_gram, (problem.gram / problem.scale).float())

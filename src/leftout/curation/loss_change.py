@@ -5,10 +5,11 @@ pairs. With d the differences of m queries, and s their standard deviation (m �
 
     mean(d) ± t s / √m,   t the quantile of Student's t, m − 1 degrees of freedom, at 1 − (1 − level) / tests
 
-All such bounds hold together with probability `level` or more (Bonferroni); of fewer than two queries nothing
-is known, and the interval is everything. A class has become worse in accuracy where so many more of its
-queries turned from right to wrong than from wrong to right that chance explains it with a probability below
-(1 − level) / tests (the sign test of McNemar 1947).
+All upper bounds hold together with probability `level` or more (Bonferroni), as only a rise is harm; lower
+and upper ones together with 1 − 2 (1 − level). Of fewer than two queries nothing is known, and the interval
+is everything. A class has become worse in accuracy where so many more of its queries turned from right to
+wrong than from wrong to right that chance explains it with a probability below (1 − level) / tests (the sign
+test of McNemar 1947).
 """
 
 import math
@@ -19,7 +20,7 @@ from jaxtyping import Bool, Float64, Int64
 from scipy.stats import binom, t
 
 LEVEL = 0.95
-"""Probability with which all bounds of a removal order hold together."""
+"""Probability with which all upper bounds of a removal order hold together."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,10 @@ def loss_changes(
         before: loss of each query with everyone.
         change: its loss without the examples minus that.
         tolerances: rise of the mean loss that is accepted, and of that of a class, as shares of it.
-        tests: bounds that shall hold together with these.
+        tests: upper bounds that shall hold together with these.
         labels: class number of each query; None where there are no classes.
         right: whether each is right, with everyone and without the examples.
-        level: probability that all hold.
+        level: probability that all upper bounds hold.
     """
     alpha = (1 - level) / tests
 

@@ -77,8 +77,8 @@ class Pruned:
         information: in each row, in the order of removal, in nats, when its place was decided; None
             for a random order.
         train, query: fingerprints of the examples.
-        changes: of the loss at each count but 0, over all queries and in every class, with bounds that hold
-            together at 95 %.
+        changes: of the loss at each count but 0, over all queries and in every class, with upper bounds that
+            hold together at 95 %.
     """
 
     order: tuple[int, ...]
@@ -190,7 +190,9 @@ def prune(
         generator = torch.Generator().manual_seed(int(seed))
         rows, information = torch.randperm(n, generator=generator, device="cpu").tolist(), None
     elif order == "iterative":
-        rows, information = removal_rounds(fitted, examples, time, by, step=step, until=counts[-1])
+        # Rows that are to stay take part in the rounds, and stand last only afterwards.
+        until = min(n - 1, counts[-1] + len(kept))
+        rows, information = removal_rounds(fitted, examples, time, by, step=step, until=until)
     else:
         rows, information = _order_by_information(fitted, examples, time, by, most=order == "most")
     if kept:
@@ -312,7 +314,7 @@ def _stop(counts: list[int], changes: tuple[tuple[LossChange, ...], ...]) -> int
 def _reason(n: int, counts: list[int], stop: int, changes: tuple[tuple[LossChange, ...], ...]) -> str:
     if not counts[1:]:
         return "No removal was tried, so nothing is known to be redundant."
-    together = f"All intervals hold together at {LEVEL:.0%}."
+    together = f"All upper ends hold together at {LEVEL:.0%}."
     if stop == 0:
         fault = next(change for change in changes[0] if not change.is_harmless)
         first = "first example" if counts[1] == 1 else f"first {counts[1]} examples"
@@ -344,5 +346,6 @@ def _harm(change: LossChange) -> str:
     if change.queries < 2:
         return f"how {_loss_name(change)} changes cannot be told from so few queries"
     if change.less_accurate:
-        return f"more queries of class {change.of!r} turn wrong than chance explains"
+        of_class = f" of class {change.of!r}" if change.of else ""
+        return f"more queries{of_class} turn wrong than chance explains"
     return f"{_loss_name(change)} changes by {change.text}{_tolerance_text(change)}"

@@ -1,7 +1,8 @@
 """Dates in text: 2024-01-31 (and a time, and its offset, if there are any), 31.1.2024, 31/1/2024, 1/31/2024.
 
 Where day and month stand is taken from the column as a whole: only what every cell can be is a reading, and a
-column that has two is refused by whoever predicts from it. Offsets from UTC are subtracted.
+column that has two is refused by whoever predicts from it. Offsets from UTC are subtracted; where only some
+cells have one, nobody knows which the others mean.
 """
 
 import re
@@ -13,6 +14,8 @@ from functools import partial
 import numpy as np
 
 TIME = r"[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?"
+OFFSET = re.compile(r":[0-9.]+(Z|[+-][0-9:]+)$")
+MIXED = ("times of UTC where no offset stands", "times of another zone there")
 ISO = re.compile(rf"[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}({TIME})?")
 SLASHED = re.compile(r"[0-9]{1,4}(?P<mark>[./-])[0-9]{1,2}(?P=mark)[0-9]{1,4}")
 ORDERS = {
@@ -29,7 +32,7 @@ class Dates:
 
     Attributes:
         values: datetime64[us] of the cells that are not missing, by the first reading.
-        orders: in which each reads year, month and day.
+        orders: in which each reads year, month and day, or what each takes the missing offsets for.
     """
 
     values: np.ndarray
@@ -40,7 +43,9 @@ def dates_of(cells: Sequence[str]) -> Dates | None:
     """Return the dates that cells stand for, or None where one of them is no date."""
     if all(ISO.fullmatch(cell) for cell in cells):
         values = _moments(cells, _iso)
-        return None if values is None else Dates(values, ("year, month, day",))
+        zoned = {OFFSET.search(cell) is not None for cell in cells}
+        meanings = ("year, month, day",) if len(zoned) == 1 else MIXED
+        return None if values is None else Dates(values, meanings)
     marks = {match["mark"] if (match := SLASHED.fullmatch(cell)) else None for cell in cells}
     if len(marks) != 1 or None in marks:
         return None

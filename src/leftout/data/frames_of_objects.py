@@ -35,10 +35,11 @@ TARGET = "target"
 
 @dataclass(frozen=True, eq=False)
 class GivenTable:
-    """A table, and the column to predict where the object says which."""
+    """A table, the column to predict where the object says which, and whether it was two tables."""
 
     raw: RawTable
     target: str | None = None
+    of_two: bool = False
 
 
 def given_table(data: Any, source: str) -> GivenTable | None:
@@ -59,12 +60,13 @@ def given_table(data: Any, source: str) -> GivenTable | None:
         return None
     first, second = data
     if is_frame(first) and is_frame(second) and second.shape[1] == first.shape[1] > 1:
-        return GivenTable(_two_tables(first, second, source))
+        return GivenTable(_two_tables(first, second, source), of_two=True)
     if _is_text_pair(first) and _is_text_pair(second):
         first, second = data = _text_frame(first), _text_frame(second)
     if _is_frame_pair(first) and _is_frame_pair(second):
         (train, target), (query, other) = (_join_target(side, source) for side in data)
-        return GivenTable(_two_tables(train, query.rename(columns={other: target}), source), target)
+        raw = _two_tables(train, query.rename(columns={other: target}), source)
+        return GivenTable(raw, target, of_two=True)
     if _is_text_pair(data):
         data = _text_frame(data)
     if _is_frame_pair(data):

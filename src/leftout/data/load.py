@@ -268,7 +268,9 @@ def _of_table(given: GivenTable, text: str, form: str, reading: _Reading) -> Dat
     if given.target is not None:
         _check_left_out(text, "a table that holds its target", target=reading.target)
         of_table["target"] = given.target
-    return table(given.raw, text, form=form, task=reading.task, shown_only=reading.shown_only, **of_table)
+    rows = table(given.raw, text, form=form, task=reading.task, shown_only=reading.shown_only, **of_table)
+    # Rows of two tables are counted in each.
+    return replace(rows, rows=None) if given.of_two else rows
 
 
 def _of_splits(tables: SplitTables, text: str, reading: _Reading) -> DataSource:

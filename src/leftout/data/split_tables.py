@@ -137,6 +137,8 @@ def source_of_splits(
         task=task,
         shown_only=shown_only or bool(pictured),
     )
+    if tables.is_query is not None:
+        rows = replace(rows, rows=None)  # counted in each split
     notes = list(rows.record["notes"])
     if tables.unused:
         notes.append(f"splits that stay unused: {name_list(tables.unused)}")

@@ -124,8 +124,10 @@ def _loss_without(removal: Pruned) -> str:
     if place >= len(removal.changes):
         return ""
     mean, worst = removal.changes[place][0], worst_change(removal.changes[place])
-    of_class = "" if worst is None else f", of class {plain(worst.of, 40)} {worst.text}"
-    return f"Mean query loss without them: {mean.text}{of_class}.".replace("-", "−")
+    of_all, of_class = mean.text.replace("-", "−"), ""
+    if worst is not None:
+        of_class = f", of class {plain(worst.of, 40)} " + worst.text.replace("-", "−")
+    return f"Mean query loss without them: {of_all}{of_class}."
 
 
 def _missing(findings: Findings) -> dict[str, str]:

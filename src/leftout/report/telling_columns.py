@@ -137,6 +137,8 @@ def _as_numbers(column: Any) -> Float64[np.ndarray, " rows"] | None:
     for row, cell in enumerate(column):
         if cell is None or (isinstance(cell, str) and cell == MISSING):
             continue
+        if isinstance(cell, str):  # a code such as "2" is the name of a kind
+            return None
         try:
             values[row] = float(cell)
         except (TypeError, ValueError):

@@ -8,7 +8,7 @@ and ridge; they share K, and `logistic_newton` solves many of them together.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TypeVar
 
@@ -133,9 +133,7 @@ def refit_logistic(
     assert source is not None, "problems differ in weights or targets"
     count = source.shape[1]
     size = count if memory is None else max(1, memory // (ARRAYS * 8 * n * k))
-    problem = fit.problem
-    if ridge is not None and ridge != problem.ridge:
-        problem = replace(problem, ridge=ridge)
+    problem = fit.problem if ridge is None else fit.problem.with_ridge(ridge)
     duals = fit.dual.new_empty(n, count, k)
     for part in blocks(count, size):
         b = part.stop - part.start

@@ -7,13 +7,14 @@ A step δ = Φᵀ d solves H δ = −∇ in the weights by products with K alone
 example, problem, output; each product serves all of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
+from leftout.core.blocks import blocks
 from leftout.core.errors import NotPositiveError, SolveError
 from leftout.solvers.cross_entropy import curvature_product, probabilities
 from leftout.solvers.krylov import norm_by_powers
@@ -30,6 +31,12 @@ FLAT, NEGATIVE = 1e-13, 1e-6
 second the kernel is not positive."""
 
 MOST_PRODUCTS = 2000
+
+COPIED = 256
+"""Rows of a kernel matrix that are brought to single precision at a time."""
+
+OF_KERNEL = ("leading", "complete", "scale", "single_gram", "largest")
+"""What a problem makes of its kernel matrix alone, once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,17 +75,33 @@ class LogisticProblem:
         """Return the mean of the diagonal of K."""
         return float(self.gram.diagonal().mean())
 
-    @cached_property
+    @property
     def single(self) -> "LogisticProblem":
         """Return the problem in single precision, in units of that mean."""
         offset, targets = self.offset.float(), self.targets.float()
-        gram = (self.gram / self.scale).float()
-        return LogisticProblem(gram, offset, targets, self.ridge / self.scale, self.outputs_per_example)
+        ridge = self.ridge / self.scale
+        return LogisticProblem(self.single_gram, offset, targets, ridge, self.outputs_per_example)
+
+    @cached_property
+    def single_gram(self) -> Float32[Tensor, "rows rows"]:
+        """Return K in single precision, in units of that mean; no more than its own memory is taken."""
+        single = torch.empty_like(self.gram, dtype=torch.float32)
+        for rows in blocks(len(single), COPIED):
+            single[rows] = self.gram[rows] / self.scale
+        return single
 
     @cached_property
     def largest(self) -> float:
         """Return the largest eigenvalue of K, from above within a factor of about 1."""
         return float(norm_by_powers(self.gram.mv, self.gram, powers=8))
+
+    def with_ridge(self, ridge: float) -> "LogisticProblem":
+        """Return the same at another ridge, with what was made of K already."""
+        if ridge == self.ridge:
+            return self
+        other = replace(self, ridge=ridge)
+        vars(other).update({name: made for name, made in vars(self).items() if name in OF_KERNEL})
+        return other
 
     def product(self, dual: Float[Tensor, "n b k"]) -> Float[Tensor, "n b k"]:
         """Return K times the dual of each problem."""
