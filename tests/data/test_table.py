@@ -292,3 +292,18 @@ def test_commas_at_the_end_of_every_line_are_named(tmp_path) -> None:
     (tmp_path / "t.csv").write_text("a,c,\n" + "1.5,x,\n2.5,y,\n" * 10)
     with pytest.raises(DataError, match=r"column 3 of 3 has no name.*commas that end every line"):
         load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("mark", ["\t", "|"])
+def test_commas_that_may_stand_between_thousands_are_no_points(tmp_path, mark) -> None:
+    path = tmp_path / "t.csv"
+    lines = ["amount,kind".replace(",", mark)]
+    lines += [f"{row + 1},{137 + row}{mark}{'ab'[row % 2]}" for row in range(20)]
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(DataError, match="between thousands or before decimals"):
+        load(path)
+    # A zero in front, or another number of digits, tells.
+    path.write_text("\n".join([*lines, f"0,5{mark}a"]) + "\n")
+    train, query = load(path, normalise=None)
+    amounts = sorted([*train.table[:, 0].tolist(), *query.table[:, 0].tolist()])
+    assert amounts[:2] == [0.5, 1.137]

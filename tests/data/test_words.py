@@ -200,3 +200,19 @@ def test_the_command_line_audits_prose(leftout, tmp_path) -> None:
     assert status == 0, err
     assert out.count("the words of 'review' became") == 1
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_short_texts_that_are_all_there_is_are_compared_by_their_words() -> None:
+    colours, fruits = ("red", "green", "blue"), ("apple", "pear", "plum", "fig")
+    texts = [f"{colours[row % 3]} {fruits[row % 4]} {row}x" for row in range(60)]
+    labels = [colours[row % 3] for row in range(60)]
+    train, query = lo.load((texts, labels), normalise=None)
+    fitted = lo.fit(lo.kernels.ReLU(1), train, rule=lo.Ridge(0.1))
+    assert query.accuracy(fitted.predict(query)) == 1.0
+    assert "TF-IDF" in " ".join(train.preparation["notes"])
+
+
+def test_names_that_share_no_word_are_still_no_feature() -> None:
+    texts = [f"person{row}" for row in range(60)]
+    with pytest.raises(lo.LeftoutError, match="must have columns to predict from"):
+        lo.load((texts, ["a", "b"] * 30))

@@ -108,7 +108,11 @@ def data_text(what: str, preparation: dict[str, Any], train: int, query: int) ->
 
 def to_do_text(issues: int | None, removable: int, n: int) -> str:
     """Return how many labels to check, None where none was asked about, and how many examples could go."""
-    labels = "labels not asked about" if issues is None else f"{issues:,} labels to check ({issues / n:.1%})"
+    labels = (
+        "labels not asked about"
+        if issues is None
+        else f"{issues:,} {'label' if issues == 1 else 'labels'} to check ({issues / n:.1%})"
+    )
     return f"{labels}; {removable:,} examples could go ({removable / n:.1%})"
 
 

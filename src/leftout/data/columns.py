@@ -26,6 +26,7 @@ UNITS = "%$€£¥"
 TRUTHS = {"true": True, "false": False}
 INTEGER = re.compile(r"[+-]?[0-9]{1,400}")
 CODE = re.compile(r"[+-]?0[0-9]+")
+THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+")
 DECIMAL_COMMA = re.compile(r"[+-]?([0-9]+(,[0-9]*)?|,[0-9]+)([eE][+-]?[0-9]+)?")
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[+-]?(inf|infinity)", re.I)
 
@@ -89,24 +90,35 @@ def name_column(name: str, cells: Sequence[str]) -> Column:
     return Column(name, "text", text_array(cells), _gaps(not cell for cell in cells))
 
 
-def text_column(name: str, cells: Sequence[str], *, comma_is_point: bool = False) -> Column:
+def text_column(
+    name: str, cells: Sequence[str], *, comma_is_point: bool = False, semicolons: bool = False
+) -> Column:
     """Return the column of numbers, truth values, dates or texts that the cells of a text file stand for.
 
     Args:
         comma_is_point: read 1,5 as 1.5 where all cells are such numbers; cells are not separated by commas.
+        semicolons: cells are separated by semicolons, as programs do whose comma is a point. Else a column
+            in which every comma could stand between thousands stays a column of texts.
     """
     cells = [cell.strip() for cell in cells]
     present = [cell for cell in cells if not is_missing(cell)]
     gap = _gaps(map(is_missing, cells))
     if not present:
         return Column(name, "text", text_array(cells), gap, empty=True)
-    commas = comma_is_point and any("," in cell for cell in present)
+    commas = [cell for cell in present if "," in cell] if comma_is_point else []
+    if commas and not semicolons and all(THOUSANDS.fullmatch(cell) for cell in commas):
+        commas = []  # 5,342 may be five thousand
     if commas and all(DECIMAL_COMMA.fullmatch(cell) for cell in present):
         points = text_column(name, [cell.replace(",", ".") for cell in cells])
         return replace(points, reading="numbers with decimal commas")
     unit = _common_unit(present)
     if unit:
-        bare = text_column(name, [cell.strip(unit + " ") for cell in cells], comma_is_point=comma_is_point)
+        bare = text_column(
+            name,
+            [cell.strip(unit + " ") for cell in cells],
+            comma_is_point=comma_is_point,
+            semicolons=semicolons,
+        )
         if bare.kind in ("integer", "number"):
             decimals = " with decimal commas" if bare.reading else ""
             return replace(bare, reading=f"numbers in {unit}{decimals}")

@@ -71,7 +71,9 @@ def csv_table(path: Path, header: bool | None = None) -> RawTable:
     columns = [
         name_column(name, cells[at :: len(names)])
         if name == ID
-        else text_column(name, cells[at :: len(names)], comma_is_point=comma_is_point)
+        else text_column(
+            name, cells[at :: len(names)], comma_is_point=comma_is_point, semicolons=separator == ";"
+        )
         for at, name in enumerate(names)
     ]
     if header is not False:

@@ -66,12 +66,13 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
     left_out: list[str] = []
     counted: list[str] = []
     prose: list[tuple[str, np.ndarray]] = []
+    alone = len(columns) == 1  # then its words are all that there is to predict from
     for column in columns:
         gaps = column.gaps[chosen]
         if gaps[:train].all():
             left_out.append(f"{column.name!r} (missing in every training row)")
             continue
-        if is_prose(column):
+        if is_prose(column) or (alone and _has_words_in_common(column, chosen, gaps, train)):
             texts = np.where(gaps, "", column.values[chosen]).tolist()
             rows = word_columns(column.name, texts, train, source)
             prose.append((column.name, rows))
@@ -115,6 +116,18 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
     words = tuple((name, rows.shape[1]) for name, rows in prose)
     notes = (*map(_words_note, words), *_notes(widened, counted, filled, left_out))
     return EncodedColumns(np.concatenate(parts, axis=1), tuple(names), notes, words)
+
+
+def _has_words_in_common(column: Column, chosen: np.ndarray, gaps: np.ndarray, train: int) -> bool:
+    """Return whether a column tells single training rows apart, and its words do not."""
+    if column.kind != "text":
+        return False
+    cells = _texts(column, chosen, gaps)[:train]
+    values, counts = np.unique(cells, return_counts=True)
+    if len(values) <= 2 or (counts == 1).sum() <= NAMES_FROM * train:
+        return False
+    words = [set(cell.lower().split()) for cell in cells.tolist()]
+    return len(set().union(*words)) < sum(map(len, words))
 
 
 def _texts(column: Column, chosen: np.ndarray, gaps: np.ndarray) -> np.ndarray:

@@ -20,6 +20,9 @@ from leftout.storage.csv_table import csv_text
 REVIEWED, KEEP, MORE = "reviewed.csv", "keep.txt", "more-like-these.csv"
 """Files that the page makes: labels as a person decided, ids to keep, and rare examples."""
 
+NO_CHANGE = ", which holds no change at all"
+"""What is said of an interval in which there may be no change."""
+
 FILE_BYTES = 1_000_000
 """Most bytes of ids that a page carries as a file; beyond, the folder of the run has it."""
 
@@ -132,9 +135,12 @@ def _loss_without(removal: Pruned) -> str:
 
 def _missing(findings: Findings) -> dict[str, str]:
     rare, kinds, curve = findings.rare, findings.subclasses, findings.learning_curve
-    if rare:
+    note = more_data(findings)
+    if findings.refusal:
+        sentence = "What is missing cannot be told."
+    elif rare:
         like = "this example" if len(rare) == 1 else f"these {whole_number(len(rare))}"
-        sentence = f"More examples like {like} would help."
+        sentence = f"More examples like {like} {'may' if NO_CHANGE in note else 'would'} help."
     elif kinds:
         sentence = f"There is too little of {count(len(kinds), 'kind')} of examples."
     else:
@@ -142,7 +148,7 @@ def _missing(findings: Findings) -> dict[str, str]:
     return _decision(
         "missing",
         sentence,
-        more_data(findings),
+        note,
         shown=("rare", "See"),
         file=MORE if rare else "",
         why=(
@@ -211,7 +217,7 @@ def more_data(findings: Findings) -> str:
         low, high, before = curve.error_low[j], curve.error_high[j], now.error
         change = f"the mean squared error would be {number(curve.error[j])} instead of {number(before)}"
         band = f"{number(low)} to {number(high)}"
-    unsure = ", which holds no change at all" if low <= before <= high else ""
+    unsure = NO_CHANGE if low <= before <= high else ""
     size = count(curve.n[j], "example")
     return f"With {size} instead of {whole_number(curve.examples)} {change} (95 % interval {band}{unsure})."
 
