@@ -118,7 +118,7 @@ class Newton(NewtonEquation):
                 duals, logits = duals.clone(), logits.clone()
             forcing = (size / first).sqrt().clamp(max=FORCING)
             near = preconditioner if isinstance(preconditioner, TwoLevel) else preconditioner()
-            move, change = solve_step(self, gradient, image, near, forcing.clamp(min=1e-6))
+            move, change = self.solve(gradient, image, near, forcing.clamp(min=1e-6))
             self._search(gradient, move, change)
             self.newton_steps += 1
             last = size

@@ -31,7 +31,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
 
-TOGETHER = 256
+TOGETHER = 64
 """Most examples whose removal is solved for at a time."""
 
 
