@@ -24,9 +24,6 @@ from leftout.solvers.two_level import LeadingDirections, TwoLevel
 ROUNDED = 1.2
 """Times the tolerance that may remain of a step from single precision: its own residuals are rounded."""
 
-LEAST_TOLERANCE = 1e-3
-"""Tolerance from which single precision is tried: smaller ones come near to its rounding."""
-
 LEAST_ROWS = 512
 """Rows of a kernel matrix from which single precision is worth its copy."""
 
@@ -39,21 +36,18 @@ def solve_step(
     gradient: Float64[Tensor, "n b k"],
     image: Float64[Tensor, "n b k"],
     preconditioner: TwoLevel,
-    tolerance: float | Float64[Tensor, " b"],
+    tolerance: float,
 ) -> tuple[Float64[Tensor, "n b k"], Float64[Tensor, "n b k"]]:
     """Return a step d of every problem, and K d, as `NewtonEquation.solve` does."""
-    if _is_worth_it(run, tolerance):
+    if _is_worth_it(run):
         found = _solve_in_single(run, gradient, image, preconditioner, tolerance)
         if found is not None:
             return found
     return run.solve(gradient, image, preconditioner, tolerance)
 
 
-def _is_worth_it(run: NewtonEquation, tolerance: float | Tensor) -> bool:
+def _is_worth_it(run: NewtonEquation) -> bool:
     problem = run.problem
-    least = tolerance if isinstance(tolerance, float) else float(tolerance.min())
-    if least < LEAST_TOLERANCE:
-        return False
     if run.seen is not None or isinstance(problem.gram, ProductMatrix) or len(problem.gram) < LEAST_ROWS:
         return False
     return 0 < LEAST_RIDGE * problem.scale <= problem.ridge
@@ -64,17 +58,16 @@ def _solve_in_single(
     gradient: Float64[Tensor, "n b k"],
     image: Float64[Tensor, "n b k"],
     preconditioner: TwoLevel,
-    tolerance: float | Float64[Tensor, " b"],
+    tolerance: float,
 ) -> tuple[Tensor, Tensor] | None:
     """Return a step and K times it, or None where single precision does not get there."""
     size, scale = kernel_lengths(gradient, image), run.problem.scale
     unit = torch.where(size > 0, size / scale**0.5, torch.ones_like(size))[None, :, None]
     low = NewtonEquation(run.problem.single, run.weights[:, :, 0].float(), run.logits.float())
     near = _in_single_precision(preconditioner, scale)
-    low_tolerance = tolerance if isinstance(tolerance, float) else tolerance.float()
     try:
         rough, _ = low.conjugate_gradients(
-            (gradient / unit).float(), (image / (unit * scale)).float(), near, low_tolerance
+            (gradient / unit).float(), (image / (unit * scale)).float(), near, tolerance
         )
     except (SolveError, NotPositiveError):
         return None
