@@ -16,7 +16,7 @@ is fine otherwise can be redundant: `rows_to_look_at` are those that stay, whate
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 from leftout.curation.duplicates import Duplicates
 from leftout.curation.prune import Pruned
@@ -28,6 +28,7 @@ WORDS: tuple[Word, ...] = ("doubted", "conflicting", "outlier", "rare", "redunda
 FINE = "Nothing was found against it, and it cannot go."
 
 
+@runtime_checkable
 class Listed(Protocol):
     """What stands in a list of examples: a row and its reason."""
 
