@@ -81,6 +81,7 @@ def write_texts(folder: Path) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits of an address space and /proc are Linux's")
 def test_a_text_file_takes_at_most_64_times_its_size(tmp_path) -> None:
     write_texts(tmp_path)

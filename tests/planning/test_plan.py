@@ -383,6 +383,7 @@ print(found.memory.peak, peak - found.before)
 """
 
 
+@pytest.mark.slow
 def test_planned_memory_is_what_an_audit_takes_within_a_factor_of_2(tmp_path):
     here = str(tmp_path / "run")
     done = subprocess.run(
