@@ -10,7 +10,7 @@ import torch
 
 import leftout as lo
 from leftout.attribution.trajectory import training_times
-from leftout.audit import audit as audit_module
+from leftout.audit import audit_findings as findings_module
 from leftout.audit.audit import run_audit
 from leftout.audit.request import audit_request
 from leftout.core.errors import (
@@ -335,7 +335,7 @@ def test_bad_input_leaves_what_was_done_by_a_good_one(tmp_path, monkeypatch) -> 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(audit_module, "certify", stopped)
+        patched.setattr(findings_module, "certify", stopped)
         with pytest.raises(KeyboardInterrupt):
             small_audit(tmp_path / "run")
     before = tree(tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import leftout as lo
-from leftout.audit import audit as audit_module
+from leftout.audit import audit_findings as findings_module
 from leftout.audit import run_folder as run_module
 from leftout.core.errors import StoreError
 from leftout.storage import result_tables
@@ -108,8 +108,8 @@ DEATHS = {
     "in the middle of the first block": (store, "write_block", 0, half_a_block, 0),
     "in the middle of the second block": (store, "write_block", 1, half_a_block, 1),
     "before the last block": (store, "write_block", 2, None, 2),
-    "after the scores": (audit_module, "label_findings", 0, None, 3),
-    "at the certificate": (audit_module, "certify", 0, None, 3),
+    "after the scores": (findings_module, "label_findings", 0, None, 3),
+    "at the certificate": (findings_module, "certify", 0, None, 3),
     "before the tables": (store, "write_tables", 0, None, 3),
     "in the first table": (result_tables, "write_csv", 0, half_a_file, 3),
     "in the second table": (result_tables, "write_csv", 1, half_a_file, 3),
@@ -134,8 +134,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, owner, name, be
         lo.open(folder)
     computed = []
     with pytest.MonkeyPatch.context() as patched:
-        real = audit_module.loss_changes
-        patched.setattr(audit_module, "loss_changes", lambda *given: computed.append(1) or real(*given))
+        real = findings_module.loss_changes
+        patched.setattr(findings_module, "loss_changes", lambda *given: computed.append(1) or real(*given))
         run_of(folder)
     assert len(computed) == (BLOCKS - blocks) * len(TIMES), "whole blocks are not computed again"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
@@ -188,7 +188,7 @@ def test_an_error_before_a_block_is_whole_leaves_nothing(tmp_path, few) -> None:
         raise RuntimeError("no such luck")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(audit_module, "loss_changes", fails)
+        patched.setattr(findings_module, "loss_changes", fails)
         with pytest.raises(RuntimeError, match="no such luck"):
             run_of(tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
@@ -199,7 +199,7 @@ def test_an_error_after_a_whole_block_keeps_it(tmp_path, few) -> None:
         raise RuntimeError("no such luck")
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(audit_module, "certify", fails)
+        patched.setattr(findings_module, "certify", fails)
         with pytest.raises(RuntimeError, match="no such luck"):
             run_of(tmp_path / "run")
     assert len(store.finished_blocks(tmp_path / "run.part")) == BLOCKS

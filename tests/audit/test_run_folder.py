@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import leftout as lo
-from leftout.audit import audit as audit_module
+from leftout.audit import audit_findings as findings_module
 from leftout.audit import run_folder as run_module
 from leftout.core.errors import StoreError
 from leftout.storage import score_store as store
@@ -387,7 +387,7 @@ def test_a_finished_run_asked_again_is_neither_computed_nor_written_again(kept, 
     def fails(*given, **more):
         raise AssertionError("computed again")
 
-    monkeypatch.setattr(audit_module, "loss_changes", fails)
+    monkeypatch.setattr(findings_module, "loss_changes", fails)
     for module in (run_module, store):
         monkeypatch.setattr(module, "write_json", fails)
     monkeypatch.setattr(run_module, "write_report", fails)

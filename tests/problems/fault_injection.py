@@ -29,7 +29,7 @@ from random import Random
 import numpy as np
 
 import leftout as lo
-from leftout.audit import audit as audit_module
+from leftout.audit import audit_findings as findings_module
 from leftout.audit.audit import run_audit
 from leftout.audit.request import audit_request
 from leftout.core.errors import LeftoutError
@@ -204,7 +204,7 @@ def request():
         refit_examples=1, retrain_examples=0, provenance=None, seed=0, device=None, memory=None,
     )  # fmt: skip
     for name in COMPUTED:
-        setattr(audit_module, name, computed_once(getattr(audit_module, name)))
+        setattr(findings_module, name, computed_once(getattr(findings_module, name)))
     page = report.html(run_audit(asked, None).findings)
     report.html = lambda findings: findings.scores.to_numpy().shape and page  # still reads every score
     return asked
