@@ -7,7 +7,7 @@ import leftout as lo
 from laws import assert_same
 from leftout.core.errors import LeftoutError
 from leftout.curation.calibration import calibrate
-from leftout.curation.doubt import doubts, numbers_refusal
+from leftout.curation.doubt import WRONG, doubts, numbers_refusal, wrong_probability
 from leftout.curation.mislabelled import find_mislabelled, one_hot_scores
 from oracles import doubt as oracle
 
@@ -167,3 +167,12 @@ def test_scores_that_no_number_calibrates_are_refused() -> None:
     scores, labels = drawn(40, 2, 0)
     with pytest.raises(LeftoutError, match=r"did not settle.*one-hot targets have 0 and 1"):
         calibrate(1e200 * scores, labels)
+
+
+@pytest.mark.parametrize(("classes", "from_"), [(2, 0.300), (3, 0.198), (10, 0.072)])
+def test_a_label_is_doubted_below_the_probability_that_the_docs_name(classes, from_) -> None:
+    # Of w = e (1 − r) / q with q = (1 − ε) r + e (1 − r): w > 1/4 where q < e (1 − ε) / (e + (1 − ε − e) / 4).
+    below, above = wrong_probability(np.array([from_ - 0.001, from_ + 0.001]), classes)
+    assert below > WRONG > above
+    e = 0.1 / (classes - 1) ** 0.75
+    assert abs(from_ - e * 0.9 / (e + (0.9 - e) / 4)) < 1e-3

@@ -23,21 +23,6 @@ FRAME = pd.DataFrame(
 SENTENCES = [f"the {word} fox number {i} jumps over it" for i, word in enumerate(["red", "blue"] * (N // 2))]
 
 
-@pytest.fixture(params=["frame", ".csv", ".parquet"])
-def given(request, tmp_path):
-    """Return a frame as one of the forms that a table comes in."""
-
-    def as_data(frame):
-        path = tmp_path / f"t{request.param}"
-        if request.param == ".csv":
-            frame.to_csv(path, index=False)
-        elif request.param == ".parquet":
-            frame.to_parquet(path)
-        return frame if request.param == "frame" else path
-
-    return as_data
-
-
 def read(data, **options):
     return load(data, **{"target": "kind", "normalise": None} | options)
 
@@ -366,3 +351,32 @@ def test_ids_to_predict_are_refused_as_classes_are() -> None:
         load(frame, target="id")
     with pytest.raises(DataError, match="must have a column to predict; it has 'id', 'split'"):
         load(frame)
+
+
+@pytest.mark.parametrize(("numbers", "refused"), [(0.7, False), (0.9, True)])
+def test_a_few_texts_among_numbers_are_slips_and_many_are_not(numbers, refused) -> None:
+    cells = [f"{row}.5" if row < numbers * N else f"text {row % 2}" for row in range(N)]
+    frame = FRAME.assign(mixed=cells)
+    if refused:
+        with pytest.raises(DataError, match="must have numbers or texts in a column, not both"):
+            read(frame)
+    else:
+        read(frame)
+
+
+@pytest.mark.parametrize(("alone", "left_out"), [(0.45, False), (0.55, True)])
+def test_texts_of_which_most_stand_in_one_row_are_names(alone, left_out) -> None:
+    cells = [f"own{row}" if row < alone * 100 else "ab"[row % 2] for row in range(100)]
+    order = np.random.default_rng(0).permutation(100)
+    frame = pd.DataFrame(
+        {
+            "size": np.arange(100) % 7 + 0.5,
+            "text": np.array(cells)[order],
+            "kind": ["a", "b"] * 50,
+            "split": ["train"] * 100,
+        }
+    )
+    asked = frame.iloc[:2].assign(split="test")
+    assert (
+        any("as names do" in note for note in notes(pd.concat([frame, asked], ignore_index=True))) is left_out
+    )

@@ -42,21 +42,6 @@ FRAME = pd.DataFrame(
 ONLY = FRAME[["review", "kind", "split"]]
 
 
-@pytest.fixture(params=["frame", ".csv", ".parquet"])
-def given(request, tmp_path):
-    """Return a frame as one of the forms that a table comes in."""
-
-    def as_data(frame):
-        path = tmp_path / f"t{request.param}"
-        if request.param == ".csv":
-            frame.to_csv(path, index=False)
-        elif request.param == ".parquet":
-            frame.to_parquet(path)
-        return frame if request.param == "frame" else path
-
-    return as_data
-
-
 def tf_idf(texts=TEXTS):
     """Return counts times 1 + ln((1 + n) / (1 + rows with the word)), scaled to norm 1."""
     tokens = [[word for word in text.lower().replace("(", " ").replace(")", " ").replace(".", " ").split()

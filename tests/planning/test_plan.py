@@ -87,6 +87,13 @@ def plan_of(asked_for, price=USUAL):
     return Plan(asked_for, tuple(steps), 0, memory)
 
 
+def test_cross_entropy_keeps_its_kernel_matrix_once_more_in_single_precision():
+    asked_for = PlannedAudit(
+        n=1000, m=200, k=10, rule=lo.Logistic(0.1), times=(math.inf,), refit_examples=3, budget=10**10
+    )
+    assert AuditMemory(asked_for, KERNEL).model == (8 + 4) * 1000**2
+
+
 @pytest.fixture
 def usual(monkeypatch):
     monkeypatch.setattr(plan_module, "measure_machine", lambda *_, **__: USUAL)
