@@ -226,10 +226,10 @@ REFUSED = {
     "a column": (lambda train, query: lo.audit(people(), "grown"), r"lo\.audit\(data, target='grown'\)"),
     "a word": (lambda train, query: lo.audit("digits", query), "takes one data set"),
     "a word for y": (lambda train, query: lo.audit(arrays()[0], "y"), "in place of y"),
-    "a misspelt option": (lambda train, query: lo.audit(people(), targt="grown"), "Did you mean `target`"),
+    "a misspelt option": (lambda train, query: lo.audit(people(), targt="grown"), "Did you mean 'target'"),
     "a misspelt option of its own": (
         lambda train, query: lo.audit(people(), kernal="relu"),
-        "Did you mean `kernel`",
+        "Did you mean 'kernel'",
     ),
     "scaling of Examples": (lambda train, query: lo.audit(train, normalise="unit"), "used as they are"),
     "loading of two": (

@@ -147,6 +147,10 @@ def test_the_worst_class_is_that_nearest_to_its_tolerance_and_one_that_is_unknow
     assert worst_change((everyone, far, near, tight)) is tight
     for first in (of("few", 0.0, queries=1), of("wrong", 0.0, less_accurate=True)):
         assert worst_change((everyone, near, first, far)) is first
+    # Without a loss before nothing is tolerated: no rise is harmless, and any is beyond all.
+    same, rises = of("same", 0.0, tolerated=0.0), of("rises", 1e-9, tolerated=0.0)
+    assert worst_change((everyone, far, same)) is far
+    assert worst_change((everyone, near, same, rises)) is rises
 
 
 def test_a_change_is_a_share_of_the_loss_before_unless_that_is_zero() -> None:

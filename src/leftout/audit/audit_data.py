@@ -12,14 +12,13 @@ The type of the first argument decides. Whatever may mean two things is refused.
 import inspect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from torch import nn
 
 from leftout.core.checks import shown
 from leftout.core.errors import OptionError
-from leftout.core.wording import name_list
+from leftout.core.wording import did_you_mean, name_list
 from leftout.data.examples import Examples
 from leftout.data.load import load
 from leftout.data.objects import is_frame
@@ -100,10 +99,9 @@ def check_loading(loading: dict[str, Any], own: Iterable[str] = ()) -> None:
     """Raise at an option that `load` has not, with the one that may have been meant, also of the `own`."""
     for name in loading:
         if name not in LOADING:
-            near = get_close_matches(name, sorted({*LOADING, *own}), n=1)
-            meant = f" Did you mean `{near[0]}`?" if near else ""
             raise OptionError(
-                f"`{name}` must be an option of `audit` or of `load`: {name_list(sorted(LOADING))}.{meant}"
+                f"`{name}` must be an option of `audit` or of `load`: {name_list(sorted(LOADING))}."
+                f"{did_you_mean(name, sorted({*LOADING, *own}))}"
             )
 
 

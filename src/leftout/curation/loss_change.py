@@ -113,8 +113,8 @@ def worst_change(changes: tuple[LossChange, ...]) -> LossChange | None:
     def beyond(change: LossChange) -> float:
         if change.queries < 2 or change.less_accurate:
             return math.inf
-        return (
-            change.high / change.tolerated if change.tolerated > 0 else math.copysign(math.inf, change.high)
-        )
+        if change.tolerated > 0:
+            return change.high / change.tolerated
+        return math.inf if change.high > 0 else -math.inf  # no loss before: any rise is beyond
 
     return max(changes[1:], key=beyond, default=None)

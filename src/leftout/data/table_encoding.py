@@ -79,8 +79,8 @@ def encode_columns(columns: Sequence[Column], chosen: np.ndarray, train: int, so
             continue
         if column.kind == "text":
             cells = _texts(column, chosen, gaps)
-            values, counts = np.unique(cells[:train], return_counts=True)
-            if len(values) > 2 and (counts == 1).sum() > NAMES_FROM * train:
+            values = np.unique(cells[:train])
+            if _tells_rows_apart(cells[:train]):
                 left_out.append(f"{column.name!r} (texts that tell single rows apart, as names do)")
                 continue
             check_allocation(
@@ -123,11 +123,16 @@ def _has_words_in_common(column: Column, chosen: np.ndarray, gaps: np.ndarray, t
     if column.kind != "text":
         return False
     cells = _texts(column, chosen, gaps)[:train]
-    values, counts = np.unique(cells, return_counts=True)
-    if len(values) <= 2 or (counts == 1).sum() <= NAMES_FROM * train:
+    if not _tells_rows_apart(cells):
         return False
     words = [set(cell.lower().split()) for cell in cells.tolist()]
     return len(set().union(*words)) < sum(map(len, words))
+
+
+def _tells_rows_apart(cells: np.ndarray) -> bool:
+    """Return whether most texts of the training rows stand in one row alone, as names do."""
+    values, counts = np.unique(cells, return_counts=True)
+    return len(values) > 2 and bool((counts == 1).sum() > NAMES_FROM * len(cells))
 
 
 def _texts(column: Column, chosen: np.ndarray, gaps: np.ndarray) -> np.ndarray:

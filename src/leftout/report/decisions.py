@@ -5,6 +5,7 @@ from what stands in it, so that a report that was sent on loses nothing.
 """
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 from leftout.core.wording import count, number, percent, plain, time_phrase, whole_number
@@ -222,13 +223,12 @@ def more_data(findings: Findings) -> str:
     return f"With {size} instead of {whole_number(curve.examples)} {change} (95 % interval {band}{unsure})."
 
 
-def files(findings: Findings) -> dict[str, str]:
-    """Return the text of the files that the page gives away; that of the review is made of its decisions."""
+def files(findings: Findings, offered: Iterable[str]) -> dict[str, str]:
+    """Return the text of the files that the page offers; that of the review is made of its decisions."""
     train, made = findings.train, {}
-    for decision in decisions(findings)["decisions"]:
-        if decision["file"] == KEEP:
-            made[KEEP] = kept_ids(train, findings.redundant)
-        elif decision["file"] == MORE:
-            rows = [(train.ids[rare.row], label_text(train, rare.row), rare.loss) for rare in findings.rare]
-            made[MORE] = csv_text(("id", "label", "left_out_loss"), rows)
+    if KEEP in offered:
+        made[KEEP] = kept_ids(train, findings.redundant)
+    if MORE in offered:
+        rows = [(train.ids[rare.row], label_text(train, rare.row), rare.loss) for rare in findings.rare]
+        made[MORE] = csv_text(("id", "label", "left_out_loss"), rows)
     return made

@@ -108,14 +108,16 @@ def _sizes(queries: int) -> Iterator[ExplorerSize]:
 
 def _content(findings: Findings, ranking: Ranking) -> dict[str, Any]:
     """Return the content of all sections but the explorer, as the templates show them."""
+    page_one = decisions(findings)
+    offered = {decision["file"] for decision in page_one["decisions"]}
     return {
         "sign_rule": SIGN_RULE,
         "loss_formula": findings.loss.formula,
         "one_step": findings.one_step,
         "prediction_units": findings.loss.prediction_units,
         **overview(findings),
-        **decisions(findings),
-        "page_data": _json({"files": files(findings), "review": review_data(findings)}),
+        **page_one,
+        "page_data": _json({"files": files(findings, offered), "review": review_data(findings)}),
         **example_lists(findings),
         **distributions(findings, ranking),
         **{name: module.panel(findings) for name, module in PANELS.items()},
