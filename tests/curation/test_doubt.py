@@ -171,7 +171,7 @@ def test_scores_that_no_number_calibrates_are_refused() -> None:
 
 @pytest.mark.parametrize(("classes", "from_"), [(2, 0.300), (3, 0.198), (10, 0.072)])
 def test_a_label_is_doubted_below_the_probability_that_the_docs_name(classes, from_) -> None:
-    # Of w = e (1 − r) / q with q = (1 − ε) r + e (1 − r): w > 1/4 where q < e (1 − ε) / (e + (1 − ε − e) / 4).
+    # w = e (1 − r) / q with q = (1 − ε) r + e (1 − r): above ¼ where q < e (1 − ε) / (e + (1 − ε − e) / 4).
     below, above = wrong_probability(np.array([from_ - 0.001, from_ + 0.001]), classes)
     assert below > WRONG > above
     e = 0.1 / (classes - 1) ** 0.75

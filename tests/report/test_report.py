@@ -157,9 +157,10 @@ def test_page_one_is_three_decisions_with_their_numbers_and_how_far_to_trust_the
     assert f"{removal.stop}\u00a0example" in top
     assert "of 120 could go." in top
     assert f"More examples like these {len(found.rare)} would help." in top
-    assert (
-        f"right on {100 * now.left_out_accuracy:.1f}\u202f% of the examples left out (95 % interval " in top
-    )
+    right = f"right on {100 * now.left_out_accuracy:.1f}\u202f% of the examples left out (95 % interval "
+    assert right in top
+    largest = np.bincount(found.train.labels.numpy()).max() / 120
+    assert f"the largest class is {100 * largest:.1f}\u202f%)" in top
     assert "its answers changed as computed but for 6.0\u00a0×\u00a010⁻¹² of the largest change." in top
     assert source.count('class="decision"') == 3
     words = Page(source).words
@@ -251,6 +252,14 @@ def test_regression_shows_errors_numbers_and_no_class_filter(pages) -> None:
     assert f"given {first.given} → suggested {first.suggested}" in words
     cell = found.columns.cells(first.row, [near.row for near in first.opposing])[0]
     assert f"{cell.name} {cell.text} (neighbours {cell.neighbours})" in words
+
+
+def test_the_error_of_a_regression_stands_beside_that_of_the_mean(pages) -> None:
+    found = KINDS["regression"]()
+    top = Page(pages["regression"].split("<main>")[1].split("</header>")[0]).words
+    y = found.train.targets.numpy()[:, 0]
+    without = [y[row] - np.delete(y, row).mean() for row in range(len(y))]
+    assert f", and {np.sqrt(np.mean(np.square(without))):.1f} of their mean;" in top
 
 
 def test_what_is_missing_is_a_sentence(pages) -> None:

@@ -170,7 +170,8 @@ def _summary(findings: Findings, last: ModelAtTime) -> list[tuple[str, str]]:
     if findings.refusal:
         doubted = removable = "none: the model knows nothing of the targets"
     rows.append((f"labels doubted{of_labels}", doubted if findings.doubts_labels else "not asked"))
-    rows.append(("can go without loss (1 %, of a class 5 %)", removable))
+    of_class = "" if findings.train.classes is None else ", of a class 5 %"
+    rows.append((f"can go without loss (1 %{of_class})", removable))
     rows.append(("under-sampled, outliers", f"{len(findings.rare)}, {len(findings.outliers)}"))
     rows.append(("small kinds within classes", f"{len(findings.subclasses)}"))
     if findings.sources is not None:

@@ -13,6 +13,7 @@ from leftout.curation.doubt import rule_text
 from leftout.curation.loss_change import worst_change
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.prune import Pruned
+from leftout.data.examples import Examples
 from leftout.report.findings import Findings
 from leftout.report.wording import label_text, wilson_interval
 from leftout.storage.action_files import kept_ids
@@ -177,16 +178,19 @@ def trust_sentence(findings: Findings) -> str:
         return plain(findings.refusal, REASON)
     if findings.verdict:
         return plain(findings.verdict, 2000)
-    model, refits = findings.at_last_time, findings.certificate.refits
+    model, refits, train = findings.at_last_time, findings.certificate.refits, findings.train
     when = time_phrase(model.at, findings.time_unit)
     if model.left_out_accuracy is None:
-        error = number(findings.typical_error(model.left_out_loss))
-        quality = f"the typical error on an example left out is {error}"
+        error, of_mean = (
+            number(findings.typical_error(x)) for x in (model.left_out_loss, _loss_of_mean(train))
+        )
+        quality = f"the typical error on an example left out is {error}, and {of_mean} of their mean"
     else:
-        low, high = wilson_interval(model.left_out_accuracy, len(findings.train))
+        low, high = wilson_interval(model.left_out_accuracy, len(train))
         quality = (
             f"the model is right on {percent(model.left_out_accuracy)} of the examples left out (95 % "
-            f"interval {percent(low)} to {percent(high)})"
+            f"interval {percent(low)} to {percent(high)}; the largest class is "
+            f"{percent(_largest_share(train))})"
         )
     if not refits:
         return f"How far to trust this: at {when} {quality}; no example was really left out to compare with."
@@ -196,6 +200,19 @@ def trust_sentence(findings: Findings) -> str:
         f"fitted again, and its answers changed as computed but for {together(difference)} of the largest "
         "change."
     )
+
+
+def _largest_share(train: Examples) -> float:
+    """Return the share of the largest class: what is right that knows the classes and no input."""
+    assert train.labels is not None
+    return float(train.labels.bincount().max()) / len(train)
+
+
+def _loss_of_mean(train: Examples) -> float:
+    """Return the mean loss ½ Σ (…)² of the mean of the others, which knows the targets and no input."""
+    n = len(train)
+    apart = (train.targets - train.targets.mean(0)) * n / max(1, n - 1)
+    return float(apart.square().sum(1).mean()) / 2
 
 
 def together(value: float) -> str:
