@@ -19,8 +19,8 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Logistic, Rule
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.module.of_module import of
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.of_module import of
 from leftout.solvers.logistic import ARRAYS, fit_logistic_work, newton_step_work
 
 

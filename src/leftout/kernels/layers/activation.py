@@ -129,6 +129,10 @@ class Activation(ActivationLayer):
             )
 
     @property
+    def words(self) -> str:
+        return str(self.name)
+
+    @property
     def record(self) -> dict[str, Any]:
         return {"name": "Activation", "function": self.name, "tolerance": float(self.tolerance)}
 

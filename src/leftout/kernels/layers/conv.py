@@ -87,6 +87,11 @@ class Conv(Layer):
         tangent = None if state.tangent is None else over_windows(before, state.tangent, windows)
         return behind_weights(state, before.with_value(sums), tangent, share)
 
+    @property
+    def words(self) -> str:
+        sides = " x ".join(str(at_axis(self.size, axis)) for axis in (0, 1))
+        return f"Conv {sides}" + ("" if self.stride == 1 else f" at stride {self.stride}")
+
     def windows(self, length: int, axis: int) -> Windows:
         """Return the windows along an axis of an image."""
         size, stride = at_axis(self.size, axis), at_axis(self.stride, axis)

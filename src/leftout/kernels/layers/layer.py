@@ -10,8 +10,9 @@ from leftout.core.errors import OptionError
 from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.state import State, Variances
 
-Signal = Literal["data", "gaussian", "activated"]
-"""What a layer is given: inputs as they are; sums over random weights, Gaussian in the limit; or neither."""
+Signal = Literal["data", "gaussian", "activated", "mixed"]
+"""What a layer is given: inputs as they are; sums over random weights, Gaussian in the limit; units that went
+through an activation; or sums of the second with others."""
 
 Axes = Literal["any", "rows", "images"]
 
@@ -101,6 +102,11 @@ class Layer(ABC):
     def name(self) -> str:
         """Return its name in records and messages."""
         return type(self).__name__
+
+    @property
+    def words(self) -> str:
+        """Return what it is in a few words, for a line that lists all layers."""
+        return self.name
 
     @property
     def record(self) -> dict[str, Any]:

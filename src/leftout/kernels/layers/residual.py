@@ -102,7 +102,7 @@ class Residual(Layer):
 
     def signal(self, before: Signal) -> Signal:
         ends = {signal_behind(branch, before) for branch in (self.layers, self.shortcut)}
-        return "gaussian" if ends == {"gaussian"} else "activated"
+        return "gaussian" if ends == {"gaussian"} else "mixed"
 
     def axes_behind(self, now: Axes) -> Axes:
         ends = {axes_behind(branch, now) for branch in (self.layers, self.shortcut)}
@@ -125,6 +125,11 @@ class Residual(Layer):
     def places_seen(self, places: set[int], length: int, axis: int) -> set[int]:
         branches = (self.layers, self.shortcut)
         return set().union(*(seen_through(branch, places, length, axis) for branch in branches))
+
+    @property
+    def words(self) -> str:
+        ours, theirs = (", ".join(layer.words for layer in branch) for branch in (self.layers, self.shortcut))
+        return f"({ours}) + ({theirs or 'what came in'})"
 
     @property
     def record(self) -> dict[str, Any]:

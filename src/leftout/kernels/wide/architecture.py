@@ -209,6 +209,11 @@ class Architecture(Kernel):
                     )
 
     @property
+    def words(self) -> str:
+        """Return the layers in words, on one line."""
+        return ", ".join(layer.words for layer in self.layers)
+
+    @property
     def record(self) -> dict[str, Any]:
         """Return name, layers and kind."""
         return {"name": "architecture", "layers": [layer.record for layer in self.layers], "kind": self.kind}
