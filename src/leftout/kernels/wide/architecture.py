@@ -82,7 +82,7 @@ class Architecture(Kernel):
         object.__setattr__(self, "layers", layers_given("layers", self.layers))
         check_choice("kind", self.kind, get_args(Kind))
         signal_behind(self.layers, "data")
-        if not any(layer.has_weights for layer in self._all_layers):
+        if not any(layer.has_weights for layer in self.every_layer):
             raise OptionError("`layers` must have one with weights, Dense or Conv.")
         if axes_behind(self.layers, "images" if self.takes_images else "rows") == "images":
             raise OptionError(
@@ -95,7 +95,7 @@ class Architecture(Kernel):
         return input_axes(self.layers) == "images"
 
     @property
-    def _all_layers(self) -> list[Layer]:
+    def every_layer(self) -> list[Layer]:
         """Return all layers, those of branches too."""
         return [part for layer in self.layers for part in _inner(layer)]
 
@@ -165,7 +165,7 @@ class Architecture(Kernel):
 
     def _check_variances(self, name: str, inputs: Tensor) -> None:
         """Raise if an activation is not made for the variances that these inputs have."""
-        if not any(isinstance(layer, ActivationLayer) and layer.limited for layer in self._all_layers):
+        if not any(isinstance(layer, ActivationLayer) and layer.limited for layer in self.every_layer):
             return
         if not self.takes_images:
             if len(inputs):
