@@ -20,6 +20,7 @@ os.environ["JAX_ENABLE_X64"] = "1"
 import numpy as np
 from neural_tangents import stax
 from neural_tangents._src.stax.requirements import layer, supports_masking
+
 from problems.architectures import architectures, inputs
 
 

@@ -7,6 +7,7 @@ function is linear on both sides of zero.
 
 import math
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from scipy.special import erf
@@ -48,11 +49,7 @@ def chain(layers, layer):
         if name == "residual":
             before = [chain(branch, layer) for branch in options]
             shape = before[0].shape
-        elif name == "conv":
-            shape = tuple(
-                len(starts(*axis, options[2])) for axis in zip(layer.shape, *options[:2], strict=True)
-            )
-        elif name == "pool":
+        elif name in ("conv", "pool"):
             shape = tuple(
                 len(starts(*axis, options[2])) for axis in zip(layer.shape, *options[:2], strict=True)
             )
@@ -200,7 +197,7 @@ def by_angle(slopes, cosine, deviations):
     )
     corners = [*corners, corners[0] + 2 * np.pi]
     values = np.zeros(2)
-    for start, end in zip(corners[:-1], corners[1:], strict=True):
+    for start, end in pairwise(corners):
         turns = start + (end - start) * (NODES + 1) / 2
         u, v = np.cos(turns), np.cos(turns - angle)
         slope = np.where(u > 0, slopes[1], slopes[0]) * np.where(v > 0, slopes[1], slopes[0])
