@@ -16,11 +16,10 @@ from leftout.cli.main import app
 from leftout.core.errors import LeftoutError
 from leftout.core.options import option
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge
-from leftout.kernels.convolution.convolutional import ConvReLU
-from leftout.kernels.convolution.options import ConvolutionOptions
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.wide.options import DeepOptions
+from leftout.kernels.wide.conv_relu import ConvReLU
+from leftout.kernels.wide.options import ConvolutionOptions, DeepOptions
 from leftout.kernels.wide.relu import ReLU
 
 RECORDS = {name: record for name, record in COMMANDS.items() if issubclass(record, Arguments)}

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from leftout.kernels.wide import angles
+from leftout.kernels.layers import angles
 from oracles.kernels import ANGLES, EPS, exact_angle, pair_at_angle
 
 

@@ -12,8 +12,8 @@ from allocated import peak_memory
 from laws import assert_same
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.convolution import pieces
-from leftout.kernels.convolution.convolutional import ConvReLU
+from leftout.kernels.wide import images as pieces
+from leftout.kernels.wide.conv_relu import ConvReLU
 from oracles import convolutional as oracle
 
 CASES = {
@@ -225,7 +225,7 @@ def test_options_that_are_none_are_refused(options, match) -> None:
 def test_inputs_that_are_no_images_are_refused() -> None:
     with pytest.raises(ShapeError, match=re.escape("must hold images, (rows, channels, height, width)")):
         ConvReLU(2).check("train", torch.ones(3, 4))
-    with pytest.raises(ShapeError, match="a height of 4 is used up by layer 2"):
+    with pytest.raises(ShapeError, match="a height of 4 is used up by Conv, layer 3"):
         ConvReLU(2, padding="valid").check("train", images())
     with pytest.raises(DataError, match="Without a bias every network maps it to 0"):
         ConvReLU(2).check("train", torch.zeros(3, 4, 4))
@@ -283,7 +283,7 @@ def test_images_are_checked_without_a_look_at_their_kernels(monkeypatch) -> None
     def nothing(*_):
         raise AssertionError("a kernel was evaluated")
 
-    monkeypatch.setattr("leftout.kernels.convolution.strips.strip_deviations", nothing)
+    monkeypatch.setattr("leftout.kernels.wide.images.run_layers", nothing)
     x = images(300, 3, (16, 16))
     skipping = ConvReLU(3, padding="valid", stride=(1, 1, 4))
     ConvReLU(3, padding="valid").check("train", x)

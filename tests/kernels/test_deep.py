@@ -11,7 +11,7 @@ from laws import assert_same
 from leftout.core.errors import DataError, OptionError
 from leftout.kernels import Erf, ReLU
 from leftout.kernels.assemble import gram
-from leftout.kernels.wide.angles import NEAR
+from leftout.kernels.layers.angles import NEAR
 from oracles.kernels import ANGLES, EPS, exact_deep, pair_at_angle
 
 DEEP = {"relu": ReLU, "erf": Erf}

@@ -207,7 +207,7 @@ def test_what_tanh_is_not_made_for_is_refused() -> None:
     with pytest.raises(OptionError, match="`depth` must be a whole number"):
         Tanh(0)
     x = rows(1.0, 20.0, 3.0)
-    with pytest.raises(DataError, match=r"\|x\|² / d \+ bias_variance ≤ 32.*row 1 has 133 \(1 of 3"):
+    with pytest.raises(DataError, match=r"variance of pre-activations ≤ 32.*row 1 has 133 \(1 of 3"):
         gram(Tanh(1), x)
     x[0, 0] = math.nan
     with pytest.raises(DataError, match="`inputs` must be finite; row 0"):

@@ -6,7 +6,7 @@ import torch
 from leftout.core.errors import DataError, ShapeError
 from leftout.kernels import ReLU, TwoLayerReLU
 from leftout.kernels.assemble import cross, gram
-from leftout.kernels.wide.angles import NEAR
+from leftout.kernels.layers.angles import NEAR
 from oracles.kernels import ANGLES, EPS, exact_two_layer_relu, pair_at_angle
 
 KERNEL = TwoLayerReLU()

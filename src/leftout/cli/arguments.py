@@ -15,11 +15,10 @@ from leftout.core.options import OptionRecord
 from leftout.data.data_name import parse_data_name
 from leftout.data.options import DataOptions
 from leftout.dynamics.options import RateOptions, RuleOptions, TrainingRunOptions
-from leftout.kernels.convolution.options import ConvolutionOptions
 from leftout.kernels.hierarchy.options import HierarchyOptions
 from leftout.kernels.network.options import NetworkOptions, Weights
 from leftout.kernels.pairwise.options import AUTO, FrozenLabelOptions, LabelAwareOptions
-from leftout.kernels.wide.options import DeepOptions
+from leftout.kernels.wide.options import ConvolutionOptions, DeepOptions
 from leftout.storage.csv_table import check_free
 
 Record = TypeVar("Record", bound="CommandRecord")

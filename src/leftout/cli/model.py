@@ -27,13 +27,13 @@ from leftout.dynamics.rules import GradientDescent, GradientFlow, Logistic, Ridg
 from leftout.dynamics.training_ridge import training_ridge
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
-from leftout.kernels.convolution.convolutional import ConvReLU
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.last_layers import MOST, affordable_layers
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.conv_relu import ConvReLU
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.tanh import Tanh

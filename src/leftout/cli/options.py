@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from leftout.core.options import OptionRecord, option
-from leftout.kernels.convolution.options import ConvolutionOptions
 from leftout.kernels.hierarchy.options import HierarchyOptions
 from leftout.kernels.pairwise.options import FrozenLabelOptions
-from leftout.kernels.wide.options import DeepOptions
+from leftout.kernels.wide.options import ConvolutionOptions, DeepOptions
 
 KernelName = Literal["two-layer-relu", "relu", "erf", "tanh", "conv-relu", "hierarchy", "auto"]
 

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 from leftout.core.exports import exports
 
 if TYPE_CHECKING:
+    from leftout.kernels import layers as layers
     from leftout.kernels.assemble import cross as cross
     from leftout.kernels.assemble import gram as gram
     from leftout.kernels.base import Kernel as Kernel
     from leftout.kernels.callable import From as From
-    from leftout.kernels.convolution.convolutional import ConvReLU as ConvReLU
     from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
     from leftout.kernels.hierarchy.one_network import network_hierarchy as network_hierarchy
+    from leftout.kernels.layers.residual import residual as residual
     from leftout.kernels.matrix_folder import MatrixPlan as MatrixPlan
     from leftout.kernels.matrix_folder import compute as compute
     from leftout.kernels.matrix_folder import open_matrix as open_matrix
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from leftout.kernels.pairwise.sketch import Sketch as Sketch
     from leftout.kernels.precomputed import Precomputed as Precomputed
     from leftout.kernels.wide.arc_cosine import ArcCosine as ArcCosine
+    from leftout.kernels.wide.architecture import Architecture as Architecture
+    from leftout.kernels.wide.architecture import serial as serial
+    from leftout.kernels.wide.conv_relu import ConvReLU as ConvReLU
     from leftout.kernels.wide.erf import Erf as Erf
     from leftout.kernels.wide.relu import ReLU as ReLU
     from leftout.kernels.wide.tanh import Tanh as Tanh

@@ -20,8 +20,8 @@ from leftout.core.checks import check_kind
 from leftout.core.errors import LeftoutError, OptionError
 from leftout.core.wording import exception_text
 from leftout.kernels.base import Kernel
-from leftout.kernels.convolution.convolutional import ConvReLU
-from leftout.kernels.convolution.options import Padding, Pooling
+from leftout.kernels.wide.conv_relu import ConvReLU
+from leftout.kernels.wide.options import Padding, Pooling
 from leftout.kernels.wide.relu import ReLU
 
 FLATTEN, RELU, MEAN = "flatten", "ReLU", "mean over positions"

@@ -7,7 +7,6 @@ f_0(x) = m^-1/2 Σ_r a_r relu(w_r·x), a_r = ±1, w_r ~ N(0, scale² I): as m gr
 Its tangent kernel, `TwoLayerReLU`, does not depend on the scale, so this has to be said.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -16,8 +15,10 @@ from torch import Tensor
 
 from leftout.core.checks import check_positive
 from leftout.kernels.base import Kernel
+from leftout.kernels.layers.dense import Dense
+from leftout.kernels.layers.relu import Relu
 from leftout.kernels.rows import check_vectors, flat_rows, lengths
-from leftout.kernels.wide.relu import ReLU
+from leftout.kernels.wide.architecture import Architecture
 
 
 @final
@@ -55,7 +56,7 @@ class ArcCosine(Kernel):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
-        return self._deep(inputs).block(queries, inputs)
+        return self._architecture(inputs).block(queries, inputs)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return scale² |x|² / 2."""
@@ -69,7 +70,7 @@ class ArcCosine(Kernel):
             ShapeError: no axis of features.
         """
         check_vectors(name, inputs)
-        self._deep(inputs).check(name, inputs)
+        self._architecture(inputs).check(name, inputs)
 
     def prior(self) -> Kernel:
         """Return the kernel itself: of a network whose readout alone is trained."""
@@ -80,7 +81,7 @@ class ArcCosine(Kernel):
         """Return name and scale."""
         return {"name": "arc-cosine", "scale": float(self.scale)}
 
-    def _deep(self, inputs: Float[Tensor, "n ..."]) -> ReLU:
-        """Return the equal kernel of a deep network: two layers of weight variance w give w² / d."""
+    def _architecture(self, inputs: Float[Tensor, "n ..."]) -> Architecture:
+        """Return the equal composition of layers: the first divides by d, the last takes the mean."""
         features = flat_rows(inputs[:1]).shape[1] if len(inputs) else 1
-        return ReLU(1, self.scale * math.sqrt(features), kind="nngp")
+        return Architecture((Dense(self.scale**2 * features), Relu(), Dense(1.0)), "nngp")

@@ -1,6 +1,5 @@
 """What kernels of deep fully connected networks have in common: their parameters, in one convention."""
 
-from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -8,8 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
-from leftout.kernels.rows import check_network_inputs, flat_rows
-from leftout.kernels.wide.layers import check_network, input_scales
+from leftout.kernels.layers.dense import Dense
+from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.wide.architecture import Architecture
+from leftout.kernels.wide.checks import check_network
 from leftout.kernels.wide.options import Kind
 
 
@@ -34,36 +35,36 @@ class Deep(Kernel):
     kind: Kind = "ntk"
 
     name: ClassVar[str]
+    activation: ClassVar[ActivationLayer]
     normalise = "sphere"
 
     def __post_init__(self) -> None:
         check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
 
-    @abstractmethod
-    def moments(
-        self, variance: Float[Tensor, " n"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"] | float]:
-        """Return E[σ(u)²] and E[σ'(u)²] for pre-activations of these variances."""
+    @property
+    def architecture(self) -> Architecture:
+        """Return it as a composition of layers: [Dense, activation] × depth, Dense."""
+        dense = Dense(self.weight_variance, self.bias_variance)
+        return Architecture((*(dense, self.activation) * int(self.depth), dense), self.kind)
+
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
+        """Return the kernel of every pair."""
+        return self.architecture.block(queries, inputs)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
-        w, b = self.weight_variance, self.bias_variance
-        variance = input_scales(flat_rows(inputs)).square() * w + b
-        tangent = variance
-        for _ in range(self.depth):
-            second_moment, slope = self.moments(variance)
-            variance = second_moment * w + b
-            tangent = tangent * slope * w + variance
-        return tangent if self.kind == "ntk" else variance
+        return self.architecture.diagonal(inputs)
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input is a vector that the network does not map to 0.
 
         Raises:
-            DataError: not floating-point, NaN or infinity, or a zero vector without a bias.
+            DataError: not floating-point, NaN or infinity, or a zero vector without a bias; of tanh, a norm
+            that
+                the series is not made for.
             ShapeError: no axis of features.
         """
-        check_network_inputs(name, inputs, bias_variance=self.bias_variance)
+        self.architecture.check(name, inputs)
 
     def prior(self) -> "Deep":
         """Return the Gaussian process that its networks are before training."""

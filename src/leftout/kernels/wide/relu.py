@@ -1,29 +1,10 @@
-"""The kernels of infinitely wide ReLU networks with several hidden layers.
+"""The kernels of infinitely wide ReLU networks with several hidden layers."""
 
-With K the kernel of the pre-activations and θ the angle it gives a pair, a ReLU turns K into
-
-    E[relu(u) relu(v)] = sqrt(K11 K22) (sin θ + (π − θ) cos θ) / 2π,  E[relu' relu'] = (π − θ) / 2π,
-
-and a fully connected layer of weight variance w and bias variance b turns it into wK + b. The
-tangent kernel T starts at K; a ReLU multiplies it by E[relu' relu'], a layer makes it K' + wT.
-
-Instead of the cosine, gap and total D = sqrt(K11 K22) − K12 and S = sqrt(K11 K22) + K12 are carried
-(`leftout.kernels.wide.layers`). As √(DS) = c sin θ, (S − D) / 2 = c cos θ, c = (S + D) / 2, a ReLU gives
-
-    D' = ½ [D − (√(DS) − θ (S − D) / 2) / π],        S' = c − D',        K11' = K11 / 2.
-"""
-
-import math
 from dataclasses import dataclass
 from typing import final
 
-from jaxtyping import Float
-from torch import Tensor
-
-from leftout.kernels.rows import flat_rows
-from leftout.kernels.wide.angles import angle
+from leftout.kernels.layers.relu import Relu
 from leftout.kernels.wide.deep import Deep
-from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total, input_scales
 
 
 @final
@@ -61,39 +42,4 @@ class ReLU(Deep):
     """
 
     name = "relu"
-
-    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
-        """Return the kernel of every pair."""
-        x, z = flat_rows(queries), flat_rows(inputs)
-        w, b = self.weight_variance, self.bias_variance
-        gap, total = input_gap_and_total(x, z)
-        k11, k22 = input_scales(x).square(), input_scales(z).square()
-        tangent = None
-        for layer in range(self.depth + 1):
-            dense_gap_and_total(gap, total, k11, k22, weight_variance=w, bias_variance=b)
-            k11, k22 = w * k11 + b, w * k22 + b
-            if self.kind == "ntk":
-                covariance = (total - gap).div_(2)
-                tangent = covariance if tangent is None else tangent.mul_(w).add_(covariance)
-            if layer < self.depth:
-                gap, total, open_share = _after_relu(gap, total)
-                k11, k22 = k11 / 2, k22 / 2
-                if tangent is not None:
-                    tangent.mul_(open_share)
-        return (total - gap).div_(2) if tangent is None else tangent
-
-    def moments(self, variance: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], float]:
-        """Return E[relu(u)²] and E[relu'(u)²]: a ReLU halves both."""
-        return variance / 2, 0.5
-
-
-def _after_relu(
-    gap: Float[Tensor, "m n"], total: Float[Tensor, "m n"]
-) -> tuple[Float[Tensor, "m n"], Float[Tensor, "m n"], Float[Tensor, "m n"]]:
-    """Return D and S after a ReLU, and E[relu' relu'], the share of gates that both inputs open."""
-    theta = angle(gap, total)
-    # Two roots: a product of the two may be beyond what numbers reach.
-    lost = gap.sqrt().mul_(total.sqrt()).sub_((total - gap).mul_(theta).div_(2)).div_(math.pi)
-    # Below θ = 1e-16 the rounding of `lost`, εθ, exceeds the gap θ²/2, which then is 0 to any use.
-    after = (gap - lost).div_(2).clamp_(min=0)
-    return after, (total + gap).div_(2).sub_(after), theta.mul_(-1 / (2 * math.pi)).add_(0.5)
+    activation = Relu()

@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
+from leftout.kernels.layers.angles import angle, near_gaps, near_pairs, unit_rows
 from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat_rows, lengths
-from leftout.kernels.wide.angles import angle, near_gaps, near_pairs, unit_rows
 
 
 @final
@@ -35,7 +35,7 @@ class TwoLayerReLU(Kernel):
     Accuracy:
         With δ the error of a product x·z and ε the rounding of the dtype: 4.2 δ + 4ε for
         1 − |u| ≥ 2^-10 (δ/2 from the factor, 3.65 δ from the angle), 4ε closer to collinear; equal
-        inputs have an angle of exactly 0. See `leftout.kernels.wide.angles`.
+        inputs have an angle of exactly 0. See `leftout.kernels.layers.angles`.
 
     Source:
         Zhang & Zhang 2022, "Rethinking influence functions of neural networks in the

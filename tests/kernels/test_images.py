@@ -1,4 +1,4 @@
-"""Do strips of displacements give what all pairs of positions at once give, on any number of threads?"""
+"""How pairs of images are cut into pieces changes nothing, on any number of threads."""
 
 import pytest
 import torch
@@ -6,24 +6,17 @@ import torch
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError
 from leftout.kernels.assemble import gram
-from leftout.kernels.convolution import pieces, strips
-from leftout.kernels.convolution.convolutional import ConvReLU
-from leftout.kernels.convolution.threads import one_thread_each, side_by_side
+from leftout.kernels.layers.threads import one_thread_each, side_by_side
+from leftout.kernels.wide import images as pieces
+from leftout.kernels.wide.conv_relu import ConvReLU
 
 CASES = {
     "flattened": {"depth": 3, "bias_variance": 0.1},
-    "mean": {"depth": 3, "pooling": "mean", "bias_variance": 0.1},
-    "strides": {"depth": 3, "stride": (1, 2, 2), "pooling": "mean"},
-    "strides beyond windows": {"depth": 2, "stride": 3, "kernel_size": 2, "pooling": "mean"},
-    "valid with strides": {"depth": 2, "kernel_size": 2, "stride": 2, "padding": "valid", "pooling": "mean"},
-    "wide windows": {"depth": 2, "kernel_size": (5, 4), "pooling": "mean", "bias_variance": 0.1},
-    "windows of one": {"depth": 2, "kernel_size": 1, "stride": (2, 1), "pooling": "mean"},
-    "nngp": {"depth": 2, "pooling": "mean", "kind": "nngp", "last_relu": False},
+    "mean": {"depth": 2, "pooling": "mean", "bias_variance": 0.1},
+    "average": {"depth": 2, "average": (2, 1)},
 }
 MEAN = 48**0.5 * 2.0**-52
 """Rounding of a mean whose order differs, over all pairs of 48 positions."""
-
-cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 
 
 def images(n=4, side=(6, 8)):
@@ -33,28 +26,18 @@ def images(n=4, side=(6, 8)):
     return found
 
 
-@cases
-def test_strips_and_all_pairs_of_positions_agree(options, monkeypatch) -> None:
-    kernel, x = ConvReLU(**options), images()
-    found = kernel.block(x, x[:3]), kernel.diagonal(x)
-    monkeypatch.setattr(strips, "fits", lambda network: False)
-    # An arc tangent in another lane of the processor: angles are at least 0.05 here.
-    assert_same(found[0], kernel.block(x, x[:3]), 20 * MEAN)
-    assert_same(found[1], kernel.diagonal(x), 20 * MEAN)
-
-
-@cases
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 @pytest.mark.parametrize("tile", [1, 400])
-def test_how_strips_are_cut_changes_nothing(options, tile, monkeypatch) -> None:
+def test_how_pairs_are_cut_changes_nothing(options, tile, monkeypatch) -> None:
     kernel, x = ConvReLU(**options), images()
-    whole = kernel.block(x[:2], x[1:3])
+    whole = kernel.block(x, x[:3])
     monkeypatch.setitem(pieces.TILE, "cpu", tile)
-    monkeypatch.setattr(pieces, "SPREAD", 1)
-    assert_same(kernel.block(x[:2], x[1:3]), whole, 20 * MEAN)
+    # An arc tangent in another lane of the processor: angles are at least 0.05 here.
+    assert_same(kernel.block(x, x[:3]), whole, 20 * MEAN)
 
 
 def test_threads_change_nothing_at_all(monkeypatch) -> None:
-    """Not a bit: a piece is computed by one thread however many there are, and pieces add up in one order."""
+    """Not a bit: a piece is computed by one thread however many there are."""
     kernel, x = ConvReLU(2, pooling="mean"), images()
     monkeypatch.setitem(pieces.TILE, "cpu", 400)
     before = torch.get_num_threads()

@@ -3,33 +3,30 @@
     [convolution, ReLU, (averaging)] × depth, then a readout of all positions or of their mean
 
 A network that flattens its last layer never compares different positions of two images; one that
-averages compares all pairs of positions (`leftout.kernels.convolution.positions` has the recursion).
+averages compares all pairs of positions.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral
-from typing import Any, final
+from typing import Any, Literal, final, get_args
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
-from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.core.errors import OptionError
 from leftout.kernels.base import Kernel
-from leftout.kernels.convolution.options import Padding, Pooling
-from leftout.kernels.convolution.pieces import numbers_held, totals
-from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
-from leftout.kernels.convolution.windows import PADDINGS, Windows
-from leftout.kernels.rows import check_network_inputs
+from leftout.kernels.layers.conv import Conv
+from leftout.kernels.layers.dense import Dense
+from leftout.kernels.layers.flatten import Flatten
+from leftout.kernels.layers.layer import Layer
+from leftout.kernels.layers.pool import AveragePool, GlobalAveragePool
+from leftout.kernels.layers.relu import Relu
 from leftout.kernels.tiles import Tile, TileWork
-from leftout.kernels.wide.layers import check_network
-from leftout.kernels.wide.options import Kind
-
-BLOCK = 64
-"""Rows and columns of a block: enough pairs to fill tiles, and few computed twice on the diagonal."""
+from leftout.kernels.wide.architecture import Architecture
+from leftout.kernels.wide.checks import check_network
+from leftout.kernels.wide.options import Kind, Padding, Pooling
 
 
 @final
@@ -93,8 +90,8 @@ class ConvReLU(Kernel):
 
     def __post_init__(self) -> None:
         check_network(self.depth, self.weight_variance, self.bias_variance, self.kind)
-        check_choice("padding", self.padding, PADDINGS)
-        check_choice("pooling", self.pooling, ("flatten", "mean"))
+        check_choice("padding", self.padding, get_args(Padding))
+        check_choice("pooling", self.pooling, get_args(Pooling))
         check_choice("last_relu", self.last_relu, (True, False))
         for name in ("kernel_size", "stride", "average"):
             option = getattr(self, name)
@@ -102,49 +99,33 @@ class ConvReLU(Kernel):
             if not isinstance(option, Integral):  # hashable, and safe from later changes
                 object.__setattr__(self, name, tuple(numbers))
 
+    @property
+    def architecture(self) -> Architecture:
+        """Return it as a composition of layers."""
+        w, b = self.weight_variance, self.bias_variance
+        circular = self.padding == "circular"
+        padding: Literal["same", "valid"] = "valid" if self.padding == "valid" else "same"
+        layers: list[Layer] = []
+        for place, (size, stride, average) in enumerate(self._each, start=1):
+            layers.append(Conv(size, stride, padding, circular, w, b))
+            if self.last_relu or place < self.depth:
+                layers.append(Relu())
+            if average > 1:
+                layers.append(AveragePool(average))
+        layers += [GlobalAveragePool() if self.pooling == "mean" else Flatten(), Dense(w, b)]
+        return Architecture(layers, self.kind)
+
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair of images."""
-        x, x_scales = self._rescale(_images(queries))
-        z, z_scales = self._rescale(_images(inputs))
-        return self._totals(x, z).mul_(x_scales[:, None]).mul_(z_scales)
+        return self.architecture.block(queries, inputs)
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x) for every image."""
-        images, scales = self._rescale(_images(inputs))
-        return self._totals(images, None).mul_(scales.square())
-
-    def _totals(self, x: Tensor, z: Tensor | None) -> Tensor:
-        """Return the kernel of all pairs, or of each image with itself."""
-        return totals(self._network(x), x, z).mul_(self.weight_variance).add_(self.bias_variance)
+        return self.architecture.diagonal(inputs)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, smaller than those of other kernels: each pair of images is much work."""
-        images = _images(queries)
-        threads = torch.get_num_threads() if work.device.type == "cpu" else 1
-        held = numbers_held(self._network(images), images, work.block or BLOCK, threads)
-        check_fits(
-            "One piece of a convolutional kernel",
-            held * work.dtype.itemsize,
-            work.budget,
-            advice="Raise `memory`; it does not depend on the number of images.",
-        )
-        return super().tiles(
-            queries,
-            inputs,
-            replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
-        )
-
-    def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
-        """Return images whose largest number is about 1, and the powers of two they were divided by.
-
-        Without a bias the kernel is homogeneous, and products of variances overflow long
-        before the kernel does. Dividing by a power of two is exact.
-        """
-        if self.bias_variance > 0:
-            return images, images.new_ones(len(images))
-        largest = images.abs().flatten(1).amax(1)
-        scales = torch.where(largest > 0, torch.exp2(largest.log2().round()), 1.0)  # black stays black
-        return images / scales[:, None, None, None], scales
+        return self.architecture.tiles(queries, inputs, work)
 
     def prior(self) -> "ConvReLU":
         """Return the kernel of the Gaussian process that the networks are before training."""
@@ -157,43 +138,7 @@ class ConvReLU(Kernel):
             DataError: not floating-point, NaN or infinity, or black images without a bias.
             ShapeError: no images, or images that are too small for these convolutions.
         """
-        check_network_inputs(name, inputs, bias_variance=self.bias_variance)
-        if inputs.ndim not in (3, 4):
-            raise ShapeError(
-                f"`{name}` must hold images, (rows, channels, height, width) or (rows, height, width); got "
-                f"{tuple(inputs.shape)}."
-            )
-        for axis, length in (("height", inputs.shape[-2]), ("width", inputs.shape[-1])):
-            self._check_side(name, axis, length)
-        if self.bias_variance == 0:
-            self._check_seen(name, _images(inputs))
-
-    def _check_seen(self, name: str, images: Float[Tensor, "n c h w"]) -> None:
-        """Raise if an image is 0 at all positions that windows cover: every network maps it to 0."""
-        rows, columns = self._network(images).visible_pixels
-        if len(rows) * len(columns) == images.shape[-2] * images.shape[-1]:
-            return
-        visible = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
-        visible[torch.tensor(rows, device="cpu")[:, None], torch.tensor(columns, device="cpu")] = True
-        for batch in blocks(len(images), BLOCK):  # masking makes a copy
-            unseen = (~(images[batch] * visible).flatten(1).any(1)).nonzero().flatten()
-            if len(unseen):
-                raise DataError(
-                    f"`{name}` must not be black where these windows look, which skip positions; row "
-                    f"{batch.start + int(unseen[0])} is. Take a stride of at most the window, or drop the "
-                    "image."
-                )
-
-    def _check_side(self, name: str, axis: str, length: int) -> None:
-        """Raise if an axis is shorter than the layers need."""
-        full = length
-        for number, (size, stride, average) in enumerate(self._each, start=1):
-            length = max(0, Windows(length, size, stride, self.padding).count) // average
-            if length < 1:
-                raise ShapeError(
-                    f"`{name}` must be large enough for {self.depth} layers; a {axis} of {full} is used up "
-                    f'by layer {number}. Take fewer layers, smaller windows, or padding="same".'
-                )
+        self.architecture.check(name, inputs)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -220,24 +165,6 @@ class ConvReLU(Kernel):
         options = [_numbers(name, getattr(self, name), self.depth) for name in names]
         return list(zip(*options, strict=True))
 
-    def _network(self, images: Float[Tensor, "n c h w"]) -> ConvNetwork:
-        """Return the layers between such images and the readout."""
-        height, width = images.shape[-2:]
-        layers = []
-        for place, (size, stride, average) in enumerate(self._each):
-            rows, columns = (Windows(side, size, stride, self.padding) for side in (height, width))
-            relu = self.last_relu or place < self.depth - 1
-            layers.append(ConvLayer(rows, columns, relu, average))
-            height, width = rows.count // average, columns.count // average
-        return ConvNetwork(
-            layers=tuple(layers),
-            padding=self.padding,
-            weight_variance=float(self.weight_variance),
-            bias_variance=float(self.bias_variance),
-            mean=self.pooling == "mean",
-            tangent=self.kind == "ntk",
-        )
-
 
 def _numbers(name: str, option: Any, depth: int) -> list[int]:
     """Return one number for each layer."""
@@ -253,7 +180,3 @@ def _numbers(name: str, option: Any, depth: int) -> list[int]:
             f"`{name}` must be a whole number ≥ 1, or one for each of the {depth} layers; got {option!r}."
         )
     return [int(number) for number in numbers]
-
-
-def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:
-    return inputs[:, None] if inputs.ndim == 3 else inputs

@@ -1,1 +1,0 @@
-"""The kernels of convolutional ReLU networks with infinitely many channels."""

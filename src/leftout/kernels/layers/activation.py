@@ -1,0 +1,169 @@
+"""Any activation, by a series with an error that is known. `leftout.kernels.layers.hermite` has the formulas.
+
+Coefficients come from the trapezoid rule, whose error for functions that are analytic near the real line
+falls exponentially with the step, faster than that of Gauss and Hermite's nodes. How much the terms left out
+can add up to follows from E[φ'²]; what the step adds is the difference to a rule of half as many points. Both
+are looked at for the very variances that inputs have, and refused where they are more than a tolerance.
+Functions with kinks have slowly falling series: those with a layer of their own (Relu, LeakyRelu, Abs) have
+closed forms instead.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from leftout.core.checks import check_positive
+from leftout.core.errors import DataError, OptionError
+from leftout.core.wording import exception_text
+from leftout.kernels.layers.covariance import Covariance
+from leftout.kernels.layers.hermite import correlation, half_line, hermite_functions, series
+from leftout.kernels.layers.layer import ActivationLayer
+
+TERMS = 400
+"""Terms of the series at most."""
+
+STEP = 0.05
+"""Of the trapezoid rule: the oscillations of h_400 are 0.3 long."""
+
+ROUNDING = 1e-15
+"""Of E[φ'²]: terms that add up to less are left out."""
+
+SAMPLED = 257
+"""Variances at which the error is looked at, evenly among those of the inputs, and the largest."""
+
+
+@final
+@dataclass(frozen=True)
+class Activation(ActivationLayer):
+    """Any function of one number, applied to every unit.
+
+    Args:
+        function: takes and returns a tensor, one number for one number; its derivative is that of autograd.
+        name: in records and messages; that of the function if None.
+        tolerance: largest error of E[φ' φ'], relative to E[φ'²], that passes.
+
+    Cost:
+        Some hundreds of multiplications and additions a pair, as many as the series needs for this error.
+
+    Raises:
+        OptionError: what is no function of numbers. When inputs are looked at, DataError: an error of more
+        than
+            the tolerance, which it names.
+
+    Source:
+        Mehler's series; Daniely, Frostig & Singer 2016, "Toward deeper understanding of neural networks", for
+        dual activations.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> from leftout.kernels.layers import Activation, Dense
+        >>> kernel = lo.kernels.serial(Dense(), Activation(torch.nn.functional.silu), Dense())
+        >>> kernel.block(torch.eye(2), torch.eye(2))
+        tensor([[1.4705, 0.0854],
+                [0.0854, 1.4705]])
+    """
+
+    function: Callable[[Tensor], Tensor]
+    name: str | None = None  # type: ignore[assignment]
+    tolerance: float = 1e-6
+
+    limited = True
+    keeps_zero = False
+
+    def __post_init__(self) -> None:
+        check_positive("tolerance", self.tolerance)
+        if self.name is None:
+            word = getattr(self.function, "__name__", type(self.function).__name__)
+            object.__setattr__(self, "name", word)
+        probe = torch.linspace(-2, 2, 6, dtype=torch.float64, device="cpu").reshape(2, 3)
+        values = self._values(probe)
+        if values.shape != probe.shape or not bool(values.isfinite().all()):
+            raise OptionError(
+                f"`function` must return one finite number for each number; {self.name} of (2, 3) numbers is "
+                f"{tuple(values.shape)}{'' if values.shape != probe.shape else ', with NaN or infinity'}."
+            )
+
+    def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        (b1, mean1, rest1), (b2, mean2, rest2) = self._expand(x), self._expand(z)
+        left = torch.stack([rest.reshape(-1, rest.shape[-1]).amax(0) for rest in (rest1, rest2)]).amax(0)
+        enough = (left <= ROUNDING).nonzero().flatten()
+        terms = int(enough[0]) + 1 if len(enough) else TERMS
+        b1, b2 = b1[..., :terms], b2[..., :terms]
+        ratio = correlation(covariance.k12, x, z)
+        degrees = torch.arange(terms, dtype=b1.dtype, device=b1.device)
+        values = series(ratio, b1 / (degrees + 1), b2).mul_(covariance.k12)
+        return values.addcmul_(mean1.to(values), mean2.to(values)), series(ratio, b1, b2)
+
+    def error(self, variances: Tensor) -> Tensor:
+        """Return the largest error of E[φ' φ'] at each of these variances, relative to E[φ'²]."""
+        fine, _, rest = self._expand(variances)
+        coarse, _, _ = self._expand(variances, step=2 * STEP)
+        size = fine.square().sum(-1) / (1 - rest[..., -1].clamp(max=0.5))
+        return rest[..., -1] + 2 * ((fine - coarse).square().sum(-1) / size.clamp_min(1e-300)).sqrt()
+
+    def check(self, name: str, variances: Tensor, first: int) -> None:
+        """Raise if the series is not right enough at the variances of these inputs.
+
+        Raises:
+            DataError: names the variance and the error.
+        """
+        sizes = torch.unique(variances.detach().double())
+        places = (
+            torch.linspace(0, len(sizes) - 1, min(SAMPLED, len(sizes)), dtype=torch.float64, device="cpu")
+            .round()
+            .long()
+        )
+        sizes = sizes[places.to(sizes.device)]
+        errors = self.error(sizes)
+        worst = int(errors.argmax())
+        if not float(errors[worst]) <= self.tolerance:
+            raise DataError(
+                f"`{name}` must have variances of pre-activations where the series of {self.name} is right "
+                f"to tolerance={self.tolerance:g}; at {float(sizes[worst]):.3g} its error is up to "
+                f"{float(errors[worst]):.2g}. A function with kinks has slowly falling terms: pass a larger "
+                "`tolerance` to take that error, or a smooth function."
+            )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"name": "Activation", "function": self.name, "tolerance": float(self.tolerance)}
+
+    def _values(self, numbers: Tensor) -> Tensor:
+        try:
+            values = self.function(numbers)
+        except Exception as error:
+            raise OptionError(
+                f"`function` must take a tensor of numbers; {self.name} raised {exception_text(error)}"
+            ) from error
+        if not isinstance(values, Tensor):
+            raise OptionError(
+                f"`function` must return a tensor; {self.name} returned {type(values).__name__}."
+            )
+        return values
+
+    def _slopes(self, numbers: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            at = numbers.clone().requires_grad_()
+            values = self._values(at)
+            if not values.requires_grad:
+                return torch.zeros_like(numbers)
+            slopes: Tensor = torch.autograd.grad(values.sum(), at)[0]
+            return slopes
+
+    def _expand(self, variance: Tensor, step: float = STEP) -> tuple[Tensor, Tensor, Tensor]:
+        """Return b_p (… t), E[φ] (…), and what terms beyond each add up to, relative to E[φ'²] (… t)."""
+        half = half_line(step, variance.device)
+        points = torch.cat([-half.flip(0), half])
+        density = step * (2 * torch.pi) ** -0.5 * torch.exp(-points.square() / 2)
+        basis = hermite_functions(points, TERMS) * (density * step).sqrt()
+        at = variance.double().sqrt()[..., None] * points
+        slopes = self._slopes(at)
+        b = slopes @ basis.T
+        mean = self._values(at) @ density
+        whole = slopes.square() @ density
+        rest = (whole[..., None] - b.square().cumsum(-1)).clamp_min_(0)
+        return b, mean, rest / whole.clamp_min(1e-300)[..., None]

@@ -1,0 +1,102 @@
+"""Layers one behind the other: what they do together, and whether they may follow each other."""
+
+from collections.abc import Sequence
+
+from leftout.core.checks import shown
+from leftout.core.errors import OptionError
+from leftout.kernels.layers.layer import Axes, Layer, Signal
+from leftout.kernels.layers.state import State, Variances
+
+
+def run_layers(
+    layers: Sequence[Layer], state: State, variances: Variances, *, pairs_later: bool = False
+) -> State:
+    """Return the state behind all layers, without pairs of different positions once no layer needs them."""
+    for place, layer in enumerate(layers):
+        needed = pairs_later or any(later.mixes_positions for later in layers[place + 1 :])
+        if not (needed or layer.mixes_positions):
+            state = state.at_same_position()
+        state = layer(state, variances, pairs_later=needed)
+    return state if pairs_later else state.at_same_position()
+
+
+def signal_behind(layers: Sequence[Layer], before: Signal) -> Signal:
+    """Return what comes out of layers; raise where a layer cannot be given what comes before it.
+
+    Raises:
+        OptionError: an activation or a normalisation that is not behind sums over random weights.
+    """
+    for place, layer in enumerate(layers, start=1):
+        if layer.needs_gaussian and before != "gaussian":
+            what = "the data themselves" if before == "data" else "units that went through an activation"
+            raise OptionError(
+                f"`layers` must have a Dense or Conv layer before {layer.name}, layer {place}: in the limit "
+                f"of many units it is known for sums over random weights only, and would be given {what}."
+            )
+        before = layer.signal(before)
+    return before
+
+
+def last_signal(layers: Sequence[Layer]) -> Signal:
+    """Return what comes out of layers that are given whatever they need."""
+    signal: Signal = "gaussian"
+    for layer in layers:
+        signal = layer.signal(signal)
+    return signal
+
+
+def layers_given(name: str, layers: object) -> tuple[Layer, ...]:
+    """Return layers as a tuple; raise if one of them is none."""
+    given = tuple(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else (layers,)
+    for one in given:
+        if not isinstance(one, Layer):
+            raise OptionError(
+                f"`{name}` must be layers of `leftout.kernels.layers`, such as Dense() or Relu(); got "
+                f"{shown(one)}{', a class: write ' + one.__name__ + '()' if isinstance(one, type) else ''}."
+            )
+    return given
+
+
+def input_axes(layers: Sequence[Layer]) -> Axes:
+    """Return what the layers are given: images, rows of numbers, or either."""
+    for layer in layers:
+        if layer.axes != "any" or layer.ends_positions:
+            return layer.axes
+    return "any"
+
+
+def sides_behind(layers: Sequence[Layer], height: int, width: int) -> tuple[int, int]:
+    """Return the sides of an image behind all layers."""
+    for layer in layers:
+        height, width = layer.sides(height, width)
+    return height, width
+
+
+def largest_behind(layers: Sequence[Layer], height: int, width: int) -> int:
+    """Return the largest number of positions of an image before and behind each of the layers."""
+    most = height * width
+    for layer in layers:
+        most = max(most, layer.largest(height, width))
+        height, width = layer.sides(height, width)
+    return most
+
+
+def seen_through(layers: Sequence[Layer], places: set[int], length: int, axis: int) -> set[int]:
+    """Return the rows (axis 0) or columns that places behind all layers depend on."""
+    lengths = [length]
+    for layer in layers:
+        lengths.append(layer.sides(lengths[-1], lengths[-1])[axis])
+    for layer, before in zip(reversed(layers), reversed(lengths[:-1]), strict=True):
+        places = layer.places_seen(places, before, axis)
+    return places
+
+
+def axes_behind(layers: Sequence[Layer], now: Axes) -> Axes:
+    """Return whether images or rows come out; raise where a layer is given what it cannot take.
+
+    Raises:
+        OptionError: a Dense layer on images, or a layer of images on rows of numbers.
+    """
+    for layer in layers:
+        now = layer.axes_behind(now)
+    return now

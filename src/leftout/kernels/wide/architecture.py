@@ -1,0 +1,275 @@
+"""The kernel of an infinitely wide network: its layers, one behind the other, and the matrices they make.
+
+Covariance K and tangent kernel T of each pair of inputs go from layer to layer; `leftout.kernels.layers` has
+what each layer does. Rows of numbers start with their gap and total, images with K of all positions that
+matter.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, final, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leftout.core.blocks import blocks, check_fits
+from leftout.core.checks import check_choice
+from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.kernels.base import Kernel
+from leftout.kernels.layers.chain import (
+    axes_behind,
+    input_axes,
+    layers_given,
+    run_layers,
+    seen_through,
+    signal_behind,
+)
+from leftout.kernels.layers.covariance import Covariance
+from leftout.kernels.layers.layer import ActivationLayer, Layer
+from leftout.kernels.layers.state import KeptVariances, OwnVariances, State
+from leftout.kernels.rows import check_network_inputs, flat_rows
+from leftout.kernels.tiles import Tile, TileWork
+from leftout.kernels.wide.images import image_totals, numbers_held, run_own_images
+from leftout.kernels.wide.inputs import input_gap_and_total, input_scales
+from leftout.kernels.wide.options import Kind
+
+BLOCK = 64
+"""Rows and columns of a block of images: they fill pieces, and few pairs are computed twice."""
+
+
+@final
+@dataclass(frozen=True)
+class Architecture(Kernel):
+    """The kernel of an infinitely wide network of given layers; `serial` makes it.
+
+    Args:
+        layers: of `leftout.kernels.layers`, in their order.
+        kind: "ntk" (all layers trained) or "nngp" (only the last, or what the network starts as).
+
+    Inputs are images, (n, channels, height, width) or (n, height, width) for one channel, where the first
+    layer that minds is one of images; else rows, and inputs of more axes are flattened.
+
+    Cost:
+        of a pair, what its layers take: for rows some twenty operations an activation; for images as many at
+        every position, or at every pair of positions where an average follows. 8 bytes a pair are written;
+        nothing else leaves the cache.
+
+    Accuracy:
+        Of rows as `ReLU` says. Equal images have no angle in any layer; an angle θ between two patches is off
+        by about 6 ε / θ, ε the rounding of the dtype, and by 2√ε at most: the tangent kernel of near
+        duplicates is right to some 4e-9 of itself in float64, others to (layers + 1) · 20 ε. A series adds
+        its own error.
+
+    Raises:
+        OptionError: layers that cannot follow each other.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> from leftout.kernels.layers import AveragePool, Conv, Dense, Flatten, Gelu
+        >>> kernel = lo.kernels.serial(Conv(3), Gelu(), AveragePool(2), Flatten(), Dense(bias_variance=0.1))
+        >>> kernel.block(torch.eye(4)[None, None], torch.eye(4).roll(1, 1)[None, None])
+        tensor([[0.2334]])
+    """
+
+    layers: Sequence[Layer]
+    kind: Kind = "ntk"
+
+    normalise = "sphere"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", layers_given("layers", self.layers))
+        check_choice("kind", self.kind, get_args(Kind))
+        signal_behind(self.layers, "data")
+        if not any(layer.has_weights for layer in self._all_layers):
+            raise OptionError("`layers` must have one with weights, Dense or Conv.")
+        if axes_behind(self.layers, "images" if self.takes_images else "rows") == "images":
+            raise OptionError(
+                "`layers` must end with Flatten() or GlobalAveragePool(), and Dense() behind it."
+            )
+
+    @property
+    def takes_images(self) -> bool:
+        """Return whether inputs are compared position by position, and not as rows of numbers."""
+        return input_axes(self.layers) == "images"
+
+    @property
+    def _all_layers(self) -> list[Layer]:
+        """Return all layers, those of branches too."""
+        return [part for layer in self.layers for part in _inner(layer)]
+
+    def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
+        """Return the kernel of every pair."""
+        if self.takes_images:
+            x, x_scales = self._rescale(_images(queries))
+            z, z_scales = self._rescale(_images(inputs))
+            totals = image_totals(self.layers, x, z, trained=self._trained)
+            return totals.mul_(x_scales[:, None]).mul_(z_scales)
+        x, z = flat_rows(queries), flat_rows(inputs)
+        pairs = Covariance(None, *input_gap_and_total(x, z))
+        variances = KeptVariances(self._own_rows(x)[1].kept, self._own_rows(z)[1].kept)
+        return run_layers(self.layers, State(pairs, None, self._trained), variances).total()
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Return k(x, x)."""
+        if not self.takes_images:
+            return self._own_rows(flat_rows(inputs).double())[0].total().to(inputs)
+        images, scales = self._rescale(_images(inputs))
+        return image_totals(self.layers, images, None, trained=self._trained).mul_(scales.square())
+
+    def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
+        """Return tiles, of images smaller than those of other kernels: each pair of them is much work."""
+        if not self.takes_images:
+            return super().tiles(queries, inputs, work)
+        images = _images(queries)
+        threads = torch.get_num_threads() if work.device.type == "cpu" else 1
+        held = numbers_held(self.layers, images, work.block or BLOCK, threads)
+        check_fits(
+            "One piece of a convolutional kernel",
+            held * work.dtype.itemsize,
+            work.budget,
+            advice="Raise `memory`; it does not depend on the number of images.",
+        )
+        return super().tiles(
+            queries,
+            inputs,
+            replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
+        )
+
+    def prior(self) -> "Architecture":
+        """Return the kernel of the Gaussian process that the networks are before training."""
+        return replace(self, kind="nngp")
+
+    def check(self, name: str, inputs: Tensor) -> None:
+        """Raise unless every input is what the network is defined on.
+
+        Raises:
+            DataError: not floating-point, NaN or infinity; inputs that every network maps to 0; variances
+            that a
+                series is not made for.
+            ShapeError: no images, or images that are too small for these layers.
+        """
+        keeps_zero = all(layer.keeps_zero for layer in self.layers)
+        check_network_inputs(name, inputs, bias_variance=0.0 if keeps_zero else 1.0)
+        if self.takes_images:
+            if inputs.ndim not in (3, 4):
+                raise ShapeError(
+                    f"`{name}` must hold images, (rows, channels, height, width) or (rows, height, width); "
+                    f"got {tuple(inputs.shape)}."
+                )
+            self._check_sides(name, *inputs.shape[-2:])
+            if keeps_zero:
+                self._check_seen(name, _images(inputs))
+        self._check_variances(name, inputs)
+
+    def _check_variances(self, name: str, inputs: Tensor) -> None:
+        """Raise if an activation is not made for the variances that these inputs have."""
+        if not any(isinstance(layer, ActivationLayer) and layer.limited for layer in self._all_layers):
+            return
+        if not self.takes_images:
+            if len(inputs):
+                self._run_own(flat_rows(inputs).double(), OwnVariances(name))
+            return
+        images = _images(inputs)
+        for batch in blocks(len(images), BLOCK):
+            run_own_images(self.layers, images[batch].double(), OwnVariances(name, batch.start))
+
+    def _check_seen(self, name: str, images: Float[Tensor, "n c h w"]) -> None:
+        """Raise if an image is 0 at all positions that windows cover: every network maps it to 0."""
+        rows, columns = (
+            sorted(seen_through(self.layers, {0}, side, axis)) for axis, side in enumerate(images.shape[-2:])
+        )
+        if len(rows) * len(columns) == images.shape[-2] * images.shape[-1]:
+            return
+        visible = torch.zeros(images.shape[-2:], dtype=torch.bool, device=images.device)
+        visible[torch.tensor(rows, device="cpu")[:, None], torch.tensor(columns, device="cpu")] = True
+        for batch in blocks(len(images), BLOCK):  # masking makes a copy
+            unseen = (~(images[batch] * visible).flatten(1).any(1)).nonzero().flatten()
+            if len(unseen):
+                raise DataError(
+                    f"`{name}` must not be black where these windows look, which skip positions; row "
+                    f"{batch.start + int(unseen[0])} is. Take a stride of at most the window, or drop the "
+                    "image."
+                )
+
+    def _check_sides(self, name: str, height: int, width: int) -> None:
+        """Raise if an axis is shorter than the layers need."""
+        sides = (height, width)
+        for number, layer in enumerate(self.layers, start=1):
+            if layer.ends_positions:
+                return
+            sides = layer.sides(*sides)
+            for axis, full, length in zip(("height", "width"), (height, width), sides, strict=True):
+                if length < 1:
+                    raise ShapeError(
+                        f"`{name}` must be large enough for {len(self.layers)} layers; a {axis} of {full} is "
+                        f"used up by {layer.name}, layer {number}. Take fewer layers, smaller windows, or "
+                        'padding="same".'
+                    )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """Return name, layers and kind."""
+        return {"name": "architecture", "layers": [layer.record for layer in self.layers], "kind": self.kind}
+
+    @property
+    def _trained(self) -> bool:
+        return self.kind == "ntk"
+
+    def _own_rows(self, rows: Float[Tensor, "n d"]) -> tuple[State, OwnVariances]:
+        """Return rows compared with themselves, and the variances that layers asked for on the way."""
+        own = OwnVariances()
+        return self._run_own(rows, own), own
+
+    def _run_own(self, rows: Float[Tensor, "n d"], own: OwnVariances) -> State:
+        scales = input_scales(rows)
+        alone = Covariance(None, torch.zeros_like(scales), 2 * (scales * scales), outer=False)
+        return run_layers(self.layers, State(alone, None, self._trained), own)
+
+    def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
+        """Return images whose largest number is about 1, and the powers of two they were divided by.
+
+        Where the kernel is homogeneous: products of variances overflow long before the kernel does.
+        Dividing by a power of two is exact.
+        """
+        if not all(layer.homogeneous for layer in self.layers):
+            return images, images.new_ones(len(images))
+        largest = images.abs().flatten(1).amax(1)
+        scales = torch.where(largest > 0, torch.exp2(largest.log2().round()), 1.0)  # black stays black
+        return images / scales[:, None, None, None], scales
+
+
+def serial(*layers: Layer, kind: Kind = "ntk") -> Architecture:
+    """Return the kernel of an infinitely wide network of layers, one behind the other.
+
+    Args:
+        layers: of `leftout.kernels.layers`.
+        kind: "ntk" (all layers trained) or "nngp" (only the last, or what the network starts as).
+
+    Raises:
+        OptionError: layers that cannot follow each other; names the first.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> from leftout.kernels.layers import Dense, Erf, Relu
+        >>> kernel = lo.kernels.serial(Dense(bias_variance=0.1), Relu(), Dense(), Erf(), Dense())
+        >>> kernel.block(torch.eye(2), torch.eye(2))
+        tensor([[3.3760, 0.6967],
+                [0.6967, 3.3760]])
+    """
+    return Architecture(layers, kind)
+
+
+def _inner(layer: Layer) -> Iterator[Layer]:
+    """Yield a layer, or those of its branches, of branches inside them too."""
+    if layer.parts == (layer,):
+        yield layer
+    else:
+        for part in layer.parts:
+            yield from _inner(part)
+
+
+def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:
+    return inputs[:, None] if inputs.ndim == 3 else inputs
