@@ -5,8 +5,8 @@
 The kernel is evaluated and kept in float32 (`dtype=torch.float32`), then fitted in float64 as always. Of each
 kernel, number of digits and ridge: how many queries' predicted classes change, the largest change of a
 prediction beside the largest prediction, and the same of leave-one-out influence. The control: how many
-classes change where the matrix is rounded to the 8 bits of bfloat16. The convolutional kernel sees pictures of
-14 × 14.
+classes change where the matrix is rounded to the 8 bits of bfloat16. The convolutional kernel sees pictures
+of 14 × 14.
 """
 
 import argparse

@@ -3,6 +3,10 @@
 import math
 
 import torch
+from torch import Tensor, nn
+from torch.func import functional_call, jacrev, vmap
+
+from leftout.kernels import residual, serial
 from leftout.kernels.layers import (
     Abs,
     AveragePool,
@@ -20,10 +24,6 @@ from leftout.kernels.layers import (
     Sine,
     Tanh,
 )
-from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
-
-from leftout.kernels import residual, serial
 
 LAYERS = {
     "dense": Dense,
@@ -47,7 +47,15 @@ def kernel_layer(name, *options):
     match name:
         case "conv":
             size, stride, padding, w, b = options
-            return Conv(tuple(size), tuple(stride), padding, w, b)
+            circular = padding == "circular"
+            return Conv(
+                tuple(size),
+                tuple(stride),
+                "same" if circular else padding,
+                circular=circular,
+                weight_variance=w,
+                bias_variance=b,
+            )
         case "pool":
             size, stride, padding = options
             return AveragePool(tuple(size), tuple(stride), padding)
