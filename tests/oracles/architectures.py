@@ -65,7 +65,7 @@ def starts(length, size, stride, padding):
         count = math.ceil(length / stride)
         missing = max(0, (count - 1) * stride + size - length)
         return [i * stride - missing // 2 for i in range(count)]
-    zeros = 0 if padding == "valid" else padding
+    zeros = 0 if padding == "valid" else padding[1] if isinstance(padding, list) else padding
     return list(range(-zeros, length + zeros - size + 1, stride))
 
 
@@ -78,7 +78,7 @@ def window(place, size, stride, padding, shape):
     seen = []
     for i in range(first[0], first[0] + size[0]):
         for j in range(first[1], first[1] + size[1]):
-            if padding == "circular":
+            if padding == "circular" or isinstance(padding, list):
                 seen.append((i % shape[0], j % shape[1]))
             else:
                 seen.append((i, j) if 0 <= i < shape[0] and 0 <= j < shape[1] else None)
@@ -180,7 +180,7 @@ def linear(values, layer, p, q, *sides):
 def gaussian(name, options, k, left, right):
     """Return E[φ(u) φ(v)] and E[φ'(u) φ'(v)] of Gaussian u, v with these variances and covariance k."""
     deviations = math.sqrt(left), math.sqrt(right)
-    cosine = min(1.0, max(-1.0, k / (deviations[0] * deviations[1])))
+    cosine = 1.0 if k == left == right else min(1.0, max(-1.0, k / (deviations[0] * deviations[1])))
     if name in LINEAR:
         return by_angle(LINEAR[name](*options), cosine, deviations)
     function, slope = SMOOTH[name]

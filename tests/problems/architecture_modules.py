@@ -47,14 +47,10 @@ def kernel_layer(name, *options):
     match name:
         case "conv":
             size, stride, padding, w, b = options
-            circular = padding == "circular"
+            circular = padding == "circular" or isinstance(padding, list)
+            zeros = "same" if padding == "circular" else padding[1] if circular else padding
             return Conv(
-                tuple(size),
-                tuple(stride),
-                "same" if circular else padding,
-                circular=circular,
-                weight_variance=w,
-                bias_variance=b,
+                tuple(size), tuple(stride), zeros, circular=circular, weight_variance=w, bias_variance=b
             )
         case "pool":
             size, stride, padding = options

@@ -4,7 +4,8 @@ Needs nothing but numpy, so that a program without leftout and torch can import 
 {"input": [d] or [channels, height, width], "layers": [...]}; a layer is a list, its name first:
 
     ["dense", w, b]                          weight variance over fan-in, bias variance
-    ["conv", size, stride, padding, w, b]    of [h, w]; "same", "valid", "circular" or zeros on each side
+    ["conv", size, stride, padding, w, b]    of [h, w]; "same", "valid", "circular", zeros on each side, or
+                                             ["circular", places on each side]
     ["relu"] ["leaky", slope] ["abs"] ["gelu"] ["erf"] ["sine"] ["cosine"] ["tanh"]
     ["pool", size, stride, zeros each side] ["flatten"] ["mean"]
     ["norm", epsilon] ["scale", factor] ["residual", layers, layers of the shortcut]
