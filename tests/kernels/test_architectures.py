@@ -147,6 +147,27 @@ def test_equal_inputs_are_equal_to_the_kernel(seed) -> None:
 
 
 @seeds
+def test_opposite_inputs_have_a_kernel(seed) -> None:
+    x = images(seed)
+    kernel = kernel_of(architecture(seed))
+    opposite = kernel.block(x, -x)
+    assert opposite.isfinite().all()
+    assert_same(opposite, opposite.T, ROUNDING)
+    assert (opposite.diagonal() <= kernel.diagonal(x) * (1 + ROUNDING)).all()
+
+
+@pytest.mark.parametrize("shape", [[6], [2, 3, 4]], ids=["rows", "images"])
+def test_opposite_inputs_are_at_an_angle_of_pi(shape) -> None:
+    first = ["dense", 2.0, 0.0] if len(shape) == 1 else ["conv", [2, 2], [1, 1], "same", 2.0, 0.0]
+    flat = [] if len(shape) == 1 else [["flatten"]]
+    x = torch.from_numpy(inputs({"input": shape}))
+    of_abs = kernel_of({"layers": [first, ["abs"], *flat, ["dense", 1.0, 0.0]]})
+    assert_same(of_abs.block(x, -x).diagonal(), of_abs.diagonal(x), ROUNDING)
+    of_relu = kernel_of({"layers": [first, ["relu"], *flat, ["dense", 1.0, 0.0]]})
+    assert of_relu.block(x, -x).diagonal().abs().max() < ROUNDING * of_relu.diagonal(x).max()
+
+
+@seeds
 def test_the_order_of_channels_or_features_changes_nothing(seed) -> None:
     x = images(seed)
     order = torch.randperm(x.shape[1], generator=torch.Generator().manual_seed(1))
@@ -290,7 +311,7 @@ def test_an_error_beyond_the_tolerance_is_refused_with_its_number() -> None:
 
 
 SIZES = ((2, 16), (4, 32), (8, 64), (16, 128))
-"""Networks drawn and their width: the mean's noise, and what finite widths add, fall as 1 / √(draws width)."""
+"""Networks drawn, and their width: noise of a mean and what finite widths add fall as 1 / √(draws · width)."""
 
 REPEATS = 16
 SLACK = 0.17
