@@ -6,8 +6,8 @@ from typing import Any
 import torch
 
 from leftout.audit.request import AuditRequest
+from leftout.core.json_file import strict
 from leftout.core.version import __version__, code_fingerprint
-from leftout.storage.json_file import strict
 
 
 def changes_since(record: dict[str, Any], request: AuditRequest) -> list[str]:

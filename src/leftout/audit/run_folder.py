@@ -30,6 +30,7 @@ from leftout.core.card import Card
 from leftout.core.checks import check_path
 from leftout.core.errors import StoreError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.json_file import read_json, write_json
 from leftout.core.version import __version__, code_fingerprint
 from leftout.core.writer_lock import clear_lock, writer_lock
 from leftout.report.findings import Findings, ModelAtTime
@@ -47,7 +48,6 @@ from leftout.storage.checksums import (
     write_sealed,
 )
 from leftout.storage.csv_table import write_csv
-from leftout.storage.json_file import read_json, write_json
 
 RUN = "run.json"
 HALF_WAY = "It was stopped half-way: run it again to finish it."

@@ -21,13 +21,13 @@ from leftout.cli.model import rule_for, training_of
 from leftout.cli.provenance_names import provenance_names
 from leftout.cli.start import STOPPED
 from leftout.core.errors import OptionError
+from leftout.core.json_file import read_json
 from leftout.core.wording import plain
 from leftout.diagnostics.linearity.linearisation_gap import LinearisationGap
 from leftout.dynamics.rules import Rule
 from leftout.planning.plan import plan
 from leftout.report.findings import Findings, ModelAtTime
 from leftout.report.training_time_panel import stop_line
-from leftout.storage.json_file import read_json
 
 SOURCES_SHOWN = 5
 """Sources named at the end of an audit, those worth most for each example."""

@@ -19,6 +19,7 @@ from leftout.attribution.certify import certify
 from leftout.attribution.leave_one_out import leave_one_out
 from leftout.audit.audit import Audit, audit
 from leftout.audit.run_folder import open as open_run
+from leftout.core.json_file import read_json, write_json
 from leftout.core.version import __version__
 from leftout.data.examples import Examples
 from leftout.data.load import load
@@ -32,7 +33,6 @@ from leftout.report.wording import SIGN_RULE
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.quadrature import NODES, WINDOW, flow_quadrature
 from leftout.solvers.spectrum import spectrum_of
-from leftout.storage.json_file import read_json, write_json
 
 EPS = torch.finfo(torch.float64).eps
 KERNEL = TwoLayerReLU()

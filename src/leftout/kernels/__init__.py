@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
     from leftout.kernels.hierarchy.one_network import network_hierarchy as network_hierarchy
     from leftout.kernels.layers.residual import residual as residual
+    from leftout.kernels.matrix_folder import MatrixPlan as MatrixPlan
+    from leftout.kernels.matrix_folder import compute as compute
+    from leftout.kernels.matrix_folder import open_matrix as open_matrix
+    from leftout.kernels.matrix_folder import plan_matrix as plan_matrix
     from leftout.kernels.module.of_module import of as of
     from leftout.kernels.network.empirical import Empirical as Empirical
     from leftout.kernels.network.projection import Gaussian as Gaussian

@@ -67,17 +67,17 @@ def gram(
     kernel.check("inputs", inputs)
     outputs_per_example = kernel.outputs or 1
     side = len(inputs) * outputs_per_example
-    work = _work(side, side, inputs, dtype=dtype, device=device, memory=memory, block=block)
+    work = tile_work(side, side, inputs, dtype=dtype, device=device, memory=memory, block=block)
     tiles = kernel.tiles(inputs, None, work)
     matrix = torch.empty(side, side, dtype=torch.float64, device=work.device)
     for i, j, tile in tiles:
-        _check_tile(tile, i.start, outputs_per_example)
+        check_tile(tile, i.start, outputs_per_example)
         if i == j:
             check_symmetric("kernel", tile, first=i.start)
             tile = tile.triu() + tile.triu(1).T
         matrix[i, j] = tile
         matrix[j, i] = tile.T
-    later, first = _repeats(inputs, outputs_per_example)
+    later, first = repeated_rows(inputs, outputs_per_example)
     matrix[later] = matrix[first]
     matrix[:, later] = matrix[:, first]
     return matrix
@@ -114,24 +114,18 @@ def cross(
         >>> cross(lo.kernels.ReLU(1), inputs[:1], inputs)
         tensor([[2.0000, 0.3183]], dtype=torch.float64)
     """
-    kernel.check("queries", queries)
-    kernel.check("inputs", inputs)
-    if queries.shape[1:] != inputs.shape[1:]:
-        raise ShapeError(
-            f"`queries` must have the features of `inputs`, {tuple(inputs.shape[1:])}; "
-            f"got {tuple(queries.shape[1:])}."
-        )
+    check_sides(kernel, queries, inputs)
     outputs_per_example = kernel.outputs or 1
     rows, columns = len(queries) * outputs_per_example, len(inputs) * outputs_per_example
-    work = _work(rows, columns, inputs, dtype=dtype, device=device, memory=memory, block=block)
+    work = tile_work(rows, columns, inputs, dtype=dtype, device=device, memory=memory, block=block)
     tiles = kernel.tiles(queries, inputs, work)
     matrix = torch.empty(rows, columns, dtype=torch.float64, device=work.device)
     for i, j, tile in tiles:
-        _check_tile(tile, i.start, outputs_per_example)
+        check_tile(tile, i.start, outputs_per_example)
         matrix[i, j] = tile
-    later, first = _repeats(queries, outputs_per_example)
+    later, first = repeated_rows(queries, outputs_per_example)
     matrix[later] = matrix[first]
-    later, first = _repeats(inputs, outputs_per_example)
+    later, first = repeated_rows(inputs, outputs_per_example)
     matrix[:, later] = matrix[:, first]
     return matrix
 
@@ -152,7 +146,18 @@ def diagonal(
     return torch.cat([empty, *(kernel.diagonal(batch).to(empty) for batch in batches)])
 
 
-def _work(
+def check_sides(kernel: Kernel, queries: Tensor, inputs: Tensor) -> None:
+    """Raise unless a kernel is defined on both sides of a matrix, and they have the same features."""
+    kernel.check("queries", queries)
+    kernel.check("inputs", inputs)
+    if queries.shape[1:] != inputs.shape[1:]:
+        raise ShapeError(
+            f"`queries` must have the features of `inputs`, {tuple(inputs.shape[1:])}; "
+            f"got {tuple(queries.shape[1:])}."
+        )
+
+
+def tile_work(
     rows: int,
     columns: int,
     inputs: Tensor,
@@ -176,7 +181,7 @@ def _work(
     )
 
 
-def _check_tile(tile: Tensor, first_row: int, outputs_per_example: int) -> None:
+def check_tile(tile: Tensor, first_row: int, outputs_per_example: int) -> None:
     """Raise if a tile holds NaN or infinity, naming the first such input of the whole matrix."""
     if bool(torch.isfinite(tile).all()):
         return
@@ -187,7 +192,7 @@ def _check_tile(tile: Tensor, first_row: int, outputs_per_example: int) -> None:
     )
 
 
-def _repeats(inputs: Tensor, outputs_per_example: int) -> tuple[Tensor, Tensor]:
+def repeated_rows(inputs: Tensor, outputs_per_example: int) -> tuple[Tensor, Tensor]:
     """Return the row numbers that repeat an earlier row, and those of the rows they repeat.
 
     Args:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from leftout.core.json_file import strict
 from leftout.core.version import __version__
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.prune import Pruned
 from leftout.data.corrections import CHOICE, EXAMPLE
 from leftout.data.examples import Examples
-from leftout.storage.json_file import strict
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 """Endings of ids that are paths of pictures."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from leftout.core.atomic_files import atomic_write
 from leftout.core.errors import StoreError
-from leftout.storage.json_file import read_json, strict
+from leftout.core.json_file import read_json, strict
 
 FILES = "files"
 """Key of the checksums: path in the folder, with slashes, to 64 hex digits."""

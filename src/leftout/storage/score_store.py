@@ -22,8 +22,8 @@ from zarr.storage import LocalStore, WrapperStore
 
 from leftout.core.atomic_files import sync, sync_tree
 from leftout.core.errors import StoreError
+from leftout.core.json_file import read_json, write_json
 from leftout.storage.checksums import checksums, differences, file_names
-from leftout.storage.json_file import read_json, write_json
 
 BLOCK = 256
 """Queries in a block: what is lost at most when a run is killed."""

@@ -91,7 +91,7 @@ class Covariance:
         if self.keeps_gap:
             return self.held_gap
         scale = root_below(x) * root_below(z)
-        return (scale - self.k12).clamp_min_(0), scale.add_(self.k12)
+        return (scale - self.k12).clamp_min_(0), scale.add_(self.k12).clamp_min_(0)
 
     def own(self) -> Tensor:
         """Return variances at every position, (… n), of inputs compared with themselves."""
@@ -125,12 +125,13 @@ def same_position(values: Tensor) -> Tensor:
 
 
 def root_below(variances: Tensor) -> Tensor:
-    """Return square roots rounded down, so that their squares do not exceed the numbers.
+    """Return square roots, lower by two roundings.
 
-    K12 then is at least the product of the roots for equal images, so that they have no angle.
+    Products of two of them are lower by four. The covariance of equal images is their variance up to the
+    rounding of a sum or a function in another order, so it is not below that product: they have no angle.
+    Opposite images have an angle of π likewise.
     """
-    root = variances.sqrt()
-    return torch.where(root * root > variances, torch.nextafter(root, torch.zeros_like(root)), root)
+    return variances.sqrt().mul_(1 - 2 * torch.finfo(variances.dtype).eps)
 
 
 def sum_excess(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], ab: Tensor) -> Tensor:

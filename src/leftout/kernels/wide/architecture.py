@@ -56,10 +56,10 @@ class Architecture(Kernel):
         nothing else leaves the cache.
 
     Accuracy:
-        Of rows as `ReLU` says. Equal images have no angle in any layer; an angle θ between two patches is off
-        by about 6 ε / θ, ε the rounding of the dtype, and by 2√ε at most: the tangent kernel of near
-        duplicates is right to some 4e-9 of itself in float64, others to (layers + 1) · 20 ε. A series adds
-        its own error.
+        Of rows as `ReLU` says. Equal images have no angle in any layer, and opposite ones one of π; an angle
+        θ between two patches is off by about 10 ε / θ, ε the rounding of the dtype, and by 4√ε at most: the
+        tangent kernel of near duplicates is right to some 2e-8 of itself in float64, others to
+        (layers + 1) · 20 ε. A series adds its own error.
 
     Raises:
         OptionError: layers that cannot follow each other.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from leftout.core.errors import StoreError
-from leftout.storage.json_file import read_json, write_json
+from leftout.core.json_file import read_json, write_json
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path) -> None:

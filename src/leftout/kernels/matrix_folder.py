@@ -1,0 +1,581 @@
+"""A kernel matrix of any size, computed tile by tile into a folder: a run that was stopped goes on.
+
+    FOLDER/matrix.json        whose matrix it is: kernel, inputs, shape, dtype, inputs on a side of a tile
+    FOLDER/tiles.txt          a line for each finished tile: its row and column of tiles, its SHA-256
+    FOLDER/matrix.npy.part    the matrix while it is computed; FOLDER/matrix.npy once it is whole
+
+A tile counts as finished only where its bytes in the matrix have the checksum that was written after it, so
+nothing has to be in order when a process is killed or a machine loses power. Of a symmetric matrix one
+triangle of tiles is computed, and each is written a second time as its mirror.
+"""
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from leftout.core.atomic_files import atomic_write, part_path, sync
+from leftout.core.blocks import blocks
+from leftout.core.checks import check_count, check_path, is_whole, shown
+from leftout.core.errors import ShapeError, StoreError
+from leftout.core.fingerprint import fingerprint
+from leftout.core.json_file import read_json, strict, write_json
+from leftout.core.progress import with_progress
+from leftout.core.version import __version__
+from leftout.core.wording import byte_size, count, duration, whole_number
+from leftout.core.writer_lock import writer_lock
+from leftout.kernels.assemble import check_sides, check_tile, repeated_rows, tile_work
+from leftout.kernels.base import Kernel
+from leftout.kernels.symmetry import check_symmetric
+from leftout.kernels.tiles import TileWork, upper_blocks
+
+RECORD, TILES, MATRIX = "matrix.json", "tiles.txt", "matrix.npy"
+
+LARGEST_TILE = 2048
+"""Inputs on a side of a tile of a fast kernel: 32 MB in float64, a multiple of the blocks of `gram`."""
+
+SMALLEST_TILE = 8
+
+TILE_SECONDS = 20.0
+"""What a stopped run loses at most, as estimated beforehand: a slow kernel gets smaller tiles."""
+
+TRIAL_SECONDS = 0.05
+"""How long a kernel is tried before its time for a pair is believed."""
+
+TRIAL_INPUTS = 512
+
+SAME_VALUES = 4
+"""Inputs of a finished tile that are evaluated again, to see that it is still the same kernel."""
+
+NUMBERS: dict[torch.dtype, np.dtype[Any]] = {torch.float64: np.dtype("<f8"), torch.float32: np.dtype("<f4")}
+
+
+@final
+@dataclass(frozen=True)
+class MatrixPlan:
+    """What a kernel matrix in a folder will take.
+
+    Attributes:
+        rows, columns: of the matrix.
+        bytes: on the disk.
+        seconds: estimated from a trial on some of the inputs, on this machine as it is now.
+        tiles: computed one after the other.
+        block: inputs on a side of a tile.
+    """
+
+    rows: int
+    columns: int
+    bytes: int
+    seconds: float
+    tiles: int
+    block: int
+
+    def __str__(self) -> str:
+        shape = f"{whole_number(self.rows)} × {whole_number(self.columns)} numbers"
+        tiles = f"{count(self.tiles, 'tile')} of {count(self.block, 'input')} a side"
+        return f"{shape}, {byte_size(self.bytes)} on disk, in {tiles}; about {duration(self.seconds)}"
+
+
+@dataclass(frozen=True)
+class _Matrix:
+    """A kernel, its inputs, and how it is evaluated.
+
+    Attributes:
+        inputs, queries: of the columns; of the rows, None where they are the same.
+        work: dtype, device and memory of a tile.
+    """
+
+    kernel: Kernel
+    inputs: Tensor
+    queries: Tensor | None
+    work: TileWork
+
+    @property
+    def outputs(self) -> int:
+        """Return how many rows of the matrix an input has."""
+        return self.kernel.outputs or 1
+
+    @property
+    def row_inputs(self) -> Tensor:
+        return self.inputs if self.queries is None else self.queries
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.row_inputs) * self.outputs, len(self.inputs) * self.outputs
+
+    @property
+    def bytes(self) -> int:
+        return self.shape[0] * self.shape[1] * self.work.dtype.itemsize
+
+    def values(self, rows: slice, columns: slice) -> np.ndarray:
+        """Return the kernel at some rows and columns, checked and mirrored as `gram` and `cross` do."""
+        on_diagonal = self.queries is None and rows == columns
+        i, j = (slice(side.start // self.outputs, side.stop // self.outputs) for side in (rows, columns))
+        tile = np.empty((rows.stop - rows.start, columns.stop - columns.start), NUMBERS[self.work.dtype])
+        blocks_of_tile = self.kernel.tiles(
+            self.row_inputs[i], None if on_diagonal else self.inputs[j], self.work
+        )
+        for a, b, block in blocks_of_tile:
+            check_tile(block, rows.start + a.start, self.outputs)
+            if on_diagonal and a == b:
+                check_symmetric("kernel", block, first=rows.start + a.start)
+                block = block.triu() + block.triu(1).T
+            tile[a, b] = block.detach().cpu().numpy()
+            if on_diagonal:
+                tile[b, a] = tile[a, b].T
+        return tile
+
+    def record(self, block: int) -> dict[str, Any]:
+        """Return what decides the numbers, JSON-like."""
+        record: dict[str, Any] = strict(
+            {
+                "kernel": self.kernel.record,
+                "inputs": fingerprint(self.inputs),
+                "queries": None if self.queries is None else fingerprint(self.queries),
+                "rows": self.shape[0],
+                "columns": self.shape[1],
+                "outputs": self.outputs,
+                "dtype": str(self.work.dtype).removeprefix("torch."),
+                "block": block,
+            }
+        )
+        return record
+
+
+def plan_matrix(
+    kernel: Kernel,
+    inputs: Tensor,
+    queries: Tensor | None = None,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+    block: int | None = None,
+) -> MatrixPlan:
+    """Return what `compute` would take of the same arguments: bytes, seconds, tiles.
+
+    Args:
+        kernel, inputs, queries, dtype, device, memory, block: as for `compute`.
+
+    Raises:
+        DataError, ShapeError, OptionError: as `compute`.
+
+    Cost:
+        A trial of the kernel on up to 512 inputs, some tenths of a second; of a slow one, a few evaluations.
+
+    Accuracy:
+        Of the seconds: what else runs on the machine, and what a kernel computes once for several inputs,
+        which the trial sees for fewer of them.
+
+    Example:
+        >>> import torch
+        >>> import leftout as lo
+        >>> plan = plan_matrix(lo.kernels.ReLU(1), torch.eye(3, dtype=torch.float64), block=2)
+        >>> plan.bytes, plan.tiles
+        (72, 3)
+    """
+    return _plan(
+        _matrix(kernel, inputs, queries, dtype=dtype, device=device, memory=memory, block=block), block
+    )
+
+
+def compute(
+    kernel: Kernel,
+    inputs: Tensor,
+    queries: Tensor | None = None,
+    *,
+    out: str | Path,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | str | None = None,
+    memory: int | float | str | None = None,
+    block: int | None = None,
+) -> Float[Tensor, "rows columns"]:
+    """Return K(inputs, inputs), or K(queries, inputs), as a file that is mapped into memory.
+
+    The same call goes on where a stopped one was, also one that was killed; on a matrix that is whole it
+    computes tiles again that are not as they were written. The values are those of `gram` and `cross`, and
+    equal to the last bit whether it was stopped or not.
+
+    Args:
+        kernel, inputs, queries: as for `gram` and `cross`.
+        out: folder of the matrix, made if it is missing.
+        dtype: in which pairs are evaluated and kept: float64, or float32 at half the bytes.
+        device, memory: as for `gram`; the memory is that of a tile.
+        block: inputs on a side of a tile; from a trial if None, so that one takes 20 seconds at most.
+
+    Returns:
+        (m, n), or (m k, n k) for a kernel that tells outputs apart, of `dtype`, read from the disk where it
+        is used. What is written to it stays in memory. `Precomputed` takes it as it is.
+
+    Raises:
+        StoreError: the folder holds another matrix (what differs is named) or something else, another
+            process writes it, or the disk is too small.
+        DataError, ShapeError, MemoryBudgetError, OptionError: as for `gram` and `cross`.
+
+    Cost:
+        Evaluations and memory of a tile at a time; 8 bytes a pair on disk, of float32 4. Going on reads what
+        is there once, for its checksums.
+
+    Accuracy:
+        As `gram` and `cross`. In float32, of 7 digits, predictions of a fit are off by 1e-7 times the
+        largest eigenvalue over the ridge or so: see docs/choose.md for what that changes.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import leftout as lo
+        >>> folder = tempfile.mkdtemp()
+        >>> matrix = compute(lo.kernels.ReLU(1), torch.eye(2, dtype=torch.float64), out=folder)
+        >>> matrix
+        tensor([[2.0000, 0.3183],
+                [0.3183, 2.0000]], dtype=torch.float64)
+        >>> lo.kernels.Precomputed(matrix)
+        Precomputed(2 points)
+    """
+    check_path("out", out)
+    matrix = _matrix(kernel, inputs, queries, dtype=dtype, device=device, memory=memory, block=block)
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with writer_lock(folder):
+            _fill_folder(matrix, folder, block)
+    except OSError as error:
+        raise StoreError(
+            f"{str(folder)!r} cannot be written: {error.strerror or error}. Once that is mended, the same "
+            "call goes on; or choose another `out`."
+        ) from None
+    return torch.from_numpy(_mapped(folder / MATRIX, "c"))
+
+
+def open_matrix(folder: str | Path) -> Float[Tensor, "rows columns"]:
+    """Return the kernel matrix in a folder that `compute` filled, mapped into memory.
+
+    Raises:
+        StoreError: there is none, it is not whole, or it is not as it was written.
+
+    Cost:
+        The file is read once, for its checksums.
+
+    Example:
+        >>> import tempfile, torch
+        >>> import leftout as lo
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = lo.kernels.compute(lo.kernels.ReLU(1), torch.eye(2, dtype=torch.float64), out=folder)
+        >>> open_matrix(folder).shape
+        torch.Size([2, 2])
+    """
+    check_path("folder", folder)
+    folder = Path(folder)
+    record = _read_record(folder)
+    if record is None:
+        raise StoreError(f"{str(folder)!r} holds no kernel matrix: it has no {RECORD}.")
+    if not (folder / MATRIX).exists():
+        raise StoreError(
+            f"The kernel matrix in {str(folder)!r} is not whole. Call lo.kernels.compute with the same "
+            "arguments, which goes on where it stopped."
+        )
+    whole = _digests_of_whole_tiles(folder, folder / MATRIX, record)
+    for rows, columns in _tiles(record):
+        if _place((rows, columns)) not in whole:
+            raise StoreError(
+                f"The kernel matrix in {str(folder)!r} was changed after it was made, in rows {rows.start} "
+                f"to {rows.stop - 1} and columns {columns.start} to {columns.stop - 1}. Call "
+                "lo.kernels.compute with the same arguments, which computes these again."
+            )
+    return torch.from_numpy(_mapped(folder / MATRIX, "c"))
+
+
+def _matrix(
+    kernel: Kernel,
+    inputs: Tensor,
+    queries: Tensor | None,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+    memory: int | float | str | None,
+    block: int | None,
+) -> _Matrix:
+    """Return the matrix, once its arguments are checked."""
+    if queries is None:
+        kernel.check("inputs", inputs)
+    else:
+        check_sides(kernel, queries, inputs)
+    sides = [len(inputs), len(inputs if queries is None else queries)]
+    if 0 in sides:
+        raise ShapeError(
+            f"A kernel matrix on disk must have rows and columns; got {sides[1]} × {sides[0]} inputs."
+        )
+    if block is not None:
+        check_count("block", block)
+    rows, columns = (min(side, block or LARGEST_TILE) * (kernel.outputs or 1) for side in sides)
+    work = tile_work(rows, columns, inputs, dtype=dtype, device=device, memory=memory, block=None)
+    return _Matrix(kernel, inputs, queries, work)
+
+
+def _plan(matrix: _Matrix, block: int | None) -> MatrixPlan:
+    """Return bytes, seconds and tiles, from a trial of the kernel."""
+    seconds = _seconds_per_number(matrix)
+    if block is None:
+        block = LARGEST_TILE
+        while block > SMALLEST_TILE and seconds * (block * matrix.outputs) ** 2 > TILE_SECONDS:
+            block //= 2
+    tiles = _tiles(matrix.record(block))
+    numbers = sum((i.stop - i.start) * (j.stop - j.start) for i, j in tiles)
+    return MatrixPlan(*matrix.shape, matrix.bytes, seconds * numbers, len(tiles), block)
+
+
+def _seconds_per_number(matrix: _Matrix) -> float:
+    """Return what a number takes: a trial with twice as many inputs until it takes long enough."""
+    size, longest = SMALLEST_TILE * matrix.outputs, TRIAL_INPUTS * matrix.outputs
+    n_rows, n_columns = matrix.shape
+    matrix.values(slice(0, min(size, n_rows)), slice(0, min(size, n_columns)))  # loads what later calls have
+    while True:
+        rows, columns = slice(0, min(size, n_rows)), slice(0, min(size, n_columns))
+        began = time.perf_counter()
+        matrix.values(rows, columns)
+        seconds = time.perf_counter() - began
+        if seconds > TRIAL_SECONDS or size >= min(longest, max(matrix.shape)):
+            return seconds / (rows.stop * columns.stop)
+        size *= 2
+
+
+def _tiles(record: Mapping[str, Any]) -> list[tuple[slice, slice]]:
+    """Return rows and columns of the matrix of every tile that is computed, in order."""
+    side = record["block"] * record["outputs"]
+    if record["queries"] is None:
+        return upper_blocks(record["rows"], side)
+    return list(product(blocks(record["rows"], side), blocks(record["columns"], side)))
+
+
+def _fill_folder(matrix: _Matrix, folder: Path, block: int | None) -> None:
+    """Compute what is missing, in a folder that nobody else writes."""
+    record = _read_record(folder)
+    if record is None:
+        if any(folder.iterdir()):
+            raise StoreError(
+                f"`out` must be a new folder, or one with the same kernel matrix; {str(folder)!r} holds "
+                "other files. Choose another."
+            )
+        record = matrix.record(_plan(matrix, None).block if block is None else block)
+        _check_disk(folder, matrix.bytes)
+        write_json(folder / RECORD, {**record, "leftout": __version__})
+    else:
+        _check_same_record(folder, record, matrix.record(record["block"] if block is None else block))
+    whole, unfinished = folder / MATRIX, part_path(folder / MATRIX)
+    if not whole.exists() and not unfinished.exists():
+        np.lib.format.open_memmap(unfinished, "w+", NUMBERS[matrix.work.dtype], matrix.shape)
+    digests = _digests_of_whole_tiles(folder, whole if whole.exists() else unfinished, record)
+    if whole.exists():
+        if len(digests) == len(_tiles(record)):
+            _check_same_values(folder, matrix, digests, whole)
+            return
+        whole.replace(unfinished)
+    _check_same_values(folder, matrix, digests, unfinished)
+    with atomic_write(folder / TILES) as part:
+        part.write_text("".join(_line(place, digest) for place, digest in digests.items()))
+    _write_tiles(matrix, folder, [tile for tile in _tiles(record) if _place(tile) not in digests])
+    sync(unfinished)
+    unfinished.replace(whole)
+    sync(folder)
+
+
+def _write_tiles(matrix: _Matrix, folder: Path, tiles: list[tuple[slice, slice]]) -> None:
+    """Compute tiles and write them, each followed by a line with its checksum."""
+    path = part_path(folder / MATRIX)
+    stored = _mapped(path, "r")
+    first_rows, first_columns = _first_equal_rows(matrix)
+    what = f"kernel matrix ({byte_size(matrix.bytes)})"
+    with path.open("r+b") as file, (folder / TILES).open("a") as lines:
+        for rows, columns in with_progress(tiles, what=what):
+            tile = matrix.values(rows, columns)
+            _write_rectangle(file, stored, rows, columns, tile, mirror=matrix.queries is None)
+            sources = first_rows[rows], first_columns[columns]
+            if _are_repeats(sources[0], rows) or _are_repeats(sources[1], columns):
+                # Rows that repeat an earlier one are its copies; what they are copies of is written by now.
+                tile = stored[np.ix_(*sources)]
+                _write_rectangle(file, stored, rows, columns, tile, mirror=matrix.queries is None)
+            lines.write(_line(_place((rows, columns)), _digest(tile)))
+            lines.flush()
+    sync(folder / TILES)
+
+
+def _write_rectangle(
+    file: BinaryIO, stored: np.memmap, rows: slice, columns: slice, tile: np.ndarray, *, mirror: bool
+) -> None:
+    """Write a tile into the file of the matrix, and its mirror image where the matrix is symmetric.
+
+    Through the file and not through its map, in which a full disk would end the process.
+    """
+    pairs = [(rows, columns, tile)]
+    if mirror and rows != columns:
+        pairs.append((columns, rows, tile.T))
+    for down, across, numbers in pairs:
+        numbers = np.ascontiguousarray(numbers)
+        for row, line in zip(range(down.start, down.stop), numbers, strict=True):
+            file.seek(stored.offset + (row * stored.shape[1] + across.start) * stored.itemsize)
+            file.write(line.data)
+    file.flush()
+
+
+def _first_equal_rows(matrix: _Matrix) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each row and each column of the matrix the first one of an equal input: often itself."""
+    sides = []
+    for inputs in (matrix.row_inputs, matrix.inputs):
+        first = np.arange(len(inputs) * matrix.outputs)
+        later, earlier = repeated_rows(inputs, matrix.outputs)
+        first[later.numpy()] = earlier.numpy()
+        sides.append(first)
+    return sides[0], sides[1]
+
+
+def _are_repeats(first: np.ndarray, side: slice) -> bool:
+    """Return whether a side of a tile has rows that repeat earlier ones."""
+    return bool((first != np.arange(side.start, side.stop)).any())
+
+
+def _mapped(path: Path, mode: Literal["r", "c"]) -> np.memmap:
+    """Return the matrix of a file, mapped into memory; under "c" what is written to it stays there."""
+    try:
+        mapped: np.memmap = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except ValueError as error:
+        raise StoreError(
+            f"{str(path)!r} is damaged ({error}): remove its folder, and compute again."
+        ) from None
+    return mapped
+
+
+def _digests_of_whole_tiles(
+    folder: Path, path: Path, record: Mapping[str, Any]
+) -> dict[tuple[int, int], str]:
+    """Return the checksums of the tiles that are as they were written, by their first row and column."""
+    stored = _mapped(path, "r")
+    if stored.shape != (record["rows"], record["columns"]) or stored.dtype.name != record["dtype"]:
+        raise StoreError(
+            f"{str(path)!r} is damaged: it holds {stored.shape} numbers of {stored.dtype.name}, and its "
+            f"record says {(record['rows'], record['columns'])} of {record['dtype']}. Remove its folder, and "
+            "compute again."
+        )
+    written = _read_lines(folder / TILES)
+    symmetric = record["queries"] is None
+    whole = {}
+    for rows, columns in with_progress(_tiles(record), what="checksums"):
+        place = _place((rows, columns))
+        if place in written:
+            tile = stored[rows, columns]
+            if _digest(tile) == written[place] and (
+                not symmetric or np.array_equal(stored[columns, rows], tile.T)
+            ):
+                whole[place] = written[place]
+    return whole
+
+
+def _place(tile: tuple[slice, slice]) -> tuple[int, int]:
+    """Return the first row and the first column of a tile, by which it is known."""
+    return tile[0].start, tile[1].start
+
+
+def _digest(tile: np.ndarray) -> str:
+    """Return the SHA-256 of the numbers of a tile, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest()
+
+
+def _line(place: tuple[int, int], digest: str) -> str:
+    return f"{place[0]} {place[1]} {digest}\n"
+
+
+def _read_lines(path: Path) -> dict[tuple[int, int], str]:
+    """Return the checksums in a file of lines; a line that was cut off when a process was killed is none."""
+    digests = {}
+    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
+        words = line.split()
+        if len(words) == 3 and words[0].isdecimal() and words[1].isdecimal():
+            digests[int(words[0]), int(words[1])] = words[2]
+    return digests
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    """Return what a folder says of its matrix; None where it says nothing.
+
+    Raises:
+        StoreError: it is damaged.
+    """
+    if not (folder / RECORD).exists():
+        return None
+    record = read_json(folder / RECORD)
+    whole_numbers = ("rows", "columns", "outputs", "block")
+    if (
+        not isinstance(record, dict)
+        or not {"kernel", "inputs", "queries", "dtype"} <= set(record)
+        or not all(is_whole(record.get(name)) and record[name] >= 1 for name in whole_numbers)
+    ):
+        raise StoreError(f"{str(folder / RECORD)!r} is damaged: remove its folder, and compute again.")
+    return record
+
+
+def _check_same_record(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raise if a folder holds another matrix, and say what is other about it."""
+    differences = []
+    for name, value in wanted.items():
+        if stored[name] == value:
+            continue
+        if name == "kernel" and isinstance(stored[name], dict):
+            parameters = sorted({*stored[name], *value})
+            differences += [
+                f"{parameter} of the kernel is {shown(stored[name].get(parameter))} there and "
+                f"{shown(value.get(parameter))} here"
+                for parameter in parameters
+                if stored[name].get(parameter) != value.get(parameter)
+            ]
+        elif name in ("inputs", "queries"):
+            differences.append(f"`{name}` are others")
+        else:
+            differences.append(f"{name} is {stored[name]} there and {value} here")
+    if differences:
+        raise StoreError(
+            f"`out` = {str(folder)!r} holds another kernel matrix: {'; '.join(differences)}. Choose another "
+            "folder, or remove it."
+        )
+
+
+def _check_same_values(
+    folder: Path, matrix: _Matrix, whole: Mapping[tuple[int, int], str], path: Path
+) -> None:
+    """Raise if the kernel is not the one that the first finished tile was computed with.
+
+    A function's code is in no record, and other versions may compute other numbers.
+    """
+    if not whole:
+        return
+    stored, (row, column) = _mapped(path, "r"), next(iter(whole))
+    side = SAME_VALUES * matrix.outputs
+    rows, columns = (
+        slice(row, min(row + side, len(stored))),
+        slice(column, min(column + side, stored.shape[1])),
+    )
+    before, now = stored[rows, columns], matrix.values(rows, columns)
+    difference = np.abs(before - now)
+    if difference.max() > np.finfo(before.dtype).eps ** 0.5 * np.abs(before).max():
+        i, j = np.unravel_index(difference.argmax(), difference.shape)
+        raise StoreError(
+            f"`out` = {str(folder)!r} holds a matrix of a kernel with the same record and other values: "
+            f"entry ({row + i}, {column + j}) is {before[i, j]:.9g} there and {now[i, j]:.9g} here. Choose "
+            "another folder, or remove it."
+        )
+
+
+def _check_disk(folder: Path, needed: int) -> None:
+    """Raise if a disk has no room for the matrix."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StoreError(
+            f"The kernel matrix takes {byte_size(needed)}, and the disk of {str(folder)!r} has "
+            f"{byte_size(free)} left. Choose an `out` on another, fewer inputs, or dtype=torch.float32."
+        )
