@@ -311,7 +311,7 @@ def test_an_error_beyond_the_tolerance_is_refused_with_its_number() -> None:
 
 
 SIZES = ((2, 16), (4, 32), (8, 64), (16, 128))
-"""Networks drawn, and their width: noise of a mean and what finite widths add fall as 1 / √(draws · width)."""
+"""Networks drawn, and their width: the noise of a mean and finite widths fall as 1 / √(draws · width)."""
 
 REPEATS = 16
 SLACK = 0.17

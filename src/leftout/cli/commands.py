@@ -304,7 +304,7 @@ class LinearityArguments(Arguments):
 
     def check_kernel(self) -> None:
         """Raise where there is no network, or options are none of this kernel's."""
-        if self.model is None:
+        if not self.is_network:
             raise OptionError("leftout linearity needs --model, the network that is to be trained.")
         super().check_kernel()
 

@@ -55,11 +55,12 @@ def last_signal(layers: Sequence[Layer]) -> Signal:
 def layers_given(name: str, layers: object) -> tuple[Layer, ...]:
     """Return layers as a tuple; raise if one of them is none."""
     given = tuple(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else (layers,)
-    for one in given:
-        if not isinstance(one, Layer):
+    for layer in given:
+        if not isinstance(layer, Layer):
+            missing = f", a class: write {layer.__name__}(…)" if isinstance(layer, type) else ""
             raise OptionError(
                 f"`{name}` must be layers of `leftout.kernels.layers`, such as Dense() or Relu(); got "
-                f"{shown(one)}{', a class: write ' + one.__name__ + '()' if isinstance(one, type) else ''}."
+                f"{shown(layer)}{missing}."
             )
     return given
 

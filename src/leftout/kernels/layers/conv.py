@@ -110,7 +110,7 @@ def one_or_two(name: str, option: Any, low: int) -> int | tuple[int, int]:
     if is_whole(option) and int(option) >= low:
         return int(option)
     numbers = list(option) if isinstance(option, Sequence) and not isinstance(option, str) else []
-    if len(numbers) != 2 or not all(is_whole(one) and int(one) >= low for one in numbers):
+    if len(numbers) != 2 or not all(is_whole(number) and int(number) >= low for number in numbers):
         raise OptionError(
             f"`{name}` must be a whole number ≥ {low}, or two, for height and width; got {option!r}."
         )

@@ -111,7 +111,7 @@ class Layer(ABC):
     @property
     def record(self) -> dict[str, Any]:
         """Return name and parameters, JSON-like."""
-        parameters = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        parameters = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         return {"name": self.name} | {
             name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()
         }

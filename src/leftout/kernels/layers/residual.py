@@ -62,7 +62,7 @@ class Residual(Layer):
     @staticmethod
     def _is_fresh(branch: Sequence[Layer]) -> bool:
         """Return whether a branch ends with sums over weights that the other has not seen."""
-        return bool(branch) and last_signal(branch) == "gaussian" and any(one.has_weights for one in branch)
+        return any(layer.has_weights for layer in branch) and last_signal(branch) == "gaussian"
 
     @property
     def parts(self) -> tuple[Layer, ...]:
@@ -96,7 +96,7 @@ class Residual(Layer):
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
         a = run_layers(self.layers, state, variances, pairs_later=pairs_later)
         b = run_layers(self.shortcut, state, variances, pairs_later=pairs_later)
-        tangents = [one.tangent for one in (a, b) if one.tangent is not None]
+        tangents = [branch.tangent for branch in (a, b) if branch.tangent is not None]
         tangent = sum(tangents[1:], start=tangents[0]) if tangents else None
         return replace(state, covariance=_sum(a.covariance, b.covariance, variances), tangent=tangent)
 

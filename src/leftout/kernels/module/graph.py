@@ -51,7 +51,7 @@ def layers_of_graph(
         raise OptionError(f"`module` must have a forward of one tensor of inputs; it uses {names}.")
     if not isinstance(output.args[0], fx.Node):
         raise OptionError("`module` must return one tensor; its forward returns several things.")
-    start: Axes = "images" if any(isinstance(one, PICTURES) for one in module.modules()) else "rows"
+    start: Axes = "images" if any(isinstance(layer, PICTURES) for layer in module.modules()) else "rows"
     return _Reader(graph, module, variances, tolerance).chain(output.args[0], inputs[0], start)
 
 
@@ -94,7 +94,7 @@ class _Reader:
         return layers
 
     def _residual(self, node: fx.Node, fork: fx.Node, axes: Axes) -> Residual:
-        a, b = self._summed(node)
+        a, b = self._terms(node)
         ours, theirs = self.chain(a, fork, axes), self.chain(b, fork, axes)
         alpha: Any = node.kwargs.get("alpha", 1.0)
         weight = SUMS[node.target] * float(alpha)
@@ -103,14 +103,14 @@ class _Reader:
         return Residual(ours, theirs) if ours else Residual(theirs, ours)
 
     def _is_sum(self, node: fx.Node) -> bool:
-        return node.op != "call_module" and node.target in SUMS and len(self._summed(node)) == 2
+        return node.op != "call_module" and node.target in SUMS and len(self._terms(node)) == 2
 
-    def _summed(self, node: fx.Node) -> list[fx.Node]:
-        return [one for one in node.args[:2] if isinstance(one, fx.Node) and one not in self._shapes]
+    def _terms(self, node: fx.Node) -> list[fx.Node]:
+        return [term for term in node.args[:2] if isinstance(term, fx.Node) and term not in self._shapes]
 
     def _fork(self, node: fx.Node) -> fx.Node:
         """Return the last node that both parts of a sum depend on."""
-        a, b = (self._ancestors(one) for one in self._summed(node))
+        a, b = (self._ancestors(node) for node in self._terms(node))
         common = a & b
         if not common:
             raise unknown(f"the sum {node.name!r}, of parts that have nothing in common", ANY_ADVICE)
@@ -118,17 +118,17 @@ class _Reader:
 
     def _ancestors(self, node: fx.Node) -> set[fx.Node]:
         """Return the node and all that it depends on."""
-        found, open_nodes = {node}, [node]
+        ancestors, open_nodes = {node}, [node]
         while open_nodes:
-            for one in open_nodes.pop().all_input_nodes:
-                if one not in found and one not in self._shapes:
-                    found.add(one)
-                    open_nodes.append(one)
-        return found
+            for source in open_nodes.pop().all_input_nodes:
+                if source not in ancestors and source not in self._shapes:
+                    ancestors.add(source)
+                    open_nodes.append(source)
+        return ancestors
 
     def _only_input(self, node: fx.Node) -> fx.Node:
-        sources = list(dict.fromkeys(one for one in node.all_input_nodes if one not in self._shapes))
-        weights = [str(one.target) for one in sources if one.op == "get_attr"]
+        sources = list(dict.fromkeys(source for source in node.all_input_nodes if source not in self._shapes))
+        weights = [str(source.target) for source in sources if source.op == "get_attr"]
         if weights:
             raise unknown(
                 f"{weights[0]}, a weight that is used by itself, in {self._words(node)}", ANY_ADVICE
@@ -153,17 +153,17 @@ class _Reader:
         if node.target in UNCHANGED or node.target in DROPOUTS:
             return None
         if node.target in ("view", "reshape", torch.reshape):
-            return self._reshaped(node, first)
+            return self._reshape(node, first)
         if node.target in ("squeeze", torch.squeeze) and axes == "rows":
             return None
         if node.target in ("unsqueeze", torch.unsqueeze) and first:
             return None
         if node.target in (*PRODUCTS, *QUOTIENTS, *NEGATIVES):
             return self._scale(node)
-        args = tuple(one for one in node.args if not isinstance(one, fx.Node))
+        args = tuple(argument for argument in node.args if not isinstance(argument, fx.Node))
         return layer_of_function(node.target, node.name, args, node.kwargs, self._tolerance)
 
-    def _reshaped(self, node: fx.Node, first: bool) -> Layer | None:
+    def _reshape(self, node: fx.Node, first: bool) -> Layer | None:
         given = node.args[1:]
         sizes = list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else list(given)
         if len(sizes) == 2:
@@ -175,7 +175,7 @@ class _Reader:
     def _scale(self, node: fx.Node) -> Layer:
         if node.target in NEGATIVES:
             return Scale(-1.0)
-        numbers = [one for one in node.args if not isinstance(one, fx.Node)]
+        numbers = [argument for argument in node.args if not isinstance(argument, fx.Node)]
         if (
             len(numbers) != 1
             or not isinstance(numbers[0], int | float)

@@ -11,14 +11,12 @@ A layer without biases has none.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from leftout.core.checks import check_at_least, check_positive
 from leftout.core.errors import OptionError
-
-Initialisation = Literal["he", "xavier", "pytorch", "measured"]
+from leftout.kernels.module.options import Initialisation
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def layer_of_function(
         return gelu(_argument(args, options, 0, "approximate", "none"), tolerance)
     if function in SERIES_FUNCTIONS or function in ("sigmoid",):
         of = torch.sigmoid if function == "sigmoid" else function
-        bound = _bound(of, args, options)
+        bound = _bind(of, args, options)
         return Activation(bound, of.__name__, tolerance)
     if function in (torch.flatten, "flatten"):
         start = _argument(args, options, 0, "start_dim", 0)
@@ -260,7 +260,7 @@ def _argument(args: tuple[Any, ...], options: Mapping[str, Any], place: int, nam
     return args[place] if len(args) > place else options.get(name, default)
 
 
-def _bound(
+def _bind(
     function: Callable[..., Tensor], args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Callable[[Tensor], Tensor]:
     """Return a function of its first argument alone."""

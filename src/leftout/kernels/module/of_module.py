@@ -14,7 +14,8 @@ from leftout.core.errors import LeftoutError, OptionError
 from leftout.core.wording import exception_text
 from leftout.kernels.layers.chain import signal_behind
 from leftout.kernels.module.graph import layers_of_graph
-from leftout.kernels.module.initialisation import Initialisation, Variances
+from leftout.kernels.module.initialisation import Variances
+from leftout.kernels.module.options import Initialisation
 from leftout.kernels.wide.architecture import Architecture
 from leftout.kernels.wide.options import Kind
 
@@ -71,7 +72,7 @@ def of(
     check_positive("tolerance", tolerance)
     variances = Variances(initialisation, weight_variance, bias_variance)
     _check_apart(module)
-    layers = layers_of_graph(_traced(module), module, variances, tolerance)
+    layers = layers_of_graph(_trace(module), module, variances, tolerance)
     try:
         kernel = Architecture(layers, kind)
         end = signal_behind(layers, "data")
@@ -88,7 +89,7 @@ def of(
     return kernel
 
 
-def _traced(module: nn.Module) -> fx.Graph:
+def _trace(module: nn.Module) -> fx.Graph:
     """Return the graph of a module's forward.
 
     Raises:
