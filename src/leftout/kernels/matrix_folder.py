@@ -275,7 +275,7 @@ def open_matrix(folder: str | Path) -> Float[Tensor, "rows columns"]:
             f"The kernel matrix in {str(folder)!r} is not whole. Call lo.kernels.compute with the same "
             "arguments, which goes on where it stopped."
         )
-    finished = file.finished()
+    finished = file.finished_tiles()
     for rows, columns in file.tiles():
         if (rows.start, columns.start) not in finished:
             raise StoreError(
@@ -367,7 +367,7 @@ def _fill_folder(matrix: _Matrix, folder: Path, block: int | None) -> TileFile:
         _check_same_record(folder, record, matrix.record(record["block"] if block is None else block))
     file = _file_of(folder, record)
     file.create()
-    finished = file.finished()
+    finished = file.finished_tiles()
     _check_same_values(matrix, file, finished)
     if not file.is_whole or len(finished) < len(file.tiles()):
         file.fill(finished, matrix.values, _first_equal_rows(matrix))
@@ -407,21 +407,21 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 def _check_same_record(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise if a folder holds another matrix, and say what is other about it."""
     differences = []
-    for name, value in wanted.items():
-        if stored[name] == value:
+    for name, expected in wanted.items():
+        if stored[name] == expected:
             continue
         if name == "kernel" and isinstance(stored[name], dict):
-            parameters = sorted({*stored[name], *value})
+            parameters = sorted({*stored[name], *expected})
             differences += [
                 f"{parameter} of the kernel is {shown(stored[name].get(parameter))} there and "
-                f"{shown(value.get(parameter))} here"
+                f"{shown(expected.get(parameter))} here"
                 for parameter in parameters
-                if stored[name].get(parameter) != value.get(parameter)
+                if stored[name].get(parameter) != expected.get(parameter)
             ]
         elif name in ("inputs", "queries"):
             differences.append(f"`{name}` are others")
         else:
-            differences.append(f"{name} is {stored[name]} there and {value} here")
+            differences.append(f"{name} is {stored[name]} there and {expected} here")
     if differences:
         raise StoreError(
             f"`out` = {str(folder)!r} holds another kernel matrix: {'; '.join(differences)}. Choose another "

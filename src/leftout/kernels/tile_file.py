@@ -55,8 +55,8 @@ class TileFile:
     @property
     def path(self) -> Path:
         """Return the path of the matrix: under its own name once it is whole."""
-        whole = self.folder / MATRIX
-        return whole if whole.exists() else part_path(whole)
+        path = self.folder / MATRIX
+        return path if path.exists() else part_path(path)
 
     @property
     def is_whole(self) -> bool:
@@ -75,7 +75,7 @@ class TileFile:
         return list(product(blocks(rows, self.side), blocks(columns, self.side)))
 
     def create(self) -> None:
-        """Make a file of the size of the matrix, unless there is one; a disk gives bytes as they are written."""
+        """Make a file of the size of the matrix, unless there is one; bytes are taken when written."""
         if not self.path.exists():
             np.lib.format.open_memmap(self.path, "w+", self.dtype, self.shape)
 
@@ -98,7 +98,7 @@ class TileFile:
             )
         return matrix
 
-    def finished(self) -> dict[Place, str]:
+    def finished_tiles(self) -> dict[Place, str]:
         """Return the checksums of the tiles that are as they were written."""
         matrix, written = self.open("r"), _read_lines(self.folder / LINES)
         checksums = {}
@@ -125,8 +125,8 @@ class TileFile:
         """
         if self.is_whole:
             self.path.replace(part_path(self.folder / MATRIX))
-        with atomic_write(self.folder / LINES) as part:
-            part.write_text("".join(_line(place, checksum) for place, checksum in finished.items()))
+        with atomic_write(self.folder / LINES) as unfinished:
+            unfinished.write_text("".join(_line(place, checksum) for place, checksum in finished.items()))
         missing = [tile for tile in self.tiles() if (tile[0].start, tile[1].start) not in finished]
         matrix = self.open("r")
         with self.path.open("r+b") as file, (self.folder / LINES).open("a") as lines:
