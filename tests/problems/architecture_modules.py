@@ -4,7 +4,6 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, jacrev, vmap
 
 from leftout.kernels import residual, serial
 from leftout.kernels.layers import (
@@ -215,14 +214,10 @@ class Network:
 
     def kernels(self, inputs: Tensor) -> dict[str, Tensor]:
         """Return products of gradients times the variance of their parameter; of the readout, its NNGP."""
-        parameters = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
-
-        def output(parameters, row):
-            return functional_call(self.module, parameters, (row[None],))[0, 0]
-
-        gradients = vmap(jacrev(output), (None, 0))(parameters, inputs)
-        products = {
-            name: self.variances[name] * gradient.flatten(1) @ gradient.flatten(1).T
-            for name, gradient in gradients.items()
-        }
+        names, parameters = zip(*self.module.named_parameters(), strict=True)
+        rows = [torch.autograd.grad(self.module(row[None])[0, 0], parameters) for row in inputs]
+        products = {}
+        for name, of_rows in zip(names, zip(*rows, strict=True), strict=True):
+            gradients = torch.stack(of_rows).flatten(1)
+            products[name] = self.variances[name] * gradients @ gradients.T
         return {"ntk": sum(products.values()), "nngp": sum(products[name] for name in self.readout)}

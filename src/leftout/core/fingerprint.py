@@ -18,8 +18,7 @@ def fingerprint(*objects: Any) -> str:
         array = hashed.detach().cpu().numpy() if isinstance(hashed, torch.Tensor) else hashed
         if isinstance(array, np.ndarray):
             digest.update(f"{array.dtype.str}{array.shape}".encode())
-            flat = np.ascontiguousarray(array).reshape(-1)
-            digest.update(flat.view(np.uint8).data)  # no copy of its bytes
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)  # no copy of its bytes
         else:
             digest.update(json.dumps(array, sort_keys=True, default=str).encode())
         digest.update(b"\0")

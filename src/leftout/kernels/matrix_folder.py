@@ -1,44 +1,36 @@
 """A kernel matrix of any size, computed tile by tile into a folder: a run that was stopped goes on.
 
-    FOLDER/matrix.json        whose matrix it is: kernel, inputs, shape, dtype, inputs on a side of a tile
-    FOLDER/tiles.txt          a line for each finished tile: its row and column of tiles, its SHA-256
-    FOLDER/matrix.npy.part    the matrix while it is computed; FOLDER/matrix.npy once it is whole
+    FOLDER/matrix.json    whose matrix it is: kernel, inputs, shape, dtype, inputs on a side of a tile
 
-A tile counts as finished only where its bytes in the matrix have the checksum that was written after it, so
-nothing has to be in order when a process is killed or a machine loses power. Of a symmetric matrix one
-triangle of tiles is computed, and each is written a second time as its mirror.
+beside the files of `leftout.kernels.tile_file`.
 """
 
-import hashlib
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, final
+from typing import Any, final
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.core.atomic_files import atomic_write, part_path, sync
-from leftout.core.blocks import blocks
 from leftout.core.checks import check_count, check_path, is_whole, shown
 from leftout.core.errors import ShapeError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.json_file import read_json, strict, write_json
-from leftout.core.progress import with_progress
 from leftout.core.version import __version__
 from leftout.core.wording import byte_size, count, duration, whole_number
 from leftout.core.writer_lock import writer_lock
 from leftout.kernels.assemble import check_sides, check_tile, repeated_rows, tile_work
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
-from leftout.kernels.tiles import TileWork, upper_blocks
+from leftout.kernels.tile_file import Place, TileFile
+from leftout.kernels.tiles import TileWork
 
-RECORD, TILES, MATRIX = "matrix.json", "tiles.txt", "matrix.npy"
+RECORD = "matrix.json"
 
 LARGEST_TILE = 2048
 """Inputs on a side of a tile of a fast kernel: 32 MB in float64, a multiple of the blocks of `gram`."""
@@ -246,13 +238,13 @@ def compute(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with writer_lock(folder):
-            _fill_folder(matrix, folder, block)
+            file = _fill_folder(matrix, folder, block)
     except OSError as error:
         raise StoreError(
             f"{str(folder)!r} cannot be written: {error.strerror or error}. Once that is mended, the same "
             "call goes on; or choose another `out`."
         ) from None
-    return torch.from_numpy(_mapped(folder / MATRIX, "c"))
+    return torch.from_numpy(file.open("c"))
 
 
 def open_matrix(folder: str | Path) -> Float[Tensor, "rows columns"]:
@@ -277,20 +269,21 @@ def open_matrix(folder: str | Path) -> Float[Tensor, "rows columns"]:
     record = _read_record(folder)
     if record is None:
         raise StoreError(f"{str(folder)!r} holds no kernel matrix: it has no {RECORD}.")
-    if not (folder / MATRIX).exists():
+    file = _file_of(folder, record)
+    if not file.is_whole:
         raise StoreError(
             f"The kernel matrix in {str(folder)!r} is not whole. Call lo.kernels.compute with the same "
             "arguments, which goes on where it stopped."
         )
-    whole = _digests_of_whole_tiles(folder, folder / MATRIX, record)
-    for rows, columns in _tiles(record):
-        if _place((rows, columns)) not in whole:
+    finished = file.finished_tiles()
+    for rows, columns in file.tiles():
+        if (rows.start, columns.start) not in finished:
             raise StoreError(
                 f"The kernel matrix in {str(folder)!r} was changed after it was made, in rows {rows.start} "
                 f"to {rows.stop - 1} and columns {columns.start} to {columns.stop - 1}. Call "
                 "lo.kernels.compute with the same arguments, which computes these again."
             )
-    return torch.from_numpy(_mapped(folder / MATRIX, "c"))
+    return torch.from_numpy(file.open("c"))
 
 
 def _matrix(
@@ -327,7 +320,7 @@ def _plan(matrix: _Matrix, block: int | None) -> MatrixPlan:
         block = LARGEST_TILE
         while block > SMALLEST_TILE and seconds * (block * matrix.outputs) ** 2 > TILE_SECONDS:
             block //= 2
-    tiles = _tiles(matrix.record(block))
+    tiles = _file_of(Path(), matrix.record(block)).tiles()
     numbers = sum((i.stop - i.start) * (j.stop - j.start) for i, j in tiles)
     return MatrixPlan(*matrix.shape, matrix.bytes, seconds * numbers, len(tiles), block)
 
@@ -347,15 +340,18 @@ def _seconds_per_number(matrix: _Matrix) -> float:
         size *= 2
 
 
-def _tiles(record: Mapping[str, Any]) -> list[tuple[slice, slice]]:
-    """Return rows and columns of the matrix of every tile that is computed, in order."""
-    side = record["block"] * record["outputs"]
-    if record["queries"] is None:
-        return upper_blocks(record["rows"], side)
-    return list(product(blocks(record["rows"], side), blocks(record["columns"], side)))
+def _file_of(folder: Path, record: Mapping[str, Any]) -> TileFile:
+    """Return the file of a matrix with this record."""
+    return TileFile(
+        folder,
+        shape=(record["rows"], record["columns"]),
+        side=record["block"] * record["outputs"],
+        dtype=np.dtype(record["dtype"]),
+        symmetric=record["queries"] is None,
+    )
 
 
-def _fill_folder(matrix: _Matrix, folder: Path, block: int | None) -> None:
+def _fill_folder(matrix: _Matrix, folder: Path, block: int | None) -> TileFile:
     """Compute what is missing, in a folder that nobody else writes."""
     record = _read_record(folder)
     if record is None:
@@ -369,60 +365,13 @@ def _fill_folder(matrix: _Matrix, folder: Path, block: int | None) -> None:
         write_json(folder / RECORD, {**record, "leftout": __version__})
     else:
         _check_same_record(folder, record, matrix.record(record["block"] if block is None else block))
-    whole, unfinished = folder / MATRIX, part_path(folder / MATRIX)
-    if not whole.exists() and not unfinished.exists():
-        np.lib.format.open_memmap(unfinished, "w+", NUMBERS[matrix.work.dtype], matrix.shape)
-    digests = _digests_of_whole_tiles(folder, whole if whole.exists() else unfinished, record)
-    if whole.exists():
-        if len(digests) == len(_tiles(record)):
-            _check_same_values(folder, matrix, digests, whole)
-            return
-        whole.replace(unfinished)
-    _check_same_values(folder, matrix, digests, unfinished)
-    with atomic_write(folder / TILES) as part:
-        part.write_text("".join(_line(place, digest) for place, digest in digests.items()))
-    _write_tiles(matrix, folder, [tile for tile in _tiles(record) if _place(tile) not in digests])
-    sync(unfinished)
-    unfinished.replace(whole)
-    sync(folder)
-
-
-def _write_tiles(matrix: _Matrix, folder: Path, tiles: list[tuple[slice, slice]]) -> None:
-    """Compute tiles and write them, each followed by a line with its checksum."""
-    path = part_path(folder / MATRIX)
-    stored = _mapped(path, "r")
-    first_rows, first_columns = _first_equal_rows(matrix)
-    what = f"kernel matrix ({byte_size(matrix.bytes)})"
-    with path.open("r+b") as file, (folder / TILES).open("a") as lines:
-        for rows, columns in with_progress(tiles, what=what):
-            tile = matrix.values(rows, columns)
-            _write_rectangle(file, stored, rows, columns, tile, mirror=matrix.queries is None)
-            sources = first_rows[rows], first_columns[columns]
-            if _are_repeats(sources[0], rows) or _are_repeats(sources[1], columns):
-                # Rows that repeat an earlier one are its copies; what they are copies of is written by now.
-                tile = stored[np.ix_(*sources)]
-                _write_rectangle(file, stored, rows, columns, tile, mirror=matrix.queries is None)
-            lines.write(_line(_place((rows, columns)), _digest(tile)))
-            lines.flush()
-    sync(folder / TILES)
-
-
-def _write_rectangle(
-    file: BinaryIO, stored: np.memmap, rows: slice, columns: slice, tile: np.ndarray, *, mirror: bool
-) -> None:
-    """Write a tile into the file of the matrix, and its mirror image where the matrix is symmetric.
-
-    Through the file and not through its map, in which a full disk would end the process.
-    """
-    pairs = [(rows, columns, tile)]
-    if mirror and rows != columns:
-        pairs.append((columns, rows, tile.T))
-    for down, across, numbers in pairs:
-        numbers = np.ascontiguousarray(numbers)
-        for row, line in zip(range(down.start, down.stop), numbers, strict=True):
-            file.seek(stored.offset + (row * stored.shape[1] + across.start) * stored.itemsize)
-            file.write(line.data)
-    file.flush()
+    file = _file_of(folder, record)
+    file.create()
+    finished = file.finished_tiles()
+    _check_same_values(matrix, file, finished)
+    if not file.is_whole or len(finished) < len(file.tiles()):
+        file.fill(finished, matrix.values, _first_equal_rows(matrix))
+    return file
 
 
 def _first_equal_rows(matrix: _Matrix) -> tuple[np.ndarray, np.ndarray]:
@@ -434,71 +383,6 @@ def _first_equal_rows(matrix: _Matrix) -> tuple[np.ndarray, np.ndarray]:
         first[later.numpy()] = earlier.numpy()
         sides.append(first)
     return sides[0], sides[1]
-
-
-def _are_repeats(first: np.ndarray, side: slice) -> bool:
-    """Return whether a side of a tile has rows that repeat earlier ones."""
-    return bool((first != np.arange(side.start, side.stop)).any())
-
-
-def _mapped(path: Path, mode: Literal["r", "c"]) -> np.memmap:
-    """Return the matrix of a file, mapped into memory; under "c" what is written to it stays there."""
-    try:
-        mapped: np.memmap = np.load(path, mmap_mode=mode, allow_pickle=False)
-    except ValueError as error:
-        raise StoreError(
-            f"{str(path)!r} is damaged ({error}): remove its folder, and compute again."
-        ) from None
-    return mapped
-
-
-def _digests_of_whole_tiles(
-    folder: Path, path: Path, record: Mapping[str, Any]
-) -> dict[tuple[int, int], str]:
-    """Return the checksums of the tiles that are as they were written, by their first row and column."""
-    stored = _mapped(path, "r")
-    if stored.shape != (record["rows"], record["columns"]) or stored.dtype.name != record["dtype"]:
-        raise StoreError(
-            f"{str(path)!r} is damaged: it holds {stored.shape} numbers of {stored.dtype.name}, and its "
-            f"record says {(record['rows'], record['columns'])} of {record['dtype']}. Remove its folder, and "
-            "compute again."
-        )
-    written = _read_lines(folder / TILES)
-    symmetric = record["queries"] is None
-    whole = {}
-    for rows, columns in with_progress(_tiles(record), what="checksums"):
-        place = _place((rows, columns))
-        if place in written:
-            tile = stored[rows, columns]
-            if _digest(tile) == written[place] and (
-                not symmetric or np.array_equal(stored[columns, rows], tile.T)
-            ):
-                whole[place] = written[place]
-    return whole
-
-
-def _place(tile: tuple[slice, slice]) -> tuple[int, int]:
-    """Return the first row and the first column of a tile, by which it is known."""
-    return tile[0].start, tile[1].start
-
-
-def _digest(tile: np.ndarray) -> str:
-    """Return the SHA-256 of the numbers of a tile, row by row."""
-    return hashlib.sha256(np.ascontiguousarray(tile).data).hexdigest()
-
-
-def _line(place: tuple[int, int], digest: str) -> str:
-    return f"{place[0]} {place[1]} {digest}\n"
-
-
-def _read_lines(path: Path) -> dict[tuple[int, int], str]:
-    """Return the checksums in a file of lines; a line that was cut off when a process was killed is none."""
-    digests = {}
-    for line in path.read_text(errors="replace").splitlines() if path.exists() else ():
-        words = line.split()
-        if len(words) == 3 and words[0].isdecimal() and words[1].isdecimal():
-            digests[int(words[0]), int(words[1])] = words[2]
-    return digests
 
 
 def _read_record(folder: Path) -> dict[str, Any] | None:
@@ -523,21 +407,21 @@ def _read_record(folder: Path) -> dict[str, Any] | None:
 def _check_same_record(folder: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise if a folder holds another matrix, and say what is other about it."""
     differences = []
-    for name, value in wanted.items():
-        if stored[name] == value:
+    for name, expected in wanted.items():
+        if stored[name] == expected:
             continue
         if name == "kernel" and isinstance(stored[name], dict):
-            parameters = sorted({*stored[name], *value})
+            parameters = sorted({*stored[name], *expected})
             differences += [
                 f"{parameter} of the kernel is {shown(stored[name].get(parameter))} there and "
-                f"{shown(value.get(parameter))} here"
+                f"{shown(expected.get(parameter))} here"
                 for parameter in parameters
-                if stored[name].get(parameter) != value.get(parameter)
+                if stored[name].get(parameter) != expected.get(parameter)
             ]
         elif name in ("inputs", "queries"):
             differences.append(f"`{name}` are others")
         else:
-            differences.append(f"{name} is {stored[name]} there and {value} here")
+            differences.append(f"{name} is {stored[name]} there and {expected} here")
     if differences:
         raise StoreError(
             f"`out` = {str(folder)!r} holds another kernel matrix: {'; '.join(differences)}. Choose another "
@@ -545,16 +429,14 @@ def _check_same_record(folder: Path, stored: Mapping[str, Any], wanted: Mapping[
         )
 
 
-def _check_same_values(
-    folder: Path, matrix: _Matrix, whole: Mapping[tuple[int, int], str], path: Path
-) -> None:
+def _check_same_values(matrix: _Matrix, file: TileFile, finished: Mapping[Place, str]) -> None:
     """Raise if the kernel is not the one that the first finished tile was computed with.
 
     A function's code is in no record, and other versions may compute other numbers.
     """
-    if not whole:
+    if not finished:
         return
-    stored, (row, column) = _mapped(path, "r"), next(iter(whole))
+    stored, (row, column) = file.open("r"), next(iter(finished))
     side = SAME_VALUES * matrix.outputs
     rows, columns = (
         slice(row, min(row + side, len(stored))),
@@ -565,7 +447,7 @@ def _check_same_values(
     if difference.max() > np.finfo(before.dtype).eps ** 0.5 * np.abs(before).max():
         i, j = np.unravel_index(difference.argmax(), difference.shape)
         raise StoreError(
-            f"`out` = {str(folder)!r} holds a matrix of a kernel with the same record and other values: "
+            f"`out` = {str(file.folder)!r} holds a matrix of a kernel with the same record and other values: "
             f"entry ({row + i}, {column + j}) is {before[i, j]:.9g} there and {now[i, j]:.9g} here. Choose "
             "another folder, or remove it."
         )
