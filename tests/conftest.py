@@ -63,8 +63,12 @@ def frozen() -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def leftout(tmp_path, monkeypatch, capsys):
-    """Return a call of the command line in an empty folder: status, stdout, stderr."""
-    from leftout.cli.main import main
+    """Return a call of the command line in an empty folder: status, stdout, stderr.
+
+    What it refuses must be said in flags: no message names an option of the command as Python does.
+    """
+    from leftout.cli.flag_names import flags_by_name
+    from leftout.cli.main import Commands, main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "240")
@@ -74,6 +78,9 @@ def leftout(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main()
         output = capsys.readouterr()
+        command = Commands().get(str(words[0])) if words else None
+        for name in {} if command is None else set(flags_by_name(command)) - set(map(str, words)):
+            assert f"`{name}`" not in output.err, "an argument of Python is named"
         return ended.value.code or 0, output.out, output.err
 
     return call

@@ -247,7 +247,7 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
         (("information", *SMALL, "--top", "0"), "`--top` must be a whole number ≥ 1; got 0."),
         (("rare", *SMALL, "--out", "x.txt"), "--out must end in .csv; got 'x.txt'."),
         (("prune", *SMALL, "--at", "1", "--at", "2"), "--at must be given once here; got 1, 2."),
-        (("prune", *SMALL, "--share", "1.5"), "`shares` must lie in (0, 1); got 1.5."),
+        (("prune", *SMALL, "--share", "1.5"), "--share must lie in (0, 1); got 1.5."),
         (("prune", *SMALL, "--at", "1", "--retrain"), "A network is trained under Ridge or GradientDescent"),
         (("prune", *SMALL[:5], "--retrain", "--kernel", "erf"), "--retrain needs --model, or --kernel"),
         (

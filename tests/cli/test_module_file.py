@@ -470,15 +470,15 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:images"], "must return a tensor (n, k)"),
         (["--model", "net.py:build"], "the network has 2, the data have 10 classes"),
         (["--model", "net.py:build", "--loss", "squared"], "tells apart 2 outputs, the targets have 10"),
-        (["--model", "net.py:ten", "--retrain-examples", "2"], "`retrain_examples` must be 0, or at least 3"),
-        (["--model", "net.py:ten", "--retrain-examples", "21"], "`retrain_examples` must be at most 20"),
+        (["--model", "net.py:ten", "--retrain-examples", "2"], "--retrain-examples must be 0, or at least 3"),
+        (["--model", "net.py:ten", "--retrain-examples", "21"], "--retrain-examples must be at most 20"),
         (["--model", "net.py:ten", "--retrain-subsets", "9"], "--retrain-subsets trains --weights again"),
         (["--model", "net.py:ten", "--batch-size", "9"], "--batch-size trains --weights again"),
         (
             ["--model", "net.py:ten", "--retrain-examples", "3", "--rule", "flow"],
             "A flow is descent at a small rate",
         ),
-        (["--retrain-examples", "3"], "`retrain_examples` trains a network again"),
+        (["--retrain-examples", "3"], "--retrain-examples trains a network again"),
         (
             ["--model", "net.py:ten", "--retrain-examples", 3, "--outputs", "sum", "--loss", "squared"],
             "no exact one",
