@@ -22,6 +22,7 @@ from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import with_progress
+from leftout.core.wording import target_number
 from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, thin_product
 from leftout.curation.doubt import doubts, numbers_refusal
 from leftout.curation.label_scores import LabelScores, class_label_scores, number_label_scores
@@ -208,7 +209,9 @@ def _suspect(
     names = ", ".join(train.ids[neighbour.row] for neighbour in opposing[:3]) or "none in particular"
     if train.labels is None:
         target = train.encoding.in_target_units(train.targets[row : row + 1])[0]
-        given_text, instead = f"{float(target[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
+        given_text, instead = (
+            target_number(float(of_row[suggested]), train.target_digits) for of_row in (target, scores)
+        )
         reason = (
             f"Without it the model predicts {instead} where {given_text} is given, further off than "
             f"{FENCE} robust standard deviations. Pulling that way most: {names}."

@@ -15,8 +15,8 @@ from leftout.curation.mislabelled import Suspect
 from leftout.curation.prune import Pruned
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
-from leftout.report.wording import label_text, wilson_interval
-from leftout.storage.action_files import kept_ids
+from leftout.report.wording import wilson_interval
+from leftout.storage.action_files import given_label, kept_ids
 from leftout.storage.csv_table import csv_text
 
 REVIEWED, KEEP, MORE = "reviewed.csv", "keep.txt", "more-like-these.csv"
@@ -246,6 +246,6 @@ def files(findings: Findings, offered: Iterable[str]) -> dict[str, str]:
     if KEEP in offered:
         made[KEEP] = kept_ids(train, findings.redundant)
     if MORE in offered:
-        rows = [(train.ids[rare.row], label_text(train, rare.row), rare.loss) for rare in findings.rare]
+        rows = [(train.ids[rare.row], given_label(train, rare.row), rare.loss) for rare in findings.rare]
         made[MORE] = csv_text(("id", "label", "left_out_loss"), rows)
     return made
