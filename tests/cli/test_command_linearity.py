@@ -50,6 +50,7 @@ def test_help_shows_an_example_that_works(folder, leftout) -> None:
     assert "the kernel speaks for it" in out
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("words", "options"),
     [

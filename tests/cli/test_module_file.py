@@ -381,6 +381,7 @@ def test_what_trained_weights_cannot_answer_is_one_sentence(folder, leftout, wei
 LONG = "note: the model moves the weights of the last 1 of 2 layers, '4': 26 of 806 weights (3.2\u202f%), as "
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
 def test_a_plan_looks_at_a_few_examples_for_its_ridge(folder, leftout, weights) -> None:
     words = ("plan", "digits", "--model", "net.py:build", *weights[:-1], "cross-entropy")
@@ -393,6 +394,7 @@ def test_a_plan_looks_at_a_few_examples_for_its_ridge(folder, leftout, weights) 
     assert "as nothing is said of the training run\n" in out
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
 def test_last_layers_are_taken_where_all_take_too_long_and_that_is_said(
     folder, leftout, weights, monkeypatch

@@ -32,6 +32,7 @@ ASKED = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("words", ASKED.values(), ids=ASKED)
 def test_a_run_made_again_has_the_same_bytes(leftout, tmp_path, words) -> None:
     assert leftout("audit", "digits", *SMALL, *words)[0] == 0
@@ -84,6 +85,7 @@ def test_a_run_of_another_version_is_made_again_by_this_one(leftout, tmp_path) -
     lo.open(tmp_path / "new")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "words",
     [
