@@ -28,6 +28,12 @@ NO_CHANGE = ", which holds no change at all"
 FILE_BYTES = 1_000_000
 """Most bytes of ids that a page carries as a file; beyond, the folder of the run has it."""
 
+IN_FOLDER = (
+    f"The ids to keep are too long for this page: {KEEP} is in the folder of the run, which --out "
+    "(lo.audit(…, out=FOLDER)) makes."
+)
+"""Where the ids are that a page does not carry."""
+
 REASON = 400
 """Most characters of a reason."""
 
@@ -108,7 +114,7 @@ def _removal(findings: Findings) -> dict[str, str]:
     kept = sum(len(name.encode(errors="replace")) for name in findings.train.ids) <= FILE_BYTES
     if removal.stop:
         sentence = f"{count(removal.stop, 'example')} of {whole_number(n)} could go."
-        note = _loss_without(removal)
+        note = " ".join(part for part in (_loss_without(removal), "" if kept else IN_FOLDER) if part)
     else:
         sentence = "No example could go." if not findings.refusal else "Nothing is called removable."
         note = ""
