@@ -335,6 +335,7 @@ def _examples(
     preparation = {
         "data": source.name,
         **source.record,
+        **({} if rows.white is None else {"white": rows.white}),
         **scaling,
         "centre": encoding.centre,
         "seed": seed,
