@@ -316,7 +316,7 @@ def _check_picture(image: Image.Image, name: str, form: PictureForm) -> None:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Return whether a file not yet decoded has more than 8 bits a channel, of which a decoder may drop some."""
+    """Return whether a file that is not decoded yet has more than 8 bits a channel."""
     tiles = getattr(image, "tile", ())
     if image.format == "PPM":
         # A tuple ends in the largest number that there may be.
