@@ -239,10 +239,10 @@ def picture_rows(
                 f"{paths[0]!r} is {first}. Bring all to one size with `resize` (--resize 64, or 64x48)."
             )
         if pictures and picture.dtype != pictures[0].dtype:
-            first, second = (8 * p.dtype.itemsize for p in (pictures[0], picture))
+            bits, of_first = (8 * p.dtype.itemsize for p in (picture, pictures[0]))
             raise DataError(
-                f"`{path}` must have as many bits a pixel as the others: it has {second}, {paths[0]!r} has "
-                f"{first}. Convert all to one depth."
+                f"`{path}` must have as many bits a pixel as the others: it has {bits}, {paths[0]!r} has "
+                f"{of_first}. Convert all to one depth."
             )
         if not pictures:
             # Eight bytes a number as inputs, one as picture.
