@@ -147,7 +147,7 @@ def test_an_unknown_name_is_refused():
     ],
 )
 def test_a_value_of_another_type_is_refused(name, value, words):
-    with pytest.raises(OptionError, match=rf"`command` must hold {words} for `{name}`; got "):
+    with pytest.raises(OptionError, match=rf"`command` must hold {words} for '{name}'; got "):
         Arguments.from_record({name: value})
 
 

@@ -81,6 +81,8 @@ def audit_card(findings: Findings, fitted: Fitted, run: Path | None) -> Card:
     lines = []
     if findings.refusal or findings.verdict:
         lines.append(("take care", findings.refusal or findings.verdict))
+    if findings.dominant:
+        lines.append(("take care", findings.dominant))
     # Python prints nothing by itself: what was taken for granted is said where the audit is shown.
     lines += [("note", note) for note in findings.train.preparation.get("notes", ())]
     record = fitted.record

@@ -95,7 +95,7 @@ class Arguments(
                 raise OptionError(f"`command` holds {name!r}, which this version does not know.")
             if not _holds(types[name], value):
                 raise OptionError(
-                    f"`command` must hold {_type_in_words(types[name])} for `{name}`; got {value!r}."
+                    f"`command` must hold {_type_in_words(types[name])} for {name!r}; got {value!r}."
                 )
         tuples = {
             "at": tuple(float(time) for time in record.get("at", ())),
