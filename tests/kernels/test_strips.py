@@ -8,7 +8,7 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.kernels.assemble import gram
 from leftout.kernels.convolution import pieces, strips
 from leftout.kernels.convolution.convolutional import ConvReLU
-from leftout.kernels.convolution.threads import one_thread_each, side_by_side
+from leftout.kernels.threads import one_thread_each, side_by_side
 
 CASES = {
     "flattened": {"depth": 3, "bias_variance": 0.1},

@@ -19,10 +19,14 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
+from leftout.kernels.convolution import strips
 from leftout.kernels.convolution.options import Padding, Pooling
 from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
 from leftout.kernels.convolution.windows import PADDINGS, Windows
+from leftout.kernels.fused.images import image_means
+from leftout.kernels.fused.library import compiled_set
+from leftout.kernels.fused.program import Convolution, ImageProgram, Rectifier, Step
 from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.tiles import Tile, TileWork
 from leftout.kernels.wide.layers import check_network
@@ -115,6 +119,12 @@ class ConvReLU(Kernel):
 
     def _totals(self, x: Tensor, z: Tensor | None) -> Tensor:
         """Return the kernel of all pairs, or of each image with itself."""
+        network = self._network(x)
+        code = compiled_set(x, x if z is None else z) if strips.fits(network) else None
+        if code is not None:
+            covariance, tangent = image_means(_program(network, x), x, z, code)
+            means = covariance.add_(tangent).mul_(self.weight_variance).add_(self.bias_variance)
+            return means.to(x.dtype)
         return totals(self._network(x), x, z).mul_(self.weight_variance).add_(self.bias_variance)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
@@ -237,6 +247,26 @@ class ConvReLU(Kernel):
             mean=self.pooling == "mean",
             tangent=self.kind == "ntk",
         )
+
+
+def _program(network: ConvNetwork, images: Float[Tensor, "n c h w"]) -> ImageProgram:
+    """Return the network as a program of compiled code."""
+    steps: list[Step] = []
+    for layer in network.layers:
+        sides = layer.rows, layer.columns
+        steps.append(
+            Convolution(
+                size=(sides[0].size, sides[1].size),
+                stride=(sides[0].stride, sides[1].stride),
+                before=(sides[0].before, sides[1].before),
+                counts=(sides[0].count, sides[1].count),
+                weight_variance=network.weight_variance,
+                bias_variance=network.bias_variance,
+            )
+        )
+        steps += [Rectifier()] if layer.relu else []
+    height, width = images.shape[-2:]
+    return ImageProgram(tuple(steps), images.shape[1], (height, width), network.mean, network.tangent)
 
 
 def _numbers(name: str, option: Any, depth: int) -> list[int]:

@@ -178,6 +178,12 @@ static Overlap overlap(const int32_t *sides, const int32_t *steps, const int32_t
 
 /* What is called from outside. */
 
+#ifndef SOURCE
+#define SOURCE ""
+#endif
+/* Of which source it was compiled: fused.c may be newer. */
+__attribute__((visibility("default"))) const char *leftout_source(void) { return SOURCE; }
+
 __attribute__((visibility("default"))) int leftout_runs(int set) {
     if (set == BASELINE) return 1;
 #if X86
@@ -210,8 +216,17 @@ __attribute__((visibility("default"))) int leftout_deviations(
                 : CHOOSE(deviations, float, program, groups, pixels, roots);
 }
 
-/* Sums over positions of K and of T, at the displacements from `first` to before `last`, of left images with one
-   group of right ones, (left, 2, lanes), or of groups with themselves, (groups, 2, lanes). */
+/* Numbers of groups, (groups, numbers, lanes), as those of each image, (groups lanes, numbers). */
+__attribute__((visibility("default"))) void leftout_spread(int wide, int64_t groups, int64_t numbers,
+                                                           const void *lanes, void *images) {
+    if (wide) spread_double_baseline(groups, numbers, lanes, images);
+    else spread_float_baseline(groups, numbers, lanes, images);
+}
+
+/* Sums over positions of K and of T, at the displacements from `first` to before `last` and at their opposites, of
+   left images with one group of right ones, (left, 2, lanes), or of groups with themselves, (groups, 2, lanes).
+   Of displacements along columns alone only those to the right are taken. Sums of opposites are added first:
+   with the sides exchanged not a bit changes. */
 __attribute__((visibility("default"))) int leftout_pairs(
     int set, int wide, const Program *program, int paired, const int32_t *first, const int32_t *last,
     int64_t lefts, const void *left_pixels, const void *left_roots, const void *pixels, const void *roots,
@@ -226,13 +241,13 @@ __attribute__((visibility("default"))) int leftout_pairs(
 __attribute__((visibility("default"))) void leftout_rows(
     int set, int wide, const Stack *stack, int64_t rows, int64_t columns, int64_t pitch, void *cosines,
     const void *left_rows, const void *left_mixes, const void *left_scales, const void *right_rows,
-    const void *right_mixes, const void *right_scales) {
+    const void *right_mixes, int64_t mixes, const void *right_scales) {
     if (wide)
         CHOOSE(stack_rows, double, stack, rows, columns, pitch, cosines, left_rows, left_mixes, left_scales,
-               right_rows, right_mixes, right_scales);
+               right_rows, right_mixes, mixes, right_scales);
     else
         CHOOSE(stack_rows, float, stack, rows, columns, pitch, cosines, left_rows, left_mixes, left_scales,
-               right_rows, right_mixes, right_scales);
+               right_rows, right_mixes, mixes, right_scales);
 }
 
 #else /* one type of number and one instruction set */
@@ -252,6 +267,7 @@ __attribute__((visibility("default"))) void leftout_rows(
 #define DEGREE (WIDE ? 20 : 9)
 
 typedef REAL VECTOR __attribute__((vector_size(BYTES), aligned(BYTES), may_alias));
+typedef REAL NAME(Anywhere) __attribute__((vector_size(BYTES), aligned(sizeof(REAL)), may_alias));
 typedef INTEGER MASK __attribute__((vector_size(BYTES), aligned(BYTES), may_alias));
 
 INLINE VECTOR NAME(all)(REAL number) { return number - (VECTOR){0}; }
@@ -333,6 +349,12 @@ INLINE int NAME(any_below)(VECTOR a, REAL bound) {
 #if BYTES == 64
     if (WIDE) return _mm512_cmp_pd_mask((__m512d)a, (__m512d)NAME(all)(bound), _CMP_LT_OQ) != 0;
     return _mm512_cmp_ps_mask((__m512)a, (__m512)NAME(all)(bound), _CMP_LT_OQ) != 0;
+#elif BYTES == 32
+    if (WIDE) return _mm256_movemask_pd((__m256d)(a < NAME(all)(bound))) != 0;
+    return _mm256_movemask_ps((__m256)(a < NAME(all)(bound))) != 0;
+#elif X86
+    if (WIDE) return _mm_movemask_pd((__m128d)(a < NAME(all)(bound))) != 0;
+    return _mm_movemask_ps((__m128)(a < NAME(all)(bound))) != 0;
 #else
     MASK below = (MASK)(a < NAME(all)(bound));
     INTEGER any = 0;
@@ -742,6 +764,19 @@ static int NAME(deviations)(const Program *program, int64_t groups, const void *
     return 0;
 }
 
+#if BYTES == 16
+static void NAME(spread)(int64_t groups, int64_t numbers, const void *lanes, void *images) {
+    for (int64_t group = 0; group < groups; group++)
+        for (int64_t start = 0; start < numbers; start += 64) /* lines that a cache holds */
+            for (int lane = 0; lane < LANES; lane++) {
+                const REAL *from = (const REAL *)lanes + group * numbers * LANES + lane;
+                REAL *to = (REAL *)images + (group * LANES + lane) * numbers;
+                int64_t end = start + 64 < numbers ? start + 64 : numbers;
+                for (int64_t i = start; i < end; i++) to[i] = from[i * LANES];
+            }
+}
+#endif
+
 /* The sum over rows, each in the type of the numbers and their sum in double. */
 static void NAME(add_positions)(const NAME(Scratch) *scratch, const NAME(Tile) *tile, const REAL *numbers, double *sums) {
     for (int64_t number = 0; number < tile->rows; number++) {
@@ -767,13 +802,19 @@ static int NAME(pairs)(const Program *program, int paired, const int32_t *first,
         const REAL *z = paired ? x : pixels, *z_roots = paired ? x_roots : roots;
         double *to = sums + 2 * i * LANES;
         memset(to, 0, 2 * LANES * sizeof(double));
-        int32_t by[2];
-        for (by[0] = first[0]; by[0] < last[0]; by[0]++)
-            for (by[1] = first[1]; by[1] < last[1]; by[1]++) {
-                NAME(Task) task = {paired ? PAIRED : OUTER, by, x, x_roots, z, z_roots, 0};
-                NAME(run)(&scratch, &task);
-                NAME(add_positions)(&scratch, scratch.tiles, scratch.tiles[0].k, to);
-                if (scratch.tiles[0].has_tangent) NAME(add_positions)(&scratch, scratch.tiles, scratch.tiles[0].t, to + LANES);
+        for (int32_t down = first[0]; down < last[0]; down++)
+            for (int32_t across = first[1]; across < last[1]; across++) {
+                if (down == 0 && across < 0) continue;
+                double opposites[2][2 * LANES] = {{0}};
+                for (int sign = 0; sign < (down || across ? 2 : 1); sign++) {
+                    const int32_t by[2] = {sign ? -down : down, sign ? -across : across};
+                    NAME(Task) task = {paired ? PAIRED : OUTER, by, x, x_roots, z, z_roots, 0};
+                    NAME(run)(&scratch, &task);
+                    NAME(Tile) *tile = scratch.tiles;
+                    NAME(add_positions)(&scratch, tile, tile->k, opposites[sign]);
+                    if (tile->has_tangent) NAME(add_positions)(&scratch, tile, tile->t, opposites[sign] + LANES);
+                }
+                for (int lane = 0; lane < 2 * LANES; lane++) to[lane] += opposites[0][lane] + opposites[1][lane];
             }
     }
     NAME(release)(&scratch);
@@ -806,27 +847,32 @@ static REAL NAME(near_gap)(const REAL *a, const REAL *b, int64_t features, REAL 
 }
 
 /* The kernel of one left row with n vectors of right ones. */
-INLINE void NAME(stack_vectors)(const Stack *stack, int n, REAL *cosines, int64_t count, int64_t columns, const REAL *left_row,
+INLINE void NAME(stack_vectors)(const Stack *stack, int n, REAL *cosines, int64_t count, const REAL *left_row,
                                 const REAL *left_mix, REAL left_scale, const REAL *right_rows,
                                 const REAL *right_mixes, int64_t mixes, const REAL *right_scales, int biased) {
     VECTOR gap[CHAINS], total[CHAINS], tangent[CHAINS], both[CHAINS];
     VECTOR least[CHAINS], theta[CHAINS], sine[CHAINS];
-    EACH both[i] = *(VECTOR *)(cosines + i * ACROSS);
+    EACH both[i] = *(NAME(Anywhere) *)(cosines + i * ACROSS);
     EACH gap[i] = 1 - both[i];
     EACH total[i] = 1 + both[i];
     EACH least[i] = -NAME(largest)(-gap[i], -total[i]);
     int near = 0;
     EACH near |= NAME(any_below)(least[i], NEAR);
-    if (near)
+    if (near) {
+        REAL gaps[CHAINS * ACROSS] __attribute__((aligned(LINE))), totals[CHAINS * ACROSS] __attribute__((aligned(LINE)));
+        EACH *(VECTOR *)(gaps + i * ACROSS) = gap[i];
+        EACH *(VECTOR *)(totals + i * ACROSS) = total[i];
         for (int64_t j = 0; j < count; j++) {
-            REAL cosine = cosines[j];
-            if ((cosine < 0 ? -cosine : cosine) <= 1 - NEAR) continue;
-            REAL sign = cosine < 0 ? -1 : 1;
+            if (gaps[j] >= NEAR && totals[j] >= NEAR) continue;
+            REAL sign = gaps[j] < NEAR ? 1 : -1;
             REAL small = NAME(near_gap)(left_row, right_rows + j * stack->features, stack->features, sign);
-            gap[j / ACROSS][j % ACROSS] = sign > 0 ? small : 2 - small;
-            total[j / ACROSS][j % ACROSS] = sign > 0 ? 2 - small : small;
+            gaps[j] = sign > 0 ? small : 2 - small;
+            totals[j] = sign > 0 ? 2 - small : small;
         }
-#define MIX(layer, part) (*(const VECTOR *)(right_mixes + (2 * (layer) + (part)) * mixes + i * ACROSS))
+        EACH gap[i] = *(VECTOR *)(gaps + i * ACROSS);
+        EACH total[i] = *(VECTOR *)(totals + i * ACROSS);
+    }
+#define MIX(layer, part) (*(const NAME(Anywhere) *)(right_mixes + (2 * (layer) + (part)) * mixes + i * ACROSS))
     for (int64_t layer = 0;; layer++) {
         /* A dense layer, of deviations 1 on either side: cosines of the angles that biases make, kernels/fused. */
         if (biased) {
@@ -868,33 +914,36 @@ INLINE void NAME(stack_vectors)(const Stack *stack, int n, REAL *cosines, int64_
     }
 #undef MIX
     if (!stack->tangent) EACH tangent[i] = 1 - gap[i];
-    EACH *(VECTOR *)(cosines + i * ACROSS) = tangent[i] * left_scale * *(const VECTOR *)(right_scales + i * ACROSS);
+    EACH *(NAME(Anywhere) *)(cosines + i * ACROSS) =
+        tangent[i] * left_scale * *(const NAME(Anywhere) *)(right_scales + i * ACROSS);
 }
 
 static void NAME(stack_rows)(const Stack *stack, int64_t rows, int64_t columns, int64_t pitch, void *cosines,
                              const void *left_rows, const void *left_mixes, const void *left_scales,
-                             const void *right_rows, const void *right_mixes, const void *right_scales) {
+                             const void *right_rows, const void *right_mixes, int64_t mixes,
+                             const void *right_scales) {
     enum { TOGETHER = CHAINS * ACROSS };
-    int64_t mixes = (columns + TOGETHER - 1) / TOGETHER * TOGETHER;
     for (int64_t row = 0; row < rows; row++)
         for (int64_t column = 0; column < columns; column += TOGETHER) {
             REAL held[TOGETHER] __attribute__((aligned(LINE)));
             int64_t count = columns - column < TOGETHER ? columns - column : TOGETHER;
-            REAL *at = (REAL *)cosines + row * pitch + column;
-            memset(held, 0, sizeof held);
-            memcpy(held, at, count * sizeof(REAL));
+            REAL *at = (REAL *)cosines + row * pitch + column, *worked_on = count < TOGETHER ? held : at;
+            if (count < TOGETHER) {
+                memset(held, 0, sizeof held);
+                memcpy(held, at, count * sizeof(REAL));
+            }
             const REAL *left_row = (const REAL *)left_rows + row * stack->features;
             const REAL *left_mix = stack->biased ? (const REAL *)left_mixes + row * 2 * (stack->depth + 1) : 0;
             REAL left_scale = ((const REAL *)left_scales)[row];
             const REAL *right_row = (const REAL *)right_rows + column * stack->features;
             const REAL *right_scale = (const REAL *)right_scales + column;
             if (stack->biased)
-                NAME(stack_vectors)(stack, CHAINS, held, count, columns, left_row, left_mix, left_scale, right_row,
+                NAME(stack_vectors)(stack, CHAINS, worked_on, count, left_row, left_mix, left_scale, right_row,
                                     (const REAL *)right_mixes + column, mixes, right_scale, 1);
             else
-                NAME(stack_vectors)(stack, CHAINS, held, count, columns, left_row, 0, left_scale, right_row, 0, 0,
+                NAME(stack_vectors)(stack, CHAINS, worked_on, count, left_row, 0, left_scale, right_row, 0, 0,
                                     right_scale, 0);
-            memcpy(at, held, count * sizeof(REAL));
+            if (count < TOGETHER) memcpy(at, held, count * sizeof(REAL));
         }
 }
 

@@ -17,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
+from leftout.kernels.fused.library import compiled_set
+from leftout.kernels.fused.stack import Stack, stack_kernel
 from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat_rows, lengths
 from leftout.kernels.wide.angles import angle, near_gaps, near_pairs, unit_rows
 
@@ -56,6 +58,10 @@ class TwoLayerReLU(Kernel):
         """Return x·z (π − θ) / 2π for every pair."""
         x, z = flat_rows(queries), flat_rows(inputs)
         x_norms, z_norms = lengths(x), lengths(z)
+        code = compiled_set(x, z)
+        if code is not None:
+            stack = Stack(variances=((1.0, 0.0),), slopes=(0.0,), tangent=True)
+            return stack_kernel(stack, unit_rows(x), unit_rows(z), x_norms, z_norms, code)
         dot = x @ z.T
         cosine = (dot / x_norms[:, None]).div_(z_norms)
         i, j, sign = near_pairs(cosine)
