@@ -237,16 +237,16 @@ __attribute__((visibility("default"))) int leftout_pairs(
                          roots, sums);
 }
 
-/* Cosines (rows, columns) become the kernel, in place. */
+/* Cosines (rows, columns) become the kernel, in place; or, paired, (rows, 1) that of each row with its right one. */
 __attribute__((visibility("default"))) void leftout_rows(
-    int set, int wide, const Stack *stack, int64_t rows, int64_t columns, int64_t pitch, void *cosines,
+    int set, int wide, const Stack *stack, int64_t rows, int64_t columns, int64_t pitch, int paired, void *cosines,
     const void *left_rows, const void *left_mixes, const void *left_scales, const void *right_rows,
     const void *right_mixes, int64_t mixes, const void *right_scales) {
     if (wide)
-        CHOOSE(stack_rows, double, stack, rows, columns, pitch, cosines, left_rows, left_mixes, left_scales,
+        CHOOSE(stack_rows, double, stack, rows, columns, pitch, paired, cosines, left_rows, left_mixes, left_scales,
                right_rows, right_mixes, mixes, right_scales);
     else
-        CHOOSE(stack_rows, float, stack, rows, columns, pitch, cosines, left_rows, left_mixes, left_scales,
+        CHOOSE(stack_rows, float, stack, rows, columns, pitch, paired, cosines, left_rows, left_mixes, left_scales,
                right_rows, right_mixes, mixes, right_scales);
 }
 
@@ -918,13 +918,14 @@ INLINE void NAME(stack_vectors)(const Stack *stack, int n, REAL *cosines, int64_
         tangent[i] * left_scale * *(const NAME(Anywhere) *)(right_scales + i * ACROSS);
 }
 
-static void NAME(stack_rows)(const Stack *stack, int64_t rows, int64_t columns, int64_t pitch, void *cosines,
+static void NAME(stack_rows)(const Stack *stack, int64_t rows, int64_t columns, int64_t pitch, int paired, void *cosines,
                              const void *left_rows, const void *left_mixes, const void *left_scales,
                              const void *right_rows, const void *right_mixes, int64_t mixes,
                              const void *right_scales) {
     enum { TOGETHER = CHAINS * ACROSS };
     for (int64_t row = 0; row < rows; row++)
         for (int64_t column = 0; column < columns; column += TOGETHER) {
+            int64_t from = paired ? row : column;
             REAL held[TOGETHER] __attribute__((aligned(LINE)));
             int64_t count = columns - column < TOGETHER ? columns - column : TOGETHER;
             REAL *at = (REAL *)cosines + row * pitch + column, *worked_on = count < TOGETHER ? held : at;
@@ -935,11 +936,11 @@ static void NAME(stack_rows)(const Stack *stack, int64_t rows, int64_t columns, 
             const REAL *left_row = (const REAL *)left_rows + row * stack->features;
             const REAL *left_mix = stack->biased ? (const REAL *)left_mixes + row * 2 * (stack->depth + 1) : 0;
             REAL left_scale = ((const REAL *)left_scales)[row];
-            const REAL *right_row = (const REAL *)right_rows + column * stack->features;
-            const REAL *right_scale = (const REAL *)right_scales + column;
+            const REAL *right_row = (const REAL *)right_rows + from * stack->features;
+            const REAL *right_scale = (const REAL *)right_scales + from;
             if (stack->biased)
                 NAME(stack_vectors)(stack, CHAINS, worked_on, count, left_row, left_mix, left_scale, right_row,
-                                    (const REAL *)right_mixes + column, mixes, right_scale, 1);
+                                    (const REAL *)right_mixes + from, mixes, right_scale, 1);
             else
                 NAME(stack_vectors)(stack, CHAINS, worked_on, count, left_row, 0, left_scale, right_row, 0, 0,
                                     right_scale, 0);

@@ -80,7 +80,7 @@ def image_means(
             theirs = _group(program, right[j], code, threads)
             for i in blocks(len(left), held):
                 same = left is right and i == j
-                ours = _left(program, left[i], theirs if same else _group(program, left[i], code, threads))
+                ours = _single_images(program, left[i], theirs if same else _group(program, left[i], code, threads))
                 _add_pairs(program, means[:, i, j], ours, theirs, code, threads)
     means /= program.readout_pairs
     return means.transpose(1, 2) if swapped else means
@@ -93,12 +93,12 @@ def _add_pairs(
     lanes = right.pixels.shape[-1]
     tasks = list(_tasks(program, sums.shape[1], len(right.pixels)))
 
-    def run(task: Task) -> Tensor:
+    def sums_of(task: Task) -> Tensor:
         lefts = Group(left.pixels[task.lefts], left.roots[task.lefts])
         rights = Group(right.pixels[task.group], right.roots[task.group])
-        return _run(program, lefts, rights, task, code, paired=False)
+        return _sum_positions(program, lefts, rights, task, code, paired=False)
 
-    for task, made in zip(tasks, side_by_side(run, tasks, threads), strict=True):
+    for task, made in zip(tasks, side_by_side(sums_of, tasks, threads), strict=True):
         columns = slice(task.group * lanes, min((task.group + 1) * lanes, sums.shape[2]))
         sums[:, task.lefts, columns] += made.transpose(0, 1)[..., : columns.stop - columns.start]
 
@@ -112,12 +112,12 @@ def _of_each_image(program: ImageProgram, images: Float[Tensor, "n c h w"], code
             group = _group(program, images[batch], code, threads)
             tasks = list(_tasks(program, 1, len(group.pixels)))
 
-            def run(task: Task, group: Group = group) -> Tensor:
+            def sums_of(task: Task, group: Group = group) -> Tensor:
                 one = slice(task.group, task.group + 1)
                 lefts = Group(group.pixels[one], group.roots[one])
-                return _run(program, lefts, lefts, task, code, paired=True)
+                return _sum_positions(program, lefts, lefts, task, code, paired=True)
 
-            for task, made in zip(tasks, side_by_side(run, tasks, threads), strict=True):
+            for task, made in zip(tasks, side_by_side(sums_of, tasks, threads), strict=True):
                 start = batch.start + task.group * lanes
                 stop = min(start + lanes, batch.stop)
                 means[:, start:stop] += made[0, :, : stop - start]
@@ -141,7 +141,7 @@ def _tasks(program: ImageProgram, lefts: int, groups: int) -> Iterator[Task]:
                     yield Task(images, group, first, (rows.start + i.stop, columns.start + j.stop))
 
 
-def _run(
+def _sum_positions(
     program: ImageProgram, left: Group, right: Group, task: Task, code: Code, *, paired: bool
 ) -> Float64[Tensor, "left 2 lanes"]:
     """Return sums over positions of K and T of one task."""
@@ -191,7 +191,7 @@ def _group(program: ImageProgram, images: Float[Tensor, "n c h w"], code: Code, 
     return Group(pixels, roots)
 
 
-def _left(program: ImageProgram, images: Float[Tensor, "n c h w"], group: Group) -> Group:
+def _single_images(program: ImageProgram, images: Float[Tensor, "n c h w"], group: Group) -> Group:
     """Return images one by one, (n, numbers)."""
     library = load_library()
     assert library is not None, "`compiled_set` returns None without one"

@@ -141,10 +141,18 @@ def available_sets() -> tuple[Code, ...]:
 def why_not_built() -> str:
     """Return why there is no compiled code; empty where there is."""
     if not LIBRARY.is_file():
-        return "it was not built: leftout was installed where no C compiler was found."
+        return "it was not built, as leftout was installed where no C compiler was found."
     if load_library() is None:
-        return f"{LIBRARY.name} does not load, or is of another version; install leftout again."
+        return f"its {LIBRARY.name} does not load, or is of another version: install leftout again."
     return ""
+
+
+def describe_code() -> str:
+    """Return in words what computes kernels on the CPU, and why it is not C where it is not."""
+    code = chosen_code()
+    if code != "torch":
+        return f"C ({code}), on GPUs by torch."
+    return f"torch. C would be faster; {why_not_built()}" if why_not_built() else "torch, as was asked."
 
 
 @lru_cache(maxsize=1)
@@ -166,8 +174,8 @@ def load_library() -> ctypes.CDLL | None:
     library.leftout_spread.restype = None
     library.leftout_pairs.argtypes = (number, number, program, number, *(pointer,) * 2, whole)
     library.leftout_pairs.argtypes += (pointer,) * 5
-    library.leftout_rows.argtypes = (number, number, ctypes.POINTER(StackRecord), *(whole,) * 3, *(pointer,) * 6)
-    library.leftout_rows.argtypes += (whole, pointer)
+    library.leftout_rows.argtypes = (number, number, ctypes.POINTER(StackRecord), *(whole,) * 3, number)
+    library.leftout_rows.argtypes += (*(pointer,) * 6, whole, pointer)
     library.leftout_rows.restype = None
     records = (Instruction, ProgramRecord, StackRecord)
     sizes = [library.leftout_record_bytes(place) for place in range(len(records))]

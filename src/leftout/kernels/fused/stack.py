@@ -66,16 +66,35 @@ def stack_kernel(
     Accuracy:
         As of `ReLU`: gaps of near pairs are computed from their rows.
     """
+    a, b = queries.contiguous(), inputs.contiguous()
+    kernel = a @ b.T
+    _compute_rows(stack, kernel, (a, query_deviations), (b, input_deviations), code, paired=False)
+    return kernel
+
+
+def stack_diagonal(
+    stack: Stack, inputs: Float[Tensor, "n d"], deviations: Float[Tensor, " n"], code: Code
+) -> Float[Tensor, " n"]:
+    """Return K or T of each row with itself, to the last bit what `stack_kernel` returns."""
+    a = inputs.contiguous()
+    kernel = a.new_ones(len(a), 1)
+    _compute_rows(stack, kernel, (a, deviations), (a, deviations), code, paired=True)
+    return kernel[:, 0]
+
+
+def _compute_rows(
+    stack: Stack, kernel: Tensor, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], code: Code, *, paired: bool
+) -> None:
+    """Turn cosines into the kernel, in place."""
     library = load_library()
     assert library is not None, "`compiled_set` returns None without one"
-    a, b = queries.contiguous(), inputs.contiguous()
-    together = LINE  # more numbers than are computed at once
-    left_mixes, left_scales = _mixes(stack, query_deviations)
-    right_mixes, right_scales = _mixes(stack, input_deviations)
-    right_mixes = torch.nn.functional.pad(right_mixes, (0, -len(b) % together)).contiguous()
-    right_scales = torch.nn.functional.pad(right_scales, (0, -len(b) % together))
+    (a, left_deviations), (b, right_deviations) = left, right
+    left_mixes, left_scales = _mixes(stack, left_deviations)
+    right_mixes, right_scales = _mixes(stack, right_deviations)
+    beyond = LINE  # more numbers than are computed at once
+    right_mixes = torch.nn.functional.pad(right_mixes, (0, beyond)).contiguous()
+    right_scales = torch.nn.functional.pad(right_scales, (0, beyond))
     left_mixes = left_mixes.permute(2, 0, 1).contiguous()
-    kernel = a @ b.T
     slopes = (ctypes.c_double * len(stack.slopes))(*stack.slopes)
     record = StackRecord(
         depth=len(stack.slopes),
@@ -85,30 +104,32 @@ def stack_kernel(
         features=a.shape[1],
         slopes=slopes,
     )
+    columns = kernel.shape[1]
 
-    def run(rows: slice) -> None:
+    def compute(rows: slice) -> None:
+        start = rows.start if paired else 0
         library.leftout_rows(
             SETS.index(code),
             kernel.dtype == torch.float64,
             record,
             rows.stop - rows.start,
-            len(b),
-            len(b),
+            columns,
+            columns,
+            paired,
             kernel[rows].data_ptr(),
             a[rows].data_ptr(),
             left_mixes[rows].data_ptr(),
             left_scales[rows].data_ptr(),
-            b.data_ptr(),
-            right_mixes.data_ptr(),
+            b[start:].data_ptr(),
+            right_mixes[..., start:].data_ptr(),
             right_mixes.shape[-1],
-            right_scales.data_ptr(),
+            right_scales[start:].data_ptr(),
         )
 
     if kernel.numel():
-        batches = list(blocks(len(a), max(1, TASK // (len(b) * max(1, len(stack.slopes))))))
+        batches = list(blocks(len(a), max(1, TASK // (columns * max(1, len(stack.slopes))))))
         with one_thread_each(kernel.device) as threads:
-            list(side_by_side(run, batches, threads))
-    return kernel
+            list(side_by_side(compute, batches, threads))
 
 
 def _mixes(stack: Stack, deviations: Float[Tensor, " n"]) -> tuple[Float[Tensor, "layers 2 n"], Float[Tensor, " n"]]:
