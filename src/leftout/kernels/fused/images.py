@@ -80,7 +80,9 @@ def image_means(
             theirs = _group(program, right[j], code, threads)
             for i in blocks(len(left), held):
                 same = left is right and i == j
-                ours = _single_images(program, left[i], theirs if same else _group(program, left[i], code, threads))
+                ours = _single_images(
+                    program, left[i], theirs if same else _group(program, left[i], code, threads)
+                )
                 _add_pairs(program, means[:, i, j], ours, theirs, code, threads)
     means /= program.readout_pairs
     return means.transpose(1, 2) if swapped else means
@@ -103,7 +105,9 @@ def _add_pairs(
         sums[:, task.lefts, columns] += made.transpose(0, 1)[..., : columns.stop - columns.start]
 
 
-def _of_each_image(program: ImageProgram, images: Float[Tensor, "n c h w"], code: Code) -> Float64[Tensor, "2 n"]:
+def _of_each_image(
+    program: ImageProgram, images: Float[Tensor, "n c h w"], code: Code
+) -> Float64[Tensor, "2 n"]:
     means = torch.zeros(2, len(images), dtype=torch.float64, device="cpu")
     lanes = LINE // images.dtype.itemsize
     held = max(1, HELD // image_bytes(program, images.dtype) // lanes) * lanes
@@ -209,4 +213,6 @@ def _single_images(program: ImageProgram, images: Float[Tensor, "n c h w"], grou
 
 def _check_memory(failed: int) -> None:
     if failed:
-        raise MemoryBudgetError("There is no memory for the positions of a pair of images. Use smaller images.")
+        raise MemoryBudgetError(
+            "There is no memory for the positions of a pair of images. Use smaller images."
+        )

@@ -1,6 +1,6 @@
 """The compiled code of `fused.c`: whether it is there, and which instructions of the processor it uses.
 
-It is built when leftout is installed and a C compiler is at hand (`hatch_build.py`). Without it, on a GPU, and
+It is built when leftout is installed and a C compiler is at hand (`hatch_build.py`), or later (`fused.build`). Without it, on a GPU, and
 where derivatives are recorded, torch computes the same.
 """
 
@@ -9,20 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from hashlib import sha256
-from pathlib import Path
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from leftout.core.errors import OptionError
+from leftout.kernels.fused import build
 
 Code = Literal["torch", "baseline", "avx2", "avx512"]
 """What computes kernels: torch, or C with what every processor of its kind has, or with more."""
-
-SOURCE = Path(__file__).with_name("fused.c")
-LIBRARY = Path(__file__).with_name("libfused.so")
 
 LINE = 64
 """Bytes of the right images that are computed together, LINE of fused.c."""
@@ -135,15 +131,17 @@ def compiled_set(*inputs: Tensor) -> Code | None:
 def available_sets() -> tuple[Code, ...]:
     """Return the instructions of the processor that C can use here, the fastest last; () without a library."""
     library = load_library()
-    return tuple(code for place, code in enumerate(SETS) if library is not None and library.leftout_runs(place))
+    return tuple(
+        code for place, code in enumerate(SETS) if library is not None and library.leftout_runs(place)
+    )
 
 
 def why_not_built() -> str:
     """Return why there is no compiled code; empty where there is."""
-    if not LIBRARY.is_file():
-        return "it was not built, as leftout was installed where no C compiler was found."
+    if not build.LIBRARY.is_file():
+        return "no C compiler was found at installation: `python -m leftout.kernels.fused.build` compiles it."
     if load_library() is None:
-        return f"its {LIBRARY.name} does not load, or is of another version: install leftout again."
+        return f"its {build.LIBRARY.name} does not load or is of another version: `python -m leftout.kernels.fused.build` compiles it."
     return ""
 
 
@@ -159,9 +157,9 @@ def describe_code() -> str:
 def load_library() -> ctypes.CDLL | None:
     """Return the compiled code; None without any, or with that of another version of its source."""
     try:
-        library = ctypes.CDLL(str(LIBRARY))
+        library = ctypes.CDLL(str(build.LIBRARY))
         library.leftout_source.restype = ctypes.c_char_p
-        same = library.leftout_source().decode() == source_digest()
+        same = library.leftout_source().decode() == build.source_digest()
     except (OSError, AttributeError):
         return None
     if not same:
@@ -180,8 +178,3 @@ def load_library() -> ctypes.CDLL | None:
     records = (Instruction, ProgramRecord, StackRecord)
     sizes = [library.leftout_record_bytes(place) for place in range(len(records))]
     return library if sizes == [ctypes.sizeof(record) for record in records] else None
-
-
-def source_digest() -> str:
-    """Return what `hatch_build.py` compiles into the library: a digest of its source."""
-    return sha256(SOURCE.read_bytes()).hexdigest()

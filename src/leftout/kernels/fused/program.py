@@ -152,7 +152,9 @@ class ImageProgram:
         )
 
 
-def _append(made: list[Instruction], steps: Sequence[Step], sides: Sides, steps_out: Sides, slot: int) -> Sides:
+def _append(
+    made: list[Instruction], steps: Sequence[Step], sides: Sides, steps_out: Sides, slot: int
+) -> Sides:
     """Append instructions of steps that begin with images of these sides; return the sides behind them."""
     for place, step in enumerate(steps):
         behind = _product(steps_out, _strides(steps[place + 1 :]))
@@ -214,7 +216,9 @@ def _strides(steps: Sequence[Step]) -> Sides:
         elif isinstance(step, Residual):
             branch, shortcut = _strides(step.branch), _strides(step.shortcut)
             if branch != shortcut:
-                raise ShapeError(f"Branches of a residual sum must have the same strides; got {branch} and {shortcut}.")
+                raise ShapeError(
+                    f"Branches of a residual sum must have the same strides; got {branch} and {shortcut}."
+                )
             total = _product(total, branch)
     return total
 

@@ -83,7 +83,13 @@ def stack_diagonal(
 
 
 def _compute_rows(
-    stack: Stack, kernel: Tensor, left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor], code: Code, *, paired: bool
+    stack: Stack,
+    kernel: Tensor,
+    left: tuple[Tensor, Tensor],
+    right: tuple[Tensor, Tensor],
+    code: Code,
+    *,
+    paired: bool,
 ) -> None:
     """Turn cosines into the kernel, in place."""
     library = load_library()
@@ -132,7 +138,9 @@ def _compute_rows(
             list(side_by_side(compute, batches, threads))
 
 
-def _mixes(stack: Stack, deviations: Float[Tensor, " n"]) -> tuple[Float[Tensor, "layers 2 n"], Float[Tensor, " n"]]:
+def _mixes(
+    stack: Stack, deviations: Float[Tensor, " n"]
+) -> tuple[Float[Tensor, "layers 2 n"], Float[Tensor, " n"]]:
     """Return cos φ and sin φ of each dense layer, and the deviation at the end."""
     mixes = []
     root, factor = deviations.double(), 1.0  # √k is √factor · root: layers without biases round nothing

@@ -69,7 +69,9 @@ class ReLU(Deep):
         x, z = flat_rows(queries), flat_rows(inputs)
         code = compiled_set(x, z)
         if code is not None:
-            return stack_kernel(self._stack, unit_rows(x), unit_rows(z), input_scales(x), input_scales(z), code)
+            return stack_kernel(
+                self._stack, unit_rows(x), unit_rows(z), input_scales(x), input_scales(z), code
+            )
         w, b = self.weight_variance, self.bias_variance
         gap, total = input_gap_and_total(x, z)
         k11, k22 = input_scales(x).square(), input_scales(z).square()
