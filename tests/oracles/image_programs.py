@@ -7,17 +7,19 @@ from leftout.kernels.fused.program import Convolution, Factor, Rectifier
 PAIRS = ("xz", "xx", "zz")
 
 
-def means(program, x, z):
-    """Return the means of K and of T over positions, or over pairs of them, of two images (c, h, w)."""
+def last_layer(steps, x, z):
+    """Return K and T of two images (c, h, w) behind these steps, at all pairs of positions, (h, w, h, w)."""
     images = {"x": np.asarray(x, np.longdouble), "z": np.asarray(z, np.longdouble)}
     kernels = {}
     for pair in PAIRS:
         products = np.einsum("cij,ckl->ijkl", images[pair[0]], images[pair[1]]) / len(x)
         kernels[pair] = products, np.zeros_like(products)
-    covariance, tangent = after(program.steps, kernels)["xz"]
-    if program.mean:
-        return float(covariance.mean()), float(tangent.mean())
-    return tuple(float(np.einsum("ijij->ij", values).mean()) for values in (covariance, tangent))
+    return after(steps, kernels)["xz"]
+
+
+def readout(values, mean):
+    """Return the mean over pairs of positions, or over equal positions."""
+    return float(values.mean() if mean else np.einsum("ijij->ij", values).mean())
 
 
 def after(steps, kernels):

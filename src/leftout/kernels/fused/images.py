@@ -131,7 +131,7 @@ def _of_each_image(
 def _tasks(program: ImageProgram, lefts: int, groups: int) -> Iterator[Task]:
     """Yield tasks of about the same work, whatever the number of threads."""
     rows, columns = program.displacements
-    together = max(1, TASK // program.positions)
+    together = max(1, TASK // max(1, program.positions))
     # One left image, at some rows of displacements, and at some columns if a row is much work.
     rows = range(rows.stop)  # opposites come with them
     pieces = max(1, -(-program.positions // TASK))

@@ -159,7 +159,7 @@ def _append(
     for place, step in enumerate(steps):
         behind = _product(steps_out, _strides(steps[place + 1 :]))
         if isinstance(step, Residual):
-            _append_plain(made, SAVE, sides, behind, slot)
+            _append_plain(made, SAVE, sides, _product(behind, _strides([step])), slot)
             ends = [_append(made, step.branch, sides, behind, slot + 1)]
             if step.shortcut:
                 _append_plain(made, SWAP, sides, behind, slot)
