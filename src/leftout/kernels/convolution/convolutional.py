@@ -24,8 +24,8 @@ from leftout.kernels.convolution.options import Padding, Pooling
 from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
 from leftout.kernels.convolution.windows import PADDINGS, Windows
-from leftout.kernels.fused.images import image_means
-from leftout.kernels.fused.library import compiled_set
+from leftout.kernels.fused.images import held_bytes, image_means
+from leftout.kernels.fused.library import Code, compiled_set
 from leftout.kernels.fused.program import Convolution, ImageProgram, Rectifier, Step
 from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.tiles import Tile, TileWork
@@ -34,6 +34,9 @@ from leftout.kernels.wide.options import Kind
 
 BLOCK = 64
 """Rows and columns of a block: enough pairs to fill tiles, and few computed twice on the diagonal."""
+
+COMPILED_BLOCK = 256
+"""The same for compiled code, which makes what it needs of either side once for a block."""
 
 
 @final
@@ -120,7 +123,7 @@ class ConvReLU(Kernel):
     def _totals(self, x: Tensor, z: Tensor | None) -> Tensor:
         """Return the kernel of all pairs, or of each image with itself."""
         network = self._network(x)
-        code = compiled_set(x, x if z is None else z) if strips.fits(network) else None
+        code = _code(network, x, x if z is None else z)
         if code is not None:
             covariance, tangent = image_means(_program(network, x), x, z, code)
             means = covariance.add_(tangent).mul_(self.weight_variance).add_(self.bias_variance)
@@ -130,18 +133,24 @@ class ConvReLU(Kernel):
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, smaller than those of other kernels: each pair of images is much work."""
         images = _images(queries)
-        threads = torch.get_num_threads() if work.device.type == "cpu" else 1
-        held = numbers_held(self._network(images), images, work.block or BLOCK, threads)
+        network = self._network(images)
+        code = _code(network, queries.new_empty(0, dtype=work.dtype, device=work.device))
+        block = work.block or (BLOCK if code is None else COMPILED_BLOCK)
+        if code is None:
+            threads = torch.get_num_threads() if work.device.type == "cpu" else 1
+            held = numbers_held(network, images, block, threads) * work.dtype.itemsize
+        else:
+            held = held_bytes(_program(network, images), block, work.dtype)
         check_fits(
             "One piece of a convolutional kernel",
-            held * work.dtype.itemsize,
+            held,
             work.budget,
             advice="Raise `memory`; it does not depend on the number of images.",
         )
         return super().tiles(
             queries,
             inputs,
-            replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
+            replace(work, block=block, result=work.result + held),
         )
 
     def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
@@ -247,6 +256,11 @@ class ConvReLU(Kernel):
             mean=self.pooling == "mean",
             tangent=self.kind == "ntk",
         )
+
+
+def _code(network: ConvNetwork, *images: Tensor) -> Code | None:
+    """Return what C computes it with; None where torch does."""
+    return compiled_set(*images) if strips.fits(network) else None
 
 
 def _program(network: ConvNetwork, images: Float[Tensor, "n c h w"]) -> ImageProgram:

@@ -780,10 +780,14 @@ static void NAME(spread)(int64_t groups, int64_t numbers, const void *lanes, voi
 /* The sum over rows, each in the type of the numbers and their sum in double. */
 static void NAME(add_positions)(const NAME(Scratch) *scratch, const NAME(Tile) *tile, const REAL *numbers, double *sums) {
     for (int64_t number = 0; number < tile->rows; number++) {
-        VECTOR sum[VECTORS];
-        for (int part = 0; part < VECTORS; part++) sum[part] = NAME(all)(0);
-        for (int64_t column = 0; column < tile->columns; column++)
-            for (int part = 0; part < VECTORS; part++) sum[part] += AT(numbers + number * scratch->pitch, column, part);
+        const REAL *row = numbers + number * scratch->pitch;
+        int64_t vectors = (int64_t)tile->columns * VECTORS, at = 0;
+        VECTOR sum[CHAINS];
+        for (int i = 0; i < CHAINS; i++) sum[i] = NAME(all)(0);
+        for (; at + CHAINS <= vectors; at += CHAINS)
+            for (int i = 0; i < CHAINS; i++) sum[i] += AT(row, 0, at + i);
+        for (int i = 0; at + i < vectors; i++) sum[i] += AT(row, 0, at + i);
+        for (int i = VECTORS; i < CHAINS; i++) sum[i % VECTORS] += sum[i];
         for (int part = 0; part < VECTORS; part++)
             for (int lane = 0; lane < ACROSS; lane++) sums[part * ACROSS + lane] += sum[part][lane];
     }

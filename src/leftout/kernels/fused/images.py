@@ -51,6 +51,11 @@ def image_bytes(program: ImageProgram, dtype: torch.dtype) -> int:
     return 2 * numbers * dtype.itemsize
 
 
+def held_bytes(program: ImageProgram, images: int, dtype: torch.dtype) -> int:
+    """Return the bytes that are held at once for a block of so many images on either side."""
+    return 2 * max(image_bytes(program, dtype) * LINE // dtype.itemsize, min(HELD, images * image_bytes(program, dtype)))
+
+
 def image_means(
     program: ImageProgram,
     queries: Float[Tensor, "m c h w"],
