@@ -6,7 +6,7 @@ import torch
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError
 from leftout.kernels.assemble import gram
-from leftout.kernels.layers.threads import one_thread_each, side_by_side
+from leftout.kernels.threads import one_thread_each, side_by_side
 from leftout.kernels.wide import images as pieces
 from leftout.kernels.wide.conv_relu import ConvReLU
 

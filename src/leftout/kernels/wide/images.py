@@ -17,7 +17,7 @@ from leftout.kernels.layers.chain import largest_behind, run_layers
 from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.layer import Layer
 from leftout.kernels.layers.state import KeptVariances, OwnVariances, State
-from leftout.kernels.layers.threads import one_thread_each, side_by_side
+from leftout.kernels.threads import one_thread_each, side_by_side
 
 TILE = {"cpu": 2**17, "cuda": 2**25}
 """Numbers in each array of a piece.
