@@ -1,11 +1,13 @@
 """What several tests share."""
 
+import math
 import os
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -62,9 +64,35 @@ def frozen() -> Iterator[Callable[..., None]]:
 
 
 @pytest.fixture
+def machine_measured_once(monkeypatch) -> None:
+    """Take the speeds of this machine as they were measured first: what is planned with them is tested."""
+    from leftout.cli import kernel_choice
+    from leftout.planning import machine
+
+    measure = machine.bare_machine
+
+    def measured(examples: Any, *, device: torch.device, most: float = math.inf) -> Any:
+        del most
+        if device not in SPEEDS:
+            SPEEDS[device] = measure(examples, device=device)
+        return SPEEDS[device]
+
+    for module in (machine, kernel_choice):
+        monkeypatch.setattr(module, "bare_machine", measured)
+
+
+SPEEDS: dict[torch.device, Any] = {}
+"""Of this machine, by device."""
+
+
+@pytest.fixture
 def leftout(tmp_path, monkeypatch, capsys):
-    """Return a call of the command line in an empty folder: status, stdout, stderr."""
-    from leftout.cli.main import main
+    """Return a call of the command line in an empty folder: status, stdout, stderr.
+
+    What it refuses must be said in flags: no message names an option of the command as Python does.
+    """
+    from leftout.cli.flag_names import flags_by_name
+    from leftout.cli.main import Commands, main
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "240")
@@ -74,6 +102,9 @@ def leftout(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as ended:
             main()
         output = capsys.readouterr()
+        command = Commands().get(str(words[0])) if words else None
+        for name in {} if command is None else set(flags_by_name(command)) - set(map(str, words)):
+            assert f"`{name}`" not in output.err, "an argument of Python is named"
         return ended.value.code or 0, output.out, output.err
 
     return call

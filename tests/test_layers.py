@@ -22,9 +22,6 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(PACKAGE))
 
 
-EVERY_FILE = pytest.mark.parametrize("path", FILES, ids=name_of)
-
-
 def internal_imports(tree: ast.AST) -> list[tuple[str, list[str]]]:
     """Return each imported module of the package and the names taken from it."""
     found = []
@@ -73,20 +70,26 @@ def test_there_is_something_to_look_at() -> None:
     assert {path.relative_to(PACKAGE).parts[0] for path in FILES} <= set(BELOW)
 
 
-@EVERY_FILE
-def test_imports_point_down(path: Path) -> None:
-    here = path.relative_to(PACKAGE).parts[0]
-    wrong = layers_of(ast.parse(path.read_text())) - {here, *BELOW[here]}
-    assert not wrong, f"{name_of(path)}: layer `{here}` may not import {sorted(wrong)}"
+@pytest.fixture(scope="module")
+def trees() -> dict[Path, ast.AST]:
+    """Return every file, read once."""
+    return {path: ast.parse(path.read_text()) for path in FILES}
 
 
-@EVERY_FILE
-def test_names_come_from_the_file_that_defines_them_at_the_top(path: Path) -> None:
-    if path.name == "__init__.py":
-        return  # an `__init__` is a shop window: nothing inside the house takes from it
-    tree = ast.parse(path.read_text())
-    assert not wrong_sources(tree)
-    assert not lazy_imports(tree), "a lazy import is a layer error in hiding"
+def test_imports_point_down(trees) -> None:
+    wrong = {}
+    for path, tree in trees.items():
+        here = path.relative_to(PACKAGE).parts[0]
+        wrong[name_of(path)] = sorted(layers_of(tree) - {here, *BELOW[here]})
+    assert not {name: layers for name, layers in wrong.items() if layers}, "imports of a layer that is above"
+
+
+def test_names_come_from_the_file_that_defines_them_at_the_top(trees) -> None:
+    # An `__init__` is a shop window: nothing inside the house takes from it.
+    inside = {name_of(path): tree for path, tree in trees.items() if path.name != "__init__.py"}
+    assert not {name: wrong for name, tree in inside.items() if (wrong := wrong_sources(tree))}
+    lazy = {name: lines for name, tree in inside.items() if (lines := lazy_imports(tree))}
+    assert not lazy, "a lazy import is a layer error in hiding"
 
 
 @pytest.mark.parametrize(

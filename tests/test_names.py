@@ -8,6 +8,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -68,17 +69,18 @@ def functions(place: str = "") -> Iterator[tuple[Path, Function]]:
 
 def locals_of(function: Function) -> set[str]:
     """Return the names that a function binds: arguments, assignments, loops, comprehensions."""
-    names = {node.arg for node in ast.walk(function) if isinstance(node, ast.arg)}
-    return names | {
-        node.id
-        for node in ast.walk(function)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
+    names = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
 
 
 def functions_with(words: set[str]) -> list[str]:
     """Return the functions of the package that have a local by one of these names."""
-    return [f"{path.name}:{f.name}" for path, f, names in ALL if names & words]
+    return [f"{path.name}:{f.name}" for path, f, names in every_function() if names & words]
 
 
 def is_bare_participle(name: str) -> bool:
@@ -87,6 +89,7 @@ def is_bare_participle(name: str) -> bool:
     return "_" not in word and (bool(re.search(r"..(ed|ing)$", word)) or word in IRREGULAR)
 
 
+@cache
 def public_definitions() -> dict[str, set[str]]:
     """Return the files of leftout that define each public function or class at their top."""
     homes: dict[str, set[str]] = defaultdict(set)
@@ -106,23 +109,26 @@ def defined_twice() -> dict[str, set[str]]:
     }
 
 
-ALL = [(path, function, locals_of(function)) for path, function in functions()]
+@cache
+def every_function() -> list[tuple[Path, Function, set[str]]]:
+    """Return every function of the package and its locals; one process reads them, when it runs these."""
+    return [(path, function, locals_of(function)) for path, function in functions()]
 
 
 def test_few_functions_have_a_local_called_by_a_filler() -> None:
     held = functions_with(FILLERS)
-    assert len(held) < 0.02 * len(ALL), held
+    assert len(held) < 0.02 * len(every_function()), held
 
 
 @pytest.mark.parametrize("word", sorted(GENERIC))
 def test_no_generic_word_takes_their_place(word: str) -> None:
     held = functions_with({word})
-    assert len(held) < 0.02 * len(ALL), held
+    assert len(held) < 0.02 * len(every_function()), held
 
 
 def test_few_functions_are_named_by_a_bare_participle() -> None:
-    named = [f"{path.name}:{f.name}" for path, f, _ in ALL if is_bare_participle(f.name)]
-    assert len(named) < 0.01 * len(ALL), named
+    named = [f"{path.name}:{f.name}" for path, f, _ in every_function() if is_bare_participle(f.name)]
+    assert len(named) < 0.01 * len(every_function()), named
 
 
 def test_few_public_names_have_two_homes() -> None:

@@ -22,9 +22,10 @@ def thrown_away(source: str) -> list[int]:
     return lines
 
 
-@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.stem)
-def test_no_comparison_is_thrown_away(path: Path) -> None:
-    assert thrown_away(path.read_text()) == []
+def test_no_comparison_is_thrown_away() -> None:
+    files = sorted(TESTS.rglob("*.py"))
+    assert len(files) > 200
+    assert not {str(path): lines for path in files if (lines := thrown_away(path.read_text()))}
 
 
 @pytest.mark.parametrize(

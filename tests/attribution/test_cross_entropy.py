@@ -172,6 +172,7 @@ def with_example(case, column):
     return larger
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "name", ["one output", "seven classes", "network of three outputs", "more than its leading directions"]
 )

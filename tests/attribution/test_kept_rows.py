@@ -39,6 +39,7 @@ KERNELS = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", KERNELS)
 def test_answers_are_fits_in_the_weights(name, keep_rows) -> None:
     kernel, k = KERNELS[name]()
@@ -138,6 +139,7 @@ def test_the_budget_decides_and_is_kept() -> None:
         lo.fit(Empirical(module), train, rule=lo.Logistic(0.5), memory=budget)
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 def test_an_audit_and_its_plan_keep_rows_where_the_matrix_does_not_fit(keep_rows) -> None:
     keep_rows(True)
     module, train, query = classifier()

@@ -41,6 +41,7 @@ CASES = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("rule", "at"), CASES.values(), ids=CASES)
 def test_in_memory_and_on_disk_the_findings_are_the_same(tmp_path, rule, at) -> None:
     inside = small_audit(rule=rule, at=at).findings

@@ -120,6 +120,7 @@ DEATHS = {
 }
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize(("owner", "name", "before", "half", "blocks"), DEATHS.values(), ids=DEATHS)
 def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, owner, name, before, half, blocks) -> None:
     folder = tmp_path / "run"

@@ -272,6 +272,7 @@ def test_what_belongs_to_trained_weights_is_refused_elsewhere(options) -> None:
         lo.audit(lo.kernels.ReLU(1), train, query, rule=lo.Ridge(1.0), **options)
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 def test_a_plan_says_which_kernel_doubts_labels() -> None:
     train, query = digits()
     steps = {
@@ -283,6 +284,7 @@ def test_a_plan_says_which_kernel_doubts_labels() -> None:
     assert "verdict" not in steps  # squared loss: there is none
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 def test_a_plan_counts_the_second_model_of_a_verdict() -> None:
     train, query = digits()
     steps = plan(Empirical(classifier(train)), train, query, rule=lo.Logistic(0.5)).steps

@@ -19,11 +19,12 @@ from leftout.cli.commands import (
     LinearityArguments,
     PruneArguments,
 )
-from leftout.cli.model import kernel_of, load_examples, rule_for, rule_of
+from leftout.cli.model import kernel_and_examples, kernel_of, load_examples, rule_for, rule_of
 from leftout.core.errors import OptionError
 
 ALL = AuditArguments.from_options(
     data="mnist:data",
+    initialisation="pytorch",
     classes="7,9",
     n_train=5,
     n_query=3,
@@ -141,12 +142,12 @@ def test_an_unknown_name_is_refused():
         ("parameters", [1], "a list of texts"),
         ("labels_frozen", 1, "true or false"),
         ("depth", 2.0, "a whole number"),
-        ("kernel", "svm", "one of 'two-layer-relu', .*'hierarchy', 'auto' or null"),
+        ("kernel", "svm", "one of 'two-layer-relu', .*'hierarchy', .*'auto' or null"),
         ("rule", "adam", "one of 'ridge', 'flow', 'descent' or null"),
     ],
 )
 def test_a_value_of_another_type_is_refused(name, value, words):
-    with pytest.raises(OptionError, match=rf"`command` must hold {words} for `{name}`; got "):
+    with pytest.raises(OptionError, match=rf"`command` must hold {words} for '{name}'; got "):
         Arguments.from_record({name: value})
 
 
@@ -188,6 +189,45 @@ def test_a_kernel_that_sees_labels_is_built_on_the_chosen_one():
     assert kernel_of(aware) == lo.kernels.LabelAware(base, "kr-v1", 0.3, frozen=True)
     chosen = kernel_of(given(kernel="relu", label_aware="fjlt-v2"))
     assert chosen == lo.kernels.LabelAware(base, "fjlt-v2", None)
+
+
+OF_MODEL = {"kernel": "of-model", "model": "net.py:build"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"kernel": "of-model"}, "needs --model"),
+        (OF_MODEL | {"weights": "w.pt"}, "--weights must be left out .* --initialisation measured"),
+        (OF_MODEL | {"depth": 2}, "--depth belongs to --kernel relu"),
+        (OF_MODEL | {"projection": "sparse:5"}, "--projection is of a network's own weights"),
+        (OF_MODEL | {"learning_rate": 0.1, "steps": 5}, "--learning-rate, --steps must be left out"),
+        (OF_MODEL | {"retrain_examples": 2}, "trained again from its own weights"),
+        ({"kernel": "relu", "initialisation": "he"}, "--initialisation belongs to --kernel of-model; relu"),
+        ({"model": "net.py:build", "initialisation": "he"}, "leave it out with --model"),
+    ],
+)
+def test_the_kernel_of_an_architecture_takes_what_it_sees(options, words):
+    with pytest.raises(OptionError, match=words):
+        AuditArguments.from_options(**options).check()
+
+
+def test_the_kernel_of_an_architecture_is_that_of_the_module(tmp_path, capsys):
+    source = tmp_path / "net.py"
+    source.write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.GELU(), nn.Flatten(), nn.Linear(144, 10))\n"
+    )
+    arguments = given(
+        kernel="of-model", model=f"{source}:build", initialisation="xavier", n_train=30, n_query=10
+    )
+    kernel, train, _ = kernel_and_examples(arguments)
+    conv, _, _, dense = kernel.layers
+    assert conv.weight_variance == pytest.approx(2 * 9 / (9 + 36))
+    assert dense.weight_variance == pytest.approx(2 * 144 / 154)
+    assert "infinitely wide network Conv 3 x 3, Gelu, Flatten, Dense" in capsys.readouterr().out
+    assert train.encoding.centre == "none"
 
 
 def test_the_hierarchy_has_options_of_its_own():
@@ -325,11 +365,21 @@ def test_a_loss_or_a_training_run_that_means_nothing_is_refused(options, sentenc
         AuditArguments.from_options(**options).check_rule()
 
 
+class WithoutArchitecture(torch.nn.Linear):
+    """A network whose forward calls what has no kernel in the limit of many units."""
+
+    def __init__(self) -> None:
+        super().__init__(64, 10)
+
+    def forward(self, x):
+        return torch.atleast_2d(super().forward(x.flatten(1)))
+
+
 def test_the_ridge_of_a_network_is_that_of_its_training_run(capsys):
     train, _ = load_small()
     run = {"learning_rate": 0.1, "steps": 40, "momentum": 0.9, "weight_decay": 1e-3}
     arguments = AuditArguments.from_options(**NETWORK, **run)
-    kernel = lo.kernels.Empirical(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)))
+    kernel = lo.kernels.Empirical(WithoutArchitecture())
     rule = rule_for(arguments, kernel, train)
     n = len(train)
     assert rule.ridge == pytest.approx(n * 1e-3 + n / (0.1 * 40 / 0.1), rel=1e-12)

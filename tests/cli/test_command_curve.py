@@ -80,7 +80,7 @@ def test_numbers_to_predict_have_no_accuracy(leftout, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--n", "801"), "`n` must lie in 2 … 800, ten times the 80 examples at hand; got 801"),
+        (("--n", "801"), "--n must lie in 2 … 800, ten times the 80 examples at hand; got 801"),
         (("--confidence", "1"), "`--confidence` must lie in (0, 1); got 1.0"),
         (("--out", "curve.txt"), "--out must end in .csv"),
         (("--at", "3"), "--at must be left out here: the learning curve is for the end of training"),

@@ -36,8 +36,8 @@ def test_all_modes_are_saved(leftout, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--n", "60"), "`n` must be below the 60 points of the domain"),
-        (("--n", "-1"), "`n` must be a finite number ≥ 0; got -1"),
+        (("--n", "60"), "--n must be below the 60 points of the domain"),
+        (("--n", "-1"), "--n must be a finite number ≥ 0; got -1"),
         (("--rule", "flow"), "for the end of training under --rule ridge"),
         (("--reduction", "mean"), "for the end of training under --rule ridge and --reduction sum"),
         (("--out", "modes.txt"), "--out must end in .csv"),

@@ -50,6 +50,7 @@ def test_help_shows_an_example_that_works(folder, leftout) -> None:
     assert "the kernel speaks for it" in out
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("words", "options"),
     [
@@ -131,11 +132,11 @@ def test_verdicts_are_told_in_words(given, begins, holds) -> None:
         ((*SMALL, "--outputs", "trace"), "--outputs and --projection approximate the kernel"),
         ((*SMALL, "--projection", "gaussian:5"), "--outputs and --projection approximate the kernel"),
         ((*SMALL, "--at", "5"), "--at asks about a time"),
-        ((*SMALL, "--steps", "0"), "`steps` must be a whole number ≥ 1; got 0"),
-        ((*SMALL, "--tolerance", "2"), "`tolerance` must lie in (0, 1); got 2"),
+        ((*SMALL, "--steps", "0"), "--steps must be a whole number ≥ 1; got 0"),
+        ((*SMALL, "--tolerance", "2"), "--tolerance must lie in (0, 1); got 2"),
         ((*SMALL, "--rule", "descent"), "--rule descent needs --rate"),
         ((*SMALL, "--rate", "0.1", "--rule", "ridge"), "--rate belongs to --rule flow or descent"),
-        ((*SMALL, "--rule", "descent", "--rate", "9"), "`rate` must be below the critical rate"),
+        ((*SMALL, "--rule", "descent", "--rate", "9"), "--rate must be below the critical rate"),
         ((*SMALL, "--kernel", "relu"), "leave it out with --model"),
         ((*SMALL, "--out", "path.txt"), "--out must end in .csv"),
         ((*SMALL, "--weights", "no.pt"), "must be a file"),

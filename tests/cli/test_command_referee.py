@@ -106,7 +106,7 @@ def test_a_run_is_truth_too(leftout, tmp_path, by_library) -> None:
         ),
         (("--scores", "no.npy"), "`no.npy` must be a file; there is none of this name. Check the path."),
         (("--at", "3"), "--at must be left out here: scores are judged at the end of training."),
-        (("--resamples", "3"), "`resamples` must be at least 2 / (1 − level) = 40; got 3."),
+        (("--resamples", "3"), "--resamples must be at least 2 / (1 − level) = 40; got 3."),
     ],
 )
 def test_what_cannot_be_is_one_sentence(leftout, words, sentence) -> None:

@@ -1,5 +1,6 @@
 """Curation on the command line: what it prints and saves is what the library says."""
 
+import inspect
 import re
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 import leftout as lo
 from leftout.attribution.information import information
+from leftout.cli.commands import PruneArguments
 from leftout.curation.prune import prune
 from leftout.curation.rare import outliers, rare
 from leftout.curation.sources import sources
@@ -86,6 +88,21 @@ def test_an_order_is_saved_with_its_curve(leftout, tmp_path, model, order) -> No
     assert len(told) == (0 if order == "random" else 80)
     assert wanted.reason in out.replace("\n", " ")
     assert "retrained_loss" not in found
+
+
+def test_what_is_tolerated_of_all_queries_and_of_a_class_decides_what_can_go(leftout, model) -> None:
+    fitted, query = model
+    defaults = inspect.signature(prune).parameters
+    assert PruneArguments().tolerance == defaults["tolerance"].default
+    assert PruneArguments().class_tolerance == defaults["class_tolerance"].default
+    words = ("--share", "0.25", "--tolerance", "1e9")
+    reasons = []
+    for of_class in (0.0, 1e9):
+        code, out, err = leftout("prune", *SMALL, *words, "--class-tolerance", of_class)
+        assert (code, err) == (0, "")
+        reasons.append(prune(fitted, query, shares=(0.25,), tolerance=1e9, class_tolerance=of_class).reason)
+        assert reasons[-1] in " ".join(out.split())
+    assert reasons[0] != reasons[1]
 
 
 def test_a_network_of_ones_own_is_trained_again_beside_its_prediction(leftout, tmp_path) -> None:
@@ -230,7 +247,7 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
         (("information", *SMALL, "--top", "0"), "`--top` must be a whole number ≥ 1; got 0."),
         (("rare", *SMALL, "--out", "x.txt"), "--out must end in .csv; got 'x.txt'."),
         (("prune", *SMALL, "--at", "1", "--at", "2"), "--at must be given once here; got 1, 2."),
-        (("prune", *SMALL, "--share", "1.5"), "`shares` must lie in (0, 1); got 1.5."),
+        (("prune", *SMALL, "--share", "1.5"), "--share must lie in (0, 1); got 1.5."),
         (("prune", *SMALL, "--at", "1", "--retrain"), "A network is trained under Ridge or GradientDescent"),
         (("prune", *SMALL[:5], "--retrain", "--kernel", "erf"), "--retrain needs --model, or --kernel"),
         (

@@ -110,7 +110,7 @@ def test_influence_to_first_order_is_the_classical_one(leftout) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--rule", "flow", "--at", "3"), "`at` must be None, the end of training"),
+        (("--rule", "flow", "--at", "3"), "--at must be None, the end of training"),
         (("--of", "prediction", "--out", "x.csv"), "--of prediction goes with"),
     ],
 )

@@ -23,6 +23,8 @@ from leftout.planning.machine import LabelFitTimings, SecondsBySize
 from leftout.report.kernel_choice_panel import selection_rows, selection_verdict
 from planning.test_plan import FREE
 
+pytestmark = pytest.mark.usefixtures("machine_measured_once")
+
 SMALL = {"data": "digits", "classes": "3,8", "n_train": 40, "n_query": 10, "kernel": "auto"}
 """Options of a choice among kernels; None stands for one that is not given."""
 FEW = (("two-layer-relu", {"kernel": "two-layer-relu"}), ("relu, 1 layer", {"kernel": "relu", "depth": 1}))
@@ -168,7 +170,7 @@ def test_labels_that_do_not_help_are_said_not_to():
     assert said.endswith("Labels do not help: strength 0 is the kernel that ignores them.")
 
 
-def test_errors_of_auto_say_each_reason_once():
+def test_errors_of_auto_say_each_reason_once(few):
     with pytest.raises(OptionError) as failed:
         resolve(minutes=1e-9, n_train=20)
     said = str(failed.value)

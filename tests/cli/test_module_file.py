@@ -381,6 +381,7 @@ def test_what_trained_weights_cannot_answer_is_one_sentence(folder, leftout, wei
 LONG = "note: the model moves the weights of the last 1 of 2 layers, '4': 26 of 806 weights (3.2\u202f%), as "
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
 def test_a_plan_looks_at_a_few_examples_for_its_ridge(folder, leftout, weights) -> None:
     words = ("plan", "digits", "--model", "net.py:build", *weights[:-1], "cross-entropy")
@@ -393,6 +394,7 @@ def test_a_plan_looks_at_a_few_examples_for_its_ridge(folder, leftout, weights) 
     assert "as nothing is said of the training run\n" in out
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 @pytest.mark.filterwarnings("default::leftout.core.errors.WeightsWarning")
 def test_last_layers_are_taken_where_all_take_too_long_and_that_is_said(
     folder, leftout, weights, monkeypatch
@@ -470,15 +472,15 @@ def test_some_parameters_can_be_trained_and_the_others_held(folder, leftout) -> 
         (["--model", "net.py:images"], "must return a tensor (n, k)"),
         (["--model", "net.py:build"], "the network has 2, the data have 10 classes"),
         (["--model", "net.py:build", "--loss", "squared"], "tells apart 2 outputs, the targets have 10"),
-        (["--model", "net.py:ten", "--retrain-examples", "2"], "`retrain_examples` must be 0, or at least 3"),
-        (["--model", "net.py:ten", "--retrain-examples", "21"], "`retrain_examples` must be at most 20"),
+        (["--model", "net.py:ten", "--retrain-examples", "2"], "--retrain-examples must be 0, or at least 3"),
+        (["--model", "net.py:ten", "--retrain-examples", "21"], "--retrain-examples must be at most 20"),
         (["--model", "net.py:ten", "--retrain-subsets", "9"], "--retrain-subsets trains --weights again"),
         (["--model", "net.py:ten", "--batch-size", "9"], "--batch-size trains --weights again"),
         (
             ["--model", "net.py:ten", "--retrain-examples", "3", "--rule", "flow"],
             "A flow is descent at a small rate",
         ),
-        (["--retrain-examples", "3"], "`retrain_examples` trains a network again"),
+        (["--retrain-examples", "3"], "--retrain-examples trains a network again"),
         (
             ["--model", "net.py:ten", "--retrain-examples", 3, "--outputs", "sum", "--loss", "squared"],
             "no exact one",

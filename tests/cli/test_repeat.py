@@ -32,6 +32,7 @@ ASKED = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("words", ASKED.values(), ids=ASKED)
 def test_a_run_made_again_has_the_same_bytes(leftout, tmp_path, words) -> None:
     assert leftout("audit", "digits", *SMALL, *words)[0] == 0
@@ -84,6 +85,7 @@ def test_a_run_of_another_version_is_made_again_by_this_one(leftout, tmp_path) -
     lo.open(tmp_path / "new")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "words",
     [
@@ -128,7 +130,7 @@ NO_RECORD = {
     "folder 7": ({"command": {"options": OPTIONS, "folder": 7}}, "--repeat needs the run.json"),
     "many refits": (
         {"command": {"options": OPTIONS | {"refit_examples": "many"}, "folder": "."}},
-        "`command` must hold a whole number for `refit_examples`; got 'many'",
+        "`command` must hold a whole number for 'refit_examples'; got 'many'",
     ),
     "options in words": (
         {"command": {"options": "all", "folder": "."}},
@@ -152,18 +154,18 @@ def test_a_record_that_is_none_is_one_sentence(leftout, tmp_path, content, messa
 
 WRONG_OPTIONS = [
     ("colour", "red", "`command` holds 'colour', which this version does not know"),
-    ("ridge", "much", "`command` must hold a number or one of 'auto' or null for `ridge`; got 'much'"),
-    ("seed", 1.5, "`command` must hold a whole number for `seed`; got 1.5"),
-    ("seed", True, "`command` must hold a whole number for `seed`; got True"),
-    ("data", 3, "`command` must hold text for `data`; got 3"),
-    ("at", 3.0, "`command` must hold a list of numbers for `at`; got 3.0"),
-    ("loss", "max", "`command` must hold one of 'squared', 'cross-entropy' or null for `loss`; got 'max'"),
+    ("ridge", "much", "`command` must hold a number or one of 'auto' or null for 'ridge'; got 'much'"),
+    ("seed", 1.5, "`command` must hold a whole number for 'seed'; got 1.5"),
+    ("seed", True, "`command` must hold a whole number for 'seed'; got True"),
+    ("data", 3, "`command` must hold text for 'data'; got 3"),
+    ("at", 3.0, "`command` must hold a list of numbers for 'at'; got 3.0"),
+    ("loss", "max", "`command` must hold one of 'squared', 'cross-entropy' or null for 'loss'; got 'max'"),
     (
         "kernel",
         "linear",
-        "`command` must hold one of 'two-layer-relu', .*, 'auto' or null for `kernel`; got 'linear'",
+        "`command` must hold one of 'two-layer-relu', .*, 'auto' or null for 'kernel'; got 'linear'",
     ),
-    ("rule", "adam", "`command` must hold one of 'ridge', .* or null for `rule`; got 'adam'"),
+    ("rule", "adam", "`command` must hold one of 'ridge', .* or null for 'rule'; got 'adam'"),
     ("depth", 3, "--depth belongs to --kernel relu, erf, tanh or conv-relu; name one with it"),
     ("data", "digitz", "`data` must be one of digits, .*; got 'digitz'"),
 ]

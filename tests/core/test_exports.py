@@ -21,6 +21,7 @@ def test_public_names_are_found_first_thing() -> None:
     subprocess.run([sys.executable, "-c", USES], check=True, capture_output=True, timeout=120)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["kernels.ReLU", "bounds.limit", "weight_noise", "load"])
 def test_a_public_name_or_module_is_loaded_when_it_is_first_used(name) -> None:
     subprocess.run([sys.executable, "-c", f"import leftout as lo; lo.{name}"], check=True)

@@ -288,6 +288,9 @@ def test_commas_within_cells_are_no_separators(tmp_path) -> None:
     [
         (["5%", "12.5 %", ""], [5, 12.5], "numbers in %"),
         (["$5", "$ 7"], [5, 7], "numbers in $"),
+        (["$5.00", "-$5.00", "$-5.50"], [5, -5, -5.5], "numbers in $"),
+        (["-$5.00", "($5.00)", "+$ 2"], [-5, -5, 2], "numbers in $, in parentheses negative"),
+        (["5 €", "-5 €", "(5 €)"], [5, -5, -5], "numbers in €, in parentheses negative"),
         (["5 €", "-7,5 €"], [5, -7.5], "numbers in € with decimal commas"),
     ],
 )
@@ -298,7 +301,17 @@ def test_numbers_with_one_sign_beside_all_are_numbers(cells, values, reading) ->
 
 
 @pytest.mark.parametrize(
-    "cells", [["5%", "7"], ["5%", "$7"], ["%", "%%"], ["5%", "7% off"], ["$1,234.5", "$7"]]
+    "cells",
+    [
+        ["5%", "7"],
+        ["5%", "$7"],
+        ["%", "%%"],
+        ["5%", "7% off"],
+        ["$1,234.5", "$7"],
+        ["$5", "(-$5)"],
+        ["$5", "($5"],
+        ["(5)", "5"],
+    ],
 )
 def test_other_signs_are_words(cells) -> None:
     assert text_column("a", cells).kind == "text"
@@ -380,3 +393,12 @@ def test_texts_of_which_most_stand_in_one_row_are_names(alone, left_out) -> None
     assert (
         any("as names do" in note for note in notes(pd.concat([frame, asked], ignore_index=True))) is left_out
     )
+
+
+def test_a_target_in_dollars_is_numbers_and_that_is_said(tmp_path) -> None:
+    rows = [f"{i},{'-' * (i % 2)}${i}.50" for i in range(20)]
+    (tmp_path / "t.csv").write_text("\n".join(["size,profit", *rows]))
+    train, _ = read(tmp_path / "t.csv", target=None, n_query=5)
+    assert "read as numbers in $: 'profit'" in train.preparation["notes"]
+    want = [(-1) ** row * (row + 0.5) for row in train.source_rows.tolist()]
+    assert train.encoding.in_target_units(train.targets)[:, 0].tolist() == pytest.approx(want)

@@ -1,4 +1,5 @@
 import os
+import struct
 import warnings
 import zipfile
 import zlib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import leftout as lo
 from leftout.core.errors import DataError, MemoryBudgetError, OptionError
 from leftout.data import images as module
 from leftout.data.images import decode_picture
@@ -152,12 +154,72 @@ def saved(image, kind="PNG", **options):
     return stream.getvalue()
 
 
+def deep_png(pixels, colour=0):
+    """Return a PNG of 16 bits a channel, byte by byte; `colour` is its type."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    lines = b"".join(b"\0" + np.asarray(line).astype(">u2").tobytes() for line in pixels)
+    header = struct.pack(">IIBBBBB", len(pixels[0]), len(pixels), 16, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def deep_folder(folder):
+    """Write grey pictures of 16 bits, and return them by name."""
+    pictures = {}
+    for number in range(20):
+        path = folder / "ab"[number % 2] / f"{number:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pictures[f"{path.parent.name}/{path.name}"] = np.random.default_rng(number).integers(0, 65536, (4, 5))
+        path.write_bytes(deep_png(pictures[f"{path.parent.name}/{path.name}"]))
+    return pictures
+
+
+def test_grey_pictures_of_16_bits_are_their_share_of_white_to_the_last_bit(tmp_path) -> None:
+    pictures = deep_folder(tmp_path / "deep")
+    train, query = lo.load(tmp_path / "deep", n_query=4, normalise=None)
+    for examples in (train, query):
+        for row, name in enumerate(examples.ids):
+            assert np.array_equal(examples.inputs[row].numpy(), pictures[name] / 65535)
+            assert np.array_equal(examples.images[row], np.rint(pictures[name] / 257))
+        assert examples.images.dtype == np.uint8
+        assert examples.preparation["white"] == 65535
+
+
+def test_pictures_of_16_bits_are_brought_to_a_size_in_16_bits(tmp_path) -> None:
+    pictures = deep_folder(tmp_path / "deep")
+    train, _ = lo.load(tmp_path / "deep", n_query=4, normalise=None, resize=1)
+    # The whole is one pixel: a weighted mean, on the grid of 16 bits, which that of 8 bits is not.
+    inputs = 65535 * train.inputs[:, 0, 0].numpy()
+    assert np.abs(inputs - np.rint(inputs)).max() < 1e-9
+    assert (np.abs(inputs / 257 - np.rint(inputs / 257)) > 1e-3).any()
+    spans = np.array([[pictures[name].min(), pictures[name].max()] for name in train.ids])
+    assert ((inputs >= spans[:, 0]) & (inputs <= spans[:, 1])).all()
+
+
+def test_pictures_of_two_depths_are_refused(tmp_path) -> None:
+    deep_folder(tmp_path / "deep")
+    (tmp_path / "deep/b/19.png").write_bytes(saved(Image.new("L", (5, 4))))
+    with pytest.raises(DataError, match=r"`\w/\d+.png` must have as many bits a pixel as the others: it has"):
+        lo.load(tmp_path / "deep", n_query=4)
+
+
 def test_what_would_lose_information_is_refused() -> None:
     clear = Image.new("RGBA", (4, 4), (1, 2, 3, 254))
     with pytest.raises(DataError, match="`a` must be opaque; it has transparent pixels"):
         decode_picture(saved(clear), "a")
-    with pytest.raises(DataError, match="`a` must have 8 bits a channel; its mode is 'I;16'"):
-        decode_picture(saved(Image.fromarray(np.ones((4, 4), np.uint16))), "a")
+    deep = "`a` must have 8 bits a channel, or be a grey PNG of 16; "
+    for colour, channels in ((2, 3), (4, 2), (6, 4)):
+        with pytest.raises(
+            DataError, match=deep + "it has 16, and mode 'RGBA?'. Convert it, or pass the numbers"
+        ):
+            decode_picture(deep_png(np.full((3, 3, channels), 1000), colour), "a")
+    for head in (b"P5 2 1 65535\n", b"P5 2 1 4095\n", b"P6 2 1 65535\n", b"P6 2 1 256\n"):
+        with pytest.raises(DataError, match=deep + r"(it has 16|its mode is 'I')"):
+            decode_picture(head + bytes(12 if head[1:2] == b"6" else 4), "a")
+    assert decode_picture(b"P6 2 1 255\n" + bytes(range(6)), "a").tolist() == [[[0, 1, 2], [3, 4, 5]]]
     frames = [Image.new("L", (4, 4), value) for value in (0, 99)]
     moving = saved(frames[0], "GIF", save_all=True, append_images=frames[1:])
     with pytest.raises(DataError, match="`a` must be one picture; it is animated, 2 frames"):

@@ -116,6 +116,38 @@ def test_texts_of_every_kind_are_classes(targets) -> None:
     assert load((X, targets))[0].classes == ("a", "b")
 
 
+ALIKE = "classes that differ only in capital letters or blanks are classes of their own: "
+
+
+def test_classes_that_differ_only_in_case_or_blanks_are_said_and_kept(tmp_path, leftout) -> None:
+    names = ["Cat", "cat ", "cat", "dog", "New York", "newyork"] * 5
+    said = f"{ALIKE}'Cat', 'cat', 'cat '; 'New York', 'newyork'. If they are one, write them alike"
+    inputs = RANDOM.normal(size=(30, 3))
+    for examples in (examples_of((inputs, names)), load((inputs, names))[0]):
+        assert examples.classes == ("Cat", "New York", "cat", "cat ", "dog", "newyork")
+        assert examples.preparation["notes"] == [said]
+    frame = pd.DataFrame({"x": inputs[:, 0], "kind": names})
+    assert said in notes(frame, target="kind")
+    # Cells of a text file lose the blanks around them.
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    of_file = said.replace(", 'cat '", "")
+    assert of_file in notes(tmp_path / "t.csv")
+    _, out, _ = leftout("audit", "t.csv", "--refit-examples", "0", "--kernel", "two-layer-relu")
+    assert f"note: {of_file}" in out
+    assert of_file in json.loads((tmp_path / "run" / "run.json").read_text())["preparation"]["train"]["notes"]
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["Cat", "Cats"], ["a b", "a-b"], ["1", "01"], ["é", "e"]])
+def test_classes_of_other_letters_need_no_word(names) -> None:
+    assert examples_of((X, names * 10)).preparation["notes"] == []
+
+
+def test_of_many_groups_of_classes_alike_the_first_are_named() -> None:
+    names = [letter + tail for letter in "abcde" for tail in ("X", "x")]
+    (said,) = examples_of((X, names * 2)).preparation["notes"]
+    assert said.startswith(f"{ALIKE}'aX', 'ax'; 'bX', 'bx'; 'cX', 'cx' and 2 more groups. ")
+
+
 @pytest.mark.parametrize("targets", [["a", 1] * 10, [True, 2] * 10, np.array(["a", 1.5] * 10, dtype=object)])
 def test_targets_of_two_types_are_refused_with_both(targets) -> None:
     with pytest.raises(DataError, match=r"one type; row 0 is .*, row 1 is .*\. Convert"):

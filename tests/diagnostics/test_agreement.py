@@ -235,6 +235,7 @@ def test_the_classical_function_is_told_from_the_exact_one() -> None:
     assert got.attrs["truth_train_fingerprint"] == fitted.train.fingerprint
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", ["pearson", "kendall", "slope"])
 def test_intervals_hold_what_they_should_in_95_of_100_cases(name) -> None:
     # Normal pairs of correlation ρ: Kendall's tau is 2 asin(ρ)/π, and truth on scores has slope ρ.

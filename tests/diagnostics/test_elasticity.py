@@ -80,6 +80,7 @@ def small_network(outputs=3, seed=0):
     return nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, outputs, bias=False)).double()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("outputs", "reading"), [(3, "trace"), (3, "sum"), (1, "full"), (1, "trace")])
 @pytest.mark.parametrize("parameters", [None, "0.*"])
 def test_of_a_network_mean_gradients_say_what_pairs_say(outputs, reading, parameters) -> None:

@@ -160,6 +160,7 @@ def test_a_quadratic_form_is_its_trace_and_pairs(draws) -> None:
     assert (np.abs(found["constant"][0] - trace.numpy()) <= 4 * found["constant_error"][0]).all()
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("name", LAWS)
 def test_samples_are_right_on_average_and_their_standard_errors_cover(name) -> None:
     """Estimates of 300 seeds: their mean is the exact value, their spread the standard error told."""

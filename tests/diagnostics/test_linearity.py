@@ -56,6 +56,7 @@ def assert_path(path, want, rtol):
         assert_same([getattr(one, name) for one in path], [one[name] for one in want], rtol=rtol)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("k", [1, 2])
 @pytest.mark.parametrize(("ridge", "loss"), [(0.0, "sum"), (0.3, "sum"), (0.02, "mean")])
 def test_descent_is_compared_with_its_linearisation_step_by_step(k, ridge, loss) -> None:

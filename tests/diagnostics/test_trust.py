@@ -57,7 +57,7 @@ def test_agreement_is_the_correlation_of_the_answers_of_both_models(asked) -> No
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*answers, strict=True)]
     np.testing.assert_allclose(found.agreement, expected, rtol=1e-8)
     np.testing.assert_array_equal(found.trusted, np.array(expected) >= CALIBRATION.threshold)
-    assert found.attrs["kernel"] == str(kernel)
+    assert found.attrs["kernel"] == "Flatten, Dense, Relu, Dense"
     assert found["query"].values.tolist() == list(query.ids)
 
 
@@ -140,7 +140,7 @@ def in_another_form(train, name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("tanh", "it has Tanh"),
+        ("tanh", "this one has Tanh"),
         ("rows of pictures", "all 64 numbers of an input"),
         ("initial", "at its trained weights"),
         ("last layer", "75 of 1635 weights move"),

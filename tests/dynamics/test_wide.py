@@ -14,6 +14,7 @@ D = 5
 KERNELS = {"relu": lo.kernels.ReLU, "erf": lo.kernels.Erf}
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize(("activation", "depth"), [("relu", 1), ("relu", 2), ("erf", 2)])
 def test_tangent_kernels_are_on_the_mean_those_of_the_limit(activation, depth) -> None:
     """Forty networks of width 400: within four standard errors and the bias of order 1 / width."""

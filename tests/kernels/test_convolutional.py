@@ -69,6 +69,7 @@ def written_out(kernel, x, z):
     return both[kernel.kind == "ntk"]
 
 
+@pytest.mark.sample(12)
 @cases
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 def test_it_is_the_recursion_written_out(options, kind) -> None:

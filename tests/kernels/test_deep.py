@@ -44,6 +44,7 @@ def allowed(name: str, angle: float, d: int, *, depth: int, w: float, b: float) 
     return 8 * (depth + 1) * (1 + kappa) + 4 * kappa * delta
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(("w", "b"), [(2.0, 0.0), (2.0, 0.1), (1.5, 3.0)])
 @pytest.mark.parametrize("depth", [1, 2, 5])
 @pytest.mark.parametrize("name", DEEP)

@@ -31,6 +31,7 @@ def mlp(k=3, d=5):
     return settled(nn.Sequential(nn.Linear(d, 8), nn.Tanh(), nn.Linear(8, k)))
 
 
+@pytest.mark.sample(18)
 @every_network
 @every_method
 def test_the_kernel_is_that_of_derivatives_taken_one_by_one(module, inputs, method) -> None:
@@ -52,6 +53,7 @@ def test_autograd_has_the_derivatives_of_differences(module, inputs) -> None:
     assert_same(jacobian(module, inputs[:3]), jacobian_by_differences(module, inputs[:3]), 1e-7)
 
 
+@pytest.mark.sample(30)
 @every_network
 @every_method
 @pytest.mark.parametrize(("reading", "oracle"), [("sum", summed), ("trace", traced)])

@@ -46,6 +46,7 @@ def error_slope(sample: Callable[[int, np.random.Generator], np.ndarray], exact:
 SLACK = 0.135
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", ["ntk", "nngp"])
 @pytest.mark.parametrize(("name", "depth", "w", "b"), CASES)
 def test_deep_networks_approach_their_kernel_as_one_over_the_root_of_width(

@@ -52,6 +52,7 @@ def label_part(kernel: FittedHierarchy) -> Tensor:
     return kernel.gram - TwoLayer(kernel.options.activation).block(kernel.inputs, kernel.inputs)
 
 
+@pytest.mark.sample(2)
 @every_activation
 def test_at_the_end_of_training_it_is_equation_five(activation: Activation) -> None:
     kernel = fitted_hierarchy(activation, neurons=160)

@@ -189,6 +189,7 @@ def test_the_mean_over_drawn_neurons_is_that_of_all_entries_of_k4(activation: Ac
     assert_same(found.standard_error, groups.std(0, ddof=1) / 4, rtol=1e-9)
 
 
+@pytest.mark.sample(2)
 @every_activation
 def test_the_expectation_is_that_of_random_networks(activation: Activation) -> None:
     """Sums of m K₄ of one pair by differentiation, of sixteen networks with readouts of their own."""

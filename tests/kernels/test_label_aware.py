@@ -39,6 +39,7 @@ def squared(x, z):
     return (1 + x @ z.T) ** 2
 
 
+@pytest.mark.sample(3)
 @every_estimator
 @two_and_three
 def test_it_is_a_regression_over_all_pairs(estimator, classes) -> None:

@@ -69,6 +69,7 @@ def test_other_inputs_are_not_mistaken_for_those_that_are_known() -> None:
     assert not torch.equal(first, changed)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("method", ["jacobian", "auto", "layers"])
 @pytest.mark.parametrize(
     ("module", "shape"), [(wide(), (30,)), (convolutional(), (2, 6, 6))], ids=["mlp", "cnn"]

@@ -30,6 +30,7 @@ def matrix(projection, sizes):
     return torch.cat(parts)
 
 
+@pytest.mark.sample(2)
 @every_kind
 def test_the_product_is_right_on_average(kind) -> None:
     sizes, draws = [30, 7], 2000
@@ -84,6 +85,7 @@ def test_a_seed_is_a_projection_whatever_came_before(kind) -> None:
     assert not torch.equal(matrix(kind(size=6, seed=3), [50, 20]), first)
 
 
+@pytest.mark.sample(12)
 @every_kind
 @pytest.mark.parametrize("name", ["mlp", "residual, batch norm", "tokens", "cnn, groups"])
 @pytest.mark.parametrize("method", ["auto", "jacobian"])
@@ -112,6 +114,7 @@ def test_readings_of_one_value_are_projected_alike(kind, reading, oracle) -> Non
     assert_same(kernel.diagonal(x), oracle(rows, 3).diagonal(), 1e-12)
 
 
+@pytest.mark.sample(2)
 @every_kind
 def test_the_error_falls_as_one_over_the_root_of_the_size(kind) -> None:
     module = settled(nn.Sequential(nn.Linear(20, 60), nn.Tanh(), nn.Linear(60, 1)))

@@ -72,6 +72,7 @@ def pairs_of_length(square: float, dtype: torch.dtype) -> Tensor:
     return (math.sqrt(square) * torch.stack(rows)).to(dtype)
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("square", [1e-8, 1e-4, 1.0, 32.0, 784.0, 1e4, 7e6, 1e8, 1e12])
 def test_gelu_is_as_accurate_for_long_inputs_as_for_short_ones(square, dtype) -> None:
@@ -94,6 +95,7 @@ def test_gelu_is_as_accurate_for_long_inputs_as_for_short_ones(square, dtype) ->
     assert torch.equal(whole, whole.T)
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("square", [1.0, 784.0, 1e8])
 def test_the_closed_form_of_gelu_is_the_integral(square) -> None:
     x = np.array([math.sqrt(square)])

@@ -62,6 +62,7 @@ def test_whether_a_group_is_refitted(monkeypatch, digits, flops, refits):
     assert round(Cost(asked_for, price).redundant()) == refits
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("rule", "times", "window", "sets"),
     [

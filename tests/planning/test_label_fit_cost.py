@@ -178,6 +178,7 @@ def test_a_plan_has_a_step_for_labels_frozen_or_not(monkeypatch):
         assert 0 < once.seconds < last.seconds
 
 
+@pytest.mark.sample(1)
 @pytest.mark.parametrize("kernel", [NAMED, AUTO, HIERARCHY])
 def test_fits_to_labels_can_be_measured(kernel):
     train, _ = lo.load("digits", classes=["3", "8"], n_train=30, n_query=5, normalise="sphere")

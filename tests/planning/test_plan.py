@@ -311,6 +311,7 @@ def test_this_machine_can_be_measured(digits):
     assert measure_machine(KERNEL, tables, device=torch.device("cpu")).picture == 0
 
 
+@pytest.mark.usefixtures("machine_measured_once")
 def test_a_network_is_priced_by_its_passes_and_counted_by_its_rows(digits) -> None:
     torch.manual_seed(0)
     module = torch.nn.Sequential(

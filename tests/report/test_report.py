@@ -172,6 +172,18 @@ def test_page_one_is_three_decisions_with_their_numbers_and_how_far_to_trust_the
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_where_ids_are_too_long_for_a_page_it_says_who_has_them(monkeypatch, kind) -> None:
+    found = KINDS[kind]()
+    said = "keep.txt is in the folder of the run, which --out (lo.audit(…, out=FOLDER)) makes."
+    removal = decisions(found)["decisions"][1]
+    assert said not in removal["note"]
+    monkeypatch.setattr("leftout.report.decisions.FILE_BYTES", 1)
+    removal = decisions(found)["decisions"][1]
+    assert removal["file"] == ""
+    assert removal["note"].endswith(said) == (found.redundant.stop > 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_page_one_leads_to_is_there(pages, kind) -> None:
     source, found = pages[kind], KINDS[kind]()
     page = Page(source)

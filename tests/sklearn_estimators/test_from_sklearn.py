@@ -135,6 +135,7 @@ def test_predictions_are_the_estimators(name, pairs):
     assert type(estimator).__name__ in repr(fitted)
 
 
+@pytest.mark.sample(10)
 @EVERY_CASE
 def test_leaving_one_out_is_fitting_again(name, pairs):
     estimator, fitted = pairs(name)

@@ -27,6 +27,7 @@ TWO = np.where(X[:, 0] > 5, "yes", "no")
 THREE = RANDOM.permutation(np.arange(30) % 3) * 10
 
 
+@pytest.mark.sample(60)
 @pytest.mark.usefixtures("as_users_run_it")
 @parametrize_with_checks(ESTIMATORS)
 def test_conventions_of_scikit_learn(estimator, check):
@@ -84,6 +85,7 @@ def test_it_is_kernel_ridge_regression_fitted_again(y):
     assert_same(model.influence(QUERY, y[:6]), want, rtol=1e-8)
 
 
+@pytest.mark.sample(1)
 @TARGETS
 def test_auto_is_the_ridge_of_least_left_out_loss(y):
     model, targets = model_of(y), coded(y)

@@ -87,7 +87,14 @@ def made() -> Solved:
     return solved()
 
 
-def test_a_step_is_that_of_the_definition_and_most_of_it_is_in_single_precision(made, monkeypatch) -> None:
+@pytest.fixture(scope="module")
+def defined(made) -> np.ndarray:
+    return by_definition(made)
+
+
+def test_a_step_is_that_of_the_definition_and_most_of_it_is_in_single_precision(
+    made, defined, monkeypatch
+) -> None:
     kinds = []
     gradients = NewtonEquation.conjugate_gradients
 
@@ -99,14 +106,13 @@ def test_a_step_is_that_of_the_definition_and_most_of_it_is_in_single_precision(
     got = changes(made)
     assert kinds == [torch.float32]
     # |H δ + ∇| ≤ 1.2e-3 |∇|: what that leaves of f depends on the curvature along it; measured 2e-3.
-    assert_close(got, by_definition(made), 5e-3)
+    assert_close(got, defined, 5e-3)
 
 
-def test_it_is_as_near_to_the_definition_as_double_precision(made, monkeypatch) -> None:
-    want = by_definition(made)
-    errors = [np.abs(changes(made) - want).max()]
+def test_it_is_as_near_to_the_definition_as_double_precision(made, defined, monkeypatch) -> None:
+    errors = [np.abs(changes(made) - defined).max()]
     monkeypatch.setattr(steps, "LEAST_ROWS", 10**9)
-    errors.append(np.abs(changes(made) - want).max())
+    errors.append(np.abs(changes(made) - defined).max())
     assert errors[0] <= 1.5 * errors[1]
 
 
@@ -115,13 +121,15 @@ def test_the_unit_of_the_kernel_changes_nothing(made, unit) -> None:
     assert_close(changes(solved(unit)), changes(made), 1e-4)  # a tenth of the tolerance of both
 
 
-def test_what_single_precision_leaves_goes_on_in_double(made, monkeypatch) -> None:
+def test_what_single_precision_leaves_goes_on_in_double(made, defined, monkeypatch) -> None:
     monkeypatch.setattr(steps, "ROUNDED", 0.0)  # nothing is near enough
     finished = changes(made)
-    assert_close(finished, by_definition(made), 5e-3)
+    assert_close(finished, defined, 5e-3)
 
 
-def test_a_step_that_is_wrong_by_a_few_hundredths_in_single_precision_is_finished(made, monkeypatch) -> None:
+def test_a_step_that_is_wrong_by_a_few_hundredths_in_single_precision_is_finished(
+    made, defined, monkeypatch
+) -> None:
     gradients, kinds = NewtonEquation.conjugate_gradients, []
 
     def wrong(self, gradient, *arguments):
@@ -132,7 +140,7 @@ def test_a_step_that_is_wrong_by_a_few_hundredths_in_single_precision_is_finishe
         return move, change
 
     monkeypatch.setattr(NewtonEquation, "conjugate_gradients", wrong)
-    assert_close(changes(made), by_definition(made), 5e-3)
+    assert_close(changes(made), defined, 5e-3)
     assert kinds == [(torch.float32, 6), (torch.float64, 2)], "only the two go on"
 
 

@@ -70,6 +70,7 @@ def audit_findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
         margins=labels.doubted.margins,
         suspects=labels.doubted.suspects,
         refusal=labels.doubted.refusal,
+        dominant=labels.doubted.dominant,
         label_scores=labels.doubted.scores,
         redundant=removal,
         rare=verdicts.only("rare", labels.rare),

@@ -300,6 +300,7 @@ def _record(identity: dict[str, Any], findings: Findings, command: dict[str, Any
         "trust": None if findings.trust is None else findings.trust.attrs,
         "retrained": [each.record for each in findings.measured],
         "refusal": findings.refusal or None,
+        "dominant": findings.dominant or None,
         "no_doubts": findings.no_doubts,
         "predicts_numbers": findings.train.labels is None,
         "certificate": dataclasses.asdict(findings.certificate),

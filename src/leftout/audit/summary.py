@@ -81,6 +81,8 @@ def audit_card(findings: Findings, fitted: Fitted, run: Path | None) -> Card:
     lines = []
     if findings.refusal or findings.verdict:
         lines.append(("take care", findings.refusal or findings.verdict))
+    if findings.dominant:
+        lines.append(("take care", findings.dominant))
     # Python prints nothing by itself: what was taken for granted is said where the audit is shown.
     lines += [("note", note) for note in findings.train.preparation.get("notes", ())]
     record = fitted.record
@@ -138,9 +140,14 @@ def describe_kernel(record: dict[str, Any]) -> str:
     parameters = ", ".join(
         f"{name} {_parameter(parameter)}"
         for name, parameter in record.items()
-        if name not in FITTED_VALUES and parameter is not None
+        if name not in FITTED_VALUES and parameter is not None and not _is_list_of_records(parameter)
     )
     return f"{record['name']} ({parameters})" if parameters else str(record["name"])
+
+
+def _is_list_of_records(parameter: Any) -> bool:
+    """Return whether it is a list of layers, which the words of a network stand for."""
+    return isinstance(parameter, list) and bool(parameter) and isinstance(parameter[0], dict)
 
 
 def _parameter(parameter: Any) -> str:

@@ -9,13 +9,14 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from leftout.cli.options import FAMILIES_BY_KERNEL, KernelOptions, MachineOptions, SearchOptions
+from leftout.cli.options import FAMILIES_BY_KERNEL, OF_MODEL, KernelOptions, MachineOptions, SearchOptions
 from leftout.core.errors import OptionError
 from leftout.core.options import OptionRecord
 from leftout.data.data_name import parse_data_name
 from leftout.data.options import DataOptions
 from leftout.dynamics.options import RateOptions, RuleOptions, TrainingRunOptions
 from leftout.kernels.hierarchy.options import HierarchyOptions
+from leftout.kernels.module.options import ModuleOptions
 from leftout.kernels.network.options import NetworkOptions, Weights
 from leftout.kernels.pairwise.options import AUTO, FrozenLabelOptions, LabelAwareOptions
 from leftout.kernels.wide.options import ConvolutionOptions, DeepOptions
@@ -62,6 +63,7 @@ class Arguments(
     LabelAwareOptions,
     FrozenLabelOptions,
     HierarchyOptions,
+    ModuleOptions,
     ConvolutionOptions,
     DeepOptions,
     SearchOptions,
@@ -93,7 +95,7 @@ class Arguments(
                 raise OptionError(f"`command` holds {name!r}, which this version does not know.")
             if not _holds(types[name], value):
                 raise OptionError(
-                    f"`command` must hold {_type_in_words(types[name])} for `{name}`; got {value!r}."
+                    f"`command` must hold {_type_in_words(types[name])} for {name!r}; got {value!r}."
                 )
         tuples = {
             "at": tuple(float(time) for time in record.get("at", ())),
@@ -148,9 +150,14 @@ class Arguments(
         return self.linearised_at or ("initial" if self.weights is None else "trained")
 
     @property
+    def is_network(self) -> bool:
+        """Return whether the model is a network of finitely many weights, and not its architecture alone."""
+        return self.model is not None and self.kernel != OF_MODEL
+
+    @property
     def is_trained(self) -> bool:
         """Return whether the model is a network as it was trained on the data."""
-        return self.model is not None and self.network_weights == "trained"
+        return self.is_network and self.network_weights == "trained"
 
     def yes_no(self, name: str) -> bool | None:
         """Return an option that is "yes" or "no" as a truth value; None where it was not given."""
@@ -188,10 +195,12 @@ class Arguments(
         if self.kernel == AUTO and self.kernel_use != "chosen":
             raise OptionError("--kernel auto is for leftout audit, influence and curve; name one here.")
         families = self._kernel_families()
+        of_model = ("model", "weights") if self.kernel == OF_MODEL else ()
         for family in KERNEL_FAMILIES:
             for name in (option.name for option in fields(family) if option.name in self.explicit):
-                if family not in families:
+                if family not in families and name not in of_model:
                     raise OptionError(self._refusal(name, family))
+        self._check_of_model()
         if self.is_trained and self.label_aware is not None:
             raise OptionError(
                 "--label-aware starts from a kernel that has seen no labels, and trained weights have: add "
@@ -214,6 +223,31 @@ class Arguments(
         if self.label_aware and strength is None:
             raise OptionError(
                 "--strength must be a number here; leftout influence and audit choose it by leave-one-out."
+            )
+
+    def _check_of_model(self) -> None:
+        """Raise where the kernel of an architecture is asked for without one, or with what it has not."""
+        if self.kernel != OF_MODEL:
+            return
+        if self.model is None:
+            raise OptionError(
+                "--kernel of-model needs --model FILE.py:FUNCTION, whose architecture it is of."
+            )
+        if self.weights is not None and self.initialisation != "measured":
+            raise OptionError(
+                "--weights must be left out with --kernel of-model, which sees the architecture alone; or "
+                "add --initialisation measured, which takes their variances."
+            )
+        given = ", ".join(flag_of(name) for name in self.training_run)
+        if given:
+            raise OptionError(
+                f"{given} must be left out with --kernel of-model: they give the ridge of a network of so "
+                "many weights. Pass --ridge."
+            )
+        if self.retrains:
+            raise OptionError(
+                "A network is trained again from its own weights, and --kernel of-model has none: leave the "
+                "training out, or --kernel."
             )
 
     @property
@@ -330,7 +364,7 @@ class Arguments(
 
     def _kernel_families(self) -> set[type[OptionRecord]]:
         """Return the families of options that the kernel asked for has."""
-        if self.model is not None and self.kernel != AUTO:
+        if self.is_network and self.kernel != AUTO:
             families: set[type[OptionRecord]] = {NetworkOptions}
         else:
             families = {KernelOptions, *FAMILIES_BY_KERNEL[self.kernel_name]}
@@ -352,9 +386,11 @@ class Arguments(
             return f"{flag} must be left out with --kernel hierarchy."
         if family in (LabelAwareOptions, FrozenLabelOptions):
             return f"{flag} belongs to --label-aware; give the estimator with it."
+        if family is NetworkOptions and self.kernel == OF_MODEL:
+            return f"{flag} is of a network's own weights; leave it out with --kernel of-model."
         if family is NetworkOptions:
             return f"{flag} belongs to --model; give the network with it."
-        if self.model is not None:
+        if self.is_network:
             return f"{flag} chooses an infinitely wide network; leave it out with --model."
         *owners, last = (kernel for kernel, families in FAMILIES_BY_KERNEL.items() if family in families)
         names = f"{', '.join(owners)} or {last}" if owners else last
@@ -369,6 +405,7 @@ KERNEL_FAMILIES: tuple[type[OptionRecord], ...] = (
     DeepOptions,
     ConvolutionOptions,
     HierarchyOptions,
+    ModuleOptions,
     FrozenLabelOptions,
     LabelAwareOptions,
     NetworkOptions,

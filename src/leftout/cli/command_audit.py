@@ -130,6 +130,8 @@ def _show_audit(finished: Audit) -> None:
     console = Console()
     if findings.refusal:
         console.print(Text(findings.refusal, style="bold"), soft_wrap=True)
+    if findings.dominant:
+        console.print(Text(plain(findings.dominant, 2000), style="bold"), soft_wrap=True)
     if findings.verdict:
         console.print(Text(plain(findings.verdict, 2000)), soft_wrap=True)
     console.print(table)

@@ -167,7 +167,8 @@ class PruneArguments(FittedArguments):
     )
     by: By = option("function", "Information about the answers at the queries, or about the weights.")
     share: tuple[float, ...] = option((), "Of the training examples to remove, again for each; up to 0.95.")
-    tolerance: float = option(0.01, "Rise of the loss that is acceptable at the suggested stop.")
+    tolerance: float = option(0.01, "Relative rise of the loss that is acceptable at the suggested stop.")
+    class_tolerance: float = option(0.05, "The same of the loss of each class.")
     retrain: bool = option(False, "Train a network again at every share, to compare.")
     width: int = option(4096, "Neurons of that network, without --model.")
     jobs: int | None = option(None, "Processes that train.")
@@ -304,7 +305,7 @@ class LinearityArguments(Arguments):
 
     def check_kernel(self) -> None:
         """Raise where there is no network, or options are none of this kernel's."""
-        if self.model is None:
+        if not self.is_network:
             raise OptionError("leftout linearity needs --model, the network that is to be trained.")
         super().check_kernel()
 

@@ -78,6 +78,7 @@ def prune_command(arguments: PruneArguments) -> None:
         shares=arguments.share or None,
         seed=arguments.seed,
         tolerance=arguments.tolerance,
+        class_tolerance=arguments.class_tolerance,
     )
     check = None
     if arguments.retrain:

@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from leftout.cli.commands import COMMANDS
+from leftout.cli.flag_names import flags_by_name, in_flags
 from leftout.cli.flags import STYLE, command_of, record_command
 from leftout.cli.start import STOPPED, end_loading
 from leftout.core.errors import (
@@ -115,10 +116,19 @@ def _warn(message: Warning | str, category: type[Warning], *position: Any, **opt
     if not issubclass(category, (ExpansionWarning, LoopWarning, NotConvergedWarning, WeightsWarning)):
         SHOW_WARNING(message, category, *position, **options)
         return
-    print(f"leftout: take care: {plain(message, 2000)}", file=sys.stderr)
+    print(f"leftout: take care: {plain(_in_flags(str(message)), 2000)}", file=sys.stderr)
 
 
 def _fail(message: str) -> None:
     # On one line, and without what a name in it could do to a terminal.
-    print(f"leftout: {plain(message, 2000)}", file=sys.stderr)
+    print(f"leftout: {plain(_in_flags(message), 2000)}", file=sys.stderr)
     sys.exit(2)
+
+
+def _in_flags(message: str) -> str:
+    """Return a message of the library with the flags of the command that was typed."""
+    words = sys.argv[1:]
+    command = Commands().get(next((word for word in words if not word.startswith("-")), ""))
+    if command is None:
+        return message
+    return in_flags(message, flags_by_name(command), {part for word in words for part in word.split("=")})

@@ -29,10 +29,12 @@ from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.kernels.module.of_module import of
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.last_layers import MOST, affordable_layers
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.wide.architecture import Architecture
 from leftout.kernels.wide.conv_relu import ConvReLU
 from leftout.kernels.wide.erf import Erf
 from leftout.kernels.wide.relu import ReLU
@@ -66,8 +68,11 @@ def kernel_of(arguments: Arguments) -> Kernel | LabelDependentKernel:
         OptionError, DataError: options that do not go together, a network or weights that cannot be read.
     """
     arguments.check_kernel()
-    if arguments.model is not None:
-        base: Kernel = Empirical(
+    if arguments.model is not None and not arguments.is_network:
+        module = network(arguments.model, arguments.weights)
+        base: Kernel = of(module, initialisation=arguments.initialisation)
+    elif arguments.model is not None:
+        base = Empirical(
             network(arguments.model, arguments.weights),
             arguments.outputs,
             weights=arguments.network_weights,
@@ -249,6 +254,8 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     for note in train.preparation.get("notes", ()):
         print(f"note: {plain(note, 2000)}")
     base = kernel.base if isinstance(kernel, LabelAware) else kernel
+    if isinstance(base, Architecture):
+        print(f"note: the kernel is that of the infinitely wide network {base.words}.")
     if not isinstance(base, Empirical):
         return train, query
     if "linearised_at" not in arguments.refused:

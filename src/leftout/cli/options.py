@@ -5,10 +5,12 @@ from typing import Literal
 
 from leftout.core.options import OptionRecord, option
 from leftout.kernels.hierarchy.options import HierarchyOptions
+from leftout.kernels.module.options import ModuleOptions
 from leftout.kernels.pairwise.options import FrozenLabelOptions
 from leftout.kernels.wide.options import ConvolutionOptions, DeepOptions
 
-KernelName = Literal["two-layer-relu", "relu", "erf", "tanh", "conv-relu", "hierarchy", "auto"]
+KernelName = Literal["two-layer-relu", "relu", "erf", "tanh", "conv-relu", "hierarchy", "of-model", "auto"]
+OF_MODEL = "of-model"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +22,8 @@ class KernelOptions(OptionRecord):
     kernel: KernelName | None = option(
         None,
         "Which infinitely wide network; by default a ReLU network with 2 hidden layers and biases, of "
-        "standardised inputs, at the ridge of least left-out loss. auto: the best of several.",
+        "standardised inputs, at the ridge of least left-out loss. auto: the best of several; of-model: the "
+        "architecture of --model, infinitely wide.",
         common=True,
     )
 
@@ -41,6 +44,7 @@ FAMILIES_BY_KERNEL: dict[str, tuple[type[OptionRecord], ...]] = {
     "tanh": (DeepOptions,),
     "conv-relu": (DeepOptions, ConvolutionOptions),
     "hierarchy": (HierarchyOptions, FrozenLabelOptions),
+    OF_MODEL: (ModuleOptions,),
     "auto": (SearchOptions,),
 }
 """The options that each kernel has."""

@@ -17,6 +17,9 @@ NAME_LIMIT = 120
 VALUE_LIMIT = 400
 """The same for a setting or a cell of a table."""
 
+LARGEST_EXACT = 1e15
+"""Size below which a whole number is shown with all of its digits."""
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _DIRECTION_MARKS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
@@ -42,6 +45,24 @@ def number(value: float, digits: int = 3) -> str:
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     power = str(int(exponent)).translate(_SUPERSCRIPTS)
     return f"{mantissa} × 10{power}".replace("-", "−")
+
+
+def target_number(value: float, digits: int) -> str:
+    """Return a number to predict to so many significant digits, and a whole one with all of its digits.
+
+    Args:
+        digits: at which different ones of a data set look different, `Examples.target_digits`.
+
+    Example:
+        >>> target_number(1234567.0, 3), target_number(1234567.25, 9), target_number(-0.05, 3)
+        ('1234567', '1234567.25', '-0.05')
+    """
+    if not math.isfinite(value):
+        return number(value)
+    if value.is_integer() and abs(value) < LARGEST_EXACT:
+        return str(int(value))
+    before_point = len(str(int(abs(value)))) if abs(value) < LARGEST_EXACT else 0
+    return f"{value:.{max(digits, before_point)}g}"
 
 
 def signed_number(value: float, digits: int = 3) -> str:
@@ -168,6 +189,8 @@ def value_text(value: Any) -> str:
     if not isinstance(value, Real):
         return plain(value, VALUE_LIMIT)
     value = float(value)
+    if value.is_integer() and abs(value) < LARGEST_EXACT:
+        return str(int(value)).replace("-", "−")
     return f"{value:.6g}".replace("-", "−") if math.isfinite(value) else number(value)
 
 

@@ -22,7 +22,9 @@ from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.leave_one_out import out_of_sample
 from leftout.core.progress import with_progress
+from leftout.core.wording import target_number
 from leftout.core.work import NO_WORK, Operation, WorkCount, calls, operations, thin_product
+from leftout.curation.dominant_target import dominant_target
 from leftout.curation.doubt import doubts, numbers_refusal
 from leftout.curation.label_scores import LabelScores, class_label_scores, number_label_scores
 from leftout.data.examples import Examples
@@ -82,6 +84,7 @@ class Mislabelled:
         probabilities: calibrated, of every class for every example, (n, c); None for numbers.
         refusal: why there are no suspects, where the model knows nothing of the labels; else "".
         scores: what is said of every label; None where no model can be asked.
+        dominant: of numbers, that one target decides what is said of the others; else "".
     """
 
     margins: Float64[Tensor, " n"]
@@ -89,6 +92,7 @@ class Mislabelled:
     probabilities: Float64[Tensor, "n c"] | None = None
     refusal: str = ""
     scores: LabelScores | None = None
+    dominant: str = ""
 
 
 def find_mislabelled(fitted: Fitted, *, at: At = None) -> Mislabelled:
@@ -144,8 +148,13 @@ def _doubted_numbers(fitted: Fitted, predicted: Float64[Tensor, "n k"], at: At) 
         _suspect(moment, i, scores[i], float(margins[i]), furthest[i])
         for i in with_progress(order, what="suspects")
     )
-    of_numbers = number_label_scores(train, predicted, robust_residuals(train, predicted), outputs=furthest)
-    return Mislabelled(margins, suspects, refusal=refusal, scores=of_numbers)
+    spread, scale = robust_residuals(train, predicted)
+    of_numbers = number_label_scores(train, predicted, (spread, scale), outputs=furthest)
+    residual = train.targets - predicted
+    dominant = dominant_target(
+        fitted, residual, order, centre=(residual - spread)[0], fence=FENCE * scale, at=at
+    )
+    return Mislabelled(margins, suspects, refusal=refusal, scores=of_numbers, dominant=dominant)
 
 
 def _numbers_refusal(
@@ -208,7 +217,9 @@ def _suspect(
     names = ", ".join(train.ids[neighbour.row] for neighbour in opposing[:3]) or "none in particular"
     if train.labels is None:
         target = train.encoding.in_target_units(train.targets[row : row + 1])[0]
-        given_text, instead = f"{float(target[suggested]):.6g}", f"{float(scores[suggested]):.6g}"
+        given_text, instead = (
+            target_number(float(of_row[suggested]), train.target_digits) for of_row in (target, scores)
+        )
         reason = (
             f"Without it the model predicts {instead} where {given_text} is given, further off than "
             f"{FENCE} robust standard deviations. Pulling that way most: {names}."

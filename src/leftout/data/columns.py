@@ -115,13 +115,14 @@ def text_column(
     if unit:
         bare = text_column(
             name,
-            [cell.strip(unit + " ") for cell in cells],
+            [cell if is_missing(cell) else _without_unit(cell, unit) for cell in cells],
             comma_is_point=comma_is_point,
             semicolons=semicolons,
         )
         if bare.kind in ("integer", "number"):
             decimals = " with decimal commas" if bare.reading else ""
-            return replace(bare, reading=f"numbers in {unit}{decimals}")
+            negative = ", in parentheses negative" if any(cell[0] == "(" for cell in present) else ""
+            return replace(bare, reading=f"numbers in {unit}{decimals}{negative}")
     if all(NUMBER.fullmatch(cell) for cell in present):
         code = next((row for row, cell in enumerate(cells) if CODE.fullmatch(cell)), None)
         if code is not None:
@@ -142,11 +143,24 @@ def text_column(
 
 
 def _common_unit(cells: Sequence[str]) -> str:
-    """Return the sign that stands before, or after, the digits of every cell; empty where none does."""
+    """Return the sign that stands before, or after, the digits of every cell; empty where none does.
+
+    The minus of a number may stand before it, -$5.00, and parentheses around both, as in accounts: ($5.00).
+    """
+    bodies = [cell.strip("+-()") for cell in cells]
     for unit in UNITS:
-        if all(cell[0] == unit for cell in cells) or all(cell[-1] == unit for cell in cells):
+        if all(body[:1] == unit for body in bodies) or all(body[-1:] == unit for body in bodies):
             return unit
     return ""
+
+
+def _without_unit(cell: str, unit: str) -> str:
+    """Return a cell without its unit and parentheses, a number where it is one."""
+    if cell[0] == "(" and cell[-1] == ")":
+        body = cell[1:-1].strip(unit + " ")
+        return f"-{body}" if body[:1] not in ("+", "-", "(") else cell
+    sign = cell[0] if cell[0] in "+-" else ""
+    return sign + cell[len(sign) :].strip(unit + " ")
 
 
 def date_or_text(name: str, texts: np.ndarray, gaps: np.ndarray) -> Column:

@@ -28,6 +28,8 @@ class InputRows:
     """What was done to these inputs that a person should know."""
     words: tuple[tuple[str, int], ...] = ()
     """Columns of prose, each with how many of the last columns of `inputs` are its words."""
+    white: float | None = None
+    """Value of the brightest pixel, where the pictures are of another depth than the source says."""
 
     def span(self, rows: slice) -> "InputRows":
         """Return consecutive rows of these."""
@@ -39,6 +41,7 @@ class InputRows:
             input_columns=self.input_columns,
             notes=self.notes,
             words=self.words,
+            white=self.white,
         )
 
 

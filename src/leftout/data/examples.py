@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,12 @@ from leftout.core.errors import DataError, ShapeError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.wording import plain
 from leftout.data.encoding import Encoding, encoding_of_classes
+
+LEAST_DIGITS, MOST_DIGITS = 6, 15
+"""Significant digits of a number that are shown at least, and that double precision holds of any."""
+
+SAME = 1e-14
+"""Relative distance below which two numbers are one, but for rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +118,19 @@ class Examples:
     def classes(self) -> tuple[str, ...] | None:
         """Return the class names; None for regression."""
         return self.encoding.classes
+
+    @cached_property
+    def target_digits(self) -> int:
+        """Return at how many significant digits, 6 to 15, different numbers to predict look different."""
+        numbers = np.unique(self.encoding.in_target_units(self.targets).cpu().numpy())
+        steps = np.diff(numbers)
+        sizes = np.maximum(np.abs(numbers[1:]), np.abs(numbers[:-1]))
+        apart = steps > SAME * sizes
+        if not apart.any():
+            return LEAST_DIGITS
+        # Rounded to d digits, numbers of one size lie on a grid; further apart than its step they stay so.
+        digits = 1 + np.floor(np.log10(sizes[apart])) - np.floor(np.log10(steps[apart]))
+        return int(np.clip(digits.max(), LEAST_DIGITS, MOST_DIGITS))
 
     @property
     def fingerprint(self) -> str:

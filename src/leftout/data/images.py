@@ -31,6 +31,9 @@ from leftout.data.zipped import member_bytes, open_zip, reason
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
 """Decoders that may run. Others are refused whatever the file's name says: some call programs."""
 
+GREY_16 = "I;16"
+"""Pillow's mode of a grey PNG of 16 bits a pixel."""
+
 ORIENTATION, UPRIGHT = 0x0112, 1
 """The EXIF tag that says how a camera was held, and its value for upright."""
 
@@ -235,6 +238,12 @@ def picture_rows(
                 f"`{path}` must have the size of the others: it is {second} pixels, "
                 f"{paths[0]!r} is {first}. Bring all to one size with `resize` (--resize 64, or 64x48)."
             )
+        if pictures and picture.dtype != pictures[0].dtype:
+            bits, of_first = (8 * p.dtype.itemsize for p in (picture, pictures[0]))
+            raise DataError(
+                f"`{path}` must have as many bits a pixel as the others: it has {bits}, {paths[0]!r} has "
+                f"{of_first}. Convert all to one depth."
+            )
         if not pictures:
             # Eight bytes a number as inputs, one as picture.
             check_allocation(f"{len(paths)} pictures", 9 * len(paths) * picture.size)
@@ -250,12 +259,14 @@ def picture_rows(
 def decode_picture(content: bytes | Image.Image, name: str, form: PictureForm = PLAIN) -> np.ndarray:
     """Return a picture as uint8, (h, w) if grey or (h, w, 3) in colour, upright as its EXIF data say.
 
+    A grey PNG of 16 bits a pixel is uint16, exactly.
+
     Args:
         content: the bytes of a file, or a picture of Pillow.
 
     Raises:
         DataError: damaged, of no known format, too large, animated, transparent without a background, or of
-            more than 8 bits a channel.
+            more than 8 bits a channel, unless it is a grey PNG.
     """
     try:
         with warnings.catch_warnings():
@@ -297,17 +308,35 @@ def _check_picture(image: Image.Image, name: str, form: PictureForm) -> None:
             f"`{name}` must have at most {largest} pixels; it says {width} × {height}. Scale it down"
             + (" with `resize` (--resize)." if form.size is None else ".")
         )
+    if image.mode != GREY_16 and _is_deep(image):
+        raise DataError(_depth_text(name, f"it has 16, and mode {image.mode!r}"))
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a photograph with a preview in the same file
         raise DataError(f"`{name}` must be one picture; it is animated, {frames} frames.")
 
 
+def _is_deep(image: Image.Image) -> bool:
+    """Return whether a file that is not decoded yet has more than 8 bits a channel."""
+    tiles = getattr(image, "tile", ())
+    if image.format == "PPM":
+        # A tuple ends in the largest number that there may be.
+        return any(isinstance(tile[3], tuple) and int(tile[3][-1]) > 255 for tile in tiles)
+    return image.format == "PNG" and any(str(tile[3]).endswith(";16B") for tile in tiles)
+
+
+def _depth_text(name: str, what: str) -> str:
+    """Return the sentences on a picture whose numbers would be rounded to 8 bits."""
+    return (
+        f"`{name}` must have 8 bits a channel, or be a grey PNG of 16; {what}. Convert it, or pass the "
+        "numbers as .npz, between 0 and 1."
+    )
+
+
 def _pixels(image: Image.Image, name: str, form: PictureForm) -> np.ndarray:
+    if image.mode == GREY_16:
+        return np.asarray(form.apply(image))
     if image.mode.startswith(("I", "F")):
-        raise DataError(
-            f"`{name}` must have 8 bits a channel; its mode is {image.mode!r}. Convert it, or pass "
-            "the numbers as .npz."
-        )
+        raise DataError(_depth_text(name, f"its mode is {image.mode!r}"))
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A").getextrema()
         if alpha != (255, 255) and form.background is not None:

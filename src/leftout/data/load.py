@@ -52,7 +52,7 @@ from leftout.data.picture_form import PictureForm, picture_form
 from leftout.data.split import RowSplit, split_rows
 from leftout.data.split_tables import SplitTables, source_of_splits
 from leftout.data.table import read_table, table
-from leftout.data.targets import RawTargets
+from leftout.data.targets import RawTargets, alike_class_note
 
 READERS: dict[str, Callable[[Path, str], DataSource]] = {
     "digits": lambda path, name: digits(),
@@ -331,9 +331,11 @@ def _examples(
         words=sum(count for _, count in rows.words),
     )
     encoding = _target_encoding(split.train_targets, centre, outputs, train_ids)
+    alike = alike_class_note(encoding.classes)
     preparation = {
         "data": source.name,
         **source.record,
+        **({} if rows.white is None else {"white": rows.white}),
         **scaling,
         "centre": encoding.centre,
         "seed": seed,
@@ -342,7 +344,12 @@ def _examples(
         "n_query": len(split.query),
         "classes": None if encoding.classes is None else list(encoding.classes),
         **_columns_record(rows),
-        "notes": [*source.record.get("notes", ()), *rows.notes, *_dropped_note(scaling)],
+        "notes": [
+            *source.record.get("notes", ()),
+            *([alike] if alike else []),
+            *rows.notes,
+            *_dropped_note(scaling),
+        ],
     }
     return (
         _encoded_examples(

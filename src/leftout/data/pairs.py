@@ -20,7 +20,7 @@ from leftout.data.conversion import check_whole_numbers, kind_of
 from leftout.data.encoding import Encoding, encoding_of_classes, encoding_of_numbers
 from leftout.data.examples import Examples
 from leftout.data.probabilities import as_probabilities, check_probabilities
-from leftout.data.targets import RawTargets, float_class_note, raw_targets
+from leftout.data.targets import RawTargets, alike_class_note, float_class_note, raw_targets
 
 Data = Examples | tuple[Any, Any] | list[Any] | Dataset[Any] | DataLoader[Any]
 """What a public call takes as training examples or queries: see `examples_of`."""
@@ -57,8 +57,11 @@ def examples_of(data: Data, *, encoding: Encoding | None = None, name: str = "tr
     notes: list[str] = []
     if encoding is None:
         coded = raw_targets(f"{name} targets", raw)
-        note = float_class_note(f"`{name} targets`", coded, advice="pass integers or texts")
-        notes += [note] if note else []
+        said = (
+            float_class_note(f"`{name} targets`", coded, advice="pass integers or texts"),
+            alike_class_note(coded.classes),
+        )
+        notes += [note for note in said if note]
         labels, targets, encoding = _encode(coded)
     else:
         labels, targets = _encode_as(raw, encoding, name)

@@ -19,15 +19,21 @@ CHANNELS = 3
 WHITE = 255.0
 """Value of the brightest pixel in 8 bits; a source's own is in `preparation["white"]`."""
 
+WHITE_IN_16_BITS = 65535.0
+
 
 def rows_of_images(images: np.ndarray) -> InputRows:
-    """Return the rows of uint8 pictures, (n, h, w) or (n, h, w, 3).
+    """Return the rows of pictures, (n, h, w) or (n, h, w, 3), uint8 or uint16: shares of white, exactly.
 
     Raises:
         MemoryBudgetError: they would not fit as inputs; nothing is made then.
     """
     check_allocation(f"An array of pictures {images.shape} as inputs", BYTES_PER_PIXEL * images.size)
-    return InputRows(inputs=channels_first(images) / WHITE, images=images)
+    if images.dtype != np.uint16:
+        return InputRows(inputs=channels_first(images) / WHITE, images=images)
+    share = channels_first(images) / WHITE_IN_16_BITS
+    # The picture to look at is rounded to 8 bits; the inputs are not.
+    return InputRows(inputs=share, images=np.rint(WHITE * share).astype(np.uint8), white=WHITE_IN_16_BITS)
 
 
 def channels_first(images: np.ndarray) -> np.ndarray:

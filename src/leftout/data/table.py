@@ -117,7 +117,7 @@ def table(
     notes = [
         _default_note(goal, by_name) if target is None else None,
         *raw.notes,
-        _reading_note(features),
+        _reading_note([*features, *([goal] if goal.kind in ("integer", "number") else [])]),
         _id_note(naming, named_by) if not shown_only else None,
         float_class_note(f"the target {goal.name!r}", targets) if task is None else None,
         integer_class_note(f"the target {goal.name!r}", targets)
@@ -189,10 +189,10 @@ def _id_note(naming: Sequence[Column], named_by: str | None) -> str | None:
     )
 
 
-def _reading_note(features: Sequence[Column]) -> str | None:
+def _reading_note(columns: Sequence[Column]) -> str | None:
     """Return the sentence that says how cells were read that might have been read otherwise, or None."""
     names: dict[str, list[str]] = {}
-    for column in features:
+    for column in columns:
         if column.reading:
             names.setdefault(column.reading, []).append(column.name)
     return "; ".join(f"read as {reading}: {name_list(of)}" for reading, of in names.items()) or None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from leftout.core.errors import DataError, OptionError, ShapeError
+from leftout.core.wording import name_list
 from leftout.data.conversion import as_array, check_whole_numbers, doubles, kind_of
 from leftout.data.options import Task
 
@@ -20,6 +21,9 @@ FEW_VALUES = 20
 
 MANY_CLASSES = 10
 """Integers of more values than this may have been meant as numbers: ages, years, counts, prices."""
+
+GROUPS_SHOWN = 3
+"""Groups of classes with names alike that a note names."""
 
 AS_CLASSES = "store them as integers, or say so with `task` (--task classification)"
 
@@ -102,6 +106,27 @@ def integer_class_note(name: str, raw: RawTargets) -> str | None:
     return (
         f"{name} holds integers of {len(raw.classes)} values, {', '.join(raw.classes[:5])}, …: each is a "
         "class. If they are numbers to predict, say so with `task` (--task regression)."
+    )
+
+
+def alike_class_note(classes: Sequence[str] | None) -> str | None:
+    """Return the sentence that names of classes differ only in capital letters or blanks, or None.
+
+    Example:
+        >>> alike_class_note(["Cat", "cat", "dog"])[-47:]
+        "'Cat', 'cat'. If they are one, write them alike"
+        >>> alike_class_note(["cat", "dog"])
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in classes or ():
+        spellings.setdefault("".join(name.split()).casefold(), []).append(name)
+    alike = [name_list(names) for names in spellings.values() if len(names) > 1]
+    if not alike:
+        return None
+    more = f" and {len(alike) - GROUPS_SHOWN} more groups" if len(alike) > GROUPS_SHOWN else ""
+    return (
+        "classes that differ only in capital letters or blanks are classes of their own: "
+        f"{'; '.join(alike[:GROUPS_SHOWN])}{more}. If they are one, write them alike"
     )
 
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from leftout.kernels.matrix_folder import compute as compute
     from leftout.kernels.matrix_folder import open_matrix as open_matrix
     from leftout.kernels.matrix_folder import plan_matrix as plan_matrix
+    from leftout.kernels.module.of_module import of as of
     from leftout.kernels.network.empirical import Empirical as Empirical
     from leftout.kernels.network.projection import Gaussian as Gaussian
     from leftout.kernels.network.projection import Rademacher as Rademacher
     from leftout.kernels.network.projection import RandomCoordinates as RandomCoordinates
     from leftout.kernels.network.projection import Sparse as Sparse
-    from leftout.kernels.of_module import of as of
     from leftout.kernels.pairwise.label_aware import LabelAware as LabelAware
     from leftout.kernels.pairwise.sketch import Sketch as Sketch
     from leftout.kernels.precomputed import Precomputed as Precomputed

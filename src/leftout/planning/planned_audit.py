@@ -11,7 +11,7 @@ from leftout.attribution.trajectory import has_training_curve
 from leftout.curation.redundant import redundant_groups
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
-from leftout.diagnostics.trust.architecture_model import has_architecture_kernel
+from leftout.diagnostics.trust.architecture_model import has_verdict
 from leftout.dynamics.fit import is_kept_as_rows
 from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
@@ -211,7 +211,7 @@ def planned_audit(
         budget=budget,
         on_disk=on_disk,
         has_label_model=base.is_trained,
-        has_verdict=has_architecture_kernel(base, rule, train),
+        has_verdict=has_verdict(base, rule, train),
         chooses_ridge=chooses_ridge,
         features=base.feature_bytes(train.inputs),
         row_numbers=base.row_numbers()

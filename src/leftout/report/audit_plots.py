@@ -8,7 +8,7 @@ import numpy as np
 
 from leftout.core.checks import check_count, is_whole, shown
 from leftout.core.errors import OptionError
-from leftout.core.wording import plain
+from leftout.core.wording import plain, target_number
 from leftout.report.axes import (
     DOUBTED,
     GUIDE,
@@ -157,10 +157,11 @@ class AuditPlots:
         said, name = self.findings.label_scores, plain(self.findings.train.ids[row], 20)
         if said is None:
             return name
-        given, suggested = _text(said.given[row]), _text(said.suggested[row])
+        digits = self.findings.train.target_digits
+        given, suggested = _text(said.given[row], digits), _text(said.suggested[row], digits)
         return f"{name}: {given}" if given == suggested else f"{name}: {given} → {suggested}"
 
 
-def _text(label: object) -> str:
+def _text(label: object, digits: int) -> str:
     """Return a class or a number as it stands beside a bar."""
-    return f"{label:.4g}" if isinstance(label, float) else plain(label, 14)
+    return target_number(label, digits) if isinstance(label, float) else plain(label, 14)

@@ -15,8 +15,8 @@ from leftout.curation.mislabelled import Suspect
 from leftout.curation.prune import Pruned
 from leftout.data.examples import Examples
 from leftout.report.findings import Findings
-from leftout.report.wording import label_text, wilson_interval
-from leftout.storage.action_files import kept_ids
+from leftout.report.wording import wilson_interval
+from leftout.storage.action_files import given_label, kept_ids
 from leftout.storage.csv_table import csv_text
 
 REVIEWED, KEEP, MORE = "reviewed.csv", "keep.txt", "more-like-these.csv"
@@ -27,6 +27,12 @@ NO_CHANGE = ", which holds no change at all"
 
 FILE_BYTES = 1_000_000
 """Most bytes of ids that a page carries as a file; beyond, the folder of the run has it."""
+
+IN_FOLDER = (
+    f"The ids to keep are too long for this page: {KEEP} is in the folder of the run, which --out "
+    "(lo.audit(…, out=FOLDER)) makes."
+)
+"""Where the ids are that a page does not carry."""
 
 REASON = 400
 """Most characters of a reason."""
@@ -108,7 +114,7 @@ def _removal(findings: Findings) -> dict[str, str]:
     kept = sum(len(name.encode(errors="replace")) for name in findings.train.ids) <= FILE_BYTES
     if removal.stop:
         sentence = f"{count(removal.stop, 'example')} of {whole_number(n)} could go."
-        note = _loss_without(removal)
+        note = " ".join(part for part in (_loss_without(removal), "" if kept else IN_FOLDER) if part)
     else:
         sentence = "No example could go." if not findings.refusal else "Nothing is called removable."
         note = ""
@@ -246,6 +252,6 @@ def files(findings: Findings, offered: Iterable[str]) -> dict[str, str]:
     if KEEP in offered:
         made[KEEP] = kept_ids(train, findings.redundant)
     if MORE in offered:
-        rows = [(train.ids[rare.row], label_text(train, rare.row), rare.loss) for rare in findings.rare]
+        rows = [(train.ids[rare.row], given_label(train, rare.row), rare.loss) for rare in findings.rare]
         made[MORE] = csv_text(("id", "label", "left_out_loss"), rows)
     return made

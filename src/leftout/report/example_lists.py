@@ -6,7 +6,7 @@ Whatever a section pictures is a dictionary with the number of its `row`; `shown
 import math
 from typing import Any
 
-from leftout.core.wording import number, percent, plain, signed_number
+from leftout.core.wording import number, percent, plain, signed_number, target_number
 from leftout.curation.mislabelled import Suspect
 from leftout.curation.subclasses import Subclass
 from leftout.report.findings import Findings
@@ -149,13 +149,14 @@ def _suspect_texts(suspect: Suspect) -> dict[str, str]:
 
 def _bars(findings: Findings, suspect: Suspect) -> list[dict[str, Any]]:
     """Return up to four left-out scores: the given and the suggested class, then the next best."""
-    encoding = findings.train.encoding
+    encoding, digits = findings.train.encoding, findings.train.target_digits
     if encoding.classes is None:
         row = slice(suspect.row, suspect.row + 1)
         left_out = findings.at_last_time.out_of_sample[row].cpu()
         given, instead = (encoding.in_target_units(v)[0] for v in (findings.train.targets[row], left_out))
         # Of several outputs, the one that the doubt is about.
-        output = next((k for k, v in enumerate(given.tolist()) if f"{v:.6g}" == suspect.given), 0)
+        texts = [target_number(value, digits) for value in given.tolist()]
+        output = texts.index(suspect.given) if suspect.given in texts else 0
         pairs = [("given", float(given[output]), "given"), ("left out", float(instead[output]), "suggested")]
     else:
         scores = suspect.scores
@@ -172,7 +173,7 @@ def _bars(findings: Findings, suspect: Suspect) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "text": number(height) if encoding.classes is None else _score(height),
+            "text": target_number(height, digits) if encoding.classes is None else _score(height),
             "tag": tag,
             "left": round(100 * (min(height, 0.0) - low) / width, 1),
             "width": round(100 * abs(height) / width, 1),

@@ -65,6 +65,7 @@ class Findings:
         label_scores: what is said of every training label; None where no model can be asked.
         refusal: why nothing is doubted or called removable, where the model knows nothing of the labels; else
             "".
+        dominant: that one number to predict decides what is said of the others, and what to do; else "".
         learned: when each example was learned; None where training has no time (ridge), or was asked
             about before it began.
         linearisation_gap: the model beside the network that it stands for; None for kernels of infinitely
@@ -110,6 +111,7 @@ class Findings:
     measured: tuple[Measured, ...] = ()
     label_note: str = ""
     refusal: str = ""
+    dominant: str = ""
     label_scores: LabelScores | None = None
     subclasses: tuple[Subclass, ...] = ()
     sources: Sources | None = None

@@ -35,6 +35,7 @@ def overview(findings: Findings) -> dict[str, Any]:
         "label_note": findings.label_note,
         "doubts_labels": findings.doubts_labels,
         "refusal": findings.refusal,
+        "dominant": plain(findings.dominant, 1000),
         "notes": [plain(note, 600) for note in findings.train.preparation.get("notes", ())],
         "corrected": plain(findings.settings.get("corrected labels", ""), 600),
         "count_train": count(len(findings.train), "training example"),

@@ -2,7 +2,7 @@
 
 import math
 
-from leftout.core.wording import number, plain
+from leftout.core.wording import plain, target_number
 from leftout.data.examples import Examples
 
 SIGN_RULE = "positive = the example helped (loss without it minus loss with it)"
@@ -32,5 +32,6 @@ def label_text(examples: Examples, row: int) -> str:
     if examples.classes is not None and examples.labels is not None:
         return plain(examples.classes[int(examples.labels[row])])
     numbers = examples.encoding.in_target_units(examples.targets[row : row + 1])[0].tolist()
-    shown = ", ".join(number(target) for target in numbers[:4])
+    texts = (target_number(target, examples.target_digits) for target in numbers[:4])
+    shown = ", ".join(text.replace("-", "−") for text in texts)
     return shown + (f", … ({len(numbers)} outputs)" if len(numbers) > 4 else "")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -35,16 +36,21 @@ QUICK = Material(size=Size.QUICK)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """All exhibits in their minute's version, on the digits."""
+    """Return what runs an exhibit in its minute's version, on the digits, once, and gives its folder."""
     out = tmp_path_factory.mktemp("papers")
-    done = CliRunner().invoke(app, ["papers", NAME, "--quick", "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    return out
+
+    @cache
+    def run(name):
+        done = CliRunner().invoke(app, ["papers", NAME, name, "--quick", "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        exhibit = next(one for one in INFORMATION.exhibits if one.name == name)
+        return out / record_name(exhibit, QUICK)
+
+    return run
 
 
 def record(runs, name):
-    exhibit = next(one for one in INFORMATION.exhibits if one.name == name)
-    return json.loads((runs / record_name(exhibit, QUICK) / "result.json").read_text())
+    return json.loads((runs(name) / "result.json").read_text())
 
 
 def small(width=8, *, seed=0):
@@ -60,9 +66,10 @@ def few(n=12, m=8):
     return task.pair(QUICK, dict.fromkeys(Size, (n, m)))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("exhibit", INFORMATION.exhibits, ids=lambda one: one.name)
 def test_every_exhibit_leaves_a_record_and_a_picture(runs, exhibit):
-    where = runs / record_name(exhibit, QUICK)
+    where = runs(exhibit.name)
     kept = record(runs, exhibit.name)
     assert (where / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert kept["rows"]
@@ -266,6 +273,7 @@ def test_correlations_are_pearsons_and_are_told_apart_by_their_intervals():
     assert table.above(high, table.Correlation(0.7, 0.5, 0.85)) == "open"
 
 
+@pytest.mark.slow
 def test_effects_of_the_table_are_there_for_every_case_and_ridge(runs):
     kept = record(runs, "table1")["result"]["cases"]
     assert [(one["case"], one["ridge_of_mean_loss"]) for one in kept] == [

@@ -100,6 +100,7 @@ def test_a_number_of_the_sweep_is_that_of_the_definition(sweep) -> None:
         assert_same(case[measure][0][0], want, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_rates_are_seen_where_they_are_predicted(rates) -> None:
     """Of the wide networks; of narrow ones above it, for a kernel that falls bears more."""
     for name, runs in rates.result["networks"].items():
@@ -109,6 +110,7 @@ def test_rates_are_seen_where_they_are_predicted(rates) -> None:
     assert all(row.holds is not False for row in rates.rows)
 
 
+@pytest.mark.slow
 def test_below_the_critical_rate_wide_networks_converge_and_far_above_they_are_gone(rates) -> None:
     for runs in rates.result["networks"].values():
         for one in runs:

@@ -18,13 +18,22 @@ from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Logistic, Rule
 from leftout.kernels import assemble
-from leftout.kernels.base import Kernel
+from leftout.kernels.layers.conv import Conv
+from leftout.kernels.layers.dense import Dense
+from leftout.kernels.layers.flatten import Flatten
+from leftout.kernels.layers.pool import AveragePool, GlobalAveragePool
+from leftout.kernels.layers.relu import Relu
+from leftout.kernels.layers.residual import Residual
+from leftout.kernels.module.of_module import of
 from leftout.kernels.network.empirical import Empirical
-from leftout.kernels.of_module import of
+from leftout.kernels.wide.architecture import Architecture
 from leftout.solvers.logistic import ARRAYS, fit_logistic_work, newton_step_work
 
+MEASURED = (Dense, Conv, Relu, AveragePool, GlobalAveragePool, Flatten)
+"""Layers of the networks that agreement was compared with retraining on."""
 
-def architecture_kernel(kernel: Any, rule: Rule, train: Examples) -> Kernel:
+
+def architecture_kernel(kernel: Any, rule: Rule, train: Examples) -> Architecture:
     """Return the kernel of the architecture of a trained network.
 
     Raises:
@@ -60,6 +69,29 @@ def architecture_kernel(kernel: Any, rule: Rule, train: Examples) -> Kernel:
     except LeftoutError as error:
         raise OptionError(f"the kernel of its architecture cannot take these inputs: {error}") from error
     return wide
+
+
+def check_measured(wide: Architecture) -> None:
+    """Raise if agreement with this kernel was not measured against networks that were trained again.
+
+    Raises:
+        OptionError: names the layers.
+    """
+    others = sorted({layer.name for layer in wide.every_layer if not isinstance(layer, MEASURED)})
+    if others or any(isinstance(layer, Residual) for layer in wide.layers):
+        raise OptionError(
+            "what agreement is worth was measured on ReLU networks in a chain, fully connected or "
+            f"convolutional; this one has {', '.join(others) or 'residual blocks'}."
+        )
+
+
+def has_verdict(kernel: Any, rule: Rule, train: Examples) -> bool:
+    """Return whether there is such a kernel, and agreement with it was measured."""
+    try:
+        check_measured(architecture_kernel(kernel, rule, train))
+    except OptionError:
+        return False
+    return True
 
 
 def has_architecture_kernel(kernel: Any, rule: Rule, train: Examples) -> bool:

@@ -20,7 +20,11 @@ from leftout.core.checks import check_kind
 from leftout.core.errors import ShapeError
 from leftout.data.conversion import doubles
 from leftout.data.pairs import Data
-from leftout.diagnostics.trust.architecture_model import architecture_model
+from leftout.diagnostics.trust.architecture_model import (
+    architecture_kernel,
+    architecture_model,
+    check_measured,
+)
 from leftout.diagnostics.trust.calibration import CALIBRATION
 from leftout.dynamics.fitted import Fitted
 
@@ -40,8 +44,8 @@ def trust(fitted: Fitted, query: Data, *, scores: xr.DataArray | None = None) ->
         `basis`, what it rests on; and how often networks that were trained again bore it out.
 
     Raises:
-        OptionError: no trained network of a classifier, or an architecture that has no kernel here: there is
-            no verdict then; says why.
+        OptionError: no trained network of a classifier, or an architecture that has no kernel here, or one
+            on which agreement was not measured: there is no verdict then; says why.
         ShapeError: scores that are not (query, train) of this model and these queries.
 
     Accuracy:
@@ -70,6 +74,8 @@ def trust(fitted: Fitted, query: Data, *, scores: xr.DataArray | None = None) ->
     """
     check_kind("scores", scores, (xr.DataArray, type(None)), what="the result of leave_one_out, or None")
     examples = queries_of(fitted, query)
+    wide = architecture_kernel(fitted.kernel, fitted.rule, fitted.train)
+    check_measured(wide)
     other = architecture_model(fitted)
     answers = leave_one_out(fitted, examples) if scores is None else scores
     if answers.dims != ("query", "train") or answers.shape != (len(examples), len(fitted)):
@@ -84,7 +90,7 @@ def trust(fitted: Fitted, query: Data, *, scores: xr.DataArray | None = None) ->
         coords={"query": np.asarray(examples.ids)},
         attrs={
             "method": "trust",
-            "kernel": str(other.kernel),
+            "kernel": wide.words,
             "verdict": CALIBRATION.verdict(agreement),
             "basis": CALIBRATION.basis(agreement),
             "per_query": CALIBRATION.per_query,

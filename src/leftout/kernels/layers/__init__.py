@@ -12,6 +12,7 @@ from leftout.core.exports import exports
 
 if TYPE_CHECKING:
     from leftout.kernels.layers.activation import Activation as Activation
+    from leftout.kernels.layers.batch_norm import BatchNorm as BatchNorm
     from leftout.kernels.layers.conv import Conv as Conv
     from leftout.kernels.layers.dense import Dense as Dense
     from leftout.kernels.layers.erf import Erf as Erf

@@ -89,8 +89,8 @@ class Activation(ActivationLayer):
 
     def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         (b1, mean1, rest1), (b2, mean2, rest2) = self._expand(x), self._expand(z)
-        left = torch.stack([rest.reshape(-1, rest.shape[-1]).amax(0) for rest in (rest1, rest2)]).amax(0)
-        enough = (left <= ROUNDING).nonzero().flatten()
+        remaining = torch.stack([rest.reshape(-1, rest.shape[-1]).amax(0) for rest in (rest1, rest2)]).amax(0)
+        enough = (remaining <= ROUNDING).nonzero().flatten()
         terms = int(enough[0]) + 1 if len(enough) else TERMS
         b1, b2 = b1[..., :terms], b2[..., :terms]
         ratio = correlation(covariance.k12, x, z)
@@ -129,6 +129,10 @@ class Activation(ActivationLayer):
             )
 
     @property
+    def words(self) -> str:
+        return str(self.name)
+
+    @property
     def record(self) -> dict[str, Any]:
         return {"name": "Activation", "function": self.name, "tolerance": float(self.tolerance)}
 
@@ -164,6 +168,6 @@ class Activation(ActivationLayer):
         slopes = self._slopes(at)
         b = slopes @ basis.T
         mean = self._values(at) @ density
-        whole = slopes.square() @ density
-        rest = (whole[..., None] - b.square().cumsum(-1)).clamp_min_(0)
-        return b, mean, rest / whole.clamp_min(1e-300)[..., None]
+        size = slopes.square() @ density
+        rest = (size[..., None] - b.square().cumsum(-1)).clamp_min_(0)
+        return b, mean, rest / size.clamp_min(1e-300)[..., None]

@@ -7,6 +7,13 @@ from leftout.core.errors import OptionError
 from leftout.kernels.layers.layer import Axes, Layer, Signal
 from leftout.kernels.layers.state import State, Variances
 
+NOT_GAUSSIAN: dict[Signal, str] = {
+    "data": "the data themselves",
+    "activated": "units that went through an activation",
+    "mixed": "the sum of a branch and of units that went through an activation before it. Put the activation "
+    "into the branches, as in residual networks with pre-activation, or a convolution into the shortcut",
+}
+
 
 def run_layers(
     layers: Sequence[Layer], state: State, variances: Variances, *, pairs_later: bool = False
@@ -28,10 +35,10 @@ def signal_behind(layers: Sequence[Layer], before: Signal) -> Signal:
     """
     for place, layer in enumerate(layers, start=1):
         if layer.needs_gaussian and before != "gaussian":
-            what = "the data themselves" if before == "data" else "units that went through an activation"
             raise OptionError(
-                f"`layers` must have a Dense or Conv layer before {layer.name}, layer {place}: in the limit "
-                f"of many units it is known for sums over random weights only, and would be given {what}."
+                f"`layers` must have a Dense or Conv layer before {layer.words}, layer {place}: in the limit "
+                "of many units it is known for sums over random weights only, and would be given "
+                f"{NOT_GAUSSIAN[before]}."
             )
         before = layer.signal(before)
     return before
@@ -48,11 +55,12 @@ def last_signal(layers: Sequence[Layer]) -> Signal:
 def layers_given(name: str, layers: object) -> tuple[Layer, ...]:
     """Return layers as a tuple; raise if one of them is none."""
     given = tuple(layers) if isinstance(layers, Sequence) and not isinstance(layers, str) else (layers,)
-    for one in given:
-        if not isinstance(one, Layer):
+    for layer in given:
+        if not isinstance(layer, Layer):
+            missing = f", a class: write {layer.__name__}(…)" if isinstance(layer, type) else ""
             raise OptionError(
                 f"`{name}` must be layers of `leftout.kernels.layers`, such as Dense() or Relu(); got "
-                f"{shown(one)}{', a class: write ' + one.__name__ + '()' if isinstance(one, type) else ''}."
+                f"{shown(layer)}{missing}."
             )
     return given
 

@@ -87,6 +87,11 @@ class Conv(Layer):
         tangent = None if state.tangent is None else over_windows(before, state.tangent, windows)
         return behind_weights(state, before.with_value(sums), tangent, share)
 
+    @property
+    def words(self) -> str:
+        sides = " x ".join(str(at_axis(self.size, axis)) for axis in (0, 1))
+        return f"Conv {sides}" + ("" if self.stride == 1 else f" at stride {self.stride}")
+
     def windows(self, length: int, axis: int) -> Windows:
         """Return the windows along an axis of an image."""
         size, stride = at_axis(self.size, axis), at_axis(self.stride, axis)
@@ -105,7 +110,7 @@ def one_or_two(name: str, option: Any, low: int) -> int | tuple[int, int]:
     if is_whole(option) and int(option) >= low:
         return int(option)
     numbers = list(option) if isinstance(option, Sequence) and not isinstance(option, str) else []
-    if len(numbers) != 2 or not all(is_whole(one) and int(one) >= low for one in numbers):
+    if len(numbers) != 2 or not all(is_whole(number) and int(number) >= low for number in numbers):
         raise OptionError(
             f"`{name}` must be a whole number ≥ {low}, or two, for height and width; got {option!r}."
         )

@@ -100,7 +100,7 @@ class Covariance:
             return self.held_gap[1] / 2  # the gap is 0
         return same_position(self.k12) if self.positions == "pairs" else self.k12
 
-    def spread(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+    def over_pairs(self, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Return numbers of each input and position, (… m) and (… n), with axes for all pairs."""
         if self.outer:
             x, z = x[..., :, None], z[..., None, :]

@@ -10,8 +10,9 @@ from leftout.core.errors import OptionError
 from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.state import State, Variances
 
-Signal = Literal["data", "gaussian", "activated"]
-"""What a layer is given: inputs as they are; sums over random weights, Gaussian in the limit; or neither."""
+Signal = Literal["data", "gaussian", "activated", "mixed"]
+"""What a layer is given: inputs as they are; sums over random weights, Gaussian in the limit; units that went
+through an activation; or sums of the second with others."""
 
 Axes = Literal["any", "rows", "images"]
 
@@ -103,9 +104,14 @@ class Layer(ABC):
         return type(self).__name__
 
     @property
+    def words(self) -> str:
+        """Return what it is in a few words, for a line that lists all layers."""
+        return self.name
+
+    @property
     def record(self) -> dict[str, Any]:
         """Return name and parameters, JSON-like."""
-        parameters = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        parameters = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         return {"name": self.name} | {
             name: list(value) if isinstance(value, tuple) else value for name, value in parameters.items()
         }

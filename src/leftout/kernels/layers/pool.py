@@ -59,6 +59,10 @@ class AveragePool(Layer):
             tangent = over_pairs_of_windows(tangent, windows).mul_(share)
         return replace(state, covariance=covariance, tangent=tangent)
 
+    @property
+    def words(self) -> str:
+        return f"AveragePool {' x '.join(str(at_axis(self.size, axis)) for axis in (0, 1))}"
+
     def windows(self, length: int, axis: int) -> Windows:
         """Return the windows along an axis of an image."""
         assert self.stride is not None

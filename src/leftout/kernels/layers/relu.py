@@ -52,6 +52,10 @@ class LeakyRelu(ActivationLayer):
         if not is_real(self.negative_slope) or not math.isfinite(self.negative_slope):
             raise OptionError(f"`negative_slope` must be a finite number; got {self.negative_slope!r}.")
 
+    @property
+    def words(self) -> str:
+        return f"LeakyRelu {self.negative_slope:.3g}"
+
     def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Covariance, Tensor]:
         return rectify(covariance, x, z, float(self.negative_slope))
 

@@ -62,7 +62,7 @@ class Residual(Layer):
     @staticmethod
     def _is_fresh(branch: Sequence[Layer]) -> bool:
         """Return whether a branch ends with sums over weights that the other has not seen."""
-        return bool(branch) and last_signal(branch) == "gaussian" and any(one.has_weights for one in branch)
+        return any(layer.has_weights for layer in branch) and last_signal(branch) == "gaussian"
 
     @property
     def parts(self) -> tuple[Layer, ...]:
@@ -96,13 +96,13 @@ class Residual(Layer):
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
         a = run_layers(self.layers, state, variances, pairs_later=pairs_later)
         b = run_layers(self.shortcut, state, variances, pairs_later=pairs_later)
-        tangents = [one.tangent for one in (a, b) if one.tangent is not None]
+        tangents = [branch.tangent for branch in (a, b) if branch.tangent is not None]
         tangent = sum(tangents[1:], start=tangents[0]) if tangents else None
         return replace(state, covariance=_sum(a.covariance, b.covariance, variances), tangent=tangent)
 
     def signal(self, before: Signal) -> Signal:
         ends = {signal_behind(branch, before) for branch in (self.layers, self.shortcut)}
-        return "gaussian" if ends == {"gaussian"} else "activated"
+        return "gaussian" if ends == {"gaussian"} else "mixed"
 
     def axes_behind(self, now: Axes) -> Axes:
         ends = {axes_behind(branch, now) for branch in (self.layers, self.shortcut)}
@@ -125,6 +125,11 @@ class Residual(Layer):
     def places_seen(self, places: set[int], length: int, axis: int) -> set[int]:
         branches = (self.layers, self.shortcut)
         return set().union(*(seen_through(branch, places, length, axis) for branch in branches))
+
+    @property
+    def words(self) -> str:
+        ours, theirs = (", ".join(layer.words for layer in branch) for branch in (self.layers, self.shortcut))
+        return f"({ours}) + ({theirs or 'what came in'})"
 
     @property
     def record(self) -> dict[str, Any]:

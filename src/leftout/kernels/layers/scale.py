@@ -33,6 +33,10 @@ class Scale(Layer):
         if not is_real(self.factor) or not math.isfinite(self.factor) or self.factor == 0:
             raise OptionError(f"`factor` must be a finite number other than 0; got {self.factor!r}.")
 
+    @property
+    def words(self) -> str:
+        return f"Scale {self.factor:.3g}"
+
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
         square = float(self.factor) ** 2
         return state.after(state.covariance.times(square), square)

@@ -85,7 +85,7 @@ class OwnVariances(Variances):
         self.kept.append(own)
         if self._name is not None and check is not None:
             check(self._name, own, self._first)
-        return covariance.spread(own, own)
+        return covariance.over_pairs(own, own)
 
 
 class KeptVariances(Variances):
@@ -95,4 +95,4 @@ class KeptVariances(Variances):
         self._next: Iterator[tuple[Tensor, Tensor]] = iter(zip(x, z, strict=True))
 
     def of(self, covariance: Covariance, check: Check | None = None) -> tuple[Tensor, Tensor]:
-        return covariance.spread(*next(self._next))
+        return covariance.over_pairs(*next(self._next))

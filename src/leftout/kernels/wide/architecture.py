@@ -82,7 +82,7 @@ class Architecture(Kernel):
         object.__setattr__(self, "layers", layers_given("layers", self.layers))
         check_choice("kind", self.kind, get_args(Kind))
         signal_behind(self.layers, "data")
-        if not any(layer.has_weights for layer in self._all_layers):
+        if not any(layer.has_weights for layer in self.every_layer):
             raise OptionError("`layers` must have one with weights, Dense or Conv.")
         if axes_behind(self.layers, "images" if self.takes_images else "rows") == "images":
             raise OptionError(
@@ -95,28 +95,28 @@ class Architecture(Kernel):
         return input_axes(self.layers) == "images"
 
     @property
-    def _all_layers(self) -> list[Layer]:
+    def every_layer(self) -> list[Layer]:
         """Return all layers, those of branches too."""
-        return [part for layer in self.layers for part in _inner(layer)]
+        return [inner for layer in self.layers for inner in _inner(layer)]
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         if self.takes_images:
             x, x_scales = self._rescale(_images(queries))
             z, z_scales = self._rescale(_images(inputs))
-            totals = image_totals(self.layers, x, z, trained=self._trained)
+            totals = image_totals(self.layers, x, z, trained=self._trains)
             return totals.mul_(x_scales[:, None]).mul_(z_scales)
         x, z = flat_rows(queries), flat_rows(inputs)
         pairs = Covariance(None, *input_gap_and_total(x, z))
         variances = KeptVariances(self._own_rows(x)[1].kept, self._own_rows(z)[1].kept)
-        return run_layers(self.layers, State(pairs, None, self._trained), variances).total()
+        return run_layers(self.layers, State(pairs, None, self._trains), variances).total()
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
         if not self.takes_images:
             return self._own_rows(flat_rows(inputs).double())[0].total().to(inputs)
         images, scales = self._rescale(_images(inputs))
-        return image_totals(self.layers, images, None, trained=self._trained).mul_(scales.square())
+        return image_totals(self.layers, images, None, trained=self._trains).mul_(scales.square())
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, of images smaller than those of other kernels: each pair of them is much work."""
@@ -165,7 +165,7 @@ class Architecture(Kernel):
 
     def _check_variances(self, name: str, inputs: Tensor) -> None:
         """Raise if an activation is not made for the variances that these inputs have."""
-        if not any(isinstance(layer, ActivationLayer) and layer.limited for layer in self._all_layers):
+        if not any(isinstance(layer, ActivationLayer) and layer.limited for layer in self.every_layer):
             return
         if not self.takes_images:
             if len(inputs):
@@ -209,12 +209,22 @@ class Architecture(Kernel):
                     )
 
     @property
-    def record(self) -> dict[str, Any]:
-        """Return name, layers and kind."""
-        return {"name": "architecture", "layers": [layer.record for layer in self.layers], "kind": self.kind}
+    def words(self) -> str:
+        """Return the layers in words, on one line."""
+        return ", ".join(layer.words for layer in self.layers)
 
     @property
-    def _trained(self) -> bool:
+    def record(self) -> dict[str, Any]:
+        """Return name, layers and kind."""
+        return {
+            "name": "architecture",
+            "network": self.words,
+            "layers": [layer.record for layer in self.layers],
+            "kind": self.kind,
+        }
+
+    @property
+    def _trains(self) -> bool:
         return self.kind == "ntk"
 
     def _own_rows(self, rows: Float[Tensor, "n d"]) -> tuple[State, OwnVariances]:
@@ -225,7 +235,7 @@ class Architecture(Kernel):
     def _run_own(self, rows: Float[Tensor, "n d"], own: OwnVariances) -> State:
         scales = input_scales(rows)
         alone = Covariance(None, torch.zeros_like(scales), 2 * (scales * scales), outer=False)
-        return run_layers(self.layers, State(alone, None, self._trained), own)
+        return run_layers(self.layers, State(alone, None, self._trains), own)
 
     def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
         """Return images whose largest number is about 1, and the powers of two they were divided by.
@@ -267,8 +277,8 @@ def _inner(layer: Layer) -> Iterator[Layer]:
     if layer.parts == (layer,):
         yield layer
     else:
-        for part in layer.parts:
-            yield from _inner(part)
+        for branch_layer in layer.parts:
+            yield from _inner(branch_layer)
 
 
 def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:

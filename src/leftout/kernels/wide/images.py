@@ -52,7 +52,7 @@ def image_totals(layers: Sequence[Layer], queries: Tensor, inputs: Tensor | None
         def piece(region: Region) -> Tensor:
             i, j = region[0], region[-1]
             pairs = _products(x[..., i], None if inputs is None else z[..., j], pairs=mixes)
-            variances = KeptVariances([one[..., i] for one in ours], [one[..., j] for one in theirs])
+            variances = KeptVariances([layer[..., i] for layer in ours], [layer[..., j] for layer in theirs])
             return run_layers(layers, State(pairs, None, trained), variances).total()
 
         regions = list(
@@ -100,7 +100,7 @@ def _products(queries: Tensor, inputs: Tensor | None, *, pairs: bool) -> Covaria
     layout = Covariance(queries[0], positions="pairs" if pairs else "same", outer=inputs is not None)
     total: Tensor | None = None
     for x, z in zip(queries, queries if inputs is None else inputs, strict=True):
-        ours, theirs = layout.spread(x, z)
+        ours, theirs = layout.over_pairs(x, z)
         product = ours * theirs
         total = product if total is None else total.add_(product)
     assert total is not None

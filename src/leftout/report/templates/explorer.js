@@ -124,7 +124,7 @@
     const low = Math.min(0, ...answers, ...(right || []));
     const span = Math.max(0, ...answers, ...(right || [])) - low || 1;
     const bars = make("ul", { className: "bars", "aria-label": classes ? "Score of each class" : "Prediction and target" });
-    const add = (name, value, kind) => {
+    const add = (name, value, kind, text = classes ? score(value) : number(value)) => {
       const fill = make("i");
       fill.style.left = `${(100 * (Math.min(value, 0) - low)) / span}%`;
       fill.style.width = `${(100 * Math.abs(value)) / span}%`;
@@ -133,7 +133,7 @@
       bars.append(make("li", { className: kind },
         make("span", { className: "name", text: name, title: name }),
         make("span", { className: "track", "aria-hidden": "true" }, fill, zero),
-        make("span", { className: "value", text: classes ? score(value) : number(value) })));
+        make("span", { className: "value", text })));
     };
     for (let i = 0; i < width; i += 1) {
       if (classes) {
@@ -144,7 +144,7 @@
       } else {
         const which = width > 1 ? ` ${i}` : "";
         add(`predicted${which}`, answers[i], "predicted");
-        add(`target${which}`, right[i], "target");
+        add(`target${which}`, right[i], "target", width > 1 ? undefined : truth(state.query));
       }
     }
     return bars;

@@ -1,0 +1,1 @@
+"""Reading a PyTorch module as layers of an infinitely wide network."""

@@ -1,0 +1,118 @@
+"""Which kernel of an infinitely wide network stands for a module? That of its architecture.
+
+The forward is traced (torch.fx) into a graph of calls. Each call is one layer (`module_layers`); a sum of two
+branches is a residual block, from where their paths part to where they meet. Dropout is as in eval mode,
+and changes nothing.
+"""
+
+from typing import get_args
+
+from torch import fx, nn
+
+from leftout.core.checks import check_choice, check_kind, check_positive
+from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.wording import exception_text
+from leftout.kernels.layers.chain import signal_behind
+from leftout.kernels.module.graph import layers_of_graph
+from leftout.kernels.module.initialisation import Variances
+from leftout.kernels.module.options import Initialisation
+from leftout.kernels.wide.architecture import Architecture
+from leftout.kernels.wide.options import Kind
+
+
+def of(
+    module: nn.Module,
+    *,
+    initialisation: Initialisation = "he",
+    weight_variance: float | None = None,
+    bias_variance: float | None = None,
+    kind: Kind = "ntk",
+    tolerance: float = 1e-6,
+) -> Architecture:
+    """Return the kernel of the infinitely wide network of a module's architecture.
+
+    Args:
+        module: Linear, Conv2d, activations, averages, normalisations and sums of branches, in any forward
+            that torch.fx traces. Its weights are looked at only for "measured".
+        initialisation: from which variances the weights are taken to be drawn: "he", 2 over fan-in; "xavier",
+            1 over the mean of fan-in and fan-out; "pytorch", its default of 1/3 over fan-in, biases too;
+            "measured", the mean square of the weights and biases that each layer has.
+        weight_variance, bias_variance: of all layers instead, times fan-in; layers without a bias have none.
+        kind: "ntk" (all layers trained) or "nngp" (what the network starts as).
+        tolerance: largest error of activations that have no closed form, as of `layers.Activation`.
+
+    Returns:
+        the composition of layers: `.layers`. Units and channels are infinitely many; windows, strides and
+        padding are the module's. BatchNorm becomes what it is in eval mode before training, a division by
+        √(1 + ε); weights of normalisations stay 1.
+
+    Raises:
+        OptionError: a layer, a call or an order of layers of which no such kernel is known; names the layer
+            and says what to do.
+
+    Cost:
+        tracing of the forward, without numbers.
+
+    Source:
+        Jacot, Gabriel and Hongler 2018, "Neural tangent kernel"; Novak et al. 2019 for convolutions; Yang
+        2019, "Tensor programs", for architectures in general.
+
+    Example:
+        >>> import leftout as lo
+        >>> from torch import nn
+        >>> module = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+        >>> lo.kernels.of(module).words
+        'Flatten, Dense, Relu, Dense'
+        >>> lo.kernels.of(nn.Sequential(nn.Conv2d(3, 8, 3), nn.GELU(), nn.Flatten(), nn.Linear(8, 2))).words
+        'Conv 3 x 3, Gelu, Flatten, Dense'
+    """
+    check_kind("module", module, nn.Module, what="an nn.Module")
+    check_choice("initialisation", initialisation, get_args(Initialisation))
+    check_choice("kind", kind, get_args(Kind))
+    check_positive("tolerance", tolerance)
+    variances = Variances(initialisation, weight_variance, bias_variance)
+    _check_apart(module)
+    layers = layers_of_graph(_trace(module), module, variances, tolerance)
+    try:
+        kernel = Architecture(layers, kind)
+        end = signal_behind(layers, "data")
+    except LeftoutError as error:
+        raise OptionError(
+            f"`module` must have layers that can follow each other in the limit: {error} Empirical(module) "
+            "takes any network as it is."
+        ) from error
+    if end != "gaussian":
+        raise OptionError(
+            "`module` must end with a Linear layer, the readout of its outputs; it ends with "
+            f"{layers[-1].words}. Take off what follows the readout: leftout works with logits."
+        )
+    return kernel
+
+
+def _trace(module: nn.Module) -> fx.Graph:
+    """Return the graph of a module's forward.
+
+    Raises:
+        OptionError: it cannot be traced; shows what it raised.
+    """
+    try:
+        return fx.Tracer().trace(module)
+    except LeftoutError:
+        raise
+    except Exception as error:
+        raise OptionError(
+            "`module` must have a forward that torch.fx can trace, without choices that depend on numbers; "
+            f"it raised {exception_text(error)}"
+        ) from error
+
+
+def _check_apart(module: nn.Module) -> None:
+    """Raise if two layers share a weight: sums over it are not independent."""
+    first: dict[int, str] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        before = first.setdefault(id(parameter), name)
+        if before != name and before.rpartition(".")[0] != name.rpartition(".")[0]:
+            raise OptionError(
+                f"`module` must have layers with weights of their own; {before} and {name} are one "
+                "parameter. Of tied weights no kernel is known here: Empirical(module) takes them."
+            )
