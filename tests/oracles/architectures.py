@@ -180,7 +180,10 @@ def linear(values, layer, p, q, *sides):
 def gaussian(name, options, k, left, right):
     """Return E[φ(u) φ(v)] and E[φ'(u) φ'(v)] of Gaussian u, v with these variances and covariance k."""
     deviations = math.sqrt(left), math.sqrt(right)
-    cosine = 1.0 if k == left == right else min(1.0, max(-1.0, k / (deviations[0] * deviations[1])))
+    norm = deviations[0] * deviations[1]
+    cosine = min(1.0, max(-1.0, k / norm)) if norm else 0.0  # where one is 0, it is multiplied by 0
+    if abs(k) == left == right:
+        cosine = math.copysign(1.0, k)
     if name in LINEAR:
         return by_angle(LINEAR[name](*options), cosine, deviations)
     function, slope = SMOOTH[name]

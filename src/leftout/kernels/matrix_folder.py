@@ -218,8 +218,10 @@ def compute(
         is there once, for its checksums.
 
     Accuracy:
-        As `gram` and `cross`. In float32, of 7 digits, predictions of a fit are off by 1e-7 times the
-        largest eigenvalue over the ridge or so: see docs/choose.md for what that changes.
+        As `gram` and `cross`. In float32 of 2,000 MNIST digits, 0 of 1,000 predicted classes changed, no
+        prediction by more than 7e-6 of the largest and no influence by more than 1e-5 of the largest
+        (records/2026-11-30-single-precision). Its eigenvalues are right to some 1e-6 of the largest: with
+        a ridge below that, take float64.
 
     Example:
         >>> import tempfile, torch
