@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from leftout.kernels.layers.angles import unit_rows
 from scipy.integrate import quad
 
 import leftout as lo
@@ -28,6 +27,7 @@ from leftout.kernels.fused.library import (
 )
 from leftout.kernels.fused.program import Convolution, Factor, ImageProgram, Rectifier, Residual
 from leftout.kernels.fused.stack import Stack, stack_diagonal, stack_kernel
+from leftout.kernels.layers.angles import unit_rows
 from leftout.kernels.rows import lengths
 from leftout.kernels.wide.conv_relu import ConvReLU
 from leftout.kernels.wide.relu import ReLU

@@ -1,6 +1,6 @@
 """Layers one behind the other: what they do together, and whether they may follow each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from leftout.core.checks import shown
 from leftout.core.errors import OptionError
@@ -71,6 +71,15 @@ def input_axes(layers: Sequence[Layer]) -> Axes:
         if layer.axes != "any" or layer.ends_positions:
             return layer.axes
     return "any"
+
+
+def every_layer(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Yield layers, and in the place of residual blocks those of their branches."""
+    for layer in layers:
+        if layer.parts == (layer,):
+            yield layer
+        else:
+            yield from every_layer(layer.parts)
 
 
 def sides_behind(layers: Sequence[Layer], height: int, width: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.layers.chain import (
     axes_behind,
+    every_layer,
     input_axes,
     layers_given,
     run_layers,
@@ -101,7 +102,7 @@ class Architecture(Kernel):
     @property
     def every_layer(self) -> list[Layer]:
         """Return all layers, those of branches too."""
-        return [inner for layer in self.layers for inner in _inner(layer)]
+        return list(every_layer(self.layers))
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
@@ -138,7 +139,8 @@ class Architecture(Kernel):
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, of images smaller than those of other kernels: each pair of them is much work."""
         if not self.takes_images:
-            return super().tiles(queries, inputs, work)
+            more = max(layer.arrays for layer in self.layers)
+            return super().tiles(queries, inputs, replace(work, temporaries=work.temporaries + more))
         images = _images(queries)
         some = images.new_empty((0, *images.shape[1:]), dtype=work.dtype, device=work.device)
         compiled = compiled_images(self.layers, some, trained=self._trains)
@@ -289,15 +291,6 @@ def serial(*layers: Layer, kind: Kind = "ntk") -> Architecture:
                 [0.6967, 3.3760]])
     """
     return Architecture(layers, kind)
-
-
-def _inner(layer: Layer) -> Iterator[Layer]:
-    """Yield a layer, or those of its branches, of branches inside them too."""
-    if layer.parts == (layer,):
-        yield layer
-    else:
-        for branch_layer in layer.parts:
-            yield from _inner(branch_layer)
 
 
 def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:

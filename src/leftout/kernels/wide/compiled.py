@@ -1,8 +1,8 @@
 """Which networks does compiled code compute, and how are their layers said to it?
 
-Rows: Dense layers with rectifiers between them, all of it. Images: convolutions by zeros, rectifiers, factors
-and sums of branches, up to the readout of positions; what follows is done here, on whole images. Other networks
-are computed by torch, layer by layer.
+Rows: Dense layers with rectifiers between them, all of it. Images: convolutions by zeros, rectifiers,
+factors and sums of branches, up to the readout of positions; what follows is done here, on whole images.
+Other networks are computed by torch, layer by layer.
 """
 
 from collections.abc import Sequence
