@@ -9,6 +9,7 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.kernels import residual, serial, use_code
 from leftout.kernels.assemble import gram
 from leftout.kernels.layers import Activation, AveragePool, Conv, Dense, Flatten, Gelu, Relu, Tanh
+from leftout.kernels.layers.chain import numbers_of_a_row
 from leftout.kernels.threads import one_thread_each, side_by_side
 from leftout.kernels.tiles import TEMPORARIES
 from leftout.kernels.wide import images as pieces
@@ -119,8 +120,9 @@ IMAGES = {
 def test_blocks_of_rows_are_as_many_as_are_counted(layers) -> None:
     x, kernel = torch.randn(256, 5, dtype=torch.float64), serial(*layers)
     with use_code("torch"):
-        taken = peak_memory(lambda: kernel.block(x, -x)) / (8 * 256**2)
-    assert taken < 0.2 + TEMPORARIES + max(layer.arrays for layer in layers)
+        taken = peak_memory(lambda: kernel.block(x, -x)) / 8
+    blocks = TEMPORARIES + max(layer.arrays for layer in layers)
+    assert taken < 256**2 * (0.2 + blocks) + 256 * numbers_of_a_row(layers)
 
 
 @pytest.mark.parametrize("layers", IMAGES.values(), ids=IMAGES)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from leftout.core.checks import shown
 from leftout.core.errors import OptionError
-from leftout.kernels.layers.layer import Axes, Layer, Signal
+from leftout.kernels.layers.layer import ActivationLayer, Axes, Layer, Signal
 from leftout.kernels.layers.state import State, Variances
 
 NOT_GAUSSIAN: dict[Signal, str] = {
@@ -80,6 +80,13 @@ def every_layer(layers: Sequence[Layer]) -> Iterator[Layer]:
             yield layer
         else:
             yield from every_layer(layer.parts)
+
+
+def numbers_of_a_row(layers: Sequence[Layer]) -> int:
+    """Return how many numbers activations hold of an input on either side, and while they make them."""
+    asking = [layer for layer in every_layer(layers) if isinstance(layer, ActivationLayer)]
+    kept = sum(2 * layer.numbers_kept for layer in asking)
+    return kept + max((layer.numbers_passing for layer in asking), default=0)
 
 
 def sides_behind(layers: Sequence[Layer], height: int, width: int) -> tuple[int, int]:

@@ -134,6 +134,9 @@ class ActivationLayer(Layer):
     numbers_kept: ClassVar[int] = 1
     """Numbers that it keeps of an input at a position, at the most."""
 
+    numbers_passing: ClassVar[int] = 0
+    """Numbers of an input that it holds while it makes them."""
+
     def check(self, name: str, variances: Tensor, first: int) -> None:
         """Raise if it is not made for these variances.
 

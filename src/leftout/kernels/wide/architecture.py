@@ -22,6 +22,7 @@ from leftout.kernels.layers.chain import (
     every_layer,
     input_axes,
     layers_given,
+    numbers_of_a_row,
     run_layers,
     seen_through,
     signal_behind,
@@ -30,6 +31,7 @@ from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.layer import ActivationLayer, Layer
 from leftout.kernels.layers.state import KeptVariances, OwnVariances, State
 from leftout.kernels.rows import check_network_inputs, flat_rows
+from leftout.kernels.tiles import BLOCK as TILE_SIDE
 from leftout.kernels.tiles import Tile, TileWork
 from leftout.kernels.wide.compiled import compiled_images, compiled_rows
 from leftout.kernels.wide.images import image_totals, numbers_held, run_own_images
@@ -140,7 +142,10 @@ class Architecture(Kernel):
         """Return tiles, of images smaller than those of other kernels: each pair of them is much work."""
         if not self.takes_images:
             more = max(layer.arrays for layer in self.layers)
-            return super().tiles(queries, inputs, replace(work, temporaries=work.temporaries + more))
+            side = min(TILE_SIDE["cpu"], max(len(queries), 0 if inputs is None else len(inputs)))
+            held = side * numbers_of_a_row(self.layers) * 8
+            work = replace(work, temporaries=work.temporaries + more, result=work.result + held)
+            return super().tiles(queries, inputs, work)
         images = _images(queries)
         some = images.new_empty((0, *images.shape[1:]), dtype=work.dtype, device=work.device)
         compiled = compiled_images(self.layers, some, trained=self._trains)
