@@ -1,7 +1,7 @@
 """Compile fused.c when leftout is installed or a wheel is made, where there is a C compiler.
 
-A wheel with the library is for a platform and for any Python. Without a compiler it is for every platform, and
-torch computes what C would.
+A wheel with the library is for one platform and for any Python. Without a compiler it is for every platform,
+and torch computes what C would.
 """
 
 import importlib.util

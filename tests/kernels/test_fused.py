@@ -1,4 +1,4 @@
-"""Does the compiled code give what torch gives, and the recursion written out, with all instructions it has?"""
+"""Does compiled code give what torch gives, and the recursion written out, with all instructions it has?"""
 
 import os
 import shutil
@@ -118,7 +118,7 @@ def matrix(program, x, z, code):
 
 @cache
 def written_out(name):
-    """Return K and T of two images at all pairs of positions; the images are exact in either type of number."""
+    """Return K and T of two images at all pairs of positions; they are exact in either type of number."""
     x, z = pictures(2)
     return oracle.last_layer(PROGRAMS[name], x.numpy(), z.numpy())
 
@@ -245,8 +245,8 @@ def test_a_rectifier_is_its_integral(slope, angle, code) -> None:
 def test_branches_that_do_not_meet_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"must have the same strides; got \(2, 2\) and \(1, 1\)"):
         _ = ImageProgram((Residual((HALF,)),), 2, SIDES, False, tangent=True).instructions
+    valid = convolution(SIDES, (2, 3), padding="valid")
     with pytest.raises(ShapeError, match=r"images of the same sides; got \(4, 2\) and \(5, 4\)"):
-        valid = convolution(SIDES, (2, 3), padding="valid")
         _ = ImageProgram((Residual((valid,)),), 2, SIDES, False, tangent=True).instructions
 
 
@@ -318,7 +318,7 @@ def test_fully_connected_kernels_are_what_torch_computes(kernel, features, dtype
 
 @every_set
 def test_gaps_of_near_rows_keep_their_digits(code) -> None:
-    """1 − k / k(0), relative: θ² / 2 · (depth-dependent) of angles down to 1e-7, where an arccos has none left."""
+    """At angles down to 1e-7, where an arccos has lost half of them."""
     angles = torch.logspace(-7, -2, 33, dtype=torch.float64)
     x = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
     z = torch.stack([angles.cos(), angles.sin()], 1)
@@ -400,7 +400,7 @@ def test_without_a_library_torch_computes_and_says_so() -> None:
         use_code("avx2").__enter__()
     build.LIBRARY.write_bytes(b"not a library")
     library.load_library.cache_clear()
-    assert describe_code().startswith("torch. C would be faster; its libfused.so does not load")
+    assert describe_code().startswith("torch. C would be faster; libfused.so does not load")
 
 
 @pytest.mark.slow
@@ -431,8 +431,8 @@ def test_nothing_is_read_or_written_outside(tmp_path) -> None:
         "import sys, pathlib, pytest\n"
         "from leftout.kernels.fused import build\n"
         f"build.LIBRARY = pathlib.Path({str(checked)!r})\n"
-        "sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-n', '0', '-m', 'not slow', '-k', 'not library',"
-        f" {__file__!r}]))"
+        "chosen = ['-q', '-p', 'no:cacheprovider', '-n', '0', '-m', 'not slow', '-k', 'not library']\n"
+        f"sys.exit(pytest.main([*chosen, {__file__!r}]))"
     )
     settings = {"LD_PRELOAD": sanitizer, "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

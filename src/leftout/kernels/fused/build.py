@@ -1,6 +1,7 @@
 """Compile fused.c: `python -m leftout.kernels.fused.build`, which `hatch_build.py` does at installation.
 
-The library stands beside its source. It needs nothing of Python, and has a version for each set of instructions.
+The library stands beside its source. It needs nothing of Python, and has a version for each set of
+instructions.
 """
 
 import os
@@ -60,4 +61,4 @@ def _compiler() -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(compile_library())
+    sys.exit(compile_library() or 0)

@@ -594,6 +594,30 @@ INLINE int64_t NAME(place)(const int32_t *sides, const int64_t *start, int64_t r
     return (start[0] + row) * sides[1] + start[1];
 }
 
+/* Products of n vectors of pixels, from one column on, over channels. */
+INLINE void NAME(multiply_columns)(int n, const REAL *left, const REAL *right, REAL *to, int64_t channels, int64_t area,
+                                   REAL share, int mode) {
+    VECTOR sum[CHAINS];
+    EACH sum[i] = NAME(all)(0);
+    for (int64_t channel = 0; channel < channels; channel++) {
+        EACH sum[i] = NAME(fma)(NAME(left)(left, i / VECTORS, i % VECTORS, mode), AT(right, 0, i), sum[i]);
+        left += mode == OUTER ? area : area * LANES;
+        right += area * LANES;
+    }
+    EACH AT(to, 0, i) = sum[i] * share;
+}
+
+INLINE void NAME(multiply_row)(const REAL *left, const REAL *right, REAL *to, int64_t columns, int64_t channels,
+                               int64_t area, REAL share, int mode) {
+    int64_t column = 0, numbers = mode == OUTER ? 1 : LANES;
+    for (; column + CHAINS / VECTORS <= columns; column += CHAINS / VECTORS)
+        NAME(multiply_columns)(CHAINS, left + column * numbers, right + column * LANES, to + column * LANES, channels,
+                               area, share, mode);
+    for (; column < columns; column++)
+        NAME(multiply_columns)(VECTORS, left + column * numbers, right + column * LANES, to + column * LANES, channels,
+                               area, share, mode);
+}
+
 static void NAME(multiply_pixels)(NAME(Scratch) *scratch, const NAME(Task) *task) {
     const Instruction *step = scratch->program->instructions;
     Overlap at = overlap(step->sides_in, step->steps_in, task->by);
@@ -602,15 +626,11 @@ static void NAME(multiply_pixels)(NAME(Scratch) *scratch, const NAME(Task) *task
     for (int64_t row = 0; row < at.sides[0]; row++) {
         int64_t left = NAME(place)(step->sides_in, at.left, row), right = NAME(place)(step->sides_in, at.right, row);
         REAL *to = scratch->tiles[0].k + row * scratch->pitch;
-        for (int64_t column = 0; column < at.sides[1]; column++)
-            for (int part = 0; part < VECTORS; part++) {
-                VECTOR sum = NAME(all)(0);
-                for (int64_t channel = 0; channel < channels; channel++) {
-                    VECTOR x = NAME(left)(task->left_pixels, channel * area + left + column, part, task->mode);
-                    sum = NAME(fma)(x, AT(task->pixels, channel * area + right + column, part), sum);
-                }
-                AT(to, column, part) = sum * share;
-            }
+        const REAL *z = task->pixels + right * LANES;
+        if (task->mode == OUTER)
+            NAME(multiply_row)(task->left_pixels + left, z, to, at.sides[1], channels, area, share, OUTER);
+        else
+            NAME(multiply_row)(task->left_pixels + left * LANES, z, to, at.sides[1], channels, area, share, PAIRED);
     }
     scratch->tiles[0].has_tangent = 0;
     scratch->tiles[0].rows = at.sides[0];

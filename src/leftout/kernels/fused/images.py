@@ -1,7 +1,7 @@
 """K and T of pairs of images by fused.c, block by block and thread by thread.
 
-A task is one group of right images (as many as a vector has numbers) with several left ones, or with one at some
-of the displacements: short enough that a program can be stopped in between.
+A task is one group of right images (as many as a vector has numbers) with several left ones, or with one at
+some of the displacements: short enough that a program can be stopped in between.
 """
 
 import ctypes
@@ -64,7 +64,7 @@ def image_means(
     inputs: Float[Tensor, "n c h w"] | None,
     code: Code,
 ) -> Float64[Tensor, "2 ..."]:
-    """Return the means over positions of K and of T, (2, m, n); (2, m) of each image with itself if no inputs.
+    """Return the means over positions of K and of T, (2, m, n); (2, m) of each image alone if no inputs.
 
     T is 0 where it is not wanted.
 

@@ -1,7 +1,8 @@
 """The compiled code of `fused.c`: whether it is there, and which instructions of the processor it uses.
 
-It is built when leftout is installed and a C compiler is at hand (`hatch_build.py`), or later (`fused.build`). Without it, on a GPU, and
-where derivatives are recorded, torch computes the same.
+It is built when leftout is installed where there is a C compiler (`hatch_build.py`), or later by
+`python -m leftout.kernels.fused.build`. Without it, on a GPU, and where derivatives are recorded, torch
+computes the same.
 """
 
 import ctypes
@@ -93,13 +94,13 @@ def use_code(code: Code) -> Iterator[None]:
         >>> x = torch.eye(2, dtype=torch.float64)
         >>> with lo.kernels.use_code("torch"):
         ...     lo.kernels.ReLU(1).block(x, x)
-        tensor([[1.0000, 0.1592],
-                [0.1592, 1.0000]], dtype=torch.float64)
+        tensor([[2.0000, 0.3183],
+                [0.3183, 2.0000]], dtype=torch.float64)
     """
     if code not in get_args(Code):
         raise OptionError(f"`code` must be one of {', '.join(map(repr, get_args(Code)))}; got {code!r}.")
     if code != "torch" and code not in available_sets():
-        why = why_not_built() or f"this processor has only {', '.join(map(repr, available_sets()))}."
+        why = why_not_built() or f"this processor has {', '.join(map(repr, available_sets()))}."
         raise OptionError(f"`code` {code!r} cannot run here: {why}")
     token = _wanted.set(code)
     try:
@@ -129,7 +130,7 @@ def compiled_set(*inputs: Tensor) -> Code | None:
 
 
 def available_sets() -> tuple[Code, ...]:
-    """Return the instructions of the processor that C can use here, the fastest last; () without a library."""
+    """Return the sets of instructions that C can use here, the fastest last; () without a library."""
     library = load_library()
     return tuple(
         code for place, code in enumerate(SETS) if library is not None and library.leftout_runs(place)
@@ -137,12 +138,14 @@ def available_sets() -> tuple[Code, ...]:
 
 
 def why_not_built() -> str:
-    """Return why there is no compiled code; empty where there is."""
-    if not build.LIBRARY.is_file():
-        return "no C compiler was found at installation: `python -m leftout.kernels.fused.build` compiles it."
-    if load_library() is None:
-        return f"its {build.LIBRARY.name} does not load or is of another version: `python -m leftout.kernels.fused.build` compiles it."
-    return ""
+    """Return why there is no compiled code and what to do; empty where there is."""
+    if load_library() is not None:
+        return ""
+    if build.LIBRARY.is_file():
+        why = f"{build.LIBRARY.name} does not load, or is of another version of its source"
+    else:
+        why = "no C compiler was found at installation"
+    return f"{why}: `python -m leftout.kernels.fused.build` compiles it."
 
 
 def describe_code() -> str:

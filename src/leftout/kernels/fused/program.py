@@ -1,8 +1,9 @@
 """A convolutional network as a program of fused.c: what happens to K and T at all positions of two images.
 
-Convolutions move positions p and q of two images alike, so they keep the displacement q − p: a program runs at
-one displacement at a time. Layers that mix displacements (averages on the way, circular padding) are no part of
-it. A displacement of d positions at the end is one of d times the product of the strides behind it before.
+Convolutions move positions p and q of two images alike, so they keep the displacement q − p: a program runs
+at one displacement at a time. Layers that mix displacements (averages on the way, circular padding) are no
+part of it. What is a displacement of d positions at the end is, before a layer, one of d times all strides
+from there on.
 """
 
 import math
@@ -165,7 +166,8 @@ def _append(
             ends.append(_append(made, step.shortcut, sides, behind, slot + 1))
             if ends[0] != ends[1]:
                 raise ShapeError(
-                    f"Branches of a residual sum must end with images of the same sides; got {ends[0]} and {ends[1]}."
+                    "Branches of a residual sum must end with images of the same sides; got "
+                    f"{ends[0]} and {ends[1]}."
                 )
             sides = ends[0]
             _append_plain(made, ADD, sides, behind, slot)

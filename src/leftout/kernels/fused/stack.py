@@ -5,8 +5,9 @@ of a row the angle whose cosine is √(w k / (w k + b)), k its kernel before a l
 
     D' = cos φ₁ cos φ₂ D + (1 − cos(φ₁ − φ₂)),        T' / P' = cos φ₁ cos φ₂ T / P + (1 − D'),
 
-as (w c + b) / P' is cos(φ₁ − φ₂). Both terms of D' are positive, and (1 − cos(φ₁ − φ₂)) = |u₁ − u₂|² / 2 of unit
-vectors u = (cos φ, sin φ): no digit of a small gap is lost, and equal rows have none. A leaky ReLU of slope a gives
+as (w c + b) / P' is cos(φ₁ − φ₂) for a cosine of 1. Both terms of D' are positive, and 1 − cos(φ₁ − φ₂) is
+|u₁ − u₂|² / 2 of unit vectors u = (cos φ, sin φ): no digit of a small gap is lost, and equal rows have none.
+A leaky ReLU of slope a gives
 
     D' = D − r (sin θ − θ cos θ),        T' = T (1 + a²) / 2 (1 − r θ),        r = ((1 − a)² / (1 + a²)) / π.
 """
