@@ -13,7 +13,7 @@ from laws import assert_same
 from leftout.kernels.layers import Activation, Dense, Tanh
 from oracles import architectures as oracle
 from problems.architecture_modules import Network, kernel_of
-from problems.architectures import COUNT, architecture, inputs, layer_names
+from problems.architectures import COUNT, ROWS, architecture, inputs, layer_names
 
 PEER = json.loads(Path(__file__).with_name("peer_values.json").read_text())["networks"]
 KINDS = ("nngp", "ntk")
@@ -89,6 +89,23 @@ OTHERS = {
         ["pool", [2, 2], [1, 1], 0],
         ["norm", 1e-5],
         ["relu"],
+        ["flatten"],
+        DENSE,
+    ],
+    "whole images normalised": [
+        ["conv", [2, 2], [1, 1], "same", 2.0, 0.1],
+        ["norm", 1e-2, "all"],
+        ["relu"],
+        ["conv", [2, 1], [1, 1], "valid", 2.0, 0.1],
+        ["norm", 1e-2, "all"],
+        ["gelu"],
+        MEAN,
+        DENSE,
+    ],
+    "whole images normalised, of positions by themselves": [
+        ["conv", [2, 2], [1, 1], "same", 2.0, 0.1],
+        ["norm", 1e-2, "all"],
+        ["erf"],
         ["flatten"],
         DENSE,
     ],
@@ -368,6 +385,24 @@ def assert_networks_approach(of, repeats=REPEATS):
     assert slopes["another ntk"][1] > 3 * slopes["ntk"][1], slopes
 
 
+READ = [*range(ROWS), 23, 36, 44, 48, 49, 59, 71, 83, 89, 99, 135, 137]
+"""Networks of layers that PyTorch has: "same" at a stride pads one side only, which Conv2d does not do."""
+
+
+@pytest.mark.sample(12)
+@pytest.mark.parametrize("seed", READ)
+def test_the_module_is_read_as_the_network_it_is(seed) -> None:
+    """Every parameter is plus or minus the root of its variance, so that what is measured is exact."""
+    network, generator = Network(architecture(seed), width=6), torch.Generator().manual_seed(seed)
+    network.draw(generator)
+    for name, parameter in network.module.named_parameters():
+        parameter.data = parameter.data.sign() * network.variances[name] ** 0.5
+    x = images(seed)
+    for kind in KINDS:
+        read = lo.kernels.of(network.module, initialisation="measured", kind=kind)
+        assert_same(read.block(x, x), kernel_of(architecture(seed), kind).block(x, x), ROUNDING)
+
+
 SMALL = {
     "input": [4],
     "layers": [
@@ -383,6 +418,11 @@ SMALL = {
 
 def test_networks_of_the_very_module_approach_their_kernel() -> None:
     assert_networks_approach(SMALL, repeats=8)
+
+
+@pytest.mark.slow
+def test_networks_whose_images_are_normalised_as_a_whole_approach_their_kernel() -> None:
+    assert_networks_approach({"input": [2, 3, 4], "layers": OTHERS["whole images normalised"]})
 
 
 @pytest.mark.slow
