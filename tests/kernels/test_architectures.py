@@ -138,7 +138,7 @@ def test_what_the_peer_does_not_have_is_the_recursion_written_out(name) -> None:
             assert abs(float(kernel.block(x[[i]], x[[j]])) - value) < ROUNDING * root
 
 
-@pytest.mark.sample(20)
+@pytest.mark.sample(12)
 @seeds
 def test_matrices_are_symmetric_positive_and_have_the_diagonal(seed) -> None:
     x = images(seed, n=12)
@@ -150,7 +150,7 @@ def test_matrices_are_symmetric_positive_and_have_the_diagonal(seed) -> None:
         assert_same(matrix.diagonal(), kernel.diagonal(x), ROUNDING)
 
 
-@pytest.mark.sample(20)
+@pytest.mark.sample(12)
 @seeds
 def test_equal_inputs_are_equal_to_the_kernel(seed) -> None:
     x = images(seed)
@@ -165,7 +165,7 @@ def test_equal_inputs_are_equal_to_the_kernel(seed) -> None:
         assert abs(float(block[0, 3] / kernel.diagonal(x[:1])) - 1) < ROUNDING
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(8)
 @seeds
 def test_opposite_inputs_have_a_kernel(seed) -> None:
     x = images(seed)
@@ -187,7 +187,7 @@ def test_opposite_inputs_are_at_an_angle_of_pi(shape) -> None:
     assert of_relu.block(x, -x).diagonal().abs().max() < ROUNDING * of_relu.diagonal(x).max()
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(8)
 @seeds
 def test_the_order_of_channels_or_features_changes_nothing(seed) -> None:
     x = images(seed)
@@ -199,7 +199,7 @@ def test_the_order_of_channels_or_features_changes_nothing(seed) -> None:
         assert (kernel.block(x.roll(1, 1), x) - expected).abs().max() > 1e-3 * expected.max(), "a control"
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(8)
 @seeds
 def test_blocks_of_pairs_are_those_of_each_pair(seed) -> None:
     x = images(seed)
@@ -209,7 +209,7 @@ def test_blocks_of_pairs_are_those_of_each_pair(seed) -> None:
         assert_same(kernel.block(x[:2], x[2:]), single, ROUNDING)
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(8)
 @seeds
 def test_before_training_networks_have_the_kernel_of_the_readout(seed) -> None:
     of = architecture(seed)
@@ -218,7 +218,7 @@ def test_before_training_networks_have_the_kernel_of_the_readout(seed) -> None:
     assert (kernel_of(of).diagonal(x) >= kernel_of(of, "nngp").diagonal(x)).all()
 
 
-@pytest.mark.sample(10)
+@pytest.mark.sample(8)
 @seeds
 def test_single_precision_is_near_double(seed) -> None:
     x = images(seed)
