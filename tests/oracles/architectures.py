@@ -115,14 +115,18 @@ def kernels(of, x, z):
                 w, b = layer.options[-2:]
                 return w * linear(covariance, layer, p, q, left, right) + b
             case "norm":
-                own = covariance(inner, left, left, p, p), covariance(inner, right, right, q, q)
-                epsilon = layer.options[0]
-                return covariance(inner, left, right, p, q) / math.sqrt(
-                    (own[0] + epsilon) * (own[1] + epsilon)
-                )
+                return covariance(inner, left, right, p, q) / norm(layer, left, right, p, q)
             case "scale" | "pool" | "flatten" | "mean":
                 return linear(covariance, layer, p, q, left, right)
         return expectations(layer, left, right, p, q)[0]
+
+    def norm(layer, left, right, p, q):
+        inner, product = layer.before[0], 1.0
+        for side, place in ((left, p), (right, q)):
+            seen = places(inner.shape) if layer.options[1:] == ["all"] else [place]
+            variances = [covariance(inner, side, side, i, i) for i in seen]
+            product *= sum(variances) / len(variances) + layer.options[0]
+        return math.sqrt(product)
 
     @cache
     def expectations(layer, left, right, p, q):
@@ -141,9 +145,7 @@ def kernels(of, x, z):
             case "dense" | "conv":
                 return layer.options[-2] * linear(tangent, layer, p, q) + covariance(layer, 0, 1, p, q)
             case "norm":
-                own = covariance(inner, 0, 0, p, p), covariance(inner, 1, 1, q, q)
-                epsilon = layer.options[0]
-                return tangent(inner, p, q) / math.sqrt((own[0] + epsilon) * (own[1] + epsilon))
+                return tangent(inner, p, q) / norm(layer, 0, 1, p, q)
             case "scale" | "pool" | "flatten" | "mean":
                 return linear(tangent, layer, p, q)
         return tangent(inner, p, q) * expectations(layer, 0, 1, p, q)[1]

@@ -149,8 +149,10 @@ class Builder:
                 return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
             case "norm" if len(self.shape) == 1:
                 return [nn.LayerNorm(self.shape[0], eps=options[0], elementwise_affine=False)]
-            case "norm":
+            case "norm" if len(options) == 1:
                 return [ChannelNorm(self.shape[0], *options)]
+            case "norm":
+                return [nn.GroupNorm(1, self.shape[0], eps=options[0], affine=False)]
             case "scale":
                 return [Times(*options)]
             case "residual":
@@ -161,29 +163,36 @@ class Builder:
         return [Function(FUNCTIONS[name])] if name in FUNCTIONS else [MODULES[name](*options)]
 
     def convolution(self, size, stride, padding, w, b) -> list[nn.Module]:
-        size, stride = tuple(size), tuple(stride)
         channels, *lengths = self.shape
-        zeros = [[0, 0], [0, 0]]
+        circular = padding == "circular" or isinstance(padding, list)
         if padding in ("same", "circular"):
-            for axis, (length, window, step) in enumerate(zip(lengths, size, stride, strict=True)):
-                missing = max(0, (-(-length // step) - 1) * step + window - length)
-                zeros[axis] = [missing // 2, missing - missing // 2]
-        elif padding != "valid":
-            zeros = [[padding, padding], [padding, padding]]
-        after = [
-            (length + sum(both) - window) // step + 1
-            for length, both, window, step in zip(lengths, zeros, size, stride, strict=True)
-        ]
-        self.shape = [channels, *after]
-        bias = b > 0
-        centred = stride == (1, 1) and all(window % 2 for window in size)  # torch warns of even windows
-        if isinstance(padding, int) or padding == "valid" or (padding == "same" and centred):
-            here = 0 if padding == "valid" else padding
-            convolution = nn.Conv2d(channels, self.width, size, stride, here, bias=bias)
-            return [self.with_variances(convolution, w, b)]
-        pad = nn.CircularPad2d if padding == "circular" else nn.ZeroPad2d
-        convolution = nn.Conv2d(channels, self.width, size, stride, bias=bias)
-        return [pad((*zeros[1], *zeros[0])), self.with_variances(convolution, w, b)]
+            zeros = [self.added(*axis) for axis in zip(lengths, size, stride, strict=True)]
+        else:
+            places = 0 if padding == "valid" else padding[1] if circular else padding
+            zeros = [(places, places)] * 2
+        self.shape = [channels]
+        for length, both, window, step in zip(lengths, zeros, size, stride, strict=True):
+            self.shape.append((length + sum(both) - window) // step + 1)
+        (top, bottom), (left, right) = zeros
+        alike = (top, left) == (bottom, right)
+        convolution = nn.Conv2d(
+            channels,
+            self.width,
+            tuple(size),
+            tuple(stride),
+            (top, left) if alike else 0,
+            bias=b > 0,
+            padding_mode="circular" if circular and alike else "zeros",
+        )
+        pad = nn.CircularPad2d if circular else nn.ZeroPad2d
+        added = [] if alike else [pad((left, right, top, bottom))]
+        return [*added, self.with_variances(convolution, w, b)]
+
+    @staticmethod
+    def added(length, window, step) -> tuple[int, int]:
+        """Return how many places "same" adds before and behind an axis."""
+        missing = max(0, (-(-length // step) - 1) * step + window - length)
+        return missing // 2, missing - missing // 2
 
     def with_variances(self, module, w, b) -> nn.Module:
         self.variances.append((module.weight, w / module.weight[0].numel()))

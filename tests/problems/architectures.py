@@ -8,7 +8,8 @@ Needs nothing but numpy, so that a program without leftout and torch can import 
                                              ["circular", places on each side]
     ["relu"] ["leaky", slope] ["abs"] ["gelu"] ["erf"] ["sine"] ["cosine"] ["tanh"]
     ["pool", size, stride, zeros each side] ["flatten"] ["mean"]
-    ["norm", epsilon] ["scale", factor] ["residual", layers, layers of the shortcut]
+    ["norm", epsilon]                        of each position; ["norm", epsilon, "all"] of a whole image
+    ["scale", factor] ["residual", layers, layers of the shortcut]
 """
 
 from random import Random

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from leftout.core.checks import check_count, check_path, is_whole, shown
+from leftout.core.checks import check_count, check_kind, check_path, is_whole, shown
 from leftout.core.errors import ShapeError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.json_file import read_json, strict, write_json
@@ -299,6 +299,13 @@ def _matrix(
     block: int | None,
 ) -> _Matrix:
     """Return the matrix, once its arguments are checked."""
+    check_kind(
+        "kernel",
+        kernel,
+        Kernel,
+        what="a kernel, such as ReLU(2)",
+        advice="One that sees labels is fitted to them first: kernel.fit_labels(inputs, labels).",
+    )
     if queries is None:
         kernel.check("inputs", inputs)
     else:
@@ -319,7 +326,7 @@ def _plan(matrix: _Matrix, block: int | None) -> MatrixPlan:
     """Return bytes, seconds and tiles, from a trial of the kernel."""
     seconds = _seconds_per_number(matrix)
     if block is None:
-        block = LARGEST_TILE
+        block = min(LARGEST_TILE, max(len(matrix.inputs), len(matrix.row_inputs)))
         while block > SMALLEST_TILE and seconds * (block * matrix.outputs) ** 2 > TILE_SECONDS:
             block //= 2
     tiles = _file_of(Path(), matrix.record(block)).tiles()

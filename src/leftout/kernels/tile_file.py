@@ -128,9 +128,22 @@ class TileFile:
         with atomic_write(self.folder / LINES) as unfinished:
             unfinished.write_text("".join(_line(place, checksum) for place, checksum in finished.items()))
         missing = [tile for tile in self.tiles() if (tile[0].start, tile[1].start) not in finished]
-        matrix = self.open("r")
+        self._compute(missing, compute, copied)
+        sync(self.folder / LINES)
+        sync(self.path)
+        self.path.replace(self.folder / MATRIX)
+        sync(self.folder)
+
+    def _compute(
+        self,
+        tiles: list[Region],
+        compute: Callable[[slice, slice], np.ndarray],
+        copied: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """Compute tiles and write them, each followed by a line with its checksum."""
+        matrix = self.open("r")  # closed before the file is renamed, which Windows asks for
         with self.path.open("r+b") as file, (self.folder / LINES).open("a") as lines:
-            for rows, columns in with_progress(missing, what=f"kernel matrix ({byte_size(self.bytes)})"):
+            for rows, columns in with_progress(tiles, what=f"kernel matrix ({byte_size(self.bytes)})"):
                 numbers = compute(rows, columns)
                 self._write(file, matrix.offset, (rows, columns), numbers)
                 sources = copied[0][rows], copied[1][columns]
@@ -139,10 +152,6 @@ class TileFile:
                     self._write(file, matrix.offset, (rows, columns), numbers)
                 lines.write(_line((rows.start, columns.start), _checksum(numbers)))
                 lines.flush()
-        sync(self.folder / LINES)
-        sync(self.path)
-        self.path.replace(self.folder / MATRIX)
-        sync(self.folder)
 
     def _write(self, file: BinaryIO, offset: int, tile: Region, numbers: np.ndarray) -> None:
         """Write a tile and its mirror, through the file: a full disk ends a process that writes to a map."""
