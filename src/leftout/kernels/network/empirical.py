@@ -55,7 +55,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
 from leftout.kernels.network.extract import PASSES, Extract, Method, NetworkOutputs
 from leftout.kernels.network.features import NetworkFeatures
-from leftout.kernels.network.layerwise import candidate_layers, check_batch
+from leftout.kernels.network.layerwise import check_batch
 from leftout.kernels.network.linearised import pull_back, push_forward
 from leftout.kernels.network.networks import NetworkKernels
 from leftout.kernels.network.options import Outputs, Weights
@@ -359,8 +359,7 @@ class Empirical(Kernel):
 
     def _check_rows(self, inputs: Tensor) -> None:
         """Raise unless no output depends on another input; note layers that some inputs use otherwise."""
-        layers = [] if self.method == "jacobian" else candidate_layers(self.module, self.weights)
-        layers = [layer for layer in layers if layer.name not in self._without]
+        layers = self._extract(self._cast(inputs)).layers  # of others whole Jacobians are taken
         misused: set[str] = set()
         for rows in with_progress(list(self._chunks(inputs, passes=PASSES)), what="checking the network"):
             batch = self._cast(inputs[rows]).clone()
