@@ -257,7 +257,7 @@ def test_an_audit_shows_sources_and_is_repeated_with_them(leftout, tmp_path) -> 
         (("sources", *SMALL, "--provenance", "where"), "must be a file with columns id and source"),
         (("sources", *SMALL, "--provenance", "no.csv"), "no.csv"),
         (("audit", *SMALL, "--provenance", "where"), "must be a file with columns id and source"),
-        (("prune", "digits", "--n-train", "0"), "n_train"),
+        (("prune", "digits", "--n-train", "0"), "--n-train must be a whole number ≥ 1; got 0"),
     ],
     ids=lambda words: " ".join(words[:1] + words[-2:]) if isinstance(words, tuple) else "",
 )

@@ -10,6 +10,7 @@ import torch
 
 import leftout as lo
 from laws import assert_same
+from leftout.kernels.fused.library import available_sets
 from leftout.kernels.layers import Activation, Dense, Tanh
 from oracles import architectures as oracle
 from problems.architecture_modules import Network, kernel_of
@@ -46,11 +47,18 @@ def test_the_networks_are_those_of_the_kept_values_and_have_every_layer() -> Non
     assert any(layer[1][0] != layer[1][1] for layer in of_conv)
 
 
+CODES = ("torch", *available_sets())
+"""What computes kernels here: torch, and C with what this processor has."""
+
+
+@pytest.mark.parametrize("code", CODES)
 @seeds
-def test_kernels_are_those_of_neural_tangents(seed) -> None:
+def test_kernels_are_those_of_neural_tangents(seed, code) -> None:
     x = images(seed)
     for kind in KINDS:
-        peer, ours = np.array(PEER[seed][kind]), kernel_of(architecture(seed), kind).block(x, x).numpy()
+        with lo.kernels.use_code(code):
+            ours = kernel_of(architecture(seed), kind).block(x, x).numpy()
+        peer = np.array(PEER[seed][kind])
         root = np.sqrt(np.diag(peer))
         error = np.abs(ours - peer) / np.outer(root, root)
         assert error[~np.eye(len(x), dtype=bool)].max() < ROUNDING

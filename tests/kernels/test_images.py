@@ -3,10 +3,15 @@
 import pytest
 import torch
 
+from allocated import peak_memory
 from laws import assert_same
 from leftout.core.errors import MemoryBudgetError
+from leftout.kernels import residual, serial, use_code
 from leftout.kernels.assemble import gram
-from leftout.kernels.layers.threads import one_thread_each, side_by_side
+from leftout.kernels.layers import Activation, AveragePool, Conv, Dense, Flatten, Gelu, Relu, Tanh
+from leftout.kernels.layers.chain import numbers_of_a_row
+from leftout.kernels.threads import one_thread_each, side_by_side
+from leftout.kernels.tiles import TEMPORARIES
 from leftout.kernels.wide import images as pieces
 from leftout.kernels.wide.conv_relu import ConvReLU
 
@@ -79,3 +84,50 @@ def test_a_pair_of_images_that_does_not_fit_is_refused() -> None:
     kernel, x = ConvReLU(1, pooling="mean", average=2), torch.ones(2, 1, 64, 64)
     with pytest.raises(MemoryBudgetError, match=r"One piece of a convolutional kernel needs 1\.\d+ GB"):
         gram(kernel, x.double(), memory="1GB")
+
+
+def test_batches_of_images_may_need_different_numbers_of_terms(monkeypatch) -> None:
+    kernel, x = (
+        serial(Conv(3), Activation(torch.nn.functional.silu), Flatten(), Dense(), Tanh(), Dense()),
+        images(),
+    )
+    x = x * torch.tensor([0.1, 1.0, 2.0, 3.0], dtype=x.dtype)[:, None, None, None]
+    whole = kernel.block(x, x)
+    monkeypatch.setitem(pieces.TILE, "cpu", 1)
+    assert_same(kernel.block(x, x), whole, 1e-13)
+    assert_same(torch.stack([kernel.diagonal(one[None])[0] for one in x]), whole.diagonal(), 1e-13)
+
+
+ROWS = {
+    "gelu": (Dense(), Gelu(), Dense()),
+    "series": (Dense(), Activation(torch.nn.functional.silu), Dense()),
+    "residual": (Dense(), residual(Relu(), Dense(), residual(Gelu(), Dense())), residual(Relu(), Dense())),
+}
+IMAGES = {
+    "gelu": (Conv(3), Gelu(), Flatten(), Dense()),
+    "series": (Conv(3), Activation(torch.nn.functional.silu), Flatten(), Dense()),
+    "residual": (
+        Conv(3),
+        residual(Relu(), Conv(3), residual(Gelu(), Conv(3))),
+        AveragePool(2),
+        Flatten(),
+        Dense(),
+    ),
+}
+
+
+@pytest.mark.parametrize("layers", ROWS.values(), ids=ROWS)
+def test_blocks_of_rows_are_as_many_as_are_counted(layers) -> None:
+    x, kernel = torch.randn(256, 5, dtype=torch.float64), serial(*layers)
+    with use_code("torch"):
+        taken = peak_memory(lambda: kernel.block(x, -x)) / 8
+    blocks = TEMPORARIES + max(layer.arrays for layer in layers)
+    assert taken < 256**2 * (0.2 + blocks) + 256 * numbers_of_a_row(layers)
+
+
+@pytest.mark.parametrize("layers", IMAGES.values(), ids=IMAGES)
+def test_pieces_of_images_are_as_large_as_is_counted(layers) -> None:
+    x, kernel = images(30, (8, 8)), serial(*layers)
+    with use_code("torch"):
+        taken = peak_memory(lambda: kernel.block(x, x[:20])) / 8
+    assert taken < pieces.numbers_held(layers, x, 30, 1)

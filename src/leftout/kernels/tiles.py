@@ -40,6 +40,7 @@ class TileWork:
         budget: bytes, the result included.
         result: bytes of the result.
         block: rows and columns of a tile; what fits if None.
+        temporaries: blocks held at once at the most.
     """
 
     dtype: torch.dtype
@@ -47,6 +48,7 @@ class TileWork:
     budget: int
     result: int
     block: int | None
+    temporaries: int = TEMPORARIES
 
 
 FEATURES = 2
@@ -116,7 +118,7 @@ def _inputs_and_side(queries: Tensor, inputs: Tensor, work: TileWork) -> tuple[T
     for tensor in (queries,) if queries is inputs else (queries, inputs):
         if tensor.dtype != work.dtype or tensor.device != work.device:
             fixed += tensor.numel() * work.dtype.itemsize
-    bytes_per_pair = TEMPORARIES * work.dtype.itemsize
+    bytes_per_pair = work.temporaries * work.dtype.itemsize
     side = work.block
     if side is None:
         fitting = int((max(work.budget - fixed, 0) / bytes_per_pair) ** 0.5)

@@ -84,7 +84,7 @@ def test_the_kernel_is_that_of_the_papers_network() -> None:
     assert_same(gram(CNTK, given).numpy()[off], np.array(expected)[off], 1e-13)
 
 
-@pytest.mark.parametrize("name", ["table1", "table2"])
+@pytest.mark.parametrize("name", ["table1", pytest.param("table2", marks=pytest.mark.slow)])
 def test_quick_tables_have_rows_notes_and_a_picture(name) -> None:
     found = outcome(name)
     assert found.figure is not None
@@ -95,7 +95,7 @@ def test_quick_tables_have_rows_notes_and_a_picture(name) -> None:
     assert {row.holds for row in found.rows} == {None, "open"}
 
 
-@pytest.mark.parametrize("name", ["table1", "table2"])
+@pytest.mark.parametrize("name", ["table1", pytest.param("table2", marks=pytest.mark.slow)])
 def test_the_best_variant_is_the_one_that_did_best_on_left_out_images(name) -> None:
     for column in outcome(name).result.values():
         for number, best in enumerate(column[BEST]):

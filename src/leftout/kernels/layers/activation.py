@@ -18,9 +18,13 @@ from torch import Tensor
 from leftout.core.checks import check_positive
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import exception_text
-from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.hermite import correlation, half_line, hermite_functions, series
-from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.layers.hermite import (
+    SeriesActivation,
+    half_line,
+    hermite_functions,
+    in_chunks,
+    terms_on_grid,
+)
 
 TERMS = 400
 """Terms of the series at most."""
@@ -28,7 +32,7 @@ TERMS = 400
 STEP = 0.05
 """Of the trapezoid rule: the oscillations of h_400 are 0.3 long."""
 
-ROUNDING = 1e-15
+ROUNDING = 3e-15
 """Of E[φ'²]: terms that add up to less are left out."""
 
 SAMPLED = 257
@@ -37,7 +41,7 @@ SAMPLED = 257
 
 @final
 @dataclass(frozen=True)
-class Activation(ActivationLayer):
+class Activation(SeriesActivation):
     """Any function of one number, applied to every unit.
 
     Args:
@@ -73,6 +77,7 @@ class Activation(ActivationLayer):
 
     limited = True
     keeps_zero = False
+    numbers_kept = 2 + TERMS
 
     def __post_init__(self) -> None:
         check_positive("tolerance", self.tolerance)
@@ -87,21 +92,23 @@ class Activation(ActivationLayer):
                 f"{tuple(values.shape)}{'' if values.shape != probe.shape else ', with NaN or infinity'}."
             )
 
-    def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        (b1, mean1, rest1), (b2, mean2, rest2) = self._expand(x), self._expand(z)
-        remaining = torch.stack([rest.reshape(-1, rest.shape[-1]).amax(0) for rest in (rest1, rest2)]).amax(0)
-        enough = (remaining <= ROUNDING).nonzero().flatten()
-        terms = int(enough[0]) + 1 if len(enough) else TERMS
-        b1, b2 = b1[..., :terms], b2[..., :terms]
-        ratio = correlation(covariance.k12, x, z)
-        degrees = torch.arange(terms, dtype=b1.dtype, device=b1.device)
-        values = series(ratio, b1 / (degrees + 1), b2).mul_(covariance.k12)
-        return values.addcmul_(mean1.to(values), mean2.to(values)), series(ratio, b1, b2)
+    def expand(self, variances: Tensor, least: int) -> Tensor:
+        """Return s, E[φ], and b_p for p = 0, 1, 2, …, as many as the series needs."""
+        sizes = variances.double()
+        _, _, rest = self._coefficients(_sample(sizes), TERMS)
+        enough = (rest.reshape(-1, TERMS).amax(0) <= ROUNDING).nonzero().flatten()
+        terms = min(TERMS, terms_on_grid(int(enough[0]) + 1 if len(enough) else TERMS, least))
+
+        def coefficients(some: Tensor) -> Tensor:
+            slopes, mean, _ = self._coefficients(some, terms)
+            return torch.cat([some[:, None], mean[:, None], slopes], dim=1)
+
+        return in_chunks(coefficients, sizes)
 
     def error(self, variances: Tensor) -> Tensor:
         """Return the largest error of E[φ' φ'] at each of these variances, relative to E[φ'²]."""
-        fine, _, rest = self._expand(variances)
-        coarse, _, _ = self._expand(variances, step=2 * STEP)
+        fine, _, rest = self._coefficients(variances, TERMS)
+        coarse, _, _ = self._coefficients(variances, TERMS, step=2 * STEP)
         size = fine.square().sum(-1) / (1 - rest[..., -1].clamp(max=0.5))
         return rest[..., -1] + 2 * ((fine - coarse).square().sum(-1) / size.clamp_min(1e-300)).sqrt()
 
@@ -111,13 +118,7 @@ class Activation(ActivationLayer):
         Raises:
             DataError: names the variance and the error.
         """
-        sizes = torch.unique(variances.detach().double())
-        places = (
-            torch.linspace(0, len(sizes) - 1, min(SAMPLED, len(sizes)), dtype=torch.float64, device="cpu")
-            .round()
-            .long()
-        )
-        sizes = sizes[places.to(sizes.device)]
+        sizes = _sample(variances.detach().double())
         errors = self.error(sizes)
         worst = int(errors.argmax())
         if not float(errors[worst]) <= self.tolerance:
@@ -158,12 +159,14 @@ class Activation(ActivationLayer):
             slopes: Tensor = torch.autograd.grad(values.sum(), at)[0]
             return slopes
 
-    def _expand(self, variance: Tensor, step: float = STEP) -> tuple[Tensor, Tensor, Tensor]:
+    def _coefficients(
+        self, variance: Tensor, terms: int, step: float = STEP
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return b_p (… t), E[φ] (…), and what terms beyond each add up to, relative to E[φ'²] (… t)."""
         half = half_line(step, variance.device)
         points = torch.cat([-half.flip(0), half])
         density = step * (2 * torch.pi) ** -0.5 * torch.exp(-points.square() / 2)
-        basis = hermite_functions(points, TERMS) * (density * step).sqrt()
+        basis = hermite_functions(points, terms) * (density * step).sqrt()
         at = variance.double().sqrt()[..., None] * points
         slopes = self._slopes(at)
         b = slopes @ basis.T
@@ -171,3 +174,9 @@ class Activation(ActivationLayer):
         size = slopes.square() @ density
         rest = (size[..., None] - b.square().cumsum(-1)).clamp_min_(0)
         return b, mean, rest / size.clamp_min(1e-300)[..., None]
+
+
+def _sample(variances: Tensor) -> Tensor:
+    """Return some of the variances, evenly among all, and the largest."""
+    sizes = torch.unique(variances)
+    return torch.cat([sizes[:: -(-len(sizes) // SAMPLED) or 1], sizes[-1:]])

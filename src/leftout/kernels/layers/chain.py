@@ -1,10 +1,10 @@
 """Layers one behind the other: what they do together, and whether they may follow each other."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from leftout.core.checks import shown
 from leftout.core.errors import OptionError
-from leftout.kernels.layers.layer import Axes, Layer, Signal
+from leftout.kernels.layers.layer import ActivationLayer, Axes, Layer, Signal
 from leftout.kernels.layers.state import State, Variances
 
 NOT_GAUSSIAN: dict[Signal, str] = {
@@ -71,6 +71,22 @@ def input_axes(layers: Sequence[Layer]) -> Axes:
         if layer.axes != "any" or layer.ends_positions:
             return layer.axes
     return "any"
+
+
+def every_layer(layers: Sequence[Layer]) -> Iterator[Layer]:
+    """Yield layers, and in the place of residual blocks those of their branches."""
+    for layer in layers:
+        if layer.parts == (layer,):
+            yield layer
+        else:
+            yield from every_layer(layer.parts)
+
+
+def numbers_of_a_row(layers: Sequence[Layer]) -> int:
+    """Return how many numbers activations hold of an input on either side, and while they make them."""
+    asking = [layer for layer in every_layer(layers) if isinstance(layer, ActivationLayer)]
+    kept = sum(2 * layer.numbers_kept for layer in asking)
+    return kept + max((layer.numbers_passing for layer in asking), default=0)
 
 
 def sides_behind(layers: Sequence[Layer], height: int, width: int) -> tuple[int, int]:

@@ -61,7 +61,7 @@ class Dense(Layer):
         before = state.covariance
         if not before.keeps_gap or b == 0:
             return behind_weights(state, _plus(before.times(w), b), state.tangent, w)
-        x, z = (w * side for side in variances.of(before))
+        x, z = (w * side for side in variances.over_pairs(before))
         gap, total = before.times(w).held_gap
         both = (gap + total).div_(2).add_(b)
         excess = sum_excess((x, z), (x.new_full((), b), z.new_full((), b)), both)

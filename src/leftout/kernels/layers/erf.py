@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.layers.layer import PairActivation
 
 
 @final
 @dataclass(frozen=True)
-class Erf(ActivationLayer):
+class Erf(PairActivation):
     """The error function of every unit.
 
     Source:

@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.layers.layer import PairActivation
 
 
 @final
 @dataclass(frozen=True)
-class Gelu(ActivationLayer):
+class Gelu(PairActivation):
     """The Gaussian error linear unit.
 
     Source:
@@ -39,6 +39,8 @@ class Gelu(ActivationLayer):
         tensor([[1.7621, 0.1592],
                 [0.1592, 1.7621]])
     """
+
+    arrays = 4
 
     def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         gap, total = covariance.gap_and_total(x, z)

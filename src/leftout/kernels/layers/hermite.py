@@ -11,13 +11,25 @@ What terms from P on can add up to is known: at most √(t(K11) t(K22)) of the f
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from leftout.core.blocks import blocks
+from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.layers.state import State, Variances
+
 REACH = 13.0
 """Where the trapezoid rule ends: h_p times the normal density is at most e^{−z²/4}, 4e−19 here."""
+
+GRID = 32
+"""Terms are multiples of it, so that most inputs need equally many."""
+
+CHUNK = 2048
+"""Variances that are expanded together: some hundreds of points each are some MB."""
 
 
 def half_line(step: float, device: torch.device) -> Tensor:
@@ -36,24 +48,54 @@ def hermite_functions(points: Tensor, count: int) -> Tensor:
     return torch.stack(rows)
 
 
-def slope_coefficients(
-    slopes: Callable[[Tensor], Tensor], variance: Tensor, basis: Tensor, points: Tensor
-) -> Tensor:
-    """Return b_p of every variance, (… t), from φ' and Hermite functions times the rule's weights, (t z)."""
-    coefficients: Tensor = slopes(variance.double().sqrt()[..., None] * points) @ basis.T
-    return coefficients
+def in_chunks(coefficients: Callable[[Tensor], Tensor], sizes: Tensor) -> Tensor:
+    """Return coefficients (t, …) of variances (…), from a function of some of them, (n) to (n t)."""
+    flat = sizes.reshape(-1)
+    table = torch.cat([coefficients(flat[rows]) for rows in blocks(max(1, len(flat)), CHUNK)])
+    return table.T.reshape(table.shape[1], *sizes.shape)
 
 
-def series(ratio: Tensor, x: Tensor, z: Tensor) -> Tensor:
-    """Return Σ_j x_j z_j ratio^j by Horner's rule; x and z are (… t), the rest broadcasts over `ratio`."""
-    x, z = x.to(ratio), z.to(ratio)
-    total = torch.zeros_like(ratio)
-    for j in range(x.shape[-1] - 1, -1, -1):
-        total.mul_(ratio).addcmul_(x[..., j], z[..., j])
-    return total
+def terms_on_grid(needed: int, least: int) -> int:
+    """Return how many terms are taken where so many are needed, and so many numbers wanted at least."""
+    return max(-(-needed // GRID) * GRID, least - 2)
 
 
-def correlation(k12: Tensor, x: Tensor, z: Tensor) -> Tensor:
+class SeriesActivation(ActivationLayer):
+    """An activation by its series: a subclass says what the terms are, in `expand`."""
+
+    degrees_apart: ClassVar[int] = 1
+    """Degrees from one term to the next: 2 where φ' is even."""
+
+    arrays = 2
+    numbers_passing = 2400  # four of some 600 points
+
+    @abstractmethod
+    def expand(self, variances: Tensor, least: int) -> Tensor:
+        """Return numbers of each variance s, (2 + t, …): s, E[φ], and b_p of each term, in float64.
+
+        Args:
+            least: numbers that are wanted at least, where the inputs of the other side need so many.
+        """
+
+    def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
+        covariance, k12 = state.covariance, state.covariance.k12
+        x, z = variances.of(covariance, self.check, self.expand)
+        most = max(len(x), len(z))
+        x, z = (side if len(side) == most else self.expand(side[0], most) for side in (x, z))
+        ratio = _correlation(k12, *covariance.over_pairs(x[0], z[0]))
+        if self.degrees_apart == 2:
+            ratio.square_()
+        values, slope = torch.zeros_like(ratio), torch.zeros_like(ratio)
+        for term in range(most - 3, -1, -1):
+            b1, b2 = (side.to(ratio) for side in covariance.over_pairs(x[term + 2], z[term + 2]))
+            values.mul_(ratio).addcmul_(b1, b2, value=1 / (self.degrees_apart * term + 1))
+            if state.tangent is not None:
+                slope.mul_(ratio).addcmul_(b1, b2)
+        means = (side.to(ratio) for side in covariance.over_pairs(x[1], z[1]))
+        return state.after(covariance.with_value(values.mul_(k12).addcmul_(*means)), slope)
+
+
+def _correlation(k12: Tensor, x: Tensor, z: Tensor) -> Tensor:
     """Return ρ, between −1 and 1; 0 where a variance is 0."""
-    x_scale, z_scale = (torch.where(side > 0, side, 1.0).double().rsqrt().to(k12) for side in (x, z))
+    x_scale, z_scale = (torch.where(side > 0, side, 1.0).rsqrt().to(k12) for side in (x, z))
     return (k12 * x_scale).mul_(z_scale).clamp_(-1, 1)

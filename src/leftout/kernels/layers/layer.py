@@ -120,8 +120,7 @@ class Layer(ABC):
 class ActivationLayer(Layer):
     """A function applied to every unit: K' = E[φ(u) φ(v)], T' = T E[φ'(u) φ'(v)].
 
-    u and v are Gaussian with the variances and the covariance of a pair. A subclass says what both
-    expectations are, in `respond`.
+    u and v are Gaussian with the variances and the covariance of a pair.
     """
 
     asks_variances = True
@@ -132,6 +131,12 @@ class ActivationLayer(Layer):
     limited: ClassVar[bool] = False
     """Whether there are variances that it is not made for."""
 
+    numbers_kept: ClassVar[int] = 1
+    """Numbers that it keeps of an input at a position, at the most."""
+
+    numbers_passing: ClassVar[int] = 0
+    """Numbers of an input that it holds while it makes them."""
+
     def check(self, name: str, variances: Tensor, first: int) -> None:
         """Raise if it is not made for these variances.
 
@@ -140,6 +145,10 @@ class ActivationLayer(Layer):
             variances: inputs in the last axis.
             first: number of the first of them.
         """
+
+
+class PairActivation(ActivationLayer):
+    """An activation with a closed form: a subclass says what both expectations are, in `respond`."""
 
     @abstractmethod
     def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Covariance | Tensor, Tensor]:
@@ -154,6 +163,6 @@ class ActivationLayer(Layer):
         """
 
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
-        values, slope = self.respond(state.covariance, *variances.of(state.covariance, self.check))
+        values, slope = self.respond(state.covariance, *variances.over_pairs(state.covariance, self.check))
         after = values if isinstance(values, Covariance) else state.covariance.with_value(values)
         return state.after(after, slope)

@@ -47,7 +47,7 @@ class LayerNorm(Layer):
         check_choice("over", self.over, ("channels", "all"))
 
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
-        x, z = variances.of(state.covariance)
+        x, z = variances.over_pairs(state.covariance)
         if self.over == "all" and state.covariance.positions != "none":
             # The axes of positions of each side: of x the first two, of z the last two of pairs of positions.
             x = x.mean((0, 1), keepdim=True)

@@ -21,11 +21,11 @@ from leftout.core.checks import is_real
 from leftout.core.errors import OptionError
 from leftout.kernels.layers.angles import angle
 from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.layers.layer import PairActivation
 
 
 @dataclass(frozen=True)
-class LeakyRelu(ActivationLayer):
+class LeakyRelu(PairActivation):
     """A rectifier that multiplies what is negative by a number.
 
     Args:
@@ -62,7 +62,7 @@ class LeakyRelu(ActivationLayer):
 
 @final
 @dataclass(frozen=True)
-class Relu(ActivationLayer):
+class Relu(PairActivation):
     """The rectifier max(u, 0).
 
     Example:
@@ -82,7 +82,7 @@ class Relu(ActivationLayer):
 
 @final
 @dataclass(frozen=True)
-class Abs(ActivationLayer):
+class Abs(PairActivation):
     """The absolute value of every unit.
 
     Example:

@@ -91,7 +91,7 @@ class Residual(Layer):
 
     @property
     def arrays(self) -> int:  # type: ignore[override]
-        return 4 + max(layer.arrays for layer in self.parts)
+        return 5 + max(layer.arrays for layer in self.parts)
 
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
         a = run_layers(self.layers, state, variances, pairs_later=pairs_later)
@@ -164,7 +164,7 @@ def residual(*layers: Layer, shortcut: Sequence[Layer] = ()) -> Residual:
 def _sum(a: Covariance, b: Covariance, variances: Variances) -> Covariance:
     """Return covariances of sums of independent units."""
     if a.keeps_gap and b.keeps_gap:
-        of_a, of_b = variances.of(a), variances.of(b)
+        of_a, of_b = variances.over_pairs(a), variances.over_pairs(b)
         gap, total = (ours + theirs for ours, theirs in zip(a.held_gap, b.held_gap, strict=True))
         excess = sum_excess(of_a, of_b, (gap + total).div_(2))
         return a.with_gap(gap.add_(excess), total.add_(excess))

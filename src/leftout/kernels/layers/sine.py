@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.layer import ActivationLayer
+from leftout.kernels.layers.layer import PairActivation
 
 
 @final
 @dataclass(frozen=True)
-class Sine(ActivationLayer):
+class Sine(PairActivation):
     """The sine of every unit; `Scale(frequency)` before it for another frequency.
 
     Source:
@@ -40,7 +40,7 @@ class Sine(ActivationLayer):
 
 @final
 @dataclass(frozen=True)
-class Cosine(ActivationLayer):
+class Cosine(PairActivation):
     """The cosine of every unit.
 
     Example:

@@ -20,6 +20,9 @@ from leftout.kernels.layers.covariance import Covariance
 Check = Callable[[str, Tensor, int], None]
 """Given the name of inputs, their variances (… n) and the number of the first of them, raises or returns."""
 
+Expand = Callable[[Tensor, int], Tensor]
+"""Of variances (… n) several numbers for each, (t … n): the variance first, and so many at least."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -56,15 +59,22 @@ class State:
 
 
 class Variances(ABC):
-    """The variances of both inputs of every pair, for layers that need them."""
+    """What layers need of both inputs of every pair: their variances, or what follows from these alone."""
 
     @abstractmethod
-    def of(self, covariance: Covariance, check: Check | None = None) -> tuple[Tensor, Tensor]:
-        """Return K11 and K22 of pairs, with axes that broadcast over them.
+    def of(
+        self, covariance: Covariance, check: Check | None = None, expand: Expand | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return K11 and K22, (… m) and (… n), of inputs at their positions.
 
         Args:
             check: raises if the layer that asks is not made for such variances.
+            expand: what is wanted instead is a function of these variances alone, made once for each input.
         """
+
+    def over_pairs(self, covariance: Covariance, check: Check | None = None) -> tuple[Tensor, Tensor]:
+        """Return K11 and K22 with axes that broadcast over pairs."""
+        return covariance.over_pairs(*self.of(covariance, check))
 
 
 class OwnVariances(Variances):
@@ -77,15 +87,19 @@ class OwnVariances(Variances):
 
     def __init__(self, name: str | None = None, first: int = 0) -> None:
         self.kept: list[Tensor] = []
+        self.expansions: list[Expand | None] = []
         self._name = name
         self._first = first
 
-    def of(self, covariance: Covariance, check: Check | None = None) -> tuple[Tensor, Tensor]:
+    def of(
+        self, covariance: Covariance, check: Check | None = None, expand: Expand | None = None
+    ) -> tuple[Tensor, Tensor]:
         own = covariance.own()
-        self.kept.append(own)
         if self._name is not None and check is not None:
             check(self._name, own, self._first)
-        return covariance.over_pairs(own, own)
+        self.kept.append(own if expand is None else expand(own, 0))
+        self.expansions.append(expand)
+        return self.kept[-1], self.kept[-1]
 
 
 class KeptVariances(Variances):
@@ -94,5 +108,7 @@ class KeptVariances(Variances):
     def __init__(self, x: Sequence[Tensor], z: Sequence[Tensor]) -> None:
         self._next: Iterator[tuple[Tensor, Tensor]] = iter(zip(x, z, strict=True))
 
-    def of(self, covariance: Covariance, check: Check | None = None) -> tuple[Tensor, Tensor]:
-        return covariance.over_pairs(*next(self._next))
+    def of(
+        self, covariance: Covariance, check: Check | None = None, expand: Expand | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return next(self._next)

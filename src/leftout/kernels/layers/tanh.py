@@ -13,15 +13,14 @@ import torch
 from torch import Tensor
 
 from leftout.core.errors import DataError
-from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.hermite import (
-    correlation,
+    GRID,
+    SeriesActivation,
     half_line,
     hermite_functions,
-    series,
-    slope_coefficients,
+    in_chunks,
+    terms_on_grid,
 )
-from leftout.kernels.layers.layer import ActivationLayer
 
 TERMS = (40 / math.pi) ** 2
 """Degrees for each unit of s: 2y√p = 40."""
@@ -35,7 +34,7 @@ LARGEST = 32.0
 
 @final
 @dataclass(frozen=True)
-class Tanh(ActivationLayer):
+class Tanh(SeriesActivation):
     """The hyperbolic tangent of every unit, of variances of at most 32.
 
     Source:
@@ -52,12 +51,32 @@ class Tanh(ActivationLayer):
     """
 
     limited = True
+    degrees_apart = 2
+    numbers_kept = 2 + GRID + (FEWEST + math.ceil(2 * TERMS)) // 2  # of variances of 2
 
-    def respond(self, covariance: Covariance, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        b1, b2 = _coefficients(x, z)
-        degrees = 2 * torch.arange(b1.shape[-1], dtype=b1.dtype, device=b1.device)
-        square = correlation(covariance.k12, x, z).square_()
-        return series(square, b1 / (degrees + 1), b2).mul_(covariance.k12), series(square, b1, b2)
+    def expand(self, variances: Tensor, least: int) -> Tensor:
+        """Return s, 0, and b_p for p = 0, 2, 4, …, as many as the largest variance asks for.
+
+        The term p of a pair is at most that of its two variances' geometric mean: where both sides go as far
+        as the larger asks for, what is left out is as small as there.
+        """
+        top = float(variances.max()) if variances.numel() else 0.0
+        terms = terms_on_grid((FEWEST + math.ceil(TERMS * top)) // 2 + 1, least)
+        # The step of the rule follows the degrees: those of a higher one alias where it is too long.
+        top = (2 * terms - FEWEST) / TERMS
+        half_width = min(2.0, math.pi / 2 / math.sqrt(top))
+        step = 2 * math.pi * half_width / 60
+        points = half_line(step, variances.device)
+        # Both factors are even, so half the line counts twice; ψ_p is bounded, as h_p is not.
+        weights = 2 * step * (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)
+        basis = hermite_functions(points, 2 * terms)[::2] * weights  # (t, z)
+
+        def coefficients(sizes: Tensor) -> Tensor:
+            # 1 − tanh² loses its digits where tanh is near 1.
+            slopes = (sizes.sqrt()[:, None] * points).cosh_().reciprocal_().square_()
+            return torch.cat([sizes[:, None], torch.zeros_like(sizes)[:, None], slopes @ basis.T], dim=1)
+
+        return in_chunks(coefficients, variances.double())
 
     def check(self, name: str, variances: Tensor, first: int) -> None:
         """Raise if a variance is larger than the series is made for.
@@ -84,26 +103,3 @@ def check_tanh_variances(name: str, variances: Tensor, first: int, *, what: str,
             f"{float(largest[row]):.3g} ({len(large)} of {len(largest)} rows do). "
             f'Load them with normalise="{normalise}".'
         )
-
-
-def _coefficients(x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Return b_p of both sides for p = 0, 2, 4, …, as many as the larger variances ask for.
-
-    The term p of a pair is at most that of its two variances' geometric mean, so the series may end
-    where that of the largest does.
-    """
-    top = max((float(side.max()) for side in (x, z) if side.numel()), default=0.0)
-    highest = FEWEST + math.ceil(TERMS * top)
-    half_width = min(2.0, math.pi / 2 / math.sqrt(top)) if top > 0 else 2.0
-    step = 2 * math.pi * half_width / 60
-    points = half_line(step, x.device)
-    # Both factors are even, so half the line counts twice; ψ_p is bounded, as h_p is not.
-    weights = 2 * step * (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)
-    basis = hermite_functions(points, highest)[::2] * weights  # (t, z)
-    b1 = slope_coefficients(_slopes, x, basis, points)
-    return b1, b1 if z is x else slope_coefficients(_slopes, z, basis, points)
-
-
-def _slopes(pre_activations: Tensor) -> Tensor:
-    # 1 − tanh² loses its digits where tanh is near 1.
-    return pre_activations.cosh().reciprocal_().square_()

@@ -19,8 +19,10 @@ from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
 from leftout.kernels.layers.chain import (
     axes_behind,
+    every_layer,
     input_axes,
     layers_given,
+    numbers_of_a_row,
     run_layers,
     seen_through,
     signal_behind,
@@ -29,13 +31,18 @@ from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.layer import ActivationLayer, Layer
 from leftout.kernels.layers.state import KeptVariances, OwnVariances, State
 from leftout.kernels.rows import check_network_inputs, flat_rows
+from leftout.kernels.tiles import BLOCK as TILE_SIDE
 from leftout.kernels.tiles import Tile, TileWork
+from leftout.kernels.wide.compiled import compiled_images, compiled_rows
 from leftout.kernels.wide.images import image_totals, numbers_held, run_own_images
 from leftout.kernels.wide.inputs import input_gap_and_total, input_scales
 from leftout.kernels.wide.options import Kind
 
 BLOCK = 64
 """Rows and columns of a block of images: they fill pieces, and few pairs are computed twice."""
+
+COMPILED_BLOCK = 256
+"""The same for compiled code, which makes what it needs of either side once for a block."""
 
 
 @final
@@ -97,45 +104,64 @@ class Architecture(Kernel):
     @property
     def every_layer(self) -> list[Layer]:
         """Return all layers, those of branches too."""
-        return [inner for layer in self.layers for inner in _inner(layer)]
+        return list(every_layer(self.layers))
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         if self.takes_images:
             x, x_scales = self._rescale(_images(queries))
-            z, z_scales = self._rescale(_images(inputs))
-            totals = image_totals(self.layers, x, z, trained=self._trains)
-            return totals.mul_(x_scales[:, None]).mul_(z_scales)
+            z, z_scales = (x, x_scales) if inputs is queries else self._rescale(_images(inputs))
+            return self._image_totals(x, z).mul_(x_scales[:, None]).mul_(z_scales)
         x, z = flat_rows(queries), flat_rows(inputs)
+        compiled = compiled_rows(self.layers, x, z, trained=self._trains)
+        if compiled is not None:
+            return compiled.block(x, z)
         pairs = Covariance(None, *input_gap_and_total(x, z))
         variances = KeptVariances(self._own_rows(x)[1].kept, self._own_rows(z)[1].kept)
         return run_layers(self.layers, State(pairs, None, self._trains), variances).total()
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return k(x, x)."""
-        if not self.takes_images:
-            return self._own_rows(flat_rows(inputs).double())[0].total().to(inputs)
-        images, scales = self._rescale(_images(inputs))
-        return image_totals(self.layers, images, None, trained=self._trains).mul_(scales.square())
+        if self.takes_images:
+            images, scales = self._rescale(_images(inputs))
+            return self._image_totals(images, None).mul_(scales.square())
+        rows = flat_rows(inputs)
+        compiled = compiled_rows(self.layers, rows, trained=self._trains)
+        if compiled is not None:
+            return compiled.diagonal(rows)
+        return self._own_rows(rows.double())[0].total().to(inputs)
+
+    def _image_totals(self, x: Float[Tensor, "m c h w"], z: Float[Tensor, "n c h w"] | None) -> Tensor:
+        """Return the kernel of all pairs of images, or of each with itself."""
+        compiled = compiled_images(self.layers, x, x if z is None else z, trained=self._trains)
+        if compiled is not None:
+            return compiled.totals(x, z)
+        return image_totals(self.layers, x, z, trained=self._trains)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, of images smaller than those of other kernels: each pair of them is much work."""
         if not self.takes_images:
+            more = max(layer.arrays for layer in self.layers)
+            side = min(TILE_SIDE["cpu"], max(len(queries), 0 if inputs is None else len(inputs)))
+            held = side * numbers_of_a_row(self.layers) * 8
+            work = replace(work, temporaries=work.temporaries + more, result=work.result + held)
             return super().tiles(queries, inputs, work)
         images = _images(queries)
-        threads = torch.get_num_threads() if work.device.type == "cpu" else 1
-        held = numbers_held(self.layers, images, work.block or BLOCK, threads)
+        some = images.new_empty((0, *images.shape[1:]), dtype=work.dtype, device=work.device)
+        compiled = compiled_images(self.layers, some, trained=self._trains)
+        block = work.block or (BLOCK if compiled is None else COMPILED_BLOCK)
+        if compiled is None:
+            threads = torch.get_num_threads() if work.device.type == "cpu" else 1
+            held = numbers_held(self.layers, images, block, threads) * work.dtype.itemsize
+        else:
+            held = compiled.held_bytes(block, work.dtype)
         check_fits(
             "One piece of a convolutional kernel",
-            held * work.dtype.itemsize,
+            held,
             work.budget,
             advice="Raise `memory`; it does not depend on the number of images.",
         )
-        return super().tiles(
-            queries,
-            inputs,
-            replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
-        )
+        return super().tiles(queries, inputs, replace(work, block=block, result=work.result + held))
 
     def prior(self) -> "Architecture":
         """Return the kernel of the Gaussian process that the networks are before training."""
@@ -270,15 +296,6 @@ def serial(*layers: Layer, kind: Kind = "ntk") -> Architecture:
                 [0.6967, 3.3760]])
     """
     return Architecture(layers, kind)
-
-
-def _inner(layer: Layer) -> Iterator[Layer]:
-    """Yield a layer, or those of its branches, of branches inside them too."""
-    if layer.parts == (layer,):
-        yield layer
-    else:
-        for branch_layer in layer.parts:
-            yield from _inner(branch_layer)
 
 
 def _images(inputs: Tensor) -> Float[Tensor, "n c h w"]:

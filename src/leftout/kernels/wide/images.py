@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.kernels.layers.chain import largest_behind, run_layers
+from leftout.kernels.layers.chain import every_layer, largest_behind, run_layers
 from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.layer import Layer
-from leftout.kernels.layers.state import KeptVariances, OwnVariances, State
-from leftout.kernels.layers.threads import one_thread_each, side_by_side
+from leftout.kernels.layers.layer import ActivationLayer, Layer
+from leftout.kernels.layers.state import Expand, KeptVariances, OwnVariances, State
+from leftout.kernels.threads import one_thread_each, side_by_side
 
 TILE = {"cpu": 2**17, "cuda": 2**25}
 """Numbers in each array of a piece.
@@ -66,13 +66,23 @@ def image_totals(layers: Sequence[Layer], queries: Tensor, inputs: Tensor | None
 def own_variances(layers: Sequence[Layer], images: Tensor, threads: int) -> list[Tensor]:
     """Return the variances of images that layers ask for, (h w n) each or (n), in the order of the layers."""
 
-    def of_batch(batch: slice) -> list[Tensor]:
+    def of_batch(batch: slice) -> OwnVariances:
         own = OwnVariances()
         run_own_images(layers, images[batch], own)
-        return own.kept
+        return own
 
-    kept = side_by_side(of_batch, list(blocks(len(images), _together(layers, images))), threads)
-    return [torch.cat(layer, dim=-1) for layer in zip(*kept, strict=True)]
+    batches = list(side_by_side(of_batch, list(blocks(len(images), _together(layers, images))), threads))
+    expansions = batches[0].expansions if batches else []
+    kept = zip(*(batch.kept for batch in batches), strict=True)
+    return [_join(layer, expand) for layer, expand in zip(kept, expansions, strict=True)]
+
+
+def _join(batches: Sequence[Tensor], expand: Expand | None) -> Tensor:
+    """Return what was kept of batches of images as one, with as many terms of a series as any needs."""
+    if expand is not None:
+        most = max(map(len, batches))
+        batches = [batch if len(batch) == most else expand(batch[0], most) for batch in batches]
+    return torch.cat(list(batches), dim=-1)
 
 
 def run_own_images(layers: Sequence[Layer], images: Tensor, own: OwnVariances) -> None:
@@ -87,10 +97,10 @@ def run_own_images(layers: Sequence[Layer], images: Tensor, own: OwnVariances) -
 def numbers_held(layers: Sequence[Layer], images: Tensor, rows: int, threads: int) -> int:
     """Return how many numbers are held at once for a block of so many images on either side."""
     positions = largest_behind(layers, *images.shape[-2:])
-    asked = sum(layer.asks_variances for layer in layers)
+    kept = sum(layer.numbers_kept for layer in every_layer(layers) if isinstance(layer, ActivationLayer))
     piece = max(_most(images), positions ** (2 if any(layer.mixes_positions for layer in layers) else 1))
     arrays = ARRAYS + max(layer.arrays for layer in layers)
-    return arrays * threads * piece + 2 * rows * (images.shape[1] + 2 * asked) * positions
+    return arrays * threads * piece + 2 * rows * (images.shape[1] + 2 * kept) * positions
 
 
 def _products(queries: Tensor, inputs: Tensor | None, *, pairs: bool) -> Covariance:
