@@ -224,5 +224,5 @@ def _strides(steps: Sequence[Step]) -> Sides:
     return total
 
 
-def _product(left: Sides, right: Sides) -> Sides:
-    return left[0] * right[0], left[1] * right[1]
+def _product(a: Sides, b: Sides) -> Sides:
+    return a[0] * b[0], a[1] * b[1]

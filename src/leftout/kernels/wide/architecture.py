@@ -172,8 +172,7 @@ class Architecture(Kernel):
 
         Raises:
             DataError: not floating-point, NaN or infinity; inputs that every network maps to 0; variances
-            that a
-                series is not made for.
+                that a series is not made for.
             ShapeError: no images, or images that are too small for these layers.
         """
         keeps_zero = all(layer.keeps_zero for layer in self.layers)
@@ -255,13 +254,13 @@ class Architecture(Kernel):
 
     def _own_rows(self, rows: Float[Tensor, "n d"]) -> tuple[State, OwnVariances]:
         """Return rows compared with themselves, and the variances that layers asked for on the way."""
-        own = OwnVariances()
-        return self._run_own(rows, own), own
+        variances = OwnVariances()
+        return self._run_own(rows, variances), variances
 
-    def _run_own(self, rows: Float[Tensor, "n d"], own: OwnVariances) -> State:
+    def _run_own(self, rows: Float[Tensor, "n d"], variances: OwnVariances) -> State:
         scales = input_scales(rows)
         alone = Covariance(None, torch.zeros_like(scales), 2 * (scales * scales), outer=False)
-        return run_layers(self.layers, State(alone, None, self._trains), own)
+        return run_layers(self.layers, State(alone, None, self._trains), variances)
 
     def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
         """Return images whose largest number is about 1, and the powers of two they were divided by.

@@ -44,9 +44,9 @@ def image_totals(layers: Sequence[Layer], queries: Tensor, inputs: Tensor | None
     kernel = queries.new_zeros((len(queries),) if inputs is None else (len(queries), len(inputs)))
     with one_thread_each(queries.device) as threads:
         x = _by_position(queries)
-        z = x if inputs is None else _by_position(inputs)
+        z = x if inputs is None or inputs is queries else _by_position(inputs)
         ours = own_variances(layers, queries, threads)
-        theirs = ours if inputs is None else own_variances(layers, inputs, threads)
+        theirs = ours if inputs is None or inputs is queries else own_variances(layers, inputs, threads)
         mixes = any(layer.mixes_positions for layer in layers)
 
         def piece(region: Region) -> Tensor:
@@ -67,9 +67,9 @@ def own_variances(layers: Sequence[Layer], images: Tensor, threads: int) -> list
     """Return the variances of images that layers ask for, (h w n) each or (n), in the order of the layers."""
 
     def of_batch(batch: slice) -> OwnVariances:
-        own = OwnVariances()
-        run_own_images(layers, images[batch], own)
-        return own
+        variances = OwnVariances()
+        run_own_images(layers, images[batch], variances)
+        return variances
 
     batches = list(side_by_side(of_batch, list(blocks(len(images), _together(layers, images))), threads))
     expansions = batches[0].expansions if batches else []
@@ -85,13 +85,13 @@ def _join(batches: Sequence[Tensor], expand: Expand | None) -> Tensor:
     return torch.cat(list(batches), dim=-1)
 
 
-def run_own_images(layers: Sequence[Layer], images: Tensor, own: OwnVariances) -> None:
-    """Let `own` keep the variances of images that layers ask for."""
+def run_own_images(layers: Sequence[Layer], images: Tensor, variances: OwnVariances) -> None:
+    """Let `variances` keep those of images that layers ask for."""
     # What is behind the last layer that asks is not run: mostly an average that compares pairs of positions.
     asking = [place for place, layer in enumerate(layers) if layer.asks_variances]
     first = layers[: asking[-1] + 1] if asking else ()
     mixes = any(layer.mixes_positions for layer in first)
-    run_layers(first, State(_products(_by_position(images), None, pairs=mixes), None, False), own)
+    run_layers(first, State(_products(_by_position(images), None, pairs=mixes), None, False), variances)
 
 
 def numbers_held(layers: Sequence[Layer], images: Tensor, rows: int, threads: int) -> int:
