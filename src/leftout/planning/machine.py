@@ -57,6 +57,9 @@ LABEL_FITTED = (24, 400)
 PATIENCE = 0.15
 """Seconds after which a measurement is not repeated."""
 
+LEAST_SHARE = 0.05
+"""Least share of the seconds of a try that is counted as that of pairs."""
+
 LONG_FIT = 0.5
 """Seconds of fitting labels from which they grow with n²: below, a hierarchy mostly draws its neurons."""
 
@@ -368,7 +371,13 @@ def _kernel_seconds(
     half = max(1, len(inputs) // 2)
     gram = clock(partial(assemble.gram, kernel, inputs))
     cross = clock(partial(assemble.cross, kernel, inputs[:half], inputs))
-    return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
+    of_pair, of_cross = gram / len(inputs) ** 2, cross / (half * len(inputs))
+    if half < len(inputs) < ROWS:
+        # What does not grow with the pairs, as coefficients of a series, would be taken for theirs.
+        growth = (gram - clock(partial(assemble.gram, kernel, inputs[:half]))) / (len(inputs) ** 2 - half**2)
+        share = min(1.0, max(growth / of_pair, LEAST_SHARE))
+        of_pair, of_cross = of_pair * share, of_cross * share
+    return 0.0, of_pair, of_cross
 
 
 def _network_seconds(clock: _Clock, kernel: Empirical, inputs: Tensor) -> tuple[float, float, float]:
@@ -391,10 +400,13 @@ def _network_seconds(clock: _Clock, kernel: Empirical, inputs: Tensor) -> tuple[
 
 def _affordable(clock: _Clock, work: Callable[[Tensor], object], inputs: Tensor, patience: float) -> int:
     """Return how many examples something is tried with: fewer where they take long, as of images."""
-    tried = min(2, len(inputs))
+    tried, before = min(2, len(inputs)), 0.0
     # Twice as many examples are up to four times as much work.
-    while tried < len(inputs) and clock(partial(work, inputs[:tried])) < patience:
-        tried *= 2
+    while tried < len(inputs):
+        seconds = clock(partial(work, inputs[:tried]))
+        if seconds >= patience and not (seconds < 1.5 * before and seconds < 4 * patience):
+            break
+        tried, before = 2 * tried, seconds
     return min(tried, len(inputs))
 
 

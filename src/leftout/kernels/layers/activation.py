@@ -18,13 +18,7 @@ from torch import Tensor
 from leftout.core.checks import check_positive
 from leftout.core.errors import DataError, OptionError
 from leftout.core.wording import exception_text
-from leftout.kernels.layers.hermite import (
-    SeriesActivation,
-    half_line,
-    hermite_functions,
-    in_chunks,
-    terms_on_grid,
-)
+from leftout.kernels.layers.hermite import SeriesActivation, in_chunks, terms_on_grid, trapezoid
 
 TERMS = 400
 """Terms of the series at most."""
@@ -163,10 +157,11 @@ class Activation(SeriesActivation):
         self, variance: Tensor, terms: int, step: float = STEP
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return b_p (… t), E[φ] (…), and what terms beyond each add up to, relative to E[φ'²] (… t)."""
-        half = half_line(step, variance.device)
-        points = torch.cat([-half.flip(0), half])
-        density = step * (2 * torch.pi) ** -0.5 * torch.exp(-points.square() / 2)
-        basis = hermite_functions(points, terms) * (density * step).sqrt()
+        half, basis = trapezoid(step, terms, variance.device)
+        points = torch.cat([half, -half])
+        signs = 1 - 2 * (torch.arange(terms, device=basis.device) % 2)  # h_p is odd where p is
+        basis = torch.cat([basis, basis * signs[:, None]], dim=1)
+        density = basis[0]
         at = variance.double().sqrt()[..., None] * points
         slopes = self._slopes(at)
         b = slopes @ basis.T

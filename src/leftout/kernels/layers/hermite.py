@@ -13,6 +13,7 @@ What terms from P on can add up to is known: at most √(t(K11) t(K22)) of the f
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -32,20 +33,21 @@ CHUNK = 2048
 """Variances that are expanded together: some hundreds of points each are some MB."""
 
 
-def half_line(step: float, device: torch.device) -> Tensor:
-    """Return the positive points of the trapezoid rule, whose others are their negatives."""
-    return (torch.arange(math.ceil(REACH / step), dtype=torch.float64, device=device) + 0.5) * step
+@lru_cache(maxsize=16)
+def trapezoid(step: float, count: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return positive points (z), whose others are their negatives, and h_p times the rule's weights (t z).
 
-
-def hermite_functions(points: Tensor, count: int) -> Tensor:
-    """Return ψ_p = h_p √density for p < count, (count, z): √(p + 1) ψ_{p+1} = z ψ_p − √p ψ_{p−1}."""
-    before = torch.zeros_like(points)
-    now = (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)
+    They are the same for every block of inputs. Weights are those of the normal density.
+    """
+    points = (torch.arange(math.ceil(REACH / step), dtype=torch.float64, device=device) + 0.5) * step
+    density = (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)  # its root
+    # ψ_p = h_p √density is bounded, as h_p is not: √(p + 1) ψ_{p+1} = z ψ_p − √p ψ_{p−1}.
+    before, now = torch.zeros_like(points), density
     rows = []
     for p in range(count):
         rows.append(now)
         before, now = now, (points * now - math.sqrt(p) * before) / math.sqrt(p + 1)
-    return torch.stack(rows)
+    return points, torch.stack(rows) * (step * density)
 
 
 def in_chunks(coefficients: Callable[[Tensor], Tensor], sizes: Tensor) -> Tensor:

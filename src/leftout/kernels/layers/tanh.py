@@ -13,14 +13,7 @@ import torch
 from torch import Tensor
 
 from leftout.core.errors import DataError
-from leftout.kernels.layers.hermite import (
-    GRID,
-    SeriesActivation,
-    half_line,
-    hermite_functions,
-    in_chunks,
-    terms_on_grid,
-)
+from leftout.kernels.layers.hermite import GRID, SeriesActivation, in_chunks, terms_on_grid, trapezoid
 
 TERMS = (40 / math.pi) ** 2
 """Degrees for each unit of s: 2y√p = 40."""
@@ -66,10 +59,8 @@ class Tanh(SeriesActivation):
         top = (2 * terms - FEWEST) / TERMS
         half_width = min(2.0, math.pi / 2 / math.sqrt(top))
         step = 2 * math.pi * half_width / 60
-        points = half_line(step, variances.device)
-        # Both factors are even, so half the line counts twice; ψ_p is bounded, as h_p is not.
-        weights = 2 * step * (2 * math.pi) ** -0.25 * torch.exp(-points.square() / 4)
-        basis = hermite_functions(points, 2 * terms)[::2] * weights  # (t, z)
+        points, basis = trapezoid(step, 2 * terms, variances.device)
+        basis = 2 * basis[::2]  # both factors are even, so half the line counts twice
 
         def coefficients(sizes: Tensor) -> Tensor:
             # 1 − tanh² loses its digits where tanh is near 1.
