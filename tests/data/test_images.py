@@ -449,6 +449,7 @@ def test_it_is_turned_before_it_is_cut(tmp_path) -> None:
     assert (turned[5:] == [0, 0, 255]).all()
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 @pytest.mark.parametrize("resize", [0, -1, "a", "8x", "8x8x8", (8,) * 3, 5000, 2.5, True, "", []])
 def test_sizes_that_are_none_are_refused(resize) -> None:
     with pytest.raises(OptionError, match="`resize` must be a side or height and width"):

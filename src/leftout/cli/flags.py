@@ -50,7 +50,7 @@ def is_of_a_panel(flag: Any) -> bool:
     return getattr(flag, "rich_help_panel", None) is not None
 
 
-def _show_all(ctx: typer.Context, wanted: bool) -> None:
+def _show_all(ctx: Any, wanted: bool) -> None:
     if wanted:
         ctx.meta[HELP_ALL] = True
         typer.echo(ctx.get_help(), nl=False)
