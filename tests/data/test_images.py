@@ -456,6 +456,7 @@ def test_sizes_that_are_none_are_refused(resize) -> None:
         load("digits", resize=resize)
 
 
+@pytest.mark.usefixtures("as_users_run_it")
 def test_options_of_picture_files_belong_to_them() -> None:
     for options in ({"resize": 8}, {"background": "white"}, {"resize": 8, "crop": True}):
         with pytest.raises(OptionError, match="must be left out unless the data are picture files"):

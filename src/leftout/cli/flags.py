@@ -50,11 +50,12 @@ def is_of_a_panel(flag: Any) -> bool:
     return getattr(flag, "rich_help_panel", None) is not None
 
 
-def _show_all(ctx: Any, wanted: bool) -> None:
+def _show_all(ctx: Any, wanted: bool) -> bool:
     if wanted:
         ctx.meta[HELP_ALL] = True
         typer.echo(ctx.get_help(), nl=False)
         raise typer.Exit
+    return wanted
 
 
 ALL_OPTIONS = Parameter(
