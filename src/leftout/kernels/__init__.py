@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from leftout.kernels.base import Kernel as Kernel
     from leftout.kernels.callable import From as From
     from leftout.kernels.convolution.convolutional import ConvReLU as ConvReLU
+    from leftout.kernels.fused.library import use_code as use_code
     from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
     from leftout.kernels.hierarchy.one_network import network_hierarchy as network_hierarchy
     from leftout.kernels.network.empirical import Empirical as Empirical

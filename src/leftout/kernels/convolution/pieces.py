@@ -13,7 +13,7 @@ from leftout.core.blocks import blocks
 from leftout.kernels.convolution import positions, strips
 from leftout.kernels.convolution.positions import ConvNetwork
 from leftout.kernels.convolution.strips import Side, Strip
-from leftout.kernels.convolution.threads import one_thread_each, side_by_side
+from leftout.kernels.threads import one_thread_each, side_by_side
 
 TILE = {"cpu": 2**17, "cuda": 2**25}
 """Numbers in each array of a piece.
