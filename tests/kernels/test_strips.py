@@ -8,7 +8,8 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.kernels.assemble import gram
 from leftout.kernels.convolution import pieces, strips
 from leftout.kernels.convolution.convolutional import ConvReLU
-from leftout.kernels.convolution.threads import one_thread_each, side_by_side
+from leftout.kernels.fused.library import use_code
+from leftout.kernels.threads import one_thread_each, side_by_side
 
 CASES = {
     "flattened": {"depth": 3, "bias_variance": 0.1},
@@ -22,6 +23,13 @@ CASES = {
 }
 MEAN = 48**0.5 * 2.0**-52
 """Rounding of a mean whose order differs, over all pairs of 48 positions."""
+
+
+@pytest.fixture(autouse=True)
+def _torch():
+    with use_code("torch"):
+        yield
+
 
 cases = pytest.mark.parametrize("options", CASES.values(), ids=CASES)
 

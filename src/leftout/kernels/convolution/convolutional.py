@@ -19,10 +19,14 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.kernels.base import Kernel
+from leftout.kernels.convolution import strips
 from leftout.kernels.convolution.options import Padding, Pooling
 from leftout.kernels.convolution.pieces import numbers_held, totals
 from leftout.kernels.convolution.positions import ConvLayer, ConvNetwork
 from leftout.kernels.convolution.windows import PADDINGS, Windows
+from leftout.kernels.fused.images import held_bytes, image_means
+from leftout.kernels.fused.library import Code, compiled_set
+from leftout.kernels.fused.program import Convolution, ImageProgram, Rectifier, Step
 from leftout.kernels.rows import check_network_inputs
 from leftout.kernels.tiles import Tile, TileWork
 from leftout.kernels.wide.layers import check_network
@@ -30,6 +34,9 @@ from leftout.kernels.wide.options import Kind
 
 BLOCK = 64
 """Rows and columns of a block: enough pairs to fill tiles, and few computed twice on the diagonal."""
+
+COMPILED_BLOCK = 256
+"""The same for compiled code, which makes what it needs of either side once for a block."""
 
 
 @final
@@ -115,24 +122,32 @@ class ConvReLU(Kernel):
 
     def _totals(self, x: Tensor, z: Tensor | None) -> Tensor:
         """Return the kernel of all pairs, or of each image with itself."""
-        return totals(self._network(x), x, z).mul_(self.weight_variance).add_(self.bias_variance)
+        network = self._network(x)
+        code = _code(network, x, x if z is None else z)
+        if code is not None:
+            covariance, tangent = image_means(_program(network, x), x, z, code)
+            means: Tensor = covariance.add_(tangent).mul_(self.weight_variance).add_(self.bias_variance)
+            return means.to(x.dtype)
+        return totals(network, x, z).mul_(self.weight_variance).add_(self.bias_variance)
 
     def tiles(self, queries: Tensor, inputs: Tensor | None, work: TileWork) -> Iterator[Tile]:
         """Return tiles, smaller than those of other kernels: each pair of images is much work."""
         images = _images(queries)
-        threads = torch.get_num_threads() if work.device.type == "cpu" else 1
-        held = numbers_held(self._network(images), images, work.block or BLOCK, threads)
+        network = self._network(images)
+        code = _code(network, queries.new_empty(0, dtype=work.dtype, device=work.device))
+        block = work.block or (BLOCK if code is None else COMPILED_BLOCK)
+        if code is None:
+            threads = torch.get_num_threads() if work.device.type == "cpu" else 1
+            held = numbers_held(network, images, block, threads) * work.dtype.itemsize
+        else:
+            held = held_bytes(_program(network, images), block, work.dtype)
         check_fits(
             "One piece of a convolutional kernel",
-            held * work.dtype.itemsize,
+            held,
             work.budget,
             advice="Raise `memory`; it does not depend on the number of images.",
         )
-        return super().tiles(
-            queries,
-            inputs,
-            replace(work, block=work.block or BLOCK, result=work.result + held * work.dtype.itemsize),
-        )
+        return super().tiles(queries, inputs, replace(work, block=block, result=work.result + held))
 
     def _rescale(self, images: Float[Tensor, "n c h w"]) -> tuple[Tensor, Float[Tensor, " n"]]:
         """Return images whose largest number is about 1, and the powers of two they were divided by.
@@ -237,6 +252,31 @@ class ConvReLU(Kernel):
             mean=self.pooling == "mean",
             tangent=self.kind == "ntk",
         )
+
+
+def _code(network: ConvNetwork, *images: Tensor) -> Code | None:
+    """Return what C computes it with; None where torch does."""
+    return compiled_set(*images) if strips.fits(network) else None
+
+
+def _program(network: ConvNetwork, images: Float[Tensor, "n c h w"]) -> ImageProgram:
+    """Return the network as a program of compiled code."""
+    steps: list[Step] = []
+    for layer in network.layers:
+        sides = layer.rows, layer.columns
+        steps.append(
+            Convolution(
+                size=(sides[0].size, sides[1].size),
+                stride=(sides[0].stride, sides[1].stride),
+                before=(sides[0].before, sides[1].before),
+                counts=(sides[0].count, sides[1].count),
+                weight_variance=network.weight_variance,
+                bias_variance=network.bias_variance,
+            )
+        )
+        steps += [Rectifier()] if layer.relu else []
+    height, width = images.shape[-2:]
+    return ImageProgram(tuple(steps), images.shape[1], (height, width), network.mean, network.tangent)
 
 
 def _numbers(name: str, option: Any, depth: int) -> list[int]:

@@ -20,8 +20,10 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
+from leftout.kernels.fused.library import compiled_set
+from leftout.kernels.fused.stack import Stack, stack_diagonal, stack_kernel
 from leftout.kernels.rows import flat_rows
-from leftout.kernels.wide.angles import angle
+from leftout.kernels.wide.angles import angle, unit_rows
 from leftout.kernels.wide.deep import Deep
 from leftout.kernels.wide.layers import dense_gap_and_total, input_gap_and_total, input_scales
 
@@ -65,6 +67,11 @@ class ReLU(Deep):
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
         x, z = flat_rows(queries), flat_rows(inputs)
+        code = compiled_set(x, z)
+        if code is not None:
+            return stack_kernel(
+                self._stack, unit_rows(x), unit_rows(z), input_scales(x), input_scales(z), code
+            )
         w, b = self.weight_variance, self.bias_variance
         gap, total = input_gap_and_total(x, z)
         k11, k22 = input_scales(x).square(), input_scales(z).square()
@@ -81,6 +88,22 @@ class ReLU(Deep):
                 if tangent is not None:
                     tangent.mul_(open_share)
         return (total - gap).div_(2) if tangent is None else tangent
+
+    def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        x = flat_rows(inputs)
+        code = compiled_set(x)
+        if code is not None:
+            return stack_diagonal(self._stack, unit_rows(x), input_scales(x), code)
+        return super().diagonal(inputs)
+
+    @property
+    def _stack(self) -> Stack:
+        """Return the layers for compiled code."""
+        return Stack(
+            variances=((self.weight_variance, self.bias_variance),) * (self.depth + 1),
+            slopes=(0.0,) * self.depth,
+            tangent=self.kind == "ntk",
+        )
 
     def moments(self, variance: Float[Tensor, " n"]) -> tuple[Float[Tensor, " n"], float]:
         """Return E[relu(u)²] and E[relu'(u)²]: a ReLU halves both."""

@@ -17,8 +17,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from leftout.kernels.base import Kernel
+from leftout.kernels.fused.library import compiled_set
+from leftout.kernels.fused.stack import Stack, stack_diagonal, stack_kernel
 from leftout.kernels.rows import check_not_zero, check_unit, check_vectors, flat_rows, lengths
 from leftout.kernels.wide.angles import angle, near_gaps, near_pairs, unit_rows
+
+STACK = Stack(variances=((1.0, 0.0),), slopes=(0.0,), tangent=True)
+"""The network for compiled code."""
 
 
 @final
@@ -56,6 +61,9 @@ class TwoLayerReLU(Kernel):
         """Return x·z (π − θ) / 2π for every pair."""
         x, z = flat_rows(queries), flat_rows(inputs)
         x_norms, z_norms = lengths(x), lengths(z)
+        code = compiled_set(x, z)
+        if code is not None:
+            return stack_kernel(STACK, unit_rows(x), unit_rows(z), x_norms, z_norms, code)
         dot = x @ z.T
         cosine = (dot / x_norms[:, None]).div_(z_norms)
         i, j, sign = near_pairs(cosine)
@@ -70,7 +78,11 @@ class TwoLayerReLU(Kernel):
 
     def diagonal(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Return |x|² / 2."""
-        return lengths(flat_rows(inputs)).square() / 2
+        x = flat_rows(inputs)
+        code = compiled_set(x)
+        if code is not None:
+            return stack_diagonal(STACK, unit_rows(x), lengths(x), code)
+        return lengths(x).square() / 2
 
     def check(self, name: str, inputs: Tensor) -> None:
         """Raise unless every input has norm 1.
