@@ -8,6 +8,7 @@ from rich.text import Text
 from leftout.cli.commands import CheckArguments
 from leftout.cli.self_tests import run_self_tests
 from leftout.core.version import __version__
+from leftout.kernels.fused.library import describe_code
 
 
 def check_command(arguments: CheckArguments) -> None:
@@ -19,6 +20,7 @@ def check_command(arguments: CheckArguments) -> None:
         verdict = "ok" if test.sound else "FAILED"
         table.add_row(Text(test.name), f"{test.measured:.2e}", f"{test.allowed:.2e}", verdict)
     console.print(table)
+    console.print(Text(f"Kernels of ReLU networks are computed by {describe_code()}"))
     if not all(test.sound for test in tests):
         raise typer.Exit(1)
     console.print("Everything is sound.")

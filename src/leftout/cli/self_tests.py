@@ -25,6 +25,8 @@ from leftout.data.load import load
 from leftout.dynamics.fit import fit
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Ridge, Rule
 from leftout.kernels import assemble
+from leftout.kernels.convolution.convolutional import ConvReLU
+from leftout.kernels.fused.library import available_sets, use_code
 from leftout.kernels.wide.relu import ReLU
 from leftout.kernels.wide.two_layer_relu import TwoLayerReLU
 from leftout.report.report import LIMIT, html
@@ -126,6 +128,24 @@ def _kernels() -> Iterator[SelfTest]:
     off = (KERNEL.block(first, turned)[0] - exact).abs().max()
     # Stated: 4ε; as much again for the two rows and the formula here, all rounded.
     yield SelfTest("kernel of nearly equal inputs", float(off), 8 * EPS)
+
+
+def _compiled_kernels() -> Iterator[SelfTest]:
+    """Yield differences of compiled kernels from those that torch computes, relative to the largest value."""
+    points = _digits()[0].inputs.flatten(1)[:LEFT_OUT].sub(0.1)
+    images = points.reshape(-1, 8, 8)
+    kernels = {
+        "relu": (ReLU(3, bias_variance=0.1), points),
+        "conv-relu": (ConvReLU(3, stride=(1, 2, 1), pooling="mean", bias_variance=0.1), images),
+    }
+    for name, (kernel, inputs) in kernels.items():
+        with use_code("torch"):
+            expected = kernel.block(inputs, inputs)
+        for code in available_sets():
+            with use_code(code):
+                off = (kernel.block(inputs, inputs) - expected).abs().max() / expected.abs().max()
+            # Either is right to (depth + 1) · 20ε.
+            yield SelfTest(f"kernel {name}: C ({code}) against torch", float(off), 2 * 4 * 20 * EPS)
 
 
 def _quadrature() -> Iterator[SelfTest]:
@@ -237,6 +257,7 @@ def _audit_digits(train: Examples, query: Examples, *, out: Path | None = None) 
 TESTS: dict[str, Callable[[], Iterator[SelfTest]]] = {
     "linear algebra": _linear_algebra,
     "kernels": _kernels,
+    "compiled kernels": _compiled_kernels,
     "quadrature": _quadrature,
     "leave-one-out": _leave_one_out,
     "audit": _audit,
