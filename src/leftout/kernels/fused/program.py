@@ -43,7 +43,7 @@ class Convolution:
 @final
 @dataclass(frozen=True)
 class Rectifier:
-    """A ReLU, or a leaky one: K' = E[φ(u) φ(v)], T' = T E[φ'(u) φ'(v)], φ(u) = max(u, slope u)."""
+    """A ReLU, or leaky: K' = E[φ(u) φ(v)], T' = T E[φ'(u) φ'(v)], φ(u) = u above 0 and slope · u below."""
 
     slope: float = 0.0
 
