@@ -55,7 +55,6 @@ SERIES = {
     nn.Hardswish: functional.hardswish,
     nn.Hardsigmoid: functional.hardsigmoid,
     nn.Softshrink: None,
-    nn.Hardshrink: None,
 }
 """Activations without a closed form here; None where the module itself is the function, with its options."""
 

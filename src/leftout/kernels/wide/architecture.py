@@ -114,6 +114,12 @@ class Architecture(Kernel):
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
+        ours, theirs = ((side.shape[1:], side.dtype, side.device) for side in (queries, inputs))
+        if ours != theirs:  # compiled code would read beyond their end
+            raise ShapeError(
+                f"`queries` must have the features, dtype and device of `inputs`, {tuple(theirs[0])}, "
+                f"{theirs[1]} and {theirs[2]}; got {tuple(ours[0])}, {ours[1]} and {ours[2]}."
+            )
         if self.takes_images:
             x, x_scales = self._rescale(_images(queries))
             z, z_scales = (x, x_scales) if inputs is queries else self._rescale(_images(inputs))
