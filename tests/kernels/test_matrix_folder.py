@@ -15,7 +15,7 @@ import torch
 import leftout as lo
 from leftout.core.errors import DataError, OptionError, ShapeError, StoreError
 from leftout.core.writer_lock import writer_lock
-from leftout.kernels import matrix_folder
+from leftout.kernels import matrix_folder, trial
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.tile_file import TileFile
 
@@ -284,7 +284,7 @@ def test_a_slow_kernel_gets_smaller_tiles(monkeypatch) -> None:
         return x @ z.T
 
     inputs = rows(3000)
-    monkeypatch.setattr(matrix_folder, "TRIAL_SECONDS", 0.01)
+    monkeypatch.setattr(trial, "LONG", 0.01)
     plan = lo.kernels.plan_matrix(lo.kernels.From(slow), inputs)
     assert plan.block in (64, 128)  # 0.06 s and a little for 64 pairs: 20 s for 21,000 pairs, 144²
     assert plan.seconds > 0.5 * 0.06 / 64 * 3000**2 / 2

@@ -25,6 +25,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.trial import tried_inputs
 from leftout.kernels.wide.relu import ReLU
 from leftout.report.thumbnails import atlas
 from leftout.solvers.indefinite import factor_indefinite
@@ -255,15 +256,16 @@ class _Clock:
 
     def __call__(self, work: Callable[[], object]) -> float:
         """Return the median seconds of a few calls, after one that warms up unless it was long."""
-        first = self._seconds(work)
+        first = self.once(work)
         if first > PATIENCE:
             return first
-        seconds = [self._seconds(work)]
+        seconds = [self.once(work)]
         while sum(seconds) < PATIENCE and len(seconds) < 7:
-            seconds.append(self._seconds(work))
+            seconds.append(self.once(work))
         return median(seconds)
 
-    def _seconds(self, work: Callable[[], object]) -> float:
+    def once(self, work: Callable[[], object]) -> float:
+        """Return the seconds of one call."""
         began = time.perf_counter()
         work()
         if self.device.type == "cuda":
@@ -364,7 +366,8 @@ def _kernel_seconds(
     inputs = examples.inputs[:ROWS].to(device)
     if isinstance(kernel, Empirical):
         return _network_seconds(clock, kernel, inputs)
-    inputs = inputs[: _affordable(clock, partial(assemble.gram, kernel), inputs, PATIENCE / 4)]
+    tried, _ = tried_inputs(lambda n: clock.once(lambda: assemble.gram(kernel, inputs[:n])), 2, len(inputs))
+    inputs = inputs[:tried]
     half = max(1, len(inputs) // 2)
     gram = clock(partial(assemble.gram, kernel, inputs))
     cross = clock(partial(assemble.cross, kernel, inputs[:half], inputs))
