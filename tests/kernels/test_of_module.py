@@ -466,3 +466,23 @@ def test_outputs_at_several_positions_are_refused():
     assert lo.kernels.gram(kernel, torch.ones(1, 1, 4, 4)).shape == (1, 1)
     with pytest.raises(lo.LeftoutError, match="leave 2 x 3"):
         lo.kernels.gram(kernel, torch.ones(1, 1, 5, 6))
+
+
+def test_options_of_an_activation_are_in_its_name():
+    def words(activation):
+        return lo.kernels.of(nn.Sequential(nn.Linear(3, 3), activation, nn.Linear(3, 1))).layers[1].words
+
+    assert words(nn.ELU(inplace=True)) == "ELU"
+    assert words(nn.ELU(alpha=2.0, inplace=True)) == "ELU(alpha=2.0)"
+    assert words(nn.Softplus(beta=2.0)).startswith("Softplus(beta=2.0")
+    assert words(Calls(functional.elu, alpha=2.0)) == "elu(alpha=2.0)"
+    assert words(Calls(functional.elu)) in ("elu", "elu(alpha=1.0)")
+
+
+class Calls(nn.Module):
+    def __init__(self, function, **options) -> None:
+        super().__init__()
+        self.function, self.options = function, options
+
+    def forward(self, x):
+        return self.function(x, **self.options)

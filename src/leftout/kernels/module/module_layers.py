@@ -140,7 +140,7 @@ def layer_of_module(
     if isinstance(layer, nn.LayerNorm):
         return _layer_norm(layer, name, axes)
     if type(layer) in SERIES:
-        return Activation(SERIES[type(layer)] or _not_in_place(layer), type(layer).__name__, tolerance)
+        return Activation(SERIES[type(layer)] or _not_in_place(layer), _activation_name(layer), tolerance)
     advice = next((text for kind, text in ADVICE.items() if isinstance(layer, kind)), ANY_ADVICE)
     raise unknown(f"{name} ({type(layer).__name__})", advice)
 
@@ -165,7 +165,9 @@ def layer_of_function(
     if function in SERIES_FUNCTIONS or function in ("sigmoid",):
         of = torch.sigmoid if function == "sigmoid" else function
         bound = _bind(of, args, options)
-        return Activation(bound, of.__name__, tolerance)
+        given = [repr(value) for value in args]
+        given += [f"{key}={value!r}" for key, value in options.items() if key != "inplace"]
+        return Activation(bound, of.__name__ + (f"({', '.join(given)})" if given else ""), tolerance)
     if function in (torch.flatten, "flatten"):
         start = _argument(args, options, 0, "start_dim", 0)
         return flatten(name, start, _argument(args, options, 1, "end_dim", -1))
@@ -237,6 +239,12 @@ def unknown(what: str, advice: str) -> OptionError:
         f"`module` must consist of layers of which the kernel of wide networks is known; it has {what}. "
         f"{advice}"
     )
+
+
+def _activation_name(activation: nn.Module) -> str:
+    """Return the name of an activation, with its options where they are not PyTorch's own."""
+    plain = _not_in_place(activation)
+    return type(activation).__name__ if repr(plain) == repr(type(activation)()) else repr(plain)
 
 
 def _not_in_place(activation: nn.Module) -> nn.Module:
