@@ -7,11 +7,12 @@ and changes nothing.
 
 from typing import get_args
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
 from leftout.core.checks import check_choice, check_kind, check_positive
-from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.errors import LeftoutError, OptionError, ShapeError
 from leftout.core.wording import exception_text
 from leftout.kernels.module.graph import layers_of_graph
 from leftout.kernels.module.initialisation import Variances
@@ -89,6 +90,34 @@ def of(
     return kernel
 
 
+def check_takes(module: nn.Module, inputs: Tensor) -> None:
+    """Raise unless a module in eval mode takes inputs like these, which its kernel might do all the same.
+
+    A kernel of infinitely many units does not know of how many numbers or channels a layer was made for.
+    Images without an axis of channels may be given one, and all may be flattened, as the kernel does.
+
+    Raises:
+        ShapeError: its forward raises, or returns no row for each of them; shows what.
+    """
+    few = inputs[:2].to(next(iter(module.parameters()), inputs))
+    channels = [few[:, None]] if few.ndim == 3 else []
+    problem = ""
+    for given in (few, *channels, few.flatten(1)):
+        try:
+            with torch.no_grad():
+                outputs = module(given)
+        except Exception as error:
+            problem = problem or f"it raised {exception_text(error)}"
+            continue
+        if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(few):
+            return
+        problem = problem or f"it returns {tuple(getattr(outputs, 'shape', ()))} for {len(few)} of them"
+    raise ShapeError(
+        f"`module` must take inputs like these, each of shape {tuple(inputs.shape[1:])}, and return a row of "
+        f"numbers for each. Load other inputs, or change its layers: {problem}"
+    )
+
+
 def _trace(module: nn.Module) -> fx.Graph:
     """Return the graph of a module's forward in eval mode.
 
@@ -104,10 +133,10 @@ def _trace(module: nn.Module) -> fx.Graph:
         raise
     except Exception as error:
         text = exception_text(error)
-        advice = " Write x.shape[0], or x.flatten(1)." if "'len' is not supported" in text else ""
+        advice = "Write x.shape[0], or x.flatten(1): " if "'len' is not supported" in text else ""
         raise OptionError(
-            "`module` must have a forward that torch.fx can trace, without choices that depend on numbers; "
-            f"it raised {text}{advice}"
+            "`module` must have a forward that torch.fx can trace, without choices that depend on numbers. "
+            f"{advice}{'it' if advice else 'It'} raised {text}"
         ) from error
     finally:
         for layer, mode in modes:
