@@ -201,8 +201,8 @@ def repeated_rows(inputs: Tensor, outputs_per_example: int) -> tuple[Tensor, Ten
     """
     first_with: dict[bytes, int] = {}
     later, first = [], []
-    given = inputs.detach().cpu()
-    rows = (given.float() if given.dtype == torch.bfloat16 else given).numpy()  # NumPy has no bfloat16
+    on_cpu = inputs.detach().cpu()
+    rows = (on_cpu.float() if on_cpu.dtype == torch.bfloat16 else on_cpu).numpy()  # NumPy has no bfloat16
     for number, row in enumerate(rows):
         # + 0.0 turns −0.0 into 0.0: equal numbers must have equal bytes.
         earlier = first_with.setdefault((row + 0.0).tobytes(), number)

@@ -191,10 +191,10 @@ class _Reader:
 
     def _check_dropout(self, node: fx.Node) -> None:
         """Raise if numbers are dropped in evaluation as well."""
-        of: Any = node.target
-        given = inspect.signature(of).bind(*node.args, **node.kwargs)
-        given.apply_defaults()
-        if given.arguments["training"] is not False:
+        function: Any = node.target
+        call = inspect.signature(function).bind(*node.args, **node.kwargs)
+        call.apply_defaults()
+        if call.arguments["training"] is not False:
             raise unknown(
                 f"{self._words(node)} that drops units in evaluation too",
                 "Pass training=self.training to it.",

@@ -165,9 +165,9 @@ def layer_of_function(
     if function in SERIES_FUNCTIONS or function in ("sigmoid",):
         of = torch.sigmoid if function == "sigmoid" else function
         bound = _bind(of, args, options)
-        shown = [repr(value) for value in args]
-        shown += [f"{key}={value!r}" for key, value in options.items() if key != "inplace"]
-        return Activation(bound, of.__name__ + (f"({', '.join(shown)})" if shown else ""), tolerance)
+        words = [repr(value) for value in args]
+        words += [f"{key}={value!r}" for key, value in options.items() if key != "inplace"]
+        return Activation(bound, of.__name__ + (f"({', '.join(words)})" if words else ""), tolerance)
     if function in (torch.flatten, "flatten"):
         start = _argument(args, options, 0, "start_dim", 0)
         return flatten(name, start, _argument(args, options, 1, "end_dim", -1))

@@ -99,19 +99,19 @@ def check_takes(module: nn.Module, inputs: Tensor) -> None:
     Raises:
         ShapeError: its forward raises, or returns no row for each of them; shows what.
     """
-    few = inputs[:2].to(next(iter(module.parameters()), inputs))
-    channels = [few[:, None]] if few.ndim == 3 else []
+    examples = inputs[:2].to(next(iter(module.parameters()), inputs))
+    channels = [examples[:, None]] if examples.ndim == 3 else []
     problem = ""
-    for given in (few, *channels, few.flatten(1)):
+    for images in (examples, *channels, examples.flatten(1)):
         try:
             with torch.no_grad():
-                outputs = module(given)
+                outputs = module(images)
         except Exception as error:
             problem = problem or f"it raised {exception_text(error)}"
             continue
-        if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(few):
+        if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(examples):
             return
-        problem = problem or f"it returns {tuple(getattr(outputs, 'shape', ()))} for {len(few)} of them"
+        problem = problem or f"it returns {tuple(getattr(outputs, 'shape', ()))} for {len(examples)} of them"
     raise ShapeError(
         f"`module` must take inputs like these, each of shape {tuple(inputs.shape[1:])}, and return a row of "
         f"numbers for each. Load other inputs, or change its layers: {problem}"
