@@ -214,7 +214,7 @@ def test_without_a_second_model_the_report_says_that_there_is_no_verdict() -> No
     findings = lo.audit(kernel, train, query, rule=lo.Logistic(0.5), refit_examples=0).findings
     assert findings.trust is None
     assert findings.verdict.startswith("No verdict: ")
-    assert "it has Tanh" in findings.verdict
+    assert "this one has Tanh" in findings.verdict
     assert findings.verdict in Page(html(findings)).words
 
 

@@ -20,7 +20,7 @@ from leftout.cli.commands import (
     PruneArguments,
 )
 from leftout.cli.model import kernel_and_examples, kernel_of, load_examples, rule_for, rule_of
-from leftout.core.errors import OptionError
+from leftout.core.errors import LeftoutError, OptionError
 
 ALL = AuditArguments.from_options(
     data="mnist:data",
@@ -228,6 +228,14 @@ def test_the_kernel_of_an_architecture_is_that_of_the_module(tmp_path, capsys):
     assert dense.weight_variance == pytest.approx(2 * 144 / 154)
     assert "infinitely wide network Conv 3 x 3, Gelu, Flatten, Dense" in capsys.readouterr().out
     assert train.encoding.centre == "none"
+
+
+def test_the_kernel_of_an_architecture_is_of_a_network_that_takes_the_data(tmp_path):
+    source = tmp_path / "net.py"
+    source.write_text("from torch import nn\ndef build():\n    return nn.Sequential(nn.Linear(6, 10))\n")
+    arguments = given(kernel="of-model", model=f"{source}:build", n_train=30, n_query=10)
+    with pytest.raises(LeftoutError, match=r"must take inputs like these, each of shape.*it raised"):
+        kernel_and_examples(arguments)
 
 
 def test_the_hierarchy_has_options_of_its_own():

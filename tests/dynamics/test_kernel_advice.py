@@ -125,7 +125,7 @@ def calls_in(sentence):
 
 
 def test_every_kernel_of_the_command_line_is_known_by_its_name() -> None:
-    with_options = {"hierarchy", "auto"}
+    with_options = {"hierarchy", "of-model", "auto"}
     assert set(CALLS) == set(get_args(KernelName)) - with_options == set(KERNELS)
     for name, call in CALLS.items():
         assert type(eval(f"kernels.{call}", {"kernels": lo.kernels})) is KERNELS[name]

@@ -11,7 +11,7 @@ import torch
 import leftout as lo
 from laws import assert_same
 from leftout.kernels.fused.library import available_sets
-from leftout.kernels.layers import Activation, Dense, Tanh
+from leftout.kernels.layers import Activation, Conv, Dense, Flatten, Relu, Tanh
 from oracles import architectures as oracle
 from problems.architecture_modules import Network, kernel_of
 from problems.architectures import COUNT, ROWS, architecture, inputs, layer_names
@@ -437,3 +437,29 @@ def test_networks_whose_images_are_normalised_as_a_whole_approach_their_kernel()
 @pytest.mark.parametrize("seed", [1, 5, 8, 13, 16, 18, 23, 29, 33, 38])
 def test_random_networks_of_the_very_module_approach_their_kernel(seed) -> None:
     assert_networks_approach(architecture(seed))
+
+
+@pytest.mark.parametrize("function", [torch.sign, torch.round, torch.nn.functional.hardshrink])
+def test_functions_that_jump_are_refused_whatever_their_derivative_says(function):
+    kernel = lo.kernels.serial(Dense(), Activation(function, "steps", tolerance=0.2), Dense())
+    with pytest.raises(lo.LeftoutError, match="one that jumps has no tangent kernel"):
+        lo.kernels.gram(kernel, torch.eye(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("function", [lambda u: torch.softmax(u, -1), lambda u: u - u.mean()])
+def test_functions_of_several_units_are_no_activations(function):
+    with pytest.raises(lo.LeftoutError, match="depends on the others"):
+        Activation(function)
+
+
+def test_all_of_an_expectation_is_no_tolerance():
+    with pytest.raises(lo.LeftoutError, match="less than 1"):
+        Activation(torch.sin, tolerance=1.0)
+
+
+@pytest.mark.parametrize("change", [lambda x: x.float(), lambda x: x[:, :1]])
+def test_sides_of_a_matrix_that_differ_in_kind_are_refused_before_they_are_read(change):
+    images = torch.ones(3, 2, 4, 4, dtype=torch.float64)
+    kernel = lo.kernels.serial(Conv(3), Relu(), Flatten(), Dense())
+    with pytest.raises(lo.LeftoutError, match="features, dtype and device"):
+        kernel.block(images, change(images))

@@ -135,3 +135,11 @@ def test_a_gpu_gives_the_same_kernel(kernel, dtype) -> None:
     torch.testing.assert_close(found.cpu(), gram(kernel, x), rtol=0, atol=atol)
     between = cross(kernel, x[:9], x, device="cuda", dtype=dtype)
     torch.testing.assert_close(between.cpu(), cross(kernel, x[:9], x), rtol=0, atol=atol)
+
+
+def test_halves_of_floats_and_devices_that_are_missing():
+    kernel, inputs = ReLU(1), torch.eye(2)
+    expected = gram(kernel, inputs)
+    assert torch.equal(gram(kernel, inputs.bfloat16()), expected)
+    with pytest.raises(OptionError, match="one that this machine has"):
+        gram(kernel, inputs, device="gpu")

@@ -15,7 +15,7 @@ import torch
 import leftout as lo
 from leftout.core.errors import DataError, OptionError, ShapeError, StoreError
 from leftout.core.writer_lock import writer_lock
-from leftout.kernels import matrix_folder
+from leftout.kernels import matrix_folder, trial
 from leftout.kernels.assemble import cross, gram
 from leftout.kernels.tile_file import TileFile
 
@@ -283,7 +283,7 @@ def test_a_slow_kernel_gets_smaller_tiles(monkeypatch) -> None:
         time.sleep(1e-3 * len(x) * len(z))
         return x @ z.T
 
-    monkeypatch.setattr(matrix_folder, "TRIAL_SECONDS", 0.1)
+    monkeypatch.setattr(trial, "LONG", 0.1)
     plan = lo.kernels.plan_matrix(lo.kernels.From(slow), rows(3000))
     assert plan.block in (64, 128)  # 20 s are 20,000 pairs, 141²
     assert 1 <= plan.seconds / (1e-3 * 3000**2 / 2) < 4

@@ -259,6 +259,79 @@ REFUSED = {
 }
 
 
+class Drops(Two):
+    def forward(self, x):
+        return self.c(functional.dropout(torch.relu(self.a(x)), 0.5))
+
+
+class OwnMean(Two):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.ones(4))
+
+    def forward(self, x):
+        return self.c(torch.relu(self.a(x - self.mean)))
+
+
+class RoundsDown(Two):
+    def forward(self, x):
+        return self.c(torch.div(torch.relu(self.a(x)), 2, rounding_mode="floor"))
+
+
+class TurnsImages(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x.unsqueeze(-1))
+
+
+class MixesExamples(nn.Sequential):
+    def forward(self, x):
+        return self[0](x.reshape(x.shape[0] * x.shape[1], -1))
+
+
+class AsksLength(Two):
+    def forward(self, x):
+        return self.c(torch.relu(self.a(x.reshape(len(x), -1))))
+
+
+def plain(change=lambda module: None):
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    change(module)
+    return module
+
+
+def flattened(*behind):
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), *behind, nn.ReLU(), nn.Linear(8, 2))
+
+
+REFUSED |= {
+    "an activation of flattened positions": (flattened(), "Put Flatten behind it"),
+    "an activation of normalised positions": (flattened(nn.LayerNorm(8)), "Put Flatten behind it"),
+    "flattened positions of other scale": (flattened(nn.BatchNorm1d(8)), "Put Flatten behind it"),
+    "dropout in evaluation": (Drops(), "self.training"),
+    "a buffer": (OwnMean(), "mean, a weight or a buffer"),
+    "rounding": (RoundsDown(), "a call of div"),
+    "columns as channels": (
+        TurnsImages(nn.Conv2d(4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(8, 2)),
+        r"unsqueeze\(1\)",
+    ),
+    "mixed examples": (MixesExamples(nn.Linear(4, 2)), "reshape.*flatten"),
+    "the length of a tensor": (AsksLength(), r"x\.shape\[0\]"),
+    "units as positions": (
+        nn.Sequential(
+            nn.Flatten(), nn.Linear(4, 8), nn.Unflatten(1, (2, 2, 2)), nn.Conv2d(2, 1, 2), nn.Flatten()
+        ),
+        "Unflatten",
+    ),
+    "spectral normalisation": (
+        plain(lambda module: nn.utils.parametrizations.spectral_norm(module[0])),
+        r"0 \(ParametrizedLinear\)",
+    ),
+    "a hook": (plain(lambda module: module[0].register_forward_hook(lambda *given: given[2] * 3)), "hook"),
+    "a frozen layer": (plain(lambda module: module[0].requires_grad_(False)), "requires_grad=False"),
+    "many slopes": (nn.Sequential(nn.Linear(3, 3), nn.PReLU(3), nn.Linear(3, 2)), "one slope"),
+}
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_has_no_kernel_is_refused_by_name(name):
     module, words = REFUSED[name]
@@ -336,3 +409,80 @@ def test_weights_that_are_all_zero_have_no_measured_variance():
     nn.init.zeros_(module[2].weight)
     with pytest.raises(lo.LeftoutError, match="those of 2 are"):
         lo.kernels.of(module, initialisation="measured")
+
+
+def test_trained_normalisations_have_no_measured_kernel():
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.ReLU(), nn.Linear(2, 1))
+    assert lo.kernels.of(module, initialisation="measured")
+    nn.init.constant_(module[1].running_var, 4.0)
+    assert lo.kernels.of(module)
+    with pytest.raises(lo.LeftoutError, match="running_var of 1 is not 1"):
+        lo.kernels.of(module, initialisation="measured")
+
+
+class Adds(Two):
+    """Sums of several branches, and a shortcut past all of them."""
+
+    def forward(self, x):
+        x = self.a(x)
+        if self.training:
+            x = x + torch.randn_like(x)
+        return self.c(torch.relu(sum([self.a1(x), self.b(torch.relu(x))]) + x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a1 = nn.Linear(4, 4)
+
+
+def test_sums_of_several_branches_and_a_shortcut_are_read_in_eval_mode():
+    module = Adds().train()
+    both = lo.kernels.residual(Dense(), shortcut=(lo.kernels.layers.Relu(), Dense()))
+    expected = lo.kernels.serial(Dense(), lo.kernels.residual(both), lo.kernels.layers.Relu(), Dense())
+    assert lo.kernels.of(module) == expected
+    assert all(layer.training for layer in module.modules())
+
+
+def test_a_network_whose_activations_work_in_place_has_the_kernel_of_one_whose_do_not():
+    inputs = torch.eye(3, dtype=torch.float64)
+    kernels = [
+        lo.kernels.of(
+            nn.Sequential(nn.Linear(3, 3), nn.ELU(inplace=inplace), nn.Linear(3, 1)), tolerance=0.01
+        ).block(inputs, inputs)
+        for inplace in (False, True)
+    ]
+    assert torch.equal(*kernels)
+
+
+def test_a_convolution_behind_the_mean_over_positions_is_a_readout():
+    module = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(2, 3, 1), nn.Flatten()
+    )
+    assert lo.kernels.of(module).layers[-2:] == (Dense(), Flatten())
+
+
+def test_outputs_at_several_positions_are_refused():
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 3, 2), nn.Flatten())
+    kernel = lo.kernels.of(module)
+    assert lo.kernels.gram(kernel, torch.ones(1, 1, 4, 4)).shape == (1, 1)
+    with pytest.raises(lo.LeftoutError, match="leave 2 x 3"):
+        lo.kernels.gram(kernel, torch.ones(1, 1, 5, 6))
+
+
+def test_options_of_an_activation_are_in_its_name():
+    def words(activation):
+        return lo.kernels.of(nn.Sequential(nn.Linear(3, 3), activation, nn.Linear(3, 1))).layers[1].words
+
+    assert words(nn.ELU(inplace=True)) == "ELU"
+    assert words(nn.ELU(alpha=2.0, inplace=True)) == "ELU(alpha=2.0)"
+    assert words(nn.Softplus(beta=2.0)).startswith("Softplus(beta=2.0")
+    assert words(Calls(functional.elu, alpha=2.0)) == "elu(alpha=2.0)"
+    assert words(Calls(functional.elu)) in ("elu", "elu(alpha=1.0)")
+
+
+class Calls(nn.Module):
+    def __init__(self, function, **options) -> None:
+        super().__init__()
+        self.function, self.options = function, options
+
+    def forward(self, x):
+        return self.function(x, **self.options)

@@ -29,7 +29,7 @@ from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.kernels.module.of_module import of
+from leftout.kernels.module.of_module import check_takes, of
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.network.last_layers import MOST, affordable_layers
 from leftout.kernels.network.projection import Gaussian, Projection, Rademacher, RandomCoordinates, Sparse
@@ -140,9 +140,11 @@ def rule_for(
             if by_loss
             else "a hundredth of the kernel's mean diagonal"
         ) + ", as nothing is said of the training run"
-        if sample is not None and sample < len(train):
-            about = "here about a hundredth of the diagonal, " if by_loss else ""
-            origin += f" ({about}that of the first {sample} examples{'' if by_loss else ' here'})"
+        if sample is not None:
+            first = f"that of the first {sample} examples" if sample < len(train) else ""
+            shown = ["here about a hundredth of the diagonal"] if by_loss else []
+            shown += [first if by_loss else f"{first} here"] if first else []
+            origin += f" ({', '.join(shown)})" if shown else ""
     if origin or arguments.loss is None:
         print(f"note: the loss is cross-entropy, its ridge {ridge:.4g}{origin and ', ' + origin}")
     return Logistic(ridge, arguments.reduction)
@@ -254,7 +256,8 @@ def load_examples(arguments: Arguments, kernel: Kernel | LabelDependentKernel) -
     for note in train.preparation.get("notes", ()):
         print(f"note: {plain(note, 2000)}")
     base = kernel.base if isinstance(kernel, LabelAware) else kernel
-    if isinstance(base, Architecture):
+    if isinstance(base, Architecture) and arguments.model is not None:
+        check_takes(network(arguments.model), train.inputs)
         print(f"note: the kernel is that of the infinitely wide network {base.words}.")
     if not isinstance(base, Empirical):
         return train, query

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from leftout.core.blocks import blocks, memory_budget
 from leftout.core.checks import check_choice
+from leftout.core.device import usable_device
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.work import Operation, WorkCount, allocation, operations
 from leftout.kernels.base import Kernel
@@ -138,7 +139,7 @@ def diagonal(
     device: torch.device | str | None = None,
 ) -> Float64[Tensor, " rows"]:
     """Return k(x, x) of every input, evaluated in `dtype` on `device`; both as for `gram`."""
-    device = inputs.device if device is None else torch.device(device)
+    device = inputs.device if device is None else usable_device(device)
     if not inputs.is_floating_point():
         dtype = inputs.dtype  # tokens stay whole numbers
     batches = (inputs[rows].to(device, dtype) for rows in blocks(len(inputs), ROWS))
@@ -171,7 +172,7 @@ def tile_work(
     check_choice("dtype", dtype, (torch.float64, torch.float32))
     if block is not None and block < 1:
         raise OptionError(f"`block` must be a positive number of rows; got {block}.")
-    device = inputs.device if device is None else torch.device(device)
+    device = inputs.device if device is None else usable_device(device)
     return TileWork(
         dtype=dtype,
         device=device,
@@ -200,7 +201,8 @@ def repeated_rows(inputs: Tensor, outputs_per_example: int) -> tuple[Tensor, Ten
     """
     first_with: dict[bytes, int] = {}
     later, first = [], []
-    rows = inputs.detach().cpu().numpy()
+    on_cpu = inputs.detach().cpu()
+    rows = (on_cpu.float() if on_cpu.dtype == torch.bfloat16 else on_cpu).numpy()  # NumPy has no bfloat16
     for number, row in enumerate(rows):
         # + 0.0 turns −0.0 into 0.0: equal numbers must have equal bytes.
         earlier = first_with.setdefault((row + 0.0).tobytes(), number)

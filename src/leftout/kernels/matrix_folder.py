@@ -29,6 +29,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
 from leftout.kernels.tile_file import Place, TileFile
 from leftout.kernels.tiles import TileWork
+from leftout.kernels.trial import tried_inputs
 
 RECORD = "matrix.json"
 
@@ -39,9 +40,6 @@ SMALLEST_TILE = 8
 
 TILE_SECONDS = 20.0
 """What a stopped run loses at most, as estimated beforehand: a slow kernel gets smaller tiles."""
-
-TRIAL_SECONDS = 0.5
-"""How long a kernel is tried beforehand, with twice as many inputs each time."""
 
 TRIAL_INPUTS = 512
 
@@ -335,19 +333,18 @@ def _plan(matrix: _Matrix, block: int | None) -> MatrixPlan:
 
 
 def _seconds_per_number(matrix: _Matrix) -> float:
-    """Return what a number takes: the least of trials with more and more inputs, as noise only adds."""
+    """Return what a number takes, from a trial with more and more inputs."""
+    size, longest = SMALLEST_TILE * matrix.outputs, TRIAL_INPUTS * matrix.outputs
     n_rows, n_columns = matrix.shape
-    size, longest = 2 * matrix.outputs, min(TRIAL_INPUTS * matrix.outputs, max(matrix.shape))
-    least, began = float("inf"), time.perf_counter()
-    matrix.values(slice(0, min(size, n_rows)), slice(0, min(size, n_columns)))  # loads what later calls have
-    while True:
-        rows, columns = slice(0, min(size, n_rows)), slice(0, min(size, n_columns))
-        before = time.perf_counter()
-        matrix.values(rows, columns)
-        least = min(least, (time.perf_counter() - before) / (rows.stop * columns.stop))
-        if time.perf_counter() - began > TRIAL_SECONDS or size >= longest:
-            return least
-        size *= 2
+
+    def seconds(side: int) -> float:
+        began = time.perf_counter()
+        matrix.values(slice(0, min(side, n_rows)), slice(0, min(side, n_columns)))
+        return time.perf_counter() - began
+
+    seconds(min(size, longest))  # loads what later calls have
+    tried, took = tried_inputs(seconds, size, min(longest, max(matrix.shape)))
+    return took / (min(tried, n_rows) * min(tried, n_columns))
 
 
 def _file_of(folder: Path, record: Mapping[str, Any]) -> TileFile:

@@ -25,6 +25,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.kernels.pairwise.label_aware import LabelAware
+from leftout.kernels.trial import tried_inputs
 from leftout.kernels.wide.relu import ReLU
 from leftout.report.thumbnails import atlas
 from leftout.solvers.indefinite import factor_indefinite
@@ -56,9 +57,6 @@ LABEL_FITTED = (24, 400)
 
 PATIENCE = 0.15
 """Seconds after which a measurement is not repeated."""
-
-LEAST_SHARE = 0.05
-"""Least share of the seconds of a try that is counted as that of pairs."""
 
 LONG_FIT = 0.5
 """Seconds of fitting labels from which they grow with n²: below, a hierarchy mostly draws its neurons."""
@@ -258,15 +256,16 @@ class _Clock:
 
     def __call__(self, work: Callable[[], object]) -> float:
         """Return the median seconds of a few calls, after one that warms up unless it was long."""
-        first = self._seconds(work)
+        first = self.once(work)
         if first > PATIENCE:
             return first
-        seconds = [self._seconds(work)]
+        seconds = [self.once(work)]
         while sum(seconds) < PATIENCE and len(seconds) < 7:
-            seconds.append(self._seconds(work))
+            seconds.append(self.once(work))
         return median(seconds)
 
-    def _seconds(self, work: Callable[[], object]) -> float:
+    def once(self, work: Callable[[], object]) -> float:
+        """Return the seconds of one call."""
         began = time.perf_counter()
         work()
         if self.device.type == "cuda":
@@ -367,17 +366,12 @@ def _kernel_seconds(
     inputs = examples.inputs[:ROWS].to(device)
     if isinstance(kernel, Empirical):
         return _network_seconds(clock, kernel, inputs)
-    inputs = inputs[: _affordable(clock, partial(assemble.gram, kernel), inputs, PATIENCE / 4)]
+    tried, _ = tried_inputs(lambda n: clock.once(lambda: assemble.gram(kernel, inputs[:n])), 2, len(inputs))
+    inputs = inputs[:tried]
     half = max(1, len(inputs) // 2)
     gram = clock(partial(assemble.gram, kernel, inputs))
     cross = clock(partial(assemble.cross, kernel, inputs[:half], inputs))
-    of_pair, of_cross = gram / len(inputs) ** 2, cross / (half * len(inputs))
-    if half < len(inputs) < ROWS:
-        # What does not grow with the pairs, as coefficients of a series, would be taken for theirs.
-        growth = (gram - clock(partial(assemble.gram, kernel, inputs[:half]))) / (len(inputs) ** 2 - half**2)
-        share = min(1.0, max(growth / of_pair, LEAST_SHARE))
-        of_pair, of_cross = of_pair * share, of_cross * share
-    return 0.0, of_pair, of_cross
+    return 0.0, gram / len(inputs) ** 2, cross / (half * len(inputs))
 
 
 def _network_seconds(clock: _Clock, kernel: Empirical, inputs: Tensor) -> tuple[float, float, float]:
@@ -400,13 +394,10 @@ def _network_seconds(clock: _Clock, kernel: Empirical, inputs: Tensor) -> tuple[
 
 def _affordable(clock: _Clock, work: Callable[[Tensor], object], inputs: Tensor, patience: float) -> int:
     """Return how many examples something is tried with: fewer where they take long, as of images."""
-    tried, before = min(2, len(inputs)), 0.0
+    tried = min(2, len(inputs))
     # Twice as many examples are up to four times as much work.
-    while tried < len(inputs):
-        seconds = clock(partial(work, inputs[:tried]))
-        if seconds >= patience and not (seconds < 1.5 * before and seconds < 4 * patience):
-            break
-        tried, before = 2 * tried, seconds
+    while tried < len(inputs) and clock(partial(work, inputs[:tried])) < patience:
+        tried *= 2
     return min(tried, len(inputs))
 
 

@@ -75,6 +75,8 @@ class Activation(SeriesActivation):
 
     def __post_init__(self) -> None:
         check_positive("tolerance", self.tolerance)
+        if self.tolerance >= 1:
+            raise OptionError(f"`tolerance` must be less than 1, all of E[φ'²]; got {self.tolerance}.")
         if self.name is None:
             word = getattr(self.function, "__name__", type(self.function).__name__)
             object.__setattr__(self, "name", word)
@@ -84,6 +86,12 @@ class Activation(SeriesActivation):
             raise OptionError(
                 f"`function` must return one finite number for each number; {self.name} of (2, 3) numbers is "
                 f"{tuple(values.shape)}{'' if values.shape != probe.shape else ', with NaN or infinity'}."
+            )
+        alone = torch.stack([self._values(number[None])[0] for number in probe.flatten()]).reshape(2, 3)
+        if not torch.allclose(alone, values, rtol=1e-12, atol=1e-12):
+            raise OptionError(
+                f"`function` must be of one number; what {self.name} makes of a number depends on the others "
+                "that it is given."
             )
 
     def expand(self, variances: Tensor, least: int) -> Tensor:
@@ -100,11 +108,20 @@ class Activation(SeriesActivation):
         return in_chunks(coefficients, sizes)
 
     def error(self, variances: Tensor) -> Tensor:
-        """Return the largest error of E[φ' φ'] at each of these variances, relative to E[φ'²]."""
-        fine, _, rest = self._coefficients(variances, TERMS)
+        """Return the largest error of E[φ' φ'] at each of these variances, relative to E[φ'²].
+
+        Or that of E[φ²], relative to it, beyond what the terms left out explain: a function that jumps is no
+        integral of its derivative.
+        """
+        fine, mean, rest = self._coefficients(variances, TERMS)
         coarse, _, _ = self._coefficients(variances, TERMS, step=2 * STEP)
         size = fine.square().sum(-1) / (1 - rest[..., -1].clamp(max=0.5))
-        return rest[..., -1] + 2 * ((fine - coarse).square().sum(-1) / size.clamp_min(1e-300)).sqrt()
+        of_slopes = rest[..., -1] + 2 * ((fine - coarse).square().sum(-1) / size.clamp_min(1e-300)).sqrt()
+        points, density = _rule(STEP, variances.device)
+        square = self._values(variances.double().sqrt()[..., None] * points).square() @ density
+        over = torch.arange(1, TERMS + 1, dtype=torch.float64, device=variances.device)
+        series = mean.square() + variances * (fine.square() / over).sum(-1)
+        return torch.maximum(of_slopes, (square - series).abs() / square.clamp_min(1e-300))
 
     def check(self, name: str, variances: Tensor, first: int) -> None:
         """Raise if the series is not right enough at the variances of these inputs.
@@ -120,7 +137,7 @@ class Activation(SeriesActivation):
                 f"`{name}` must have variances of pre-activations where the series of {self.name} is right "
                 f"to tolerance={self.tolerance:g}; at {float(sizes[worst]):.3g} its error is up to "
                 f"{float(errors[worst]):.2g}. A function with kinks has slowly falling terms: pass a larger "
-                "`tolerance` to take that error, or a smooth function."
+                "`tolerance` to take that error, or a smooth function; one that jumps has no tangent kernel."
             )
 
     @property
@@ -169,6 +186,12 @@ class Activation(SeriesActivation):
         size = slopes.square() @ density
         rest = (size[..., None] - b.square().cumsum(-1)).clamp_min_(0)
         return b, mean, rest / size.clamp_min(1e-300)[..., None]
+
+
+def _rule(step: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return points of the trapezoid rule, and their weights for expectations of a normal number."""
+    half, basis = trapezoid(step, 1, device)
+    return torch.cat([half, -half]), torch.cat([basis[0], basis[0]])
 
 
 def _sample(variances: Tensor) -> Tensor:

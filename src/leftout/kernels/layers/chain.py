@@ -9,6 +9,8 @@ from leftout.kernels.layers.state import State, Variances
 
 NOT_GAUSSIAN: dict[Signal, str] = {
     "data": "the data themselves",
+    "flattened": "units of one row that lie at different positions and differ in variance. Put Flatten "
+    "behind it: what acts on every unit by itself may be done before as well",
     "activated": "units that went through an activation",
     "mixed": "the sum of a branch and of units that went through an activation before it. Put the activation "
     "into the branches, as in residual networks with pre-activation, or a convolution into the shortcut",
@@ -27,29 +29,37 @@ def run_layers(
     return state if pairs_later else state.at_same_position()
 
 
-def signal_behind(layers: Sequence[Layer], before: Signal) -> Signal:
+def signal_behind(layers: Sequence[Layer], before: Signal, axes: Axes) -> Signal:
     """Return what comes out of layers; raise where a layer cannot be given what comes before it.
+
+    Args:
+        axes: whether the first is given images or rows.
 
     Raises:
         OptionError: an activation or a normalisation that is not behind sums over random weights.
     """
     for place, layer in enumerate(layers, start=1):
-        if layer.needs_gaussian and before != "gaussian":
+        suits = before == "gaussian" or (before == "flattened" and layer.linear)
+        if layer.needs_gaussian and not suits:
             raise OptionError(
                 f"`layers` must have a Dense or Conv layer before {layer.words}, layer {place}: in the limit "
                 "of many units it is known for sums over random weights only, and would be given "
                 f"{NOT_GAUSSIAN[before]}."
             )
-        before = layer.signal(before)
+        before = layer.signal(before, axes)
+        axes = layer.axes_behind(axes)
     return before
 
 
-def last_signal(layers: Sequence[Layer]) -> Signal:
-    """Return what comes out of layers that are given whatever they need."""
-    signal: Signal = "gaussian"
+def ends_fresh(layers: Sequence[Layer], fresh: bool = False) -> bool:
+    """Return whether units behind layers are sums over weights of these layers: of mean 0, whatever came in.
+
+    Args:
+        fresh: whether the units that come in are such sums already.
+    """
     for layer in layers:
-        signal = layer.signal(signal)
-    return signal
+        fresh = layer.ends_fresh(fresh)
+    return fresh
 
 
 def layers_given(name: str, layers: object) -> tuple[Layer, ...]:

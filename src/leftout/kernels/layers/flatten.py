@@ -6,7 +6,7 @@ The layer behind it has a weight for every position and channel, and divides by 
 from dataclasses import dataclass, replace
 from typing import final
 
-from leftout.kernels.layers.layer import Layer
+from leftout.kernels.layers.layer import Axes, Layer, Signal
 from leftout.kernels.layers.state import State, Variances
 
 
@@ -33,6 +33,9 @@ class Flatten(Layer):
             return state
         tangent = None if state.tangent is None else state.tangent.mean((0, 1))
         return replace(state, covariance=before.without_positions(before.k12.mean((0, 1))), tangent=tangent)
+
+    def signal(self, before: Signal, axes: Axes) -> Signal:
+        return "flattened" if before == "gaussian" and axes == "images" else before
 
     def places_seen(self, places: set[int], length: int, axis: int) -> set[int]:
         return set(range(length))

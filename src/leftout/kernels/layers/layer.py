@@ -10,9 +10,10 @@ from leftout.core.errors import OptionError
 from leftout.kernels.layers.covariance import Covariance
 from leftout.kernels.layers.state import State, Variances
 
-Signal = Literal["data", "gaussian", "activated", "mixed"]
-"""What a layer is given: inputs as they are; sums over random weights, Gaussian in the limit; units that went
-through an activation; or sums of the second with others."""
+Signal = Literal["data", "gaussian", "flattened", "activated", "mixed"]
+"""What a layer is given: inputs as they are; sums over random weights, Gaussian in the limit; such sums
+at the positions of an image as units of one row, whose variances differ; units that went through an
+activation; or sums of Gaussian units with others."""
 
 Axes = Literal["any", "rows", "images"]
 
@@ -87,11 +88,19 @@ class Layer(ABC):
             )
         return "rows" if self.ends_positions else now
 
-    def signal(self, before: Signal) -> Signal:
-        """Return what comes out of it."""
+    def signal(self, before: Signal, axes: Axes) -> Signal:
+        """Return what comes out of it; `axes` is whether it is given images or rows."""
         if self.has_weights:
             return "gaussian"
         return before if self.linear else "activated"
+
+    def ends_fresh(self, fresh: bool) -> bool:
+        """Return whether units behind it are sums over weights that were drawn since a fork, of mean 0.
+
+        Args:
+            fresh: whether those that it is given are.
+        """
+        return self.has_weights or (fresh and self.linear)
 
     @property
     def parts(self) -> "tuple[Layer, ...]":

@@ -11,9 +11,9 @@ from typing import Any, final
 from leftout.core.errors import OptionError, ShapeError
 from leftout.kernels.layers.chain import (
     axes_behind,
+    ends_fresh,
     input_axes,
     largest_behind,
-    last_signal,
     layers_given,
     run_layers,
     seen_through,
@@ -53,16 +53,11 @@ class Residual(Layer):
     def __post_init__(self) -> None:
         for name in ("layers", "shortcut"):
             object.__setattr__(self, name, layers_given(name, getattr(self, name)))
-        if not any(self._is_fresh(branch) for branch in (self.layers, self.shortcut)):
+        if not any(ends_fresh(branch) for branch in (self.layers, self.shortcut)):
             raise OptionError(
                 "`layers` of a residual block must end one branch with sums over weights of its own, a Dense "
                 "or Conv layer: only then are the two that are added independent. Add one."
             )
-
-    @staticmethod
-    def _is_fresh(branch: Sequence[Layer]) -> bool:
-        """Return whether a branch ends with sums over weights that the other has not seen."""
-        return any(layer.has_weights for layer in branch) and last_signal(branch) == "gaussian"
 
     @property
     def parts(self) -> tuple[Layer, ...]:
@@ -100,9 +95,14 @@ class Residual(Layer):
         tangent = sum(tangents[1:], start=tangents[0]) if tangents else None
         return replace(state, covariance=_sum(a.covariance, b.covariance, variances), tangent=tangent)
 
-    def signal(self, before: Signal) -> Signal:
-        ends = {signal_behind(branch, before) for branch in (self.layers, self.shortcut)}
-        return "gaussian" if ends == {"gaussian"} else "mixed"
+    def signal(self, before: Signal, axes: Axes) -> Signal:
+        ends = {signal_behind(branch, before, axes) for branch in (self.layers, self.shortcut)}
+        if ends == {"gaussian"}:
+            return "gaussian"
+        return "flattened" if ends <= {"gaussian", "flattened"} else "mixed"
+
+    def ends_fresh(self, fresh: bool) -> bool:
+        return all(ends_fresh(branch, fresh) for branch in (self.layers, self.shortcut))
 
     def axes_behind(self, now: Axes) -> Axes:
         ends = {axes_behind(branch, now) for branch in (self.layers, self.shortcut)}

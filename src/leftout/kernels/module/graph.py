@@ -4,7 +4,9 @@ From the output backwards: a call with one input is a layer behind what made tha
 residual block behind the node at which the paths to both part, the last that both depend on.
 """
 
+import inspect
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +19,13 @@ from leftout.kernels.layers.layer import Axes, Layer
 from leftout.kernels.layers.residual import Residual
 from leftout.kernels.layers.scale import Scale
 from leftout.kernels.module.initialisation import Variances
-from leftout.kernels.module.module_layers import ANY_ADVICE, layer_of_function, layer_of_module, unknown
+from leftout.kernels.module.module_layers import (
+    ANY_ADVICE,
+    FLATTEN_ADVICE,
+    layer_of_function,
+    layer_of_module,
+    unknown,
+)
 
 SUMS = {operator.add: 1.0, operator.iadd: 1.0, torch.add: 1.0, "add": 1.0, "add_": 1.0}
 SUMS |= {operator.sub: -1.0, operator.isub: -1.0, torch.sub: -1.0, "sub": -1.0, "sub_": -1.0}
@@ -32,6 +40,7 @@ UNCHANGED = ("contiguous", "float", "double", "clone", "to", "type_as")
 DROPOUTS = tuple(
     getattr(nn.functional, name) for name in ("dropout", "dropout1d", "dropout2d", "alpha_dropout")
 )
+"""Functions that change no number where they are told that nothing is trained."""
 
 PICTURES = (nn.Conv2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.MaxPool2d)
 
@@ -110,7 +119,8 @@ class _Reader:
 
     def _fork(self, node: fx.Node) -> fx.Node:
         """Return the last node that both parts of a sum depend on."""
-        a, b = (self._ancestors(node) for node in self._terms(node))
+        self._check_no_weights(node, self._terms(node))
+        a, b = (self._ancestors(term) for term in self._terms(node))
         common = a & b
         if not common:
             raise unknown(f"the sum {node.name!r}, of parts that have nothing in common", ANY_ADVICE)
@@ -128,15 +138,21 @@ class _Reader:
 
     def _only_input(self, node: fx.Node) -> fx.Node:
         sources = list(dict.fromkeys(source for source in node.all_input_nodes if source not in self._shapes))
-        weights = [str(source.target) for source in sources if source.op == "get_attr"]
-        if weights:
-            raise unknown(
-                f"{weights[0]}, a weight that is used by itself, in {self._words(node)}", ANY_ADVICE
-            )
+        self._check_no_weights(node, sources)
         if len(sources) != 1:
             what = "no input" if not sources else "several: a product or a list of branches"
             raise unknown(f"{self._words(node)} of {what}", ANY_ADVICE)
         return sources[0]
+
+    def _check_no_weights(self, node: fx.Node, sources: Sequence[fx.Node]) -> None:
+        """Raise if a call works on a weight or a buffer that belongs to no layer."""
+        weights = [str(source.target) for source in sources if source.op == "get_attr"]
+        if weights:
+            raise unknown(
+                f"{weights[0]}, a weight or a buffer that is used by itself, in {self._words(node)}",
+                "Do to the data before what it does to them, or take Empirical(module), which takes any "
+                "network as it is.",
+            )
 
     def _layer(self, node: fx.Node, axes: Axes, *, first: bool) -> Layer | None:
         """Return what one call does; None where it changes no number."""
@@ -149,28 +165,55 @@ class _Reader:
                     "Empirical(module) takes it as it is."
                 )
             self._called[name] = node
+            if isinstance(layer, nn.Unflatten):
+                if first and layer.dim == 1:
+                    return None
+                raise unknown(f"{name} (Unflatten), behind other layers", FLATTEN_ADVICE)
             return layer_of_module(layer, name, axes, self._variances, self._tolerance)
-        if node.target in UNCHANGED or node.target in DROPOUTS:
+        if node.target in DROPOUTS:
+            self._check_dropout(node)
+            return None
+        if node.target in UNCHANGED or self._adds_nothing(node):
             return None
         if node.target in ("view", "reshape", torch.reshape):
             return self._reshape(node, first)
         if node.target in ("squeeze", torch.squeeze) and axes == "rows":
             return None
         if node.target in ("unsqueeze", torch.unsqueeze) and first:
-            return None
+            dim = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+            if dim in (1, -3):
+                return None
+            raise unknown(f"{self._words(node)}, which makes no channel of images", "Write x.unsqueeze(1).")
         if node.target in (*PRODUCTS, *QUOTIENTS, *NEGATIVES):
             return self._scale(node)
         args = tuple(argument for argument in node.args if not isinstance(argument, fx.Node))
         return layer_of_function(node.target, node.name, args, node.kwargs, self._tolerance)
 
+    def _check_dropout(self, node: fx.Node) -> None:
+        """Raise if numbers are dropped in evaluation as well."""
+        function: Any = node.target
+        call = inspect.signature(function).bind(*node.args, **node.kwargs)
+        call.apply_defaults()
+        if call.arguments["training"] is not False:
+            raise unknown(
+                f"{self._words(node)} that drops units in evaluation too",
+                "Pass training=self.training to it.",
+            )
+
+    @staticmethod
+    def _adds_nothing(node: fx.Node) -> bool:
+        """Return whether a call adds the number 0, as `sum` of a list of branches begins."""
+        numbers = [argument for argument in node.args if not isinstance(argument, fx.Node)]
+        return node.target in (operator.add, operator.iadd) and numbers == [0]
+
     def _reshape(self, node: fx.Node, first: bool) -> Layer | None:
         given = node.args[1:]
         sizes = list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else list(given)
-        if len(sizes) == 2:
+        if len(sizes) == 2 and _is_count(sizes[0]):
             return Flatten()
         if len(sizes) == 4 and first:
             return None
-        raise unknown(f"{self._words(node)} to {len(sizes)} axes", "Flatten all axes but the first.")
+        raise unknown(f"{self._words(node)} to {len(sizes)} axes", FLATTEN_ADVICE)
 
     def _scale(self, node: fx.Node) -> Layer:
         if node.target in NEGATIVES:
@@ -178,6 +221,7 @@ class _Reader:
         numbers = [argument for argument in node.args if not isinstance(argument, fx.Node)]
         if (
             len(numbers) != 1
+            or node.kwargs
             or not isinstance(numbers[0], int | float)
             or isinstance(node.args[1], fx.Node) != (node.args[0] is numbers[0])
         ):
@@ -202,3 +246,12 @@ def _asks_shape(node: fx.Node) -> bool:
     if node.op != "call_function" or node.target is not getattr:
         return False
     return node.args[1] in ("shape", "ndim", "device", "dtype")
+
+
+def _is_count(size: Any) -> bool:
+    """Return whether the first size of a reshape leaves examples apart: −1, or how many there are."""
+    if not isinstance(size, fx.Node):
+        return isinstance(size, int)
+    if size.target in (operator.getitem, "size"):
+        return size.args[1:] == (0,)
+    return False

@@ -18,6 +18,8 @@ from leftout.core.checks import check_at_least, check_positive
 from leftout.core.errors import OptionError
 from leftout.kernels.module.options import Initialisation
 
+NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.LayerNorm, nn.GroupNorm)
+
 
 @dataclass(frozen=True)
 class Variances:
@@ -45,6 +47,19 @@ class Variances:
         if weight == 0:
             raise OptionError(f"`module` must have weights that are not all 0; those of {name} are.")
         return weight, 0.0 if layer.bias is None else bias
+
+    def check_normalisation(self, layer: nn.Module, name: str) -> None:
+        """Raise if weights are those measured, and a normalisation is not as it was before training."""
+        if self.initialisation != "measured" or not isinstance(layer, NORMALISATIONS):
+            return
+        for key, number in (("running_mean", 0), ("running_var", 1), ("weight", 1), ("bias", 0)):
+            values = getattr(layer, key, None)
+            if values is not None and bool((values != number).any()):
+                raise OptionError(
+                    f'`module` must have normalisations as they are before training, with "measured": {key} '
+                    f"of {name} is not {number}, and the kernel would not have it. Take another "
+                    "initialisation, or Empirical(module), which takes any network as it is."
+                )
 
     def _of_initialisation(self, layer: nn.Linear | nn.Conv2d) -> tuple[float, float]:
         outputs, fan_in = layer.weight.shape[0], layer.weight[0].numel()

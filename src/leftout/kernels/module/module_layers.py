@@ -4,6 +4,7 @@ A layer that is none is refused by its name, with what to do.
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
 from functools import partial
 from typing import Any, cast
 
@@ -35,7 +36,6 @@ UNCHANGED_MODULES = (
     nn.Dropout3d,
     nn.AlphaDropout,
     nn.FeatureAlphaDropout,
-    nn.Unflatten,
 )
 """Modules that change no number in eval mode."""
 
@@ -55,7 +55,6 @@ SERIES = {
     nn.Hardswish: functional.hardswish,
     nn.Hardsigmoid: functional.hardsigmoid,
     nn.Softshrink: None,
-    nn.Hardshrink: None,
 }
 """Activations without a closed form here; None where the module itself is the function, with its options."""
 
@@ -91,9 +90,11 @@ ADVICE = {
     nn.MaxPool2d: "Take AvgPool2d, of which the kernel is known.",
     nn.Softmax: "Take it off: leftout works with logits.",
     nn.LogSoftmax: "Take it off: leftout works with logits.",
+    nn.PReLU: "Take one slope for all channels, PReLU(), or LeakyReLU.",
     nn.InstanceNorm2d: "Take GroupNorm or LayerNorm.",
     nn.AdaptiveAvgPool2d: "Take AvgPool2d with the sizes of the windows, or an output size of 1.",
 }
+FLATTEN_ADVICE = "Flatten all axes but the first, x.flatten(1); a mean over positions is x.mean((2, 3))."
 ANY_ADVICE = "Leave it out, or take Empirical(module), which takes any network as it is."
 
 
@@ -111,9 +112,12 @@ def layer_of_module(
     """
     if isinstance(layer, UNCHANGED_MODULES):
         return None
+    variances.check_normalisation(layer, name)
     if isinstance(layer, nn.Linear):
         return Dense(*variances.of(layer, name))
     if isinstance(layer, nn.Conv2d):
+        if axes == "rows" and layer.kernel_size == (1, 1) and layer.padding == (0, 0) and layer.groups == 1:
+            return Dense(*variances.of(layer, name))  # of images of one position, behind their mean
         return _conv(layer, name, variances)
     if isinstance(layer, nn.Flatten):
         return flatten(name, layer.start_dim, layer.end_dim)
@@ -136,7 +140,7 @@ def layer_of_module(
     if isinstance(layer, nn.LayerNorm):
         return _layer_norm(layer, name, axes)
     if type(layer) in SERIES:
-        return Activation(SERIES[type(layer)] or layer, type(layer).__name__, tolerance)
+        return Activation(SERIES[type(layer)] or _not_in_place(layer), _activation_name(layer), tolerance)
     advice = next((text for kind, text in ADVICE.items() if isinstance(layer, kind)), ANY_ADVICE)
     raise unknown(f"{name} ({type(layer).__name__})", advice)
 
@@ -161,7 +165,9 @@ def layer_of_function(
     if function in SERIES_FUNCTIONS or function in ("sigmoid",):
         of = torch.sigmoid if function == "sigmoid" else function
         bound = _bind(of, args, options)
-        return Activation(bound, of.__name__, tolerance)
+        words = [repr(value) for value in args]
+        words += [f"{key}={value!r}" for key, value in options.items() if key != "inplace"]
+        return Activation(bound, of.__name__ + (f"({', '.join(words)})" if words else ""), tolerance)
     if function in (torch.flatten, "flatten"):
         start = _argument(args, options, 0, "start_dim", 0)
         return flatten(name, start, _argument(args, options, 1, "end_dim", -1))
@@ -193,7 +199,7 @@ def layer_of_function(
 def flatten(name: str, start: int, end: int) -> Layer:
     """Return the layer that makes rows of numbers of images."""
     if start != 1 or end not in (-1, 3):
-        raise unknown(f"{name}, which flattens axes {start} to {end}", "Flatten all axes but the first.")
+        raise unknown(f"{name}, which flattens axes {start} to {end}", FLATTEN_ADVICE)
     return Flatten()
 
 
@@ -233,6 +239,20 @@ def unknown(what: str, advice: str) -> OptionError:
         f"`module` must consist of layers of which the kernel of wide networks is known; it has {what}. "
         f"{advice}"
     )
+
+
+def _activation_name(activation: nn.Module) -> str:
+    """Return the name of an activation, with its options where they are not PyTorch's own."""
+    plain = _not_in_place(activation)
+    return type(activation).__name__ if repr(plain) == repr(type(activation)()) else repr(plain)
+
+
+def _not_in_place(activation: nn.Module) -> nn.Module:
+    """Return an activation with its options that leaves alone what it is given."""
+    twin: Any = copy(activation)
+    if hasattr(twin, "inplace"):
+        twin.inplace = False
+    return cast(nn.Module, twin)
 
 
 def _conv(layer: nn.Conv2d, name: str, variances: Variances) -> Layer:

@@ -7,12 +7,13 @@ and changes nothing.
 
 from typing import get_args
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils import parametrize
 
 from leftout.core.checks import check_choice, check_kind, check_positive
-from leftout.core.errors import LeftoutError, OptionError
+from leftout.core.errors import LeftoutError, OptionError, ShapeError
 from leftout.core.wording import exception_text
-from leftout.kernels.layers.chain import signal_behind
 from leftout.kernels.module.graph import layers_of_graph
 from leftout.kernels.module.initialisation import Variances
 from leftout.kernels.module.options import Initialisation
@@ -47,8 +48,8 @@ def of(
         √(1 + ε); weights of normalisations stay 1.
 
     Raises:
-        OptionError: a layer, a call or an order of layers of which no such kernel is known; names the layer
-            and says what to do.
+        OptionError: weights that are frozen, shared or computed from others; a layer, a call or an order of
+            layers of which no such kernel is known; names the layer and says what to do.
 
     Cost:
         tracing of the forward, without numbers.
@@ -72,16 +73,16 @@ def of(
     check_positive("tolerance", tolerance)
     variances = Variances(initialisation, weight_variance, bias_variance)
     _check_apart(module)
+    _check_plain(module, kind)
     layers = layers_of_graph(_trace(module), module, variances, tolerance)
     try:
         kernel = Architecture(layers, kind)
-        end = signal_behind(layers, "data")
     except LeftoutError as error:
         raise OptionError(
             f"`module` must have layers that can follow each other in the limit: {error} Empirical(module) "
             "takes any network as it is."
         ) from error
-    if end != "gaussian":
+    if kernel.end not in ("gaussian", "flattened"):
         raise OptionError(
             "`module` must end with a Linear layer, the readout of its outputs; it ends with "
             f"{layers[-1].words}. Take off what follows the readout: leftout works with logits."
@@ -89,21 +90,57 @@ def of(
     return kernel
 
 
+def check_takes(module: nn.Module, inputs: Tensor) -> None:
+    """Raise unless a module in eval mode takes inputs like these, which its kernel might do all the same.
+
+    A kernel of infinitely many units does not know of how many numbers or channels a layer was made for.
+    Images without an axis of channels may be given one, and all may be flattened, as the kernel does.
+
+    Raises:
+        ShapeError: its forward raises, or returns no row for each of them; shows what.
+    """
+    examples = inputs[:2].to(next(iter(module.parameters()), inputs))
+    channels = [examples[:, None]] if examples.ndim == 3 else []
+    problem = ""
+    for images in (examples, *channels, examples.flatten(1)):
+        try:
+            with torch.no_grad():
+                outputs = module(images)
+        except Exception as error:
+            problem = problem or f"it raised {exception_text(error)}"
+            continue
+        if isinstance(outputs, Tensor) and outputs.ndim == 2 and len(outputs) == len(examples):
+            return
+        problem = problem or f"it returns {tuple(getattr(outputs, 'shape', ()))} for {len(examples)} of them"
+    raise ShapeError(
+        f"`module` must take inputs like these, each of shape {tuple(inputs.shape[1:])}, and return a row of "
+        f"numbers for each. Load other inputs, or change its layers: {problem}"
+    )
+
+
 def _trace(module: nn.Module) -> fx.Graph:
-    """Return the graph of a module's forward.
+    """Return the graph of a module's forward in eval mode.
 
     Raises:
         OptionError: it cannot be traced; shows what it raised.
     """
+    modes = [(layer, layer.training) for layer in module.modules()]
     try:
+        for layer, _ in modes:
+            layer.training = False  # whatever its `train` does besides
         return fx.Tracer().trace(module)
     except LeftoutError:
         raise
     except Exception as error:
+        text = exception_text(error)
+        advice = "Write x.shape[0], or x.flatten(1): " if "'len' is not supported" in text else ""
         raise OptionError(
-            "`module` must have a forward that torch.fx can trace, without choices that depend on numbers; "
-            f"it raised {exception_text(error)}"
+            "`module` must have a forward that torch.fx can trace, without choices that depend on numbers. "
+            f"{advice}{'it' if advice else 'It'} raised {text}"
         ) from error
+    finally:
+        for layer, mode in modes:
+            layer.training = mode
 
 
 def _check_apart(module: nn.Module) -> None:
@@ -116,3 +153,28 @@ def _check_apart(module: nn.Module) -> None:
                 f"`module` must have layers with weights of their own; {before} and {name} are one "
                 "parameter. Of tied weights no kernel is known here: Empirical(module) takes them."
             )
+
+
+def _check_plain(module: nn.Module, kind: Kind) -> None:
+    """Raise if a layer does more than its class says, or is not trained."""
+    for name, layer in module.named_modules():
+        words = f"{name} ({type(layer).__name__})" if name else "it"
+        if parametrize.is_parametrized(layer):
+            raise OptionError(
+                f"`module` must have weights that are drawn as they are; {words} computes them from others, "
+                "as weight and spectral normalisation do. Empirical(module) takes it as it is."
+            )
+        if layer._forward_hooks or layer._forward_pre_hooks:
+            raise OptionError(
+                f"`module` must have layers without hooks, which may change what they compute; {words} has "
+                "one. Remove it (PyTorch's pruning and older weight normalisation put one there), or take "
+                "Empirical(module), which takes any network as it is."
+            )
+        if kind == "ntk" and isinstance(layer, nn.Linear | nn.Conv2d):
+            frozen = [key for key, weight in layer.named_parameters() if not weight.requires_grad]
+            if frozen:
+                raise OptionError(
+                    f"`module` must have weights that are trained, all of them: {frozen[0]} of {words} has "
+                    'requires_grad=False. Set it to True, take kind="nngp" where the readout alone is '
+                    "trained, or Empirical(module), which leaves frozen weights as they are."
+                )

@@ -28,7 +28,7 @@ from leftout.kernels.layers.chain import (
     signal_behind,
 )
 from leftout.kernels.layers.covariance import Covariance
-from leftout.kernels.layers.layer import ActivationLayer, Layer
+from leftout.kernels.layers.layer import ActivationLayer, Layer, Signal
 from leftout.kernels.layers.state import KeptVariances, OwnVariances, State
 from leftout.kernels.rows import check_network_inputs, flat_rows
 from leftout.kernels.tiles import BLOCK as TILE_SIDE
@@ -88,10 +88,11 @@ class Architecture(Kernel):
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", layers_given("layers", self.layers))
         check_choice("kind", self.kind, get_args(Kind))
-        signal_behind(self.layers, "data")
+        behind = axes_behind(self.layers, "images" if self.takes_images else "rows")
+        _ = self.end  # raises where layers cannot follow each other
         if not any(layer.has_weights for layer in self.every_layer):
             raise OptionError("`layers` must have one with weights, Dense or Conv.")
-        if axes_behind(self.layers, "images" if self.takes_images else "rows") == "images":
+        if behind == "images":
             raise OptionError(
                 "`layers` must end with Flatten() or GlobalAveragePool(), and Dense() behind it."
             )
@@ -102,12 +103,23 @@ class Architecture(Kernel):
         return input_axes(self.layers) == "images"
 
     @property
+    def end(self) -> Signal:
+        """Return what its outputs are: "gaussian" of a readout with weights."""
+        return signal_behind(self.layers, "data", "images" if self.takes_images else "rows")
+
+    @property
     def every_layer(self) -> list[Layer]:
         """Return all layers, those of branches too."""
         return list(every_layer(self.layers))
 
     def block(self, queries: Float[Tensor, "m ..."], inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "m n"]:
         """Return the kernel of every pair."""
+        ours, theirs = ((side.shape[1:], side.dtype, side.device) for side in (queries, inputs))
+        if ours != theirs:  # compiled code would read beyond their end
+            raise ShapeError(
+                f"`queries` must have the features, dtype and device of `inputs`, {tuple(theirs[0])}, "
+                f"{theirs[1]} and {theirs[2]}; got {tuple(ours[0])}, {ours[1]} and {ours[2]}."
+            )
         if self.takes_images:
             x, x_scales = self._rescale(_images(queries))
             z, z_scales = (x, x_scales) if inputs is queries else self._rescale(_images(inputs))
@@ -223,7 +235,7 @@ class Architecture(Kernel):
         sides = (height, width)
         for number, layer in enumerate(self.layers, start=1):
             if layer.ends_positions:
-                return
+                break
             sides = layer.sides(*sides)
             for axis, full, length in zip(("height", "width"), (height, width), sides, strict=True):
                 if length < 1:
@@ -232,6 +244,12 @@ class Architecture(Kernel):
                         f"used up by {layer.name}, layer {number}. Take fewer layers, smaller windows, or "
                         'padding="same".'
                     )
+        if self.end == "flattened" and sides != (1, 1):
+            raise ShapeError(
+                f"`{name}` must be images of which one position is left where outputs are read; of "
+                f"{height} x {width} these layers leave {sides[0]} x {sides[1]}, each with outputs of its "
+                "own. Put GlobalAveragePool in the place of Flatten, or Dense() behind it."
+            )
 
     @property
     def words(self) -> str:
