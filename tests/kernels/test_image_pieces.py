@@ -131,3 +131,14 @@ def test_pieces_of_images_are_as_large_as_is_counted(layers) -> None:
     with use_code("torch"):
         taken = peak_memory(lambda: kernel.block(x, x[:20])) / 8
     assert taken < pieces.numbers_held(layers, x, 30, 1)
+
+
+def test_a_derivative_of_a_series_is_right() -> None:
+    x = torch.randn(2, 4, dtype=torch.float64, requires_grad=True)
+    z, step = torch.randn(3, 4, dtype=torch.float64), torch.zeros(2, 4, dtype=torch.float64)
+    step[0, 1] = 1e-6
+    kernel = serial(Dense(1.0, 0.1), Activation(torch.nn.functional.silu), Dense())
+    (slope,) = torch.autograd.grad(kernel.block(x, z).sum(), x)
+    with torch.no_grad():
+        difference = float(kernel.block(x + step, z).sum() - kernel.block(x - step, z).sum()) / 2e-6
+    assert float(slope[0, 1]) == pytest.approx(difference, rel=1e-6)

@@ -163,11 +163,12 @@ class Activation(SeriesActivation):
 
     def _slopes(self, numbers: Tensor) -> Tensor:
         with torch.inference_mode(False), torch.enable_grad():
-            at = numbers.clone().requires_grad_()
+            recorded = numbers.requires_grad  # for derivatives of the kernel itself
+            at = numbers.clone() if recorded else numbers.clone().requires_grad_()
             values = self._values(at)
             if not values.requires_grad:
                 return torch.zeros_like(numbers)
-            slopes: Tensor = torch.autograd.grad(values.sum(), at)[0]
+            slopes: Tensor = torch.autograd.grad(values.sum(), at, create_graph=recorded)[0]
             return slopes
 
     def _coefficients(
