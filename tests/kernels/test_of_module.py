@@ -207,6 +207,11 @@ class ReturnsTwo(Two):
         return self.a(x), self.b(x)
 
 
+class Rounds(Two):
+    def forward(self, x):
+        return self.c(torch.relu(self.a(x)).to(torch.int64).to(x.dtype))
+
+
 class OwnWeight(Two):
     def __init__(self) -> None:
         super().__init__()
@@ -231,6 +236,7 @@ REFUSED = {
     "calls a layer twice": (CallsTwice(), "a is called twice"),
     "returns two": (ReturnsTwo(), "one tensor"),
     "a weight of its own": (OwnWeight(), "gain"),
+    "rounds": (Rounds(), "rounds units"),
     "tied": (tied(), "0.weight and 2.weight are one parameter"),
     "a largest number": (
         nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(3, 2)),

@@ -34,7 +34,7 @@ SUMS |= {operator.sub: -1.0, operator.isub: -1.0, torch.sub: -1.0, "sub": -1.0, 
 PRODUCTS = (operator.mul, operator.imul, torch.mul, "mul", "mul_")
 QUOTIENTS = (operator.truediv, operator.itruediv, torch.div, "div", "div_")
 NEGATIVES = (operator.neg, torch.neg, "neg")
-UNCHANGED = ("contiguous", "float", "double", "clone", "to", "type_as")
+UNCHANGED = ("contiguous", "float", "double", "clone")
 """Methods that change no number."""
 
 DROPOUTS = tuple(
@@ -173,6 +173,9 @@ class _Reader:
         if node.target in DROPOUTS:
             self._check_dropout(node)
             return None
+        if node.target in ("to", "type", "type_as"):
+            self._check_type(node)
+            return None
         if node.target in UNCHANGED or self._adds_nothing(node):
             return None
         if node.target in ("view", "reshape", torch.reshape):
@@ -199,6 +202,13 @@ class _Reader:
                 f"{self._words(node)} that drops units in evaluation too",
                 "Pass training=self.training to it.",
             )
+
+    def _check_type(self, node: fx.Node) -> None:
+        """Raise if numbers are made whole numbers or truth values, which changes them."""
+        for given in (*node.args[1:], *node.kwargs.values()):
+            whole = isinstance(given, torch.dtype) and not given.is_floating_point
+            if whole or given in (int, bool, "torch.LongTensor", "torch.IntTensor"):
+                raise unknown(f"{self._words(node)} to {given}, which rounds units", "Leave it out.")
 
     @staticmethod
     def _adds_nothing(node: fx.Node) -> bool:
