@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -143,3 +144,19 @@ def test_halves_of_floats_and_devices_that_are_missing():
     assert torch.equal(gram(kernel, inputs.bfloat16()), expected)
     with pytest.raises(OptionError, match="one that this machine has"):
         gram(kernel, inputs, device="gpu")
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ([[1.0, 2.0]], "must be a tensor; got list. torch.as_tensor"),
+        (np.eye(2), "must be a tensor; got ndarray. torch.as_tensor"),
+        (torch.eye(2).to_sparse(), "must be a dense tensor; got torch.sparse_coo"),
+    ],
+    ids=["list", "array", "sparse"],
+)
+def test_inputs_that_are_no_dense_tensor_are_refused(inputs, words) -> None:
+    for matrix in (lambda: gram(ReLU(1), inputs), lambda: cross(ReLU(1), inputs, torch.eye(2))):
+        with pytest.raises(OptionError, match=words):
+            matrix()

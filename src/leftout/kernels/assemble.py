@@ -11,7 +11,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks, memory_budget
-from leftout.core.checks import check_choice
+from leftout.core.checks import check_choice, check_kind
 from leftout.core.device import usable_device
 from leftout.core.errors import DataError, OptionError, ShapeError
 from leftout.core.work import Operation, WorkCount, allocation, operations
@@ -65,6 +65,7 @@ def gram(
         tensor([[2.0000, 0.3183],
                 [0.3183, 2.0000]], dtype=torch.float64)
     """
+    check_tensor("inputs", inputs)
     kernel.check("inputs", inputs)
     outputs_per_example = kernel.outputs or 1
     side = len(inputs) * outputs_per_example
@@ -147,8 +148,17 @@ def diagonal(
     return torch.cat([empty, *(kernel.diagonal(batch).to(empty) for batch in batches)])
 
 
+def check_tensor(name: str, inputs: Tensor) -> None:
+    """Raise unless inputs are a tensor that holds all of its numbers."""
+    check_kind(name, inputs, Tensor, what="a tensor", advice="torch.as_tensor(array) makes one of an array.")
+    if inputs.layout != torch.strided:
+        raise OptionError(f"`{name}` must be a dense tensor; got {inputs.layout}. Call {name}.to_dense().")
+
+
 def check_sides(kernel: Kernel, queries: Tensor, inputs: Tensor) -> None:
     """Raise unless a kernel is defined on both sides of a matrix, and they have the same features."""
+    check_tensor("queries", queries)
+    check_tensor("inputs", inputs)
     kernel.check("queries", queries)
     kernel.check("inputs", inputs)
     if queries.shape[1:] != inputs.shape[1:]:

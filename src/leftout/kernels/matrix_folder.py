@@ -24,7 +24,7 @@ from leftout.core.json_file import read_json, strict, write_json
 from leftout.core.version import __version__
 from leftout.core.wording import byte_size, count, duration, whole_number
 from leftout.core.writer_lock import writer_lock
-from leftout.kernels.assemble import check_sides, check_tile, repeated_rows, tile_work
+from leftout.kernels.assemble import check_sides, check_tensor, check_tile, repeated_rows, tile_work
 from leftout.kernels.base import Kernel
 from leftout.kernels.symmetry import check_symmetric
 from leftout.kernels.tile_file import Place, TileFile
@@ -305,6 +305,7 @@ def _matrix(
         advice="One that sees labels is fitted to them first: kernel.fit_labels(inputs, labels).",
     )
     if queries is None:
+        check_tensor("inputs", inputs)
         kernel.check("inputs", inputs)
     else:
         check_sides(kernel, queries, inputs)
