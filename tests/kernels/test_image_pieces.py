@@ -142,3 +142,20 @@ def test_a_derivative_of_a_series_is_right() -> None:
     with torch.no_grad():
         difference = float(kernel.block(x + step, z).sum() - kernel.block(x - step, z).sum()) / 2e-6
     assert float(slope[0, 1]) == pytest.approx(difference, rel=1e-6)
+
+
+@pytest.mark.parametrize("activation", [Tanh(), Activation(torch.nn.functional.silu)], ids=["tanh", "silu"])
+def test_no_inputs_have_an_empty_kernel(activation) -> None:
+    none, some = torch.empty(0, 4, dtype=torch.float64), torch.ones(2, 4, dtype=torch.float64)
+    kernel = serial(Dense(), activation, Dense())
+    assert kernel.block(none, some).shape == (0, 2)
+    assert kernel.block(none, none).shape == (0, 0)
+    assert kernel.diagonal(none).shape == (0,)
+
+
+def test_branches_of_other_strides_are_computed_where_images_have_one_position() -> None:
+    kernel = serial(Conv(1), residual(Relu(), Conv(1, stride=2)), Flatten(), Dense())
+    x = torch.randn(3, 2, 1, 1, dtype=torch.float64)
+    with use_code("torch"):
+        expected = kernel.block(x, x)
+    assert_same(kernel.block(x, x), expected, 1e-14)

@@ -48,8 +48,7 @@ class Activation(SeriesActivation):
 
     Raises:
         OptionError: what is no function of numbers. When inputs are looked at, DataError: an error of more
-        than
-            the tolerance, which it names.
+            than the tolerance, which it names.
 
     Source:
         Mehler's series; Daniely, Frostig & Singer 2016, "Toward deeper understanding of neural networks", for
@@ -97,6 +96,8 @@ class Activation(SeriesActivation):
     def expand(self, variances: Tensor, least: int) -> Tensor:
         """Return s, E[φ], and b_p for p = 0, 1, 2, …, as many as the series needs."""
         sizes = variances.double()
+        if not sizes.numel():
+            return sizes.new_zeros(2 + terms_on_grid(1, least), *sizes.shape)
         _, _, rest = self._coefficients(_sample(sizes), TERMS)
         enough = (rest.reshape(-1, TERMS).amax(0) <= ROUNDING).nonzero().flatten()
         terms = min(TERMS, terms_on_grid(int(enough[0]) + 1 if len(enough) else TERMS, least))

@@ -12,7 +12,7 @@ from typing import Any, Literal, final
 from leftout.core.checks import check_choice, is_whole
 from leftout.core.errors import OptionError
 from leftout.kernels.layers.dense import behind_weights, check_variances_given
-from leftout.kernels.layers.layer import Layer
+from leftout.kernels.layers.layer import WeightedLayer
 from leftout.kernels.layers.state import State, Variances
 from leftout.kernels.layers.windows import Windows, over_windows, windows_of
 
@@ -21,7 +21,7 @@ Padding = Literal["same", "valid"] | int | tuple[int, int]
 
 @final
 @dataclass(frozen=True)
-class Conv(Layer):
+class Conv(WeightedLayer):
     """A convolution of random weights with infinitely many channels.
 
     Args:
@@ -57,7 +57,6 @@ class Conv(Layer):
     bias_variance: float = 0.0
 
     axes = "images"
-    has_weights = True
 
     def __post_init__(self) -> None:
         for name, low in (("size", 1), ("stride", 1)):
@@ -68,14 +67,6 @@ class Conv(Layer):
             check_choice("padding", self.padding, ("same", "valid"))
         check_choice("circular", self.circular, (True, False))
         check_variances_given(self.weight_variance, self.bias_variance)
-
-    @property
-    def homogeneous(self) -> bool:  # type: ignore[override]
-        return self.bias_variance == 0
-
-    @property
-    def keeps_zero(self) -> bool:  # type: ignore[override]
-        return self.bias_variance == 0
 
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
         before = state.covariance

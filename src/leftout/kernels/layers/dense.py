@@ -13,13 +13,13 @@ from torch import Tensor
 
 from leftout.core.checks import check_at_least, check_positive
 from leftout.kernels.layers.covariance import Covariance, sum_excess
-from leftout.kernels.layers.layer import Layer
+from leftout.kernels.layers.layer import WeightedLayer
 from leftout.kernels.layers.state import State, Variances
 
 
 @final
 @dataclass(frozen=True)
-class Dense(Layer):
+class Dense(WeightedLayer):
     """A fully connected layer of random weights, with infinitely many units.
 
     Args:
@@ -43,18 +43,9 @@ class Dense(Layer):
     bias_variance: float = 0.0
 
     axes = "rows"
-    has_weights = True
 
     def __post_init__(self) -> None:
         check_variances_given(self.weight_variance, self.bias_variance)
-
-    @property
-    def homogeneous(self) -> bool:  # type: ignore[override]
-        return self.bias_variance == 0
-
-    @property
-    def keeps_zero(self) -> bool:  # type: ignore[override]
-        return self.bias_variance == 0
 
     def __call__(self, state: State, variances: Variances, *, pairs_later: bool = False) -> State:
         w, b = self.weight_variance, self.bias_variance

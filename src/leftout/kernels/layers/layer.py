@@ -126,6 +126,23 @@ class Layer(ABC):
         }
 
 
+class WeightedLayer(Layer):
+    """A layer with weights and biases, of the variances that a subclass has."""
+
+    weight_variance: float
+    bias_variance: float
+
+    has_weights = True
+
+    @property
+    def homogeneous(self) -> bool:  # type: ignore[override]
+        return self.bias_variance == 0
+
+    @property
+    def keeps_zero(self) -> bool:  # type: ignore[override]
+        return self.bias_variance == 0
+
+
 class ActivationLayer(Layer):
     """A function applied to every unit: K' = E[φ(u) φ(v)], T' = T E[φ'(u) φ'(v)].
 

@@ -72,7 +72,7 @@ class _Reader:
         self._module = module
         self._variances = variances
         self._tolerance = tolerance
-        self._called: dict[str, fx.Node] = {}
+        self._called: set[str] = set()
         shapes: set[fx.Node] = set()
         for node in graph.nodes:
             if _asks_shape(node) or (node.all_input_nodes and set(node.all_input_nodes) <= shapes):
@@ -164,7 +164,7 @@ class _Reader:
                     f"`module` must have layers with weights of their own; {name} is called twice. "
                     "Empirical(module) takes it as it is."
                 )
-            self._called[name] = node
+            self._called.add(name)
             if isinstance(layer, nn.Unflatten):
                 if first and layer.dim == 1:
                     return None

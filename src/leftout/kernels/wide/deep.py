@@ -60,8 +60,7 @@ class Deep(Kernel):
 
         Raises:
             DataError: not floating-point, NaN or infinity, or a zero vector without a bias; of tanh, a norm
-            that
-                the series is not made for.
+                that the series is not made for.
             ShapeError: no axis of features.
         """
         self.architecture.check(name, inputs)

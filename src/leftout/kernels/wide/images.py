@@ -27,8 +27,7 @@ longer, as Python then starts more operations; so does twice of it in float64. A
 """
 
 ARRAYS = 9
-"""Arrays of a piece at once at the most: K and T, two sums of each over windows, and three of an
-activation."""
+"""Arrays of a piece at once at the most: K and T, two sums of each over windows, three of an activation."""
 
 Region = tuple[slice, ...]
 """Rows and columns of the kernel matrix, or rows of its diagonal."""
