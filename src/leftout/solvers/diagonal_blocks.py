@@ -12,6 +12,8 @@ from torch import Tensor
 def diagonal_blocks(matrix: Num[Tensor, "r r"], rows_per_example: int) -> Num[Tensor, "n b b"]:
     """Return the blocks of b = `rows_per_example` rows on the diagonal, a copy."""
     b = rows_per_example
+    if b == 1:
+        return matrix.diagonal().clone().view(-1, 1, 1)
     n = len(matrix) // b
     blocks = matrix.view(n, b, n, b).diagonal(dim1=0, dim2=2)  # (b, b, n)
     return blocks.permute(2, 0, 1).contiguous()
