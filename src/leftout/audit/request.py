@@ -25,11 +25,13 @@ from leftout.dynamics.fit import check_kernel, check_rule, coded_for, fit
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.planning.audit_solver import with_solver
 from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import planned_audit
 from leftout.storage import score_store as store
@@ -93,6 +95,8 @@ def audit_request(
     provenance: Iterable[Any] | None,
     seed: int,
     dtype: torch.dtype = torch.float64,
+    solver: SolverName = "auto",
+    tile_dtype: torch.dtype | None = None,
     device: torch.device | str | None,
     memory: int | float | str | None,
     on_disk: bool = True,
@@ -122,8 +126,18 @@ def audit_request(
     asked_for = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget, on_disk=on_disk
     )
+    asked_for = with_solver(asked_for, kernel, solver=solver, tile_dtype=tile_dtype)
     AuditMemory(asked_for, kernel).check()
-    fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=budget)
+    fitted = fit(
+        kernel,
+        train,
+        rule=rule,
+        solver="dense" if asked_for.tile_dtype is None else "tiled",
+        tile_dtype=asked_for.tile_dtype,
+        dtype=dtype,
+        device=device,
+        memory=budget,
+    )
     request = AuditRequest(
         fitted,
         query,

@@ -18,10 +18,10 @@ from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_advice import A_KERNEL, kernel_advice
 from leftout.dynamics.kernel_rows import KernelRows
-from leftout.dynamics.options import AUTO
+from leftout.dynamics.options import AUTO, SolverName
 from leftout.dynamics.ridge_choice import best_ridge, check_choosable, is_auto
 from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
-from leftout.dynamics.solver_choice import MATRICES, SolverName, choose_solver
+from leftout.dynamics.solver_choice import MATRICES, choose_solver
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel

@@ -1,19 +1,18 @@
 """By which method is K + λI solved? Dense where three matrices fit, else one triangle of tiles."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.wording import byte_size
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel
 from leftout.solvers.tiled.triangle import tile_side, triangle_bytes
 
-SolverName = Literal["auto", "dense", "tiled"]
 SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "tiled")
 TILE_DTYPES = (torch.float64, torch.float32)
 
