@@ -172,8 +172,8 @@ def audit(
             - `lo.audit(examples)`: Examples, which are split, and otherwise used as they are.
             - `lo.audit(kernel, train, query)`: with a kernel; `lo.audit(kernel, data)` loads the data.
         kernel, rule, solver, tile_dtype, dtype, device, memory: as for `fit`. The solver "auto" is dense
-            where all steps of the audit fit. Without a kernel it is ReLU(2, bias_variance=0.3) at the ridge of
-            least left-out loss, or for a training time TwoLayerReLU(). The kernel may be the result of
+            where all steps of the audit fit. Without a kernel it is ReLU(2, bias_variance=0.3) at the ridge
+            of least left-out loss, or for a training time TwoLayerReLU(). The kernel may be the result of
             `choose_kernel`, and the report then says what it was chosen from. Of a kernel fitted to
             labels, influence, doubted labels, rare examples and left-out predictions are those of the kernel
             fitted again without each example; questions about many removals keep it as it is, and the report
