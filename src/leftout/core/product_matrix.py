@@ -67,7 +67,7 @@ class ProductMatrix(StructuredMatrix):
     def part(self, rows: Rows, columns: Rows) -> "ProductMatrix":
         return ProductMatrix(self.left[rows], self.right[columns], room=self.room)
 
-    def transposed(self) -> "ProductMatrix":
+    def transpose_of_it(self) -> "ProductMatrix":
         return ProductMatrix(self.right, self.left, room=self.room)
 
     def leading_diagonal(self) -> Tensor:

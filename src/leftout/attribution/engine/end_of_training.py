@@ -102,7 +102,7 @@ class EndOfTraining(SpectralEngine):
             self._last = (key, shared)
         return self._last[1]
 
-    def moved(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
+    def movement(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
         if self.shift is not None:
             return None
         if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):

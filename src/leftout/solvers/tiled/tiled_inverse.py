@@ -5,7 +5,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leftout.core.structured_matrix import Rows, StructuredMatrix
+from leftout.core.structured_matrix import Rows, StructuredMatrix, numbers_of
 from leftout.core.work import WorkCount, passes, product
 from leftout.solvers.tiled.deflation import Deflation
 from leftout.solvers.tiled.triangle import SINGLE, Triangle
@@ -72,7 +72,7 @@ class TiledInverse(StructuredMatrix):
     def times(self, other: Tensor) -> Tensor:
         if self.columns is not None and len(self.columns) <= FEW:
             return self.make_numbers() @ other
-        return self.transposed().times_from_left(other.T).T
+        return self.transpose_of_it().times_from_left(other.T).T
 
     def times_from_left(self, other: Tensor) -> Tensor:
         wide = other
@@ -81,13 +81,17 @@ class TiledInverse(StructuredMatrix):
         product = self.deflation.times(wide, self._times_tiles)
         return product if self.columns is None else product[:, self.columns]
 
-    def _times_tiles(self, left: Tensor) -> Tensor:
-        return multiply_by_triangle(left.to(self.triangle.dtype), self.triangle).double()
+    def _times_tiles(self, rows_over: Tensor) -> Tensor:
+        return multiply_by_triangle(rows_over.to(self.triangle.dtype), self.triangle).double()
 
     def part(self, rows: Rows, columns: Rows) -> "TiledInverse":
-        return self._of(self._some(self.rows, rows), self._some(self.columns, columns))
+        n, device = self.triangle.n, self.triangle.device
+        return self._of(
+            numbers_of(rows, self.rows, length=n, device=device),
+            numbers_of(columns, self.columns, length=n, device=device),
+        )
 
-    def transposed(self) -> "TiledInverse":
+    def transpose_of_it(self) -> "TiledInverse":
         return self._of(self.columns, self.rows)
 
     def _of(self, rows: Tensor | None, columns: Tensor | None) -> "TiledInverse":
@@ -104,14 +108,14 @@ class TiledInverse(StructuredMatrix):
 
     def make_numbers(self) -> Tensor:
         if self.columns is None and self.rows is not None:
-            return self.transposed().make_numbers().T
+            return self.transpose_of_it().make_numbers().T
         full = self._columns_in_full()
         return full if self.rows is None else full[self.rows]
 
     def _columns_in_full(self) -> Tensor:
         """Return all rows of the columns."""
-        triangle, (left, right) = self.triangle, self.beside
-        full = left @ (right if self.columns is None else right[self.columns]).T
+        triangle, (tall, wide) = self.triangle, self.beside
+        full = tall @ (wide if self.columns is None else wide[self.columns]).T
         columns = torch.arange(triangle.n, device=triangle.device) if self.columns is None else self.columns
         for j, span in enumerate(triangle.spans):
             here = ((columns >= span.start) & (columns < span.stop)).nonzero().flatten()
@@ -124,24 +128,17 @@ class TiledInverse(StructuredMatrix):
                 )
         return full
 
-    def _some(self, numbers: Tensor | None, some: Rows) -> Tensor | None:
-        if isinstance(some, slice) and some == slice(None):
-            return numbers
-        some = some if isinstance(some, slice) else some.to(self.triangle.device)
-        every = torch.arange(self.triangle.n, device=self.triangle.device) if numbers is None else numbers
-        return every[some]
 
-
-def multiply_by_triangle(left: Tensor, triangle: Triangle) -> Tensor:
+def multiply_by_triangle(rows_over: Tensor, triangle: Triangle) -> Tensor:
     """Return a matrix (b × n) times the symmetric one, in the matrix's own precision; 2bn² operations."""
-    left = left.contiguous()
-    product = torch.zeros_like(left)
+    rows_over = rows_over.contiguous()
+    product = torch.zeros_like(rows_over)
     for i, rows in enumerate(triangle.spans):
         for j, columns in enumerate(triangle.spans[: i + 1]):
-            tile = triangle.tile(i, j).to(left.dtype)
-            product[:, columns].addmm_(left[:, rows], tile)
+            tile = triangle.tile(i, j).to(rows_over.dtype)
+            product[:, columns].addmm_(rows_over[:, rows], tile)
             if i != j:
-                product[:, rows].addmm_(left[:, columns], tile.T)
+                product[:, rows].addmm_(rows_over[:, columns], tile.T)
     return product
 
 
