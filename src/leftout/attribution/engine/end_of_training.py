@@ -21,7 +21,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
-from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock
 from leftout.core.errors import NotPositiveError
 from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
@@ -89,7 +89,7 @@ class EndOfTraining(SpectralEngine):
 
         The last is kept, for all outputs share it.
         """
-        if queries is not None and isinstance(self._inverse, TiledInverse):
+        if queries is not None and self._takes_all_columns(queries, columns):
             return self._of_all_columns(queries)[:, columns]
         key = (queries, columns.start, columns.stop)
         if self._last is None or self._last[0] != key:
@@ -101,6 +101,13 @@ class EndOfTraining(SpectralEngine):
             )
             self._last = (key, shared)
         return self._last[1]
+
+    def _takes_all_columns(self, queries: QueryBlock, columns: slice) -> bool:
+        """Return whether a block of queries is multiplied by the whole inverse at once."""
+        if not isinstance(self._inverse, TiledInverse):
+            return False
+        is_there = self._last is not None and self._last[0] == (queries, 0, len(self.fitted))
+        return is_there or columns.stop - columns.start >= COLUMNS
 
     def movement(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
         if self.shift is not None:

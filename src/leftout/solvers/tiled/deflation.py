@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.structured_matrix import StructuredMatrix
@@ -76,6 +76,24 @@ class Deflation:
         along = (rows_over @ self.vectors) @ self.small  # (b, r)
         rest = multiply(rows_over - along @ self.images.T)
         return rest + (along - (rest @ self.images) @ self.small) @ self.vectors.T
+
+    def times_columns(
+        self,
+        rows_over: Float64[Tensor, "b n"],
+        tiles: Float64[Tensor, "n e"],
+        columns: Int64[Tensor, " e"],
+        inverted: Float64[Tensor, "n r"],
+    ) -> Float64[Tensor, "b e"]:
+        """Return rows_over · A⁻¹ at some columns.
+
+        Args:
+            tiles: these columns of G.
+            inverted: G U.
+        """
+        along = (rows_over @ self.vectors) @ self.small  # (b, r)
+        of_columns = self.vectors[columns].T  # (r, e)
+        kept = torch.addmm(tiles, inverted, self.small @ of_columns, alpha=-1)
+        return (rows_over - along @ self.images.T) @ kept + along @ of_columns
 
     def beside(
         self, inverted: Float64[Tensor, "n r"]

@@ -1,5 +1,6 @@
 """The inverse of K + λI as a matrix: the lower triangle of its tiles, multiplied where they stand."""
 
+from functools import cached_property
 from typing import final
 
 import torch
@@ -24,7 +25,7 @@ class TiledInverse(StructuredMatrix):
     Args:
         triangle: of the whole matrix.
         deflation: what was taken out of the whole matrix before it was inverted.
-        beside: two factors of what the inverse has beside the tiles; made of them if None.
+        inverted: what the tiles make of its images; computed if None.
         room: bytes up to which its numbers are made for other operations.
         rows, columns: numbers of the rows and columns of each side; all of them if None.
     """
@@ -38,9 +39,9 @@ class TiledInverse(StructuredMatrix):
         room: int,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
-        beside: tuple[Tensor, Tensor] | None = None,
+        inverted: Tensor | None = None,
     ) -> "TiledInverse":
-        del beside
+        del inverted
         sides = [triangle.n if side is None else len(side) for side in (rows, columns)]
         made = cls.wrapper(cls, *sides, dtype=torch.float64, device=triangle.device)
         assert isinstance(made, TiledInverse)
@@ -54,16 +55,21 @@ class TiledInverse(StructuredMatrix):
         room: int,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
-        beside: tuple[Tensor, Tensor] | None = None,
+        inverted: Tensor | None = None,
     ) -> None:
         self.triangle, self.deflation, self.room = triangle, deflation, room
         self.rows, self.columns = rows, columns
-        if beside is None:
-            beside = deflation.beside(multiply_by_triangle(deflation.images.T, triangle).T)
-        self.beside = beside
+        if inverted is None:
+            inverted = multiply_by_triangle(deflation.images.T, triangle).T
+        self.inverted = inverted
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TiledInverse({self.shape[0]} × {self.shape[1]}, {self.triangle.dtype})"
+
+    @cached_property
+    def beside(self) -> tuple[Tensor, Tensor]:
+        """Return two factors of what the inverse has beside the tiles."""
+        return self.deflation.beside(self.inverted)
 
     @property
     def kept_as(self) -> str:
@@ -78,6 +84,10 @@ class TiledInverse(StructuredMatrix):
         wide = other
         if self.rows is not None:
             wide = other.new_zeros(len(other), self.triangle.n).index_add_(1, self.rows, other)
+        if self.columns is not None and len(self.columns) <= FEW:
+            return self.deflation.times_columns(
+                wide, self._tile_numbers(None, self.columns), self.columns, self.inverted
+            )
         product = self.deflation.times(wide, self._times_tiles)
         return product if self.columns is None else product[:, self.columns]
 
@@ -96,7 +106,7 @@ class TiledInverse(StructuredMatrix):
 
     def _of(self, rows: Tensor | None, columns: Tensor | None) -> "TiledInverse":
         return TiledInverse(
-            self.triangle, self.deflation, room=self.room, rows=rows, columns=columns, beside=self.beside
+            self.triangle, self.deflation, room=self.room, rows=rows, columns=columns, inverted=self.inverted
         )
 
     def leading_diagonal(self) -> Tensor:
@@ -109,24 +119,33 @@ class TiledInverse(StructuredMatrix):
     def make_numbers(self) -> Tensor:
         if self.columns is None and self.rows is not None:
             return self.transpose_of_it().make_numbers().T
-        full = self._columns_in_full()
-        return full if self.rows is None else full[self.rows]
+        tall, wide = self.beside
+        tall = tall if self.rows is None else tall[self.rows]
+        wide = wide if self.columns is None else wide[self.columns]
+        return (tall @ wide.T).add_(self._tile_numbers(self.rows, self.columns))
 
-    def _columns_in_full(self) -> Tensor:
-        """Return all rows of the columns."""
-        triangle, (tall, wide) = self.triangle, self.beside
-        full = tall @ (wide if self.columns is None else wide[self.columns]).T
-        columns = torch.arange(triangle.n, device=triangle.device) if self.columns is None else self.columns
-        for j, span in enumerate(triangle.spans):
-            here = ((columns >= span.start) & (columns < span.stop)).nonzero().flatten()
-            if not len(here):
-                continue
-            within = columns[here] - span.start
-            for i, rows in enumerate(triangle.spans):
-                full[rows, here] += (
-                    triangle.tile(i, j)[:, within] if i >= j else triangle.tile(j, i)[within].T
-                )
-        return full
+    def _tile_numbers(self, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+        """Return what tiles hold at some rows and columns."""
+        triangle = self.triangle
+        every = torch.arange(triangle.n, device=triangle.device)
+        rows, columns = (every if side is None else side for side in (rows, columns))
+        numbers = torch.empty(len(rows), len(columns), dtype=torch.float64, device=triangle.device)
+        for j, across in enumerate(triangle.spans):
+            places = _places_within(columns, across)
+            for i, down in enumerate(triangle.spans) if len(places) else ():
+                here = _places_within(rows, down)
+                of_rows, of_columns = rows[here] - down.start, columns[places] - across.start
+                if i >= j:
+                    tile = triangle.tile(i, j)[of_rows[:, None], of_columns]
+                else:
+                    tile = triangle.tile(j, i)[of_columns[:, None], of_rows].T
+                numbers[here[:, None], places] = tile.double()
+        return numbers
+
+
+def _places_within(numbers: Tensor, span: slice) -> Tensor:
+    """Return the places of the row numbers that lie in a span."""
+    return ((numbers >= span.start) & (numbers < span.stop)).nonzero().flatten()
 
 
 def multiply_by_triangle(rows_over: Tensor, triangle: Triangle) -> Tensor:
