@@ -20,8 +20,8 @@ def keep_rows(monkeypatch):
     """Return what decides whether networks under cross-entropy keep rows, as if their matrix did not fit."""
 
     def decide(kept):
-        def decision(kernel, rule, n, budget):
-            del n, budget
+        def decision(kernel, inputs, rule, budget):
+            del inputs, budget
             return kept and isinstance(rule, lo.Logistic) and isinstance(kernel, Empirical)
 
         monkeypatch.setattr("leftout.dynamics.fit.is_kept_as_rows", decision)
@@ -44,6 +44,7 @@ KERNELS = {
 def test_answers_are_fits_in_the_weights(name, keep_rows) -> None:
     kernel, k = KERNELS[name]()
     pair = data(k)
+    keep_rows(False)
     case = Case(kernel, pair, lo.Logistic(0.05))
     keep_rows(True)
     fitted = lo.fit(kernel, pair, rule=lo.Logistic(0.05))
@@ -114,24 +115,26 @@ def classifier(n=240):
     return module, train, query
 
 
-def test_the_budget_decides_and_is_kept() -> None:
+def test_the_budget_decides_and_is_kept(monkeypatch) -> None:
     module, train, query = classifier(400)
     matrix, budget = 8 * (400 * 10) ** 2, 58e6  # 128 MB
     assert budget < matrix / 2
 
-    def answers(memory):
+    def answers(memory, features=False):
+        monkeypatch.setattr("leftout.dynamics.fit.is_kept_as_features", lambda kernel, inputs: features)
         kernel = Empirical(module, parameters="last:1")
         fitted = lo.fit(kernel, train, rule=lo.Logistic(0.5), memory=memory)
         return fitted, lo.leave_one_out(fitted, query), lo.leave_out(fitted, query, [range(30)])
 
-    (dense, *want), (rows, *found) = answers("1GB"), answers(budget)
+    dense, *want = answers("1GB")
     assert type(dense.gram) is torch.Tensor
-    assert isinstance(rows.gram, ProductMatrix)
-    for one, other in zip(found, want, strict=True):
-        assert_same(torch.tensor(one.values), torch.tensor(other.values), 1e-9)
+    for rows, *found in (answers(budget), answers("1GB", features=True)):
+        assert isinstance(rows.gram, ProductMatrix)
+        for one, other in zip(found, want, strict=True):
+            assert_same(torch.tensor(one.values), torch.tensor(other.values), 1e-9)
     assert peak_memory(answers, budget) <= budget
     drawn = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()
-    # Squared loss factors the matrix: it is refused, as before.
+    # Squared loss factors the matrix: it is refused where there are about as many weights as rows.
     with pytest.raises(MemoryBudgetError, match="A model of 400 examples, 10 rows each"):
         lo.fit(Empirical(drawn, weights="initial"), train, rule=lo.Ridge(1.0), memory=budget)
     # And so it is where rows are no shorter than the budget allows.

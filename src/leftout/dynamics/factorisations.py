@@ -1,7 +1,7 @@
 """Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar, final
 
 import torch
@@ -14,7 +14,9 @@ from leftout.data.examples import Examples
 from leftout.data.identical import identical_inputs
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
+from leftout.solvers.features import FeatureDirections, FeatureFactor, factor_features
 from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
+from leftout.solvers.kept_matrix import as_numbers, directions_of
 from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 
@@ -61,7 +63,9 @@ class Factorisations:
         """
         with spinner(f"eigendecomposition of {self.side}"):
             try:
-                return spectrum_of(self.gram, made_in=self.made_in)
+                if self._directions is not None:
+                    return self._directions.spectrum()
+                return spectrum_of(as_numbers(self.gram), made_in=self.made_in)
             except NotPositiveError as error:
                 if self.definite:
                     raise
@@ -92,9 +96,11 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
+        if self._directions is not None:
+            return self._factorise(FeatureFactor, partial(factor_features, self._directions), ridge)
         if self.definite:
-            return self._factorise(CholeskyFactor, factor_cholesky, ridge)
-        return self._factorise(IndefiniteFactor, factor_indefinite, ridge)
+            return self.cholesky(ridge)
+        return self._factorise(IndefiniteFactor, partial(factor_indefinite, as_numbers(self.gram)), ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
         """Return the Cholesky factor of K + ridge·I.
@@ -102,7 +108,7 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular or not positive.
         """
-        return self._factorise(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(CholeskyFactor, partial(factor_cholesky, as_numbers(self.gram)), ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹."""
@@ -113,6 +119,11 @@ class Factorisations:
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
+    @cached_property
+    def _directions(self) -> FeatureDirections | None:
+        """Return the directions of the features that K is kept as; None where K is its numbers."""
+        return directions_of(self.gram)
+
     def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
         """Return the factorisation of this kind: the last one if it is."""
         if isinstance(self._factor, kind) and self._factor.ridge == ridge:
@@ -120,7 +131,7 @@ class Factorisations:
         self._factor = None
         try:
             with spinner(f"factorisation of {self.side}"):
-                factor = factorise(self.gram, ridge=ridge)
+                factor = factorise(ridge=ridge)
         except NotPositiveError as error:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
         self._factor = factor

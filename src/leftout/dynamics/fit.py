@@ -5,15 +5,16 @@ from dataclasses import replace
 from typing import Any, overload
 
 import torch
+from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
 from leftout.core.checks import check_kind, is_real
 from leftout.core.device import usable_device
 from leftout.core.errors import ExpansionWarning, NotPositiveError, OptionError
-from leftout.core.product_matrix import ProductMatrix
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of
 from leftout.dynamics.factorisations import identical_inputs_sentence
+from leftout.dynamics.fit_features import ROOM, feature_count, feature_matrix, is_kept_as_features, row_count
 from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_advice import A_KERNEL, kernel_advice
@@ -29,9 +30,6 @@ from leftout.kernels.network.networks import NetworkKernels
 
 MATRICES = 3
 """Matrices of the size of the kernel's that a model takes: it, a factor, an inverse."""
-
-ROOM = 16
-"""Rows of the Jacobian are kept, and parts of their products made, up to 1 / ROOM of the budget."""
 
 
 @overload
@@ -140,9 +138,8 @@ def fit_kernel(
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
-        if is_kept_as_rows(fixed, rule, n, budget):
-            of_examples = fixed.rows(examples.inputs.to(where))
-            gram = ProductMatrix(of_examples, of_examples, room=budget // ROOM)
+        if is_kept_as_rows(fixed, examples.inputs, rule, budget):
+            gram = feature_matrix(fixed, examples.inputs, device=where, budget=budget)
         else:
             check_fits(
                 f"A model of {len(examples)} examples{f', {outputs} rows each,' if outputs else ''}",
@@ -169,13 +166,19 @@ def _with_best_ridge(rows: KernelRows, examples: Examples, rule: Rule) -> Fitted
     return Fitted(rows, examples, choice.rule, any_ridge.factorisations, choice)
 
 
-def is_kept_as_rows(kernel: AnyKernel, rule: Rule, n: int, budget: int) -> bool:
-    """Return whether a model of n rows keeps those of the Jacobian in place of their products, the matrix.
+def is_kept_as_rows(kernel: AnyKernel, inputs: Tensor, rule: Rule, budget: int) -> bool:
+    """Return whether a model keeps rows of features in place of their products, the matrix.
 
-    That is under cross-entropy, which only multiplies the matrix, where it does not fit and the rows do.
+    That is where features are few, and under cross-entropy, which only multiplies the matrix, where it does
+    not fit and the rows do.
     """
-    numbers = kernel.row_numbers() if isinstance(kernel, Kernel) and isinstance(rule, Logistic) else None
-    return MATRICES * 8 * n * n > budget and numbers is not None and ROOM * 8 * n * numbers <= budget
+    if is_kept_as_features(kernel, inputs):
+        return True
+    features = feature_count(kernel, inputs)
+    if features is None or not isinstance(rule, Logistic):
+        return False
+    n = row_count(kernel, inputs)
+    return MATRICES * 8 * n * n > budget and ROOM * 8 * n * features <= budget
 
 
 def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:

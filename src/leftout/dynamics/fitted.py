@@ -35,7 +35,7 @@ from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
 from leftout.solvers.logistic import LogisticFit, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
-from leftout.solvers.resolvent import filtered_coordinates
+from leftout.solvers.resolvent import apply_filter
 from leftout.solvers.spectrum import Spectrum
 
 T = TypeVar("T")
@@ -348,8 +348,7 @@ class Fitted:
         if time == 0:
             return torch.zeros_like(self.residual)
         spectrum = self.factorisations.spectrum
-        coordinates = filtered_coordinates(spectrum, self.residual, self.spectral_rule.filter(time, total))
-        return spectrum.vectors @ coordinates
+        return apply_filter(spectrum, self.residual, self.spectral_rule.filter(time, total))
 
     @cached_property
     def logistic(self) -> LogisticFit:

@@ -214,7 +214,7 @@ def planned_audit(
         has_verdict=has_verdict(base, rule, train),
         chooses_ridge=chooses_ridge,
         features=base.feature_bytes(train.inputs),
-        row_numbers=base.row_numbers()
-        if is_kept_as_rows(kernel, rule, len(train) * outputs, budget)
+        row_numbers=base.row_numbers(train.inputs)
+        if is_kept_as_rows(kernel, train.inputs, rule, budget)
         else None,
     )

@@ -26,7 +26,7 @@ from leftout.attribution.engine.refit import refit
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_count
 from leftout.core.progress import with_progress
-from leftout.dynamics.fit import ROOM
+from leftout.dynamics.fit_features import ROOM
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem

@@ -23,6 +23,7 @@ from torch import Tensor
 from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
 from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.core.errors import NotPositiveError
+from leftout.core.structured_matrix import numbers_of
 from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
@@ -93,7 +94,7 @@ class EndOfTraining(SpectralEngine):
             shared = (
                 self.single_duals(columns)[:, :, 0]
                 if queries is None
-                else queries.cross @ self._inverse[:, columns]
+                else numbers_of(queries.cross @ self._inverse[:, columns])
             )
             self._last = (key, shared)
         return self._last[1]
