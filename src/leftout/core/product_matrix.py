@@ -11,7 +11,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.core.blocks import blocks
 from leftout.core.structured_matrix import ALL, Rows, StructuredMatrix
+
+PIECE = 4096
+"""Rows whose squares are added up together."""
 
 
 @final
@@ -75,7 +79,10 @@ class ProductMatrix(StructuredMatrix):
 
     def leading_diagonal(self) -> Tensor:
         side = min(self.shape)
-        return torch.linalg.vecdot(self.left[:side], self.right[:side])
+        made = self.left.new_empty(side)
+        for rows in blocks(side, PIECE):  # their products take as much memory as the rows
+            torch.linalg.vecdot(self.left[rows], self.right[rows], out=made[rows])
+        return made
 
     def summed_over(self, outputs: int) -> Float64[Tensor, "a b"]:
         """Return Σ_o of the entries of output o with output o, where each example has so many rows."""
