@@ -3,11 +3,11 @@
     python benchmarks/features_at_size.py                             n = 1,000,000, d = 512, 1,000 queries
     python benchmarks/features_at_size.py --n 100000 --features 128   smaller
 
-The data are drawn (unit-variance features, a target of which half is noise), so what is timed is `fit`, the 20
-best and worst examples of every query, the mean over queries, and the left-out prediction of every example. The
-memory is the largest of the whole process, data and Python included. `floor_seconds` is what the products
-alone take at the speed of a matrix product measured here: 2nd² for the singular values, twice 2mnd for scores
-and their mean.
+The data are drawn (unit-variance features, a target of which half is noise), so what is timed is `fit`, the
+20 best and worst examples of every query, the mean over queries, and the left-out prediction of every
+example. The memory is the largest of the whole process, data and Python included. `floor_seconds` is what the
+products alone take at the speed of a matrix product measured here: 2nd² for the singular values, twice 2mnd
+for scores and their mean.
 """
 
 import argparse

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
 
-
 CHECKED = 2**20
 """Numbers that are looked at together: more would take memory of their own, as much as the data."""
 
@@ -26,7 +25,8 @@ def check_finite(name: str, tensor: Tensor) -> None:
     """Raise if any number is NaN or infinite, naming the first such row."""
     if tensor.numel() == 0 or not tensor.dtype.is_floating_point:
         return
-    pieces = tensor.split(max(1, CHECKED * len(tensor) // tensor.numel())) if tensor.ndim else (tensor,)
+    height = max(1, CHECKED * len(tensor) // tensor.numel()) if tensor.ndim else 1
+    pieces = torch.split(tensor, height) if tensor.ndim else (tensor,)
     if all(bool(torch.isfinite(piece).all()) for piece in pieces):
         return
     bad = ~torch.isfinite(tensor)

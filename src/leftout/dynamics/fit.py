@@ -2,13 +2,13 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
 
 from leftout.core.blocks import check_fits, memory_budget
-from leftout.core.checks import check_kind, is_real
+from leftout.core.checks import check_choice, check_kind, is_real
 from leftout.core.device import usable_device
 from leftout.core.errors import ExpansionWarning, NotPositiveError, OptionError
 from leftout.data.examples import Examples
@@ -19,6 +19,7 @@ from leftout.dynamics.fitted import Fitted, check_outputs
 from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_advice import A_KERNEL, kernel_advice
 from leftout.dynamics.kernel_rows import KernelRows
+from leftout.dynamics.nystrom import Nystrom, nystrom_matrix
 from leftout.dynamics.options import AUTO
 from leftout.dynamics.ridge_choice import best_ridge, check_choosable, is_auto
 from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
@@ -27,6 +28,9 @@ from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.network.networks import NetworkKernels
+
+SolverName = Literal["auto", "dense", "features", "nystrom"]
+SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "features", "nystrom")
 
 MATRICES = 3
 """Matrices of the size of the kernel's that a model takes: it, a factor, an inverse."""
@@ -38,6 +42,7 @@ def fit(
     train: Data,
     *,
     rule: Rule | None = None,
+    solver: SolverName | Nystrom = "auto",
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -50,6 +55,7 @@ def fit(
     train: Data,
     *,
     rule: Rule | None = None,
+    solver: SolverName | Nystrom = "auto",
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -61,6 +67,7 @@ def fit(
     train: Data,
     *,
     rule: Rule | None = None,
+    solver: SolverName | Nystrom = "auto",
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -77,6 +84,10 @@ def fit(
             pair are classes; others are taken as given.
         rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean". Of
             Ridge("auto") the ridge is chosen, and `fitted.ridge_choice` says from what.
+        solver: "dense" keeps the matrix; "features" keeps the features of a kernel that is a product of such
+            (`LinearFeatures`, a network's last layers, a projected Jacobian), exactly and in n d²; "auto"
+            takes them where 4d ≤ n. "nystrom", or lo.Nystrom(rank=…), sees the kernel from some of the
+            examples.
         dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
         device: where everything is computed.
         memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
@@ -97,7 +108,13 @@ def fit(
     if isinstance(kernel, NetworkKernels):
         check_rule(rule)
         same = examples_of(train, name="train")
-        options: dict[str, Any] = {"rule": rule, "dtype": dtype, "device": device, "memory": memory}
+        options: dict[str, Any] = {
+            "rule": rule,
+            "solver": solver,
+            "dtype": dtype,
+            "device": device,
+            "memory": memory,
+        }
         return FittedNetworks(tuple(fit(member, same, **options) for member in kernel.kernels))
     check_kernel(kernel)
     check_rule(rule)
@@ -106,7 +123,7 @@ def fit(
     examples = coded_for(kernel, rule, examples_of(train, name="train"))
     if isinstance(kernel, Kernel):
         check_weights(kernel, examples, rule)
-    return fit_kernel(kernel, examples, rule, dtype=dtype, device=device, memory=memory)
+    return fit_kernel(kernel, examples, rule, solver=solver, dtype=dtype, device=device, memory=memory)
 
 
 def fit_kernel(
@@ -114,6 +131,7 @@ def fit_kernel(
     examples: Examples,
     rule: Rule,
     *,
+    solver: SolverName | Nystrom = "auto",
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -126,6 +144,14 @@ def fit_kernel(
     where = usable_device(device) if device is not None else examples.inputs.device
     budget = memory_budget(memory, device=where)
     kernel = kernel.within(budget)
+    check_solver(solver, kernel, examples.inputs)
+    nystrom = Nystrom() if solver == "nystrom" else solver
+    if isinstance(nystrom, Nystrom):
+        near, of_features = nystrom_matrix(
+            kernel, examples.inputs, nystrom, dtype=dtype, device=where, budget=budget
+        )
+        rows = KernelRows(near, examples.inputs, of_features, dtype=near.evaluated_in, memory=budget)
+        return _with_best_ridge(rows, examples, rule) if is_auto(rule) else Fitted(rows, examples, rule)
     try:
         fixed = kernel.fit_labels(
             examples.inputs, examples.labels, examples.targets, dtype=dtype, device=where, memory=budget
@@ -138,7 +164,10 @@ def fit_kernel(
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
-        if is_kept_as_rows(fixed, examples.inputs, rule, budget):
+        if solver == "features" or (
+            solver == "auto" and is_kept_as_rows(fixed, examples.inputs, rule, budget)
+        ):
+            assert isinstance(fixed, Kernel)
             gram = feature_matrix(fixed, examples.inputs, device=where, budget=budget)
         else:
             check_fits(
@@ -201,6 +230,21 @@ def coded_for(kernel: AnyKernel, rule: Rule, train: Examples) -> Examples:
             f"kernel."
         )
     return rule.example_loss.coded(train, base.network_outputs(train.inputs), "train")
+
+
+def check_solver(solver: object, kernel: AnyKernel, inputs: Tensor) -> None:
+    """Raise unless `solver` is one, and one for this kernel.
+
+    Raises:
+        OptionError: no solver, or features of a kernel that has none.
+    """
+    if not isinstance(solver, Nystrom):
+        check_choice("solver", solver, SOLVERS)
+    if solver == "features" and feature_count(kernel, inputs) is None:
+        raise OptionError(
+            f'`solver` cannot be "features" for {kernel!r}, which is no product of features: pass '
+            'LinearFeatures(), an Empirical kernel, or solver="auto".'
+        )
 
 
 def check_rule(rule: object) -> None:

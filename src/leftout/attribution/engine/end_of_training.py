@@ -26,6 +26,8 @@ from leftout.core.errors import NotPositiveError
 from leftout.core.structured_matrix import numbers_of
 from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.nystrom import left_out_residuals
+from leftout.kernels.nystrom import NystromKernel
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 
 
@@ -110,6 +112,11 @@ class EndOfTraining(SpectralEngine):
         if self.shift is not None:
             change = change + self.fitted.gram @ self.shift
         return self.fitted.by_example(change)
+
+    def _out_of_sample(self) -> Float64[Tensor, "n k"]:
+        if isinstance(self.fitted.kernel, NystromKernel):
+            return self.fitted.targets - left_out_residuals(self.fitted, self.ridge)
+        return super()._out_of_sample()
 
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         rows = self.fitted.rows.of_examples(group)
