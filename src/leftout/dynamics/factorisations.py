@@ -1,17 +1,24 @@
-"""Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept."""
+"""Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept.
 
+A matrix that does not fit the memory is factored and inverted in tiles (`solvers.tiled`), and has no spectrum.
+"""
+
+import math
 from collections.abc import Callable
 from functools import cached_property, partial
-from typing import TypeVar, final
+from pathlib import Path
+from typing import Any, TypeVar, final
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.errors import NotPositiveError
+from leftout.core.errors import NotPositiveError, OptionError
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.identical import identical_inputs
+from leftout.dynamics.triangle_file import TriangleFile
+from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
 from leftout.solvers.features import FeatureDirections, FeatureFactor, factor_features
@@ -19,6 +26,10 @@ from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
 from leftout.solvers.kept_matrix import as_numbers, directions_of
 from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.spectrum import Spectrum, spectrum_of
+from leftout.solvers.tiled.invert import fill, invert
+from leftout.solvers.tiled.tiled_factor import TiledFactor
+from leftout.solvers.tiled.tiled_inverse import TiledInverse, multiply_by_triangle
+from leftout.solvers.tiled.triangle import Triangle, TriangleInMemory
 
 F = TypeVar("F", bound=Factor)
 
@@ -32,15 +43,28 @@ class Factorisations:
         definite: whether no eigenvalue of K can be negative.
         made_in: dtype that K was evaluated in.
         train: whose repeated inputs are named where K is singular.
+        tile_dtype: of the tiles, where K is an `EvaluatedMatrix`.
+
+    Attributes:
+        tiles_folder: where tiles are kept, and found again by a computation that was stopped; in memory if
+            None.
     """
 
     def __init__(
-        self, gram: Float64[Tensor, "r r"], *, definite: bool, made_in: torch.dtype, train: Examples
+        self,
+        gram: Float64[Tensor, "r r"],
+        *,
+        definite: bool,
+        made_in: torch.dtype,
+        train: Examples,
+        tile_dtype: torch.dtype = torch.float64,
     ) -> None:
         self.gram = gram
         self.definite = definite
         self.made_in = made_in
         self.train = train
+        self.tile_dtype = tile_dtype
+        self.tiles_folder: Path | None = None
         self._factor: Factor | None = None
         self._inverse: tuple[float, Tensor] | None = None
 
@@ -60,7 +84,9 @@ class Factorisations:
 
         Raises:
             NotPositiveError: labels made K indefinite.
+            OptionError: K is factored in tiles.
         """
+        self._check_whole("A training time, a spectrum or a learning curve")
         with spinner(f"eigendecomposition of {self.side}"):
             try:
                 if self._directions is not None:
@@ -88,6 +114,8 @@ class Factorisations:
         """Return s_max: from the spectrum if it is known, else by Lanczos."""
         if self.has_spectrum:
             return self.spectrum.largest
+        if isinstance(self._factor, TiledFactor):
+            return self._factor.largest
         return largest_of(self.gram)
 
     def factor(self, ridge: float) -> Factor:
@@ -98,6 +126,8 @@ class Factorisations:
         """
         if self._directions is not None:
             return self._factorise(FeatureFactor, partial(factor_features, self._directions), ridge)
+        if isinstance(self.gram, EvaluatedMatrix):
+            return self._factorise(TiledFactor, self._factor_in_tiles, ridge)
         if self.definite:
             return self.cholesky(ridge)
         return self._factorise(IndefiniteFactor, partial(factor_indefinite, as_numbers(self.gram)), ridge)
@@ -107,7 +137,9 @@ class Factorisations:
 
         Raises:
             NotPositiveError: the matrix is singular or not positive.
+            OptionError: K is factored in tiles.
         """
+        self._check_whole("A Cholesky factor")
         return self._factorise(CholeskyFactor, partial(factor_cholesky, as_numbers(self.gram)), ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
@@ -124,6 +156,36 @@ class Factorisations:
         """Return the directions of the features that K is kept as; None where K is its numbers."""
         return directions_of(self.gram)
 
+    def _check_whole(self, what: str) -> None:
+        if isinstance(self.gram, EvaluatedMatrix):
+            raise OptionError(
+                f"{what} takes the kernel matrix as a whole, and this model of {len(self.gram)} examples is "
+                'solved in tiles (solver="tiled"), at the end of training. Take fewer examples (`n_train`) or '
+                "more `memory` for it."
+            )
+
+    def _factor_in_tiles(self, *, ridge: float) -> TiledFactor:
+        """Return the inverse of K + ridge·I in tiles, and the largest eigenvalue of K."""
+        gram = self.gram
+        assert isinstance(gram, EvaluatedMatrix)
+        triangle = self._triangle(ridge)
+        spans = triangle.spans
+        fill(triangle, lambda i, j: gram[spans[i]][:, spans[j]].make_numbers(), ridge)  # type: ignore[attr-defined]
+        largest = triangle.note(LARGEST)
+        if largest is None:
+            largest = _largest_in_tiles(triangle) - ridge
+            triangle.keep_note(LARGEST, largest)
+        invert(triangle)
+        return TiledFactor(gram, ridge, TiledInverse(triangle, room=gram.room), largest)
+
+    def _triangle(self, ridge: float) -> Triangle:
+        """Return tiles that are empty, or those in the folder."""
+        n, dtype = len(self.gram), self.tile_dtype
+        if self.tiles_folder is None:
+            return TriangleInMemory(n, dtype=dtype, device=self.gram.device)
+        identity: dict[str, Any] = {"train": self.train.fingerprint, "ridge": ridge}
+        return TriangleFile(self.tiles_folder, n, dtype=dtype, identity=identity)
+
     def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
         """Return the factorisation of this kind: the last one if it is."""
         if isinstance(self._factor, kind) and self._factor.ridge == ridge:
@@ -136,6 +198,20 @@ class Factorisations:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
         self._factor = factor
         return factor
+
+
+LARGEST = "largest eigenvalue"
+
+
+def _largest_in_tiles(triangle: Triangle) -> float:
+    """Return the largest eigenvalue of the matrix in tiles, to their precision."""
+
+    def apply(x: Tensor) -> Tensor:
+        return multiply_by_triangle(x[None].to(triangle.dtype), triangle)[0].double()
+
+    generator = torch.Generator().manual_seed(0)
+    rtol = math.sqrt(torch.finfo(triangle.dtype).eps)
+    return largest_eigenvalue(apply, triangle.n, generator=generator, device=triangle.device, rtol=rtol)
 
 
 def largest_of(gram: Float64[Tensor, "r r"]) -> float:

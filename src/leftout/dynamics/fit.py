@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -23,17 +23,19 @@ from leftout.dynamics.nystrom import Nystrom, nystrom_matrix
 from leftout.dynamics.options import AUTO
 from leftout.dynamics.ridge_choice import best_ridge, check_choosable, is_auto
 from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
+from leftout.dynamics.solver_choice import MATRICES, SOLVERS, SolverName, choose_solver
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
+from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.kernels.label_dependent import AnyKernel, FittedLabelKernel, LabelDependentKernel
 from leftout.kernels.network.networks import NetworkKernels
 
-SolverName = Literal["auto", "dense", "features", "nystrom"]
-SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "features", "nystrom")
+SAMPLE = 4096
+"""Examples from which a ridge is chosen where there is no spectrum of all of them."""
 
-MATRICES = 3
-"""Matrices of the size of the kernel's that a model takes: it, a factor, an inverse."""
+ROOM_OF_TILES = 4
+"""Numbers of a matrix in tiles are made for other operations up to this part of the budget."""
 
 
 @overload
@@ -43,6 +45,7 @@ def fit(
     *,
     rule: Rule | None = None,
     solver: SolverName | Nystrom = "auto",
+    tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -56,6 +59,7 @@ def fit(
     *,
     rule: Rule | None = None,
     solver: SolverName | Nystrom = "auto",
+    tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -68,6 +72,7 @@ def fit(
     *,
     rule: Rule | None = None,
     solver: SolverName | Nystrom = "auto",
+    tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -84,11 +89,16 @@ def fit(
             pair are classes; others are taken as given.
         rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean". Of
             Ridge("auto") the ridge is chosen, and `fitted.ridge_choice` says from what.
-        solver: "dense" keeps the matrix; "features" keeps the features of a kernel that is a product of such
-            (`LinearFeatures`, a network's last layers, a projected Jacobian), exactly and in n d²; "auto"
-            takes them where 4d ≤ n. "nystrom", or lo.Nystrom(rank=…), sees the kernel from some of the
-            examples.
-        dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
+        solver: "dense" keeps the kernel matrix, its factor and its inverse, 24n² bytes. "features" keeps the
+            features of a kernel that is a product of such (`LinearFeatures`, a network's last layers, a
+            projected Jacobian), exactly, in n d². "tiled" keeps one triangle of the inverse, and evaluates
+            the kernel again when it is multiplied: Ridge with a ridge > 0, at the end of training, of a
+            kernel with one value for each pair. "auto" takes features where 4d ≤ n, else is dense where that
+            fits `memory`, else tiled. "nystrom", or lo.Nystrom(rank=…), sees the kernel from some of the
+            examples: an approximation.
+        tile_dtype: of the tiles: float64 takes 4n² bytes, float32 half of that and half of the time;
+            solutions are refined in float64 either way. What fits, float64 first, if None.
+        dtype: in which the kernel is evaluated; a dense one is kept, factored and inverted in float64.
         device: where everything is computed.
         memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.
 
@@ -111,6 +121,7 @@ def fit(
         options: dict[str, Any] = {
             "rule": rule,
             "solver": solver,
+            "tile_dtype": tile_dtype,
             "dtype": dtype,
             "device": device,
             "memory": memory,
@@ -123,7 +134,16 @@ def fit(
     examples = coded_for(kernel, rule, examples_of(train, name="train"))
     if isinstance(kernel, Kernel):
         check_weights(kernel, examples, rule)
-    return fit_kernel(kernel, examples, rule, solver=solver, dtype=dtype, device=device, memory=memory)
+    return fit_kernel(
+        kernel,
+        examples,
+        rule,
+        solver=solver,
+        tile_dtype=tile_dtype,
+        dtype=dtype,
+        device=device,
+        memory=memory,
+    )
 
 
 def fit_kernel(
@@ -132,6 +152,7 @@ def fit_kernel(
     rule: Rule,
     *,
     solver: SolverName | Nystrom = "auto",
+    tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -146,6 +167,8 @@ def fit_kernel(
     kernel = kernel.within(budget)
     check_solver(solver, kernel, examples.inputs)
     nystrom = Nystrom() if solver == "nystrom" else solver
+    name: SolverName = "nystrom" if isinstance(solver, Nystrom) else solver
+    choice = choose_solver(kernel, rule, len(examples), budget, solver=name, tile_dtype=tile_dtype)
     if isinstance(nystrom, Nystrom):
         near, of_features = nystrom_matrix(
             kernel, examples.inputs, nystrom, dtype=dtype, device=where, budget=budget
@@ -164,11 +187,19 @@ def fit_kernel(
     if gram is None:
         check_outputs("`kernel` tells apart", fixed.outputs, examples)
         n, outputs = len(examples) * (fixed.outputs or 1), fixed.outputs
-        if solver == "features" or (
-            solver == "auto" and is_kept_as_rows(fixed, examples.inputs, rule, budget)
-        ):
+        asked = solver == "features"
+        if asked or (solver == "auto" and is_kept_as_rows(fixed, examples.inputs, rule, budget)):
             assert isinstance(fixed, Kernel)
             gram = feature_matrix(fixed, examples.inputs, device=where, budget=budget)
+        elif choice.is_tiled:
+            assert isinstance(fixed, Kernel)
+            gram = EvaluatedMatrix(
+                fixed,
+                examples.inputs.to(where),
+                dtype=dtype,
+                memory=budget // ROOM,
+                room=budget // ROOM_OF_TILES,
+            )
         else:
             check_fits(
                 f"A model of {len(examples)} examples{f', {outputs} rows each,' if outputs else ''}",
@@ -177,8 +208,33 @@ def fit_kernel(
                 advice="Take fewer examples (`n_train`), or raise `memory`.",
             )
             gram = assemble.gram(fixed, examples.inputs, dtype=dtype, device=where, memory=budget)
-    rows = KernelRows(fixed, examples.inputs, gram, dtype=fixed.dtype or dtype, memory=budget)
-    return _with_best_ridge(rows, examples, rule) if is_auto(rule) else Fitted(rows, examples, rule)
+    rows = KernelRows(
+        fixed,
+        examples.inputs,
+        gram,
+        dtype=fixed.dtype or dtype,
+        memory=budget,
+        tile_dtype=choice.tile_dtype or torch.float64,
+    )
+    if not is_auto(rule):
+        return Fitted(rows, examples, rule)
+    return (_with_ridge_of_sample if choice.is_tiled else _with_best_ridge)(rows, examples, rule)
+
+
+def _with_ridge_of_sample(rows: KernelRows, examples: Examples, rule: Rule) -> Fitted:
+    """Return the model at the ridge of least left-out loss among examples drawn at random.
+
+    A ridge is the variance of what targets hold beside the function, over that of the function: it does not
+    depend on how many examples there are.
+    """
+    assert isinstance(rule, Ridge)
+    drawn = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0), device="cpu")
+    some = drawn[:SAMPLE].sort().values
+    part = Fitted(rows, examples, replace(rule, ridge=1.0)).subset(some)
+    chosen = _with_best_ridge(part.rows, part.train, rule).ridge_choice
+    assert chosen is not None
+    choice = chosen.for_examples(len(examples), of=len(some))
+    return Fitted(rows, examples, choice.rule, ridge_choice=choice)
 
 
 def _with_best_ridge(rows: KernelRows, examples: Examples, rule: Rule) -> Fitted:

@@ -29,7 +29,9 @@ from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.ridge_choice import RidgeChoice
 from leftout.dynamics.rules import At, Logistic, Rule, SpectralRule
 from leftout.dynamics.scales import check_kernel_scale, check_residual_scale
+from leftout.dynamics.solver_choice import MATRICES
 from leftout.kernels.base import Kernel
+from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
@@ -81,7 +83,11 @@ class Fitted:
             )
         self.outputs = self.train.encoding.outputs
         self.factorisations = factorisations or Factorisations(
-            rows.gram, definite=rows.kernel.definite, made_in=rows.dtype, train=train
+            rows.gram,
+            definite=rows.kernel.definite,
+            made_in=rows.dtype,
+            train=train,
+            tile_dtype=rows.tile_dtype,
         )
         self.targets: Float64[Tensor, "n k"] = self.train.targets.to(self.device)
         self.initial_at_train: Float64[Tensor, "n k"] = self.initial(train.inputs)
@@ -211,7 +217,17 @@ class Fitted:
             )
         train = self.train.select(examples.cpu())
         refit = self.rows.refit(examples.to(self.device), train.labels, train.targets)
-        rows = KernelRows(refit.kernel, train.inputs, refit.gram, dtype=self.kernel_dtype, memory=self.memory)
+        gram = refit.gram
+        if isinstance(gram, EvaluatedMatrix) and MATRICES * 8 * len(gram) ** 2 <= self.memory:
+            gram = gram.make_numbers()
+        rows = KernelRows(
+            refit.kernel,
+            train.inputs,
+            gram,
+            dtype=self.kernel_dtype,
+            memory=self.memory,
+            tile_dtype=self.rows.tile_dtype,
+        )
         return Fitted(rows, train, self.rule)
 
     def with_rule(self, rule: Rule) -> "Fitted":

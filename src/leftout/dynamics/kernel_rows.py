@@ -10,6 +10,7 @@ from leftout.core.product_matrix import ProductMatrix
 from leftout.core.views import rows_within
 from leftout.kernels import assemble
 from leftout.kernels.base import Comparison, Kernel, RefitKernel, rows_of_examples
+from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.kernels.label_dependent import FittedLabelKernel
 
 MATRICES_OF_PAIRS = 3
@@ -32,6 +33,7 @@ class KernelRows:
         gram: K(inputs, inputs), without ridge.
         dtype: in which the kernel is evaluated.
         memory: budget in bytes.
+        tile_dtype: of the tiles in which `gram` is factored, where it is an `EvaluatedMatrix`.
         outputs_per_example: rows of an example.
     """
 
@@ -43,12 +45,14 @@ class KernelRows:
         *,
         dtype: torch.dtype,
         memory: int,
+        tile_dtype: torch.dtype = torch.float64,
     ) -> None:
         self.kernel = kernel
         self.inputs = inputs
         self.gram = gram
         self.dtype = dtype
         self.memory = memory
+        self.tile_dtype = tile_dtype
         self.outputs_per_example = kernel.outputs or 1
         # A kernel fitted to labels knows its own examples by their pairs; on others it is a kernel like any.
         on_these = isinstance(kernel, FittedLabelKernel) and kernel.fitted_on(inputs)
@@ -63,7 +67,12 @@ class KernelRows:
     def with_kernel(self, kernel: Kernel, gram: Float64[Tensor, "rows rows"] | None = None) -> "KernelRows":
         """Return the same rows of another kernel, which has the same matrix if none is given."""
         rows = KernelRows(
-            kernel, self.inputs, self.gram if gram is None else gram, dtype=self.dtype, memory=self.memory
+            kernel,
+            self.inputs,
+            self.gram if gram is None else gram,
+            dtype=self.dtype,
+            memory=self.memory,
+            tile_dtype=self.tile_dtype,
         )
         rows._last = self._last if gram is None else None
         return rows
@@ -144,7 +153,7 @@ class KernelRows:
         if isinstance(rows, ProductMatrix):
             return rows.summed_over(outputs)
         if outputs == 1:
-            return rows.clone()
+            return rows.make_numbers() if isinstance(rows, EvaluatedMatrix) else rows.clone()
         pairs = torch.unflatten(torch.unflatten(rows, 1, (-1, outputs)), 0, (-1, outputs))  # (e, b, n, b)
         return pairs.diagonal(dim1=1, dim2=3).sum(2)
 

@@ -16,6 +16,8 @@ def diagonal_blocks(matrix: Num[Tensor, "r r"], rows_per_example: int) -> Num[Te
     b = rows_per_example
     if isinstance(matrix, FeatureInverse):
         return matrix.diagonal_blocks(b)
+    if b == 1:
+        return matrix.diagonal().clone().view(-1, 1, 1)
     n = len(matrix) // b
     blocks = matrix.view(n, b, n, b).diagonal(dim1=0, dim2=2)  # (b, b, n)
     return blocks.permute(2, 0, 1).contiguous()

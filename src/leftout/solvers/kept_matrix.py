@@ -8,6 +8,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.product_matrix import ProductMatrix
+from leftout.core.structured_matrix import StructuredMatrix
 from leftout.solvers.cholesky import factor_cholesky
 from leftout.solvers.factor import Factor
 from leftout.solvers.features import FeatureDirections, feature_directions
@@ -50,4 +51,4 @@ def spectrum_kept(gram: Float64[Tensor, "n n"], *, made_in: torch.dtype = torch.
 
 def as_numbers(gram: Float64[Tensor, "n n"]) -> Float64[Tensor, "n n"]:
     """Return a matrix as numbers: it is refused where they do not fit."""
-    return gram.numbers if isinstance(gram, ProductMatrix) else gram
+    return gram.numbers if isinstance(gram, StructuredMatrix) else gram

@@ -29,6 +29,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.nystrom import left_out_residuals
 from leftout.kernels.nystrom import NystromKernel
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
+from leftout.solvers.tiled.tiled_inverse import TiledInverse
 
 
 @final
@@ -90,6 +91,8 @@ class EndOfTraining(SpectralEngine):
 
         The last is kept, for all outputs share it.
         """
+        if queries is not None and isinstance(self._inverse, TiledInverse):
+            return self._of_all_columns(queries)[:, columns]
         key = (queries, columns.start, columns.stop)
         if self._last is None or self._last[0] != key:
             self._last = None
@@ -99,6 +102,13 @@ class EndOfTraining(SpectralEngine):
                 else numbers_of(queries.cross @ self._inverse[:, columns])
             )
             self._last = (key, shared)
+        return self._last[1]
+
+    def _of_all_columns(self, queries: QueryBlock) -> Float64[Tensor, "m n"]:
+        """Return K(queries, X) G at once: each tile is read once for a block of queries."""
+        if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):
+            self._last = None
+            self._last = (queries, 0, len(self.fitted)), queries.cross @ self._inverse
         return self._last[1]
 
     def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
