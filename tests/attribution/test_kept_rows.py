@@ -155,7 +155,7 @@ def test_an_audit_and_its_plan_keep_rows_where_the_matrix_does_not_fit(keep_rows
     assert_same(torch.tensor(found.findings.scores.values), torch.tensor(want.findings.scores.values), 1e-9)
     assert found.findings.redundant.order == want.findings.redundant.order
     assert [one.row for one in found.findings.outliers] == [one.row for one in want.findings.outliers]
-    assert planned["kernel"].method == "2400 rows of 110 numbers, whose products do not fit"
+    assert planned["kernel"].method == "2400 rows of 110 features, kept in place of their products"
     assert "15 products of (2400 × 110)(110 × 240)" in planned["scores"].method
     dense = plan(kernel, train, query, rule=rule, memory="1GB")
     assert planned["factorisation"].memory < dense.steps[2].memory - 8 * 2400**2 / 2

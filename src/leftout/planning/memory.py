@@ -16,6 +16,7 @@ from leftout.attribution.trajectory import COUNT, trajectory_bytes
 from leftout.core.errors import MemoryBudgetError
 from leftout.core.wording import byte_size
 from leftout.curation.label_model import label_model_bytes
+from leftout.curation.reduced_model import SQUARES
 from leftout.curation.redundant import redundant_bytes
 from leftout.diagnostics.learning_curve.subsamples import backtest_bytes
 from leftout.diagnostics.trust.architecture_model import architecture_model_bytes
@@ -59,6 +60,8 @@ class AuditMemory:
             redundant, certificate = 8 * audit.n * audit.k * ARRAYS * len(audit.groups), 3 * self.square
         else:
             redundant = redundant_bytes(*audit.removals, memory=audit.budget)
+            if audit.row_numbers is not None:  # the order of removal makes numbers of the inverse
+                redundant += SQUARES * 8 * audit.n**2
             certificate = certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
         steps = {
             "kernel": self.kernel_matrix + audit.feature_bytes,

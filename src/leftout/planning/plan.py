@@ -192,7 +192,7 @@ def _kernel_method(audit: PlannedAudit) -> str:
     """Return what is kept of the kernel."""
     if audit.row_numbers is None:
         return f"{audit.n} × {audit.n}, one triangle"
-    return f"{audit.n} rows of {audit.row_numbers} numbers, whose products do not fit"
+    return f"{audit.n} rows of {audit.row_numbers} features, kept in place of their products"
 
 
 def _prediction_method(audit: PlannedAudit) -> str:
@@ -221,6 +221,8 @@ def _factorisation_method(audit: PlannedAudit) -> str:
     """Return which factorisations are made."""
     if audit.is_cross_entropy:
         return "cross-entropy, by Newton's method"
+    if audit.row_numbers is not None:
+        return f"singular values of {audit.row_numbers} features"
     methods = []
     if audit.reaches_end:
         methods.append("Cholesky and inverse" + (", again and again" if audit.ridge_changes else ""))
