@@ -220,6 +220,9 @@ def test_what_decides_is_stated(monkeypatch) -> None:
     few, many = (lo.fit(LinearFeatures(), (TRAIN[0][:n], TRAIN[1][:n])) for n in (20, 19))
     assert isinstance(few.gram, ProductMatrix)
     assert not isinstance(many.gram, ProductMatrix)
+    assert few.kept_as == "20 rows of 5 features, in n d² instead of n³"
+    assert few.kept_as in few._repr_html_()
+    assert not many.kept_as
     assert few.gram.left.data_ptr() == few.train.inputs.data_ptr(), "inputs are not copied"
     with pytest.raises(MemoryBudgetError, match=r"40 rows of 6 features needs 1.92 kB"):
         lo.fit(LinearFeatures(bias=1.0), TRAIN, memory=1000)
