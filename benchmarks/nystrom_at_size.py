@@ -103,7 +103,7 @@ def main() -> None:
     }
     if options.dense:
         result["beside the matrix"] = beside_the_matrix(kernel, train, query, fitted, rule, solver)
-    record("nystrom-dense" if options.dense else "nystrom-at-size", result)
+    record(f"nystrom-dense-{options.n}" if options.dense else "nystrom-at-size", result)
 
 
 if __name__ == "__main__":

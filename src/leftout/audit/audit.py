@@ -24,6 +24,7 @@ from leftout.core.errors import LeftoutError, StoreError
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import At, GradientDescent, GradientFlow, Rule
 from leftout.kernels.label_dependent import AnyKernel
 from leftout.report.audit_plots import AuditPlots
@@ -148,6 +149,8 @@ def audit(
     training: SGDTraining | None = None,
     provenance: Iterable[Any] | None = None,
     seed: int = 0,
+    solver: SolverName = "auto",
+    tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -168,7 +171,7 @@ def audit(
             - `lo.audit(train, query)`: two of Examples, which are used as they are, or two pairs.
             - `lo.audit(examples)`: Examples, which are split, and otherwise used as they are.
             - `lo.audit(kernel, train, query)`: with a kernel; `lo.audit(kernel, data)` loads the data.
-        kernel, rule, dtype, device, memory: as for `fit`; without a kernel it is ReLU(2, bias_variance=0.3)
+        kernel, rule, solver, tile_dtype, dtype, device, memory: as for `fit`; without a kernel it is ReLU(2, bias_variance=0.3)
             at the ridge of least left-out loss, or for a training time TwoLayerReLU(). The kernel may be the
             result of `choose_kernel`, and the report then says what it was chosen from. Of a kernel fitted to
             labels, influence, doubted labels, rare examples and left-out predictions are those of the kernel
@@ -234,6 +237,8 @@ def audit(
         training=training,
         provenance=provenance,
         seed=seed,
+        solver=solver,
+        tile_dtype=tile_dtype,
         dtype=dtype,
         device=device,
         memory=memory,

@@ -62,10 +62,10 @@ class ProductMatrix(StructuredMatrix):
     def make_numbers(self) -> Tensor:
         return self.left @ self.right.T
 
-    def multiply(self, other: Tensor) -> Tensor:
+    def times(self, other: Tensor) -> Tensor:
         return self.left @ (self.right.T @ other)
 
-    def multiply_from_left(self, other: Tensor) -> Tensor:
+    def times_from_left(self, other: Tensor) -> Tensor:
         return (other @ self.left) @ self.right.T
 
     def part(self, rows: Rows, columns: Rows) -> "ProductMatrix":

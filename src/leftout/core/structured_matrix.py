@@ -48,11 +48,11 @@ class StructuredMatrix(Tensor):
         return made
 
     @abstractmethod
-    def multiply(self, other: Tensor) -> Tensor:
+    def times(self, other: Tensor) -> Tensor:
         """Return the product of this matrix with one of numbers."""
 
     @abstractmethod
-    def multiply_from_left(self, other: Tensor) -> Tensor:
+    def times_from_left(self, other: Tensor) -> Tensor:
         """Return the product of a matrix of numbers with this one."""
 
     def product_after(self, first: "StructuredMatrix") -> "Tensor | None":
@@ -119,9 +119,9 @@ def _multiply(first: Tensor, second: Tensor) -> Tensor:
         if mirrored is not None:
             return mirrored.T
     if isinstance(first, StructuredMatrix):
-        return first.multiply(second.numbers if isinstance(second, StructuredMatrix) else second)
+        return first.times(second.numbers if isinstance(second, StructuredMatrix) else second)
     assert isinstance(second, StructuredMatrix)
-    return second.multiply_from_left(first)
+    return second.times_from_left(first)
 
 
 def _transpose(matrix: StructuredMatrix, *axes: Any) -> StructuredMatrix:
@@ -167,7 +167,7 @@ def _index(matrix: StructuredMatrix, indices: list[Tensor | None]) -> Tensor:
 
 def _sum(matrix: StructuredMatrix, *, dtype: torch.dtype | None = None) -> Tensor:
     ones = matrix.new_ones(matrix.shape[1], 1)
-    return matrix.multiply(ones).sum().to(dtype or matrix.dtype)
+    return matrix.times(ones).sum().to(dtype or matrix.dtype)
 
 
 def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -186,7 +186,7 @@ _aten = torch.ops.aten
 StructuredMatrix.handlers.update(
     {
         _aten.mm.default: _multiply,
-        _aten.mv.default: lambda matrix, vector: matrix.multiply(vector[:, None])[:, 0],
+        _aten.mv.default: lambda matrix, vector: matrix.times(vector[:, None])[:, 0],
         _aten.t.default: _transpose,
         _aten.transpose.int: _transpose,
         _aten.permute.default: _transpose,

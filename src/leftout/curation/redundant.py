@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from jaxtyping import Float64
+from torch import Tensor
+
 from leftout.attribution.engine.group_removal import group_bytes, group_work
 from leftout.core.checks import check_between
 from leftout.core.work import NO_WORK, WorkCount, product, total_work
@@ -10,6 +13,9 @@ from leftout.curation.prune import CLASS_TOLERANCE, TOLERANCE, Pruned, prune, re
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, Rule
+
+GROUP_SHARE = 12
+"""Of a model in tiles the rows of a group among themselves take at most one of so many parts of the memory."""
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
@@ -23,6 +29,7 @@ def redundant(
     tolerance: float = TOLERANCE,
     class_tolerance: float = CLASS_TOLERANCE,
     keep: Iterable[int] = (),
+    changes: Float64[Tensor, " n"] | None = None,
 ) -> Pruned:
     """Return examples by how little they move the predictions at the queries, and the loss without shares.
 
@@ -31,21 +38,34 @@ def redundant(
         tolerance: relative rise of the mean query loss that is still acceptable.
         class_tolerance: the same of the mean query loss of each class.
         keep: training rows that are not to go: they stand last in the order.
+        changes: what `model_change` returns for these queries, where it is known.
 
     Cost:
         one pass of `leave_one_out`, and one `leave_out` group for each share.
     """
     for fraction in fractions:
         check_between("fractions", fraction, 0, 1)
+    most = most_removed(fitted)
     return prune(
         fitted,
         query,
         at=at,
-        shares=fractions,
+        shares=[fraction for fraction in fractions if fraction * len(fitted) <= most],
+        changes=changes,
         tolerance=tolerance,
         class_tolerance=class_tolerance,
         keep=keep,
     )
+
+
+def most_removed(fitted: Fitted) -> int:
+    """Return how many examples are removed together at the most: a block of the inverse must fit."""
+    return most_removed_of_tiles(fitted.memory) if fitted.is_tiled else len(fitted)
+
+
+def most_removed_of_tiles(memory: int) -> int:
+    """Return how many examples are removed together at the most from a model in tiles."""
+    return int((memory / (GROUP_SHARE * 8)) ** 0.5)
 
 
 def redundant_groups(examples: int) -> tuple[int, ...]:

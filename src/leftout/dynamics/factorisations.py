@@ -3,7 +3,6 @@
 A matrix that does not fit the memory is factored and inverted in tiles (`solvers.tiled`), and has no spectrum.
 """
 
-import math
 from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
 from leftout.solvers.kept_matrix import as_numbers, directions_of
 from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.spectrum import Spectrum, spectrum_of
+from leftout.solvers.tiled.deflation import Deflation, leading_vectors
 from leftout.solvers.tiled.invert import fill, invert
 from leftout.solvers.tiled.tiled_factor import TiledFactor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse, multiply_by_triangle
@@ -165,18 +165,25 @@ class Factorisations:
             )
 
     def _factor_in_tiles(self, *, ridge: float) -> TiledFactor:
-        """Return the inverse of K + ridge·I in tiles, and the largest eigenvalue of K."""
+        """Return the inverse of K + ridge·I in tiles."""
         gram = self.gram
         assert isinstance(gram, EvaluatedMatrix)
         triangle = self._triangle(ridge)
         spans = triangle.spans
-        fill(triangle, lambda i, j: gram[spans[i]][:, spans[j]].make_numbers(), ridge)  # type: ignore[attr-defined]
-        largest = triangle.note(LARGEST)
-        if largest is None:
-            largest = _largest_in_tiles(triangle) - ridge
-            triangle.keep_note(LARGEST, largest)
+        fill(triangle, lambda i, j: gram.part(spans[i], spans[j]).make_numbers(), ridge)
+        vectors = triangle.kept(LEADING)
+        if vectors is None:
+            vectors = leading_vectors(
+                lambda x: multiply_by_triangle(x.T.to(triangle.dtype), triangle).T.double(),
+                triangle.n,
+                device=triangle.device,
+            )
+            triangle.keep(LEADING, vectors)
         invert(triangle)
-        return TiledFactor(gram, ridge, TiledInverse(triangle, room=gram.room), largest)
+        images = gram @ vectors + ridge * vectors
+        deflation = Deflation(vectors, images, multiply_by_triangle(images.T, triangle).T)
+        largest = float(torch.linalg.eigvalsh(vectors.T @ images)[-1]) - ridge
+        return TiledFactor(gram, ridge, TiledInverse(triangle, deflation, room=gram.room), largest)
 
     def _triangle(self, ridge: float) -> Triangle:
         """Return tiles that are empty, or those in the folder."""
@@ -200,18 +207,8 @@ class Factorisations:
         return factor
 
 
-LARGEST = "largest eigenvalue"
-
-
-def _largest_in_tiles(triangle: Triangle) -> float:
-    """Return the largest eigenvalue of the matrix in tiles, to their precision."""
-
-    def apply(x: Tensor) -> Tensor:
-        return multiply_by_triangle(x[None].to(triangle.dtype), triangle)[0].double()
-
-    generator = torch.Generator().manual_seed(0)
-    rtol = math.sqrt(torch.finfo(triangle.dtype).eps)
-    return largest_eigenvalue(apply, triangle.n, generator=generator, device=triangle.device, rtol=rtol)
+LEADING = "leading-directions"
+"""Name under which they are kept with the tiles: once these are factored, K is not there any more."""
 
 
 def largest_of(gram: Float64[Tensor, "r r"]) -> float:

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import replace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -20,10 +20,10 @@ from leftout.dynamics.fitted_networks import FittedNetworks
 from leftout.dynamics.kernel_advice import A_KERNEL, kernel_advice
 from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.nystrom import Nystrom, nystrom_matrix
-from leftout.dynamics.options import AUTO
+from leftout.dynamics.options import AUTO, SolverName
 from leftout.dynamics.ridge_choice import best_ridge, check_choosable, is_auto
 from leftout.dynamics.rules import Logistic, Ridge, Rule, SpectralRule
-from leftout.dynamics.solver_choice import MATRICES, SOLVERS, SolverName, choose_solver
+from leftout.dynamics.solver_choice import MATRICES, SOLVERS, choose_solver
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
@@ -44,7 +44,7 @@ def fit(
     train: Data,
     *,
     rule: Rule | None = None,
-    solver: SolverName | Nystrom = "auto",
+    solver: SolverName | Literal["nystrom"] | Nystrom = "auto",
     tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -58,7 +58,7 @@ def fit(
     train: Data,
     *,
     rule: Rule | None = None,
-    solver: SolverName | Nystrom = "auto",
+    solver: SolverName | Literal["nystrom"] | Nystrom = "auto",
     tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -71,7 +71,7 @@ def fit(
     train: Data,
     *,
     rule: Rule | None = None,
-    solver: SolverName | Nystrom = "auto",
+    solver: SolverName | Literal["nystrom"] | Nystrom = "auto",
     tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -151,7 +151,7 @@ def fit_kernel(
     examples: Examples,
     rule: Rule,
     *,
-    solver: SolverName | Nystrom = "auto",
+    solver: SolverName | Literal["nystrom"] | Nystrom = "auto",
     tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
@@ -167,14 +167,13 @@ def fit_kernel(
     kernel = kernel.within(budget)
     check_solver(solver, kernel, examples.inputs)
     nystrom = Nystrom() if solver == "nystrom" else solver
-    name: SolverName = "nystrom" if isinstance(solver, Nystrom) else solver
-    choice = choose_solver(kernel, rule, len(examples), budget, solver=name, tile_dtype=tile_dtype)
     if isinstance(nystrom, Nystrom):
         near, of_features = nystrom_matrix(
             kernel, examples.inputs, nystrom, dtype=dtype, device=where, budget=budget
         )
         rows = KernelRows(near, examples.inputs, of_features, dtype=near.evaluated_in, memory=budget)
         return _with_best_ridge(rows, examples, rule) if is_auto(rule) else Fitted(rows, examples, rule)
+    choice = choose_solver(kernel, rule, len(examples), budget, solver=nystrom, tile_dtype=tile_dtype)
     try:
         fixed = kernel.fit_labels(
             examples.inputs, examples.labels, examples.targets, dtype=dtype, device=where, memory=budget
@@ -295,7 +294,7 @@ def check_solver(solver: object, kernel: AnyKernel, inputs: Tensor) -> None:
         OptionError: no solver, or features of a kernel that has none.
     """
     if not isinstance(solver, Nystrom):
-        check_choice("solver", solver, SOLVERS)
+        check_choice("solver", solver, (*SOLVERS, "nystrom"))
     if solver == "features" and feature_count(kernel, inputs) is None:
         raise OptionError(
             f'`solver` cannot be "features" for {kernel!r}, which is no product of features: pass '

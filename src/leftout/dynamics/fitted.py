@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from leftout.core.blocks import blocks
 from leftout.core.card import Card
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
@@ -43,6 +44,9 @@ from leftout.solvers.resolvent import apply_filter
 from leftout.solvers.spectrum import Spectrum
 
 T = TypeVar("T")
+
+PREDICTED = 8
+"""The kernel between points and training inputs takes one of so many parts of the memory at a time."""
 
 KEPT = 16
 """Things derived from a model that are kept with it, the last ones used."""
@@ -253,6 +257,18 @@ class Fitted:
         return Fitted(self.rows.with_kernel(kernel, gram), self.train, self.rule)
 
     @property
+    def is_tiled(self) -> bool:
+        """Return whether K + λI is inverted in tiles, and the kernel matrix is not kept."""
+        return isinstance(self.gram, EvaluatedMatrix)
+
+    @property
+    def solved_in(self) -> str:
+        """Return the precision of factor and inverse."""
+        if not self.is_tiled or self.rows.tile_dtype == torch.float64:
+            return "float64"
+        return "tiles in float32, solutions refined in float64"
+
+    @property
     def depends_on_labels(self) -> bool:
         """Return whether the kernel is fitted to labels, and another one without an example."""
         return self.kernel.depends_on_labels
@@ -374,7 +390,8 @@ class Fitted:
         if isinstance(self.rule, Logistic):
             return self.logistic_dual(total)
         if time == math.inf:
-            return self.factorisations.factor(self.rule.effective_ridge(total)).solve(self.residual)
+            ridge = self.rule.effective_ridge(total)
+            return self.memo(("dual", ridge), lambda: self.factorisations.factor(ridge).solve(self.residual))
         if time == 0:
             return torch.zeros_like(self.residual)
         spectrum = self.factorisations.spectrum
@@ -444,7 +461,12 @@ class Fitted:
         self.kernel.check("inputs", points)
         time = self.rule.time(at)
         self.check_trainable([time], total=len(self))
-        return self.initial(points) + self.learned(self.cross(points), self.dual(time))
+        dual, row = self.dual(time), 8 * self.gram.shape[1] * self.rows.outputs_per_example
+        learned = [
+            self.learned(self.cross(points[rows]), dual)
+            for rows in blocks(len(points), max(1, self.memory // (PREDICTED * row)))
+        ]
+        return self.initial(points) + torch.cat([dual.new_zeros(0, self.outputs), *learned])
 
     def learned(self, cross: Float64[Tensor, "mr r"], dual: Float64[Tensor, "r c"]) -> Float64[Tensor, "m k"]:
         """Return f − f_0 of a dual, where the kernel to the training inputs is `cross`."""
@@ -470,7 +492,7 @@ class Fitted:
         return {
             "kernel": self.kernel.record,
             "rule": self.rule.record,
-            "dtype": "float64",
+            "dtype": self.solved_in,
             "kernel_dtype": str(self.kernel_dtype).removeprefix("torch."),
             "device": self.device.type,
             "train": self.train.fingerprint,

@@ -7,10 +7,10 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.core.product_matrix import ProductMatrix
+from leftout.core.structured_matrix import StructuredMatrix
 from leftout.core.views import rows_within
 from leftout.kernels import assemble
 from leftout.kernels.base import Comparison, Kernel, RefitKernel, rows_of_examples
-from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.kernels.label_dependent import FittedLabelKernel
 
 MATRICES_OF_PAIRS = 3
@@ -146,6 +146,15 @@ class KernelRows:
             return examples if outputs == 1 else slice(examples.start * outputs, examples.stop * outputs)
         return rows_of_examples(examples, outputs)
 
+    def among(self, examples: Int64[Tensor, " e"], others: Int64[Tensor, " o"]) -> Float64[Tensor, "e o"]:
+        """Return the kernel between some training examples and others, summed over its outputs."""
+        outputs = self.outputs_per_example
+        if outputs == 1:
+            block = self.gram[examples[:, None], others]
+            return block.numbers if isinstance(block, StructuredMatrix) else block
+        rows = [self.summed_over_outputs(slice(row, row + 1))[0, others] for row in examples.tolist()]
+        return torch.stack(rows)
+
     def summed_over_outputs(self, examples: slice) -> Float64[Tensor, "e n"]:
         """Return the kernel between some examples and all, summed over its outputs."""
         outputs = self.outputs_per_example
@@ -153,7 +162,7 @@ class KernelRows:
         if isinstance(rows, ProductMatrix):
             return rows.summed_over(outputs)
         if outputs == 1:
-            return rows.make_numbers() if isinstance(rows, EvaluatedMatrix) else rows.clone()
+            return rows.make_numbers() if isinstance(rows, StructuredMatrix) else rows.clone()
         pairs = torch.unflatten(torch.unflatten(rows, 1, (-1, outputs)), 0, (-1, outputs))  # (e, b, n, b)
         return pairs.diagonal(dim1=1, dim2=3).sum(2)
 

@@ -1,20 +1,19 @@
 """By which method is K + λI solved? Dense where three matrices fit, else one triangle of tiles."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.wording import byte_size
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel
 from leftout.solvers.tiled.triangle import tile_side, triangle_bytes
 
-SolverName = Literal["auto", "dense", "tiled", "features", "nystrom"]
-SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "tiled", "features", "nystrom")
+SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "tiled", "features")
 TILE_DTYPES = (torch.float64, torch.float32)
 
 MATRICES = 3
@@ -67,8 +66,8 @@ def choose_solver(
         check_choice("tile_dtype", tile_dtype, TILE_DTYPES)
         if solver not in ("auto", "tiled"):
             raise OptionError(f'`tile_dtype` is of solver="tiled": leave it out for a {solver} one.')
-    if solver in ("features", "nystrom"):
-        return SolverChoice(None, f"{solver}, as asked")
+    if solver == "features":
+        return SolverChoice(None, "features, as asked")
     whole = MATRICES * 8 * n * n if dense_bytes is None else dense_bytes
     refusal = no_tiles(kernel, rule)
     if solver == "tiled" and refusal:

@@ -1,7 +1,8 @@
 """Tiles of a triangle in a folder, where a factorisation that was stopped goes on.
 
     FOLDER/tiles.bin      places for all tiles, and one more
-    FOLDER/tiles.json     which place holds which tile, its stage, and notes; replaced whole
+    FOLDER/tiles.json     which place holds which tile, its stage; replaced whole
+    FOLDER/NAME.npy       what is kept beside the tiles
 
 A tile is written to a place that no tile has, and flushed to the disk, before tiles.json names it. So at any
 moment every tile that is named is whole, and of its stage, whatever is killed or loses power.
@@ -14,10 +15,10 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
-from leftout.core.atomic_files import sync
+from leftout.core.atomic_files import atomic_write, sync
 from leftout.core.errors import StoreError
 from leftout.core.json_file import read_json, write_json
 from leftout.solvers.tiled.triangle import Stage, Triangle, tile_side
@@ -46,7 +47,6 @@ class TriangleFile(Triangle):
         self._identity = {**identity, "n": n, "side": self.side, "dtype": str(dtype)}
         self._bytes = self.side * self.side * dtype.itemsize
         self._placed: dict[tuple[int, int], tuple[Stage, int]] = {}
-        self._notes: dict[str, float] = {}
         folder.mkdir(parents=True, exist_ok=True)
         tiles = len(list(self.places()))
         if (folder / INDEX).exists():
@@ -77,22 +77,23 @@ class TriangleFile(Triangle):
         self._placed[i, j] = stage, place
         self._write_index()
 
-    def note(self, name: str) -> float | None:
-        return self._notes.get(name)
+    def kept(self, name: str) -> Float64[Tensor, "n r"] | None:
+        path = self.folder / f"{name}.npy"
+        return torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
 
-    def keep_note(self, name: str, value: float) -> None:
-        self._notes[name] = value
-        self._write_index()
+    def keep(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
+        with atomic_write(self.folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
+            np.save(file, numbers.cpu().numpy())
 
     def _write_index(self) -> None:
         placed = [[i, j, int(stage), place] for (i, j), (stage, place) in self._placed.items()]
-        write_json(self.folder / INDEX, {"of": self._identity, "tiles": placed, "notes": self._notes})
+        write_json(self.folder / INDEX, {"of": self._identity, "tiles": placed})
 
     def _read_index(self, places: int) -> None:
         content = read_json(self.folder / INDEX)
         where = str(self.folder / INDEX)
         try:
-            of, tiles, self._notes = content["of"], content["tiles"], dict(content["notes"])
+            of, tiles = content["of"], content["tiles"]
             placed = {(int(i), int(j)): (Stage(stage), int(place)) for i, j, stage, place in tiles}
         except (KeyError, TypeError, ValueError):
             raise StoreError(f"{where!r} is damaged. Remove its folder, and run again.") from None

@@ -10,7 +10,8 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leftout.core.structured_matrix import Rows, StructuredMatrix
+from leftout.core.structured_matrix import ALL, Rows, StructuredMatrix
+from leftout.core.work import Operation, WorkCount, allocation, operations, product
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
 from leftout.kernels.tiles import Tile, TileWork
@@ -71,8 +72,7 @@ class EvaluatedMatrix(StructuredMatrix):
         del device  # that of the tensor
         self.kernel, self.inputs, self.evaluated_in = kernel, inputs, dtype
         self.memory, self.room = memory, room
-        every = torch.arange(len(inputs), device=inputs.device)
-        self.rows, self.columns = (every if side is None else side for side in (rows, columns))
+        self.rows, self.columns = rows, columns
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"EvaluatedMatrix({self.shape[0]} × {self.shape[1]} of {self.kernel!r})"
@@ -84,9 +84,11 @@ class EvaluatedMatrix(StructuredMatrix):
     @property
     def is_symmetric(self) -> bool:
         """Return whether both sides are the same inputs in the same order."""
-        return self.rows is self.columns or torch.equal(self.rows, self.columns)
+        if self.rows is None or self.columns is None:
+            return self.rows is self.columns
+        return torch.equal(self.rows, self.columns)
 
-    def multiply(self, other: Tensor) -> Tensor:
+    def times(self, other: Tensor) -> Tensor:
         product = torch.zeros(self.shape[0], other.shape[1], dtype=torch.float64, device=self.device)
         symmetric = self.is_symmetric
         for i, j, tile in self._tiles(symmetric):
@@ -97,23 +99,20 @@ class EvaluatedMatrix(StructuredMatrix):
                 product[j] += tile.T @ other[i]
         return product
 
-    def multiply_from_left(self, other: Tensor) -> Tensor:
-        return self.transposed().multiply(other.T).T
+    def times_from_left(self, other: Tensor) -> Tensor:
+        return self.transposed().times(other.T).T
 
     def part(self, rows: Rows, columns: Rows) -> "EvaluatedMatrix":
-        rows_kept = self.rows[_beside(rows, self.rows)]
-        same = rows is columns and self.rows is self.columns
-        return self._of(rows_kept, rows_kept if same else self.columns[_beside(columns, self.columns)])
+        return self._of(self._some(self.rows, rows), self._some(self.columns, columns))
 
     def transposed(self) -> "EvaluatedMatrix":
         return self._of(self.columns, self.rows)
 
     def leading_diagonal(self) -> Tensor:
-        side = min(self.shape)
-        if torch.equal(self.rows[:side], self.columns[:side]):
-            inputs = self.inputs[self.rows[:side]]
+        if self.is_symmetric:
+            inputs = self._inputs_of(self.rows)
             return assemble.diagonal(self.kernel, inputs, dtype=self.evaluated_in, device=self.device)
-        return self.part(slice(side), slice(side)).numbers.diagonal()
+        return self.numbers.diagonal()
 
     def make_numbers(self) -> Tensor:
         numbers = torch.empty(*self.shape, dtype=torch.float64, device=self.device)
@@ -128,13 +127,22 @@ class EvaluatedMatrix(StructuredMatrix):
 
     def _tiles(self, symmetric: bool) -> Iterator[Tile]:
         work = TileWork(dtype=self.evaluated_in, device=self.device, budget=self.memory, result=0, block=None)
-        rows = self.inputs[self.rows]
-        tiles = self.kernel.tiles(rows, None if symmetric else self.inputs[self.columns], work)
+        columns = None if symmetric else self._inputs_of(self.columns)
+        tiles = self.kernel.tiles(self._inputs_of(self.rows), columns, work)
         for i, j, tile in tiles:
             assemble.check_tile(tile, i.start, 1)
             yield i, j, tile.double()
 
-    def _of(self, rows: Tensor, columns: Tensor) -> "EvaluatedMatrix":
+    def _inputs_of(self, numbers: Tensor | None) -> Tensor:
+        return self.inputs if numbers is None else self.inputs[numbers]
+
+    def _some(self, numbers: Tensor | None, some: Rows) -> Tensor | None:
+        if isinstance(some, slice) and some == ALL:
+            return numbers
+        every = torch.arange(len(self.inputs), device=self.inputs.device) if numbers is None else numbers
+        return every[some if isinstance(some, slice) else some.to(every.device)]
+
+    def _of(self, rows: Tensor | None, columns: Tensor | None) -> "EvaluatedMatrix":
         return EvaluatedMatrix(
             self.kernel,
             self.inputs,
@@ -147,6 +155,12 @@ class EvaluatedMatrix(StructuredMatrix):
         )
 
 
-def _beside(some: Rows, numbers: Tensor) -> Rows:
-    """Return the same choice, on the device of the row numbers."""
-    return some if isinstance(some, slice) else some.to(numbers.device)
+def evaluated_product_work(n: int, columns: int) -> WorkCount:
+    """Return the work of a product with the matrix of n inputs: one triangle of pairs."""
+    pairs = operations(Operation.CROSS_PAIR, n * n / 2)
+    return operations(Operation.KERNEL_ROW, n) + pairs + product(n, n, columns)
+
+
+def fill_work(n: int) -> WorkCount:
+    """Return the work of evaluating one triangle into tiles."""
+    return evaluated_product_work(n, 0) + allocation(n * n / 2)

@@ -112,14 +112,14 @@ class FeatureInverse(StructuredMatrix):
         numbers = source.times_inverse(source[self.rows]) @ source[self.columns].T
         return (self._identity() - numbers).div_(source.ridge)
 
-    def multiply(self, other: Tensor) -> Tensor:
+    def times(self, other: Tensor) -> Tensor:
         source = self.source
         inside = source.right.T @ (source[self.columns].T @ other)
         in_span = source[self.rows] @ (source.right @ (source.weights[:, None] * inside))
         return (self._times_identity(other) - in_span).div_(source.ridge)
 
-    def multiply_from_left(self, other: Tensor) -> Tensor:
-        return self.transposed().multiply(other.T).T
+    def times_from_left(self, other: Tensor) -> Tensor:
+        return self.transposed().times(other.T).T
 
     def product_after(self, first: StructuredMatrix) -> Tensor | None:
         """Return Φ(x) M⁻¹ Φᵀ, where the first is the kernel Φ(x) Φᵀ of any x."""

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 import zarr
+from torch import Tensor
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
-from leftout.core.atomic_files import sync, sync_tree
+from leftout.core.atomic_files import atomic_write, sync, sync_tree
 from leftout.core.errors import StoreError
 from leftout.core.json_file import read_json, write_json
 from leftout.storage.checksums import checksums, differences, file_names
@@ -33,6 +35,9 @@ COLUMNS = 1024
 
 DONE = "done.json"
 TRAININGS = "trainings"
+WORK = "work"
+"""Folder of what only serves to go on: tiles, and sums over blocks of queries."""
+
 SCORES = "scores.zarr"
 INFLUENCE = "influence"
 
@@ -81,6 +86,21 @@ def write_block(folder: Path, start: int, scores: np.ndarray) -> None:
         sync(path)
     names = [path.relative_to(folder / SCORES).as_posix() for path in chunks]
     _write_done(folder, _read_done(folder) | {start: checksums(folder / SCORES, names)})
+
+
+def keep_movement(folder: Path, start: int, sums: Tensor | None) -> None:
+    """Keep sums over a block of queries, before the block is said to be done."""
+    if sums is None:
+        return
+    (folder / WORK).mkdir(exist_ok=True)
+    with atomic_write(folder / WORK / f"moved-{start}.npy") as unfinished, unfinished.open("wb") as file:
+        np.save(file, sums.cpu().numpy())
+
+
+def movement(folder: Path, start: int) -> Tensor | None:
+    """Return what was kept of a block; None where nothing was."""
+    path = folder / WORK / f"moved-{start}.npy"
+    return torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
 
 
 def _read_done(folder: Path) -> dict[int, dict[str, str]]:

@@ -12,8 +12,8 @@ Source: rethinking influence functions, eq. 9; Rifkin & Lippert 2007 for the dia
 """
 
 import math
-from collections.abc import Hashable
-from functools import cached_property
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property, partial
 from typing import final
 
 import torch
@@ -29,6 +29,7 @@ from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.nystrom import left_out_residuals
 from leftout.kernels.nystrom import NystromKernel
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
+from leftout.solvers.tiled.tiled_factor import TiledFactor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
 
 
@@ -104,6 +105,15 @@ class EndOfTraining(SpectralEngine):
             self._last = (key, shared)
         return self._last[1]
 
+    def moved(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
+        """Return Σ ‖Δf‖² over queries and outputs without each example, of the block that was last asked about.
+
+        None where that would take a product of its own.
+        """
+        if self._last is None or self._last[0] != (queries, 0, len(self.fitted)) or self.shift is not None:
+            return None
+        return self._last[1].square().sum(0) * self._ratios.square().sum(1)
+
     def _of_all_columns(self, queries: QueryBlock) -> Float64[Tensor, "m n"]:
         """Return K(queries, X) G at once: each tile is read once for a block of queries."""
         if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):
@@ -133,6 +143,18 @@ class EndOfTraining(SpectralEngine):
         block = self._inverse[rows][:, rows]
         ratio = torch.linalg.solve(block, self.dual[rows])  # (g, c)
         return self.with_shift(-self._inverse[:, rows] @ ratio)
+
+    def refits(self, pairs: Sequence[tuple[int, int]]) -> list[Callable[[QueryBlock], Float64[Tensor, " m"]]]:
+        factor = self.fitted.factor(self.ridge)
+        if not isinstance(factor, TiledFactor) or not pairs:
+            return super().refits(pairs)
+        # Evaluating the kernel is what a product costs: all are solved for together, in float64.
+        rows, outputs = (
+            torch.tensor(numbers, device=self.fitted.device) for numbers in zip(*pairs, strict=True)
+        )
+        duals = factor.solve(self.fitted.residual[:, outputs], without=rows)
+        change = self.dual_as_fitted[:, outputs] - duals
+        return [partial(_at_queries, change=of_one) for of_one in change.T]
 
     def relabel_duals(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
         rows = self.fitted.rows.of_examples(examples)
@@ -177,6 +199,11 @@ class EndOfTraining(SpectralEngine):
         unexplained = self._by_example(residual - to_train.T @ self.dual)
         new = solve_blocks(schur, unexplained).flatten(0, 1)  # (a·b, c)
         return self.with_shift(columns_times_rows(solved, -new, outputs)), new
+
+
+def _at_queries(queries: QueryBlock, change: Float64[Tensor, " rows"]) -> Float64[Tensor, " m"]:
+    """Return how predictions change by a change of one column of the dual."""
+    return queries.cross @ change
 
 
 def singles_at_end_work(m: int, n: int, k: int) -> WorkCount:

@@ -7,7 +7,6 @@
 In this order nothing that is replaced is needed again, and each tile is replaced once a stage.
 """
 
-import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import with_progress
 from leftout.core.work import Operation, WorkCount, operations
-from leftout.solvers.tiled.triangle import Stage, Triangle
+from leftout.solvers.tiled.triangle import SINGLE, Stage, Triangle
 
 Step = tuple[Stage, int, int]
 
@@ -111,5 +110,5 @@ def _words(dtype: torch.dtype) -> str:
 
 
 def invert_work(n: int, *, single: bool) -> WorkCount:
-    """Return the work of `invert`, beside the kernel; products in single precision take half the time."""
-    return operations(Operation.FLOP, math.pow(n, 3) * (0.5 if single else 1.0))
+    """Return the work of `invert`, beside the kernel."""
+    return operations(Operation.FLOP, float(n) ** 3 * (SINGLE if single else 1.0))

@@ -21,17 +21,21 @@ from torch import Tensor
 from leftout.core.checks import check_rows
 from leftout.core.errors import SolveError
 from leftout.core.progress import with_progress
+from leftout.core.structured_matrix import ALL
 from leftout.solvers.factor import Factor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
 
 STEPS = 12
 """Most steps: at a fall by 4 each, the least that is accepted, a residual of 1e-7 would be left."""
 
+REFINEMENTS = 2
+"""Steps that it usually takes."""
+
 FALL = 4.0
 """A residual that falls by less than this has met rounding."""
 
-ENOUGH = 1e-15
-"""A residual of a few roundings, as a share of what is added up in it: there is no smaller one."""
+LAST = 1e-11
+"""After a residual of this size one more step is taken, and what it leaves is not looked at: `certify` does."""
 
 ACCEPTED = 1e-9
 """Largest residual of a solution, as a share of what is added up in it."""
@@ -83,10 +87,12 @@ class TiledFactor(Factor):
             added = (self.largest + self.ridge) * solution.norm(dim=0) + rhs.norm(dim=0)
             share = float((rest.norm(dim=0) / added.clamp(min=torch.finfo(rhs.dtype).tiny)).max())
             self.residuals.append(share)
-            if not ENOUGH < share <= before / FALL:
+            if not share <= before / FALL:
                 break
             before = share
             solution = solution + self._near(rest, without)
+            if share <= LAST:
+                break
         if not min(self.residuals) <= ACCEPTED:
             raise SolveError(
                 f"With tiles in {str(self.tiles.triangle.dtype).removeprefix('torch.')} the residual of the "
@@ -102,7 +108,7 @@ class TiledFactor(Factor):
         if without is None:
             return solved
         column = torch.arange(len(without), device=rhs.device)
-        directions = self.tiles[:, without].numbers  # (n, c)
+        directions = self.tiles.part(ALL, without).numbers  # (n, c)
         solved -= directions * (solved[without, column] / directions[without, column])
         solved[without, column] = 0
         return solved

@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
@@ -27,6 +27,10 @@ SIDES = (512, 1024, 2048, 4096)
 
 FEWEST = 12
 """Tiles on a side at least: with N of them a share of about 2 / N of the work is done for the upper triangle."""
+
+
+SINGLE = 0.5
+"""Time of an operation in single precision, over that in double."""
 
 
 class Stage(IntEnum):
@@ -78,12 +82,12 @@ class Triangle(ABC):
         """Replace a tile by its next stage: wholly, or not at all."""
 
     @abstractmethod
-    def note(self, name: str) -> float | None:
-        """Return a number that was kept with the tiles; None where there is none."""
+    def kept(self, name: str) -> Float64[Tensor, "n r"] | None:
+        """Return what was kept with the tiles under a name; None where nothing was."""
 
     @abstractmethod
-    def keep_note(self, name: str, value: float) -> None:
-        """Keep a number with the tiles."""
+    def keep(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
+        """Keep something with the tiles that cannot be made of them any more."""
 
     def check_stage(self, i: int, j: int, stage: Stage) -> None:
         """Raise where a tile would not follow what is there."""
@@ -99,7 +103,7 @@ class TriangleInMemory(Triangle):
         self.n, self.dtype, self.device = n, dtype, device
         self.side = tile_side(n) if side is None else side
         self._tiles: dict[tuple[int, int], tuple[Stage, Tensor]] = {}
-        self._notes: dict[str, float] = {}
+        self._kept: dict[str, Tensor] = {}
 
     def tile(self, i: int, j: int) -> Float[Tensor, "r c"]:
         return self._tiles[i, j][1]
@@ -111,11 +115,11 @@ class TriangleInMemory(Triangle):
         self.check_stage(i, j, stage)
         self._tiles[i, j] = stage, tile.to(self.device, self.dtype)
 
-    def note(self, name: str) -> float | None:
-        return self._notes.get(name)
+    def kept(self, name: str) -> Float64[Tensor, "n r"] | None:
+        return self._kept.get(name)
 
-    def keep_note(self, name: str, value: float) -> None:
-        self._notes[name] = value
+    def keep(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
+        self._kept[name] = numbers
 
 
 def tile_side(n: int) -> int:
