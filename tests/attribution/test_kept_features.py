@@ -226,3 +226,20 @@ def test_what_decides_is_stated(monkeypatch) -> None:
     assert few.gram.left.data_ptr() == few.train.inputs.data_ptr(), "inputs are not copied"
     with pytest.raises(MemoryBudgetError, match=r"40 rows of 6 features needs 1.92 kB"):
         lo.fit(LinearFeatures(bias=1.0), TRAIN, memory=1000)
+
+
+def test_an_audit_of_features_is_that_of_the_matrix() -> None:
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(130, 6, generator=generator, dtype=torch.float64)
+    y = (x[:, 0] + 0.5 * torch.randn(130, generator=generator, dtype=torch.float64) > 0).long()
+    train, query = (x[:120], y[:120]), (x[120:], y[120:])
+    options = {"rule": lo.Ridge(1.0), "refit_examples": 1, "memory": "2GB"}
+    features, dense = (
+        lo.audit(LinearFeatures(), train, query, solver=solver, **options) for solver in ("auto", "dense")
+    )
+    assert isinstance(features.fitted.gram, ProductMatrix)
+    assert not isinstance(dense.fitted.gram, StructuredMatrix)
+    assert_same(features.findings.scores.values, dense.findings.scores.values)
+    assert features.findings.redundant.order == dense.findings.redundant.order
+    assert [one.row for one in features.findings.outliers] == [one.row for one in dense.findings.outliers]
+    assert [one.row for one in features.findings.suspects] == [one.row for one in dense.findings.suspects]

@@ -7,7 +7,7 @@ from scipy.special import expit, softmax
 
 import leftout as lo
 from laws import assert_same
-from leftout.kernels import LinearFeatures
+from leftout.kernels import Empirical, LinearFeatures
 
 N, D, M, RIDGE = 90, 4, 5, 0.5
 
@@ -55,6 +55,25 @@ def test_one_step_has_the_whole_hessian(k) -> None:
         pulled = [np.linalg.solve(alone, np.kron(p[i] - targets[i], x[i])).reshape(k, -1) for i in range(N)]
         blocks = np.stack([z @ step.T for step in pulled], axis=1)
         assert np.abs(blocks - want).max() > 0.1 * np.abs(want).max()
+
+
+def test_rows_of_each_output_have_the_whole_hessian() -> None:
+    k = 3
+    train, query = draw(k)
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(D, 5), torch.nn.Tanh(), torch.nn.Linear(5, k)).double()
+    kernel = Empirical(module, weights="initial", parameters="last:1")
+    fitted = lo.fit(kernel, train, rule=lo.Logistic(RIDGE), solver="features")
+    x, z = (kernel.rows(pair[0]).numpy().reshape(len(pair[0]), k, -1) for pair in (train, query))
+    p = softmax(fitted.predict(train[0]).numpy(), axis=1)
+    curvature = [np.diag(p_i) - np.outer(p_i, p_i) for p_i in p]
+    parts = [rows.T @ w @ rows for rows, w in zip(x, curvature, strict=True)]
+    whole = sum(parts) + RIDGE * np.eye(x.shape[2])
+    steps = [np.linalg.solve(whole - parts[i], x[i].T @ (p[i] - fitted.targets[i].numpy())) for i in range(N)]
+    want = np.stack([z @ step for step in steps], axis=1)
+    assert_same(-lo.leave_one_out(fitted, query, of="prediction").values, want, 1e-7)
+    own = np.stack([x[i] @ steps[i] for i in range(N)])
+    assert_same(lo.out_of_sample(fitted) - fitted.predict(train[0]), own, 1e-7)
 
 
 def test_it_is_near_the_models_without() -> None:

@@ -1,6 +1,7 @@
 """Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept.
 
-A matrix that does not fit the memory is factored and inverted in tiles (`solvers.tiled`), and has no spectrum.
+A matrix that does not fit the memory is factored and inverted in tiles (`solvers.tiled`), and has no
+spectrum.
 """
 
 from collections.abc import Callable

@@ -30,7 +30,7 @@ from leftout.core.progress import with_progress
 from leftout.dynamics.fit_features import ROOM
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.cross_entropy import cross_entropy_gradient, probabilities
-from leftout.solvers.feature_logistic import OneStepRemovals
+from leftout.solvers.feature_logistic import FeaturesOfOutputs, OneStepRemovals, SharedFeatures
 from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
 
@@ -84,19 +84,21 @@ class CrossEntropyMinimum(EditEngine):
     def _one_step(self) -> OneStepRemovals | None:
         """Return what leaves examples out on features, where that is what was asked for and the Hessian fits.
 
-        That is one step, from the minimum at this very ridge, of features that all outputs share.
+        That is one step, from the minimum at this very ridge.
         """
         fitted, gram = self.fitted, self.fitted.gram
-        shared = isinstance(gram, ProductMatrix) and fitted.outputs_per_example == 1
-        if not shared or self.newton_steps != 1 or self.ridge != fitted.rule.effective_ridge(len(fitted)):
+        if not isinstance(gram, ProductMatrix) or self.newton_steps != 1:
             return None
-        assert isinstance(gram, ProductMatrix)
-        side = gram.left.shape[1] * fitted.outputs
+        shared = fitted.outputs_per_example == 1
+        side = gram.left.shape[1] * (fitted.outputs if shared else 1)
+        if self.ridge != fitted.rule.effective_ridge(len(fitted)) or side > len(fitted) * fitted.outputs:
+            return None
         if HESSIANS * 8 * side**2 > fitted.memory:
             return None
         fit = fitted.logistic
         slope = cross_entropy_gradient(fit.logits, fitted.targets)
-        return OneStepRemovals(gram.left, probabilities(fit.logits), slope, self.ridge)
+        form = SharedFeatures if shared else FeaturesOfOutputs
+        return form(gram.left, probabilities(fit.logits), slope, self.ridge)
 
     def diagonal(self) -> Float64[Tensor, "n k"]:
         if self._one_step is not None:
