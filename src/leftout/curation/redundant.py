@@ -15,7 +15,7 @@ from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, Rule
 
 GROUP_SHARE = 12
-"""Of a model in tiles the rows of a group among themselves take at most one of so many parts of the memory."""
+"""Of a model in tiles the inverse within a group takes at most one of so many parts of the memory."""
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 

@@ -1,7 +1,11 @@
 """Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept.
 
+<<<<<<< HEAD
 A matrix that does not fit the memory is factored and inverted in tiles (`solvers.tiled`), and has no
 spectrum.
+=======
+A matrix that does not fit the memory is inverted in tiles (`solvers.tiled`), and has no spectrum.
+>>>>>>> main
 """
 
 from collections.abc import Callable
@@ -161,8 +165,8 @@ class Factorisations:
         if isinstance(self.gram, EvaluatedMatrix):
             raise OptionError(
                 f"{what} takes the kernel matrix as a whole, and this model of {len(self.gram)} examples is "
-                'solved in tiles (solver="tiled"), at the end of training. Take fewer examples (`n_train`) or '
-                "more `memory` for it."
+                'solved in tiles (solver="tiled"), at the end of training. Take fewer examples (`n_train`) '
+                "or more `memory`."
             )
 
     def _factor_in_tiles(self, *, ridge: float) -> TiledFactor:

@@ -33,7 +33,8 @@ class EvaluatedMatrix(StructuredMatrix):
         >>> import torch
         >>> import leftout as lo
         >>> inputs = torch.eye(2, dtype=torch.float64)
-        >>> matrix = EvaluatedMatrix(lo.kernels.ReLU(1), inputs, dtype=torch.float64, memory=10**8, room=10**6)
+        >>> options = {"dtype": torch.float64, "memory": 10**8, "room": 10**6}
+        >>> matrix = EvaluatedMatrix(lo.kernels.ReLU(1), inputs, **options)
         >>> matrix @ torch.ones(2, 1, dtype=torch.float64)
         tensor([[2.3183],
                 [2.3183]], dtype=torch.float64)

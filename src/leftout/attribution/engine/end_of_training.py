@@ -106,11 +106,9 @@ class EndOfTraining(SpectralEngine):
         return self._last[1]
 
     def moved(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
-        """Return Σ ‖Δf‖² over queries and outputs without each example, of the block that was last asked about.
-
-        None where that would take a product of its own.
-        """
-        if self._last is None or self._last[0] != (queries, 0, len(self.fitted)) or self.shift is not None:
+        if self.shift is not None:
+            return None
+        if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):
             return None
         return self._last[1].square().sum(0) * self._ratios.square().sum(1)
 

@@ -1,13 +1,12 @@
 """An inverse that is exact along the leading directions of a matrix, whatever its tiles were rounded to.
 
-A kernel of pairs has one eigenvalue that grows with n and many small ones: what all inputs have in common. An
-inverse G of few digits is wrong along it by as much as rounding times that eigenvalue. With directions V,
-their images U = A V under A = K + λI in float64, and T = (VᵀU)⁻¹,
+A kernel of pairs has one eigenvalue that grows with n, what all inputs have in common, and many small ones.
+An inverse G of few digits is wrong along it by rounding times that eigenvalue. With directions V, their
+images U = A V under A = K + λI in float64, and T = (VᵀU)⁻¹,
 
     M = (I − V T Uᵀ) G (I − U T Vᵀ) + V T Vᵀ
 
-is symmetric, M A V = V for any V, and I − M A is what I − G A is for a matrix without its leading
-eigenvalues.
+is symmetric, M A V = V for any V, and I − M A is what I − G A is for a matrix without leading eigenvalues.
 
 Source: deflation as in Nabben & Vuik, SIAM J. Sci. Comput. 27 (2006), 1742-1759.
 """

@@ -4,8 +4,8 @@ With G near (K + λI)⁻¹, the steps
 
     x ← x + G (b − (K + λI) x)
 
-take the residual down by the same factor each, ‖I − (K + λI) G‖: with tiles in single precision by 10⁴ or so.
-What is small in the end is the residual of the kernel in float64, whatever G was rounded to.
+become smaller by the same factor each, ‖I − G (K + λI)‖: with tiles in single precision by 10⁴ or so. What
+they end at solves the equations of the kernel in float64, whatever G was rounded to.
 
 Without an example the inverse is G − G e_i e_iᵀ G / G_ii, and its system is solved in the same way.
 
@@ -26,19 +26,21 @@ from leftout.solvers.factor import Factor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
 
 STEPS = 12
-"""Most steps: at a fall by 4 each, the least that is accepted, a residual of 1e-7 would be left."""
+"""Most steps: where each is a quarter of the one before, as is accepted, they go from 1 to 1e-7."""
 
 REFINEMENTS = 2
 """Steps that it usually takes."""
 
-FALL = 4.0
-"""A residual that falls by less than this has met rounding."""
+TINY = torch.finfo(torch.float64).tiny
 
-LAST = 1e-11
-"""After a residual of this size one more step is taken, and what it leaves is not looked at: `certify` does."""
+FALL = 4.0
+"""A step that is not smaller than the one before by this has met rounding, or never gets there."""
+
+WANTED = 1e-11
+"""The step after the last would be this part of the solution, or less."""
 
 ACCEPTED = 1e-9
-"""Largest residual of a solution, as a share of what is added up in it."""
+"""Largest step, as a part of the solution, that may be taken for rounding."""
 
 
 @final
@@ -54,7 +56,7 @@ class TiledFactor(Factor):
 
     def __init__(self, matrix: Tensor, ridge: float, tiles: TiledInverse, largest: float) -> None:
         self.matrix, self.ridge, self.tiles, self.largest = matrix, ridge, tiles, largest
-        self.residuals: list[float] = []
+        self.steps: list[float] = []
 
     def inverse(self) -> TiledInverse:
         """Return (K + λI)⁻¹, in tiles; nothing is computed."""
@@ -63,17 +65,16 @@ class TiledFactor(Factor):
     def solve(
         self, rhs: Float64[Tensor, "n c"], *, without: Int64[Tensor, " c"] | None = None
     ) -> Float64[Tensor, "n c"]:
-        """Return the solutions, refined until the residual falls no more.
+        """Return the solutions, refined until a step would change nothing.
 
         Args:
             without: for each column a row that its system does not have: the solution is 0 there.
 
         Raises:
-            SolveError: the residual stays large: the tiles have too few digits for this matrix.
+            SolveError: the steps do not become small: the tiles have too few digits for this matrix.
 
         Cost:
-            a product with K and one with the inverse a step, three steps or so with tiles in float32; the
-            residuals of each step are kept in `residuals`.
+            a product with K and one with the inverse a step, two steps or so; their sizes are in `steps`.
         """
         check_rows("rhs", rhs, self.tiles.triangle.n)
         keep = torch.ones_like(rhs)
@@ -81,24 +82,21 @@ class TiledFactor(Factor):
             keep[without, torch.arange(len(without), device=rhs.device)] = 0
         rhs = rhs * keep
         solution = self._near(rhs, without)
-        before, self.residuals = float("inf"), []
+        before, self.steps = 1.0, []
         for _ in with_progress(range(STEPS), what="refinement"):
-            rest = keep * (rhs - self.matrix @ solution - self.ridge * solution)
-            added = (self.largest + self.ridge) * solution.norm(dim=0) + rhs.norm(dim=0)
-            share = float((rest.norm(dim=0) / added.clamp(min=torch.finfo(rhs.dtype).tiny)).max())
-            self.residuals.append(share)
-            if not share <= before / FALL:
+            step = self._near(keep * (rhs - self.matrix @ solution - self.ridge * solution), without)
+            solution = solution + step
+            size = float((step.norm(dim=0) / solution.norm(dim=0).clamp(min=TINY)).max())
+            self.steps.append(size)
+            if not size <= before / FALL or size * size / before <= WANTED:
                 break
-            before = share
-            solution = solution + self._near(rest, without)
-            if share <= LAST:
-                break
-        if not min(self.residuals) <= ACCEPTED:
+            before = size
+        if not self.steps[-1] <= max(ACCEPTED, before / FALL):
             raise SolveError(
-                f"With tiles in {str(self.tiles.triangle.dtype).removeprefix('torch.')} the residual of the "
-                f"solution stays at {min(self.residuals):.1g} of what is added up: they have too few digits "
-                f"for ridge {self.ridge:g} beside an eigenvalue of {self.largest:.3g}. Take tiles in float64 "
-                "(tile_dtype), or a larger `ridge`."
+                f"With tiles in {str(self.tiles.triangle.dtype).removeprefix('torch.')} the solution does "
+                f"not settle: the last step was {self.steps[-1]:.1g} of it, after one of {before:.1g}. They "
+                f"have too few digits for ridge {self.ridge:g} beside an eigenvalue of {self.largest:.3g}: "
+                "take tiles in float64 (tile_dtype), or a larger `ridge`."
             )
         return solution
 

@@ -18,7 +18,7 @@ FEW = 512
 class TiledInverse(StructuredMatrix):
     """Some rows and columns of a symmetric matrix whose lower triangle is in tiles.
 
-    Products are made in the precision of the tiles, and corrected along the leading directions of K; what
+    Products are made in the precision of the tiles, and corrected along the leading directions of K. What
     comes out is in float64.
 
     Args:

@@ -26,7 +26,7 @@ SIDES = (512, 1024, 2048, 4096)
 """Sides of a tile. Products of larger ones come nearer to the speed of the processor."""
 
 FEWEST = 12
-"""Tiles on a side at least: with N of them a share of about 2 / N of the work is done for the upper triangle."""
+"""Tiles on a side at least: of N a share of about 2 / N of the work is done for the upper triangle."""
 
 
 SINGLE = 0.5
