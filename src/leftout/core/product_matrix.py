@@ -69,10 +69,12 @@ class ProductMatrix(StructuredMatrix):
         return (other @ self.left) @ self.right.T
 
     def part(self, rows: Rows, columns: Rows) -> "ProductMatrix":
-        left = _rows_of(self.left, rows)
+        first_side = _rows_of(self.left, rows)
         # A kernel matrix of some examples is again the product of one set of rows with itself.
         same = self.left is self.right and _are_same(rows, columns)
-        return ProductMatrix(left, left if same else _rows_of(self.right, columns), room=self.room)
+        return ProductMatrix(
+            first_side, first_side if same else _rows_of(self.right, columns), room=self.room
+        )
 
     def transposed(self) -> "ProductMatrix":
         return ProductMatrix(self.right, self.left, room=self.room)

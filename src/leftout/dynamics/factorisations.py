@@ -1,11 +1,6 @@
 """Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept.
 
-<<<<<<< HEAD
-A matrix that does not fit the memory is factored and inverted in tiles (`solvers.tiled`), and has no
-spectrum.
-=======
 A matrix that does not fit the memory is inverted in tiles (`solvers.tiled`), and has no spectrum.
->>>>>>> main
 """
 
 from collections.abc import Callable

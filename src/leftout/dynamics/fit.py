@@ -89,7 +89,6 @@ def fit(
             pair are classes; others are taken as given.
         rule: how it was trained; Ridge(1.0) if not said. Losses are sums unless it says "mean". Of
             Ridge("auto") the ridge is chosen, and `fitted.ridge_choice` says from what.
-<<<<<<< HEAD
         solver: "dense" keeps the kernel matrix, its factor and its inverse, 24n² bytes. "features" keeps the
             features of a kernel that is a product of such (`LinearFeatures`, a network's last layers, a
             projected Jacobian), exactly, in n d². "tiled" keeps one triangle of the inverse, and evaluates
@@ -99,14 +98,6 @@ def fit(
             examples: an approximation.
         tile_dtype: of the tiles: float64 takes 4n² bytes, float32 half of that and half of the time;
             solutions are refined in float64 either way. What fits, float64 first, if None.
-=======
-        solver: "dense" keeps the kernel matrix, its factor and its inverse, 24n² bytes. "tiled" keeps one
-            triangle of the inverse, and evaluates the kernel again when it is multiplied: for Ridge with a
-            ridge > 0 and a kernel with one value for each pair. "auto" is dense where that fits `memory`,
-            else tiled.
-        tile_dtype: of tiles: float64 takes 4n² bytes, float32 half of that and half of the time. Solutions
-            are refined in float64 either way. None takes what fits, float64 first.
->>>>>>> main
         dtype: in which the kernel is evaluated; a dense one is kept, factored and inverted in float64.
         device: where everything is computed.
         memory: budget, in bytes or as "4GB"; 60 % of what is free if not said.

@@ -82,8 +82,8 @@ def block_local_inverse_diagonal(
     solved = torch.empty_like(factor)  # B⁻¹ F
     diagonal = factor.new_empty(len(factor))
     for rows in members:
-        part = factor[rows]
-        local = within(rows) - part @ part.T
+        features = factor[rows]
+        local = within(rows) - features @ features.T
         local.diagonal().add_(ridge)
         lower, pivot = torch.linalg.cholesky_ex(local)
         if int(pivot):
@@ -92,9 +92,9 @@ def block_local_inverse_diagonal(
                 f"examples, even with the ridge {ridge:g}: rounding outweighs it. Take a smaller "
                 "`rank` or a larger `ridge`."
             )
-        solved[rows] = torch.cholesky_solve(part, lower)
+        solved[rows] = torch.cholesky_solve(features, lower)
         diagonal[rows] = torch.cholesky_inverse(lower).diagonal()
-        inner += part.T @ solved[rows]
+        inner += features.T @ solved[rows]
     root = torch.linalg.cholesky(inner)
     for rows in members:
         shared = torch.linalg.solve_triangular(root, solved[rows].T, upper=False)  # (r, b)

@@ -181,8 +181,8 @@ def _numbers(places: Places, like: Tensor) -> Tensor:
     return places
 
 
-def _part(places: Places, part: Rows) -> Places:
+def _part(places: Places, chosen: Rows) -> Places:
     """Return some of the places."""
-    if isinstance(part, slice):
-        return places[part]
-    return _numbers(places, part)[part]
+    if isinstance(chosen, slice):
+        return places[chosen]
+    return _numbers(places, chosen)[chosen]

@@ -55,8 +55,8 @@ class FeatureDirections:
         V is a tensor where it takes no more than `room`, and else a product that is made where it is used.
         """
         scaled = self.right / self.values.sqrt()
-        few = 8 * len(self.rows) * len(self.values) <= self.room
-        vectors = self.rows @ scaled if few else ProductMatrix(self.rows, scaled.T, room=self.room)
+        is_small = 8 * len(self.rows) * len(self.values) <= self.room
+        vectors = self.rows @ scaled if is_small else ProductMatrix(self.rows, scaled.T, room=self.room)
         return FeatureSpectrum(self.values, vectors, self)
 
 

@@ -83,14 +83,14 @@ def pivoted_cholesky(
     n, trace = len(diagonal), float(diagonal.sum())
     rank = min(rank, n)
     factor = diagonal.new_zeros(n, rank)
-    left = diagonal.clone().clamp_min_(0)
+    rest = diagonal.clone().clamp_min_(0)
     pivots: list[Tensor] = []
     taken = 0
-    while taken < rank and float(left.sum()) > n * EPS * trace:
+    while taken < rank and float(rest.sum()) > n * EPS * trace:
         count = min(PROPOSED, rank - taken)
-        draws = torch.multinomial(left.cpu(), count, replacement=True, generator=generator)
+        draws = torch.multinomial(rest.cpu(), count, replacement=True, generator=generator)
         # Nothing is left of a column that is drawn a second time: it would be rejected.
-        proposed = torch.tensor(list(dict.fromkeys(draws.tolist())), device=left.device)
+        proposed = torch.tensor(list(dict.fromkeys(draws.tolist())), device=rest.device)
         images = columns(proposed)  # (n, c)
         within = images[proposed] - factor[proposed, :taken] @ factor[proposed, :taken].T
         kept, lower = _without_rejected(within, generator)
@@ -99,12 +99,12 @@ def pivoted_cholesky(
         more = torch.linalg.solve_triangular(lower, more.T, upper=False).T
         after = taken + len(kept)
         factor[:, taken:after] = more
-        left.sub_(more.square().sum(1)).clamp_min_(0)
-        left[chosen] = 0
+        rest.sub_(more.square().sum(1)).clamp_min_(0)
+        rest[chosen] = 0
         pivots.append(chosen)
         taken = after
-    drawn = torch.cat(pivots) if pivots else torch.zeros(0, dtype=torch.int64, device=left.device)
-    missed = float(left.sum()) / trace if trace > 0 else 0.0
+    drawn = torch.cat(pivots) if pivots else torch.zeros(0, dtype=torch.int64, device=rest.device)
+    missed = float(rest.sum()) / trace if trace > 0 else 0.0
     return PivotedCholesky(factor[:, :taken], drawn, missed)
 
 

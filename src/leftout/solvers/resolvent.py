@@ -174,14 +174,14 @@ def group_left_out_duals(resolvents: Resolvents, rows: Int64[Tensor, " g"]) -> F
         that of `group_left_out_coordinates`, and 2nrc flops a time.
     """
     spectrum = resolvents.spectrum
-    inside, own = _group_left_out(resolvents, rows)
+    inside, outside = _group_left_out(resolvents, rows)
     t, r, c = inside.shape
     change = (spectrum.vectors @ inside.permute(1, 0, 2).reshape(r, t * c)).reshape(-1, t, c).transpose(0, 1)
     if spectrum.null:
         # Outside the span of V the columns of the group are those of I − V Vᵀ.
-        back = spectrum.vectors[rows].T @ own.permute(1, 0, 2).reshape(len(rows), t * c)  # (r, t·c)
+        back = spectrum.vectors[rows].T @ outside.permute(1, 0, 2).reshape(len(rows), t * c)  # (r, t·c)
         change = change - (spectrum.vectors @ back).reshape(-1, t, c).transpose(0, 1)
-        change[:, rows] += own
+        change[:, rows] += outside
     return change
 
 
@@ -205,7 +205,7 @@ def _group_left_out(
     inside = numbers_of(vectors[rows])  # (g, r)
     weights = resolvents.quadrature.weights.to(vectors.device)
     total = inside.new_zeros(len(weights), inside.shape[1], resolvents.values.shape[2])
-    own = inside.new_zeros(len(weights), len(rows), resolvents.values.shape[2])
+    outside = inside.new_zeros(len(weights), len(rows), resolvents.values.shape[2])
     missing = torch.eye(len(rows), dtype=torch.float64, device=vectors.device) - inside @ inside.T
     for q in range(len(nodes)):
         scaled = inside * resolvents.poles[q]  # (g, r)
@@ -216,8 +216,8 @@ def _group_left_out(
         change = scaled.T @ ratio  # (r, k)
         total -= (weights[:, q, None, None] * change).real
         if spectrum.null:
-            own -= (weights[:, q, None, None] * ratio / nodes[q]).real
-    return total, own
+            outside -= (weights[:, q, None, None] * ratio / nodes[q]).real
+    return total, outside
 
 
 def added_coordinates(

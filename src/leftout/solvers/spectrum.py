@@ -47,8 +47,8 @@ class Spectrum:
 
     def outside_diagonal(self, rows_per_example: int = 1) -> Float64[Tensor, "n b b"]:
         """Return the diagonal of I − V Vᵀ, in blocks of b = `rows_per_example` rows."""
-        one = torch.ones(1, self.vectors.shape[1], dtype=torch.complex128, device=self.vectors.device)
-        inside = self.diagonal(one, rows_per_example)[0].real
+        ones = torch.ones(1, self.vectors.shape[1], dtype=torch.complex128, device=self.vectors.device)
+        inside = self.diagonal(ones, rows_per_example)[0].real
         return torch.eye(rows_per_example, dtype=inside.dtype, device=inside.device) - inside
 
     def coordinates(self, rhs: Float64[Tensor, "n k"]) -> Float64[Tensor, "r k"]:

@@ -122,8 +122,8 @@ class CrossEntropyMinimum(EditEngine):
     @property
     def _rows_together(self) -> int:
         """Return of how many examples the rows of the kernel matrix are held at a time."""
-        one = 8 * len(self.fitted.gram) * self.fitted.outputs_per_example
-        return max(1, self.fitted.memory // (ROOM * one))
+        row_bytes = 8 * len(self.fitted.gram) * self.fitted.outputs_per_example
+        return max(1, self.fitted.memory // (ROOM * row_bytes))
 
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         return self.group_duals([group])[0]
