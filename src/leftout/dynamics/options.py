@@ -57,8 +57,8 @@ class SolverOptions(OptionRecord):
 
     solver: SolverName = option(
         "auto",
-        "dense: whole matrices. tiled: one triangle of the inverse. features: those that a kernel is made of. "
-        "auto: features where they are few, else dense where that fits.",
+        "dense: whole matrices. tiled: one triangle of the inverse. features: those a kernel is made of. "
+        "auto: features where few, else dense where that fits.",
     )
     tile_dtype: TileType | None = option(None, "Precision of tiles: float64 where they fit, else float32.")
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import torch
 
+from leftout.core.checks import check_choice
 from leftout.dynamics.options import SolverName
-from leftout.dynamics.solver_choice import choose_solver
+from leftout.dynamics.solver_choice import SOLVERS, choose_solver
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.memory import AuditMemory
@@ -28,6 +29,7 @@ def with_solver(
     Raises:
         OptionError: tiles were asked for, and this model has none.
     """
+    check_choice("solver", solver, SOLVERS)
     if solver == "features":
         audit = replace(audit, row_numbers=features)
     elif solver != "auto":
