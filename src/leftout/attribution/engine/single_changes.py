@@ -26,6 +26,9 @@ E = TypeVar("E", bound=EngineAtTime)
 STREAMED = 8192
 """Training examples at most whose effects are made at a time, where only the best of them are kept."""
 
+STREAMED_BYTES = 2**24
+"""Bytes at most of an array (queries × those examples): larger ones are new memory every time."""
+
 STREAMED_ARRAYS = 12
 """Arrays (queries × those examples) that the budget has room for."""
 
@@ -116,7 +119,8 @@ def prediction_change_columns(
 
 def streamed_width(fitted: Fitted, queries: int) -> int:
     """Return how many training examples are gone through at a time, where only their best or mean is kept."""
-    return max(COLUMNS, min(STREAMED, fitted.memory // (STREAMED_ARRAYS * 8 * queries)))
+    room = min(STREAMED_BYTES, fitted.memory // STREAMED_ARRAYS)
+    return max(COLUMNS, min(STREAMED, room // (8 * queries)))
 
 
 def streamed_queries(fitted: Fitted) -> int | None:
