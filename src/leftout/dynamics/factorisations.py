@@ -28,7 +28,7 @@ from leftout.solvers.spectrum import Spectrum, spectrum_of
 from leftout.solvers.tiled.deflation import Deflation, leading_vectors
 from leftout.solvers.tiled.invert import fill, invert
 from leftout.solvers.tiled.tiled_factor import TiledFactor
-from leftout.solvers.tiled.tiled_inverse import TiledInverse, multiply_by_triangle
+from leftout.solvers.tiled.tiled_inverse import TiledInverse
 from leftout.solvers.tiled.triangle import Triangle, TriangleInMemory
 
 F = TypeVar("F", bound=Factor)
@@ -169,21 +169,26 @@ class Factorisations:
         gram = self.gram
         assert isinstance(gram, EvaluatedMatrix)
         triangle = self._triangle(ridge)
-        spans = triangle.spans
-        fill(triangle, lambda i, j: gram.part(spans[i], spans[j]).make_numbers(), ridge)
-        vectors = triangle.kept(LEADING)
-        if vectors is None:
-            vectors = leading_vectors(
-                lambda x: multiply_by_triangle(x.T.to(triangle.dtype), triangle).T.double(),
-                triangle.n,
-                device=triangle.device,
-            )
-            triangle.keep(LEADING, vectors)
+        deflation = self._deflation(triangle, gram, ridge)
+
+        def kernel_tile(i: int, j: int) -> Tensor:
+            rows, columns = triangle.spans[i], triangle.spans[j]
+            return gram.part(rows, columns).make_numbers() - deflation.taken_out(rows, columns)
+
+        fill(triangle, kernel_tile, ridge)
         invert(triangle)
-        images = gram @ vectors + ridge * vectors
-        deflation = Deflation(vectors, images, multiply_by_triangle(images.T, triangle).T)
-        largest = float(torch.linalg.eigvalsh(vectors.T @ images)[-1]) - ridge
-        return TiledFactor(gram, ridge, TiledInverse(triangle, deflation, room=gram.room), largest)
+        inverse = TiledInverse(triangle, deflation, room=gram.room)
+        return TiledFactor(gram, ridge, inverse, deflation.ends[1] - ridge)
+
+    def _deflation(self, triangle: Triangle, gram: EvaluatedMatrix, ridge: float) -> Deflation:
+        """Return leading directions of K + ridge·I, those that were kept with tiles where there are any."""
+        vectors, images = triangle.kept("directions"), triangle.kept("images")
+        if vectors is None or images is None:
+            vectors = leading_vectors(gram)
+            images = gram @ vectors + ridge * vectors
+            triangle.keep("directions", vectors)
+            triangle.keep("images", images)
+        return Deflation(vectors, images)
 
     def _triangle(self, ridge: float) -> Triangle:
         """Return tiles that are empty, or those in the folder."""
@@ -205,10 +210,6 @@ class Factorisations:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
         self._factor = factor
         return factor
-
-
-LEADING = "leading-directions"
-"""Name under which they are kept with the tiles: once these are factored, K is not there any more."""
 
 
 def largest_of(gram: Float64[Tensor, "r r"]) -> float:

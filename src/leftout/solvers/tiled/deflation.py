@@ -1,12 +1,17 @@
-"""An inverse that is exact along the leading directions of a matrix, whatever its tiles were rounded to.
+"""What a kernel matrix has along its leading directions is taken out before it is rounded, and put back.
 
 A kernel of pairs has one eigenvalue that grows with n, what all inputs have in common, and many small ones.
-An inverse G of few digits is wrong along it by rounding times that eigenvalue. With directions V, their
-images U = A V under A = K + λI in float64, and T = (VᵀU)⁻¹,
+In tiles of few digits rounding is relative to the largest. With some directions V, their images U = A V under
+A = K + λI in float64, and T = (VᵀU)⁻¹, what is factored in tiles is
 
-    M = (I − V T Uᵀ) G (I − U T Vᵀ) + V T Vᵀ
+    A' = A − U T Uᵀ + μ V Vᵀ
 
-is symmetric, M A V = V for any V, and I − M A is what I − G A is for a matrix without leading eigenvalues.
+which has the small eigenvalues of A, and μ along V. Then, with G = A'⁻¹,
+
+    A⁻¹ = (I − V T Uᵀ) G (I − U T Vᵀ) + V T Vᵀ
+
+for any V: what is multiplied by G has nothing along V, and what comes out loses what it has there. Rounded or
+not, the right side is symmetric and takes A V to V.
 
 Source: deflation as in Nabben & Vuik, SIAM J. Sci. Comput. 27 (2006), 1742-1759.
 """
@@ -20,63 +25,81 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from leftout.core.structured_matrix import StructuredMatrix
+
 DIRECTIONS = 32
 """Directions at most: of pictures of digits they hold all eigenvalues above a thousandth of the largest."""
 
-ROUNDS = 3
-"""Products with the matrix that turn random directions to its leading ones."""
+COLUMNS = 1024
+"""Columns of the matrix, drawn at random, from which directions are found."""
 
 
 @final
 @dataclass(frozen=True, eq=False)
 class Deflation:
-    """The correction of an inverse G of few digits.
+    """Leading directions of A = K + λI.
 
     Attributes:
         vectors: V, orthonormal.
-        images: U = (K + λI) V.
-        inverted: G U.
+        images: U = A V.
     """
 
     vectors: Float64[Tensor, "n r"]
     images: Float64[Tensor, "n r"]
-    inverted: Float64[Tensor, "n r"]
+
+    @cached_property
+    def within(self) -> Float64[Tensor, "r r"]:
+        """Return VᵀU."""
+        inner = self.vectors.T @ self.images
+        return (inner + inner.T) / 2
 
     @cached_property
     def small(self) -> Float64[Tensor, "r r"]:
         """Return T = (VᵀU)⁻¹."""
-        inner = self.vectors.T @ self.images
-        return torch.linalg.inv((inner + inner.T) / 2)
+        return torch.linalg.inv(self.within)
 
     @cached_property
-    def beside(self) -> tuple[Float64[Tensor, "n s"], Float64[Tensor, "n s"]]:
-        """Return two factors of M − G: left · rightᵀ, with s = 2r."""
-        wrong = self.inverted - self.vectors  # G U − V
-        along = self.vectors @ self.small  # V T
-        twice = self.images.T @ wrong  # Uᵀ (G U − V)
-        left = torch.cat([along, wrong @ self.small], 1)
-        right = torch.cat([along @ ((twice + twice.T) / 2).T - wrong, -self.vectors], 1)
-        return left, right
+    def ends(self) -> tuple[float, float]:
+        """Return the smallest and the largest eigenvalue of A along the directions; the first is μ."""
+        values = torch.linalg.eigvalsh(self.within)
+        return float(values[0]), float(values[-1])
+
+    def taken_out(self, rows: slice, columns: slice) -> Float64[Tensor, "a b"]:
+        """Return A − A' at some rows and columns."""
+        u, v = self.images, self.vectors
+        return (u[rows] @ self.small) @ u[columns].T - self.ends[0] * (v[rows] @ v[columns].T)
 
     def times(
         self, left: Float64[Tensor, "b n"], multiply: Callable[[Tensor], Tensor]
     ) -> Float64[Tensor, "b n"]:
-        """Return left · M, where `multiply` returns a matrix times G, of few digits.
-
-        What G is multiplied with is small: without what it has along the directions.
-        """
+        """Return left · A⁻¹, where `multiply` returns a matrix times G."""
         along = (left @ self.vectors) @ self.small  # (b, r)
         rest = multiply(left - along @ self.images.T)
         return rest + (along - (rest @ self.images) @ self.small) @ self.vectors.T
 
+    def beside(
+        self, inverted: Float64[Tensor, "n r"]
+    ) -> tuple[Float64[Tensor, "n s"], Float64[Tensor, "n s"]]:
+        """Return two factors of A⁻¹ − G = left · rightᵀ, with s = 2r.
 
-def leading_vectors(
-    apply: Callable[[Float64[Tensor, "n r"]], Float64[Tensor, "n r"]], n: int, *, device: torch.device
-) -> Float64[Tensor, "n r"]:
-    """Return an orthonormal basis near the space of the largest eigenvalues, by powers of the matrix."""
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(n, min(DIRECTIONS, n), generator=generator, dtype=torch.float64, device="cpu")
-    basis = torch.linalg.qr(start.to(device)).Q
-    for _ in range(ROUNDS):
-        basis = torch.linalg.qr(apply(basis)).Q
+        Args:
+            inverted: G U.
+        """
+        t, v = self.small, self.vectors
+        twice = t @ ((self.images.T @ inverted + inverted.T @ self.images) / 2) @ t + t
+        left = torch.cat([v, inverted @ t], 1)
+        right = torch.cat([v @ twice - inverted @ t, -v], 1)
+        return left, right
+
+
+def leading_vectors(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n r"]:
+    """Return an orthonormal basis near the space of the largest eigenvalues, from some of the columns."""
+    n = len(matrix)
+    drawn = torch.randperm(n, generator=torch.Generator().manual_seed(0), device="cpu")
+    some = drawn[: min(n, COLUMNS)].sort().values.to(matrix.device)
+    columns = matrix[:, some]
+    if isinstance(columns, StructuredMatrix):
+        columns = columns.numbers
+    _, vectors = torch.linalg.eigh(columns[some])
+    basis: Tensor = torch.linalg.qr(columns @ vectors[:, -min(DIRECTIONS, max(1, n // 4)) :]).Q
     return basis

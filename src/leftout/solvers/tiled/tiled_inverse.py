@@ -23,7 +23,8 @@ class TiledInverse(StructuredMatrix):
 
     Args:
         triangle: of the whole matrix.
-        deflation: of the whole matrix.
+        deflation: what was taken out of the whole matrix before it was inverted.
+        beside: two factors of what the inverse has beside the tiles; made of them if None.
         room: bytes up to which its numbers are made for other operations.
         rows, columns: numbers of the rows and columns of each side; all of them if None.
     """
@@ -37,7 +38,9 @@ class TiledInverse(StructuredMatrix):
         room: int,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
+        beside: tuple[Tensor, Tensor] | None = None,
     ) -> "TiledInverse":
+        del beside
         sides = [triangle.n if side is None else len(side) for side in (rows, columns)]
         made = cls.wrapper(cls, *sides, dtype=torch.float64, device=triangle.device)
         assert isinstance(made, TiledInverse)
@@ -51,9 +54,13 @@ class TiledInverse(StructuredMatrix):
         room: int,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
+        beside: tuple[Tensor, Tensor] | None = None,
     ) -> None:
         self.triangle, self.deflation, self.room = triangle, deflation, room
         self.rows, self.columns = rows, columns
+        if beside is None:
+            beside = deflation.beside(multiply_by_triangle(deflation.images.T, triangle).T)
+        self.beside = beside
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TiledInverse({self.shape[0]} × {self.shape[1]}, {self.triangle.dtype})"
@@ -84,13 +91,15 @@ class TiledInverse(StructuredMatrix):
         return self._of(self.columns, self.rows)
 
     def _of(self, rows: Tensor | None, columns: Tensor | None) -> "TiledInverse":
-        return TiledInverse(self.triangle, self.deflation, room=self.room, rows=rows, columns=columns)
+        return TiledInverse(
+            self.triangle, self.deflation, room=self.room, rows=rows, columns=columns, beside=self.beside
+        )
 
     def leading_diagonal(self) -> Tensor:
         if self.rows is None and self.columns is None:
             spans = range(len(self.triangle.spans))
             tiles = torch.cat([self.triangle.tile(i, i).diagonal() for i in spans]).double()
-            return tiles + torch.linalg.vecdot(*self.deflation.beside)
+            return tiles + torch.linalg.vecdot(*self.beside)
         return self.numbers.diagonal()
 
     def make_numbers(self) -> Tensor:
@@ -101,7 +110,7 @@ class TiledInverse(StructuredMatrix):
 
     def _columns_in_full(self) -> Tensor:
         """Return all rows of the columns."""
-        triangle, (left, right) = self.triangle, self.deflation.beside
+        triangle, (left, right) = self.triangle, self.beside
         full = left @ (right if self.columns is None else right[self.columns]).T
         columns = torch.arange(triangle.n, device=triangle.device) if self.columns is None else self.columns
         for j, span in enumerate(triangle.spans):
