@@ -60,9 +60,9 @@ def test_it_holds_what_tiles_in_memory_hold(tmp_path) -> None:
         assert again.stage(i, j) == Stage.INVERSE
         assert torch.equal(again.tile(i, j), in_memory.tile(i, j))
     vectors = torch.randn(N, 2, dtype=torch.float64)
-    made.keep("leading", vectors)
-    assert torch.equal(again.kept("leading"), vectors)
-    assert again.kept("another") is None
+    made.keep_array("leading", vectors)
+    assert torch.equal(again.array("leading"), vectors)
+    assert again.array("another") is None
 
 
 @pytest.mark.slow

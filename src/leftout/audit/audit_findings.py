@@ -24,6 +24,7 @@ from leftout.audit.summary import audit_settings
 from leftout.core.errors import OptionError
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
+from leftout.curation.model_change import change_key
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers
@@ -51,14 +52,16 @@ def audit_findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     fitted.rows.keep_comparison(query.inputs)
     if folder is not None and folder.unfinished is not None:
         fitted.factorisations.tiles_folder = folder.unfinished / store.WORK / "tiles"
-    scores, moved = _scores(request, folder)
+    scores, change = _scores(request, folder)
+    if change is not None:
+        fitted.memo(change_key(query, last_time, "function"), lambda: change)
     labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
     unlike, copies = outliers(fitted), duplicates(fitted.train)
     verdicts = verdict_of_rows(
         len(fitted), suspects=labels.doubted.suspects, duplicates=copies, outliers=unlike, rare=labels.rare
     )
-    removal = redundant(fixed, query, at=last_time, keep=verdicts.rows_to_look_at, changes=moved)
+    removal = redundant(fixed, query, at=last_time, keep=verdicts.rows_to_look_at)
     if labels.doubted.refusal:
         removal = dataclasses.replace(removal, stop=0, reason=labels.doubted.refusal)
     at_times = tuple(_model_at(fitted, query, time, labels.left_out) for time in times)
@@ -127,7 +130,7 @@ def _scores(
         at_times.append(loss_changes(engine, block).cpu().numpy())
         if position < len(times) - 1:
             continue
-        moved[block.rows.start] = engine.moved(block)
+        moved[block.rows.start] = engine.movement(block)
         if unfinished is None:
             blocks.append(np.stack(at_times))
         else:

@@ -76,7 +76,7 @@ class ProductMatrix(StructuredMatrix):
             first_side, first_side if same else _rows_of(self.right, columns), room=self.room
         )
 
-    def transposed(self) -> "ProductMatrix":
+    def transpose_of_it(self) -> "ProductMatrix":
         return ProductMatrix(self.right, self.left, room=self.room)
 
     def leading_diagonal(self) -> Tensor:

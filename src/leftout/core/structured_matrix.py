@@ -64,7 +64,7 @@ class StructuredMatrix(Tensor):
         """Return some rows and columns, in the same form."""
 
     @abstractmethod
-    def transposed(self) -> Self:
+    def transpose_of_it(self) -> Self:
         """Return the transpose, in the same form."""
 
     @abstractmethod
@@ -110,12 +110,24 @@ class StructuredMatrix(Tensor):
         return function(*tree_map(dense, args), **tree_map(dense, kwargs or {}))
 
 
+def numbers_of(index: Rows, among: Tensor | None, *, length: int, device: torch.device) -> Tensor | None:
+    """Return which rows are meant, as numbers of those that a part is made of; None where it is all of them.
+
+    Args:
+        among: numbers of the rows that there are; the first `length` if None.
+    """
+    if isinstance(index, slice) and index == ALL:
+        return among
+    every = torch.arange(length, device=device) if among is None else among
+    return every[index if isinstance(index, slice) else index.to(device)]
+
+
 def _multiply(first: Tensor, second: Tensor) -> Tensor:
     if isinstance(first, StructuredMatrix) and isinstance(second, StructuredMatrix):
         joint = second.product_after(first)
         if joint is not None:
             return joint
-        mirrored = first.transposed().product_after(second.transposed())
+        mirrored = first.transpose_of_it().product_after(second.transpose_of_it())
         if mirrored is not None:
             return mirrored.T
     if isinstance(first, StructuredMatrix):
@@ -127,7 +139,7 @@ def _multiply(first: Tensor, second: Tensor) -> Tensor:
 def _transpose(matrix: StructuredMatrix, *axes: Any) -> StructuredMatrix:
     if axes == ([0, 1],) or (len(axes) == 2 and axes[0] % 2 == axes[1] % 2):
         return matrix.part(ALL, ALL)
-    return matrix.transposed()
+    return matrix.transpose_of_it()
 
 
 def _diagonal(matrix: StructuredMatrix, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
@@ -140,24 +152,24 @@ def _slice(
     matrix: StructuredMatrix, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> StructuredMatrix:
     covers = step == 1 and range(matrix.shape[dim])[start:end] == range(matrix.shape[dim])
-    some = ALL if covers else slice(start, end, step)
-    return matrix.part(some, ALL) if dim in (0, -2) else matrix.part(ALL, some)
+    index = ALL if covers else slice(start, end, step)
+    return matrix.part(index, ALL) if dim in (0, -2) else matrix.part(ALL, index)
 
 
 def _select(matrix: StructuredMatrix, dim: int, index: int) -> Tensor:
     axis = dim % 2
     number = torch.tensor([index % matrix.shape[axis]], device=matrix.device)
-    some = matrix.part(number, ALL) if axis == 0 else matrix.part(ALL, number)
-    return some.make_numbers().flatten()
+    line = matrix.part(number, ALL) if axis == 0 else matrix.part(ALL, number)
+    return line.make_numbers().flatten()
 
 
 def _index(matrix: StructuredMatrix, indices: list[Tensor | None]) -> Tensor:
     rows, columns = [*indices, None][:2]
     if rows is None or columns is None:
-        some = rows if columns is None else columns
-        assert some is not None
-        if some.ndim == 1:
-            numbers = some.nonzero().flatten() if some.dtype == torch.bool else some
+        index = rows if columns is None else columns
+        assert index is not None
+        if index.ndim == 1:
+            numbers = index.nonzero().flatten() if index.dtype == torch.bool else index
             return matrix.part(numbers, ALL) if columns is None else matrix.part(ALL, numbers)
     elif rows.ndim == 2 and rows.shape[1] == 1 and columns.ndim == 1:
         return matrix.part(rows[:, 0], columns)
@@ -171,13 +183,13 @@ def _sum(matrix: StructuredMatrix, *, dtype: torch.dtype | None = None) -> Tenso
 
 
 def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def made(matrix: StructuredMatrix, *args: Any, **kwargs: Any) -> Tensor:
+    def make_like(matrix: StructuredMatrix, *args: Any, **kwargs: Any) -> Tensor:
         return make(torch.empty(0, dtype=matrix.dtype, device=matrix.device), *args, **kwargs)
 
-    return made
+    return make_like
 
 
-def numbers_of(matrix: Tensor) -> Tensor:
+def to_numbers(matrix: Tensor) -> Tensor:
     """Return a matrix as numbers, where the caller has seen to it that they fit."""
     return matrix.make_numbers() if isinstance(matrix, StructuredMatrix) else matrix
 

@@ -131,7 +131,6 @@ def prune(
     tolerance: float = TOLERANCE,
     class_tolerance: float = CLASS_TOLERANCE,
     keep: Iterable[int] = (),
-    changes: Float64[Tensor, " n"] | None = None,
 ) -> Pruned:
     """Return an order of removal with the exact joint effect of removing its first shares.
 
@@ -146,7 +145,6 @@ def prune(
         tolerance: relative rise of the mean query loss that is still acceptable at the stop.
         class_tolerance: the same of the mean query loss of each class.
         keep: training rows that are not to go: they stand last in the order, and no share goes that far.
-        changes: what `model_change` returns for these queries, where it is known.
 
     Raises:
         OptionError: an unknown order or measure; a share, step or tolerance out of range; a row that is none.
@@ -196,8 +194,7 @@ def prune(
         until = min(n - 1, counts[-1] + len(kept))
         rows, information = removal_rounds(fitted, examples, time, by, step=step, until=until)
     else:
-        if changes is None:
-            changes = model_change(fitted, examples, time, by)
+        changes = model_change(fitted, examples, time, by)
         rows, information = _order_by_information(changes, most=order == "most")
     if kept:
         last = sorted(range(n), key=lambda place: rows[place] in kept)  # stable

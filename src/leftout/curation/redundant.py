@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-from jaxtyping import Float64
-from torch import Tensor
-
 from leftout.attribution.engine.group_removal import group_bytes, group_work
 from leftout.core.checks import check_between
 from leftout.core.work import NO_WORK, WorkCount, product, total_work
@@ -29,7 +26,6 @@ def redundant(
     tolerance: float = TOLERANCE,
     class_tolerance: float = CLASS_TOLERANCE,
     keep: Iterable[int] = (),
-    changes: Float64[Tensor, " n"] | None = None,
 ) -> Pruned:
     """Return examples by how little they move the predictions at the queries, and the loss without shares.
 
@@ -38,7 +34,6 @@ def redundant(
         tolerance: relative rise of the mean query loss that is still acceptable.
         class_tolerance: the same of the mean query loss of each class.
         keep: training rows that are not to go: they stand last in the order.
-        changes: what `model_change` returns for these queries, where it is known.
 
     Cost:
         one pass of `leave_one_out`, and one `leave_out` group for each share.
@@ -51,7 +46,6 @@ def redundant(
         query,
         at=at,
         shares=[fraction for fraction in fractions if fraction * len(fitted) <= most],
-        changes=changes,
         tolerance=tolerance,
         class_tolerance=class_tolerance,
         keep=keep,

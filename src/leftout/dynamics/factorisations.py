@@ -182,12 +182,12 @@ class Factorisations:
 
     def _deflation(self, triangle: Triangle, gram: EvaluatedMatrix, ridge: float) -> Deflation:
         """Return leading directions of K + ridge·I, those that were kept with tiles where there are any."""
-        vectors, images = triangle.kept("directions"), triangle.kept("images")
+        vectors, images = triangle.array("directions"), triangle.array("images")
         if vectors is None or images is None:
             vectors = leading_vectors(gram)
             images = gram @ vectors + ridge * vectors
-            triangle.keep("directions", vectors)
-            triangle.keep("images", images)
+            triangle.keep_array("directions", vectors)
+            triangle.keep_array("images", images)
         return Deflation(vectors, images)
 
     def _triangle(self, ridge: float) -> Triangle:

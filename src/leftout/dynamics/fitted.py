@@ -45,7 +45,7 @@ from leftout.solvers.spectrum import Spectrum
 
 T = TypeVar("T")
 
-PREDICTED = 8
+PREDICTED = 32
 """The kernel between points and training inputs takes one of so many parts of the memory at a time."""
 
 KEPT = 16

@@ -68,13 +68,13 @@ def choose_solver(
             raise OptionError(f'`tile_dtype` is of solver="tiled": leave it out for a {solver} one.')
     if solver == "features":
         return SolverChoice(None, "features, as asked")
-    whole = MATRICES * 8 * n * n if dense_bytes is None else dense_bytes
+    needed = MATRICES * 8 * n * n if dense_bytes is None else dense_bytes
     refusal = no_tiles(kernel, rule)
     if solver == "tiled" and refusal:
         raise OptionError(f'`solver` cannot be "tiled" here: {refusal}')
     tiles_asked = solver == "tiled" or tile_dtype is not None
-    if not tiles_asked and (solver == "dense" or refusal or whole <= budget):
-        return SolverChoice(None, f"dense, {byte_size(whole)}")
+    if not tiles_asked and (solver == "dense" or refusal or needed <= budget):
+        return SolverChoice(None, f"dense, {byte_size(needed)}")
     if tile_dtype is None:
         sizes = {dtype: tiled_bytes(n, dtype) for dtype in TILE_DTYPES}
         fitting = [dtype for dtype in TILE_DTYPES if sizes[dtype] <= budget]
@@ -82,7 +82,7 @@ def choose_solver(
             return SolverChoice(None, "nothing fits")
         tile_dtype = fitting[0] if fitting else torch.float32
     name = str(tile_dtype).removeprefix("torch.")
-    why = "as asked" if tiles_asked else f"as a dense model takes {byte_size(whole)} of {byte_size(budget)}"
+    why = "as asked" if tiles_asked else f"as a dense model takes {byte_size(needed)} of {byte_size(budget)}"
     return SolverChoice(tile_dtype, f"one triangle of tiles in {name}, {why}")
 
 

@@ -77,11 +77,11 @@ class TriangleFile(Triangle):
         self._placed[i, j] = stage, place
         self._write_index()
 
-    def kept(self, name: str) -> Float64[Tensor, "n r"] | None:
+    def array(self, name: str) -> Float64[Tensor, "n r"] | None:
         path = self.folder / f"{name}.npy"
         return torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
 
-    def keep(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
+    def keep_array(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
         with atomic_write(self.folder / f"{name}.npy") as unfinished, unfinished.open("wb") as file:
             np.save(file, numbers.cpu().numpy())
 

@@ -10,7 +10,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from leftout.core.structured_matrix import ALL, Rows, StructuredMatrix
+from leftout.core.structured_matrix import Rows, StructuredMatrix, numbers_of
 from leftout.core.work import Operation, WorkCount, allocation, operations, product
 from leftout.kernels import assemble
 from leftout.kernels.base import Kernel
@@ -101,12 +101,16 @@ class EvaluatedMatrix(StructuredMatrix):
         return product
 
     def times_from_left(self, other: Tensor) -> Tensor:
-        return self.transposed().times(other.T).T
+        return self.transpose_of_it().times(other.T).T
 
     def part(self, rows: Rows, columns: Rows) -> "EvaluatedMatrix":
-        return self._of(self._some(self.rows, rows), self._some(self.columns, columns))
+        n, device = len(self.inputs), self.inputs.device
+        return self._of(
+            numbers_of(rows, self.rows, length=n, device=device),
+            numbers_of(columns, self.columns, length=n, device=device),
+        )
 
-    def transposed(self) -> "EvaluatedMatrix":
+    def transpose_of_it(self) -> "EvaluatedMatrix":
         return self._of(self.columns, self.rows)
 
     def leading_diagonal(self) -> Tensor:
@@ -136,12 +140,6 @@ class EvaluatedMatrix(StructuredMatrix):
 
     def _inputs_of(self, numbers: Tensor | None) -> Tensor:
         return self.inputs if numbers is None else self.inputs[numbers]
-
-    def _some(self, numbers: Tensor | None, some: Rows) -> Tensor | None:
-        if isinstance(some, slice) and some == ALL:
-            return numbers
-        every = torch.arange(len(self.inputs), device=self.inputs.device) if numbers is None else numbers
-        return every[some if isinstance(some, slice) else some.to(every.device)]
 
     def _of(self, rows: Tensor | None, columns: Tensor | None) -> "EvaluatedMatrix":
         return EvaluatedMatrix(

@@ -143,7 +143,7 @@ class Cost:
         n = self.audit.n
         work = neighbours_work(n) + subclasses_work(n)
         if self.audit.tile_dtype is not None:
-            work = neighbours_work(n) + 2 * operations(Operation.CROSS_PAIR, n * n)
+            work = neighbours_work(n) + operations(Operation.CROSS_PAIR, n * n)
             classes = max(1, n // max(1, self.audit.largest_class))
             work += classes * subclasses_work(self.audit.largest_class)
         return self.machine.seconds(work)

@@ -81,7 +81,7 @@ class AuditMemory:
             "predictions": solving,
             "labels": solving + label_model_bytes(audit.label_rows),
             "redundant": self.scoring + redundant,
-            "rare, outliers": solving + self.neighbours,
+            "rare, outliers": (solving if audit.tile_dtype is None else self.scoring) + self.neighbours,
             "learning curve": self.learning_curve,
             "certificate": solving + certificate,
             "report": self.scoring + self.report,
@@ -165,7 +165,8 @@ class AuditMemory:
         """Return the bytes of comparing training examples with each other."""
         audit = self.audit
         if audit.tile_dtype is not None:
-            return min(audit.budget, compared_bytes(audit.largest_class)) + 3 * 8 * ROWS * audit.n
+            kinds = compared_bytes(audit.largest_class)  # left out where that is more than there is
+            return max(kinds if kinds <= audit.budget else 0, 3 * 8 * ROWS * audit.n)
         return self.square if audit.row_numbers is None else 8 * audit.examples**2
 
     @property

@@ -119,7 +119,7 @@ class FeatureInverse(StructuredMatrix):
         return (self._times_identity(other) - in_span).div_(source.ridge)
 
     def times_from_left(self, other: Tensor) -> Tensor:
-        return self.transposed().times(other.T).T
+        return self.transpose_of_it().times(other.T).T
 
     def product_after(self, first: StructuredMatrix) -> Tensor | None:
         """Return Φ(x) M⁻¹ Φᵀ, where the first is the kernel Φ(x) Φᵀ of any x."""
@@ -131,7 +131,7 @@ class FeatureInverse(StructuredMatrix):
     def part(self, rows: Rows, columns: Rows) -> "FeatureInverse":
         return FeatureInverse(self.source, _part(self.rows, rows), _part(self.columns, columns))
 
-    def transposed(self) -> "FeatureInverse":
+    def transpose_of_it(self) -> "FeatureInverse":
         return FeatureInverse(self.source, self.columns, self.rows)
 
     def leading_diagonal(self) -> Tensor:

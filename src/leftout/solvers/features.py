@@ -17,7 +17,7 @@ from leftout.core.blocks import blocks
 from leftout.core.checks import check_at_least, check_rows
 from leftout.core.errors import NotPositiveError
 from leftout.core.product_matrix import ProductMatrix
-from leftout.core.structured_matrix import numbers_of
+from leftout.core.structured_matrix import to_numbers
 from leftout.core.work import Operation, WorkCount, operations
 from leftout.solvers.factor import Factor
 from leftout.solvers.feature_inverse import FeatureInverse, ShiftedRows
@@ -100,7 +100,7 @@ class FeatureFactor(Factor):
         What the features explain is a difference of numbers (σ² + λ)/λ times larger: one step of refinement,
         on the residual, brings its digits back.
         """
-        rows, rhs = self.directions.rows, numbers_of(rhs)
+        rows, rhs = self.directions.rows, to_numbers(rhs)
         check_rows("rhs", rhs, len(rows))
         first = self._one_pass(rhs)
         return first + self._one_pass(rhs - rows @ (rows.T @ first) - self.ridge * first)

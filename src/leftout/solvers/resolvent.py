@@ -21,7 +21,7 @@ from jaxtyping import Complex128, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
-from leftout.core.structured_matrix import numbers_of
+from leftout.core.structured_matrix import to_numbers
 from leftout.core.work import WorkCount, calls, passes, product
 from leftout.solvers.diagonal_blocks import solve_blocks
 from leftout.solvers.quadrature import NODES, Quadrature
@@ -202,7 +202,7 @@ def _group_left_out(
     """Return those coordinates, and of what lies outside V the factor of each row: zero where V is whole."""
     spectrum = resolvents.spectrum
     vectors, nodes = spectrum.vectors, resolvents.quadrature.nodes.to(resolvents.poles.device)
-    inside = numbers_of(vectors[rows])  # (g, r)
+    inside = to_numbers(vectors[rows])  # (g, r)
     weights = resolvents.quadrature.weights.to(vectors.device)
     total = inside.new_zeros(len(weights), inside.shape[1], resolvents.values.shape[2])
     outside = inside.new_zeros(len(weights), len(rows), resolvents.values.shape[2])

@@ -63,7 +63,7 @@ class EngineAtTime(ABC):
         """Return `refit` of each row and output."""
         return [self.refit(row, output) for row, output in with_progress(pairs, what="refits")]
 
-    def moved(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
+    def movement(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
         """Return Σ ‖Δf‖² over a block of queries and outputs without each example.
 
         None where it does not come with the changes at the block, which were asked for just before.

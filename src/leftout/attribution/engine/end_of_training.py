@@ -21,9 +21,9 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
-from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock
 from leftout.core.errors import NotPositiveError
-from leftout.core.structured_matrix import numbers_of
+from leftout.core.structured_matrix import to_numbers
 from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.nystrom import left_out_residuals
@@ -92,7 +92,7 @@ class EndOfTraining(SpectralEngine):
 
         The last is kept, for all outputs share it.
         """
-        if queries is not None and isinstance(self._inverse, TiledInverse):
+        if queries is not None and self._takes_all_columns(queries, columns):
             return self._of_all_columns(queries)[:, columns]
         key = (queries, columns.start, columns.stop)
         if self._last is None or self._last[0] != key:
@@ -100,12 +100,19 @@ class EndOfTraining(SpectralEngine):
             shared = (
                 self.single_duals(columns)[:, :, 0]
                 if queries is None
-                else numbers_of(queries.cross @ self._inverse[:, columns])
+                else to_numbers(queries.cross @ self._inverse[:, columns])
             )
             self._last = (key, shared)
         return self._last[1]
 
-    def moved(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
+    def _takes_all_columns(self, queries: QueryBlock, columns: slice) -> bool:
+        """Return whether a block of queries is multiplied by the whole inverse at once."""
+        if not isinstance(self._inverse, TiledInverse):
+            return False
+        is_there = self._last is not None and self._last[0] == (queries, 0, len(self.fitted))
+        return is_there or columns.stop - columns.start >= COLUMNS
+
+    def movement(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
         if self.shift is not None:
             return None
         if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):

@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import final
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.core.structured_matrix import StructuredMatrix
@@ -65,41 +65,57 @@ class Deflation:
         return float(values[0]), float(values[-1])
 
     def taken_out(self, rows: slice, columns: slice) -> Float64[Tensor, "a b"]:
-        """Return A − A' at some rows and columns."""
+        """Return A − A' at sample rows and columns."""
         u, v = self.images, self.vectors
         return (u[rows] @ self.small) @ u[columns].T - self.ends[0] * (v[rows] @ v[columns].T)
 
     def times(
-        self, left: Float64[Tensor, "b n"], multiply: Callable[[Tensor], Tensor]
+        self, rows_over: Float64[Tensor, "b n"], multiply: Callable[[Tensor], Tensor]
     ) -> Float64[Tensor, "b n"]:
-        """Return left · A⁻¹, where `multiply` returns a matrix times G."""
-        along = (left @ self.vectors) @ self.small  # (b, r)
-        rest = multiply(left - along @ self.images.T)
+        """Return rows_over · A⁻¹, where `multiply` returns a matrix times G."""
+        along = (rows_over @ self.vectors) @ self.small  # (b, r)
+        rest = multiply(rows_over - along @ self.images.T)
         return rest + (along - (rest @ self.images) @ self.small) @ self.vectors.T
+
+    def times_columns(
+        self,
+        rows_over: Float64[Tensor, "b n"],
+        tiles: Float64[Tensor, "n e"],
+        columns: Int64[Tensor, " e"],
+        inverted: Float64[Tensor, "n r"],
+    ) -> Float64[Tensor, "b e"]:
+        """Return rows_over · A⁻¹ at some columns.
+
+        Args:
+            tiles: these columns of G.
+            inverted: G U.
+        """
+        along = (rows_over @ self.vectors) @ self.small  # (b, r)
+        of_columns = self.vectors[columns].T  # (r, e)
+        kept = torch.addmm(tiles, inverted, self.small @ of_columns, alpha=-1)
+        return (rows_over - along @ self.images.T) @ kept + along @ of_columns
 
     def beside(
         self, inverted: Float64[Tensor, "n r"]
     ) -> tuple[Float64[Tensor, "n s"], Float64[Tensor, "n s"]]:
-        """Return two factors of A⁻¹ − G = left · rightᵀ, with s = 2r.
+        """Return two factors of A⁻¹ − G, the first times the transposed second, with s = 2r.
 
         Args:
             inverted: G U.
         """
         t, v = self.small, self.vectors
         twice = t @ ((self.images.T @ inverted + inverted.T @ self.images) / 2) @ t + t
-        left = torch.cat([v, inverted @ t], 1)
-        right = torch.cat([v @ twice - inverted @ t, -v], 1)
-        return left, right
+        return torch.cat([v, inverted @ t], 1), torch.cat([v @ twice - inverted @ t, -v], 1)
 
 
 def leading_vectors(matrix: Float64[Tensor, "n n"]) -> Float64[Tensor, "n r"]:
     """Return an orthonormal basis near the space of the largest eigenvalues, from some of the columns."""
     n = len(matrix)
     drawn = torch.randperm(n, generator=torch.Generator().manual_seed(0), device="cpu")
-    some = drawn[: min(n, COLUMNS)].sort().values.to(matrix.device)
-    columns = matrix[:, some]
+    sample = drawn[: min(n, COLUMNS)].sort().values.to(matrix.device)
+    columns = matrix[:, sample]
     if isinstance(columns, StructuredMatrix):
         columns = columns.numbers
-    _, vectors = torch.linalg.eigh(columns[some])
+    _, vectors = torch.linalg.eigh(columns[sample])
     basis: Tensor = torch.linalg.qr(columns @ vectors[:, -min(DIRECTIONS, max(1, n // 4)) :]).Q
     return basis

@@ -1,11 +1,12 @@
 """The inverse of K + λI as a matrix: the lower triangle of its tiles, multiplied where they stand."""
 
+from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
-from leftout.core.structured_matrix import Rows, StructuredMatrix
+from leftout.core.structured_matrix import Rows, StructuredMatrix, numbers_of
 from leftout.core.work import WorkCount, passes, product
 from leftout.solvers.tiled.deflation import Deflation
 from leftout.solvers.tiled.triangle import SINGLE, Triangle
@@ -24,7 +25,7 @@ class TiledInverse(StructuredMatrix):
     Args:
         triangle: of the whole matrix.
         deflation: what was taken out of the whole matrix before it was inverted.
-        beside: two factors of what the inverse has beside the tiles; made of them if None.
+        inverted: what the tiles make of its images; computed if None.
         room: bytes up to which its numbers are made for other operations.
         rows, columns: numbers of the rows and columns of each side; all of them if None.
     """
@@ -38,9 +39,9 @@ class TiledInverse(StructuredMatrix):
         room: int,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
-        beside: tuple[Tensor, Tensor] | None = None,
+        inverted: Tensor | None = None,
     ) -> "TiledInverse":
-        del beside
+        del inverted
         sides = [triangle.n if side is None else len(side) for side in (rows, columns)]
         made = cls.wrapper(cls, *sides, dtype=torch.float64, device=triangle.device)
         assert isinstance(made, TiledInverse)
@@ -54,16 +55,21 @@ class TiledInverse(StructuredMatrix):
         room: int,
         rows: Tensor | None = None,
         columns: Tensor | None = None,
-        beside: tuple[Tensor, Tensor] | None = None,
+        inverted: Tensor | None = None,
     ) -> None:
         self.triangle, self.deflation, self.room = triangle, deflation, room
         self.rows, self.columns = rows, columns
-        if beside is None:
-            beside = deflation.beside(multiply_by_triangle(deflation.images.T, triangle).T)
-        self.beside = beside
+        if inverted is None:
+            inverted = multiply_by_triangle(deflation.images.T, triangle).T
+        self.inverted = inverted
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"TiledInverse({self.shape[0]} × {self.shape[1]}, {self.triangle.dtype})"
+
+    @cached_property
+    def beside(self) -> tuple[Tensor, Tensor]:
+        """Return two factors of what the inverse has beside the tiles."""
+        return self.deflation.beside(self.inverted)
 
     @property
     def kept_as(self) -> str:
@@ -72,27 +78,35 @@ class TiledInverse(StructuredMatrix):
     def times(self, other: Tensor) -> Tensor:
         if self.columns is not None and len(self.columns) <= FEW:
             return self.make_numbers() @ other
-        return self.transposed().times_from_left(other.T).T
+        return self.transpose_of_it().times_from_left(other.T).T
 
     def times_from_left(self, other: Tensor) -> Tensor:
         wide = other
         if self.rows is not None:
             wide = other.new_zeros(len(other), self.triangle.n).index_add_(1, self.rows, other)
+        if self.columns is not None and len(self.columns) <= FEW:
+            return self.deflation.times_columns(
+                wide, self._tile_numbers(None, self.columns), self.columns, self.inverted
+            )
         product = self.deflation.times(wide, self._times_tiles)
         return product if self.columns is None else product[:, self.columns]
 
-    def _times_tiles(self, left: Tensor) -> Tensor:
-        return multiply_by_triangle(left.to(self.triangle.dtype), self.triangle).double()
+    def _times_tiles(self, rows_over: Tensor) -> Tensor:
+        return multiply_by_triangle(rows_over.to(self.triangle.dtype), self.triangle).double()
 
     def part(self, rows: Rows, columns: Rows) -> "TiledInverse":
-        return self._of(self._some(self.rows, rows), self._some(self.columns, columns))
+        n, device = self.triangle.n, self.triangle.device
+        return self._of(
+            numbers_of(rows, self.rows, length=n, device=device),
+            numbers_of(columns, self.columns, length=n, device=device),
+        )
 
-    def transposed(self) -> "TiledInverse":
+    def transpose_of_it(self) -> "TiledInverse":
         return self._of(self.columns, self.rows)
 
     def _of(self, rows: Tensor | None, columns: Tensor | None) -> "TiledInverse":
         return TiledInverse(
-            self.triangle, self.deflation, room=self.room, rows=rows, columns=columns, beside=self.beside
+            self.triangle, self.deflation, room=self.room, rows=rows, columns=columns, inverted=self.inverted
         )
 
     def leading_diagonal(self) -> Tensor:
@@ -104,44 +118,46 @@ class TiledInverse(StructuredMatrix):
 
     def make_numbers(self) -> Tensor:
         if self.columns is None and self.rows is not None:
-            return self.transposed().make_numbers().T
-        full = self._columns_in_full()
-        return full if self.rows is None else full[self.rows]
+            return self.transpose_of_it().make_numbers().T
+        tall, wide = self.beside
+        tall = tall if self.rows is None else tall[self.rows]
+        wide = wide if self.columns is None else wide[self.columns]
+        return (tall @ wide.T).add_(self._tile_numbers(self.rows, self.columns))
 
-    def _columns_in_full(self) -> Tensor:
-        """Return all rows of the columns."""
-        triangle, (left, right) = self.triangle, self.beside
-        full = left @ (right if self.columns is None else right[self.columns]).T
-        columns = torch.arange(triangle.n, device=triangle.device) if self.columns is None else self.columns
-        for j, span in enumerate(triangle.spans):
-            here = ((columns >= span.start) & (columns < span.stop)).nonzero().flatten()
-            if not len(here):
-                continue
-            within = columns[here] - span.start
-            for i, rows in enumerate(triangle.spans):
-                full[rows, here] += (
-                    triangle.tile(i, j)[:, within] if i >= j else triangle.tile(j, i)[within].T
-                )
-        return full
-
-    def _some(self, numbers: Tensor | None, some: Rows) -> Tensor | None:
-        if isinstance(some, slice) and some == slice(None):
-            return numbers
-        some = some if isinstance(some, slice) else some.to(self.triangle.device)
-        every = torch.arange(self.triangle.n, device=self.triangle.device) if numbers is None else numbers
-        return every[some]
+    def _tile_numbers(self, rows: Tensor | None, columns: Tensor | None) -> Tensor:
+        """Return what tiles hold at some rows and columns."""
+        triangle = self.triangle
+        every = torch.arange(triangle.n, device=triangle.device)
+        rows, columns = (every if side is None else side for side in (rows, columns))
+        numbers = torch.empty(len(rows), len(columns), dtype=torch.float64, device=triangle.device)
+        for j, across in enumerate(triangle.spans):
+            places = _places_within(columns, across)
+            for i, down in enumerate(triangle.spans) if len(places) else ():
+                here = _places_within(rows, down)
+                of_rows, of_columns = rows[here] - down.start, columns[places] - across.start
+                if i >= j:
+                    tile = triangle.tile(i, j)[of_rows[:, None], of_columns]
+                else:
+                    tile = triangle.tile(j, i)[of_columns[:, None], of_rows].T
+                numbers[here[:, None], places] = tile.double()
+        return numbers
 
 
-def multiply_by_triangle(left: Tensor, triangle: Triangle) -> Tensor:
+def _places_within(numbers: Tensor, span: slice) -> Tensor:
+    """Return the places of the row numbers that lie in a span."""
+    return ((numbers >= span.start) & (numbers < span.stop)).nonzero().flatten()
+
+
+def multiply_by_triangle(rows_over: Tensor, triangle: Triangle) -> Tensor:
     """Return a matrix (b × n) times the symmetric one, in the matrix's own precision; 2bn² operations."""
-    left = left.contiguous()
-    product = torch.zeros_like(left)
+    rows_over = rows_over.contiguous()
+    product = torch.zeros_like(rows_over)
     for i, rows in enumerate(triangle.spans):
         for j, columns in enumerate(triangle.spans[: i + 1]):
-            tile = triangle.tile(i, j).to(left.dtype)
-            product[:, columns].addmm_(left[:, rows], tile)
+            tile = triangle.tile(i, j).to(rows_over.dtype)
+            product[:, columns].addmm_(rows_over[:, rows], tile)
             if i != j:
-                product[:, rows].addmm_(left[:, columns], tile.T)
+                product[:, rows].addmm_(rows_over[:, columns], tile.T)
     return product
 
 

@@ -23,9 +23,9 @@ from torch import Tensor
 from leftout.core.blocks import blocks
 
 SIDES = (512, 1024, 2048, 4096)
-"""Sides of a tile. Products of larger ones come nearer to the speed of the processor."""
+"""Sides of a tile. Calls and threads take their time for each: smaller ones are slower."""
 
-FEWEST = 12
+FEWEST = 16
 """Tiles on a side at least: of N a share of about 2 / N of the work is done for the upper triangle."""
 
 
@@ -82,11 +82,11 @@ class Triangle(ABC):
         """Replace a tile by its next stage: wholly, or not at all."""
 
     @abstractmethod
-    def kept(self, name: str) -> Float64[Tensor, "n r"] | None:
+    def array(self, name: str) -> Float64[Tensor, "n r"] | None:
         """Return what was kept with the tiles under a name; None where nothing was."""
 
     @abstractmethod
-    def keep(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
+    def keep_array(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
         """Keep something with the tiles that cannot be made of them any more."""
 
     def check_stage(self, i: int, j: int, stage: Stage) -> None:
@@ -115,10 +115,10 @@ class TriangleInMemory(Triangle):
         self.check_stage(i, j, stage)
         self._tiles[i, j] = stage, tile.to(self.device, self.dtype)
 
-    def kept(self, name: str) -> Float64[Tensor, "n r"] | None:
+    def array(self, name: str) -> Float64[Tensor, "n r"] | None:
         return self._kept.get(name)
 
-    def keep(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
+    def keep_array(self, name: str, numbers: Float64[Tensor, "n r"]) -> None:
         self._kept[name] = numbers
 
 
