@@ -11,7 +11,11 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.structured_matrix import Rows, StructuredMatrix
+from leftout.core.blocks import blocks
+from leftout.core.structured_matrix import ALL, Rows, StructuredMatrix
+
+PIECE = 4096
+"""Rows whose squares are added up together."""
 
 
 @final
@@ -65,18 +69,36 @@ class ProductMatrix(StructuredMatrix):
         return (other @ self.left) @ self.right.T
 
     def part(self, rows: Rows, columns: Rows) -> "ProductMatrix":
-        return ProductMatrix(self.left[rows], self.right[columns], room=self.room)
+        first_side = _rows_of(self.left, rows)
+        # A kernel matrix of some examples is again the product of one set of rows with itself.
+        same = self.left is self.right and _are_same(rows, columns)
+        return ProductMatrix(
+            first_side, first_side if same else _rows_of(self.right, columns), room=self.room
+        )
 
     def transpose_of_it(self) -> "ProductMatrix":
         return ProductMatrix(self.right, self.left, room=self.room)
 
     def leading_diagonal(self) -> Tensor:
         side = min(self.shape)
-        return torch.linalg.vecdot(self.left[:side], self.right[:side])
+        made = self.left.new_empty(side)
+        for rows in blocks(side, PIECE):  # their products take as much memory as the rows
+            torch.linalg.vecdot(self.left[rows], self.right[rows], out=made[rows])
+        return made
 
     def summed_over(self, outputs: int) -> Float64[Tensor, "a b"]:
         """Return Σ_o of the entries of output o with output o, where each example has so many rows."""
         return _by_example(self.left, outputs) @ _by_example(self.right, outputs).T
+
+
+def _rows_of(side: Tensor, rows: Rows) -> Tensor:
+    return side if isinstance(rows, slice) and rows == ALL else side[rows]
+
+
+def _are_same(rows: Rows, columns: Rows) -> bool:
+    if isinstance(rows, slice) or isinstance(columns, slice):
+        return isinstance(rows, slice) and isinstance(columns, slice) and rows == columns
+    return torch.equal(rows, columns)
 
 
 def _by_example(rows: Tensor, outputs: int) -> Tensor:

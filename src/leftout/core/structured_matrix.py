@@ -55,6 +55,10 @@ class StructuredMatrix(Tensor):
     def times_from_left(self, other: Tensor) -> Tensor:
         """Return the product of a matrix of numbers with this one."""
 
+    def product_after(self, first: "StructuredMatrix") -> "Tensor | None":
+        """Return first @ self, where what both are made of gives it without their numbers; else None."""
+        return None
+
     @abstractmethod
     def part(self, rows: Rows, columns: Rows) -> Self:
         """Return some rows and columns, in the same form."""
@@ -119,6 +123,13 @@ def numbers_of(index: Rows, among: Tensor | None, *, length: int, device: torch.
 
 
 def _multiply(first: Tensor, second: Tensor) -> Tensor:
+    if isinstance(first, StructuredMatrix) and isinstance(second, StructuredMatrix):
+        joint = second.product_after(first)
+        if joint is not None:
+            return joint
+        mirrored = first.transpose_of_it().product_after(second.transpose_of_it())
+        if mirrored is not None:
+            return mirrored.T
     if isinstance(first, StructuredMatrix):
         return first.times(second.numbers if isinstance(second, StructuredMatrix) else second)
     assert isinstance(second, StructuredMatrix)
@@ -140,7 +151,8 @@ def _diagonal(matrix: StructuredMatrix, offset: int = 0, dim1: int = 0, dim2: in
 def _slice(
     matrix: StructuredMatrix, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> StructuredMatrix:
-    index = slice(start, end, step)
+    covers = step == 1 and range(matrix.shape[dim])[start:end] == range(matrix.shape[dim])
+    index = ALL if covers else slice(start, end, step)
     return matrix.part(index, ALL) if dim in (0, -2) else matrix.part(ALL, index)
 
 
@@ -177,6 +189,11 @@ def _new(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return make_like
 
 
+def to_numbers(matrix: Tensor) -> Tensor:
+    """Return a matrix as numbers, where the caller has seen to it that they fit."""
+    return matrix.make_numbers() if isinstance(matrix, StructuredMatrix) else matrix
+
+
 _aten = torch.ops.aten
 StructuredMatrix.handlers.update(
     {
@@ -191,6 +208,7 @@ StructuredMatrix.handlers.update(
         _aten.index.Tensor: _index,
         _aten.sum.default: _sum,
         _aten.detach.default: lambda matrix: matrix.part(ALL, ALL),
+        _aten.alias.default: lambda matrix: matrix.part(ALL, ALL),
         _aten.new_zeros.default: _new(_aten.new_zeros.default),
         _aten.new_empty.default: _new(_aten.new_empty.default),
         _aten.new_ones.default: _new(_aten.new_ones.default),

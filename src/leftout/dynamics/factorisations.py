@@ -4,7 +4,7 @@ A matrix that does not fit the memory is inverted in tiles (`solvers.tiled`), an
 """
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -20,7 +20,9 @@ from leftout.dynamics.triangle_file import TriangleFile
 from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
+from leftout.solvers.features import FeatureDirections, FeatureFactor, factor_features
 from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
+from leftout.solvers.kept_matrix import as_numbers, directions_of
 from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 from leftout.solvers.tiled.deflation import Deflation, leading_vectors
@@ -87,7 +89,9 @@ class Factorisations:
         self._check_whole("A training time, a spectrum or a learning curve")
         with spinner(f"eigendecomposition of {self.side}"):
             try:
-                return spectrum_of(self.gram, made_in=self.made_in)
+                if self._directions is not None:
+                    return self._directions.spectrum()
+                return spectrum_of(as_numbers(self.gram), made_in=self.made_in)
             except NotPositiveError as error:
                 if self.definite:
                     raise
@@ -120,11 +124,13 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
+        if self._directions is not None:
+            return self._factorise(FeatureFactor, partial(factor_features, self._directions), ridge)
         if isinstance(self.gram, EvaluatedMatrix):
             return self._factorise(TiledFactor, self._factor_in_tiles, ridge)
         if self.definite:
-            return self._factorise(CholeskyFactor, factor_cholesky, ridge)
-        return self._factorise(IndefiniteFactor, factor_indefinite, ridge)
+            return self.cholesky(ridge)
+        return self._factorise(IndefiniteFactor, partial(factor_indefinite, as_numbers(self.gram)), ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
         """Return the Cholesky factor of K + ridge·I.
@@ -134,7 +140,7 @@ class Factorisations:
             OptionError: K is factored in tiles.
         """
         self._check_whole("A Cholesky factor")
-        return self._factorise(CholeskyFactor, factor_cholesky, ridge)
+        return self._factorise(CholeskyFactor, partial(factor_cholesky, as_numbers(self.gram)), ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹."""
@@ -145,6 +151,11 @@ class Factorisations:
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
+    @cached_property
+    def _directions(self) -> FeatureDirections | None:
+        """Return the directions of the features that K is kept as; None where K is its numbers."""
+        return directions_of(self.gram)
+
     def _check_whole(self, what: str) -> None:
         if isinstance(self.gram, EvaluatedMatrix):
             raise OptionError(
@@ -153,8 +164,9 @@ class Factorisations:
                 "or more `memory`."
             )
 
-    def _factor_in_tiles(self, gram: Float64[Tensor, "r r"], *, ridge: float) -> TiledFactor:
+    def _factor_in_tiles(self, *, ridge: float) -> TiledFactor:
         """Return the inverse of K + ridge·I in tiles."""
+        gram = self.gram
         assert isinstance(gram, EvaluatedMatrix)
         triangle = self._triangle(ridge)
         deflation = self._deflation(triangle, gram, ridge)
@@ -193,7 +205,7 @@ class Factorisations:
         self._factor = None
         try:
             with spinner(f"factorisation of {self.side}"):
-                factor = factorise(self.gram, ridge=ridge)
+                factor = factorise(ridge=ridge)
         except NotPositiveError as error:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
         self._factor = factor

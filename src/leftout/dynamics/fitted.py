@@ -21,7 +21,9 @@ from leftout.core.card import Card
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.product_matrix import ProductMatrix
 from leftout.core.progress import spinner
+from leftout.core.structured_matrix import StructuredMatrix
 from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.data.examples import Examples
 from leftout.data.pairs import inputs_of
@@ -38,7 +40,7 @@ from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
 from leftout.solvers.logistic import LogisticFit, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
-from leftout.solvers.resolvent import filtered_coordinates
+from leftout.solvers.resolvent import apply_filter
 from leftout.solvers.spectrum import Spectrum
 
 T = TypeVar("T")
@@ -115,7 +117,19 @@ class Fitted:
         ]
         if self.ridge_choice is not None:
             lines.append(("ridge", self.ridge_choice.text))
+        if self.kept_as:
+            lines.append(("kept as", self.kept_as))
         return Card(f"Model of {len(self):,} examples", tuple(lines)).html()
+
+    @property
+    def kept_as(self) -> str:
+        """Return what is kept in place of the kernel matrix, and why; empty where that is kept itself."""
+        gram = self.gram
+        if not isinstance(gram, ProductMatrix):
+            return gram.kept_as if isinstance(gram, StructuredMatrix) else ""
+        (n, d), exact = gram.left.shape, self.kernel.distortion(self.train.inputs[:2]) is None
+        what = f"{n} rows of {d} features, in n d² instead of n³"
+        return what if exact else f"{what}; they approximate the kernel"
 
     @property
     def kernel(self) -> Kernel:
@@ -381,8 +395,7 @@ class Fitted:
         if time == 0:
             return torch.zeros_like(self.residual)
         spectrum = self.factorisations.spectrum
-        coordinates = filtered_coordinates(spectrum, self.residual, self.spectral_rule.filter(time, total))
-        return spectrum.vectors @ coordinates
+        return apply_filter(spectrum, self.residual, self.spectral_rule.filter(time, total))
 
     @cached_property
     def logistic(self) -> LogisticFit:

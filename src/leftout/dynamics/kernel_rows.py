@@ -97,7 +97,8 @@ class KernelRows:
         if self._by_pairs is not None:
             return self._by_pairs.compare(queries)
         if isinstance(self.gram, ProductMatrix):  # the rows of the training inputs are there
-            return Comparison(self.kernel.rows(queries.to(self.gram.device)) @ self.gram.left.T)
+            rows = self.kernel.rows(queries.to(self.gram.device))
+            return Comparison(ProductMatrix(rows, self.gram.left, room=self.gram.room))
         return Comparison(self.between(queries, self.inputs))
 
     def compare_training(self, examples: slice) -> Comparison:

@@ -45,7 +45,7 @@ class RateOptions(OptionRecord):
     rate: float | None = option(None, "η of flow (1 by default) and descent (must be given).")
 
 
-SolverName = Literal["auto", "dense", "tiled"]
+SolverName = Literal["auto", "dense", "tiled", "features"]
 TileType = Literal["float64", "float32"]
 
 
@@ -56,7 +56,9 @@ class SolverOptions(OptionRecord):
     panel = "Machine"
 
     solver: SolverName = option(
-        "auto", "dense: whole matrices. tiled: one triangle of the inverse. auto: dense where that fits."
+        "auto",
+        "dense: whole matrices. tiled: one triangle of the inverse. features: those a kernel is made of. "
+        "auto: features where few, else dense where that fits.",
     )
     tile_dtype: TileType | None = option(None, "Precision of tiles: float64 where they fit, else float32.")
 

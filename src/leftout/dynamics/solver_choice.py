@@ -13,7 +13,7 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import AnyKernel
 from leftout.solvers.tiled.triangle import tile_side, triangle_bytes
 
-SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "tiled")
+SOLVERS: tuple[SolverName, ...] = ("auto", "dense", "tiled", "features")
 TILE_DTYPES = (torch.float64, torch.float32)
 
 MATRICES = 3
@@ -64,8 +64,10 @@ def choose_solver(
     check_choice("solver", solver, SOLVERS)
     if tile_dtype is not None:
         check_choice("tile_dtype", tile_dtype, TILE_DTYPES)
-        if solver == "dense":
-            raise OptionError('`tile_dtype` is of solver="tiled": leave it out for a dense one.')
+        if solver not in ("auto", "tiled"):
+            raise OptionError(f'`tile_dtype` is of solver="tiled": leave it out for a {solver} one.')
+    if solver == "features":
+        return SolverChoice(None, "features, as asked")
     needed = MATRICES * 8 * n * n if dense_bytes is None else dense_bytes
     refusal = no_tiles(kernel, rule)
     if solver == "tiled" and refusal:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import torch
 
+from leftout.core.checks import check_choice
 from leftout.dynamics.options import SolverName
-from leftout.dynamics.solver_choice import choose_solver
+from leftout.dynamics.solver_choice import SOLVERS, choose_solver
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.memory import AuditMemory
@@ -18,12 +19,21 @@ def with_solver(
     *,
     solver: SolverName,
     tile_dtype: torch.dtype | None,
+    features: int | None,
 ) -> PlannedAudit:
     """Return what is asked of an audit, with the way it is solved.
+
+    Args:
+        features: that the kernel makes of an input; None where it makes none.
 
     Raises:
         OptionError: tiles were asked for, and this model has none.
     """
+    check_choice("solver", solver, SOLVERS)
+    if solver == "features":
+        audit = replace(audit, row_numbers=features)
+    elif solver != "auto":
+        audit = replace(audit, row_numbers=None)
     choice = choose_solver(
         kernel,
         audit.rule,

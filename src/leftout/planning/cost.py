@@ -29,6 +29,7 @@ from leftout.planning.machine import Machine
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import LENGTH
 from leftout.solvers.cholesky import cholesky_work, inverse_work
+from leftout.solvers.features import feature_work
 from leftout.solvers.krylov import EIGENVALUE_STEPS
 from leftout.solvers.logistic import fit_logistic_work, newton_step_work
 from leftout.solvers.spectrum import spectrum_work
@@ -214,6 +215,8 @@ class Cost:
     def _factorisations(self, again: int, *, spectrum: bool) -> float:
         """Return seconds of factors, made again if the ridge changes, of an inverse and of a spectrum."""
         audit, work = self.audit, NO_WORK
+        if audit.row_numbers is not None:
+            return self.machine.seconds(feature_work(audit.n, audit.row_numbers))
         if audit.reaches_end:
             work = (1 + again * audit.ridge_changes) * cholesky_work(audit.n) + inverse_work(audit.n)
         return self.machine.seconds(work + spectrum_work(audit.n) if spectrum else work)

@@ -17,6 +17,7 @@ from leftout.core.errors import MemoryBudgetError
 from leftout.core.wording import byte_size
 from leftout.curation.label_model import label_model_bytes
 from leftout.curation.rare import ROWS
+from leftout.curation.reduced_model import SQUARES
 from leftout.curation.redundant import redundant_bytes
 from leftout.curation.subclasses import compared_bytes
 from leftout.diagnostics.learning_curve.subsamples import backtest_bytes
@@ -67,6 +68,8 @@ class AuditMemory:
             redundant, certificate = 8 * audit.n * audit.k * ARRAYS * len(audit.groups), 3 * self.square
         else:
             redundant = redundant_bytes(*audit.removals, memory=audit.budget)
+            if audit.row_numbers is not None:  # the order of removal makes numbers of the inverse
+                redundant += SQUARES * 8 * audit.n**2
             certificate = certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
         if audit.tile_dtype is not None:
             redundant = 3 * 8 * max(audit.groups, default=0) ** 2

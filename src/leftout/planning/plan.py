@@ -22,6 +22,7 @@ from leftout.core.wording import byte_size, duration
 from leftout.curation.mislabelled import DOUBTED
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import SAMPLE, coded_for
+from leftout.dynamics.fit_features import feature_count
 from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
@@ -146,7 +147,9 @@ def plan(
     audit = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
     )
-    audit = with_solver(audit, kernel, solver=solver, tile_dtype=tile_dtype)
+    audit = with_solver(
+        audit, kernel, solver=solver, tile_dtype=tile_dtype, features=feature_count(kernel, train.inputs)
+    )
     cost, bytes_of = Cost(audit, measure_machine(kernel, train, device=usable)), AuditMemory(audit, kernel)
     steps = (
         Step("start and load", started, before, "measured just now"),
@@ -202,7 +205,7 @@ def _kernel_method(audit: PlannedAudit) -> str:
         return f"{audit.n} × {audit.n}, one triangle of tiles in {_name(audit.tile_dtype)}"
     if audit.row_numbers is None:
         return f"{audit.n} × {audit.n}, one triangle"
-    return f"{audit.n} rows of {audit.row_numbers} numbers, whose products do not fit"
+    return f"{audit.n} rows of {audit.row_numbers} features, kept in place of their products"
 
 
 def _name(dtype: torch.dtype) -> str:
@@ -237,6 +240,8 @@ def _factorisation_method(audit: PlannedAudit) -> str:
     """Return which factorisations are made."""
     if audit.is_cross_entropy:
         return "cross-entropy, by Newton's method"
+    if audit.row_numbers is not None:
+        return f"singular values of {audit.row_numbers} features"
     if audit.tile_dtype is not None:
         chosen = f", the ridge chosen from {min(SAMPLE, audit.n)} examples" if audit.chooses_ridge else ""
         return f"inverse in tiles in {_name(audit.tile_dtype)}, solutions refined in float64{chosen}"

@@ -231,7 +231,7 @@ def planned_audit(
         chooses_ridge=chooses_ridge,
         features=base.feature_bytes(train.inputs),
         largest_class=len(train) if train.labels is None else int(train.labels.bincount().max()),
-        row_numbers=base.row_numbers()
-        if is_kept_as_rows(kernel, rule, len(train) * outputs, budget)
+        row_numbers=base.row_numbers(train.inputs)
+        if is_kept_as_rows(kernel, train.inputs, rule, budget)
         else None,
     )

@@ -8,10 +8,14 @@ import torch
 from jaxtyping import Num
 from torch import Tensor
 
+from leftout.solvers.feature_inverse import FeatureInverse
+
 
 def diagonal_blocks(matrix: Num[Tensor, "r r"], rows_per_example: int) -> Num[Tensor, "n b b"]:
     """Return the blocks of b = `rows_per_example` rows on the diagonal, a copy."""
     b = rows_per_example
+    if isinstance(matrix, FeatureInverse):
+        return matrix.diagonal_blocks(b)
     if b == 1:
         return matrix.diagonal().clone().view(-1, 1, 1)
     n = len(matrix) // b

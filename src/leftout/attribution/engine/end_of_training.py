@@ -23,8 +23,11 @@ from torch import Tensor
 from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock
 from leftout.core.errors import NotPositiveError
+from leftout.core.structured_matrix import to_numbers
 from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.nystrom import left_out_residuals
+from leftout.kernels.nystrom import NystromKernel
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
 from leftout.solvers.tiled.tiled_factor import TiledFactor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
@@ -97,7 +100,7 @@ class EndOfTraining(SpectralEngine):
             shared = (
                 self.single_duals(columns)[:, :, 0]
                 if queries is None
-                else queries.cross @ self._inverse[:, columns]
+                else to_numbers(queries.cross @ self._inverse[:, columns])
             )
             self._last = (key, shared)
         return self._last[1]
@@ -134,6 +137,11 @@ class EndOfTraining(SpectralEngine):
         if self.shift is not None:
             change = change + self.fitted.gram @ self.shift
         return self.fitted.by_example(change)
+
+    def _out_of_sample(self) -> Float64[Tensor, "n k"]:
+        if isinstance(self.fitted.kernel, NystromKernel):
+            return self.fitted.targets - left_out_residuals(self.fitted, self.ridge)
+        return super()._out_of_sample()
 
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         rows = self.fitted.rows.of_examples(group)

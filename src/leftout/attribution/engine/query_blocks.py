@@ -89,7 +89,7 @@ class QueryBlock:
     @cached_property
     def spectral(self) -> Float64[Tensor, "mrows r"]:
         """Return K(queries, X) V."""
-        return self.cross @ self.fitted.spectrum.vectors
+        return self.fitted.spectrum.of_rows(self.cross)
 
     def of_output(self, output: int, matrix: Float64[Tensor, "mrows x"]) -> Float64[Tensor, "m x"]:
         """Return the rows of `cross` or `spectral` that one output is predicted from."""
