@@ -3,10 +3,10 @@
     python benchmarks/tiled.py stages      20,000 MNIST digits, 2,000 queries, beside bare torch
     python benchmarks/tiled.py whole       leftout audit of all of MNIST, 60,000 and 10,000, with 12 GB
 
-Floor: n³ operations for the inverse and 2mn² for the queries, in the precision of the tiles, and half of
-the matrix, 4n² bytes or 2n². "Bare" is torch on whole float64 matrices: Cholesky, inverse, and one product with
-the queries, the kernel matrix at hand. Of tiles in float32: influence on 200 queries, leverages and the first 20
-examples of each query, beside tiles in float64.
+Floor: n³ operations for the inverse and 2mn² for the queries, in the precision of the tiles, and half of the
+matrix, 4n² bytes or 2n². "Bare" is torch on whole float64 matrices: Cholesky, inverse, and one product with
+the queries, the kernel matrix at hand. Of tiles in float32: influence on 200 queries, leverages and the
+first 20 examples of each query, beside tiles in float64.
 """
 
 import argparse

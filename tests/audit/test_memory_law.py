@@ -66,7 +66,7 @@ def measured(n, m, d, k, kernel, rule):
     kernel.check("inputs", train.inputs)
     def needed(budget):
         asked_for = planned_audit(kernel, train, query, rule=rule, at=at, refit_examples=3, budget=budget)
-        asked_for = with_solver(asked_for, kernel, **{"tile_dtype": None, **solver})
+        asked_for = with_solver(asked_for, kernel, **{"tile_dtype": None, "features": None, **solver})
         return AuditMemory(asked_for, kernel).peak
     budget = 10**11
     while needed(budget - 1) <= budget - 1:  # blocks grow with the budget: the least that holds its own

@@ -120,7 +120,9 @@ def test_auto_is_dense_where_all_steps_fit_and_tiled_where_they_do_not(data) -> 
     for dtype in (None, torch.float64, torch.float32):
         least = AuditMemory(dataclasses.replace(asked, tile_dtype=dtype, budget=10**6), KERNEL).least_budget
         of_budget = dataclasses.replace(asked, budget=least)
-        assert with_solver(of_budget, KERNEL, solver="auto", tile_dtype=None).tile_dtype == dtype
+        assert (
+            with_solver(of_budget, KERNEL, solver="auto", tile_dtype=None, features=None).tile_dtype == dtype
+        )
 
 
 def test_a_plan_says_which_way_and_why(data) -> None:
