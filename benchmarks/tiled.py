@@ -118,10 +118,11 @@ def whole(memory: str) -> dict[str, Any]:
             process = psutil.Process(run.pid)
             while run.poll() is None:
                 try:
-                    memory_now = process.memory_full_info()
+                    memory_now = process.memory_info()
                 except psutil.Error:
                     break
-                peak, anonymous = max(peak, memory_now.rss), max(anonymous, memory_now.uss)
+                own = memory_now.rss - memory_now.shared  # without the file of tiles, which is mapped
+                peak, anonymous = max(peak, memory_now.rss), max(anonymous, own)
                 loads.append(os.getloadavg()[0])
                 time.sleep(5)
             assert run.stdout is not None

@@ -21,6 +21,7 @@ import scipy.linalg
 import torch
 from jaxtyping import Bool, Float64, Int64
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.linalg import eigsh
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
@@ -54,6 +55,9 @@ more none reaches 1.3, and of thirty classes of one digit one has a style of wri
 
 COMPONENTS = 8
 """Kernel principal components that are clustered: with more, distances discriminate less."""
+
+LARGE = 1000
+"""Examples of a class from which its components come from products, not from a decomposition of the whole."""
 
 CUTS = 8
 """Most clusters that a class is cut into: a subclass may be one of several."""
@@ -168,12 +172,15 @@ def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray
     for block in blocks(len(rows), ROWS):
         alike[block] = fitted.rows.among(here[block], here).cpu()
     size = alike.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
-    alike = alike / (size[:, None] * size)
-    centred = alike - alike.mean(0) - alike.mean(1, keepdim=True) + alike.mean()
-    last = len(rows) - 1
-    values, vectors = scipy.linalg.eigh(
-        centred.numpy(), subset_by_index=[max(0, last - COMPONENTS + 1), last]
-    )
+    alike.div_(size[:, None]).div_(size)
+    by_row = alike.mean(0)  # symmetric: the means of columns are those of rows
+    centred = alike.sub_(by_row).sub_(by_row[:, None]).add_(by_row.mean()).numpy()
+    if len(rows) > LARGE:
+        start = np.random.default_rng(0).normal(size=len(rows))
+        values, vectors = eigsh(centred, k=COMPONENTS, which="LA", v0=start)
+    else:
+        first = max(0, len(rows) - COMPONENTS)
+        values, vectors = scipy.linalg.eigh(centred, subset_by_index=[first, len(rows) - 1])
     points: np.ndarray = vectors * np.sqrt(np.maximum(values, 0))
     return points
 
