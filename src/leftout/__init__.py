@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from leftout.dynamics.fitted_estimator import FittedEstimator as FittedEstimator
     from leftout.dynamics.fitted_networks import FittedNetworks as FittedNetworks
     from leftout.dynamics.linearised_module import linearised_module as linearised_module
+    from leftout.dynamics.nystrom import Nystrom as Nystrom
     from leftout.dynamics.ridge_choice import RidgeChoice as RidgeChoice
     from leftout.dynamics.rules import GradientDescent as GradientDescent
     from leftout.dynamics.rules import GradientFlow as GradientFlow

@@ -9,6 +9,7 @@ from torch import nn
 
 import leftout as lo
 from leftout.core.errors import DataError, NotPositiveError, OptionError, ShapeError
+from leftout.core.structured_matrix import to_numbers
 from leftout.data.pairs import examples_of
 from leftout.solvers.cross_entropy import cross_entropy_change
 from oracles.cross_entropy import DenseLogistic, cross_entropy, probabilities
@@ -46,8 +47,8 @@ class Case:
         )
         total = len(inputs) if rule.loss == "mean" else 1
         self.oracle = DenseLogistic(
-            self.fitted.gram.numpy(),
-            self.fitted.cross(points).numpy(),
+            to_numbers(self.fitted.gram).numpy(),
+            to_numbers(self.fitted.cross(points)).numpy(),
             self.fitted.initial(inputs).numpy(),
             self.fitted.initial(points).numpy(),
             self.fitted.train.targets.numpy(),

@@ -20,8 +20,8 @@ def keep_rows(monkeypatch):
     """Return what decides whether networks under cross-entropy keep rows, as if their matrix did not fit."""
 
     def decide(kept):
-        def decision(kernel, rule, n, budget):
-            del n, budget
+        def decision(kernel, inputs, rule, budget):
+            del inputs, budget
             return kept and isinstance(rule, lo.Logistic) and isinstance(kernel, Empirical)
 
         monkeypatch.setattr("leftout.dynamics.fit.is_kept_as_rows", decision)
@@ -44,6 +44,7 @@ KERNELS = {
 def test_answers_are_fits_in_the_weights(name, keep_rows) -> None:
     kernel, k = KERNELS[name]()
     pair = data(k)
+    keep_rows(False)
     case = Case(kernel, pair, lo.Logistic(0.05))
     keep_rows(True)
     fitted = lo.fit(kernel, pair, rule=lo.Logistic(0.05))
@@ -88,9 +89,10 @@ def test_all_questions_have_the_answers_of_the_matrix(weights, keep_rows) -> Non
     asked = questions(query)
     if weights == "initial":
         asked["out of sample"] = lo.out_of_sample
-    for ask in asked.values():
+    for name, ask in asked.items():
         found, want = (torch.as_tensor(np.asarray(ask(model))) for model in (fitted, dense))
-        assert_same(found.double(), want.double(), 1e-7)
+        # One step is solved exactly on rows, and by conjugate gradients on the matrix.
+        assert_same(found.double(), want.double(), 1e-3 if name in ("one step", "out of sample") else 1e-7)
 
 
 def test_projected_rows_are_kept_as_well(keep_rows) -> None:
@@ -114,24 +116,26 @@ def classifier(n=240):
     return module, train, query
 
 
-def test_the_budget_decides_and_is_kept() -> None:
+def test_the_budget_decides_and_is_kept(monkeypatch) -> None:
     module, train, query = classifier(400)
     matrix, budget = 8 * (400 * 10) ** 2, 58e6  # 128 MB
     assert budget < matrix / 2
 
-    def answers(memory):
+    def answers(memory, features=False):
+        monkeypatch.setattr("leftout.dynamics.fit.is_kept_as_features", lambda kernel, inputs: features)
         kernel = Empirical(module, parameters="last:1")
         fitted = lo.fit(kernel, train, rule=lo.Logistic(0.5), memory=memory)
         return fitted, lo.leave_one_out(fitted, query), lo.leave_out(fitted, query, [range(30)])
 
-    (dense, *want), (rows, *found) = answers("1GB"), answers(budget)
+    dense, *want = answers("1GB")
     assert type(dense.gram) is torch.Tensor
-    assert isinstance(rows.gram, ProductMatrix)
-    for one, other in zip(found, want, strict=True):
-        assert_same(torch.tensor(one.values), torch.tensor(other.values), 1e-9)
+    for rows, *found in (answers(budget), answers("1GB", features=True)):
+        assert isinstance(rows.gram, ProductMatrix)
+        for one, other, rtol in zip(found, want, (5e-3, 1e-9), strict=True):
+            assert_same(torch.tensor(one.values), torch.tensor(other.values), rtol)
     assert peak_memory(answers, budget) <= budget
     drawn = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()
-    # Squared loss factors the matrix: it is refused, as before.
+    # Squared loss factors the matrix: it is refused where there are about as many weights as rows.
     with pytest.raises(MemoryBudgetError, match="A model of 400 examples, 10 rows each"):
         lo.fit(Empirical(drawn, weights="initial"), train, rule=lo.Ridge(1.0), memory=budget)
     # And so it is where rows are no shorter than the budget allows.
@@ -149,10 +153,10 @@ def test_an_audit_and_its_plan_keep_rows_where_the_matrix_does_not_fit(keep_rows
     keep_rows(False)
     want = lo.audit(kernel, train, query, rule=rule, refit_examples=1, memory="1GB")
     assert isinstance(found.fitted.gram, ProductMatrix)
-    assert_same(torch.tensor(found.findings.scores.values), torch.tensor(want.findings.scores.values), 1e-9)
-    assert found.findings.redundant.order == want.findings.redundant.order
+    assert_same(torch.tensor(found.findings.scores.values), torch.tensor(want.findings.scores.values), 1e-3)
+    assert found.findings.redundant.order[:50] == want.findings.redundant.order[:50]
     assert [one.row for one in found.findings.outliers] == [one.row for one in want.findings.outliers]
-    assert planned["kernel"].method == "2400 rows of 110 numbers, whose products do not fit"
+    assert planned["kernel"].method == "2400 rows of 110 features, kept in place of their products"
     assert "15 products of (2400 × 110)(110 × 240)" in planned["scores"].method
     dense = plan(kernel, train, query, rule=rule, memory="1GB")
     assert planned["factorisation"].memory < dense.steps[2].memory - 8 * 2400**2 / 2

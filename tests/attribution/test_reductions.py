@@ -77,3 +77,17 @@ def test_a_tie_is_broken_without_losing_an_example() -> None:
     assert np.sort(got.helpful_train.values).tolist() == [list(range(N))] * 2
     assert not got.helpful.values.any()
     assert torch.get_default_dtype() == torch.float32, "the default type is the user's"
+
+
+@EVERY
+def test_pieces_of_the_training_examples_change_nothing(rule, times, monkeypatch) -> None:
+    p = problem(N, 6, 2)
+    fitted = p.fitted(rule)
+    top, mean = (lo.leave_one_out(fitted, p.query, at=times, **kept) for kept in ({"top": 4}, {"mean": True}))
+    for name in ("COLUMNS", "STREAMED"):
+        monkeypatch.setattr(f"leftout.attribution.engine.single_changes.{name}", 3)
+    assert_same(lo.leave_one_out(fitted, p.query, at=times, mean=True), mean, 1e-13)
+    in_pieces = lo.leave_one_out(fitted, p.query, at=times, top=4)
+    for name in ("helpful", "harmful"):
+        assert_same(in_pieces[name], top[name], 1e-13)
+        assert np.array_equal(in_pieces[f"{name}_train"], top[f"{name}_train"])

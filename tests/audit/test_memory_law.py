@@ -25,6 +25,7 @@ import leftout as lo
 from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.errors import MemoryBudgetError
 from leftout.data.pairs import examples_of
+from leftout.planning.audit_solver import with_solver
 from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import planned_audit
 
@@ -58,10 +59,14 @@ def kernel_of(name, d, k):
 
 def measured(n, m, d, k, kernel, rule):
     train, query = problem(n, m, d, k)
+    solver = {"solver": "dense"}
+    if kernel == "tiles":
+        solver = {"solver": "tiled", "tile_dtype": torch.float32}
     kernel, (rule, at) = kernel_of(kernel, d, k), RULES[rule]
     kernel.check("inputs", train.inputs)
     def needed(budget):
         asked_for = planned_audit(kernel, train, query, rule=rule, at=at, refit_examples=3, budget=budget)
+        asked_for = with_solver(asked_for, kernel, **{"tile_dtype": None, "features": None, **solver})
         return AuditMemory(asked_for, kernel).peak
     budget = 10**11
     while needed(budget - 1) <= budget - 1:  # blocks grow with the budget: the least that holds its own
@@ -72,12 +77,12 @@ def measured(n, m, d, k, kernel, rule):
     before = of_process("VmRSS")
     with tempfile.TemporaryDirectory() as folder:
         try:
-            lo.audit(kernel, train, query, rule=rule, at=at, memory=budget - 1, out=folder + "/run")
+            lo.audit(kernel, train, query, rule=rule, at=at, memory=budget - 1, **solver, out=folder + "/run")
             return "less than what is needed was accepted"
         except MemoryBudgetError:
             if os.listdir(folder) or of_process("VmHWM") - before > 20 * 10**6:
                 return "refused, but after something was computed"
-        lo.audit(kernel, train, query, rule=rule, at=at, memory=budget, out=folder + "/run")
+        lo.audit(kernel, train, query, rule=rule, at=at, memory=budget, **solver, out=folder + "/run")
     return [budget, of_process("VmHWM") - before]
 
 with tempfile.TemporaryDirectory() as folder:
@@ -123,6 +128,11 @@ pytestmark = pytest.mark.skipif(
 
 def test_an_audit_stays_within_its_budget_and_is_refused_before_it_computes() -> None:
     check_law([(900, 100, 10, 3, "relu", "ridge"), (300, 400, 30, 2, "relu", "times")])
+
+
+@pytest.mark.slow
+def test_the_budget_holds_in_tiles() -> None:
+    check_law([(n, m, 10, 3, "tiles", "ridge") for n, m in ((900, 100), (3000, 300), (1500, 4000))])
 
 
 @pytest.mark.slow

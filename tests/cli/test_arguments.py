@@ -25,6 +25,8 @@ from leftout.core.errors import LeftoutError, OptionError
 ALL = AuditArguments.from_options(
     data="mnist:data",
     initialisation="pytorch",
+    solver="tiled",
+    tile_dtype="float32",
     classes="7,9",
     n_train=5,
     n_query=3,

@@ -72,9 +72,7 @@ def test_scores_are_those_of_the_definition(client, data) -> None:
     grid, moved = TileGrid(N, SIDE, 2), json.loads(scores.attrs["bytes_moved_by_kind"])
     of_inverse = sum(moved.get(kind, 0) for kind in ("corner", "panel", "inverse"))
     assert of_inverse == grid.inversion_bytes()
-    of_products = sum(
-        moved.get(kind, 0) for kind in ("cross", "residual", "forward", "middle", "backward")
-    )
+    of_products = sum(moved.get(kind, 0) for kind in ("cross", "residual", "forward", "middle", "backward"))
     assert of_products == grid.product_bytes(M + train.targets.shape[1])
     assert scores.attrs["bytes_moved"] == sum(moved.values())
 

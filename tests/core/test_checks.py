@@ -133,6 +133,7 @@ def test_every_error_is_of_this_package_and_a_value_error() -> None:
         assert issubclass(warning, UserWarning)
     assert {kind.__name__ for kind in kinds} == {
         "LeftoutError",
+        "ApproximationError",
         "ShapeError",
         "OptionError",
         "DataError",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from leftout.kernels import ArcCosine, Erf, From, Kernel, ReLU, Tanh, TwoLayerReLU
+from leftout.kernels import ArcCosine, Erf, From, Kernel, LinearFeatures, ReLU, Tanh, TwoLayerReLU
 from leftout.kernels.assemble import cross, gram
 from oracles.kernels import EPS
 
@@ -27,6 +27,7 @@ KERNELS: dict[str, Kernel] = {
     "tanh nngp with bias": Tanh(2, 1.5, 0.2, "nngp"),
     "arc-cosine": ArcCosine(0.5),
     "from": From(gaussian),
+    "linear features": LinearFeatures(0.5, 0.2),
 }
 # δ + ε of a block with d = 20 features, for the deepest kernel here: 3 layers of 7.3 (2 + √20) ε.
 ROUNDING = 150 * EPS

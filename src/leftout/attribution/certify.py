@@ -18,7 +18,7 @@ measure, fitted until convergence from their own matrix.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,7 @@ from torch import Tensor
 from leftout.attribution.engine.at_times import engine_at
 from leftout.attribution.engine.query_blocks import queries_of, query_blocks
 from leftout.attribution.refit_examples import compare_refits
-from leftout.core.certificate import Certificate
+from leftout.core.certificate import Certificate, Refit
 from leftout.core.checks import check_seed, check_whole
 from leftout.core.work import WorkCount
 from leftout.data.examples import Examples
@@ -82,14 +82,19 @@ def certify(
         effective_rank=float(fitted.gram.diagonal().sum()) / sizes.high if sizes.high > 0 else 0.0,
         residual=_residual(fitted, total, time, sizes.reach),
         quadrature=sizes.quadrature,
-        rounding=sizes.rounding,
+        rounding=_measured_rounding(comparisons) if fitted.is_tiled else sizes.rounding,
         scale=sizes.scale,
-        dtype="float64",
+        dtype=fitted.solved_in,
         kernel_dtype=fitted.record["kernel_dtype"],
         device=fitted.device.type,
         refits=comparisons,
         approximation=None if measured is None else measured.record,
     )
+
+
+def _measured_rounding(comparisons: Sequence[Refit]) -> float:
+    """Return the largest change that tiles of few digits made to those of examples really left out."""
+    return max((abs(refit.engine - refit.refit) for refit in comparisons), default=math.nan)
 
 
 class _Sizes(NamedTuple):

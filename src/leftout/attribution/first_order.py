@@ -33,6 +33,7 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
 from leftout.core.progress import spinner
+from leftout.core.structured_matrix import to_numbers
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, check_fitted
@@ -150,7 +151,7 @@ def _by_query(fitted: Fitted, query: Examples, dual: Float64[Tensor, "rows c"]) 
                 share = factor.solve(block.cross.T).T  # α, (m, n)
                 torch.mul(share, wrong @ residual.T, out=scores[block.rows])
             else:  # (y − f)ᵀ α first: one row a query, not one an output
-                cross = torch.unflatten(block.cross, 0, (-1, fitted.outputs_per_example))
+                cross = torch.unflatten(to_numbers(block.cross), 0, (-1, fitted.outputs_per_example))
                 pulled = torch.einsum("mb,mbr->rm", wrong, cross)
                 scores[block.rows] = _by_example(fitted, factor.solve(pulled) * residual).T
     return scores

@@ -33,6 +33,7 @@ from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_positive, shown
 from leftout.core.errors import OptionError
 from leftout.core.progress import with_progress
+from leftout.core.structured_matrix import to_numbers
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted
@@ -176,7 +177,7 @@ def query_root(fitted: Fitted, query: Examples) -> Float64[Tensor, "a rows"]:
     )
     root = fitted.gram.new_empty(0, side)
     for block in query_blocks(fitted, query):
-        root = torch.cat([root, block.cross])
+        root = torch.cat([root, to_numbers(block.cross)])
         if len(root) > side:
             root = torch.linalg.qr(root, mode="r").R
     return root

@@ -45,6 +45,7 @@ from leftout.attribution.engine.query_blocks import QueryBlock, is_scalar
 from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_finite
+from leftout.core.errors import OptionError
 from leftout.data.examples import Examples
 from leftout.dynamics.ensemble import Prior, learned_from, prior_of
 from leftout.dynamics.fitted import Fitted
@@ -228,6 +229,11 @@ class Span:
     def __init__(self, start: Prior, nodes: SharedNodes) -> None:
         self.start, self.resolvents = start, nodes.resolvents
         assert self.resolvents.outputs_per_example == 1, "a kernel with several outputs has no prior"
+        if self.resolvents.spectrum.null:
+            raise OptionError(
+                "`spread` at a finite time needs all eigenpairs of the kernel matrix; this model is kept as "
+                'its features: ask at the end of training, or fit with solver="dense".'
+            )
         quadrature, device = self.resolvents.quadrature, self.resolvents.poles.device
         points, weights = quadrature.nodes.to(device), quadrature.weights.to(device)
         # By how much a node counts: R_ii is about 1/z, so G is about w z. What U leaves out of a pole

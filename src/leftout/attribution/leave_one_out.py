@@ -21,8 +21,16 @@ from leftout.attribution.engine.cross_entropy_minimum import check_newton_steps
 from leftout.attribution.engine.effect_array import influence_array
 from leftout.attribution.engine.labelled_result import SIGN, Of, attributes, check_of
 from leftout.attribution.engine.query_blocks import is_scalar, queries_of
-from leftout.attribution.engine.ranked import by_rank, check_top, extremes
-from leftout.attribution.engine.single_changes import blocks_at_times, loss_changes, prediction_changes
+from leftout.attribution.engine.ranked import by_rank, check_top, streamed_extremes
+from leftout.attribution.engine.single_changes import (
+    blocks_at_times,
+    loss_change_columns,
+    loss_changes,
+    prediction_change_columns,
+    prediction_changes,
+    streamed_queries,
+    streamed_width,
+)
 from leftout.attribution.estimator_questions import (
     asked_of_estimators,
     estimator_leave_one_out,
@@ -180,16 +188,22 @@ def leave_one_out(
     attrs = attributes(fitted, examples, of=of, method="leave_one_out", sign=SIGN[of])
     if isinstance(fitted.rule, Logistic) and not fitted.depends_on_labels:
         attrs["newton_steps"] = "to convergence" if newton_steps is None else newton_steps
-    changes = loss_changes if of == "loss" else prediction_changes
     shape = (len(times), m, 4, top) if top else (len(times), rows, n, *[k] * (of == "prediction"))
     scores = torch.zeros(shape, dtype=torch.float64, device=fitted.device)
-    for block, place, engine in blocks_at_times(examples, at_times):
+    size = streamed_queries(fitted) if mean or top else None
+    for block, place, engine in blocks_at_times(examples, at_times, size=size):
+        if mean or top:
+            columns_of = loss_change_columns if of == "loss" else prediction_change_columns
+            streamed = columns_of(engine, block, width=streamed_width(fitted, len(block.targets)))
         if mean:
-            scores[place, 0] += changes(engine, block).sum(0) / m
+            for columns, change in streamed:
+                scores[place, 0, columns] += change.sum(0) / m
         elif top:
-            scores[place, block.rows] = extremes(changes(engine, block), top)
+            scores[place, block.rows] = streamed_extremes(streamed, top)
+        elif of == "loss":
+            loss_changes(engine, block, into=scores[place, block.rows])
         else:
-            changes(engine, block, into=scores[place, block.rows])
+            prediction_changes(engine, block, into=scores[place, block.rows])
     values = scores.cpu().numpy()
     if top:
         return by_rank(values, times, is_scalar(at), examples.ids, attrs)

@@ -6,7 +6,6 @@ from torch import Tensor
 from leftout.attribution.engine.base import EngineAtTime
 from leftout.attribution.engine.query_blocks import query_blocks
 from leftout.core.certificate import Refit
-from leftout.core.progress import with_progress
 from leftout.data.examples import Examples
 
 
@@ -28,7 +27,7 @@ def compare_refits(
     ].tolist()
     outputs = torch.randint(0, fitted.outputs, (len(rows),), generator=generator, device="cpu").tolist()
     pairs = list(zip(rows, outputs, strict=True))
-    refits = [engine.refit(row, output) for row, output in with_progress(pairs, what="refits")]
+    refits = engine.refits(pairs)
     by_engine: list[list[Tensor]] = [[] for _ in pairs]
     by_refit: list[list[Tensor]] = [[] for _ in pairs]
     for block in query_blocks(fitted, query) if pairs else []:

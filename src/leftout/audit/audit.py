@@ -24,6 +24,7 @@ from leftout.core.errors import LeftoutError, StoreError
 from leftout.diagnostics.model_selection import Selection
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import At, GradientDescent, GradientFlow, Rule
 from leftout.kernels.label_dependent import AnyKernel
 from leftout.report.audit_plots import AuditPlots
@@ -148,6 +149,8 @@ def audit(
     training: SGDTraining | None = None,
     provenance: Iterable[Any] | None = None,
     seed: int = 0,
+    solver: SolverName = "auto",
+    tile_dtype: torch.dtype | None = None,
     dtype: torch.dtype = torch.float64,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
@@ -168,12 +171,13 @@ def audit(
             - `lo.audit(train, query)`: two of Examples, which are used as they are, or two pairs.
             - `lo.audit(examples)`: Examples, which are split, and otherwise used as they are.
             - `lo.audit(kernel, train, query)`: with a kernel; `lo.audit(kernel, data)` loads the data.
-        kernel, rule, dtype, device, memory: as for `fit`; without a kernel it is ReLU(2, bias_variance=0.3)
-            at the ridge of least left-out loss, or for a training time TwoLayerReLU(). The kernel may be the
-            result of `choose_kernel`, and the report then says what it was chosen from. Of a kernel fitted to
-            labels, influence, doubted labels, rare examples and left-out predictions are those of the kernel
-            fitted again without each example; questions about many removals keep it as it is, and the report
-            says so.
+        kernel, rule, solver, tile_dtype, dtype, device, memory: as for `fit`. The solver "auto" takes
+            features where a kernel is made of few, else is dense where all steps of the audit fit. Without a
+            kernel it is ReLU(2, bias_variance=0.3) at the ridge of least left-out loss, or for a training
+            time TwoLayerReLU(). The kernel may be the result of `choose_kernel`, and the report then says
+            what it was chosen from. Of a kernel fitted to labels, influence, doubted labels, rare examples
+            and left-out predictions are those of the kernel fitted again without each example; questions
+            about many removals keep it as it is, and the report says so.
         train, query: by name, the same as in place.
         at: training times at which to ask; lists are made at the last of them.
         out: folder for the results (`scores.zarr`, the tables as `suspects.csv`, `redundant.csv`, `rare.csv`,
@@ -234,6 +238,8 @@ def audit(
         training=training,
         provenance=provenance,
         seed=seed,
+        solver=solver,
+        tile_dtype=tile_dtype,
         dtype=dtype,
         device=device,
         memory=memory,

@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float64
+from torch import Tensor
 
 from leftout.attribution.certify import certify
 from leftout.attribution.engine.at_times import engines
@@ -21,6 +24,7 @@ from leftout.audit.summary import audit_settings
 from leftout.core.errors import OptionError
 from leftout.curation.duplicates import duplicates
 from leftout.curation.learned import Learned, learned
+from leftout.curation.model_change import change_key
 from leftout.curation.prune import Pruned
 from leftout.curation.prune_check import PruneCheck
 from leftout.curation.rare import outliers
@@ -46,7 +50,11 @@ def audit_findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     """Return the findings; what takes long is kept in the folder of the run, where there is one."""
     fitted, query, times, last_time = request.fitted, request.query, request.times, request.times[-1]
     fitted.rows.keep_comparison(query.inputs)
-    scores = _scores(request, folder)
+    if folder is not None and folder.unfinished is not None:
+        fitted.factorisations.tiles_folder = folder.unfinished / store.WORK / "tiles"
+    scores, change = _scores(request, folder)
+    if change is not None:
+        fitted.memo(change_key(query, last_time, "function"), lambda: change)
     labels = label_findings(fitted, last_time)
     fixed = fitted.freeze_labels()
     unlike, copies = outliers(fitted), duplicates(fitted.train)
@@ -99,31 +107,42 @@ def audit_findings(request: AuditRequest, folder: RunFolder | None) -> Findings:
     )
 
 
-def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
-    """Return influence (at, query, train), in memory or in the store of a run."""
+def _scores(
+    request: AuditRequest, folder: RunFolder | None
+) -> tuple[xr.DataArray, Float64[Tensor, " n"] | None]:
+    """Return influence (at, query, train), in memory or in the store of a run; and how far the model moves.
+
+    The last is what `model_change` returns at the last time, where it comes with the scores; else None.
+    """
     fitted, query, times = request.fitted, request.query, request.times
     attrs = attributes(fitted, query, of="loss", method="leave_one_out", sign=SIGN["loss"])
     unfinished = None if folder is None else folder.unfinished
     if folder is not None and unfinished is None:
-        return folder.scores()
+        return folder.scores(), None
     if unfinished is not None:
         store.create_store(unfinished, times=times, query=query.ids, train=fitted.train.ids, attrs=attrs)
     finished = set() if unfinished is None else store.finished_blocks(unfinished)
     blocks: list[np.ndarray] = []
     at_times: list[np.ndarray] = []
+    moved: dict[int, Float64[Tensor, " n"] | None] = {}
     to_do = blocks_at_times(query, engines(fitted, times), size=store.BLOCK, skip=finished)
     for block, position, engine in to_do:
         at_times.append(loss_changes(engine, block).cpu().numpy())
         if position < len(times) - 1:
             continue
+        moved[block.rows.start] = engine.movement(block)
         if unfinished is None:
             blocks.append(np.stack(at_times))
         else:
+            store.keep_movement(unfinished, block.rows.start, moved[block.rows.start])
             store.write_block(unfinished, block.rows.start, np.stack(at_times))
         at_times = []
+    if unfinished is not None:
+        moved |= {start: store.movement(unfinished, start) for start in finished}
+    total = _half_mean([moved[start] for start in sorted(moved)], len(query))
     if folder is not None:
-        return folder.scores()
-    return labelled_array(
+        return folder.scores(), total
+    scores = labelled_array(
         np.concatenate(blocks, axis=1),
         times=times,
         scalar=False,
@@ -131,6 +150,13 @@ def _scores(request: AuditRequest, folder: RunFolder | None) -> xr.DataArray:
         attrs=attrs,
         name="influence",
     )
+    return scores, total
+
+
+def _half_mean(squares: Sequence[Tensor | None], queries: int) -> Tensor | None:
+    """Return half of the mean over queries of sums over blocks of them; None where a block has none."""
+    known = [of_block for of_block in squares if of_block is not None]
+    return sum(known[1:], known[0]) / (2 * queries) if known and len(known) == len(squares) else None
 
 
 def _learned_over_time(fitted: Fitted, times: list[float]) -> Learned | None:

@@ -44,6 +44,8 @@ def audit_learning_curve(
             "Trained weights have seen all examples: there is no model of fewer of them to start from.",
         )
     n = len(fitted)
+    if fitted.is_tiled:
+        return None, "It takes the spectrum of half of the examples, which does not fit the memory."
     halved = takes_half(fitted.rule)
     fewest = FEWEST * (2 if halved else 1)
     if n < fewest or not bool(fitted.residual.any()):

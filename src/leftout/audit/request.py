@@ -22,16 +22,19 @@ from leftout.diagnostics.retraining.agreement import FEWEST
 from leftout.diagnostics.retraining.sgd_training import SGDTraining
 from leftout.diagnostics.trust.retrained_answers import check_training
 from leftout.dynamics.fit import check_kernel, check_rule, coded_for, fit
+from leftout.dynamics.fit_features import feature_count
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.follow import check_followed
 from leftout.dynamics.linearised_module import has_network
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import At, Ridge, Rule
 from leftout.dynamics.weights_check import check_starts_here
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
+from leftout.planning.audit_solver import with_solver
 from leftout.planning.memory import AuditMemory
-from leftout.planning.planned_audit import planned_audit
+from leftout.planning.planned_audit import PlannedAudit, planned_audit
 from leftout.storage import score_store as store
 
 
@@ -79,6 +82,15 @@ class AuditRequest:
         }
 
 
+def _solver_of(audit: PlannedAudit, asked: SolverName) -> SolverName:
+    """Return how the model of an audit is solved, where "auto" was asked as it was planned."""
+    if audit.tile_dtype is not None:
+        return "tiled"
+    if asked == "auto" and audit.row_numbers is None:
+        return "dense"
+    return asked
+
+
 def audit_request(
     kernel: Kernel | LabelDependentKernel | Selection,
     train: Data,
@@ -93,6 +105,8 @@ def audit_request(
     provenance: Iterable[Any] | None,
     seed: int,
     dtype: torch.dtype = torch.float64,
+    solver: SolverName = "auto",
+    tile_dtype: torch.dtype | None = None,
     device: torch.device | str | None,
     memory: int | float | str | None,
     on_disk: bool = True,
@@ -122,8 +136,20 @@ def audit_request(
     asked_for = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget, on_disk=on_disk
     )
+    asked_for = with_solver(
+        asked_for, kernel, solver=solver, tile_dtype=tile_dtype, features=feature_count(kernel, train.inputs)
+    )
     AuditMemory(asked_for, kernel).check()
-    fitted = fit(kernel, train, rule=rule, dtype=dtype, device=device, memory=budget)
+    fitted = fit(
+        kernel,
+        train,
+        rule=rule,
+        solver=_solver_of(asked_for, solver),
+        tile_dtype=asked_for.tile_dtype,
+        dtype=dtype,
+        device=device,
+        memory=budget,
+    )
     request = AuditRequest(
         fitted,
         query,

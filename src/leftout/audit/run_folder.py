@@ -213,7 +213,9 @@ def _make_folder(folder: Path, named: Path) -> None:
 def _abandon(folder: RunFolder) -> None:
     """Remove a folder without a whole block of scores: there is nothing in it to go on from."""
     unfinished = folder.unfinished
-    if unfinished is None or not unfinished.exists() or store.finished_blocks(unfinished):
+    if unfinished is None or not unfinished.exists() or (unfinished / store.WORK).exists():
+        return
+    if store.finished_blocks(unfinished):
         return
     for path in unfinished.iterdir():
         if path.name != RUN:  # last: a folder with other files and without it is not ours
@@ -257,7 +259,7 @@ def _result_names(folder: Path) -> set[str]:
     return {
         name
         for name in file_names(folder)
-        if name not in (RUN, store.DONE) and not name.startswith(f"{store.TRAININGS}/")
+        if name not in (RUN, store.DONE) and name.split("/")[0] not in (store.TRAININGS, store.WORK)
     }
 
 
@@ -271,7 +273,8 @@ def _is_complete(unfinished: Path) -> bool:
 
 def _publish(unfinished: Path, run: Path) -> None:
     """Give a whole run its name, without what only serves to go on."""
-    shutil.rmtree(unfinished / store.TRAININGS, ignore_errors=True)  # their results are in the record
+    for work in (store.TRAININGS, store.WORK):  # their results are in the record
+        shutil.rmtree(unfinished / work, ignore_errors=True)
     (unfinished / store.DONE).unlink(missing_ok=True)
     sync(unfinished)
     unfinished.rename(run)

@@ -17,7 +17,7 @@ from leftout.audit.request import audit_request
 from leftout.audit.summary import corrections_row
 from leftout.cli.commands import AuditArguments
 from leftout.cli.kernel_choice import ResolvedKernel, kernel_change, resolve_and_show
-from leftout.cli.model import rule_for, training_of
+from leftout.cli.model import rule_for, solver_of, training_of
 from leftout.cli.provenance_names import provenance_names
 from leftout.cli.start import STOPPED
 from leftout.core.errors import OptionError
@@ -69,6 +69,7 @@ def audit_command(arguments: AuditArguments) -> None:
                 provenance=provenance
                 and provenance_names(provenance, arguments.data, resolved.train, arguments.yes_no("header")),
                 seed=arguments.seed,
+                **solver_of(arguments),
                 device=arguments.device,
                 memory=arguments.memory,
             )
@@ -115,6 +116,7 @@ def _show_plan(arguments: AuditArguments, resolved: ResolvedKernel, rule: Rule) 
         rule=rule,
         at=arguments.times,
         refit_examples=arguments.refit_examples,
+        **solver_of(arguments),
         device=arguments.device,
         memory=arguments.memory,
     )

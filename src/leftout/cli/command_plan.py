@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from leftout.cli.commands import PlanArguments
-from leftout.cli.model import kernel_and_examples, rule_for
+from leftout.cli.model import kernel_and_examples, rule_for, solver_of
 from leftout.core.blocks import memory_budget
 from leftout.dynamics.rules import Logistic
 from leftout.kernels.base import Kernel
@@ -37,6 +37,7 @@ def plan_command(arguments: PlanArguments) -> None:
         at=arguments.times,
         refit_examples=arguments.refit_examples,
         started=started,
+        **solver_of(arguments),
         device=arguments.device,
         memory=arguments.memory,
     )

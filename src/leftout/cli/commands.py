@@ -8,7 +8,7 @@ from leftout.cli.arguments import Arguments, CommandRecord, flag_of
 from leftout.cli.options import EvidenceOptions, ProvenanceOptions, RetrainingOptions
 from leftout.core.errors import OptionError
 from leftout.core.options import option
-from leftout.dynamics.options import TrainingRunOptions
+from leftout.dynamics.options import SolverOptions, TrainingRunOptions
 
 CSV = "FILE.csv"
 By = Literal["function", "weights"]
@@ -17,7 +17,9 @@ Orientation = Literal["query, train", "train, query"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, TrainingRunOptions, Arguments):
+class AuditArguments(
+    ProvenanceOptions, RetrainingOptions, EvidenceOptions, SolverOptions, TrainingRunOptions, Arguments
+):
     """Audit a data set: wrong labels, redundant and rare examples, influence, in one report."""
 
     home = "leftout.cli.command_audit:audit_command"
@@ -69,7 +71,7 @@ class AuditArguments(ProvenanceOptions, RetrainingOptions, EvidenceOptions, Trai
 
 
 @dataclass(frozen=True, kw_only=True)
-class InfluenceArguments(TrainingRunOptions, Arguments):
+class InfluenceArguments(SolverOptions, TrainingRunOptions, Arguments):
     """Show which training examples helped or harmed a prediction, exactly."""
 
     home = "leftout.cli.command_influence:influence_command"
@@ -122,7 +124,7 @@ class InfluenceArguments(TrainingRunOptions, Arguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlanArguments(EvidenceOptions, TrainingRunOptions, Arguments):
+class PlanArguments(EvidenceOptions, SolverOptions, TrainingRunOptions, Arguments):
     """Say what an audit will take - memory, time, method - before anything is allocated."""
 
     home = "leftout.cli.command_plan:plan_command"

@@ -22,7 +22,7 @@ from leftout.diagnostics.trust.ridge_from_loss import ridge_from_loss
 from leftout.dynamics.default_model import defaults_for
 from leftout.dynamics.fit import fit
 from leftout.dynamics.fitted import Fitted
-from leftout.dynamics.options import AUTO
+from leftout.dynamics.options import AUTO, SolverOptions
 from leftout.dynamics.rules import GradientDescent, GradientFlow, Logistic, Ridge, Rule
 from leftout.dynamics.training_ridge import training_ridge
 from leftout.kernels import assemble
@@ -185,7 +185,9 @@ def fit_model(
     arguments: Arguments, kernel: Kernel | LabelDependentKernel, train: Examples, rule: Rule
 ) -> Fitted:
     """Return the fitted model, and print which ridge was chosen where one was."""
-    fitted = fit(kernel, train, rule=rule, device=arguments.device, memory=arguments.memory)
+    fitted = fit(
+        kernel, train, rule=rule, **solver_of(arguments), device=arguments.device, memory=arguments.memory
+    )
     if fitted.ridge_choice is not None:
         print(f"note: {fitted.ridge_choice.text}")
     return fitted
@@ -314,3 +316,11 @@ def projection_of(text: str | None) -> Projection | None:
             f":SIZE, the numbers that are kept; got {text!r}."
         )
     return PROJECTIONS[name](size=int(size)) if size else RandomCoordinates()
+
+
+def solver_of(arguments: Arguments) -> dict[str, Any]:
+    """Return how a model is to be solved, as `fit` takes it; nothing where the command does not ask."""
+    if not isinstance(arguments, SolverOptions):
+        return {}
+    dtype = arguments.tile_dtype
+    return {"solver": arguments.solver, "tile_dtype": None if dtype is None else getattr(torch, dtype)}

@@ -29,7 +29,9 @@ def read_tile(*, path: Path) -> np.ndarray:
     try:
         return np.load(path)
     except (OSError, ValueError) as error:
-        raise StoreError(f"{str(path)!r} cannot be read: {error}. Remove the folder and call again.") from None
+        raise StoreError(
+            f"{str(path)!r} cannot be read: {error}. Remove the folder and call again."
+        ) from None
 
 
 @final

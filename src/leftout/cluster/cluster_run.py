@@ -89,7 +89,8 @@ class ClusterRun(ABC):
         rows = self._group_rows()
         in_flight = 8 * 4 * rows * -(-self.grid.n // self.pool.cells)
         self.pool.check_memory(
-            self.held_bytes + in_flight, what=f"A model of {self.grid.n} examples in tiles of {self.grid.side}"
+            self.held_bytes + in_flight,
+            what=f"A model of {self.grid.n} examples in tiles of {self.grid.side}",
         )
         with self.pool.counting():
             while True:

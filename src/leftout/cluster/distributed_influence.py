@@ -31,13 +31,7 @@ from leftout.dynamics.fitted import model_record
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.dynamics.weights_check import check_weights
 from leftout.kernels.base import Kernel
-from leftout.storage.score_store import (
-    SCORES,
-    add_attributes,
-    create_store,
-    open_store,
-    stored_attributes,
-)
+from leftout.storage.score_store import SCORES, add_attributes, create_store, open_store, stored_attributes
 
 SIDE = 1024
 """Rows and columns of a tile: 8 MB, enough for full speed of a product."""

@@ -151,7 +151,13 @@ class InverseGraph:
         return sums
 
     def add_product(
-        self, inverse: dict[Place, Key], parts: Sequence[Key], name: Hashable, *, width: int, priority: int = 0
+        self,
+        inverse: dict[Place, Key],
+        parts: Sequence[Key],
+        name: Hashable,
+        *,
+        width: int,
+        priority: int = 0,
     ) -> list[Key]:
         """Add G B for the blocks of B, on the cells of `column_sum`, and return the keys of its blocks there.
 
@@ -186,9 +192,7 @@ class InverseGraph:
         self, key: Key, needs: list[Key], cell: int, numbers: int, priority: int, *, transposed: bool
     ) -> None:
         call = inverse_tiles.sum_of_products
-        self.graph.add(
-            key, call, needs, cell=cell, numbers=numbers, priority=priority, transposed=transposed
-        )
+        self.graph.add(key, call, needs, cell=cell, numbers=numbers, priority=priority, transposed=transposed)
 
     def _add_sum(self, key: Key, parts: list[Key], cell: int, priority: int = 0) -> Key:
         numbers = self.graph.tasks[parts[0]].numbers

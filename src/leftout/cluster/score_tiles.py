@@ -101,4 +101,3 @@ def written(*parts: Scores, folder: Path, queries: int, train: int) -> dict[str,
         SHA-256 of each file that was written, by its path in the store.
     """
     return write_part(folder, queries, train, np.concatenate(parts, axis=1)[None])
-

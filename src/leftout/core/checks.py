@@ -11,6 +11,9 @@ from torch import Tensor
 
 from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
 
+CHECKED = 2**20
+"""Numbers that are looked at together: more would take memory of their own, as much as the data."""
+
 
 def check_rows(name: str, tensor: Tensor, n: int, *, of: str = "`gram`") -> None:
     """Raise unless `tensor` has one row per training point."""
@@ -22,9 +25,11 @@ def check_finite(name: str, tensor: Tensor) -> None:
     """Raise if any number is NaN or infinite, naming the first such row."""
     if tensor.numel() == 0 or not tensor.dtype.is_floating_point:
         return
-    bad = ~torch.isfinite(tensor)
-    if not bool(bad.any()):
+    height = max(1, CHECKED * len(tensor) // tensor.numel()) if tensor.ndim else 1
+    pieces = torch.split(tensor, height) if tensor.ndim else (tensor,)
+    if all(bool(torch.isfinite(piece).all()) for piece in pieces):
         return
+    bad = ~torch.isfinite(tensor)
     rows = bad.reshape(len(bad), -1).any(1).nonzero().flatten()
     raise DataError(
         f"`{name}` must be finite; row {int(rows[0])} holds NaN or infinity "

@@ -37,6 +37,10 @@ class MemoryBudgetError(LeftoutError):
     """A computation would need more memory than its budget."""
 
 
+class ApproximationError(LeftoutError):
+    """An approximation is further from what is exact than was asked for; the message has the number."""
+
+
 class StoreError(LeftoutError):
     """A saved result is incomplete, of another version, or of another computation."""
 

@@ -1,10 +1,12 @@
 """Progress of long computations, shown on stderr after two seconds, if it is a terminal."""
 
+import math
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any, TypeVar
 
 PATIENCE = 2.0
@@ -16,10 +18,15 @@ _stage = threading.Lock()
 """Held by the bar that is shown: loops inside its loop show none."""
 
 
-def with_progress(steps: Iterable[Step], *, what: str, total: int | None = None) -> Iterator[Step]:
+def with_progress(
+    steps: Iterable[Step], *, what: str, total: int | None = None, work: Sequence[float] | None = None
+) -> Iterator[Step]:
     """Yield the steps of a loop, showing a bar on stderr once they take longer than two seconds.
 
     It appears during a step too, such as a first one that takes minutes.
+
+    Args:
+        work: what each step takes, in any unit, where that differs: the time that remains follows it.
 
     Nothing is shown where stderr is not a terminal, so logs and pipes stay clean.
 
@@ -31,15 +38,16 @@ def with_progress(steps: Iterable[Step], *, what: str, total: int | None = None)
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
         yield from steps
         return
-    bar = _bar(counts=True)
-    task = bar.add_task(what, total=count)
+    bar = _bar(counts=work is None)
+    reached = list(accumulate(work, initial=0.0)) if work is not None else range(count + 1)
+    task = bar.add_task(what, total=reached[-1])
     began = time.monotonic()
     patience = _start_later(bar)
     try:
         for done, step in enumerate(steps):
             if time.monotonic() - began > PATIENCE:
                 bar.start()
-            bar.update(task, completed=done)
+            bar.update(task, completed=reached[done])
             yield step
     finally:
         patience.cancel()
@@ -58,7 +66,7 @@ def spinner(what: str) -> Iterator[None]:
     if not sys.stderr.isatty() or not _stage.acquire(blocking=False):
         yield
         return
-    bar = _bar(counts=False)
+    bar = _bar(counts=None)
     bar.add_task(what, total=None)
     patience = _start_later(bar)
     try:
@@ -78,20 +86,26 @@ def _start_later(bar: Any) -> threading.Timer:
     return patience
 
 
-def _bar(*, counts: bool) -> Any:
-    """Return a bar that is not shown yet; what draws it is loaded only where there is a terminal."""
+def _bar(*, counts: bool | None) -> Any:
+    """Return a bar that is not shown yet; what draws it is loaded only where there is a terminal.
+
+    Args:
+        counts: whether it counts steps, or shows a share of the work; None where nothing is known.
+    """
     from rich import progress
     from rich.console import Console
 
     steps = (
         progress.BarColumn(),
-        progress.TextColumn("{task.completed}/{task.total}"),
+        progress.TextColumn("{task.completed}/{task.total}") if counts else progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(),
     )
     return progress.Progress(
         progress.TextColumn("{task.description}"),
-        *(steps if counts else (progress.SpinnerColumn(),)),
+        *(steps if counts is not None else (progress.SpinnerColumn(),)),
         progress.TimeElapsedColumn(),
+        # From all that was done, not from the last half minute, of which one long step may be.
+        speed_estimate_period=math.inf,
         console=Console(stderr=True),
         transient=True,
     )

@@ -41,6 +41,15 @@ def model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float6
         by function that of `leave_one_out`, never (queries × n); by weights 2n³k, and 2n³k more at
         finite times.
     """
+    return fitted.memo(change_key(query, time, by), lambda: _model_change(fitted, query, time, by))
+
+
+def change_key(query: Examples, time: float, by: By) -> tuple[str, str, float, By]:
+    """Return the name under which a model keeps this: scores of all queries may have told it already."""
+    return "model change", query.fingerprint, time, by
+
+
+def _model_change(fitted: Fitted, query: Examples, time: float, by: By) -> Float64[Tensor, " n"]:
     (engine,) = edit_engines(fitted, [time], total=len(fitted) - 1)
     if by == "weights":
         return weight_change_without_each(engine, time)

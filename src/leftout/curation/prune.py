@@ -194,15 +194,16 @@ def prune(
         until = min(n - 1, counts[-1] + len(kept))
         rows, information = removal_rounds(fitted, examples, time, by, step=step, until=until)
     else:
-        rows, information = _order_by_information(fitted, examples, time, by, most=order == "most")
+        changes = model_change(fitted, examples, time, by)
+        rows, information = _order_by_information(changes, most=order == "most")
     if kept:
         last = sorted(range(n), key=lambda place: rows[place] in kept)  # stable
         rows = [rows[place] for place in last]
         information = None if information is None else [information[place] for place in last]
     predictions = _predictions(fitted, examples, rows, counts, time)
     loss, accuracy = loss_and_accuracy(predictions, examples, fitted.rule.example_loss)
-    changes = _changes(predictions, examples, fitted.rule.example_loss, (tolerance, class_tolerance))
-    stop = _stop(counts, changes)
+    of_loss = _changes(predictions, examples, fitted.rule.example_loss, (tolerance, class_tolerance))
+    stop = _stop(counts, of_loss)
     return Pruned(
         order=tuple(rows),
         shares=tuple(count / n for count in counts),
@@ -210,7 +211,7 @@ def prune(
         loss=tuple(loss),
         accuracy=accuracy,
         stop=stop,
-        reason=_reason(n, counts, stop, changes),
+        reason=_reason(n, counts, stop, of_loss),
         kind=order,
         by=by,
         rule=fitted.rule,
@@ -218,7 +219,7 @@ def prune(
         information=None if information is None else tuple(information),
         train=fitted.train.fingerprint,
         query=examples.fingerprint,
-        changes=changes,
+        changes=of_loss,
     )
 
 
@@ -243,11 +244,8 @@ def one_time(fitted: Fitted, at: At) -> float:
     return times[0]
 
 
-def _order_by_information(
-    fitted: Fitted, query: Examples, time: float, by: By, *, most: bool
-) -> tuple[list[int], list[float]]:
+def _order_by_information(changes: Float64[Tensor, " n"], *, most: bool) -> tuple[list[int], list[float]]:
     """Return training rows by their information, first to go first, and that information."""
-    changes = model_change(fitted, query, time, by)
     rows = smallest_first(changes).tolist()
     rows = rows[::-1] if most else rows
     return rows, changes[rows].tolist()

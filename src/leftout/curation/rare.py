@@ -150,7 +150,17 @@ def outliers(fitted: Fitted) -> tuple[Outlier, ...]:
 
 
 def neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
-    """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) with the nearest neighbours, and their rows."""
+    """Return kernel correlations k(x, z) / √(k(x, x) k(z, z)) with the nearest neighbours, and their rows.
+
+    Those of as many as anybody asks about are found once for a model.
+    """
+    if count <= NEAREST:
+        values, rows = fitted.memo(("neighbours",), lambda: _neighbours(fitted, NEAREST))
+        return values[:, :count], rows[:, :count]
+    return _neighbours(fitted, count)
+
+
+def _neighbours(fitted: Fitted, count: int) -> tuple[Float64[Tensor, "n c"], Int64[Tensor, "n c"]]:
     # Before labels: that neighbours share one says nothing where labels made them neighbours, and a kernel
     # that labels made indefinite has no correlations.
     kernel_rows = fitted.rows.before_labels()

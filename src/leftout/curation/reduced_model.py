@@ -27,6 +27,7 @@ from leftout.attribution.engine.query_blocks import block_of_kernel_rows
 from leftout.attribution.information import query_root
 from leftout.core.blocks import check_fits
 from leftout.core.progress import with_progress
+from leftout.core.structured_matrix import to_numbers
 from leftout.curation.model_change import By, prediction_change_without_each, weight_change_without_each
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
@@ -117,7 +118,7 @@ def reduced_model(fitted: Fitted, query: Examples, time: float, by: By) -> Reduc
     fitted.check_trainable([time], total=n)
     spectral = isinstance(fitted.rule, SpectralRule)
     if spectral and time == math.inf and fitted.rule.effective_ridge(n - 1) == ridge:
-        inverse = fitted.inverse(ridge)
+        inverse = to_numbers(fitted.inverse(ridge))
         left_factor, right_factor = (
             (inverse, fitted.gram @ inverse) if root is None else (None, root @ inverse)
         )

@@ -11,6 +11,9 @@ from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, Rule
 
+GROUP_SHARE = 12
+"""Of a model in tiles the inverse within a group takes at most one of so many parts of the memory."""
+
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 
 
@@ -37,15 +40,26 @@ def redundant(
     """
     for fraction in fractions:
         check_between("fractions", fraction, 0, 1)
+    most = most_removed(fitted)
     return prune(
         fitted,
         query,
         at=at,
-        shares=fractions,
+        shares=[fraction for fraction in fractions if fraction * len(fitted) <= most],
         tolerance=tolerance,
         class_tolerance=class_tolerance,
         keep=keep,
     )
+
+
+def most_removed(fitted: Fitted) -> int:
+    """Return how many examples are removed together at the most: a block of the inverse must fit."""
+    return most_removed_of_tiles(fitted.memory) if fitted.is_tiled else len(fitted)
+
+
+def most_removed_of_tiles(memory: int) -> int:
+    """Return how many examples are removed together at the most from a model in tiles."""
+    return int((memory / (GROUP_SHARE * 8)) ** 0.5)
 
 
 def redundant_groups(examples: int) -> tuple[int, ...]:

@@ -134,7 +134,7 @@ def subclasses_by(fitted: Fitted, information: Float64[Tensor, " n"]) -> tuple[S
         ]
     kinds: list[Subclass] = []
     for name, rows in with_progress(members, what="kinds within classes"):
-        if SMALL * len(rows) >= MEMBERS:
+        if SMALL * len(rows) >= MEMBERS and compared_bytes(len(rows)) <= fitted.memory:
             kinds += _subclasses_within(fitted, name, rows, information.cpu())
     return tuple(sorted(kinds, key=_sort_key))
 
@@ -166,9 +166,7 @@ def _components(fitted: Fitted, rows: Int64[Tensor, " c"]) -> Float64[np.ndarray
     here = rows.to(fitted.device)
     alike = torch.empty(len(rows), len(rows), dtype=torch.float64, device="cpu")
     for block in blocks(len(rows), ROWS):
-        alike[block] = torch.stack(
-            [fitted.rows.summed_over_outputs(slice(row, row + 1))[0, here] for row in rows[block].tolist()]
-        ).cpu()
+        alike[block] = fitted.rows.among(here[block], here).cpu()
     size = alike.diagonal().clamp(min=torch.finfo(torch.float64).tiny).sqrt()
     alike = alike / (size[:, None] * size)
     centred = alike - alike.mean(0) - alike.mean(1, keepdim=True) + alike.mean()
@@ -224,6 +222,11 @@ def _subclass(
         f"typical other example {typical_rest:.3g}, few more than {limit:.3g}: there are too few like them."
     )
     return Subclass(name, tuple(rows), len(rows) / count, typical, typical_rest, limit, gap, reason)
+
+
+def compared_bytes(count: int) -> int:
+    """Return the bytes of comparing so many examples of a class: correlations, distances and copies."""
+    return 4 * 8 * count * count
 
 
 def _sort_key(subclass: Subclass) -> float:

@@ -1,22 +1,35 @@
-"""Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept."""
+"""Factor, inverse and spectrum of a Gram matrix: each is made when first asked for, and kept.
+
+A matrix that does not fit the memory is inverted in tiles (`solvers.tiled`), and has no spectrum.
+"""
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import TypeVar, final
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, TypeVar, final
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from leftout.core.errors import NotPositiveError
+from leftout.core.errors import NotPositiveError, OptionError
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.identical import identical_inputs
+from leftout.dynamics.triangle_file import TriangleFile
+from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.solvers.cholesky import CholeskyFactor, factor_cholesky
 from leftout.solvers.factor import Factor
+from leftout.solvers.features import FeatureDirections, FeatureFactor, factor_features
 from leftout.solvers.indefinite import IndefiniteFactor, factor_indefinite
+from leftout.solvers.kept_matrix import as_numbers, directions_of
 from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.spectrum import Spectrum, spectrum_of
+from leftout.solvers.tiled.deflation import Deflation, leading_vectors
+from leftout.solvers.tiled.invert import fill, invert
+from leftout.solvers.tiled.tiled_factor import TiledFactor
+from leftout.solvers.tiled.tiled_inverse import TiledInverse
+from leftout.solvers.tiled.triangle import Triangle, TriangleInMemory
 
 F = TypeVar("F", bound=Factor)
 
@@ -30,15 +43,28 @@ class Factorisations:
         definite: whether no eigenvalue of K can be negative.
         made_in: dtype that K was evaluated in.
         train: whose repeated inputs are named where K is singular.
+        tile_dtype: of the tiles, where K is an `EvaluatedMatrix`.
+
+    Attributes:
+        tiles_folder: where tiles are kept, and found again by a computation that was stopped; in memory if
+            None.
     """
 
     def __init__(
-        self, gram: Float64[Tensor, "r r"], *, definite: bool, made_in: torch.dtype, train: Examples
+        self,
+        gram: Float64[Tensor, "r r"],
+        *,
+        definite: bool,
+        made_in: torch.dtype,
+        train: Examples,
+        tile_dtype: torch.dtype = torch.float64,
     ) -> None:
         self.gram = gram
         self.definite = definite
         self.made_in = made_in
         self.train = train
+        self.tile_dtype = tile_dtype
+        self.tiles_folder: Path | None = None
         self._factor: Factor | None = None
         self._inverse: tuple[float, Tensor] | None = None
 
@@ -58,10 +84,14 @@ class Factorisations:
 
         Raises:
             NotPositiveError: labels made K indefinite.
+            OptionError: K is factored in tiles.
         """
+        self._check_whole("A training time, a spectrum or a learning curve")
         with spinner(f"eigendecomposition of {self.side}"):
             try:
-                return spectrum_of(self.gram, made_in=self.made_in)
+                if self._directions is not None:
+                    return self._directions.spectrum()
+                return spectrum_of(as_numbers(self.gram), made_in=self.made_in)
             except NotPositiveError as error:
                 if self.definite:
                     raise
@@ -84,6 +114,8 @@ class Factorisations:
         """Return s_max: from the spectrum if it is known, else by Lanczos."""
         if self.has_spectrum:
             return self.spectrum.largest
+        if isinstance(self._factor, TiledFactor):
+            return self._factor.largest
         return largest_of(self.gram)
 
     def factor(self, ridge: float) -> Factor:
@@ -92,17 +124,23 @@ class Factorisations:
         Raises:
             NotPositiveError: the matrix is singular; repeated inputs are named if they are why.
         """
+        if self._directions is not None:
+            return self._factorise(FeatureFactor, partial(factor_features, self._directions), ridge)
+        if isinstance(self.gram, EvaluatedMatrix):
+            return self._factorise(TiledFactor, self._factor_in_tiles, ridge)
         if self.definite:
-            return self._factorise(CholeskyFactor, factor_cholesky, ridge)
-        return self._factorise(IndefiniteFactor, factor_indefinite, ridge)
+            return self.cholesky(ridge)
+        return self._factorise(IndefiniteFactor, partial(factor_indefinite, as_numbers(self.gram)), ridge)
 
     def cholesky(self, ridge: float) -> CholeskyFactor:
         """Return the Cholesky factor of K + ridge·I.
 
         Raises:
             NotPositiveError: the matrix is singular or not positive.
+            OptionError: K is factored in tiles.
         """
-        return self._factorise(CholeskyFactor, factor_cholesky, ridge)
+        self._check_whole("A Cholesky factor")
+        return self._factorise(CholeskyFactor, partial(factor_cholesky, as_numbers(self.gram)), ridge)
 
     def inverse(self, ridge: float) -> Float64[Tensor, "r r"]:
         """Return (K + ridge·I)⁻¹."""
@@ -113,6 +151,53 @@ class Factorisations:
                 self._inverse = (ridge, factor.inverse())
         return self._inverse[1]
 
+    @cached_property
+    def _directions(self) -> FeatureDirections | None:
+        """Return the directions of the features that K is kept as; None where K is its numbers."""
+        return directions_of(self.gram)
+
+    def _check_whole(self, what: str) -> None:
+        if isinstance(self.gram, EvaluatedMatrix):
+            raise OptionError(
+                f"{what} takes the kernel matrix as a whole, and this model of {len(self.gram)} examples is "
+                'solved in tiles (solver="tiled"), at the end of training. Take fewer examples (`n_train`) '
+                "or more `memory`."
+            )
+
+    def _factor_in_tiles(self, *, ridge: float) -> TiledFactor:
+        """Return the inverse of K + ridge·I in tiles."""
+        gram = self.gram
+        assert isinstance(gram, EvaluatedMatrix)
+        triangle = self._triangle(ridge)
+        deflation = self._deflation(triangle, gram, ridge)
+
+        def kernel_tile(i: int, j: int) -> Tensor:
+            rows, columns = triangle.spans[i], triangle.spans[j]
+            return gram.part(rows, columns).make_numbers() - deflation.taken_out(rows, columns)
+
+        fill(triangle, kernel_tile, ridge)
+        invert(triangle)
+        inverse = TiledInverse(triangle, deflation, room=gram.room)
+        return TiledFactor(gram, ridge, inverse, deflation.ends[1] - ridge)
+
+    def _deflation(self, triangle: Triangle, gram: EvaluatedMatrix, ridge: float) -> Deflation:
+        """Return leading directions of K + ridge·I, those that were kept with tiles where there are any."""
+        vectors, images = triangle.array("directions"), triangle.array("images")
+        if vectors is None or images is None:
+            vectors = leading_vectors(gram)
+            images = gram @ vectors + ridge * vectors
+            triangle.keep_array("directions", vectors)
+            triangle.keep_array("images", images)
+        return Deflation(vectors, images)
+
+    def _triangle(self, ridge: float) -> Triangle:
+        """Return tiles that are empty, or those in the folder."""
+        n, dtype = len(self.gram), self.tile_dtype
+        if self.tiles_folder is None:
+            return TriangleInMemory(n, dtype=dtype, device=self.gram.device)
+        identity: dict[str, Any] = {"train": self.train.fingerprint, "ridge": ridge}
+        return TriangleFile(self.tiles_folder, n, dtype=dtype, identity=identity)
+
     def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:
         """Return the factorisation of this kind: the last one if it is."""
         if isinstance(self._factor, kind) and self._factor.ridge == ridge:
@@ -120,7 +205,7 @@ class Factorisations:
         self._factor = None
         try:
             with spinner(f"factorisation of {self.side}"):
-                factor = factorise(self.gram, ridge=ridge)
+                factor = factorise(ridge=ridge)
         except NotPositiveError as error:
             raise NotPositiveError(f"{error}{identical_inputs_sentence(self.train)}") from None
         self._factor = factor

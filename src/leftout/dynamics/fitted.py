@@ -16,11 +16,14 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from leftout.core.blocks import blocks
 from leftout.core.card import Card
 from leftout.core.checks import check_kind
 from leftout.core.errors import NotPositiveError, OptionError, ShapeError
 from leftout.core.fingerprint import fingerprint
+from leftout.core.product_matrix import ProductMatrix
 from leftout.core.progress import spinner
+from leftout.core.structured_matrix import StructuredMatrix
 from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.data.examples import Examples
 from leftout.data.pairs import inputs_of
@@ -29,16 +32,21 @@ from leftout.dynamics.kernel_rows import KernelRows
 from leftout.dynamics.ridge_choice import RidgeChoice
 from leftout.dynamics.rules import At, Logistic, Rule, SpectralRule
 from leftout.dynamics.scales import check_kernel_scale, check_residual_scale
+from leftout.dynamics.solver_choice import MATRICES
 from leftout.kernels.base import Kernel
+from leftout.kernels.evaluated_matrix import EvaluatedMatrix
 from leftout.solvers.cholesky import CholeskyFactor
 from leftout.solvers.cross_entropy import probabilities
 from leftout.solvers.factor import Factor
 from leftout.solvers.logistic import LogisticFit, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
-from leftout.solvers.resolvent import filtered_coordinates
+from leftout.solvers.resolvent import apply_filter
 from leftout.solvers.spectrum import Spectrum
 
 T = TypeVar("T")
+
+PREDICTED = 32
+"""The kernel between points and training inputs takes one of so many parts of the memory at a time."""
 
 KEPT = 16
 """Things derived from a model that are kept with it, the last ones used."""
@@ -81,7 +89,11 @@ class Fitted:
             )
         self.outputs = self.train.encoding.outputs
         self.factorisations = factorisations or Factorisations(
-            rows.gram, definite=rows.kernel.definite, made_in=rows.dtype, train=train
+            rows.gram,
+            definite=rows.kernel.definite,
+            made_in=rows.dtype,
+            train=train,
+            tile_dtype=rows.tile_dtype,
         )
         self.targets: Float64[Tensor, "n k"] = self.train.targets.to(self.device)
         self.initial_at_train: Float64[Tensor, "n k"] = self.initial(train.inputs)
@@ -105,7 +117,19 @@ class Fitted:
         ]
         if self.ridge_choice is not None:
             lines.append(("ridge", self.ridge_choice.text))
+        if self.kept_as:
+            lines.append(("kept as", self.kept_as))
         return Card(f"Model of {len(self):,} examples", tuple(lines)).html()
+
+    @property
+    def kept_as(self) -> str:
+        """Return what is kept in place of the kernel matrix, and why; empty where that is kept itself."""
+        gram = self.gram
+        if not isinstance(gram, ProductMatrix):
+            return gram.kept_as if isinstance(gram, StructuredMatrix) else ""
+        (n, d), exact = gram.left.shape, self.kernel.distortion(self.train.inputs[:2]) is None
+        what = f"{n} rows of {d} features, in n d² instead of n³"
+        return what if exact else f"{what}; they approximate the kernel"
 
     @property
     def kernel(self) -> Kernel:
@@ -211,7 +235,17 @@ class Fitted:
             )
         train = self.train.select(examples.cpu())
         refit = self.rows.refit(examples.to(self.device), train.labels, train.targets)
-        rows = KernelRows(refit.kernel, train.inputs, refit.gram, dtype=self.kernel_dtype, memory=self.memory)
+        gram = refit.gram
+        if isinstance(gram, EvaluatedMatrix) and MATRICES * 8 * len(gram) ** 2 <= self.memory:
+            gram = gram.make_numbers()
+        rows = KernelRows(
+            refit.kernel,
+            train.inputs,
+            gram,
+            dtype=self.kernel_dtype,
+            memory=self.memory,
+            tile_dtype=self.rows.tile_dtype,
+        )
         return Fitted(rows, train, self.rule)
 
     def with_rule(self, rule: Rule) -> "Fitted":
@@ -221,6 +255,18 @@ class Fitted:
     def with_kernel(self, kernel: Kernel, gram: Float64[Tensor, "rows rows"] | None = None) -> "Fitted":
         """Return the same examples and rule with another kernel, of the same matrix if none is given."""
         return Fitted(self.rows.with_kernel(kernel, gram), self.train, self.rule)
+
+    @property
+    def is_tiled(self) -> bool:
+        """Return whether K + λI is inverted in tiles, and the kernel matrix is not kept."""
+        return isinstance(self.gram, EvaluatedMatrix)
+
+    @property
+    def solved_in(self) -> str:
+        """Return the precision of factor and inverse."""
+        if not self.is_tiled or self.rows.tile_dtype == torch.float64:
+            return "float64"
+        return "tiles in float32, solutions refined in float64"
 
     @property
     def depends_on_labels(self) -> bool:
@@ -344,12 +390,12 @@ class Fitted:
         if isinstance(self.rule, Logistic):
             return self.logistic_dual(total)
         if time == math.inf:
-            return self.factorisations.factor(self.rule.effective_ridge(total)).solve(self.residual)
+            ridge = self.rule.effective_ridge(total)
+            return self.memo(("dual", ridge), lambda: self.factorisations.factor(ridge).solve(self.residual))
         if time == 0:
             return torch.zeros_like(self.residual)
         spectrum = self.factorisations.spectrum
-        coordinates = filtered_coordinates(spectrum, self.residual, self.spectral_rule.filter(time, total))
-        return spectrum.vectors @ coordinates
+        return apply_filter(spectrum, self.residual, self.spectral_rule.filter(time, total))
 
     @cached_property
     def logistic(self) -> LogisticFit:
@@ -415,7 +461,12 @@ class Fitted:
         self.kernel.check("inputs", points)
         time = self.rule.time(at)
         self.check_trainable([time], total=len(self))
-        return self.initial(points) + self.learned(self.cross(points), self.dual(time))
+        dual, row = self.dual(time), 8 * self.gram.shape[1] * self.rows.outputs_per_example
+        learned = [
+            self.learned(self.cross(points[rows]), dual)
+            for rows in blocks(len(points), max(1, self.memory // (PREDICTED * row)))
+        ]
+        return self.initial(points) + torch.cat([dual.new_zeros(0, self.outputs), *learned])
 
     def learned(self, cross: Float64[Tensor, "mr r"], dual: Float64[Tensor, "r c"]) -> Float64[Tensor, "m k"]:
         """Return f − f_0 of a dual, where the kernel to the training inputs is `cross`."""
@@ -438,9 +489,10 @@ class Fitted:
     @cached_property
     def record(self) -> dict[str, Any]:
         """Return what this model is: kernel, rule, types and fingerprints, JSON-like."""
-        return model_record(
+        record = model_record(
             self.kernel, self.rule, self.train, kernel_dtype=self.kernel_dtype, device=self.device
         )
+        return record | {"dtype": self.solved_in}
 
 
 def model_record(

@@ -7,6 +7,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from leftout.core.product_matrix import ProductMatrix
+from leftout.core.structured_matrix import StructuredMatrix
 from leftout.core.views import rows_within
 from leftout.kernels import assemble
 from leftout.kernels.base import Comparison, Kernel, RefitKernel, rows_of_examples
@@ -32,6 +33,7 @@ class KernelRows:
         gram: K(inputs, inputs), without ridge.
         dtype: in which the kernel is evaluated.
         memory: budget in bytes.
+        tile_dtype: of the tiles in which `gram` is factored, where it is an `EvaluatedMatrix`.
         outputs_per_example: rows of an example.
     """
 
@@ -43,12 +45,14 @@ class KernelRows:
         *,
         dtype: torch.dtype,
         memory: int,
+        tile_dtype: torch.dtype = torch.float64,
     ) -> None:
         self.kernel = kernel
         self.inputs = inputs
         self.gram = gram
         self.dtype = dtype
         self.memory = memory
+        self.tile_dtype = tile_dtype
         self.outputs_per_example = kernel.outputs or 1
         # A kernel fitted to labels knows its own examples by their pairs; on others it is a kernel like any.
         on_these = isinstance(kernel, FittedLabelKernel) and kernel.fitted_on(inputs)
@@ -63,7 +67,12 @@ class KernelRows:
     def with_kernel(self, kernel: Kernel, gram: Float64[Tensor, "rows rows"] | None = None) -> "KernelRows":
         """Return the same rows of another kernel, which has the same matrix if none is given."""
         rows = KernelRows(
-            kernel, self.inputs, self.gram if gram is None else gram, dtype=self.dtype, memory=self.memory
+            kernel,
+            self.inputs,
+            self.gram if gram is None else gram,
+            dtype=self.dtype,
+            memory=self.memory,
+            tile_dtype=self.tile_dtype,
         )
         rows._last = self._last if gram is None else None
         return rows
@@ -88,7 +97,8 @@ class KernelRows:
         if self._by_pairs is not None:
             return self._by_pairs.compare(queries)
         if isinstance(self.gram, ProductMatrix):  # the rows of the training inputs are there
-            return Comparison(self.kernel.rows(queries.to(self.gram.device)) @ self.gram.left.T)
+            rows = self.kernel.rows(queries.to(self.gram.device))
+            return Comparison(ProductMatrix(rows, self.gram.left, room=self.gram.room))
         return Comparison(self.between(queries, self.inputs))
 
     def compare_training(self, examples: slice) -> Comparison:
@@ -136,6 +146,15 @@ class KernelRows:
             return examples if outputs == 1 else slice(examples.start * outputs, examples.stop * outputs)
         return rows_of_examples(examples, outputs)
 
+    def among(self, examples: Int64[Tensor, " e"], others: Int64[Tensor, " o"]) -> Float64[Tensor, "e o"]:
+        """Return the kernel between some training examples and others, summed over its outputs."""
+        outputs = self.outputs_per_example
+        if outputs == 1:
+            block = self.gram[examples[:, None], others]
+            return block.numbers if isinstance(block, StructuredMatrix) else block
+        rows = [self.summed_over_outputs(slice(row, row + 1))[0, others] for row in examples.tolist()]
+        return torch.stack(rows)
+
     def summed_over_outputs(self, examples: slice) -> Float64[Tensor, "e n"]:
         """Return the kernel between some examples and all, summed over its outputs."""
         outputs = self.outputs_per_example
@@ -143,7 +162,7 @@ class KernelRows:
         if isinstance(rows, ProductMatrix):
             return rows.summed_over(outputs)
         if outputs == 1:
-            return rows.clone()
+            return rows.make_numbers() if isinstance(rows, StructuredMatrix) else rows.clone()
         pairs = torch.unflatten(torch.unflatten(rows, 1, (-1, outputs)), 0, (-1, outputs))  # (e, b, n, b)
         return pairs.diagonal(dim1=1, dim2=3).sum(2)
 

@@ -45,6 +45,24 @@ class RateOptions(OptionRecord):
     rate: float | None = option(None, "η of flow (1 by default) and descent (must be given).")
 
 
+SolverName = Literal["auto", "dense", "tiled", "features"]
+TileType = Literal["float64", "float32"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions(OptionRecord):
+    """How a model is solved; all ways are exact, to the precision of their numbers."""
+
+    panel = "Machine"
+
+    solver: SolverName = option(
+        "auto",
+        "dense: whole matrices. tiled: one triangle of the inverse. features: those a kernel is made of. "
+        "auto: features where few, else dense where that fits.",
+    )
+    tile_dtype: TileType | None = option(None, "Precision of tiles: float64 where they fit, else float32.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingRunOptions(OptionRecord):
     """How a network was trained, from which the ridge follows that stands for the run."""

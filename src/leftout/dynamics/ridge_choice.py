@@ -6,7 +6,7 @@ in half decades. One eigendecomposition serves all of them (`solvers.left_out_pa
 of the diagonal, so a kernel that is multiplied by a number chooses the same model.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jaxtyping import Float64
@@ -37,6 +37,7 @@ class RidgeChoice:
         losses: mean over the training examples of ½ Σ (f_without_i(x_i) − y_i)², for each ridge.
         diagonal: mean of the kernel's diagonal.
         loss: whether losses are added up or averaged, "sum" or "mean".
+        sample: number of examples, drawn at random, that the losses are of; None where they are of all.
     """
 
     ridge: float
@@ -44,6 +45,18 @@ class RidgeChoice:
     losses: tuple[float, ...]
     diagonal: float
     loss: Loss = "sum"
+    sample: int | None = None
+
+    def for_examples(self, n: int, *, of: int) -> "RidgeChoice":
+        """Return the same choice for n examples, where the losses are of some of them."""
+        # Under a mean the ridge on K is n times the number: it stays what it is among fewer.
+        unit = of / n if self.loss == "mean" else 1.0
+        return replace(
+            self,
+            ridge=unit * self.ridge,
+            ridges=tuple(unit * ridge for ridge in self.ridges),
+            sample=of if of < n else None,
+        )
 
     @property
     def rule(self) -> Ridge:
@@ -68,7 +81,8 @@ class RidgeChoice:
         best = self.losses[self.ridges.index(self.ridge)]
         chosen = (
             f"The ridge is {self.ridge:.4g}, of least exact left-out loss ({best:.4g}) among "
-            f"{len(self.ridges)} from {self.ridges[0]:.3g} to {self.ridges[-1]:.3g}."
+            f"{len(self.ridges)} from {self.ridges[0]:.3g} to {self.ridges[-1]:.3g}"
+            + (f", in {self.sample} examples drawn at random." if self.sample else ".")
         )
         return f"{chosen} {self.edge}".rstrip()
 

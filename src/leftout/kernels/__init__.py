@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from leftout.kernels.hierarchy.hierarchy import NeuralTangentHierarchy as NeuralTangentHierarchy
     from leftout.kernels.hierarchy.one_network import network_hierarchy as network_hierarchy
     from leftout.kernels.layers.residual import residual as residual
+    from leftout.kernels.linear_features import LinearFeatures as LinearFeatures
     from leftout.kernels.matrix_folder import MatrixPlan as MatrixPlan
     from leftout.kernels.matrix_folder import compute as compute
     from leftout.kernels.matrix_folder import open_matrix as open_matrix

@@ -192,9 +192,14 @@ class Kernel(ABC):
         """Return how far it is from the kernel that it approximates, on a sample; None if it is exact."""
         return None
 
-    def row_numbers(self) -> int | None:
+    def row_numbers(self, inputs: Tensor) -> int | None:
         """Return d, where the kernel is a product of rows of d numbers that `rows` makes; else None."""
         return None
+
+    @property
+    def copies_rows(self) -> bool:
+        """Return whether those rows take memory beside the inputs."""
+        return True
 
     def rows(self, inputs: Float[Tensor, "n ..."]) -> Float64[Tensor, "nr d"]:
         """Return those rows, in the order of the kernel's own, on the device of the inputs."""

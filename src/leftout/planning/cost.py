@@ -6,6 +6,8 @@ inverse or spectrum, the resolvents of each set of times, and the predictions of
 
 from dataclasses import dataclass
 
+import torch
+
 from leftout.attribution.certify import certificate_work
 from leftout.attribution.engine.edit_engines import nodes_work
 from leftout.attribution.engine.single_changes import loss_changes_work
@@ -19,14 +21,21 @@ from leftout.curation.redundant import redundant_work
 from leftout.curation.subclasses import subclasses_work
 from leftout.diagnostics.learning_curve.subsamples import backtest_work
 from leftout.diagnostics.trust.architecture_model import architecture_model_work
+from leftout.dynamics.fit import SAMPLE
 from leftout.dynamics.fitted import dual_work
 from leftout.kernels.assemble import cross_work, gram_work
+from leftout.kernels.evaluated_matrix import evaluated_product_work, fill_work
 from leftout.planning.machine import Machine
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import LENGTH
 from leftout.solvers.cholesky import cholesky_work, inverse_work
+from leftout.solvers.features import feature_work
+from leftout.solvers.krylov import EIGENVALUE_STEPS
 from leftout.solvers.logistic import fit_logistic_work, newton_step_work
 from leftout.solvers.spectrum import spectrum_work
+from leftout.solvers.tiled.invert import invert_work
+from leftout.solvers.tiled.tiled_factor import REFINEMENTS
+from leftout.solvers.tiled.tiled_inverse import tiled_product_work
 from leftout.storage import score_store as store
 
 REFACTORED = 10
@@ -46,6 +55,8 @@ class Cost:
     def kernel(self) -> float:
         """Return seconds of the kernel matrix."""
         audit = self.audit
+        if audit.tile_dtype is not None:
+            return self.machine.seconds(fill_work(audit.n))
         if audit.row_numbers is not None:
             return self.machine.seconds(operations(Operation.KERNEL_ROW, audit.n))
         again = operations(Operation.KERNEL_ROW, audit.passes[0] - audit.n)
@@ -55,6 +66,8 @@ class Cost:
         """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
         if self.audit.is_cross_entropy:
             return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k, self.audit.row_numbers))
+        if self.audit.tile_dtype is not None:
+            return self.machine.seconds(self._inverse_in_tiles)
         return self._factorisations(REFACTORED, spectrum=self.audit.takes_spectrum)
 
     def left_out(self) -> float:
@@ -77,6 +90,8 @@ class Cost:
             # The models without each example are made once, for scores, predictions and labels.
             nodes = newton_step_work(n, k, audit.examples, audit.row_numbers)
             changes = product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
+        elif audit.tile_dtype is not None:
+            changes = tiled_product_work(m, n, single=self._single) + k * passes(m * n, 1)
         else:
             changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
         return self.machine.seconds(self._comparison + stored + nodes + changes)
@@ -85,6 +100,8 @@ class Cost:
         """Return seconds of predictions at queries and, left out, at training examples."""
         audit = self.audit
         n, k = audit.n, audit.k
+        if audit.tile_dtype is not None:
+            return self.machine.seconds(self._cross + evaluated_product_work(n, k))
         if audit.is_cross_entropy:
             return self.machine.seconds(self._cross + 3 * passes(n * audit.examples * k))
         nodes = total_work(nodes_work(n, k, times) for times in self.audit.further_node_sets)
@@ -114,13 +131,22 @@ class Cost:
             groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups), audit.row_numbers)
             changes = product(audit.m, audit.n, audit.examples * audit.k)
             return self.machine.seconds(3 * self._cross + groups + changes)
+        if audit.tile_dtype is not None:
+            blocks = total_work(cholesky_work(size) for size in audit.groups)
+            changes = product(audit.m, audit.n, audit.k * len(audit.groups))
+            return self.machine.seconds(2 * self._cross + blocks + changes)
         work = redundant_work(*self.audit.removals, memory=self.audit.budget)
         return self.machine.seconds(3 * self._cross + work)
 
     def rare(self) -> float:
         """Return seconds of under-sampled examples, kinds within classes, outliers and duplicates."""
         n = self.audit.n
-        return self.machine.seconds(neighbours_work(n) + subclasses_work(n))
+        work = neighbours_work(n) + subclasses_work(n)
+        if self.audit.tile_dtype is not None:
+            work = neighbours_work(n) + operations(Operation.CROSS_PAIR, n * n)
+            classes = max(1, n // max(1, self.audit.largest_class))
+            work += classes * subclasses_work(self.audit.largest_class)
+        return self.machine.seconds(work)
 
     def training_curve(self) -> float:
         """Return seconds of the curve of training."""
@@ -131,7 +157,7 @@ class Cost:
     def learning_curve(self) -> float:
         """Return seconds of the learning curve."""
         audit = self.audit
-        if audit.is_cross_entropy:
+        if audit.is_cross_entropy or audit.tile_dtype is not None:
             return 0.0
         has_spectrum = audit.has_training_curve
         work = backtest_work(audit.learning_curve_rows, audit.k, has_spectrum=has_spectrum)
@@ -144,6 +170,10 @@ class Cost:
             refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k, audit.row_numbers)
             of_queries = operations(Operation.KERNEL_ROW, audit.m)  # for the size of their predictions
             return self.machine.seconds(self._cross + refits + of_queries)
+        if audit.tile_dtype is not None:
+            products = (REFINEMENTS + 1) * evaluated_product_work(audit.n, audit.refit_examples)
+            ends = EIGENVALUE_STEPS * tiled_product_work(1, audit.n, single=self._single)
+            return self.machine.seconds(self._cross + products + ends)
         refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 
@@ -159,6 +189,19 @@ class Cost:
         return self.machine.seconds(text + ranked + stored + packed)
 
     @property
+    def _single(self) -> bool:
+        """Return whether tiles are in single precision."""
+        return self.audit.tile_dtype == torch.float32
+
+    @property
+    def _inverse_in_tiles(self) -> WorkCount:
+        """Return the work of tiles from kernel to inverse, of leading directions and of the solution."""
+        audit = self.audit
+        sample = spectrum_work(min(SAMPLE, audit.n)) if audit.chooses_ridge else NO_WORK
+        products = (1 + REFINEMENTS) * evaluated_product_work(audit.n, audit.k)
+        return sample + invert_work(audit.n, single=self._single) + products
+
+    @property
     def _cross(self) -> WorkCount:
         """Return the work of comparing the queries once more, which is kept where the memory holds it."""
         return NO_WORK if self.audit.keeps_comparison else self._comparison
@@ -172,6 +215,8 @@ class Cost:
     def _factorisations(self, again: int, *, spectrum: bool) -> float:
         """Return seconds of factors, made again if the ridge changes, of an inverse and of a spectrum."""
         audit, work = self.audit, NO_WORK
+        if audit.row_numbers is not None:
+            return self.machine.seconds(feature_work(audit.n, audit.row_numbers))
         if audit.reaches_end:
             work = (1 + again * audit.ridge_changes) * cholesky_work(audit.n) + inverse_work(audit.n)
         return self.machine.seconds(work + spectrum_work(audit.n) if spectrum else work)

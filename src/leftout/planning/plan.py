@@ -21,10 +21,13 @@ from leftout.core.device import usable_device
 from leftout.core.wording import byte_size, duration
 from leftout.curation.mislabelled import DOUBTED
 from leftout.data.examples import Examples
-from leftout.dynamics.fit import coded_for
+from leftout.dynamics.fit import SAMPLE, coded_for
+from leftout.dynamics.fit_features import feature_count
+from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import At, Rule
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
+from leftout.planning.audit_solver import with_solver
 from leftout.planning.cost import Cost
 from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import measure_machine
@@ -112,6 +115,8 @@ def plan(
     at: At | Sequence[At] = None,
     refit_examples: int = 3,
     started: float = 0.0,
+    solver: SolverName = "auto",
+    tile_dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     memory: int | float | str | None = None,
 ) -> Plan:
@@ -142,6 +147,9 @@ def plan(
     audit = planned_audit(
         kernel, train, query, rule=rule, at=at, refit_examples=refit_examples, budget=budget
     )
+    audit = with_solver(
+        audit, kernel, solver=solver, tile_dtype=tile_dtype, features=feature_count(kernel, train.inputs)
+    )
     cost, bytes_of = Cost(audit, measure_machine(kernel, train, device=usable)), AuditMemory(audit, kernel)
     steps = (
         Step("start and load", started, before, "measured just now"),
@@ -166,12 +174,15 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
             cost.learning_curve(),
             "none: a theorem about squared loss"
             if audit.is_cross_entropy
+            else "none: it takes a spectrum"
+            if audit.tile_dtype is not None
             else f"from {audit.learning_curve_rows} × {audit.learning_curve_rows}, its halves and quarters",
         ),
         (
             "certificate",
             cost.certificate(),
-            f"{audit.refit_examples} refits" + ("" if audit.is_cross_entropy else " by Lanczos"),
+            f"{audit.refit_examples} refits"
+            + ("" if audit.is_cross_entropy or audit.tile_dtype is not None else " by Lanczos"),
         ),
         ("report", cost.report(pictures=pictures), "tables and one page"),
     ]
@@ -190,9 +201,15 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
 
 def _kernel_method(audit: PlannedAudit) -> str:
     """Return what is kept of the kernel."""
+    if audit.tile_dtype is not None:
+        return f"{audit.n} × {audit.n}, one triangle of tiles in {_name(audit.tile_dtype)}"
     if audit.row_numbers is None:
         return f"{audit.n} × {audit.n}, one triangle"
-    return f"{audit.n} rows of {audit.row_numbers} numbers, whose products do not fit"
+    return f"{audit.n} rows of {audit.row_numbers} features, kept in place of their products"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _prediction_method(audit: PlannedAudit) -> str:
@@ -214,6 +231,8 @@ def _scores_method(audit: PlannedAudit) -> str:
         columns = audit.examples * k
         kept = n if audit.row_numbers is None else audit.row_numbers
         return f"a Newton step without each, {STEP_PRODUCTS} products of ({n} × {kept})({kept} × {columns})"
+    if audit.tile_dtype is not None:
+        return f"a product of ({m} × {n})({n} × {n}) in {_name(audit.tile_dtype)}, to disk"
     return f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk"
 
 
@@ -221,6 +240,11 @@ def _factorisation_method(audit: PlannedAudit) -> str:
     """Return which factorisations are made."""
     if audit.is_cross_entropy:
         return "cross-entropy, by Newton's method"
+    if audit.row_numbers is not None:
+        return f"singular values of {audit.row_numbers} features"
+    if audit.tile_dtype is not None:
+        chosen = f", the ridge chosen from {min(SAMPLE, audit.n)} examples" if audit.chooses_ridge else ""
+        return f"inverse in tiles in {_name(audit.tile_dtype)}, solutions refined in float64{chosen}"
     methods = []
     if audit.reaches_end:
         methods.append("Cholesky and inverse" + (", again and again" if audit.ridge_changes else ""))

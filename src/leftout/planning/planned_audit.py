@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
+
 from leftout.attribution.engine.edit_engines import finite_times
 from leftout.attribution.engine.group_removal import refit_is_cheaper
 from leftout.attribution.trajectory import has_training_curve
-from leftout.curation.redundant import redundant_groups
+from leftout.curation.redundant import most_removed_of_tiles, redundant_groups
 from leftout.data.examples import Examples
 from leftout.diagnostics.learning_curve.subsamples import takes_half
 from leftout.diagnostics.trust.architecture_model import has_verdict
@@ -17,6 +19,7 @@ from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.ridge_choice import check_choosable, is_auto
 from leftout.dynamics.rules import At, Logistic, Ridge, Rule
+from leftout.dynamics.solver_choice import tiled_bytes
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.panels import KEPT
@@ -40,6 +43,8 @@ class PlannedAudit:
         chooses_ridge: whether the ridge is chosen, from the spectrum; `rule` then has any ridge.
         features: what the kernel makes of single inputs, in bytes; None where that is nothing.
         row_numbers: numbers of a row of the Jacobian, where rows are kept and not their products; else None.
+        tile_dtype: of the tiles of the inverse, where that is how it is kept; else None.
+        largest_class: examples of the largest class, of all where there are no classes.
     """
 
     n: int
@@ -55,10 +60,14 @@ class PlannedAudit:
     has_label_model: bool = False
     has_verdict: bool = False
     row_numbers: int | None = None
+    tile_dtype: torch.dtype | None = None
+    largest_class: int = 0
 
     @property
     def matrix_bytes(self) -> int:
-        """Return the bytes of the kernel matrix, or of the rows that it is a product of."""
+        """Return the bytes of the kernel matrix, of the rows that it is a product of, or of its tiles."""
+        if self.tile_dtype is not None:
+            return tiled_bytes(self.n, self.tile_dtype)
         return 8 * self.n * (self.n if self.row_numbers is None else self.row_numbers)
 
     chooses_ridge: bool = False
@@ -102,7 +111,7 @@ class PlannedAudit:
     @property
     def takes_spectrum(self) -> bool:
         """Return whether the eigendecomposition is made, and kept with the model."""
-        return self.has_training_curve or self.chooses_ridge
+        return self.has_training_curve or (self.chooses_ridge and self.tile_dtype is None)
 
     @property
     def is_cross_entropy(self) -> bool:
@@ -123,11 +132,16 @@ class PlannedAudit:
     def groups(self) -> tuple[int, ...]:
         """Return the rows of each group whose joint removal is tried."""
         outputs = self.outputs_per_example
-        return tuple(outputs * size for size in redundant_groups(self.n // outputs))
+        sizes = redundant_groups(self.n // outputs)
+        if self.tile_dtype is not None:
+            sizes = tuple(size for size in sizes if size <= most_removed_of_tiles(self.budget))
+        return tuple(outputs * size for size in sizes)
 
     @property
     def refitted_groups(self) -> int:
         """Return how many of these groups are removed by a fit of what remains."""
+        if self.tile_dtype is not None:
+            return 0
         times = (self.last_time,)
         return sum(refit_is_cheaper(self.rule, times, self.n, size) for size in self.groups)
 
@@ -135,6 +149,8 @@ class PlannedAudit:
     def learning_curve_rows(self) -> int:
         """Return the rows of the examples from which the learning curve is foretold."""
         outputs = self.outputs_per_example
+        if self.tile_dtype is not None:
+            return 0
         return (self.n + outputs) // 2 if takes_half(self.rule) else self.n
 
     @property
@@ -214,7 +230,8 @@ def planned_audit(
         has_verdict=has_verdict(base, rule, train),
         chooses_ridge=chooses_ridge,
         features=base.feature_bytes(train.inputs),
-        row_numbers=base.row_numbers()
-        if is_kept_as_rows(kernel, rule, len(train) * outputs, budget)
+        largest_class=len(train) if train.labels is None else int(train.labels.bincount().max()),
+        row_numbers=base.row_numbers(train.inputs)
+        if is_kept_as_rows(kernel, train.inputs, rule, budget)
         else None,
     )

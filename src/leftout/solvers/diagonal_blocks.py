@@ -8,10 +8,16 @@ import torch
 from jaxtyping import Num
 from torch import Tensor
 
+from leftout.solvers.feature_inverse import FeatureInverse
+
 
 def diagonal_blocks(matrix: Num[Tensor, "r r"], rows_per_example: int) -> Num[Tensor, "n b b"]:
     """Return the blocks of b = `rows_per_example` rows on the diagonal, a copy."""
     b = rows_per_example
+    if isinstance(matrix, FeatureInverse):
+        return matrix.diagonal_blocks(b)
+    if b == 1:
+        return matrix.diagonal().clone().view(-1, 1, 1)
     n = len(matrix) // b
     blocks = matrix.view(n, b, n, b).diagonal(dim1=0, dim2=2)  # (b, b, n)
     return blocks.permute(2, 0, 1).contiguous()

@@ -44,8 +44,12 @@ def left_out_residuals(
     """
     filters = ridge_filters(spectrum, ridges)
     coordinates = spectrum.coordinates(residual)
+    outside = spectrum.outside(residual) if spectrum.null else None
+    outside_diagonal = spectrum.outside_diagonal(rows_per_example) if spectrum.null else None
     diagonal = spectrum.diagonal(filters.to(torch.complex128), rows_per_example).real  # (q, n, b, b)
-    for blocks, factors in zip(diagonal, filters, strict=True):
+    for blocks, factors, ridge in zip(diagonal, filters, ridges, strict=True):
         dual = spectrum.vectors @ (factors[:, None] * coordinates)
+        if outside is not None and outside_diagonal is not None:  # eigenvalues of zero
+            dual, blocks = dual + outside / ridge, blocks + outside_diagonal / ridge
         by_example = torch.unflatten(dual, 0, (-1, rows_per_example))  # (n, b, c)
         yield solve_blocks(blocks, by_example).flatten(1)

@@ -21,6 +21,7 @@ from jaxtyping import Complex128, Float64, Int64
 from torch import Tensor
 
 from leftout.core.blocks import blocks
+from leftout.core.structured_matrix import to_numbers
 from leftout.core.work import WorkCount, calls, passes, product
 from leftout.solvers.diagonal_blocks import solve_blocks
 from leftout.solvers.quadrature import NODES, Quadrature
@@ -82,11 +83,8 @@ def resolvents_at_nodes(
     diagonal = spectrum.diagonal(poles, outputs_per_example)
     if r < n:
         # V is thin: on the complement of its span K is zero and R(z) = I / z.
-        outside = (data - vectors @ inside).to(nodes.dtype)
-        pairs = vectors.view(n // b, b, r)
-        missing = torch.eye(b, dtype=vectors.dtype, device=device) - pairs @ pairs.mT
-        values = values + outside / nodes[:, None, None]
-        diagonal = diagonal + missing / nodes[:, None, None, None]
+        values = values + spectrum.outside(data).to(nodes.dtype) / nodes[:, None, None]
+        diagonal = diagonal + spectrum.outside_diagonal(b) / nodes[:, None, None, None]
     return Resolvents(spectrum, quadrature, poles, values, diagonal)
 
 
@@ -169,6 +167,24 @@ def left_out_diagonal(
     return change
 
 
+def group_left_out_duals(resolvents: Resolvents, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "t rows c"]:
+    """Return dual without the rows of a group − dual, at every time of the quadrature.
+
+    Cost:
+        that of `group_left_out_coordinates`, and 2nrc flops a time.
+    """
+    spectrum = resolvents.spectrum
+    inside, outside = _group_left_out(resolvents, rows)
+    t, r, c = inside.shape
+    change = (spectrum.vectors @ inside.permute(1, 0, 2).reshape(r, t * c)).reshape(-1, t, c).transpose(0, 1)
+    if spectrum.null:
+        # Outside the span of V the columns of the group are those of I − V Vᵀ.
+        back = spectrum.vectors[rows].T @ outside.permute(1, 0, 2).reshape(len(rows), t * c)  # (r, t·c)
+        change = change - (spectrum.vectors @ back).reshape(-1, t, c).transpose(0, 1)
+        change[:, rows] += outside
+    return change
+
+
 def group_left_out_coordinates(resolvents: Resolvents, rows: Int64[Tensor, " g"]) -> Float64[Tensor, "t r c"]:
     """Return Vᵀ (dual without the rows of a group − dual) at every time of the quadrature.
 
@@ -177,21 +193,31 @@ def group_left_out_coordinates(resolvents: Resolvents, rows: Int64[Tensor, " g"]
     Cost:
         2g²r + 8g³/3 complex flops a node.
     """
-    vectors, nodes = resolvents.spectrum.vectors, resolvents.quadrature.nodes
-    inside = vectors[rows]  # (g, r)
+    return _group_left_out(resolvents, rows)[0]
+
+
+def _group_left_out(
+    resolvents: Resolvents, rows: Int64[Tensor, " g"]
+) -> tuple[Float64[Tensor, "t r c"], Float64[Tensor, "t g c"]]:
+    """Return those coordinates, and of what lies outside V the factor of each row: zero where V is whole."""
+    spectrum = resolvents.spectrum
+    vectors, nodes = spectrum.vectors, resolvents.quadrature.nodes.to(resolvents.poles.device)
+    inside = to_numbers(vectors[rows])  # (g, r)
     weights = resolvents.quadrature.weights.to(vectors.device)
-    total = vectors.new_zeros(len(weights), vectors.shape[1], resolvents.values.shape[2])
+    total = inside.new_zeros(len(weights), inside.shape[1], resolvents.values.shape[2])
+    outside = inside.new_zeros(len(weights), len(rows), resolvents.values.shape[2])
     missing = torch.eye(len(rows), dtype=torch.float64, device=vectors.device) - inside @ inside.T
-    thin = vectors.shape[1] < vectors.shape[0]
     for q in range(len(nodes)):
         scaled = inside * resolvents.poles[q]  # (g, r)
         block = real_times_complex(inside, scaled.T)
-        if thin:
-            block = block + missing / nodes[q].to(vectors.device)
+        if spectrum.null:
+            block = block + missing / nodes[q]
         ratio = torch.linalg.solve(block, resolvents.values[q, rows])  # (g, k)
         change = scaled.T @ ratio  # (r, k)
         total -= (weights[:, q, None, None] * change).real
-    return total
+        if spectrum.null:
+            outside -= (weights[:, q, None, None] * ratio / nodes[q]).real
+    return total, outside
 
 
 def added_coordinates(
@@ -230,6 +256,16 @@ def added_coordinates(
     new_entries = torch.einsum("q,qak->ak", weights, ratios).real
     change = [inside * coefficients(resolvents, ratios[:, :, c], time) for c in range(data.shape[1])]
     return torch.unflatten(torch.stack(change, dim=-1), 1, (a, b)).sum(2), new_entries
+
+
+def apply_filter(
+    spectrum: Spectrum, data: Float64[Tensor, "rows c"], function: Callable[[Tensor], Tensor]
+) -> Float64[Tensor, "rows c"]:
+    """Return g(K) y, exactly: g at the eigenvalues, those that are zero and have no vector included."""
+    inside = spectrum.vectors @ filtered_coordinates(spectrum, data, function)
+    if not spectrum.null:
+        return inside
+    return inside + function(torch.zeros_like(spectrum.values[:1])) * spectrum.outside(data)
 
 
 def filtered_coordinates(

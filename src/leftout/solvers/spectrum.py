@@ -36,9 +36,28 @@ class Spectrum:
         thin = self.vectors.shape[1] < self.vectors.shape[0]
         return min(float(self.values[-1]), 0.0) if thin else float(self.values[-1])
 
+    @property
+    def null(self) -> int:
+        """Return how many eigenvalues are zero and have no vector in V."""
+        return self.vectors.shape[0] - self.vectors.shape[1]
+
+    def outside(self, data: Float64[Tensor, "n k"]) -> Float64[Tensor, "n k"]:
+        """Return what of the data lies outside the span of V, where K is zero."""
+        return data - self.vectors @ self.coordinates(data)
+
+    def outside_diagonal(self, rows_per_example: int = 1) -> Float64[Tensor, "n b b"]:
+        """Return the diagonal of I − V Vᵀ, in blocks of b = `rows_per_example` rows."""
+        ones = torch.ones(1, self.vectors.shape[1], dtype=torch.complex128, device=self.vectors.device)
+        inside = self.diagonal(ones, rows_per_example)[0].real
+        return torch.eye(rows_per_example, dtype=inside.dtype, device=inside.device) - inside
+
     def coordinates(self, rhs: Float64[Tensor, "n k"]) -> Float64[Tensor, "r k"]:
         """Return Vᵀ rhs."""
         return self.vectors.T @ rhs
+
+    def of_rows(self, cross: Float64[Tensor, "m n"]) -> Float64[Tensor, "m r"]:
+        """Return K(queries, X) V, the coordinates of kernel rows."""
+        return cross @ self.vectors
 
     def diagonal(
         self, functions: Complex128[Tensor, "q r"], rows_per_example: int = 1
@@ -50,10 +69,12 @@ class Spectrum:
         """
         (q, r), b = functions.shape, rows_per_example
         n = len(self.vectors) // b
-        vectors = self.vectors.view(n, b, r)
         diagonal = torch.empty(q, n, b, b, dtype=functions.dtype, device=functions.device)
         for examples in blocks(n, max(1, ROWS // b)):
-            products = vectors[examples, :, None] * vectors[examples, None]  # (e, b, b, r)
+            vectors = self.vectors[examples.start * b : examples.stop * b].reshape(
+                examples.stop - examples.start, b, r
+            )
+            products = vectors[:, :, None] * vectors[:, None]  # (e, b, b, r)
             columns = real_times_complex(products.view(-1, r), functions.T)  # (e·b·b, q)
             diagonal[:, examples] = columns.T.reshape(q, -1, b, b)
         return diagonal

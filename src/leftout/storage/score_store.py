@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 import zarr
+from torch import Tensor
 from zarr.abc.store import ByteRequest
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore, WrapperStore
 
-from leftout.core.atomic_files import sync, sync_tree
+from leftout.core.atomic_files import atomic_write, sync, sync_tree
 from leftout.core.errors import StoreError
 from leftout.core.json_file import read_json, write_json
 from leftout.storage.checksums import checksums, differences, file_names
@@ -33,6 +35,9 @@ COLUMNS = 1024
 
 DONE = "done.json"
 TRAININGS = "trainings"
+WORK = "work"
+"""Folder of what only serves to go on: tiles, and sums over blocks of queries."""
+
 SCORES = "scores.zarr"
 INFLUENCE = "influence"
 
@@ -124,6 +129,21 @@ def stored_attributes(folder: Path) -> dict[str, Any] | None:
 def add_attributes(folder: Path, attrs: Mapping[str, Any]) -> None:
     """Add attributes to the scores in a folder."""
     zarr.open_array(LocalStore(folder / SCORES), path=INFLUENCE, mode="r+").attrs.update(dict(attrs))
+
+
+def keep_movement(folder: Path, start: int, sums: Tensor | None) -> None:
+    """Keep sums over a block of queries, before the block is said to be done."""
+    if sums is None:
+        return
+    (folder / WORK).mkdir(exist_ok=True)
+    with atomic_write(folder / WORK / f"moved-{start}.npy") as unfinished, unfinished.open("wb") as file:
+        np.save(file, sums.cpu().numpy())
+
+
+def movement(folder: Path, start: int) -> Tensor | None:
+    """Return what was kept of a block; None where nothing was."""
+    path = folder / WORK / f"moved-{start}.npy"
+    return torch.from_numpy(np.load(path, allow_pickle=False)) if path.exists() else None
 
 
 def _read_done(folder: Path) -> dict[int, dict[str, str]]:

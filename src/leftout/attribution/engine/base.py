@@ -11,7 +11,7 @@ examples out by fitting a model without each. `at_times` chooses; callers do not
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from functools import cached_property
 
 import torch
@@ -19,6 +19,7 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.core.progress import with_progress
 from leftout.dynamics.fitted import Fitted
 from leftout.solvers.krylov import filtered_vector
 
@@ -57,6 +58,18 @@ class EngineAtTime(ABC):
 
         It shares as little as possible with `singles`, which it checks.
         """
+
+    def refits(self, pairs: Sequence[tuple[int, int]]) -> list[Callable[[QueryBlock], Float64[Tensor, " m"]]]:
+        """Return `refit` of each row and output."""
+        return [self.refit(row, output) for row, output in with_progress(pairs, what="refits")]
+
+    def movement(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
+        """Return Σ ‖Δf‖² over a block of queries and outputs without each example.
+
+        None where it does not come with the changes at the block, which were asked for just before.
+        """
+        del queries
+        return None
 
     @property
     @abstractmethod

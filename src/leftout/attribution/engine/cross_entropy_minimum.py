@@ -25,11 +25,17 @@ from leftout.attribution.engine.query_blocks import QueryBlock
 from leftout.attribution.engine.refit import refit
 from leftout.core.blocks import blocks, check_fits
 from leftout.core.checks import check_count
+from leftout.core.product_matrix import ProductMatrix
 from leftout.core.progress import with_progress
-from leftout.dynamics.fit import ROOM
+from leftout.dynamics.fit_features import ROOM
 from leftout.dynamics.fitted import Fitted
+from leftout.solvers.cross_entropy import cross_entropy_gradient, probabilities
+from leftout.solvers.feature_logistic import FeaturesOfOutputs, OneStepRemovals, SharedFeatures
 from leftout.solvers.logistic import ARRAYS, first_order_logistic, fit_logistic, refit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
+
+HESSIANS = 3
+"""Matrices of the size of the Hessian in the weights that one step on features takes."""
 
 TOGETHER = 64
 """Most examples whose removal is solved for at a time."""
@@ -60,6 +66,10 @@ class CrossEntropyMinimum(EditEngine):
         key = (queries, columns.start, columns.stop)
         if self._last is None or self._last[0] != key:
             self._last = None
+            removals = self._one_step
+            if removals is not None and isinstance(queries.cross, ProductMatrix):
+                self._last = (key, removals.changes(queries.cross.left, columns))
+                return self._last[1][:, :, output]
             duals = self.single_duals(columns)  # (rows, e, c)
             change = torch.unflatten(queries.cross @ duals.flatten(1), 1, duals.shape[1:])
             if self.fitted.outputs_per_example > 1:
@@ -70,7 +80,29 @@ class CrossEntropyMinimum(EditEngine):
     def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
         return self._rows(self._without_each(columns))
 
+    @cached_property
+    def _one_step(self) -> OneStepRemovals | None:
+        """Return what leaves examples out on features, where that is what was asked for and the Hessian fits.
+
+        That is one step, from the minimum at this very ridge.
+        """
+        fitted, gram = self.fitted, self.fitted.gram
+        if not isinstance(gram, ProductMatrix) or self.newton_steps != 1:
+            return None
+        shared = fitted.outputs_per_example == 1
+        side = gram.left.shape[1] * (fitted.outputs if shared else 1)
+        if self.ridge != fitted.rule.effective_ridge(len(fitted)) or side > len(fitted) * fitted.outputs:
+            return None
+        if HESSIANS * 8 * side**2 > fitted.memory:
+            return None
+        fit = fitted.logistic
+        slope = cross_entropy_gradient(fit.logits, fitted.targets)
+        form = SharedFeatures if shared else FeaturesOfOutputs
+        return form(gram.left, probabilities(fit.logits), slope, self.ridge)
+
     def diagonal(self) -> Float64[Tensor, "n k"]:
+        if self._one_step is not None:
+            return self._one_step.own_changes()
         change = torch.empty_like(self.fitted.targets)
         for columns in blocks(len(self.fitted), self._size):
             duals = self.single_duals(columns)
@@ -90,8 +122,8 @@ class CrossEntropyMinimum(EditEngine):
     @property
     def _rows_together(self) -> int:
         """Return of how many examples the rows of the kernel matrix are held at a time."""
-        one = 8 * len(self.fitted.gram) * self.fitted.outputs_per_example
-        return max(1, self.fitted.memory // (ROOM * one))
+        row_bytes = 8 * len(self.fitted.gram) * self.fitted.outputs_per_example
+        return max(1, self.fitted.memory // (ROOM * row_bytes))
 
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         return self.group_duals([group])[0]

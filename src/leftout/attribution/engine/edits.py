@@ -142,8 +142,9 @@ def dual_effects(
     outputs = fitted.outputs_per_example
     effects = []
     for block in query_blocks(fitted, query):
-        cross = torch.unflatten(block.cross, 0, (-1, outputs))  # (m, b, rows)
-        change = torch.einsum("mbn,tenc->tmebc", cross, duals)
+        t, e, _, c = duals.shape
+        change = block.cross @ duals.permute(2, 0, 1, 3).reshape(-1, t * e * c)  # (m·b, t·e·c)
+        change = change.reshape(-1, outputs, t, e, c).permute(2, 0, 3, 1, 4)  # (t, m, e, b, c)
         if new is not None:
             inputs, new_duals = new
             beside = fitted.rows.between(block.inputs, inputs)  # (m·b, e·b)

@@ -12,8 +12,8 @@ Source: rethinking influence functions, eq. 9; Rifkin & Lippert 2007 for the dia
 """
 
 import math
-from collections.abc import Hashable
-from functools import cached_property
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property, partial
 from typing import final
 
 import torch
@@ -21,11 +21,16 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.attribution.engine.base import SpectralEngine, columns_times_rows
-from leftout.attribution.engine.query_blocks import QueryBlock
+from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock
 from leftout.core.errors import NotPositiveError
+from leftout.core.structured_matrix import to_numbers
 from leftout.core.work import WorkCount, passes, product
 from leftout.dynamics.fitted import Fitted
+from leftout.dynamics.nystrom import left_out_residuals
+from leftout.kernels.nystrom import NystromKernel
 from leftout.solvers.diagonal_blocks import diagonal_blocks, solve_blocks
+from leftout.solvers.tiled.tiled_factor import TiledFactor
+from leftout.solvers.tiled.tiled_inverse import TiledInverse
 
 
 @final
@@ -87,15 +92,38 @@ class EndOfTraining(SpectralEngine):
 
         The last is kept, for all outputs share it.
         """
+        if queries is not None and self._takes_all_columns(queries, columns):
+            return self._of_all_columns(queries)[:, columns]
         key = (queries, columns.start, columns.stop)
         if self._last is None or self._last[0] != key:
             self._last = None
             shared = (
                 self.single_duals(columns)[:, :, 0]
                 if queries is None
-                else queries.cross @ self._inverse[:, columns]
+                else to_numbers(queries.cross @ self._inverse[:, columns])
             )
             self._last = (key, shared)
+        return self._last[1]
+
+    def _takes_all_columns(self, queries: QueryBlock, columns: slice) -> bool:
+        """Return whether a block of queries is multiplied by the whole inverse at once."""
+        if not isinstance(self._inverse, TiledInverse):
+            return False
+        is_there = self._last is not None and self._last[0] == (queries, 0, len(self.fitted))
+        return is_there or columns.stop - columns.start >= COLUMNS
+
+    def movement(self, queries: QueryBlock) -> Float64[Tensor, " n"] | None:
+        if self.shift is not None:
+            return None
+        if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):
+            return None
+        return self._last[1].square().sum(0) * self._ratios.square().sum(1)
+
+    def _of_all_columns(self, queries: QueryBlock) -> Float64[Tensor, "m n"]:
+        """Return K(queries, X) G at once: each tile is read once for a block of queries."""
+        if self._last is None or self._last[0] != (queries, 0, len(self.fitted)):
+            self._last = None
+            self._last = (queries, 0, len(self.fitted)), queries.cross @ self._inverse
         return self._last[1]
 
     def single_duals(self, columns: slice) -> Float64[Tensor, "rows e c"]:
@@ -110,11 +138,28 @@ class EndOfTraining(SpectralEngine):
             change = change + self.fitted.gram @ self.shift
         return self.fitted.by_example(change)
 
+    def _out_of_sample(self) -> Float64[Tensor, "n k"]:
+        if isinstance(self.fitted.kernel, NystromKernel):
+            return self.fitted.targets - left_out_residuals(self.fitted, self.ridge)
+        return super()._out_of_sample()
+
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
         rows = self.fitted.rows.of_examples(group)
         block = self._inverse[rows][:, rows]
         ratio = torch.linalg.solve(block, self.dual[rows])  # (g, c)
         return self.with_shift(-self._inverse[:, rows] @ ratio)
+
+    def refits(self, pairs: Sequence[tuple[int, int]]) -> list[Callable[[QueryBlock], Float64[Tensor, " m"]]]:
+        factor = self.fitted.factor(self.ridge)
+        if not isinstance(factor, TiledFactor) or not pairs:
+            return super().refits(pairs)
+        # Evaluating the kernel is what a product costs: all are solved for together, in float64.
+        rows, outputs = (
+            torch.tensor(numbers, device=self.fitted.device) for numbers in zip(*pairs, strict=True)
+        )
+        duals = factor.solve(self.fitted.residual[:, outputs], without=rows)
+        change = self.dual_as_fitted[:, outputs] - duals
+        return [partial(_at_queries, change=of_one) for of_one in change.T]
 
     def relabel_duals(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
         rows = self.fitted.rows.of_examples(examples)
@@ -159,6 +204,11 @@ class EndOfTraining(SpectralEngine):
         unexplained = self._by_example(residual - to_train.T @ self.dual)
         new = solve_blocks(schur, unexplained).flatten(0, 1)  # (a·b, c)
         return self.with_shift(columns_times_rows(solved, -new, outputs)), new
+
+
+def _at_queries(queries: QueryBlock, change: Float64[Tensor, " rows"]) -> Float64[Tensor, " m"]:
+    """Return how predictions change by a change of one column of the dual."""
+    return queries.cross @ change
 
 
 def singles_at_end_work(m: int, n: int, k: int) -> WorkCount:

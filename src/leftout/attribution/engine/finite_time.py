@@ -21,7 +21,7 @@ from leftout.solvers.resolvent import (
     added_coordinates,
     coefficients_work,
     edited_coordinates,
-    group_left_out_coordinates,
+    group_left_out_duals,
     left_out_diagonal,
     left_out_ratios,
     reweighted_ratios,
@@ -40,11 +40,11 @@ class SharedNodes:
     def ratios(self) -> Tensor:
         return left_out_ratios(self.resolvents)
 
-    def group(self, rows: Tensor) -> Float64[Tensor, "t r c"]:
-        """Return Vᵀ (dual without these rows − dual) at all times; the last group is kept."""
+    def group(self, rows: Tensor) -> Float64[Tensor, "t rows c"]:
+        """Return dual without these rows − dual, at all times; the last group is kept."""
         key = tuple(rows.tolist())
         if self._last_group is None or self._last_group[0] != key:
-            self._last_group = (key, group_left_out_coordinates(self.resolvents, rows))
+            self._last_group = (key, group_left_out_duals(self.resolvents, rows))
         return self._last_group[1]
 
 
@@ -116,8 +116,7 @@ class FiniteTime(SpectralEngine):
         return self.fitted.by_example(change)
 
     def group_dual(self, group: Tensor) -> Float64[Tensor, "rows c"]:
-        coordinates = self.nodes.group(self.fitted.rows.of_examples(group))[self.place]  # (r, c)
-        return self.with_shift(self.fitted.spectrum.vectors @ coordinates)
+        return self.with_shift(self.nodes.group(self.fitted.rows.of_examples(group))[self.place])
 
     def relabel_duals(self, examples: Tensor, by: Tensor) -> Float64[Tensor, "e rows c"]:
         spectrum, rows = self.fitted.spectrum, self.fitted.rows.of_examples(examples)

@@ -15,6 +15,7 @@ from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.fitted_estimator import FittedEstimator
 from leftout.dynamics.losses import SQUARED
+from leftout.dynamics.nystrom import check_agreement
 from leftout.dynamics.rules import Rule
 from leftout.dynamics.train import Trained
 from leftout.kernels.base import Kernel
@@ -25,6 +26,9 @@ SIGN: dict[str, str] = {
     "loss": "loss without the example minus loss with it: positive = the example helped",
     "prediction": "prediction with the example minus prediction without it",
 }
+SINGLE_EFFECTS = {"leave_one_out", "leave_out", "relabel", "reweight", "add", "first_order", "information"}
+"""Answers about single examples, or a few: of an approximate kernel they are compared with exact ones."""
+
 EDIT_SIGN: dict[str, str] = {
     "loss": "loss with the example as edited minus loss as it is: positive = it is better as it is",
     "prediction": "prediction with the example as it is minus prediction with it as edited",
@@ -64,7 +68,7 @@ def attributes(
         "kernel_dtype": fitted.record["kernel_dtype"],
         "fitted_fingerprint": fitted.record["weights"],
     }
-    return common | more
+    return common | more | (check_agreement(fitted) if method in SINGLE_EFFECTS else {})
 
 
 def network_attributes(

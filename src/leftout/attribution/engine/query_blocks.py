@@ -19,6 +19,10 @@ COLUMNS = 512
 """Training examples whose effects are made at a time: wide enough for full speed of a product."""
 
 
+BESIDE_TILES = 48
+"""A block of queries takes one of so many parts of the memory, most of which is for tiles."""
+
+
 def is_scalar(at: At | Sequence[At]) -> bool:
     """Return whether one training time was asked for, rather than a sequence of them."""
     # An array or tensor of no dimension can be asked to iterate, and is one time all the same.
@@ -85,7 +89,7 @@ class QueryBlock:
     @cached_property
     def spectral(self) -> Float64[Tensor, "mrows r"]:
         """Return K(queries, X) V."""
-        return self.cross @ self.fitted.spectrum.vectors
+        return self.fitted.spectrum.of_rows(self.cross)
 
     def of_output(self, output: int, matrix: Float64[Tensor, "mrows x"]) -> Float64[Tensor, "m x"]:
         """Return the rows of `cross` or `spectral` that one output is predicted from."""
@@ -115,6 +119,8 @@ def query_rows(fitted: Fitted, query: Examples, *, size: int | None = None) -> l
     """
     row = 8 * fitted.gram.shape[1] * fitted.outputs_per_example
     held = 6 if fitted.rows.matrices == 1 else 12
+    if fitted.is_tiled:
+        held = BESIDE_TILES
     return list(blocks(len(query), size or max(1, min(len(query), fitted.memory // (held * row)))))
 
 

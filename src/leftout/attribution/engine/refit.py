@@ -21,13 +21,14 @@ from leftout.dynamics.factorisations import largest_of
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Logistic, Rule
 from leftout.kernels.base import RefitKernel
-from leftout.solvers.cholesky import cholesky_work, factor_cholesky
+from leftout.solvers.cholesky import cholesky_work
 from leftout.solvers.indefinite import factor_indefinite, indefinite_work
+from leftout.solvers.kept_matrix import factor_kept, spectrum_kept
 from leftout.solvers.krylov import largest_eigenvalue_work
 from leftout.solvers.logistic import fit_logistic
 from leftout.solvers.newton_equation import LogisticProblem
-from leftout.solvers.resolvent import filtered_coordinates
-from leftout.solvers.spectrum import spectrum_of, spectrum_work
+from leftout.solvers.resolvent import apply_filter
+from leftout.solvers.spectrum import spectrum_work
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ def refit_duals(
         return dual.expand(len(times), *dual.shape)
     residual = fitted.by_row(targets - start)
     finite = any(0 < time < math.inf for time in times)
-    spectrum = spectrum_of(gram, made_in=fitted.kernel_dtype) if finite else None
+    spectrum = spectrum_kept(gram, made_in=fitted.kernel_dtype) if finite else None
     largest = None
     if fitted.rule.can_diverge:
         largest = largest_of(gram) if spectrum is None else spectrum.largest
@@ -141,12 +142,11 @@ def refit_duals(
     duals = []
     for time in times:
         if time == math.inf:
-            factorise = factor_cholesky if kernel.definite else factor_indefinite
+            factorise = factor_kept if kernel.definite else factor_indefinite
             duals.append(factorise(gram, ridge=fitted.rule.effective_ridge(total)).solve(residual))
         elif time > 0:
             assert spectrum is not None
-            coordinates = filtered_coordinates(spectrum, residual, fitted.spectral_rule.filter(time, total))
-            duals.append(spectrum.vectors @ coordinates)
+            duals.append(apply_filter(spectrum, residual, fitted.spectral_rule.filter(time, total)))
         else:
             duals.append(torch.zeros_like(residual))
     return torch.stack(duals)

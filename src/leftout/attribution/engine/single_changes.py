@@ -14,12 +14,23 @@ from leftout.attribution.engine.end_of_training import singles_at_end_work
 from leftout.attribution.engine.finite_time import singles_at_time_work
 from leftout.attribution.engine.query_blocks import COLUMNS, QueryBlock, query_block, query_rows
 from leftout.core.blocks import blocks
+from leftout.core.product_matrix import ProductMatrix
 from leftout.core.progress import with_progress
 from leftout.core.work import NO_WORK, WorkCount, passes, product
 from leftout.data.examples import Examples
+from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.losses import SquaredLoss
 
 E = TypeVar("E", bound=EngineAtTime)
+
+STREAMED = 8192
+"""Training examples at most whose effects are made at a time, where only the best of them are kept."""
+
+STREAMED_BYTES = 2**24
+"""Bytes at most of an array (queries × those examples): larger ones are new memory every time."""
+
+STREAMED_ARRAYS = 12
+"""Arrays (queries × those examples) that the budget has room for."""
 
 
 def blocks_at_times(
@@ -50,25 +61,39 @@ def loss_changes(
         into: where to write the result; a new tensor if None.
 
     Cost:
-        one product (b × n)(n × n) an output; two blocks of columns besides the result, k under cross-entropy.
+        one product (b × n)(n × n) an output; a few blocks of columns besides the result, k under
+        cross-entropy.
+    """
+    total = block.targets.new_empty(len(block.targets), len(engine.fitted)) if into is None else into
+    for columns, change in loss_change_columns(engine, block):
+        total[:, columns] = change
+    return total
+
+
+def loss_change_columns(
+    engine: EngineAtTime, block: QueryBlock, *, width: int = COLUMNS
+) -> Iterator[tuple[slice, Float64[Tensor, "b e"]]]:
+    """Yield the same for some training examples after others: nothing of (queries × examples) is held.
+
+    Args:
+        width: training examples at a time.
     """
     n, k, loss = len(engine.fitted), block.targets.shape[1], engine.fitted.rule.example_loss
     predictions = engine.predictions(block)
-    total = predictions.new_empty(len(predictions), n) if into is None else into
     if not isinstance(loss, SquaredLoss):
-        for columns in blocks(n, max(1, COLUMNS // k)):
+        for columns in blocks(n, max(1, width // k)):
             changes = [engine.singles(block, columns, output) for output in range(k)]
             together = torch.stack(changes, dim=-1)  # (b, e, k)
-            total[:, columns] = loss.change(predictions[:, None], together, block.targets[:, None])
-        return total
+            yield columns, loss.change(predictions[:, None], together, block.targets[:, None])
+        return
     # Squares add up over outputs: one at a time.
     error = predictions - block.targets
-    total.zero_()
-    for columns in blocks(n, COLUMNS):
+    for columns in blocks(n, width):
+        total = error.new_zeros(len(error), columns.stop - columns.start)
         for output in range(k):
-            change = engine.singles(block, columns, output)  # (b, c)
-            total[:, columns] += change.div(2).add_(error[:, output, None]).mul_(change)
-    return total
+            change = engine.singles(block, columns, output)  # (b, e)
+            total += change.div(2).add_(error[:, output, None]).mul_(change)
+        yield columns, total
 
 
 def prediction_changes(
@@ -77,10 +102,35 @@ def prediction_changes(
     """Return prediction with all training examples minus prediction without each."""
     n, k = len(engine.fitted), block.targets.shape[1]
     total = block.targets.new_empty(len(block.targets), n, k) if into is None else into
-    for columns in blocks(n, COLUMNS):
-        for output in range(k):
-            total[:, columns, output] = -engine.singles(block, columns, output)
+    for columns, change in prediction_change_columns(engine, block):
+        total[:, columns] = change
     return total
+
+
+def prediction_change_columns(
+    engine: EngineAtTime, block: QueryBlock, *, width: int = COLUMNS
+) -> Iterator[tuple[slice, Float64[Tensor, "b e k"]]]:
+    """Yield the same for some training examples after others."""
+    n, k = len(engine.fitted), block.targets.shape[1]
+    for columns in blocks(n, max(1, width // k)):
+        changes = [engine.singles(block, columns, output) for output in range(k)]
+        yield columns, torch.stack(changes, dim=-1).neg_()
+
+
+def streamed_width(fitted: Fitted, queries: int) -> int:
+    """Return how many training examples are gone through at a time, where only their best or mean is kept."""
+    room = min(STREAMED_BYTES, fitted.memory // STREAMED_ARRAYS)
+    return max(COLUMNS, min(STREAMED, room // (8 * queries)))
+
+
+def streamed_queries(fitted: Fitted) -> int | None:
+    """Return how many queries are asked together where only the best or the mean of examples is kept.
+
+    None where kernel rows of queries are held: `query_rows` says how many of them fit.
+    """
+    if not isinstance(fitted.gram, ProductMatrix):
+        return None
+    return max(1, fitted.memory // (STREAMED_ARRAYS * 8 * (COLUMNS + fitted.gram.left.shape[1])))
 
 
 def loss_changes_work(m: int, n: int, k: int, times: Sequence[float], *, size: int) -> WorkCount:

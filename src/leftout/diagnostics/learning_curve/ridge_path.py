@@ -57,7 +57,7 @@ class RidgePath:
 def path_ridges(spectrum: Spectrum) -> list[float]:
     """Return ridges evenly spaced in their logarithm, from most to fewest modes learned."""
     values = spectrum.values.clamp_min(0)
-    rows = len(values)
+    rows = len(spectrum.vectors)
     noise = rows * torch.finfo(values.dtype).eps * float(values[0])
     rank = int((values > noise).sum())
     most = min(MOST * rows, 0.95 * rank)
@@ -115,7 +115,7 @@ def held_out_path(
         2mr² once, 2mrc for each ridge.
     """
     coordinates = spectrum.coordinates(residual)
-    features = cross @ spectrum.vectors
+    features = spectrum.of_rows(cross)
     residuals = [
         (target - features @ (filter[:, None] * coordinates)).reshape(len(outside), -1)
         for filter in ridge_filters(spectrum, ridges)
@@ -127,7 +127,9 @@ def _path(
     spectrum: Spectrum, ridges: list[float], residuals: list[Float64[Tensor, "e k"]], examples: Examples
 ) -> RidgePath:
     filters = ridge_filters(spectrum, ridges)
-    rows, trace = len(spectrum.vectors), filters.sum(1)
+    zero = 1 / torch.tensor(ridges, dtype=torch.float64, device=filters.device)  # of an eigenvalue of 0
+    rows, trace = len(spectrum.vectors), filters.sum(1) + (spectrum.null * zero if spectrum.null else 0.0)
+    squares = filters.square().sum(1) + (spectrum.null * zero.square() if spectrum.null else 0.0)
     wrong = None
     if examples.labels is not None:
         targets, labels = examples.targets.cpu(), examples.labels.cpu()
@@ -139,7 +141,7 @@ def _path(
         log_kappa=-trace.log().cpu(),
         # Σ s/(s + ridge) rather than rows − ridge·tr G: nothing cancels where few modes are learned.
         log_modes=(spectrum.values * filters).sum(1).log().cpu(),
-        log_excess=(rows * filters.square().sum(1) / trace.square()).log().cpu(),
+        log_excess=(rows * squares / trace.square()).log().cpu(),
         errors=torch.stack([residual.square().sum(1).cpu() for residual in residuals]),
         wrong=wrong,
     )

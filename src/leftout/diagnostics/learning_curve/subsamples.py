@@ -25,7 +25,8 @@ from leftout.diagnostics.learning_curve.ridge_path import (
 )
 from leftout.dynamics.fitted import Fitted
 from leftout.dynamics.rules import Ridge, Rule
-from leftout.solvers.spectrum import Spectrum, spectrum_of, spectrum_work
+from leftout.solvers.kept_matrix import spectrum_kept
+from leftout.solvers.spectrum import Spectrum, spectrum_work
 
 PARTS = (4, 2)
 """Numbers of parts into which the examples are divided, in turn."""
@@ -119,7 +120,7 @@ def _sample_of(fitted: Fitted, members: Int64[Tensor, " e"]) -> Sample:
     sample_rows, outside_rows = (
         fitted.rows.of_examples(mask.to(fitted.device)) for mask in (sample, outside)
     )
-    spectrum = spectrum_of(fitted.gram[sample_rows][:, sample_rows], made_in=fitted.kernel_dtype)
+    spectrum = spectrum_kept(fitted.gram[sample_rows[:, None], sample_rows], made_in=fitted.kernel_dtype)
     cross = fitted.gram[outside_rows][:, sample_rows]
     outside_examples = fitted.train.select(outside)
     ridge = fitted.rule.effective_ridge(len(sample))
