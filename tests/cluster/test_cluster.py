@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 import pytest
-from laws import assert_same
 
 import leftout as lo
+from laws import assert_same
 from leftout.cluster import dask_pool
 from leftout.cluster.tile_grid import TileGrid
 from leftout.core.errors import MemoryBudgetError, NotPositiveError, OptionError, StoreError

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from laws import assert_same
 
 import leftout as lo
+from laws import assert_same
 from leftout.cluster.inverse_graph import InverseGraph
 from leftout.cluster.tile_graph import TileGraph
 from leftout.cluster.tile_grid import TileGrid

@@ -1,4 +1,4 @@
-"""Tiles on a disk that all workers reach, so that a lost worker costs what was done since and not the result."""
+"""Tiles on a disk that all workers reach: a lost worker then costs what was done since, not the result."""
 
 import shutil
 from dataclasses import dataclass
@@ -58,8 +58,8 @@ class CheckpointFolder:
         state = read_json(self.path / STATE)
         if not isinstance(state, dict) or state.get("identity") != self.identity:
             raise StoreError(
-                f"{str(self.path)!r} holds tiles of another model, or of another size. Take another folder for "
-                "`checkpoint`, or remove it."
+                f"{str(self.path)!r} holds tiles of another model, or of another size. Take another folder "
+                "for `checkpoint`, or remove it."
             )
         return int(state["steps"])
 

@@ -1,7 +1,6 @@
-"""One run on a cluster: the inverse, then the queries, and again from the last checkpoint if a worker is lost."""
+"""One run on a cluster: the inverse, then the queries; again from the last checkpoint if a worker is lost."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar, final
@@ -31,7 +30,7 @@ CHECKPOINTS = 4
 """Times that tiles are written to disk during an inversion, where a folder is given."""
 
 IN_FLIGHT = 16
-"""Queries are compared together up to 1 / IN_FLIGHT of the training examples, so that tiles stay most of what is held."""
+"""Queries are compared together up to 1 / IN_FLIGHT of the training examples: most memory is for tiles."""
 
 EPS = torch.finfo(torch.float64).eps
 
@@ -116,7 +115,11 @@ class ClusterRun(ABC):
                 for part in blocks(group.stop - group.start, BLOCK)
             ]
             kept = [scores.add_block(self.model.query, part, products) for part in parts]
-            keys = scores.add_sums(kept, group.start) if scores.kept == "mean" else sum(kept, [])
+            keys = (
+                scores.add_sums(kept, group.start)
+                if scores.kept == "mean"
+                else [key for of_part in kept for key in of_part]
+            )
             self.pool.run(graph, [*stay, *keys])
             results = self.pool.fetch(keys)
             self.pool.progress_is_kept()
@@ -203,6 +206,6 @@ class TiledRun(ClusterRun):
         if self.model.ridge <= rounding:
             raise NotPositiveError(
                 f"`rule` must have a ridge above n · eps · tr K = {rounding:.2g} on a cluster; got "
-                f"{self.model.ridge:g}. Below it `leave_one_out` on one machine looks how singular the matrix is, "
-                "which is not done in tiles. No jitter was added."
+                f"{self.model.ridge:g}. Below it `leave_one_out` on one machine looks how singular the "
+                "matrix is, which is not done in tiles. No jitter was added."
             )

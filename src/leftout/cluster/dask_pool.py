@@ -1,11 +1,12 @@
 """The workers of a Dask cluster as cells of a grid: run a graph on them, and notice when one is lost.
 
-Tasks are pinned to the worker of their cell, so that tiles stay where they are. If a worker is lost, what was in
-its memory is too: `run` raises `WorkerLostError`, `replace_lost` gives its cells to a new worker, or to those that
-are left, and the caller goes on from its last checkpoint. (Dask would make lost results again by itself, but on any
-worker, and from panels that were released long ago: all of the inversion, tile by tile.)
+Tasks are pinned to the worker of their cell, so that tiles stay where they are. If a worker is lost, what was
+in its memory is too: `run` raises `WorkerLostError`, `replace_lost` gives its cells to a new worker, or to
+those that are left, and the caller goes on from its last checkpoint. (Dask would make lost results again by
+itself, but on any worker, and from panels that were released long ago: all of the inversion, tile by tile.)
 """
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -110,8 +111,8 @@ class DaskPool:
         """Run what is pending in a graph.
 
         Args:
-            keep: results, of these tasks or of earlier ones, that stay on the workers that made them. All others
-                go once the tasks that need them are done.
+            keep: results, of these tasks or of earlier ones, that stay on the workers that made them. All
+                others go once the tasks that need them are done.
 
         Raises:
             WorkerLostError: a worker left.
@@ -177,9 +178,9 @@ class DaskPool:
         lost = [address for address in set(self.addresses) if address not in self.client.nthreads()]
         if self._losses > LOSSES:
             raise SolveError(
-                f"Workers were lost {self._losses} times (the last: {', '.join(lost)}). One that takes more than "
-                "its limit of memory is ended by its nanny: look at their logs, and start more of them or give "
-                "them more memory."
+                f"Workers were lost {self._losses} times (the last: {', '.join(lost)}). One that takes more "
+                "than its limit of memory is ended by its nanny: look at their logs, and start more of them "
+                "or give them more memory."
             )
         here = set(self._workers_after(len(lost)))
         new = sorted(here - set(self.addresses))
@@ -209,10 +210,8 @@ class DaskPool:
     def _wait(self, futures: Sequence[Any]) -> None:
         """Wait until all are there; raise what went wrong in one."""
         while True:
-            try:
+            with contextlib.suppress(TimeoutError, distributed.CancelledError):  # which it was shows below
                 distributed.wait(futures, timeout=LOOK)
-            except (TimeoutError, distributed.CancelledError):
-                pass  # which of them it was shows below
             statuses = [future.status for future in futures]
             here = set(self.client.nthreads())
             if lost := sorted(set(self.addresses) - here):
@@ -257,12 +256,12 @@ def _error_of(error: BaseException) -> BaseException:
         return error
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return MemoryBudgetError(
-            f"A worker had no memory for a tile ({error}). Take a smaller `side`, start more workers, or give "
-            "them more memory."
+            f"A worker had no memory for a tile ({error}). Take a smaller `side`, start more workers, or "
+            "give them more memory."
         )
     if isinstance(error, distributed.KilledWorker):
         return SolveError(
-            f"A task was given up as workers were lost on it, again and again ({error}). They may have had too "
-            "little memory: look at their logs."
+            f"A task was given up as workers were lost on it, again and again ({error}). They may have had "
+            "too little memory: look at their logs."
         )
     return error

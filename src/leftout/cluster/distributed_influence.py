@@ -1,7 +1,7 @@
 """What would be predicted without each training example, where the matrix is on the workers of a cluster?
 
-The numbers of `leftout.leave_one_out` at the end of training under squared loss. Tiles of K + λI are computed,
-inverted and multiplied where they are (`inverse_graph`); queries, errors and duals go to them.
+The numbers of `leftout.leave_one_out` at the end of training under squared loss. Tiles of K + λI are
+computed, inverted and multiplied where they are (`inverse_graph`); queries, errors and duals go to them.
 """
 
 import json
@@ -62,17 +62,18 @@ def leave_one_out(
         rule: Ridge; Ridge(1.0) if not said.
         top: keep only so many most helpful and most harmful examples of each query.
         mean: keep only the mean over queries.
-        out: folder, reached by client and workers under this name, where workers write all scores, in the form
-            of an audit's store; what is returned is read from it when used. A call that was stopped goes on.
+        out: folder, reached by client and workers under this name, where workers write all scores, in the
+            form of an audit's store; what is returned is read from it when used. A call that was stopped goes
+            on.
         dtype: in which the kernel is evaluated; it is kept, factored and inverted in float64.
         side: rows and columns of a tile; 1024, or less where every worker should have eight along a side.
         checkpoint: folder, reached by client and workers, where tiles are written now and then (4n² bytes). A
             worker that is lost then costs what was done since; without it, the inversion is begun again.
 
     Returns:
-        As `leftout.leave_one_out` at the end of training. Attributes besides: `workers`, `tile_side`, `bytes_moved`
-        between workers and, by kind of result, `bytes_moved_by_kind`, and `client_bytes`, which client and
-        scheduler passed on.
+        As `leftout.leave_one_out` at the end of training. Attributes besides: `workers`, `tile_side`,
+        `bytes_moved` between workers and, by kind of result, `bytes_moved_by_kind`, and `client_bytes`, which
+        client and scheduler passed on.
 
     Raises:
         MemoryBudgetError: a worker's part does not fit its memory; the result does not fit the client's.
@@ -82,9 +83,9 @@ def leave_one_out(
         StoreError: `out` or `checkpoint` are of something else.
 
     Cost:
-        2n³/3 for the inverse, 2mn² for all queries, divided among workers. A worker holds about 4n²/P bytes and a
-        panel; 4n²(2p + q − 3) bytes move for the inverse on a p × q grid of P workers, 16nm(p + q − 2) for
-        queries. Client and scheduler see inputs, n numbers for the diagonal, and what is returned.
+        2n³/3 for the inverse, 2mn² for all queries, divided among workers. A worker holds about 4n²/P bytes
+        and a panel; 4n²(2p + q − 3) bytes move for the inverse on a p × q grid of P workers, 16nm(p + q − 2)
+        for queries. Client and scheduler see inputs, n numbers for the diagonal, and what is returned.
 
     Accuracy:
         as on one machine, 10·cond·eps relative to the largest; results differ by rounding.
@@ -141,8 +142,8 @@ def _checked_rule(rule: Rule | None) -> Ridge:
     rule = Ridge() if rule is None else rule
     if not isinstance(rule, Ridge) or rule.is_auto:
         raise OptionError(
-            f"`rule` must be Ridge with a number on a cluster, the end of training; got {rule!r}. Other rules and "
-            "times are answered by `leftout.leave_one_out` on one machine."
+            f"`rule` must be Ridge with a number on a cluster, the end of training; got {rule!r}. Other "
+            "rules and times are answered by `leftout.leave_one_out` on one machine."
         )
     return rule
 
@@ -152,8 +153,8 @@ def _check_kernel(kernel: Kernel) -> None:
     check_kernel(kernel)
     if not isinstance(kernel, Kernel) or kernel.depends_on_labels or kernel.outputs or kernel.is_trained:
         raise OptionError(
-            f"`kernel` must give one number for each pair of inputs and see no labels on a cluster; got {kernel!r}. "
-            "`leftout.fit` takes it on one machine."
+            f"`kernel` must give one number for each pair of inputs and see no labels on a cluster; got "
+            f"{kernel!r}. `leftout.fit` takes it on one machine."
         )
 
 
@@ -177,8 +178,8 @@ def _open_for_writing(folder: Path, train: Examples, query: Examples, attrs: dic
     same = ("fitted_fingerprint", "query_fingerprint", "kernel_dtype")
     if there is not None and any(there.get(name) != attrs[name] for name in same):
         raise StoreError(
-            f"{str(folder / SCORES)!r} holds scores of another model or other queries. Take another folder for `out`, "
-            "or remove it."
+            f"{str(folder / SCORES)!r} holds scores of another model or other queries. Take another folder "
+            "for `out`, or remove it."
         )
     folder.mkdir(parents=True, exist_ok=True)
     create_store(folder, times=TIMES, query=query.ids, train=train.ids, attrs=attrs)
@@ -222,7 +223,7 @@ def _result(
 
 
 def _in_place(model: ModelOnCluster, groups: list[list[np.ndarray]]) -> np.ndarray:
-    """Return the scores of all queries from blocks (m, b), which come train by train within a block of queries."""
+    """Return the scores of all queries from blocks (m, b), train by train within a block of queries."""
     values = np.empty((len(model.query), len(model.train)))
     row = column = 0
     for block in (block for group in groups for block in group):

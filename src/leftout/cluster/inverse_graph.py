@@ -1,8 +1,8 @@
 """The tasks that make W = L⁻¹ of K + λI = L Lᵀ in place, and multiply by G = Wᵀ W.
 
 Step k broadcasts one panel, along the rows and columns of the grid. Its update is that of right-looking
-Cholesky and of the triangular inverse at once: the panel is used for both while it is there, so it moves once,
-and G itself is never formed. n³/3 flops each; all tiles are updated in parallel.
+Cholesky and of the triangular inverse at once: the panel is used for both while it is there, so it moves
+once, and G itself is never formed. n³/3 flops each; all tiles are updated in parallel.
 """
 
 from collections import defaultdict

@@ -52,8 +52,8 @@ def inverse_of_corner(
         lower = scipy.linalg.cholesky(shifted, lower=True, overwrite_a=True)
     except scipy.linalg.LinAlgError as error:
         raise NotPositiveError(
-            f"`gram` + {ridge:g}·I is not positive definite to rounding: {error}, of the rows from {first} on. "
-            "Pass a larger `ridge`, or drop repeated inputs. No jitter was added."
+            f"`gram` + {ridge:g}·I is not positive definite to rounding: {error}, of the rows from {first} "
+            "on. Pass a larger `ridge`, or drop repeated inputs. No jitter was added."
         ) from None
     inverse, info = dtrtri(lower, lower=1, overwrite_c=1)
     assert info == 0, "a Cholesky factor has no zero on its diagonal"

@@ -1,7 +1,7 @@
 """What is computed where the scores are made: errors, influences, and what is kept of them.
 
-With A = K(queries, X) G, alpha = G (Y − f_0) and the error e = f − y of a query, leaving out example i changes
-prediction c by D_c = −A_i alpha_ic / G_ii and the squared loss by Σ_c D_c (e_c + D_c / 2).
+With A = K(queries, X) G, alpha = G (Y − f_0) and the error e = f − y of a query, leaving out example i
+changes prediction c by D_c = −A_i alpha_ic / G_ii and the squared loss by Σ_c D_c (e_c + D_c / 2).
 """
 
 from pathlib import Path

@@ -1,8 +1,9 @@
-"""Which worker holds which tile of a symmetric matrix? Block-cyclic: tile (i, j) is on cell (i mod p, j mod q).
+"""Which worker holds which tile of a symmetric matrix? Block-cyclic: tile (i, j) is on cell (i mod p, j mod
+q).
 
-A cell is one worker of a p × q grid, numbered row by row. In the inversion, the panel tile of row i goes to the
-cells of row i and of column i, p + q − 2 of them besides its own, however many workers there are; a tile placed
-anywhere would go to all p q − 1 others.
+A cell is one worker of a p × q grid, numbered row by row. In the inversion, the panel tile of row i goes to
+the cells of row i and of column i, p + q − 2 of them besides its own, however many workers there are; a tile
+placed anywhere would go to all p q − 1 others.
 """
 
 import math
@@ -77,7 +78,7 @@ class TileGrid:
         return self.cell(i, (i // self.rows) % self.row_cells(i))
 
     def column_sum(self, j: int) -> int:
-        """Return the cell where sums over column j come together, another one for each of the next columns."""
+        """Return the cell where sums over column j come together, another for each of the next columns."""
         return self.cell(j + (j // self.columns) % self.column_cells(j), j)
 
     def inversion_bytes(self) -> int:
@@ -87,8 +88,8 @@ class TileGrid:
 
             8 Σ_{i ≥ k} |i| |k| (r_i + c_i − 2) + 8 Σ_{k > j} |k| |j| (c_k' − 1)
 
-        with |i| the rows of tile row i, r_i = min(i + 1, q) and c_i = min(tiles − i, p) the cells of its row and
-        column; c_k' = c_k as tiles below row k take W_kj. For n ≫ side p this is 4n² (2p + q − 3).
+        with |i| the rows of tile row i, r_i = min(i + 1, q) and c_i = min(tiles − i, p) the cells of its row
+        and column; c_k' = c_k as tiles below row k take W_kj. For n ≫ side p this is 4n² (2p + q − 3).
         """
         total = 0
         for i in range(self.tiles):
@@ -100,8 +101,8 @@ class TileGrid:
     def product_bytes(self, width: int) -> int:
         """Return the bytes that move in G B = Wᵀ W B with B of so many columns, in closed form.
 
-        B goes down the columns, partial sums W_ij B_j come together along the rows, go out again, and those of
-        Wᵀ come together along the columns: 16 n · width · (p + q − 2) for n ≫ side p.
+        B goes down the columns, partial sums W_ij B_j come together along the rows, go out again, and those
+        of Wᵀ come together along the columns: 16 n · width · (p + q − 2) for n ≫ side p.
         """
         along = (self.size(i) * (self.row_cells(i) + self.column_cells(i) - 2) for i in range(self.tiles))
         return 16 * width * sum(along)

@@ -1,4 +1,4 @@
-"""Bytes that move between workers, counted where they arrive: every result that a worker takes from another."""
+"""Bytes that move between workers, counted where they arrive: results that a worker takes from another."""
 
 from collections import Counter
 from typing import Any, final
