@@ -16,6 +16,7 @@ from leftout.core.exports import exports
 del leftout.audit
 
 if TYPE_CHECKING:
+    from leftout import cluster as cluster
     from leftout import kernels as kernels
     from leftout.attribution import weight_noise as weight_noise
     from leftout.attribution.certify import certify as certify

@@ -489,15 +489,30 @@ class Fitted:
     @cached_property
     def record(self) -> dict[str, Any]:
         """Return what this model is: kernel, rule, types and fingerprints, JSON-like."""
-        return {
-            "kernel": self.kernel.record,
-            "rule": self.rule.record,
-            "dtype": self.solved_in,
-            "kernel_dtype": str(self.kernel_dtype).removeprefix("torch."),
-            "device": self.device.type,
-            "train": self.train.fingerprint,
-            "weights": fingerprint(self.kernel.record, self.rule.record, self.train.fingerprint),
-        }
+        record = model_record(
+            self.kernel, self.rule, self.train, kernel_dtype=self.kernel_dtype, device=self.device
+        )
+        return record | {"dtype": self.solved_in}
+
+
+def model_record(
+    kernel: Kernel, rule: Rule, train: Examples, *, kernel_dtype: torch.dtype, device: torch.device
+) -> dict[str, Any]:
+    """Return what a model is: kernel, rule, types and fingerprints, JSON-like.
+
+    Args:
+        kernel_dtype: in which the kernel is evaluated.
+        device: where its matrix lives.
+    """
+    return {
+        "kernel": kernel.record,
+        "rule": rule.record,
+        "dtype": "float64",
+        "kernel_dtype": str(kernel_dtype).removeprefix("torch."),
+        "device": device.type,
+        "train": train.fingerprint,
+        "weights": fingerprint(kernel.record, rule.record, train.fingerprint),
+    }
 
 
 def check_fitted(fitted: object) -> None:

@@ -79,13 +79,56 @@ def finished_blocks(folder: Path) -> set[int]:
 
 def write_block(folder: Path, start: int, scores: np.ndarray) -> None:
     """Write one block of queries (t, b, n), then say that it is done."""
+    record_blocks(folder, {start: write_part(folder, start, 0, scores)})
+
+
+def write_part(folder: Path, query: int, train: int, scores: np.ndarray) -> dict[str, str]:
+    """Write scores (t, b, c) of a block of queries that fill whole chunks, and return the checksums of these.
+
+    Several processes may write at once, each its own chunks; none of them is done before `record_blocks`.
+
+    Args:
+        query, train: the first of each.
+    """
     array = zarr.open_array(LocalStore(folder / SCORES), path=INFLUENCE, mode="r+")
-    array[:, start : start + scores.shape[1]] = scores
-    chunks = list((folder / SCORES / INFLUENCE).glob(f"*.{start // array.chunks[1]}.*"))
+    _, rows, columns = array.chunks
+    stop = train + scores.shape[2]
+    whole = train % columns == 0 and (stop % columns == 0 or stop == array.shape[2])
+    assert whole, "another process may write the same chunk"
+    array[:, query : query + scores.shape[1], train:stop] = scores
+    places = range(train // columns, -(-stop // columns))
+    chunks = [
+        folder / SCORES / INFLUENCE / f"{time}.{query // rows}.{place}"
+        for time in range(len(scores))
+        for place in places
+    ]
     for path in (*chunks, folder / SCORES / INFLUENCE):
         sync(path)
     names = [path.relative_to(folder / SCORES).as_posix() for path in chunks]
-    _write_done(folder, _read_done(folder) | {start: checksums(folder / SCORES, names)})
+    return checksums(folder / SCORES, names)
+
+
+def record_blocks(folder: Path, blocks: Mapping[int, Mapping[str, str]]) -> None:
+    """Say that blocks of queries are done: the checksums of the files of each, by its first query."""
+    written = {start: dict(chunks) for start, chunks in blocks.items()}
+    _write_done(folder, _read_done(folder) | written)
+
+
+def stored_attributes(folder: Path) -> dict[str, Any] | None:
+    """Return the attributes of the scores in a folder, finished or not; None where there are none."""
+    if not (folder / SCORES / INFLUENCE).is_dir():
+        return None
+    try:
+        return dict(zarr.open_array(LocalStore(folder / SCORES), path=INFLUENCE, mode="r").attrs)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{str(folder / SCORES)!r} is damaged: {str(error) or repr(error)}. Remove it and run again."
+        ) from None
+
+
+def add_attributes(folder: Path, attrs: Mapping[str, Any]) -> None:
+    """Add attributes to the scores in a folder."""
+    zarr.open_array(LocalStore(folder / SCORES), path=INFLUENCE, mode="r+").attrs.update(dict(attrs))
 
 
 def keep_movement(folder: Path, start: int, sums: Tensor | None) -> None:

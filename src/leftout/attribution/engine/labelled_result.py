@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from leftout.dynamics.losses import SQUARED
 from leftout.dynamics.nystrom import check_agreement
 from leftout.dynamics.rules import Rule
 from leftout.dynamics.train import Trained
+from leftout.kernels.base import Kernel
 
 Of = Literal["loss", "prediction"]
 
@@ -43,8 +45,22 @@ def check_of(of: Of) -> None:
     check_choice("of", of, tuple(SIGN))
 
 
+@dataclass(frozen=True, eq=False)
+class DescribedModel:
+    """A model whose matrix is elsewhere: what results say about the model they are of.
+
+    Attributes:
+        record: as `Fitted.record`.
+    """
+
+    kernel: Kernel
+    train: Examples
+    rule: Rule
+    record: dict[str, Any]
+
+
 def attributes(
-    fitted: Fitted, query: Examples, *, of: Of, method: str, sign: str, **more: Any
+    fitted: Fitted | DescribedModel, query: Examples, *, of: Of, method: str, sign: str, **more: Any
 ) -> dict[str, Any]:
     """Return the attributes of a result; values are numbers or text, so that any format keeps them."""
     common = _of_any(fitted, query, of=of, method=method, sign=sign) | {
@@ -82,7 +98,9 @@ def estimator_attributes(
     }
 
 
-def _of_any(model: Fitted | Trained, query: Examples, *, of: Of, method: str, sign: str) -> dict[str, Any]:
+def _of_any(
+    model: Fitted | DescribedModel | Trained, query: Examples, *, of: Of, method: str, sign: str
+) -> dict[str, Any]:
     """Return what every result about a rule of training says of itself, whatever was asked."""
     fingerprints = model.train.fingerprint, query.fingerprint
     common = _common(fingerprints, of=of, method=method, sign=sign, units=units_of(model.rule, of))
