@@ -29,7 +29,7 @@ try:
 
     from leftout.cluster.transfer_counter import TransferCounter
 except ImportError:
-    distributed = None
+    distributed = None  # type: ignore[assignment]
 
 PATIENCE = 30.0
 """Seconds that a new worker in place of a lost one is waited for."""
@@ -211,7 +211,7 @@ class DaskPool:
         """Wait until all are there; raise what went wrong in one."""
         while True:
             with contextlib.suppress(TimeoutError, distributed.CancelledError):  # which it was shows below
-                distributed.wait(futures, timeout=LOOK)
+                distributed.wait(futures, timeout=LOOK)  # type: ignore[no-untyped-call]
             statuses = [future.status for future in futures]
             here = set(self.client.nthreads())
             if lost := sorted(set(self.addresses) - here):

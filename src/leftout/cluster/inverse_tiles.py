@@ -71,30 +71,30 @@ def inverse_tile(corner: Float64[np.ndarray, "a a"], tile: Tile) -> Tile:
 
 
 def remaining_tile(
-    tile: Tile, left: Float64[np.ndarray, "a c"], right: Float64[np.ndarray, "b c"] | None = None
+    tile: Tile, panel: Float64[np.ndarray, "a c"], right: Float64[np.ndarray, "b c"] | None = None
 ) -> Tile:
     """Return S_ij − L_ik L_jkᵀ; on the diagonal, where both are one, symmetric to the last bit."""
     if right is None:
-        below = np.tril(tile - left @ left.T)
+        below = np.tril(tile - panel @ panel.T)
         return below + np.tril(below, -1).T
-    return tile - left @ right.T
+    return tile - panel @ right.T
 
 
-def first_inverse_part(left: Tile, corner: Float64[np.ndarray, "b b"]) -> Tile:
+def first_inverse_part(panel: Tile, corner: Float64[np.ndarray, "b b"]) -> Tile:
     """Return V_ik = L_ik W_kk."""
-    return left @ corner
+    return panel @ corner
 
 
-def next_inverse_part(tile: Tile, left: Float64[np.ndarray, "a c"], row: Float64[np.ndarray, "c b"]) -> Tile:
+def next_inverse_part(tile: Tile, panel: Float64[np.ndarray, "a c"], row: Float64[np.ndarray, "c b"]) -> Tile:
     """Return V_ij + L_ik W_kj."""
-    return tile + left @ row
+    return tile + panel @ row
 
 
 def sum_of_products(*tiles_and_parts: np.ndarray, transposed: bool) -> Float64[np.ndarray, "a c"]:
     """Return Σ W B, or Σ Wᵀ B; the first half of the arguments are W, the others B."""
     half = len(tiles_and_parts) // 2
     pairs = zip(tiles_and_parts[:half], tiles_and_parts[half:], strict=True)
-    return sum((tile.T if transposed else tile) @ part for tile, part in pairs)  # type: ignore[return-value]
+    return sum((tile.T if transposed else tile) @ part for tile, part in pairs)
 
 
 def total_of(*parts: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def learned_part(*kernels_and_duals: np.ndarray) -> Float64[np.ndarray, "m k"]:
     """Return Σ_j K(queries, X_j) α_j; the first half of the arguments are K(X_j, queries), the others α_j."""
     half = len(kernels_and_duals) // 2
     pairs = zip(kernels_and_duals[:half], kernels_and_duals[half:], strict=True)
-    return sum(cross.T @ dual for cross, dual in pairs)  # type: ignore[return-value]
+    return sum(cross.T @ dual for cross, dual in pairs)
 
 
 def error_of(
@@ -88,7 +88,7 @@ def extremes_among(*candidates: np.ndarray, top: int) -> Float64[np.ndarray, "m 
 
 def sum_over_queries(*blocks: Scores) -> Float64[np.ndarray, " b"]:
     """Return the sum over the queries of several blocks."""
-    return sum(block.sum(0) for block in blocks)  # type: ignore[return-value]
+    return sum(block.sum(0) for block in blocks)
 
 
 def written(*parts: Scores, folder: Path, queries: int, train: int) -> dict[str, str]:

@@ -27,7 +27,7 @@ class TileTask:
         priority: higher ones first, among those that are ready.
     """
 
-    call: Callable[..., Any]
+    call: partial[Any]
     needs: tuple[Key, ...]
     cell: int
     numbers: int

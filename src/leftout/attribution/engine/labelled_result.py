@@ -68,7 +68,9 @@ def attributes(
         "kernel_dtype": fitted.record["kernel_dtype"],
         "fitted_fingerprint": fitted.record["weights"],
     }
-    return common | more | (check_agreement(fitted) if method in SINGLE_EFFECTS else {})
+    if not isinstance(fitted, Fitted) or method not in SINGLE_EFFECTS:
+        return common | more
+    return common | more | check_agreement(fitted)
 
 
 def network_attributes(
