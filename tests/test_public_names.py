@@ -14,7 +14,17 @@ import leftout
 AGREED = Path(__file__).with_name("public_names.txt").read_text().split()
 
 
-ROOMS = ("core", "data", "diagnostics", "dynamics", "kernels", "kernels.layers", "solvers", "storage")
+ROOMS = (
+    "cluster",
+    "core",
+    "data",
+    "diagnostics",
+    "dynamics",
+    "kernels",
+    "kernels.layers",
+    "solvers",
+    "storage",
+)
 """Folders that show public names of their own."""
 
 WINDOWS = {"": leftout, "bounds.": leftout.bounds}
