@@ -10,6 +10,7 @@ import torch
 import leftout as lo
 from laws import assert_same
 from leftout.audit.run_folder import open as open_run
+from leftout.audit.summary import audit_settings
 from leftout.data.pairs import examples_of
 from leftout.planning.audit_solver import with_solver
 from leftout.planning.memory import AuditMemory
@@ -53,8 +54,21 @@ def test_it_finds_what_the_dense_audit_finds(data, tmp_path) -> None:
         assert_same(tiled.redundant.loss, dense.redundant.loss, rtol)
         assert_same(tiled.redundant.by_row, dense.redundant.by_row, 10 * rtol)
         assert [kind.rows for kind in tiled.subclasses] == [kind.rows for kind in dense.subclasses]
+        assert tiled.settings["precision"].startswith(
+            "float64" if dtype == torch.float64 else "tiles in float32"
+        )
+        assert tiled.settings["removal"].endswith("examples together: more do not fit the memory")
         assert tiled.no_learning_curve.startswith("It takes the spectrum of half of the examples")
         assert not (out / score_store.WORK).exists()
+
+
+def test_kinds_that_were_not_looked_for_are_said_to_be_so(data) -> None:
+    train, query = (examples_of(part) for part in data)
+    fitted = lo.fit(KERNEL, train, rule=RULE, solver="tiled")
+    assert "small kinds" not in audit_settings(fitted, query, [1.0])
+    fitted.rows.memory = 10_000
+    assert audit_settings(fitted, query, [1.0])["small kinds"].startswith("not looked for among")
+    assert lo.subclasses(fitted, query) == ()
 
 
 class StoppedError(BaseException):

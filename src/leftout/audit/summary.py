@@ -7,6 +7,8 @@ from typing import Any
 from leftout.core.card import Card
 from leftout.core.version import __version__
 from leftout.core.wording import plain
+from leftout.curation.redundant import most_removed
+from leftout.curation.subclasses import compared_bytes
 from leftout.data.examples import Examples
 from leftout.dynamics.fitted import Fitted
 from leftout.kernels.label_dependent import FittedLabelKernel
@@ -44,10 +46,28 @@ def audit_settings(fitted: Fitted, query: Examples, times: list[float]) -> dict[
         **({} if choice is None else {"ridge chosen": choice.text}),
         "loss": f"{rule['loss']} over examples of {fitted.rule.example_loss.formula}",
         "training times": ", ".join("end" if t == math.inf else f"{t:g}" for t in times),
-        "precision": f"float64, kernel evaluated in {fitted.record['kernel_dtype']}",
+        "precision": f"{fitted.solved_in}, kernel evaluated in {fitted.record['kernel_dtype']}",
+        **_left_out_of_tiles(fitted),
         "device": fitted.device.type,
         "version": f"leftout {__version__}",
     }
+
+
+def _left_out_of_tiles(fitted: Fitted) -> dict[str, str]:
+    """Return what was not looked for in a model that is solved in tiles, as it does not fit the memory."""
+    if not fitted.is_tiled:
+        return {}
+    said = {
+        "removal": f"tried of up to {most_removed(fitted):,} examples together: more do not fit the memory"
+    }
+    labels = fitted.train.labels
+    largest = len(fitted) if labels is None else int(labels.bincount().max())
+    if compared_bytes(largest) > fitted.memory:
+        what = "examples" if labels is None else "examples of the largest class"
+        said["small kinds"] = (
+            f"not looked for among {largest:,} {what}: comparing them does not fit the memory"
+        )
+    return said
 
 
 CORRECTIONS_SHOWN = 5
