@@ -7,7 +7,7 @@ where those are few, and is refused where they are not.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -60,11 +60,11 @@ class StructuredMatrix(Tensor):
         return None
 
     @abstractmethod
-    def part(self, rows: Rows, columns: Rows) -> Self:
+    def part(self, rows: Rows, columns: Rows) -> "StructuredMatrix":
         """Return some rows and columns, in the same form."""
 
     @abstractmethod
-    def transpose_of_it(self) -> Self:
+    def transpose_of_it(self) -> "StructuredMatrix":
         """Return the transpose, in the same form."""
 
     @abstractmethod
