@@ -93,7 +93,7 @@ class TileGrid:
         """
         total = 0
         for i in range(self.tiles):
-            above = sum(self.size(k) for k in range(i))
+            above = self.block(i).start
             along = self.row_cells(i) + self.column_cells(i) - 2
             total += self.size(i) * ((above + self.size(i)) * along + above * (self.column_cells(i) - 1))
         return 8 * total
