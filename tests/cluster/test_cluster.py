@@ -140,12 +140,15 @@ def test_a_killed_worker_costs_time_and_not_the_result(client, data, tmp_path) -
     killed = threading.Event()
 
     def kill_once_tiles_are_saved() -> None:
+        end = time.monotonic() + 60
         while not (tmp_path / "checkpoint.json").exists():
+            if time.monotonic() > end:
+                return
             time.sleep(0.005)
         os.kill(next(iter(workers.values())), signal.SIGKILL)
         killed.set()
 
-    thread = threading.Thread(target=kill_once_tiles_are_saved)
+    thread = threading.Thread(target=kill_once_tiles_are_saved, daemon=True)
     thread.start()
     scores = lo.cluster.leave_one_out(
         KERNEL, train, query, client=client, rule=RULE, side=30, checkpoint=tmp_path
