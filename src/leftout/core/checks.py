@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from leftout.core.errors import DataError, LeftoutError, OptionError, ShapeError
+from leftout.core.wording import dtype_name
 
 CHECKED = 2**20
 """Numbers that are looked at together: more would take memory of their own, as much as the data."""
@@ -54,7 +55,7 @@ def check_whole_kept(name: str, tensor: Tensor, dtype: torch.dtype) -> None:
         row = int(rows[0])
         number = float(tensor[row][other[row]].flatten()[0])
         becomes = float(tensor[row][other[row]].flatten()[0].to(dtype))
-        kind = str(dtype).removeprefix("torch.")
+        kind = dtype_name(dtype)
         raise DataError(
             f"`{name}` must hold whole numbers that the module's {kind} holds; row {row} has {number:.0f}, "
             f"which becomes {becomes:.0f} ({len(rows)} of {len(tensor)} "

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 from leftout.core.checks import shown
 from leftout.core.errors import OptionError, ShapeError
 from leftout.core.module_call import call, gradients_recorded
+from leftout.core.wording import dtype_name
 
 Parameters = dict[str, Tensor]
 
@@ -61,10 +62,10 @@ def parameters_of(module: nn.Module) -> Parameters:
         if weight.dtype not in REAL:
             raise OptionError(
                 f"`module` must have float32 or float64 parameters; {name!r} is "
-                f"{short_dtype(weight.dtype)}. Call module.float() or module.double() first, or set its "
+                f"{dtype_name(weight.dtype)}. Call module.float() or module.double() first, or set its "
                 "requires_grad to False."
             )
-    dtypes = sorted({short_dtype(weight.dtype) for weight in trained.values()})
+    dtypes = sorted({dtype_name(weight.dtype) for weight in trained.values()})
     if len(dtypes) > 1:
         raise OptionError(
             f"`module` must have parameters of one precision; got {' and '.join(dtypes)}. Call "
@@ -174,7 +175,7 @@ def checked_outputs(returned: object, inputs: Tensor, *, outputs: int) -> Float[
             f"({len(inputs)}, {outputs}); got {tuple(returned.shape)}."
         )
     if returned.dtype not in REAL:
-        raise OptionError(f"`module` must return float32 or float64; got {short_dtype(returned.dtype)}.")
+        raise OptionError(f"`module` must return float32 or float64; got {dtype_name(returned.dtype)}.")
     return returned
 
 
@@ -291,8 +292,3 @@ def _saved_bytes(module: nn.Module, inputs: Tensor) -> int:
         weights = {name: weight.detach().requires_grad_() for name, weight in parameters_of(module).items()}
         outputs = call(module, weights, inputs)
     return sum(sizes) + (outputs.numel() * outputs.itemsize if isinstance(outputs, Tensor) else 0)
-
-
-def short_dtype(dtype: torch.dtype) -> str:
-    """Return the name of a type without `torch.`."""
-    return str(dtype).removeprefix("torch.")

@@ -201,3 +201,14 @@ def _visible(character: str) -> str:
     if hidden or unicodedata.bidirectional(character) in _DIRECTION_MARKS:
         return f"\\u{ord(character):04x}"
     return character
+
+
+def dtype_name(dtype: object) -> str:
+    """Return the name of a type of torch's numbers without `torch.`; torch is not loaded for it.
+
+    Example:
+        >>> import torch
+        >>> dtype_name(torch.float64)
+        'float64'
+    """
+    return str(dtype).removeprefix("torch.")

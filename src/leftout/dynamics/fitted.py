@@ -24,6 +24,7 @@ from leftout.core.fingerprint import fingerprint
 from leftout.core.product_matrix import ProductMatrix
 from leftout.core.progress import spinner
 from leftout.core.structured_matrix import StructuredMatrix
+from leftout.core.wording import dtype_name
 from leftout.core.work import NO_WORK, WorkCount, allocation, thin_product
 from leftout.data.examples import Examples
 from leftout.data.pairs import inputs_of
@@ -508,7 +509,7 @@ def model_record(
         "kernel": kernel.record,
         "rule": rule.record,
         "dtype": "float64",
-        "kernel_dtype": str(kernel_dtype).removeprefix("torch."),
+        "kernel_dtype": dtype_name(kernel_dtype),
         "device": device.type,
         "train": train.fingerprint,
         "weights": fingerprint(kernel.record, rule.record, train.fingerprint),

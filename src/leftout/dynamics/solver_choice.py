@@ -6,7 +6,7 @@ import torch
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
-from leftout.core.wording import byte_size
+from leftout.core.wording import byte_size, dtype_name
 from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels.base import Kernel
@@ -81,7 +81,7 @@ def choose_solver(
         if not fitting and solver == "auto":
             return SolverChoice(None, "nothing fits")
         tile_dtype = fitting[0] if fitting else torch.float32
-    name = str(tile_dtype).removeprefix("torch.")
+    name = dtype_name(tile_dtype)
     why = "as asked" if tiles_asked else f"as a dense model takes {byte_size(needed)} of {byte_size(budget)}"
     return SolverChoice(tile_dtype, f"one triangle of tiles in {name}, {why}")
 

@@ -40,6 +40,7 @@ from leftout.core.module_checks import (
     sample_rows,
 )
 from leftout.core.modules import bytes_per_row, checked_outputs, parameters_of
+from leftout.core.wording import dtype_name
 from leftout.data.examples import Examples
 from leftout.data.pairs import Data, examples_of, inputs_of
 from leftout.dynamics.descend import Descent
@@ -215,7 +216,7 @@ class Trained:
             "module": type(self.initial).__name__,
             "shape": str(self.initial),
             "parameters": sum(weight.numel() for weight in weights.values()),
-            "dtype": str(like.dtype).removeprefix("torch."),
+            "dtype": dtype_name(like.dtype),
             "device": like.device.type,
             "rule": self.rule.record,
             "rate": self.rate,

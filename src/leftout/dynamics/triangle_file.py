@@ -21,6 +21,7 @@ from torch import Tensor
 from leftout.core.atomic_files import atomic_write, sync
 from leftout.core.errors import StoreError
 from leftout.core.json_file import read_json, write_json
+from leftout.core.wording import dtype_name
 from leftout.solvers.tiled.triangle import Stage, Triangle, tile_side
 
 TILES, INDEX = "tiles.bin", "tiles.json"
@@ -116,4 +117,4 @@ def _as_tensor(numbers: np.ndarray) -> Tensor:
 
 
 def _numpy(dtype: torch.dtype) -> np.dtype[Any]:
-    return np.dtype(str(dtype).removeprefix("torch."))
+    return np.dtype(dtype_name(dtype))

@@ -22,7 +22,7 @@ from leftout.core.errors import ShapeError, StoreError
 from leftout.core.fingerprint import fingerprint
 from leftout.core.json_file import read_json, strict, write_json
 from leftout.core.version import __version__
-from leftout.core.wording import byte_size, count, duration, whole_number
+from leftout.core.wording import byte_size, count, dtype_name, duration, whole_number
 from leftout.core.writer_lock import writer_lock
 from leftout.kernels.assemble import check_sides, check_tensor, check_tile, repeated_rows, tile_work
 from leftout.kernels.base import Kernel
@@ -134,7 +134,7 @@ class _Matrix:
                 "rows": self.shape[0],
                 "columns": self.shape[1],
                 "outputs": self.outputs,
-                "dtype": str(self.work.dtype).removeprefix("torch."),
+                "dtype": dtype_name(self.work.dtype),
                 "block": block,
             }
         )

@@ -18,7 +18,7 @@ from leftout.attribution.trajectory import COUNT
 from leftout.core.blocks import memory_budget
 from leftout.core.checks import check_whole
 from leftout.core.device import usable_device
-from leftout.core.wording import byte_size, duration
+from leftout.core.wording import byte_size, dtype_name, duration
 from leftout.curation.mislabelled import DOUBTED
 from leftout.data.examples import Examples
 from leftout.dynamics.fit import SAMPLE, coded_for
@@ -202,14 +202,10 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
 def _kernel_method(audit: PlannedAudit) -> str:
     """Return what is kept of the kernel."""
     if audit.tile_dtype is not None:
-        return f"{audit.n} × {audit.n}, one triangle of tiles in {_name(audit.tile_dtype)}"
+        return f"{audit.n} × {audit.n}, one triangle of tiles in {dtype_name(audit.tile_dtype)}"
     if audit.row_numbers is None:
         return f"{audit.n} × {audit.n}, one triangle"
     return f"{audit.n} rows of {audit.row_numbers} features, kept in place of their products"
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def _prediction_method(audit: PlannedAudit) -> str:
@@ -232,7 +228,7 @@ def _scores_method(audit: PlannedAudit) -> str:
         kept = n if audit.row_numbers is None else audit.row_numbers
         return f"a Newton step without each, {STEP_PRODUCTS} products of ({n} × {kept})({kept} × {columns})"
     if audit.tile_dtype is not None:
-        return f"a product of ({m} × {n})({n} × {n}) in {_name(audit.tile_dtype)}, to disk"
+        return f"a product of ({m} × {n})({n} × {n}) in {dtype_name(audit.tile_dtype)}, to disk"
     return f"{len(audit.times)} × {k} products of ({m} × {n})({n} × {n}), to disk"
 
 
@@ -244,7 +240,7 @@ def _factorisation_method(audit: PlannedAudit) -> str:
         return f"singular values of {audit.row_numbers} features"
     if audit.tile_dtype is not None:
         chosen = f", the ridge chosen from {min(SAMPLE, audit.n)} examples" if audit.chooses_ridge else ""
-        return f"inverse in tiles in {_name(audit.tile_dtype)}, solutions refined in float64{chosen}"
+        return f"inverse in tiles in {dtype_name(audit.tile_dtype)}, solutions refined in float64{chosen}"
     methods = []
     if audit.reaches_end:
         methods.append("Cholesky and inverse" + (", again and again" if audit.ridge_changes else ""))

@@ -49,7 +49,7 @@ from leftout.core.module_checks import (
 )
 from leftout.core.modules import Parameters, bytes_per_row, layers_of, parameters_matching, parameters_of
 from leftout.core.progress import spinner, with_progress
-from leftout.core.wording import name_list, percent
+from leftout.core.wording import dtype_name, name_list, percent
 from leftout.kernels.assemble import gram
 from leftout.kernels.base import Kernel
 from leftout.kernels.distortion import Distortion, distortion
@@ -476,7 +476,7 @@ class Empirical(Kernel):
             "parameters": sum(weight.numel() for weight in self.weights.values()),
             **({"of_parameters": sum(self._trained.values())} if self.part else {}),
             "patterns": None if self.patterns is None else list(self.patterns),
-            "dtype": str(self.dtype).removeprefix("torch."),
+            "dtype": dtype_name(self.dtype),
             "method": self.method,
             "projection": None if self.projection is None else self.projection.record,
             # Weights alone do not tell ReLU from tanh; the text that the module prints as does.

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from leftout.core.errors import NotPositiveError
 from leftout.core.progress import with_progress
+from leftout.core.wording import dtype_name
 from leftout.core.work import Operation, WorkCount, operations
 from leftout.solvers.tiled.triangle import SINGLE, Stage, Triangle
 
@@ -77,8 +78,8 @@ def _factor(triangle: Triangle, i: int, j: int) -> Tensor:
     if int(pivot) or not bool(torch.isfinite(lower.diagonal()).all()):
         row = triangle.spans[i].start + int(pivot)
         raise NotPositiveError(
-            f"K + ridge·I is not positive definite to the rounding of {_words(triangle.dtype)}: pivot {row} "
-            f"of {triangle.n} is not positive. Pass a larger `ridge`"
+            f"K + ridge·I is not positive definite to the rounding of {dtype_name(triangle.dtype)}: pivot "
+            f"{row} of {triangle.n} is not positive. Pass a larger `ridge`"
             + (", or tiles in float64." if triangle.dtype == torch.float32 else ".")
         )
     return lower
@@ -103,10 +104,6 @@ def _inverse(triangle: Triangle, i: int, j: int) -> Tensor:
 
 
 MAKE = {Stage.FACTOR: _factor, Stage.ROOT: _root, Stage.INVERSE: _inverse}
-
-
-def _words(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def invert_work(n: int, *, single: bool) -> WorkCount:

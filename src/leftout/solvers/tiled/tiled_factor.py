@@ -22,6 +22,7 @@ from leftout.core.checks import check_rows
 from leftout.core.errors import SolveError
 from leftout.core.progress import with_progress
 from leftout.core.structured_matrix import ALL
+from leftout.core.wording import dtype_name
 from leftout.solvers.factor import Factor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
 
@@ -93,7 +94,7 @@ class TiledFactor(Factor):
             before = size
         if not self.steps[-1] <= max(ACCEPTED, before / FALL):
             raise SolveError(
-                f"With tiles in {str(self.tiles.triangle.dtype).removeprefix('torch.')} the solution does "
+                f"With tiles in {dtype_name(self.tiles.triangle.dtype)} the solution does "
                 f"not settle: the last step was {self.steps[-1]:.1g} of it, after one of {before:.1g}. They "
                 f"have too few digits for ridge {self.ridge:g} beside an eigenvalue of {self.largest:.3g}: "
                 "take tiles in float64 (tile_dtype), or a larger `ridge`."
