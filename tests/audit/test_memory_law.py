@@ -26,8 +26,8 @@ from leftout.attribution.engine.query_blocks import queries_like
 from leftout.core.errors import MemoryBudgetError
 from leftout.data.pairs import examples_of
 from leftout.planning.audit_solver import with_solver
-from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import planned_audit
+from leftout.planning.tiled_memory import memory_of
 
 torch.set_num_threads(1)
 RULES = {
@@ -67,7 +67,7 @@ def measured(n, m, d, k, kernel, rule):
     def needed(budget):
         asked_for = planned_audit(kernel, train, query, rule=rule, at=at, refit_examples=3, budget=budget)
         asked_for = with_solver(asked_for, kernel, **{"tile_dtype": None, "features": None, **solver})
-        return AuditMemory(asked_for, kernel).peak
+        return memory_of(asked_for, kernel).peak
     budget = 10**11
     while needed(budget - 1) <= budget - 1:  # blocks grow with the budget: the least that holds its own
         budget = needed(budget - 1)

@@ -13,9 +13,9 @@ from leftout.audit.run_folder import open as open_run
 from leftout.audit.summary import audit_settings
 from leftout.data.pairs import examples_of
 from leftout.planning.audit_solver import with_solver
-from leftout.planning.memory import AuditMemory
 from leftout.planning.plan import plan
 from leftout.planning.planned_audit import planned_audit
+from leftout.planning.tiled_memory import memory_of
 from leftout.solvers.tiled import triangle
 from leftout.storage import score_store
 
@@ -132,7 +132,7 @@ def test_auto_is_dense_where_all_steps_fit_and_tiled_where_they_do_not(data) -> 
     asked = planned_audit(KERNEL, train, query, rule=RULE, at=None, refit_examples=3, budget=10**12)
     asked = dataclasses.replace(asked, n=8000, m=500, largest_class=900)
     for dtype in (None, torch.float64, torch.float32):
-        least = AuditMemory(dataclasses.replace(asked, tile_dtype=dtype, budget=10**6), KERNEL).least_budget
+        least = memory_of(dataclasses.replace(asked, tile_dtype=dtype, budget=10**6), KERNEL).least_budget
         of_budget = dataclasses.replace(asked, budget=least)
         assert (
             with_solver(of_budget, KERNEL, solver="auto", tile_dtype=None, features=None).tile_dtype == dtype
@@ -143,6 +143,6 @@ def test_a_plan_says_which_way_and_why(data) -> None:
     train, query = (examples_of(part) for part in data)
     expected = plan(KERNEL, train, query, rule=RULE, solver="tiled", tile_dtype=torch.float32)
     methods = {step.name: step.method for step in expected.steps}
-    assert methods["kernel"] == "300 × 300, one triangle of tiles in float32"
+    assert methods["kernel"] == "300 × 300, one triangle of tiles in float32, as asked"
     assert "inverse in tiles in float32, solutions refined in float64" in methods["factorisation"]
     assert expected.seconds > 0

@@ -33,8 +33,8 @@ from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.empirical import Empirical
 from leftout.planning.audit_solver import with_solver
-from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import PlannedAudit, planned_audit
+from leftout.planning.tiled_memory import memory_of
 from leftout.storage import score_store as store
 
 
@@ -139,7 +139,7 @@ def audit_request(
     asked_for = with_solver(
         asked_for, kernel, solver=solver, tile_dtype=tile_dtype, features=feature_count(kernel, train.inputs)
     )
-    AuditMemory(asked_for, kernel).check()
+    memory_of(asked_for, kernel).check()
     fitted = fit(
         kernel,
         train,

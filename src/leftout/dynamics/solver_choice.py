@@ -6,7 +6,7 @@ import torch
 
 from leftout.core.checks import check_choice
 from leftout.core.errors import OptionError
-from leftout.core.wording import byte_size, dtype_name
+from leftout.core.wording import byte_size
 from leftout.dynamics.options import SolverName
 from leftout.dynamics.rules import Ridge, Rule
 from leftout.kernels.base import Kernel
@@ -29,11 +29,11 @@ class SolverChoice:
 
     Attributes:
         tile_dtype: of the tiles; None where it is dense.
-        reason: in a sentence.
+        why: to stand after what is kept; "" where nothing had to be chosen.
     """
 
     tile_dtype: torch.dtype | None
-    reason: str
+    why: str = ""
 
     @property
     def is_tiled(self) -> bool:
@@ -67,23 +67,25 @@ def choose_solver(
         if solver not in ("auto", "tiled"):
             raise OptionError(f'`tile_dtype` is of solver="tiled": leave it out for a {solver} one.')
     if solver == "features":
-        return SolverChoice(None, "features, as asked")
+        return SolverChoice(None)
     needed = MATRICES * 8 * n * n if dense_bytes is None else dense_bytes
     refusal = no_tiles(kernel, rule)
     if solver == "tiled" and refusal:
         raise OptionError(f'`solver` cannot be "tiled" here: {refusal}')
     tiles_asked = solver == "tiled" or tile_dtype is not None
     if not tiles_asked and (solver == "dense" or refusal or needed <= budget):
-        return SolverChoice(None, f"dense, {byte_size(needed)}")
+        return SolverChoice(None)
     if tile_dtype is None:
         sizes = {dtype: tiled_bytes(n, dtype) for dtype in TILE_DTYPES}
         fitting = [dtype for dtype in TILE_DTYPES if sizes[dtype] <= budget]
         if not fitting and solver == "auto":
-            return SolverChoice(None, "nothing fits")
+            return SolverChoice(None)  # nothing fits
         tile_dtype = fitting[0] if fitting else torch.float32
-    name = dtype_name(tile_dtype)
-    why = "as asked" if tiles_asked else f"as a dense model takes {byte_size(needed)} of {byte_size(budget)}"
-    return SolverChoice(tile_dtype, f"one triangle of tiles in {name}, {why}")
+    if tiles_asked:
+        return SolverChoice(tile_dtype, "as asked")
+    return SolverChoice(
+        tile_dtype, f"as whole matrices take {byte_size(needed)}, more than the budget of {byte_size(budget)}"
+    )
 
 
 def no_tiles(kernel: AnyKernel, rule: Rule) -> str:

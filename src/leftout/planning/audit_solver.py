@@ -9,8 +9,8 @@ from leftout.dynamics.options import SolverName
 from leftout.dynamics.solver_choice import SOLVERS, choose_solver
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
-from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import PlannedAudit
+from leftout.planning.tiled_memory import memory_of
 
 
 def with_solver(
@@ -41,11 +41,11 @@ def with_solver(
         audit.budget,
         solver=solver,
         tile_dtype=tile_dtype,
-        dense_bytes=AuditMemory(audit, kernel).peak if audit.row_numbers is None else 0,
+        dense_bytes=memory_of(audit, kernel).peak if audit.row_numbers is None else 0,
     )
-    tiled = replace(audit, tile_dtype=choice.tile_dtype)
+    tiled = replace(audit, tile_dtype=choice.tile_dtype, why=choice.why)
     if solver != "auto" or tile_dtype is not None or choice.tile_dtype != torch.float64:
         return tiled
     # Steps beside the model may leave room for tiles of half the size only.
-    halved = replace(audit, tile_dtype=torch.float32)
-    return tiled if AuditMemory(tiled, kernel).fits or not AuditMemory(halved, kernel).fits else halved
+    halved = replace(tiled, tile_dtype=torch.float32)
+    return tiled if memory_of(tiled, kernel).fits or not memory_of(halved, kernel).fits else halved

@@ -6,8 +6,6 @@ inverse or spectrum, the resolvents of each set of times, and the predictions of
 
 from dataclasses import dataclass
 
-import torch
-
 from leftout.attribution.certify import certificate_work
 from leftout.attribution.engine.edit_engines import nodes_work
 from leftout.attribution.engine.single_changes import loss_changes_work
@@ -21,21 +19,15 @@ from leftout.curation.redundant import redundant_work
 from leftout.curation.subclasses import subclasses_work
 from leftout.diagnostics.learning_curve.subsamples import backtest_work
 from leftout.diagnostics.trust.architecture_model import architecture_model_work
-from leftout.dynamics.fit import SAMPLE
 from leftout.dynamics.fitted import dual_work
 from leftout.kernels.assemble import cross_work, gram_work
-from leftout.kernels.evaluated_matrix import evaluated_product_work, fill_work
 from leftout.planning.machine import Machine
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import LENGTH
 from leftout.solvers.cholesky import cholesky_work, inverse_work
 from leftout.solvers.features import feature_work
-from leftout.solvers.krylov import EIGENVALUE_STEPS
 from leftout.solvers.logistic import fit_logistic_work, newton_step_work
 from leftout.solvers.spectrum import spectrum_work
-from leftout.solvers.tiled.invert import invert_work
-from leftout.solvers.tiled.tiled_factor import REFINEMENTS
-from leftout.solvers.tiled.tiled_inverse import tiled_product_work
 from leftout.storage import score_store as store
 
 REFACTORED = 10
@@ -55,8 +47,6 @@ class Cost:
     def kernel(self) -> float:
         """Return seconds of the kernel matrix."""
         audit = self.audit
-        if audit.tile_dtype is not None:
-            return self.machine.seconds(fill_work(audit.n))
         if audit.row_numbers is not None:
             return self.machine.seconds(operations(Operation.KERNEL_ROW, audit.n))
         again = operations(Operation.KERNEL_ROW, audit.passes[0] - audit.n)
@@ -66,8 +56,6 @@ class Cost:
         """Return seconds of factors, inverse and eigenpairs, or of a fit of cross-entropy."""
         if self.audit.is_cross_entropy:
             return self.machine.seconds(fit_logistic_work(self.audit.n, self.audit.k, self.audit.row_numbers))
-        if self.audit.tile_dtype is not None:
-            return self.machine.seconds(self._inverse_in_tiles)
         return self._factorisations(REFACTORED, spectrum=self.audit.takes_spectrum)
 
     def left_out(self) -> float:
@@ -83,25 +71,13 @@ class Cost:
     def scores(self) -> float:
         """Return seconds of influence at every query and time, written to the store."""
         audit = self.audit
-        n, m, k = audit.n, audit.m, audit.k
-        stored = operations(Operation.STORED_SCORE, len(audit.times) * m * n)
-        nodes = nodes_work(n, k, audit.times)
-        if audit.is_cross_entropy:
-            # The models without each example are made once, for scores, predictions and labels.
-            nodes = newton_step_work(n, k, audit.examples, audit.row_numbers)
-            changes = product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
-        elif audit.tile_dtype is not None:
-            changes = tiled_product_work(m, n, single=self._single) + k * passes(m * n, 1)
-        else:
-            changes = loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
-        return self.machine.seconds(self._comparison + stored + nodes + changes)
+        stored = operations(Operation.STORED_SCORE, len(audit.times) * audit.m * audit.n)
+        return self.machine.seconds(self._comparison + stored + self._changes)
 
     def predictions(self) -> float:
         """Return seconds of predictions at queries and, left out, at training examples."""
         audit = self.audit
         n, k = audit.n, audit.k
-        if audit.tile_dtype is not None:
-            return self.machine.seconds(self._cross + evaluated_product_work(n, k))
         if audit.is_cross_entropy:
             return self.machine.seconds(self._cross + 3 * passes(n * audit.examples * k))
         nodes = total_work(nodes_work(n, k, times) for times in self.audit.further_node_sets)
@@ -131,22 +107,13 @@ class Cost:
             groups = 4 * newton_step_work(audit.n, audit.k, len(audit.groups), audit.row_numbers)
             changes = product(audit.m, audit.n, audit.examples * audit.k)
             return self.machine.seconds(3 * self._cross + groups + changes)
-        if audit.tile_dtype is not None:
-            blocks = total_work(cholesky_work(size) for size in audit.groups)
-            changes = product(audit.m, audit.n, audit.k * len(audit.groups))
-            return self.machine.seconds(2 * self._cross + blocks + changes)
         work = redundant_work(*self.audit.removals, memory=self.audit.budget)
         return self.machine.seconds(3 * self._cross + work)
 
     def rare(self) -> float:
         """Return seconds of under-sampled examples, kinds within classes, outliers and duplicates."""
         n = self.audit.n
-        work = neighbours_work(n) + subclasses_work(n)
-        if self.audit.tile_dtype is not None:
-            work = neighbours_work(n) + operations(Operation.CROSS_PAIR, n * n)
-            classes = max(1, n // max(1, self.audit.largest_class))
-            work += classes * subclasses_work(self.audit.largest_class)
-        return self.machine.seconds(work)
+        return self.machine.seconds(neighbours_work(n) + subclasses_work(n))
 
     def training_curve(self) -> float:
         """Return seconds of the curve of training."""
@@ -157,7 +124,7 @@ class Cost:
     def learning_curve(self) -> float:
         """Return seconds of the learning curve."""
         audit = self.audit
-        if audit.is_cross_entropy or audit.tile_dtype is not None:
+        if audit.is_cross_entropy:
             return 0.0
         has_spectrum = audit.has_training_curve
         work = backtest_work(audit.learning_curve_rows, audit.k, has_spectrum=has_spectrum)
@@ -170,10 +137,6 @@ class Cost:
             refits = audit.refit_examples * fit_logistic_work(audit.n, audit.k, audit.row_numbers)
             of_queries = operations(Operation.KERNEL_ROW, audit.m)  # for the size of their predictions
             return self.machine.seconds(self._cross + refits + of_queries)
-        if audit.tile_dtype is not None:
-            products = (REFINEMENTS + 1) * evaluated_product_work(audit.n, audit.refit_examples)
-            ends = EIGENVALUE_STEPS * tiled_product_work(1, audit.n, single=self._single)
-            return self.machine.seconds(self._cross + products + ends)
         refits = certificate_work(audit.n, audit.refit_examples)
         return self.machine.seconds(self._cross + dual_work(audit.n, audit.last_time) + refits)
 
@@ -189,17 +152,15 @@ class Cost:
         return self.machine.seconds(text + ranked + stored + packed)
 
     @property
-    def _single(self) -> bool:
-        """Return whether tiles are in single precision."""
-        return self.audit.tile_dtype == torch.float32
-
-    @property
-    def _inverse_in_tiles(self) -> WorkCount:
-        """Return the work of tiles from kernel to inverse, of leading directions and of the solution."""
+    def _changes(self) -> WorkCount:
+        """Return the work of what changes at all queries, once they are compared."""
         audit = self.audit
-        sample = spectrum_work(min(SAMPLE, audit.n)) if audit.chooses_ridge else NO_WORK
-        products = (1 + REFINEMENTS) * evaluated_product_work(audit.n, audit.k)
-        return sample + invert_work(audit.n, single=self._single) + products
+        n, m, k = audit.n, audit.m, audit.k
+        if audit.is_cross_entropy:
+            # The models without each example are made once, for scores, predictions and labels.
+            nodes = newton_step_work(n, k, audit.examples, audit.row_numbers)
+            return nodes + product(m, n, audit.examples * k) + passes(m * audit.examples * k, 20)
+        return nodes_work(n, k, audit.times) + loss_changes_work(m, n, k, audit.times, size=store.BLOCK)
 
     @property
     def _cross(self) -> WorkCount:

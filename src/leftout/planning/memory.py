@@ -16,23 +16,18 @@ from leftout.attribution.trajectory import COUNT, trajectory_bytes
 from leftout.core.errors import MemoryBudgetError
 from leftout.core.wording import byte_size
 from leftout.curation.label_model import label_model_bytes
-from leftout.curation.rare import ROWS
 from leftout.curation.reduced_model import SQUARES
 from leftout.curation.redundant import redundant_bytes
-from leftout.curation.subclasses import compared_bytes
 from leftout.diagnostics.learning_curve.subsamples import backtest_bytes
 from leftout.diagnostics.trust.architecture_model import architecture_model_bytes
-from leftout.dynamics.fit import SAMPLE
-from leftout.dynamics.fitted import KEPT, PREDICTED
+from leftout.dynamics.fitted import KEPT
 from leftout.kernels.assemble import gram_bytes
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.label_fit_memory import label_fit_bytes
 from leftout.planning.planned_audit import PlannedAudit
 from leftout.report.ranking import BLOCK_BYTES, LENGTH
-from leftout.solvers.krylov import EIGENVALUE_STEPS
 from leftout.solvers.logistic import ARRAYS
-from leftout.solvers.tiled.deflation import DIRECTIONS
 from leftout.solvers.two_level import SIDE
 from leftout.storage import score_store as store
 
@@ -40,9 +35,6 @@ MEGABYTE = 10**6
 
 LIBRARIES = 50 * MEGABYTE
 """Bytes of libraries that are loaded when first used, and of the report while it is made."""
-
-TILED_ARRAYS = 8
-"""Arrays of n numbers for each leading direction, beside tiles."""
 
 PAGE = 200
 """Bytes for each example named beside a query, from its rank to the text of the page."""
@@ -62,28 +54,16 @@ class AuditMemory:
         Temporaries of neighbours were measured: an n × n matrix.
         """
         audit, solving = self.audit, self.solving
-        if audit.is_cross_entropy:
-            # Groups are solved for together; the certificate takes eigenvalues, and fits a part of the
-            # matrix.
-            redundant, certificate = 8 * audit.n * audit.k * ARRAYS * len(audit.groups), 3 * self.square
-        else:
-            redundant = redundant_bytes(*audit.removals, memory=audit.budget)
-            if audit.row_numbers is not None:  # the order of removal makes numbers of the inverse
-                redundant += SQUARES * 8 * audit.n**2
-            certificate = certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
-        if audit.tile_dtype is not None:
-            redundant = 3 * 8 * max(audit.groups, default=0) ** 2
-            certificate = 8 * audit.n * (EIGENVALUE_STEPS + 6 * audit.refit_examples)
         steps = {
             "kernel": self.kernel_matrix + audit.feature_bytes,
             "factorisation": self.factorisation,
             "scores": self.scoring,
             "predictions": solving,
             "labels": solving + label_model_bytes(audit.label_rows),
-            "redundant": self.scoring + redundant,
-            "rare, outliers": (solving if audit.tile_dtype is None else self.scoring) + self.neighbours,
+            "redundant": self.scoring + self.redundant,
+            "rare, outliers": solving + self.neighbours,
             "learning curve": self.learning_curve,
-            "certificate": solving + certificate,
+            "certificate": solving + self.certificate,
             "report": self.scoring + self.report,
         }
         if audit.has_training_curve:
@@ -161,26 +141,40 @@ class AuditMemory:
         return self.audit.matrix_bytes
 
     @property
+    def redundant(self) -> int:
+        """Return the bytes of the order of removal, or of a group that goes if these are more."""
+        audit = self.audit
+        if audit.is_cross_entropy:  # groups are solved for together
+            return 8 * audit.n * audit.k * ARRAYS * len(audit.groups)
+        redundant = redundant_bytes(*audit.removals, memory=audit.budget)
+        if audit.row_numbers is not None:  # the order of removal makes numbers of the inverse
+            redundant += SQUARES * 8 * audit.n**2
+        return redundant
+
+    @property
+    def certificate(self) -> int:
+        """Return the bytes of the evidence."""
+        audit = self.audit
+        if audit.is_cross_entropy:  # eigenvalues, and a fit of a part of the matrix
+            return 3 * self.square
+        return certificate_bytes(audit.n, audit.rule.effective_ridge(audit.n))
+
+    @property
     def neighbours(self) -> int:
         """Return the bytes of comparing training examples with each other."""
         audit = self.audit
-        if audit.tile_dtype is not None:
-            kinds = compared_bytes(audit.largest_class)  # left out where that is more than there is
-            return max(kinds if kinds <= audit.budget else 0, 3 * 8 * ROWS * audit.n)
         return self.square if audit.row_numbers is None else 8 * audit.examples**2
 
     @property
     def kernel_matrix(self) -> int:
         """Return the bytes of the kernel matrix while it is made."""
-        if self.audit.row_numbers is None and self.audit.tile_dtype is None:
+        if self.audit.row_numbers is None:
             return gram_bytes(self.audit.n)
         return self.square
 
     @property
     def model(self) -> int:
         """Return the bytes of what stays: kernel matrix; factor and inverse; eigenvectors."""
-        if self.audit.tile_dtype is not None:
-            return self.square + TILED_ARRAYS * 8 * self.audit.n * DIRECTIONS
         if self.audit.row_numbers is not None:
             # The leading directions of the matrix are no smaller than its rows.
             return self.square + 2 * 8 * self.audit.n * min(SIDE, self.audit.row_numbers)
@@ -193,9 +187,6 @@ class AuditMemory:
         """Return bytes while factoring: LAPACK's workspace for eigenvectors is twice as large."""
         if self.audit.is_cross_entropy:
             return self.model + 8 * self.audit.n * self.audit.k * ARRAYS
-        if self.audit.tile_dtype is not None:
-            sample = 3 * 8 * SAMPLE**2 if self.audit.chooses_ridge else 0
-            return max(self.model, sample) + self.audit.feature_bytes
         factored = 3 * self.square if self.audit.reaches_end else 0
         if self.audit.takes_spectrum:
             factored = max(factored, self.model + 3 * self.square)
@@ -228,8 +219,6 @@ class AuditMemory:
     def solving(self) -> int:
         """Return bytes while predicting: solves copy the factor; all queries are predicted at once."""
         audit = self.audit
-        if audit.tile_dtype is not None:
-            return self.scoring + min(8 * audit.m * audit.n, audit.budget // PREDICTED)
         copies = audit.reaches_end and not audit.is_cross_entropy
         return self.scoring + self.square * copies + 8 * audit.m * audit.n
 
@@ -243,7 +232,7 @@ class AuditMemory:
     @property
     def learning_curve(self) -> int:
         """Return bytes of the largest spectrum made for it, and of errors along the ridge."""
-        if self.audit.is_cross_entropy or self.audit.tile_dtype is not None:
+        if self.audit.is_cross_entropy:
             return self.scoring
         rows, has_spectrum = self.audit.learning_curve_rows, self.audit.has_training_curve
         return self.scoring + backtest_bytes(rows, has_spectrum=has_spectrum)

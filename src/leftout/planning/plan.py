@@ -33,6 +33,8 @@ from leftout.planning.label_aware_cost import label_fit_cost
 from leftout.planning.machine import measure_machine
 from leftout.planning.memory import AuditMemory
 from leftout.planning.planned_audit import PlannedAudit, planned_audit
+from leftout.planning.tiled_cost import cost_of
+from leftout.planning.tiled_memory import memory_of
 from leftout.solvers.logistic import STEP_PRODUCTS
 
 
@@ -150,7 +152,8 @@ def plan(
     audit = with_solver(
         audit, kernel, solver=solver, tile_dtype=tile_dtype, features=feature_count(kernel, train.inputs)
     )
-    cost, bytes_of = Cost(audit, measure_machine(kernel, train, device=usable)), AuditMemory(audit, kernel)
+    cost = cost_of(audit, measure_machine(kernel, train, device=usable))
+    bytes_of = memory_of(audit, kernel)
     steps = (
         Step("start and load", started, before, "measured just now"),
         *_steps(cost, bytes_of, before, pictures=train.images is not None),
@@ -202,7 +205,7 @@ def _steps(cost: Cost, memory: AuditMemory, before: int, *, pictures: bool) -> l
 def _kernel_method(audit: PlannedAudit) -> str:
     """Return what is kept of the kernel."""
     if audit.tile_dtype is not None:
-        return f"{audit.n} × {audit.n}, one triangle of tiles in {dtype_name(audit.tile_dtype)}"
+        return f"{audit.n} × {audit.n}, one triangle of tiles in {dtype_name(audit.tile_dtype)}, {audit.why}"
     if audit.row_numbers is None:
         return f"{audit.n} × {audit.n}, one triangle"
     return f"{audit.n} rows of {audit.row_numbers} features, kept in place of their products"

@@ -19,7 +19,6 @@ from leftout.dynamics.fitted import check_outputs
 from leftout.dynamics.kernel_rows import comparison_is_kept
 from leftout.dynamics.ridge_choice import check_choosable, is_auto
 from leftout.dynamics.rules import At, Logistic, Ridge, Rule
-from leftout.dynamics.solver_choice import tiled_bytes
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.kernels.network.panels import KEPT
@@ -45,6 +44,7 @@ class PlannedAudit:
         row_numbers: numbers of a row of the Jacobian, where rows are kept and not their products; else None.
         tile_dtype: of the tiles of the inverse, where that is how it is kept; else None.
         largest_class: examples of the largest class, of all where there are no classes.
+        why: it is solved in this way, to stand after what is kept; "" where nothing had to be chosen.
     """
 
     n: int
@@ -62,12 +62,11 @@ class PlannedAudit:
     row_numbers: int | None = None
     tile_dtype: torch.dtype | None = None
     largest_class: int = 0
+    why: str = ""
 
     @property
     def matrix_bytes(self) -> int:
-        """Return the bytes of the kernel matrix, of the rows that it is a product of, or of its tiles."""
-        if self.tile_dtype is not None:
-            return tiled_bytes(self.n, self.tile_dtype)
+        """Return the bytes of the kernel matrix, or of the rows that it is a product of."""
         return 8 * self.n * (self.n if self.row_numbers is None else self.row_numbers)
 
     chooses_ridge: bool = False
