@@ -152,3 +152,27 @@ def test_the_ridge_of_a_sample_is_said_to_be_one(data, monkeypatch) -> None:
         assert fitted.rule.effective_ridge(110) == pytest.approx(
             min(fitted.ridge_choice.ridges) * (110 if loss == "mean" else 1)
         )
+
+
+def test_features_choose_their_ridge_from_all_examples_where_a_matrix_does_not_fit(data, monkeypatch) -> None:
+    """They have a spectrum: only a model in tiles has to take a sample."""
+    from leftout.dynamics import fit
+
+    monkeypatch.setattr(fit, "SAMPLE", 30)
+    kernel = lo.kernels.LinearFeatures()
+    small = data[0].inputs.flatten(1)[:, 10:15], data[0].targets
+    by_all = lo.fit(kernel, small, rule=lo.Ridge("auto"), solver="dense").ridge_choice
+    found = lo.fit(kernel, small, rule=lo.Ridge("auto"), memory=200_000)
+    assert not found.is_tiled
+    assert found.ridge_choice.sample is None
+    assert found.ridge_choice.ridge == by_all.ridge
+
+
+def test_tiles_of_another_kernel_are_not_taken_for_those_of_this_one(data, tmp_path) -> None:
+    fitted = model(data[0])
+    fitted.factorisations.tiles_folder = tmp_path
+    fitted.inverse(RIDGE)
+    other = lo.fit(lo.kernels.ReLU(1), data[0], rule=lo.Ridge(RIDGE), solver="tiled")
+    other.factorisations.tiles_folder = tmp_path
+    with pytest.raises(LeftoutError, match="belongs to another model"):
+        other.inverse(RIDGE)

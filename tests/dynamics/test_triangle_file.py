@@ -90,7 +90,7 @@ def test_a_process_killed_at_any_moment_goes_on_to_the_same_bytes(tmp_path, seed
 def test_tiles_of_something_else_are_refused(tmp_path) -> None:
     compute(on_disk(tmp_path))
     for other in ({"of": "another"}, {"dtype": torch.float64}):
-        with pytest.raises(StoreError, match="belongs to another matrix or another ridge"):
+        with pytest.raises(StoreError, match="belongs to another model"):
             on_disk(tmp_path, **other)
 
 

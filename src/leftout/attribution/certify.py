@@ -82,7 +82,7 @@ def certify(
         effective_rank=float(fitted.gram.diagonal().sum()) / sizes.high if sizes.high > 0 else 0.0,
         residual=_residual(fitted, total, time, sizes.reach),
         quadrature=sizes.quadrature,
-        rounding=_measured_rounding(comparisons) if fitted.is_tiled else sizes.rounding,
+        rounding=_measured_rounding(comparisons) if "tiles" in fitted.solved_in else sizes.rounding,
         scale=sizes.scale,
         dtype=fitted.solved_in,
         kernel_dtype=fitted.record["kernel_dtype"],

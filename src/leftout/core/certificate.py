@@ -35,7 +35,8 @@ class Certificate:
         effective_rank: tr K / s_max.
         residual: backward error of solve or decomposition, relative to s_max; eps-sized if sound.
         quadrature: proved bound on the quadrature's error in any prediction change, in target units.
-        rounding: estimate of what double precision adds, in target units.
+        rounding: estimate of what double precision adds, in target units; in tiles of float32 the largest
+            difference from a refit.
         scale: distance from f_0 that no prediction exceeds, √max k(x, x) · √(1 / (s_min + ridge)) · ‖y‖; at
             the end, of a kernel that labels made indefinite, max ‖k(x, X)‖ ‖y‖ / |s + ridge|_min.
         dtype: of everything factored or inverted.

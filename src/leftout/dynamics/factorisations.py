@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from leftout.core.errors import NotPositiveError, OptionError
+from leftout.core.fingerprint import fingerprint
 from leftout.core.progress import spinner
 from leftout.data.examples import Examples
 from leftout.data.identical import identical_inputs
@@ -195,7 +196,9 @@ class Factorisations:
         n, dtype = len(self.gram), self.tile_dtype
         if self.tiles_folder is None:
             return TriangleInMemory(n, dtype=dtype, device=self.gram.device)
-        identity: dict[str, Any] = {"train": self.train.fingerprint, "ridge": ridge}
+        assert isinstance(self.gram, EvaluatedMatrix)
+        of = self.gram.kernel.record, self.train.fingerprint, ridge, str(self.gram.evaluated_in)
+        identity: dict[str, Any] = {"model": fingerprint(of)}
         return TriangleFile(self.tiles_folder, n, dtype=dtype, identity=identity)
 
     def _factorise(self, kind: type[F], factorise: Callable[..., F], ridge: float) -> F:

@@ -96,7 +96,7 @@ def fit(
             kernel with one value for each pair. "auto" takes features where 4d ≤ n, else is dense where that
             fits `memory`, else tiled. "nystrom", or lo.Nystrom(rank=…), sees the kernel from some of the
             examples: an approximation.
-        tile_dtype: of the tiles: float64 takes 4n² bytes, float32 half of that and half of the time;
+        tile_dtype: of the tiles: float64 takes 4n² bytes, float32 half of that and less time;
             solutions are refined in float64 either way. What fits, float64 first, if None.
         dtype: in which the kernel is evaluated; a dense one is kept, factored and inverted in float64.
         device: where everything is computed.
@@ -217,14 +217,15 @@ def fit_kernel(
     )
     if not is_auto(rule):
         return Fitted(rows, examples, rule)
-    return (_with_ridge_of_sample if choice.is_tiled else _with_best_ridge)(rows, examples, rule)
+    has_spectrum = not isinstance(gram, EvaluatedMatrix)
+    return (_with_best_ridge if has_spectrum else _with_ridge_of_sample)(rows, examples, rule)
 
 
 def _with_ridge_of_sample(rows: KernelRows, examples: Examples, rule: Rule) -> Fitted:
     """Return the model at the ridge of least left-out loss among examples drawn at random.
 
-    A ridge is the variance of what targets hold beside the function, over that of the function: it does not
-    depend on how many examples there are.
+    A ridge is the variance of what targets hold beside the function, over that of the function. Where the
+    kernel is that of the function it does not depend on how many examples there are.
     """
     assert isinstance(rule, Ridge)
     drawn = torch.randperm(len(examples), generator=torch.Generator().manual_seed(0), device="cpu")

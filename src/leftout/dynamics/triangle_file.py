@@ -99,9 +99,7 @@ class TriangleFile(Triangle):
         except (KeyError, TypeError, ValueError):
             raise StoreError(f"{where!r} is damaged. Remove its folder, and run again.") from None
         if of != self._identity:
-            raise StoreError(
-                f"{where!r} belongs to another matrix or another ridge. Remove its folder, or name another."
-            )
+            raise StoreError(f"{where!r} belongs to another model. Remove its folder, or name another.")
         used = [place for _, place in placed.values()]
         size = (self.folder / TILES).stat().st_size if (self.folder / TILES).exists() else 0
         if len(set(used)) != len(used) or size != places * self._bytes or not all(p < places for p in used):

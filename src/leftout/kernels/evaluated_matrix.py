@@ -1,7 +1,7 @@
 """A kernel matrix of which nothing is kept: its entries are evaluated whenever it is multiplied.
 
 That is for more examples than a matrix of them fits the memory. A product takes one triangle of evaluations,
-whatever its columns; a kernel of pairs is evaluated in less time than a matrix as large is read from a disk.
+however many columns it has.
 """
 
 from collections.abc import Iterator

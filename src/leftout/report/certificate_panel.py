@@ -39,11 +39,17 @@ def _errors(findings: Findings) -> list[tuple[str, str, str]]:
         (
             "Rounding",
             number(c.rounding, 2),
-            f"Estimated: what finite precision adds, in {units}. "
+            f"{_rounding_reading(c.dtype, units)} "
             f"Relative to the size of predictions: {number(c.rounding / scale, 2)}.",
         ),
         ("Size of predictions", number(c.scale), f"No prediction can be larger, in {units}."),
     ]
+
+
+def _rounding_reading(solved_in: str, units: str) -> str:
+    if "tiles" in solved_in:
+        return f"Measured on the refits: what tiles of few digits changed, in {units}."
+    return f"Estimated: what finite precision adds, in {units}."
 
 
 def _problem(findings: Findings) -> list[tuple[str, str, str]]:

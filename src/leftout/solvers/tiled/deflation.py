@@ -28,7 +28,7 @@ from torch import Tensor
 from leftout.core.structured_matrix import StructuredMatrix
 
 DIRECTIONS = 32
-"""Directions at most: of pictures of digits they hold all eigenvalues above a thousandth of the largest."""
+"""Directions at most: products with them cost little beside those with a tile."""
 
 COLUMNS = 1024
 """Columns of the matrix, drawn at random, from which directions are found."""
@@ -65,7 +65,7 @@ class Deflation:
         return float(values[0]), float(values[-1])
 
     def taken_out(self, rows: slice, columns: slice) -> Float64[Tensor, "a b"]:
-        """Return A − A' at sample rows and columns."""
+        """Return A − A' at some rows and columns."""
         u, v = self.images, self.vectors
         return (u[rows] @ self.small) @ u[columns].T - self.ends[0] * (v[rows] @ v[columns].T)
 

@@ -23,10 +23,10 @@ Step = tuple[Stage, int, int]
 
 
 def fill(triangle: Triangle, kernel_tile: Callable[[int, int], Float[Tensor, "r c"]], ridge: float) -> None:
-    """Put K + λI into the tiles that are empty.
+    """Put a matrix, and λ on its diagonal, into the tiles that are empty.
 
     Args:
-        kernel_tile: returns K_ij.
+        kernel_tile: returns tile (i, j) of the matrix, which is written to.
         ridge: λ.
     """
     missing = [place for place in triangle.places() if triangle.stage(*place) == Stage.NOTHING]
