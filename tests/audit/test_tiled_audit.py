@@ -9,8 +9,10 @@ import torch
 
 import leftout as lo
 from laws import assert_same
+from leftout.attribution.engine import end_of_training
 from leftout.audit.run_folder import open as open_run
 from leftout.audit.summary import audit_settings
+from leftout.curation import model_change
 from leftout.data.pairs import examples_of
 from leftout.planning.audit_solver import with_solver
 from leftout.planning.plan import plan
@@ -26,6 +28,8 @@ KERNEL, RULE = lo.kernels.ReLU(2, bias_variance=0.3), lo.Ridge(0.01)
 def _small_tiles(monkeypatch) -> None:
     monkeypatch.setattr(triangle, "SIDES", (64,))
     monkeypatch.setattr(score_store, "BLOCK", 16)
+    # Else so few examples are asked about in one piece, without the product of all.
+    monkeypatch.setattr(end_of_training, "COLUMNS", 64)
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +119,8 @@ def test_a_stopped_audit_goes_on_to_the_same_numbers(data, tmp_path, monkeypatch
         replace(self, *tile)
 
     monkeypatch.setattr(TriangleFile, "replace", count)
+    # What removals move comes with the scores, and of those that are done from the folder.
+    monkeypatch.setattr(model_change, "edit_engines", stopped)
     audit(data, out=tmp_path / "run", **options)
     places = 5 * 6 // 2
     assert made == (0 if isinstance(step, str) else 4 * places - (step - 1))
