@@ -7,6 +7,7 @@ from laws import assert_same, difference
 from leftout.core.errors import MemoryBudgetError, NotPositiveError, SolveError
 from leftout.solvers.tiled.deflation import Deflation, leading_vectors
 from leftout.solvers.tiled.invert import fill, invert
+from leftout.solvers.tiled.inverted_tiles import InvertedTiles
 from leftout.solvers.tiled.tiled_factor import TiledFactor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
 from leftout.solvers.tiled.triangle import Stage, TriangleInMemory, tile_side, triangle_bytes
@@ -47,7 +48,7 @@ def inverted(whole, dtype=torch.float64, ridge=RIDGE, side=SIDE):
     spans = triangle.spans
     fill(triangle, lambda i, j: whole[spans[i], spans[j]] - deflation.taken_out(spans[i], spans[j]), ridge)
     invert(triangle)
-    return TiledInverse(triangle, deflation, room=10**9)
+    return TiledInverse(InvertedTiles(triangle, deflation), room=10**9)
 
 
 def lower_of(triangle):
@@ -141,13 +142,13 @@ def test_a_tile_follows_its_stage_only() -> None:
 def test_along_leading_directions_it_is_exact_whatever_the_tiles_were_rounded_to() -> None:
     whole = matrix(1e3)
     found = inverted(whole, torch.float32)
-    vectors, images = found.deflation.vectors, found.deflation.images
+    vectors, images = found.tiles.deflation.vectors, found.tiles.deflation.images
     assert_same(found @ images, vectors, 1e-12)
     assert_same(images.T @ found, vectors.T, 1e-12)
     # The first is what all inputs have in common, and no direction is larger.
     assert_same(vectors[:, -1].abs(), torch.full((N,), N**-0.5, dtype=torch.float64), 1e-1)
     largest = torch.linalg.eigvalsh(whole)[-1] + RIDGE
-    assert_same(found.deflation.ends[1], largest, 1e-12)
+    assert_same(found.tiles.deflation.ends[1], largest, 1e-12)
 
 
 def test_what_all_have_in_common_does_not_round_what_tells_them_apart() -> None:

@@ -47,10 +47,8 @@ class ProductMatrix(StructuredMatrix):
     def __new__(cls, left: Tensor, right: Tensor, *, room: int) -> "ProductMatrix":
         made = cls.wrapper(cls, len(left), len(right), dtype=left.dtype, device=left.device)
         assert isinstance(made, ProductMatrix)
+        made.left, made.right, made.room = left, right, room
         return made
-
-    def __init__(self, left: Tensor, right: Tensor, *, room: int) -> None:
-        self.left, self.right, self.room = left, right, room
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"ProductMatrix({len(self.left)} × {len(self.right)}, {self.left.shape[1]} numbers a row)"

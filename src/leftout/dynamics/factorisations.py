@@ -28,6 +28,7 @@ from leftout.solvers.krylov import largest_eigenvalue
 from leftout.solvers.spectrum import Spectrum, spectrum_of
 from leftout.solvers.tiled.deflation import Deflation, leading_vectors
 from leftout.solvers.tiled.invert import fill, invert
+from leftout.solvers.tiled.inverted_tiles import InvertedTiles
 from leftout.solvers.tiled.tiled_factor import TiledFactor
 from leftout.solvers.tiled.tiled_inverse import TiledInverse
 from leftout.solvers.tiled.triangle import Triangle, TriangleInMemory
@@ -178,7 +179,7 @@ class Factorisations:
 
         fill(triangle, kernel_tile, ridge)
         invert(triangle)
-        inverse = TiledInverse(triangle, deflation, room=gram.room)
+        inverse = TiledInverse(InvertedTiles(triangle, deflation), room=gram.room)
         return TiledFactor(gram, ridge, inverse, deflation.ends[1] - ridge)
 
     def _deflation(self, triangle: Triangle, gram: EvaluatedMatrix, ridge: float) -> Deflation:

@@ -40,6 +40,13 @@ class EvaluatedMatrix(StructuredMatrix):
                 [2.3183]], dtype=torch.float64)
     """
 
+    kernel: Kernel
+    inputs: Tensor
+    evaluated_in: torch.dtype
+    memory: int
+    rows: Tensor | None
+    columns: Tensor | None
+
     @staticmethod
     def __new__(
         cls,
@@ -56,24 +63,10 @@ class EvaluatedMatrix(StructuredMatrix):
         sides = [len(inputs) if side is None else len(side) for side in (rows, columns)]
         made = cls.wrapper(cls, *sides, dtype=torch.float64, device=device or inputs.device)
         assert isinstance(made, EvaluatedMatrix)
+        made.kernel, made.inputs, made.evaluated_in = kernel, inputs, dtype
+        made.memory, made.room = memory, room
+        made.rows, made.columns = rows, columns
         return made
-
-    def __init__(
-        self,
-        kernel: Kernel,
-        inputs: Tensor,
-        *,
-        dtype: torch.dtype,
-        memory: int,
-        room: int,
-        device: torch.device | None = None,
-        rows: Tensor | None = None,
-        columns: Tensor | None = None,
-    ) -> None:
-        del device  # that of the tensor
-        self.kernel, self.inputs, self.evaluated_in = kernel, inputs, dtype
-        self.memory, self.room = memory, room
-        self.rows, self.columns = rows, columns
 
     def __repr__(self) -> str:  # type: ignore[override]
         return f"EvaluatedMatrix({self.shape[0]} × {self.shape[1]} of {self.kernel!r})"

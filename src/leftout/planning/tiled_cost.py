@@ -16,8 +16,8 @@ from leftout.solvers.cholesky import cholesky_work
 from leftout.solvers.krylov import EIGENVALUE_STEPS
 from leftout.solvers.spectrum import spectrum_work
 from leftout.solvers.tiled.invert import invert_work
+from leftout.solvers.tiled.inverted_tiles import tiled_product_work
 from leftout.solvers.tiled.tiled_factor import REFINEMENTS
-from leftout.solvers.tiled.tiled_inverse import tiled_product_work
 
 
 def cost_of(audit: PlannedAudit, machine: Machine) -> Cost:

@@ -83,21 +83,20 @@ class FeatureInverse(StructuredMatrix):
         tensor([0.6667, 0.6667], dtype=torch.float64)
     """
 
+    source: ShiftedRows
+    rows: Places
+    columns: Places
+
     @staticmethod
     def __new__(
         cls, source: ShiftedRows, rows: Places | None = None, columns: Places | None = None
     ) -> "FeatureInverse":
-        sides = [len(source.rows if side is None else side) for side in (rows, columns)]
-        made = cls.wrapper(cls, *sides, dtype=source.rows.dtype, device=source.rows.device)
-        assert isinstance(made, FeatureInverse)
-        return made
-
-    def __init__(
-        self, source: ShiftedRows, rows: Places | None = None, columns: Places | None = None
-    ) -> None:
         everything = range(len(source.rows))
-        self.source, self.room = source, source.room
-        self.rows, self.columns = (everything if side is None else side for side in (rows, columns))
+        rows, columns = (everything if side is None else side for side in (rows, columns))
+        made = cls.wrapper(cls, len(rows), len(columns), dtype=source.rows.dtype, device=source.rows.device)
+        assert isinstance(made, FeatureInverse)
+        made.source, made.room, made.rows, made.columns = source, source.room, rows, columns
+        return made
 
     def __repr__(self) -> str:  # type: ignore[override]
         rows, columns = self.shape

@@ -51,17 +51,17 @@ class TiledFactor(Factor):
     Args:
         matrix: K, of which only products are taken.
         ridge: λ.
-        tiles: (K + λI)⁻¹, to the precision of its tiles.
+        near: (K + λI)⁻¹, to the precision of its tiles.
         largest: the largest eigenvalue of K.
     """
 
-    def __init__(self, matrix: Tensor, ridge: float, tiles: TiledInverse, largest: float) -> None:
-        self.matrix, self.ridge, self.tiles, self.largest = matrix, ridge, tiles, largest
+    def __init__(self, matrix: Tensor, ridge: float, near: TiledInverse, largest: float) -> None:
+        self.matrix, self.ridge, self.near, self.largest = matrix, ridge, near, largest
         self.steps: list[float] = []
 
     def inverse(self) -> TiledInverse:
         """Return (K + λI)⁻¹, in tiles; nothing is computed."""
-        return self.tiles
+        return self.near
 
     def solve(
         self, rhs: Float64[Tensor, "n c"], *, without: Int64[Tensor, " c"] | None = None
@@ -77,7 +77,7 @@ class TiledFactor(Factor):
         Cost:
             a product with K and one with the inverse a step, two steps or so; their sizes are in `steps`.
         """
-        check_rows("rhs", rhs, self.tiles.triangle.n)
+        check_rows("rhs", rhs, self.near.tiles.triangle.n)
         keep = torch.ones_like(rhs)
         if without is not None:
             keep[without, torch.arange(len(without), device=rhs.device)] = 0
@@ -94,7 +94,7 @@ class TiledFactor(Factor):
             before = size
         if not self.steps[-1] <= max(ACCEPTED, before / FALL):
             raise SolveError(
-                f"With tiles in {dtype_name(self.tiles.triangle.dtype)} the solution does "
+                f"With tiles in {dtype_name(self.near.tiles.triangle.dtype)} the solution does "
                 f"not settle: the last step was {self.steps[-1]:.1g} of it, after one of {before:.1g}. They "
                 f"have too few digits for ridge {self.ridge:g} beside an eigenvalue of {self.largest:.3g}: "
                 "take tiles in float64 (tile_dtype), or a larger `ridge`."
@@ -103,11 +103,11 @@ class TiledFactor(Factor):
 
     def _near(self, rhs: Tensor, without: Tensor | None) -> Tensor:
         """Return the inverse, of the system without a row each, times the columns."""
-        solved = self.tiles @ rhs
+        solved = self.near @ rhs
         if without is None:
             return solved
         column = torch.arange(len(without), device=rhs.device)
-        directions = self.tiles.part(ALL, without).numbers  # (n, c)
+        directions = self.near.part(ALL, without).numbers  # (n, c)
         solved -= directions * (solved[without, column] / directions[without, column])
         solved[without, column] = 0
         return solved
