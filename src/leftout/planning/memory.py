@@ -53,7 +53,7 @@ class AuditMemory:
 
         Temporaries of neighbours were measured: an n × n matrix.
         """
-        audit, solving = self.audit, self.solving
+        audit, solving = self.audit, self.while_solving
         steps = {
             "kernel": self.kernel_matrix + audit.feature_bytes,
             "factorisation": self.factorisation,
@@ -216,7 +216,7 @@ class AuditMemory:
         return LIBRARIES + self.model + tables_bytes + self.blocks + audit.feature_bytes
 
     @property
-    def solving(self) -> int:
+    def while_solving(self) -> int:
         """Return bytes while predicting: solves copy the factor; all queries are predicted at once."""
         audit = self.audit
         copies = audit.reaches_end and not audit.is_cross_entropy

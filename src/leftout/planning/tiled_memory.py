@@ -52,7 +52,7 @@ class TiledMemory(AuditMemory):
         return max(self.model, sample) + self.audit.feature_bytes
 
     @property
-    def solving(self) -> int:
+    def while_solving(self) -> int:
         """Return bytes while predicting, a block of queries at a time."""
         return self.scoring + min(8 * self.audit.m * self.audit.n, self.audit.budget // PREDICTED)
 
