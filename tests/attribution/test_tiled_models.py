@@ -178,3 +178,22 @@ def test_tiles_of_another_kernel_are_not_taken_for_those_of_this_one(data, tmp_p
     other.factorisations.tiles_folder = tmp_path
     with pytest.raises(LeftoutError, match="belongs to another model"):
         other.inverse(RIDGE)
+
+
+@pytest.mark.parametrize("loss", ["sum", "mean"])
+def test_a_ridge_of_all_examples_is_found_from_one_of_a_sample(data, monkeypatch, loss) -> None:
+    """With wrong labels a sample of a few asks for another ridge than all examples do."""
+    from leftout.dynamics import fit
+
+    monkeypatch.setattr(fit, "SAMPLE", 20)
+    train = data[0].inputs, data[0].labels.clone()
+    train[1][::4] = train[1][::4].flip(0)
+    wanted = lo.choose_ridge(KERNEL, train, loss=loss, solver="dense")
+    sampled = lo.fit(KERNEL, train, rule=lo.Ridge("auto", loss), solver="tiled").ridge_choice
+    found = lo.choose_ridge(KERNEL, train, loss=loss, solver="tiled", tile_dtype=torch.float32)
+    by_ridge = dict(zip(wanted.ridges, wanted.losses, strict=True))
+    assert sampled.ridge < wanted.ridge / 10
+    assert found.sample is None
+    assert found.ridge == pytest.approx(wanted.ridge, rel=1e-3)
+    assert min(found.losses) == pytest.approx(by_ridge[wanted.ridge], rel=1e-4)
+    assert found.ridges.index(found.ridge) not in (0, len(found.ridges) - 1)
