@@ -148,6 +148,19 @@ def test_auto_is_dense_where_all_steps_fit_and_tiled_where_they_do_not(data) -> 
         )
 
 
+@pytest.mark.parametrize(("n", "least"), [(300, None), (20_000, torch.float32)])
+def test_where_nothing_fits_the_advice_is_the_least_that_would(data, monkeypatch, n, least) -> None:
+    monkeypatch.setattr(triangle, "SIDES", (512, 1024))
+    train, query = (examples_of(part) for part in data)
+    asked = planned_audit(KERNEL, train, query, rule=RULE, at=None, refit_examples=3, budget=10**6)
+    asked = dataclasses.replace(asked, n=n, largest_class=n // 10)
+    options = {"solver": "auto", "tile_dtype": None, "features": None}
+    chosen = with_solver(asked, KERNEL, **options)
+    assert chosen.tile_dtype == least
+    advised = dataclasses.replace(asked, budget=memory_of(chosen, KERNEL).least_budget)
+    assert memory_of(with_solver(advised, KERNEL, **options), KERNEL).fits
+
+
 def test_a_plan_says_which_way_and_why(data) -> None:
     train, query = (examples_of(part) for part in data)
     expected = plan(KERNEL, train, query, rule=RULE, solver="tiled", tile_dtype=torch.float32)

@@ -83,9 +83,12 @@ def choose_solver(
         tile_dtype = fitting[0] if fitting else torch.float32
     if tiles_asked:
         return SolverChoice(tile_dtype, "as asked")
-    return SolverChoice(
-        tile_dtype, f"as whole matrices take {byte_size(needed)}, more than the budget of {byte_size(budget)}"
-    )
+    return SolverChoice(tile_dtype, too_large(needed, budget))
+
+
+def too_large(needed: int, budget: int) -> str:
+    """Return why whole matrices are not taken, to stand after what is."""
+    return f"as whole matrices take {byte_size(needed)}, more than the budget of {byte_size(budget)}"
 
 
 def no_tiles(kernel: AnyKernel, rule: Rule) -> str:

@@ -6,7 +6,7 @@ import torch
 
 from leftout.core.checks import check_choice
 from leftout.dynamics.options import SolverName
-from leftout.dynamics.solver_choice import SOLVERS, choose_solver
+from leftout.dynamics.solver_choice import SOLVERS, TILE_DTYPES, choose_solver, no_tiles, too_large
 from leftout.kernels.base import Kernel
 from leftout.kernels.label_dependent import LabelDependentKernel
 from leftout.planning.planned_audit import PlannedAudit
@@ -34,6 +34,7 @@ def with_solver(
         audit = replace(audit, row_numbers=features)
     elif solver != "auto":
         audit = replace(audit, row_numbers=None)
+    dense = memory_of(audit, kernel)
     choice = choose_solver(
         kernel,
         audit.rule,
@@ -41,11 +42,13 @@ def with_solver(
         audit.budget,
         solver=solver,
         tile_dtype=tile_dtype,
-        dense_bytes=memory_of(audit, kernel).peak if audit.row_numbers is None else 0,
+        dense_bytes=dense.peak if audit.row_numbers is None else 0,
     )
-    tiled = replace(audit, tile_dtype=choice.tile_dtype, why=choice.why)
-    if solver != "auto" or tile_dtype is not None or choice.tile_dtype != torch.float64:
-        return tiled
-    # Steps beside the model may leave room for tiles of half the size only.
-    halved = replace(tiled, tile_dtype=torch.float32)
-    return tiled if memory_of(tiled, kernel).fits or not memory_of(halved, kernel).fits else halved
+    is_open = solver == "auto" and tile_dtype is None and audit.row_numbers is None
+    if not is_open or dense.fits or no_tiles(kernel, audit.rule):
+        return replace(audit, tile_dtype=choice.tile_dtype, why=choice.why)
+    # Steps beside the model count too. Where nothing fits it is said what the least would take.
+    why = too_large(dense.peak, audit.budget)
+    ways = [audit, *(replace(audit, tile_dtype=dtype, why=why) for dtype in TILE_DTYPES)]
+    fitting = [way for way in ways if memory_of(way, kernel).fits]
+    return fitting[0] if fitting else min(ways, key=lambda way: memory_of(way, kernel).peak)
