@@ -11,8 +11,11 @@ from leftout.data.pairs import Data
 from leftout.dynamics.fitted import Fitted, dual_work
 from leftout.dynamics.rules import At, Rule
 
-GROUP_SHARE = 12
+GROUP_SHARE = 24
 """Of a model in tiles the inverse within a group takes at most one of so many parts of the memory."""
+
+GROUP_ARRAYS = 6
+"""Matrices of the size of a group that its removal takes: 5 were measured, and what smaller ones left."""
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from leftout.curation.rare import ROWS
+from leftout.curation.redundant import GROUP_ARRAYS
 from leftout.curation.subclasses import compared_bytes
 from leftout.dynamics.fit import SAMPLE
 from leftout.dynamics.fitted import PREDICTED
@@ -58,7 +59,7 @@ class TiledMemory(AuditMemory):
 
     @property
     def redundant(self) -> int:
-        return 3 * 8 * max(self.audit.groups, default=0) ** 2
+        return GROUP_ARRAYS * 8 * max(self.audit.groups, default=0) ** 2
 
     @property
     def certificate(self) -> int:

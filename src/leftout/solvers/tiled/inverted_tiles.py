@@ -65,7 +65,7 @@ class InvertedTiles:
     def numbers(self, rows: Int64[Tensor, " a"], columns: Int64[Tensor, " e"]) -> Float64[Tensor, "a e"]:
         """Return the inverse at some rows and columns."""
         tall, wide = self.beside
-        return (tall[rows] @ wide[columns].T).add_(self._of_tiles(rows, columns))
+        return self._of_tiles(rows, columns).addmm_(tall[rows], wide[columns].T)
 
     def _of_tiles(self, rows: Int64[Tensor, " a"], columns: Int64[Tensor, " e"]) -> Float64[Tensor, "a e"]:
         """Return G at some rows and columns."""
